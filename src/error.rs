@@ -1,0 +1,237 @@
+//! The one error type of kbuild: what failed, why, and the command that mends it.
+//!
+//! Every room returns [`Error`]; its [`Kind`] alone decides the exit code, so that scripts can rely on the table in
+//! `docs/reference/exit-codes.md`. The command line prints it (see `cli::report`): nothing else does.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+
+/// The result of everything in kbuild that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What sort of failure this is. One kind, one exit code, one word in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A check failed, or the input (manifest, lock, layers, store) is wrong.
+    Input,
+    /// The command line itself is wrong.
+    Usage,
+    /// The lock no longer says what the manifest asks for.
+    Stale,
+    /// No mirror could deliver a source.
+    Network,
+    /// Bytes came, but not the bytes that the lock names.
+    Mismatch,
+    /// A source is not in the store, and the network may not be used.
+    Missing,
+    /// The engine (BitBake) ended with an error.
+    Engine,
+    /// A second build gave other bytes.
+    NotReproducible,
+    /// The file system or the operating system refused something.
+    Io,
+    /// kbuild is at fault.
+    Bug,
+}
+
+impl Kind {
+    /// The documented exit code of this kind.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Input | Kind::Io => 1,
+            Kind::Usage => 2,
+            Kind::Stale => 3,
+            Kind::Network => 4,
+            Kind::Mismatch => 5,
+            Kind::Missing => 6,
+            Kind::Engine => 7,
+            Kind::NotReproducible => 8,
+            Kind::Bug => 70,
+        }
+    }
+
+    /// The name that JSON output gives this kind.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Input => "input",
+            Kind::Usage => "usage",
+            Kind::Stale => "stale-lock",
+            Kind::Network => "network",
+            Kind::Mismatch => "hash-mismatch",
+            Kind::Missing => "missing",
+            Kind::Engine => "bitbake-failed",
+            Kind::NotReproducible => "not-reproducible",
+            Kind::Io => "io",
+            Kind::Bug => "bug",
+        }
+    }
+}
+
+/// A failure, with its cause, the place in a text file it points at, and a hint.
+///
+/// Boxed inside, so that `Result<T>` stays small.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    message: String,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
+    help: Option<String>,
+    text: Option<NamedSource<String>>,
+    labels: Vec<LabeledSpan>,
+    related: Vec<Error>,
+}
+
+impl Error {
+    /// A failure of this kind. `message` says what failed, as a phrase without a full stop.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            cause: None,
+            help: None,
+            text: None,
+            labels: Vec::new(),
+            related: Vec::new(),
+        }))
+    }
+
+    /// Wrong input: exit code 1.
+    pub fn input(message: impl Into<String>) -> Self {
+        Error::new(Kind::Input, message)
+    }
+
+    /// A failed file operation: `could not <doing> <path>`, with the reason of the operating system.
+    pub fn io(doing: &str, path: &Path, cause: io::Error) -> Self {
+        Error::new(Kind::Io, format!("could not {doing} {}", path.display())).because(cause)
+    }
+
+    /// A broken promise of kbuild itself: exit code 70.
+    pub fn bug(message: impl Into<String>) -> Self {
+        Error::new(Kind::Bug, message)
+    }
+
+    /// Adds the reason, printed below the message.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.cause = Some(cause.into());
+        self
+    }
+
+    /// Adds what the user can do about it, best a command.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.0.help = Some(help.into());
+        self
+    }
+
+    /// Shows the text file that is at fault; [`Error::at`] adds the places.
+    #[must_use]
+    pub fn in_text(mut self, file: impl AsRef<str>, text: impl Into<String>) -> Self {
+        self.0.text = Some(NamedSource::new(file, text.into()).with_language("toml"));
+        self
+    }
+
+    /// Points at a byte range of the text file, with a word on what is there.
+    #[must_use]
+    pub fn at(mut self, span: std::ops::Range<usize>, label: impl Into<String>) -> Self {
+        self.0.labels.push(LabeledSpan::at(span, label.into()));
+        self
+    }
+
+    /// Adds further failures of the same run, each printed whole.
+    #[must_use]
+    pub fn with_related(mut self, related: impl IntoIterator<Item = Error>) -> Self {
+        self.0.related.extend(related);
+        self
+    }
+
+    /// Puts a wider failure around this one: the present message becomes the cause, kind and hint stay.
+    #[must_use]
+    pub fn wrap(self, message: impl Into<String>) -> Self {
+        let mut outer = Error::new(self.0.kind, message);
+        outer.0.help.clone_from(&self.0.help);
+        outer.because(self)
+    }
+
+    /// What sort of failure this is.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The exit code for this failure.
+    pub fn exit_code(&self) -> u8 {
+        self.0.kind.exit_code()
+    }
+
+    /// The hint, if there is one.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+
+    /// Failures that came with this one.
+    pub fn related_errors(&self) -> &[Error] {
+        &self.0.related
+    }
+
+    /// The messages of all causes, outermost first, the message itself left out.
+    pub fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        causes
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+impl Diagnostic for Error {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.0.help.as_ref().map(|help| Box::new(help) as _)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.0.text.as_ref().map(|text| text as _)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        (!self.0.labels.is_empty()).then(|| Box::new(self.0.labels.iter().cloned()) as _)
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        (!self.0.related.is_empty()).then(|| Box::new(self.0.related.iter().map(|error| error as &dyn Diagnostic)) as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrapping_keeps_kind_and_hint() {
+        let inner = Error::new(Kind::Network, "no answer").help("kbuild fetch --offline");
+        let outer = inner.wrap("could not fetch linux");
+        assert_eq!(outer.exit_code(), 4);
+        assert_eq!(outer.hint(), Some("kbuild fetch --offline"));
+        assert_eq!(outer.causes(), ["no answer"]);
+    }
+}

@@ -1,0 +1,21 @@
+//! kbuild: a declarative, Nix-style lockfile for BitBake/Yocto.
+//!
+//! Data flows one way: `kata.toml` ([`manifest`]) is resolved into `kata.lock` ([`lock`]), whose sources ([`source`])
+//! are brought ([`fetch`]) into the content-addressed store ([`store`]); from there BitBake is given a configuration and
+//! a view ([`bitbake`]), and a board is built ([`build`]). A later room takes the earlier room's value and never reaches
+//! back past it. [`resolve`] makes the lock out of the manifest, through the fetcher. Only [`cli`] prints.
+
+pub mod bitbake;
+pub mod build;
+pub mod cli;
+pub mod disk;
+pub mod error;
+pub mod fetch;
+pub mod lock;
+pub mod manifest;
+pub mod progress;
+pub mod resolve;
+pub mod source;
+pub mod store;
+
+pub use error::{Error, Kind, Result};

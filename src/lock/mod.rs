@@ -1,0 +1,218 @@
+//! `kata.lock`: its types, its stable text, and how two versions of it are compared and merged.
+//!
+//! What may enter: which bytes a source is. Where bytes lie (the store) and how they are got (fetch) never does, nor
+//! anything of the host or the time of day.
+
+mod merge;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::error::{Error, Kind, Result};
+use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceId, SourceUrl};
+
+/// The name of the lock's file.
+pub const FILE_NAME: &str = "kata.lock";
+
+/// The format this kbuild writes; a lock with a higher version is refused.
+pub const VERSION: u32 = 1;
+
+/// Additive changes within [`VERSION`]; a higher revision is read all the same.
+pub const REVISION: u32 = 0;
+
+/// A lock: every source with its hashes, and who needs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lock {
+    /// What each git layer of the manifest asked for, and what that became.
+    pub layers: BTreeMap<String, Pin>,
+    /// What each declared source asked for, and what that became.
+    pub sources: BTreeMap<String, Pin>,
+    /// Files, by the name BitBake looks for.
+    pub files: BTreeMap<String, LockedFile>,
+    /// Git commits, by `<clone name>@<first 12 digits>`.
+    pub gits: BTreeMap<String, LockedGit>,
+    /// Which sources each board needs.
+    pub boards: BTreeMap<String, BTreeSet<SourceId>>,
+}
+
+/// A request of the manifest together with the source it was resolved to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// What was asked for: when the manifest asks for something else, the pin is stale.
+    pub request: Request,
+    /// What it became.
+    pub locked: SourceId,
+}
+
+/// What the manifest asked for, in as many words as decide the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A file at a URL.
+    File {
+        /// The canonical URL.
+        url: SourceUrl,
+        /// The version filled into it.
+        version: Option<String>,
+    },
+    /// A commit of a repository.
+    Git {
+        /// The canonical URL.
+        url: SourceUrl,
+        /// Branch, tag or commit.
+        reference: GitRef,
+        /// The version filled into the tag.
+        version: Option<String>,
+        /// Whether submodules are locked along.
+        submodules: bool,
+        /// Whether all history is wanted.
+        history: bool,
+    },
+}
+
+/// A file, known by its hashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedFile {
+    /// Where it is to be had: the canonical URL first.
+    pub urls: Vec<SourceUrl>,
+    /// What recipes speak.
+    pub sha256: Sha256,
+    /// The store's address and the number of bytes; `None` while the bytes were never seen.
+    pub content: Option<Content>,
+}
+
+/// What is known of a file once its bytes were seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Content {
+    /// The store's address.
+    pub blake3: Blake3,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// A git commit, known by its id and by a hash over its tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedGit {
+    /// The canonical URL.
+    pub url: SourceUrl,
+    /// Full names of the refs that a view must offer, each pointing at the commit.
+    pub refs: BTreeSet<String>,
+    /// The commit.
+    pub commit: CommitId,
+    /// BLAKE3 over the raw tree (see [`crate::store::tree`]); `None` while it was never seen.
+    pub tree: Option<Blake3>,
+    /// Whether all history is kept.
+    pub history: bool,
+    /// Submodule path to the key of its own entry; empty where submodules were not asked for.
+    pub submodules: BTreeMap<String, String>,
+}
+
+/// A source of the lock, with its key.
+#[derive(Debug, Clone, Copy)]
+pub enum Locked<'a> {
+    /// A file and its name.
+    File(&'a str, &'a LockedFile),
+    /// A git commit and its key.
+    Git(&'a str, &'a LockedGit),
+}
+
+impl Lock {
+    /// Reads a lock; `None` where there is none.
+    ///
+    /// A lock with git's conflict markers is read as both sides, see [`merge`].
+    ///
+    /// # Errors
+    /// A lock that a newer kbuild wrote, or that is not in order: kind `Input`, with the line.
+    pub fn read(path: &Path) -> Result<Option<Lock>> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Lock::parse(&text, path).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("read", path, error)),
+        }
+    }
+
+    /// Reads the text of a lock; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Lock::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<Lock> {
+        match merge::sides(text) {
+            Some((ours, theirs)) => Ok(merge::union(&text::parse(&ours, path)?, &text::parse(&theirs, path)?)),
+            None => text::parse(text, path),
+        }
+    }
+
+    /// Writes the lock, unless the file already says the same; tells whether it was written.
+    ///
+    /// # Errors
+    /// When the file cannot be replaced; the old one then stands.
+    pub fn write(&self, path: &Path) -> Result<bool> {
+        let text = self.to_string();
+        if std::fs::read_to_string(path).is_ok_and(|present| present == text) {
+            return Ok(false);
+        }
+        crate::disk::replace(path, text.as_bytes())?;
+        Ok(true)
+    }
+
+    /// A source by its id.
+    ///
+    /// # Errors
+    /// When the lock has no such block: kind `Input`.
+    pub fn get<'a>(&'a self, id: &'a SourceId) -> Result<Locked<'a>> {
+        let found = match id {
+            SourceId::File(key) => self.files.get(key).map(|file| Locked::File(key, file)),
+            SourceId::Git(key) => self.gits.get(key).map(|git| Locked::Git(key, git)),
+        };
+        found.ok_or_else(|| Error::input(format!("kata.lock has no block for {id}")).help("run `kbuild lock`"))
+    }
+
+    /// The sources of some boards, each once, submodules included, in the order of the lock.
+    ///
+    /// # Errors
+    /// A board that the lock does not know: kind `Stale`.
+    pub fn closure<'a>(&'a self, boards: impl IntoIterator<Item = &'a str>) -> Result<Vec<SourceId>> {
+        let mut ids = BTreeSet::new();
+        for board in boards {
+            let sources = self.boards.get(board).ok_or_else(|| {
+                Error::new(Kind::Stale, format!("kata.lock knows no board `{board}`")).help("run `kbuild lock`")
+            })?;
+            for id in sources {
+                self.add_with_submodules(id, &mut ids);
+            }
+        }
+        Ok(ids.into_iter().collect())
+    }
+
+    fn add_with_submodules(&self, id: &SourceId, ids: &mut BTreeSet<SourceId>) {
+        if !ids.insert(id.clone()) {
+            return;
+        }
+        if let SourceId::Git(key) = id
+            && let Some(git) = self.gits.get(key)
+        {
+            for child in git.submodules.values() {
+                self.add_with_submodules(&SourceId::Git(child.clone()), ids);
+            }
+        }
+    }
+
+    /// Drops every block that no board, layer or declared source reaches.
+    pub fn prune(&mut self) {
+        let mut used = BTreeSet::new();
+        let pins = self.layers.values().chain(self.sources.values()).map(|pin| &pin.locked);
+        for id in pins.chain(self.boards.values().flatten()) {
+            self.add_with_submodules(id, &mut used);
+        }
+        self.files.retain(|key, _| used.contains(&SourceId::File(key.clone())));
+        self.gits.retain(|key, _| used.contains(&SourceId::Git(key.clone())));
+    }
+
+    /// The entries whose bytes were never seen: known by a declared hash or a commit only.
+    pub fn incomplete(&self) -> Vec<SourceId> {
+        let files = self.files.iter().filter(|(_, file)| file.content.is_none());
+        let gits = self.gits.iter().filter(|(_, git)| git.tree.is_none());
+        let files = files.map(|(key, _)| SourceId::File(key.clone()));
+        files.chain(gits.map(|(key, _)| SourceId::Git(key.clone()))).collect()
+    }
+}

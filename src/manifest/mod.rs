@@ -1,0 +1,260 @@
+//! `kata.toml` into typed, validated values.
+//!
+//! What may enter: the manifest's shape, its checks, and the messages that point at its lines. Nothing here looks at the
+//! lock, the store or the network. A [`Manifest`] that exists is consistent: every board's layers, options and parents
+//! exist, every URL is acceptable, every template is filled in.
+
+mod parse;
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use crate::error::Result;
+use crate::source::{GitRef, Sha256, SourceUrl};
+
+/// The name of the manifest's file.
+pub const FILE_NAME: &str = "kata.toml";
+
+/// A checked manifest.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// `[project] name`.
+    pub project: String,
+    /// Name of the layer that carries BitBake; always a key of `layers`.
+    pub engine: String,
+    /// All layers, in the order of the file.
+    pub layers: IndexMap<String, Layer>,
+    /// Declared sources, in the order of the file.
+    pub sources: IndexMap<String, DeclaredSource>,
+    /// Options, in the order of the file.
+    pub options: IndexMap<String, BuildOption>,
+    /// Boards, in the order of the file, `extends` and `[config]` already folded in.
+    pub boards: IndexMap<String, Board>,
+    /// `[mirrors]`.
+    pub mirrors: Mirrors,
+}
+
+/// One `[layers.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Where the layer comes from.
+    pub origin: LayerOrigin,
+    /// The BitBake layer directories inside it, relative, normal (`.` for the top), never leaving it.
+    pub paths: Vec<PathBuf>,
+}
+
+/// Where a layer comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LayerOrigin {
+    /// A git repository, pinned in the lock.
+    Git(GitRequest),
+    /// A folder of this project, relative to the manifest; it is versioned with the project and not locked.
+    Path(PathBuf),
+}
+
+/// A commit of a git repository, as asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitRequest {
+    /// The canonical URL.
+    pub url: SourceUrl,
+    /// Which commit.
+    pub reference: GitRef,
+    /// Whether submodules are locked along.
+    pub submodules: bool,
+    /// Whether all history is kept (recipes that run `git describe`), not depth 1.
+    pub history: bool,
+}
+
+/// One `[sources.NAME]`: a source that recipes take from the lock through `KBUILD_<NAME>_*` variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredSource {
+    /// `version`, also filled into the templates.
+    pub version: Option<String>,
+    /// File or git.
+    pub origin: SourceOrigin,
+    /// Recipes of any layer whose SRCREV this source pins from outside.
+    pub recipes: Vec<String>,
+    /// The `;name=` of the URL in those recipes.
+    pub srcrev_name: Option<String>,
+    /// The boards that need it; `None`: all.
+    pub boards: Option<Vec<String>>,
+}
+
+/// What kind of thing a declared source is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceOrigin {
+    /// A file.
+    File(FileRequest),
+    /// A git commit.
+    Git(GitRequest),
+}
+
+/// A file, as asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRequest {
+    /// The name BitBake looks for: `filename` or what the first URL gives.
+    pub name: String,
+    /// The canonical URL first, then `mirrors`, templates filled in.
+    pub urls: Vec<SourceUrl>,
+    /// The declared hash.
+    pub sha256: Option<Sha256>,
+}
+
+/// One `[options.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildOption {
+    /// Flag or choice.
+    pub kind: OptionKind,
+    /// The boards that can have it; `None`: all.
+    pub boards: Option<Vec<String>>,
+    /// What it can't be combined with.
+    pub conflicts: Vec<Setting>,
+    /// What it needs set.
+    pub requires: Vec<Setting>,
+}
+
+/// The values an option can take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OptionKind {
+    /// Off unless asked for; the word goes into OVERRIDES.
+    Flag {
+        /// The OVERRIDES word.
+        word: String,
+    },
+    /// Exactly one choice holds.
+    Choice {
+        /// Choice to OVERRIDES word (empty: none).
+        choices: IndexMap<String, String>,
+        /// The choice that holds when nothing is said.
+        default: String,
+    },
+}
+
+/// An option with a value: `ceph` (a flag that is on) or `boot=rootfs`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Setting {
+    /// The option's name.
+    pub option: String,
+    /// The choice; `None` for a flag.
+    pub choice: Option<String>,
+}
+
+/// One `[boards.NAME]`, with what it `extends` and the common `[config]` folded in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Board {
+    /// BitBake's MACHINE.
+    pub machine: String,
+    /// Layers in the order of BBLAYERS; the engine is not among them unless named.
+    pub layers: Vec<String>,
+    /// What is built when the command line names nothing.
+    pub targets: Vec<String>,
+    /// Option settings of this board, each checked.
+    pub set: Vec<Setting>,
+    /// BitBake variables, in order.
+    pub config: IndexMap<String, String>,
+}
+
+/// `[mirrors]` of a manifest or of a site configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirrors {
+    /// Other stores (directory or http URL), content-addressed, asked first.
+    pub stores: Vec<String>,
+    /// Rewriting rules, asked before the upstream.
+    pub rules: Vec<MirrorRule>,
+    /// Whether the fallback lists shipped with kbuild are asked after the upstream.
+    pub builtin: bool,
+}
+
+impl Default for Mirrors {
+    fn default() -> Self {
+        Mirrors { stores: Vec::new(), rules: Vec::new(), builtin: true }
+    }
+}
+
+/// A rewriting rule: a regular expression that must match the whole URL, and what to ask instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirrorRule {
+    /// The expression, checked to compile.
+    pub pattern: String,
+    /// Replacements in order; `$1` and `${name}` are groups, `{name}` the file's name, `{sha256}` its hash.
+    pub to: Vec<String>,
+}
+
+/// A board's options, each with its value: what one build is made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// Every option this board can have, in the manifest's order; `None` for a flag that is off.
+    pub values: IndexMap<String, Option<String>>,
+    /// The words that go into OVERRIDES, in that order, empty ones left out.
+    pub overrides: Vec<String>,
+}
+
+/// Site or user settings, which belong in no repository.
+#[derive(Debug, Clone, Default)]
+pub struct SiteConfig {
+    /// The store to use when neither flag nor variable names one.
+    pub store: Option<PathBuf>,
+    /// Mirrors, asked before the manifest's.
+    pub mirrors: Mirrors,
+}
+
+impl Manifest {
+    /// Reads and checks a manifest.
+    ///
+    /// # Errors
+    /// Every fault is reported at once, each with the line it is on.
+    pub fn read(path: &Path) -> Result<Manifest> {
+        parse::read(path)
+    }
+
+    /// Finds `kata.toml` in a directory or the nearest of its parents.
+    ///
+    /// # Errors
+    /// When there is none: kind `Input`, with `kbuild init` or `--manifest-path` as the way out.
+    pub fn find(from: &Path) -> Result<PathBuf> {
+        parse::find(from)
+    }
+
+    /// The project's directory: where the manifest lies.
+    pub fn root(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
+    /// A board by name.
+    ///
+    /// # Errors
+    /// An unknown board, with the nearest name as a suggestion and the list of those that exist.
+    pub fn board(&self, name: &str) -> Result<&Board> {
+        parse::board(self, name)
+    }
+
+    /// What `--set` asks for on a board, over the board's own settings, over the options' defaults.
+    ///
+    /// # Errors
+    /// An option or choice that does not exist, two choices of one option, an option this board cannot have, a conflict or
+    /// an unmet requirement: never a silent no-op.
+    pub fn select(&self, board: &str, set: &[String]) -> Result<Selection> {
+        parse::select(self, board, set)
+    }
+
+    /// The declared sources that a board needs.
+    pub fn sources_of<'a>(&'a self, board: &'a str) -> impl Iterator<Item = (&'a str, &'a DeclaredSource)> {
+        self.sources
+            .iter()
+            .filter(move |(_, source)| source.boards.as_ref().is_none_or(|boards| boards.iter().any(|b| b == board)))
+            .map(|(name, source)| (name.as_str(), source))
+    }
+}
+
+impl SiteConfig {
+    /// Reads a site configuration.
+    ///
+    /// # Errors
+    /// As for a manifest: every fault with its line.
+    pub fn read(path: &Path) -> Result<SiteConfig> {
+        parse::read_site(path)
+    }
+}

@@ -1,0 +1,1 @@
+//! Makes the lock: the manifest, the old lock and the fetcher give the new lock.

@@ -1,0 +1,100 @@
+//! What a source is: its identity, its hashes, its URL, and the names BitBake gives it.
+//!
+//! The lowest room: plain values and pure functions, no file system, no network. What may enter here is true of a source
+//! wherever it lies.
+
+pub mod hash;
+pub mod name;
+pub mod url;
+
+pub use hash::{Blake3, CommitId, Digests, Hasher, Sha256};
+pub use url::SourceUrl;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Error, Result};
+
+/// Names one source of a lock: `file:<key>` or `git:<key>`, where the key is that of the lock's `[file]` or `[git]` block.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceId {
+    /// A file; the key is the name BitBake looks for.
+    File(String),
+    /// A git commit; the key is `<clone name>@<first 12 digits of the commit>`.
+    Git(String),
+}
+
+impl SourceId {
+    /// The key of the block in the lock.
+    pub fn key(&self) -> &str {
+        match self {
+            SourceId::File(key) | SourceId::Git(key) => key,
+        }
+    }
+}
+
+impl fmt::Display for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SourceId::File(key) => write!(f, "file:{key}"),
+            SourceId::Git(key) => write!(f, "git:{key}"),
+        }
+    }
+}
+
+impl FromStr for SourceId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once(':') {
+            Some(("file", key)) if !key.is_empty() => Ok(SourceId::File(key.to_owned())),
+            Some(("git", key)) if !key.is_empty() => Ok(SourceId::Git(key.to_owned())),
+            _ => Err(Error::input(format!("`{text}` names no source (file:NAME or git:NAME@COMMIT)"))),
+        }
+    }
+}
+
+impl Serialize for SourceId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SourceId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Which commit of a git repository is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GitRef {
+    /// The branch the commit lies on, as asked for: what BitBake's `branch=` will name.
+    pub branch: Option<String>,
+    /// The tag asked for.
+    pub tag: Option<String>,
+    /// The commit pinned by hand.
+    pub rev: Option<CommitId>,
+}
+
+impl GitRef {
+    /// The full names of the refs that were asked for: what a view must offer, branch first.
+    pub fn full_names(&self) -> Vec<String> {
+        let branch = self.branch.iter().map(|branch| format!("refs/heads/{branch}"));
+        let tag = self.tag.iter().map(|tag| format!("refs/tags/{tag}"));
+        branch.chain(tag).collect()
+    }
+}
+
+impl fmt::Display for GitRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GitRef { rev: Some(rev), .. } => write!(f, "commit {}", rev.short()),
+            GitRef { tag: Some(tag), .. } => write!(f, "tag {tag}"),
+            GitRef { branch: Some(branch), .. } => write!(f, "branch {branch}"),
+            _ => f.write_str("the default branch"),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The names under which BitBake's fetchers look for a source.
+//!
+//! These rules differ by release and are measured in the project's reference on fetch semantics. A closure that was
+//! discovered through the engine carries the engine's own names; the rules here are for sources that only the manifest
+//! declares. Where releases disagree, every name is given and the view offers them all.
+
+use crate::error::{Error, Result};
+use crate::source::{CommitId, SourceUrl};
+
+/// The name of a file in DL_DIR and in a flat mirror: the basename of the percent-decoded path (`bb.fetch2.wget`,
+/// `urldata_init`, since BitBake 2.10 without query and fragment).
+///
+/// # Errors
+/// When nothing usable is left: the manifest then has to give `filename`.
+pub fn file_name(url: &SourceUrl) -> Result<String> {
+    let path = percent_decode(url.as_url().path());
+    let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+    check_component(&name).map_err(|error| {
+        error.help("give the source a `filename`").wrap(format!("no file name can be taken from {url}"))
+    })?;
+    Ok(name)
+}
+
+/// Other names under which an older BitBake looks for the same file: 2.8 (scarthgap) keeps query and fragment.
+pub fn older_file_names(url: &SourceUrl) -> Vec<String> {
+    let parsed = url.as_url();
+    if parsed.query().is_none() && parsed.fragment().is_none() {
+        return Vec::new();
+    }
+    let Ok(mut name) = file_name(url) else { return Vec::new() };
+    if let Some(query) = parsed.query() {
+        name = format!("{name}?{}", percent_decode(query));
+    }
+    if let Some(fragment) = parsed.fragment() {
+        name = format!("{name}#{}", percent_decode(fragment));
+    }
+    // A query may hold slashes; the basename rule then bites again.
+    let name = name.rsplit('/').next().unwrap_or_default().to_owned();
+    check_component(&name).map(|()| vec![name]).unwrap_or_default()
+}
+
+/// The name of the bare clone in GITDIR, the `<S>` of `git2_<S>.tar.gz` (`bb.fetch2.git`, `urldata_init`): host and path,
+/// `/` `*` and `:` as dots, space and parentheses as underscores, no leading dot. Host in lower case, as since BitBake 2.10;
+/// the URL parser has lowered it already, and with it the one name 2.8 gives a lower-case host.
+pub fn clone_name(url: &SourceUrl) -> String {
+    let path = percent_decode(url.as_url().path());
+    let spelled: String = format!("{}{path}", url.host().replace(':', "."))
+        .chars()
+        .map(|c| match c {
+            '/' | '*' => '.',
+            ' ' | '(' | ')' => '_',
+            other => other,
+        })
+        .collect();
+    spelled.trim_start_matches('.').trim_end_matches('.').to_owned()
+}
+
+/// The key of a git commit in the lock.
+pub fn git_key(url: &SourceUrl, commit: &CommitId) -> String {
+    format!("{}@{}", clone_name(url), commit.short())
+}
+
+/// Refuses what must never become one component of a path.
+///
+/// # Errors
+/// When the name is empty, too long for a file system, hidden behind a dot or dash, or holds a separator or control character.
+pub fn check_component(name: &str) -> Result<()> {
+    let bad = name.is_empty()
+        || name.len() > 255
+        || name == "."
+        || name == ".."
+        || name.starts_with('-')
+        || name.chars().any(|c| c == '/' || c == '\\' || c.is_control());
+    if bad { Err(Error::input(format!("`{}` cannot be a file name", name.escape_default()))) } else { Ok(()) }
+}
+
+/// Percent-decoding as Python's `urllib.parse.unquote`: sequences that are no UTF-8 become replacement characters.
+fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = (*first == b'%').then(|| tail.get(..2)).flatten().and_then(hex_pair);
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hex_pair(pair: &[u8]) -> Option<u8> {
+    let text = std::str::from_utf8(pair).ok().filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    u8::from_str_radix(text, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> SourceUrl {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn file_names_follow_the_measured_table() {
+        for (from, name) in [
+            ("https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.18.35.tar.xz", "linux-6.18.35.tar.xz"),
+            ("https://h/a%2Bb.tgz", "a+b.tgz"),
+            ("https://h/get.php?f=a", "get.php"),
+            ("https://h/x.tar.gz#frag", "x.tar.gz"),
+        ] {
+            assert_eq!(file_name(&url(from)).unwrap(), name);
+        }
+        assert_eq!(older_file_names(&url("https://h/get.php?f=a")), ["get.php?f=a"]);
+        assert!(file_name(&url("https://h/")).is_err());
+        assert!(file_name(&url("https://h/%2e%2e")).is_err());
+    }
+
+    #[test]
+    fn clone_names_follow_the_measured_table() {
+        for (from, name) in [
+            ("https://git.openembedded.org/bitbake", "git.openembedded.org.bitbake"),
+            ("https://GitHub.com/Kata/x.git", "github.com.Kata.x.git"),
+            ("ssh://git@h:2222/p/q.git", "h.2222.p.q.git"),
+            ("file:///srv/a%20b.git", "srv.a_b.git"),
+        ] {
+            assert_eq!(clone_name(&url(from)), name);
+        }
+    }
+
+    #[test]
+    fn no_name_can_leave_its_directory() {
+        for name in ["", ".", "..", "a/b", "a\\b", "-rf", "a\nb", "a\0b"] {
+            assert!(check_component(name).is_err(), "{name:?}");
+        }
+        assert!(check_component(&"x".repeat(256)).is_err());
+        check_component("git2_h.p.tar.gz").unwrap();
+    }
+}
