@@ -38,6 +38,9 @@ use crate::lock::{Lock, Locked, Request};
 use crate::manifest::{DeclaredSource, SourceOrigin};
 use crate::source::{CommitId, Sha256, SourceUrl, name};
 
+/// The name of the one file, without `.conf`, that holds everything kbuild tells BitBake.
+pub const NAME: &str = "kbuild";
+
 /// Where the view lies inside TOPDIR; `flat`, `git2` and `dl` are made there by `store::view`.
 pub const VIEW: &str = "sources";
 
