@@ -4,8 +4,19 @@
 //! lock, the store or the network. A [`Manifest`] that exists is consistent: every board's layers, options and parents
 //! exist, every URL is acceptable, every template is filled in.
 
-mod parse;
+mod boards;
+mod document;
+mod git;
+mod layers;
+mod mirrors;
+mod names;
+mod options;
+mod raw;
+mod read;
+mod select;
+mod sources;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -19,7 +30,7 @@ pub const FILE_NAME: &str = "kata.toml";
 /// A checked manifest.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// The file it was read from.
+    /// The file it was read from, absolute.
     pub path: PathBuf,
     /// `[project] name`.
     pub project: String,
@@ -160,7 +171,8 @@ pub struct Board {
 /// `[mirrors]` of a manifest or of a site configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirrors {
-    /// Other stores (directory or http URL), content-addressed, asked first.
+    /// Other stores (directory or http URL), content-addressed, asked first. Directories of a file are absolute: they
+    /// were taken relative to where the file lies.
     pub stores: Vec<String>,
     /// Rewriting rules, asked before the upstream.
     pub rules: Vec<MirrorRule>,
@@ -186,7 +198,7 @@ pub struct MirrorRule {
 /// A board's options, each with its value: what one build is made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
-    /// Every option this board can have, in the manifest's order; `None` for a flag that is off.
+    /// Every option this board can have, in the manifest's order: its choice, or for a flag `on`, or `None` when it is off.
     pub values: IndexMap<String, Option<String>>,
     /// The words that go into OVERRIDES, in that order, empty ones left out.
     pub overrides: Vec<String>,
@@ -201,13 +213,63 @@ pub struct SiteConfig {
     pub mirrors: Mirrors,
 }
 
+impl BuildOption {
+    /// Whether a board can have this option.
+    pub fn is_for(&self, board: &str) -> bool {
+        self.boards.as_ref().is_none_or(|boards| boards.iter().any(|known| known == board))
+    }
+}
+
+impl fmt::Display for Setting {
+    /// As `--set` takes it: `ceph` or `boot=rootfs`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.choice {
+            Some(choice) => write!(f, "{}={choice}", self.option),
+            None => f.write_str(&self.option),
+        }
+    }
+}
+
+impl Mirrors {
+    /// The mirrors that `--mirror` or `KBUILD_MIRROR` names: each a store (directory or URL) or a rule `REGEX=REPLACEMENT`.
+    ///
+    /// # Errors
+    /// A rule that cannot work, with the argument.
+    pub fn from_arguments<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Mirrors> {
+        mirrors::from_arguments(arguments)
+    }
+
+    /// These mirrors, then those: the fallback lists are asked only if both say so.
+    #[must_use]
+    pub fn then(mut self, next: Mirrors) -> Mirrors {
+        self.stores.extend(next.stores);
+        self.rules.extend(next.rules);
+        self.builtin &= next.builtin;
+        self
+    }
+}
+
+/// What `NAME` is in the `KBUILD_<NAME>_*` variables of a declared source: upper case, anything that is no letter or
+/// digit as `_`. A manifest never holds two sources that come to the same.
+pub fn variable_part(source: &str) -> String {
+    names::variable_part(source)
+}
+
 impl Manifest {
     /// Reads and checks a manifest.
     ///
     /// # Errors
     /// Every fault is reported at once, each with the line it is on.
     pub fn read(path: &Path) -> Result<Manifest> {
-        parse::read(path)
+        read::manifest(path)
+    }
+
+    /// Checks the text of a manifest; `path` is where it lies, for messages and for the folders of local layers.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub fn parse(path: &Path, text: &str) -> Result<Manifest> {
+        read::parse(path, text)
     }
 
     /// Finds `kata.toml` in a directory or the nearest of its parents.
@@ -215,12 +277,12 @@ impl Manifest {
     /// # Errors
     /// When there is none: kind `Input`, with `kbuild init` or `--manifest-path` as the way out.
     pub fn find(from: &Path) -> Result<PathBuf> {
-        parse::find(from)
+        read::find(from)
     }
 
-    /// The project's directory: where the manifest lies.
+    /// The project's directory: where the manifest lies; absolute.
     pub fn root(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
+        self.path.parent().unwrap_or(Path::new("/"))
     }
 
     /// A board by name.
@@ -228,7 +290,7 @@ impl Manifest {
     /// # Errors
     /// An unknown board, with the nearest name as a suggestion and the list of those that exist.
     pub fn board(&self, name: &str) -> Result<&Board> {
-        parse::board(self, name)
+        select::board(self, name)
     }
 
     /// What `--set` asks for on a board, over the board's own settings, over the options' defaults.
@@ -237,7 +299,7 @@ impl Manifest {
     /// An option or choice that does not exist, two choices of one option, an option this board cannot have, a conflict or
     /// an unmet requirement: never a silent no-op.
     pub fn select(&self, board: &str, set: &[String]) -> Result<Selection> {
-        parse::select(self, board, set)
+        select::select(self, board, set)
     }
 
     /// The declared sources that a board needs.
@@ -255,6 +317,9 @@ impl SiteConfig {
     /// # Errors
     /// As for a manifest: every fault with its line.
     pub fn read(path: &Path) -> Result<SiteConfig> {
-        parse::read_site(path)
+        read::site(path)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! From TOML text to raw blocks, with every fault collected on the way.
+//!
+//! serde stops at the first fault. So that a person sees all of them at once, each key of each block is given to serde by
+//! itself, and unknown keys are looked for beforehand.
+
+use std::ops::Range;
+use std::path::Path;
+
+use indexmap::IndexMap;
+use miette::Diagnostic as _;
+use serde::de::DeserializeOwned;
+use toml_edit::{DocumentMut, Item, Table, TableLike};
+
+use super::names;
+use super::raw::{At, RawRule};
+use crate::error::{Error, Result};
+use crate::source::url::redact_in_place;
+
+/// So many faults are shown; the rest is only counted.
+const SHOWN: usize = 20;
+
+/// All that is wrong with one text.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<Error>);
+
+impl Faults {
+    /// Takes one more; it says where with [`Error::at`].
+    pub(super) fn add(&mut self, fault: Error) {
+        self.0.push(fault);
+    }
+
+    /// Takes the failure of a check; gives its value if there was none.
+    pub(super) fn take<T>(&mut self, checked: Result<T>) -> Option<T> {
+        checked.map_err(|fault| self.add(fault)).ok()
+    }
+
+    /// How many there are so far.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Nothing, or one error that shows every fault in the text, in the order of its lines.
+    pub(super) fn finish(mut self, file: &Path, text: &str) -> Result<()> {
+        self.0.sort_by_key(|fault| fault.labels().and_then(|mut labels| labels.next()).map_or(0, |at| at.offset()));
+        let file = shown(file);
+        let shown_text = redact_in_place(text);
+        let count = self.0.len();
+        let mut faults = self.0.into_iter().take(SHOWN).map(|fault| fault.in_text(&file, shown_text.clone()));
+        match count {
+            0 => Ok(()),
+            1 => Err(faults.next().unwrap_or_else(|| Error::bug("a fault was lost"))),
+            _ => {
+                let more = if count > SHOWN { format!(", the first {SHOWN} of them below") } else { String::new() };
+                Err(Error::input(format!("{file} has {count} faults{more}")).with_related(faults))
+            }
+        }
+    }
+}
+
+/// A file's name as the user would type it: relative where it lies below the current directory.
+fn shown(file: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    file.strip_prefix(here).unwrap_or(file).display().to_string()
+}
+
+/// Parses TOML; a fault of syntax is the only one then.
+pub(super) fn parse(file: &Path, text: &str) -> Result<Table> {
+    toml_edit::Document::parse(text).map(toml_edit::Document::into_table).or_else(|error| {
+        let mut faults = Faults::default();
+        let span = error.span().unwrap_or(0..0);
+        faults.add(Error::input("this is not valid TOML").at(inside(text, span), error.message().replace('\n', ", ")));
+        faults.finish(file, text)?;
+        Err(Error::bug("a fault was lost"))
+    })
+}
+
+/// A span that lies in the text: a fault at the end of the file points behind it.
+fn inside(text: &str, span: Range<usize>) -> Range<usize> {
+    let start = span.start.min(text.len());
+    start..span.end.clamp(start, text.len())
+}
+
+/// A named block of the manifest, such as `[layers.NAME]`.
+#[derive(Debug)]
+pub(super) struct Block<T> {
+    /// Where its name stands.
+    pub(super) span: Range<usize>,
+    /// What it says; `None` when that is so broken that checking it would only give consequential faults.
+    pub(super) raw: Option<T>,
+}
+
+/// All blocks of a kind, by name, in the order of the text. A broken block still has its name here, so that references to
+/// it are no faults of their own.
+pub(super) type Blocks<T> = IndexMap<String, Block<T>>;
+
+/// Reads `[SECTION.NAME]` blocks.
+pub(super) fn blocks<T>(root: &Table, section: &str, what: &str, faults: &mut Faults) -> Blocks<T>
+where
+    T: DeserializeOwned + Default,
+{
+    let mut blocks = Blocks::new();
+    let Some(table) = section_table(root, section, faults) else { return blocks };
+    for (name, item) in table.iter() {
+        let span = key_span(table, name);
+        faults.take(names::check_name(what, name, &span));
+        let raw = read(&format!("{section}.{name}"), item, &span, faults);
+        blocks.insert(name.to_owned(), Block { span, raw });
+    }
+    blocks
+}
+
+/// Reads a `[SECTION]` that stands alone; the range is where its name stands.
+pub(super) fn single<T>(root: &Table, section: &str, faults: &mut Faults) -> Option<Block<T>>
+where
+    T: DeserializeOwned + Default,
+{
+    let (key, item) = root.get_key_value(section)?;
+    let span = key.span().unwrap_or_default();
+    Some(Block { raw: read(section, item, &span, faults), span })
+}
+
+/// Reads a `[SECTION]` of free keys with values of one type; what has another type is left out.
+pub(super) fn entries<T: DeserializeOwned>(
+    root: &Table,
+    section: &str,
+    faults: &mut Faults,
+) -> IndexMap<At<String>, T> {
+    let mut entries = IndexMap::new();
+    let Some(table) = section_table(root, section, faults) else { return entries };
+    for (name, item) in table.iter() {
+        let span = key_span(table, name);
+        if let Some(read) = read_key::<IndexMap<At<String>, T>>(section, table, name, item, &span, faults) {
+            entries.extend(read);
+        }
+    }
+    entries
+}
+
+/// Reads a key that stands at the top.
+pub(super) fn top<T: DeserializeOwned>(root: &Table, name: &str, faults: &mut Faults) -> Option<T> {
+    let mut read: IndexMap<String, T> = read_key("", root, name, root.get(name)?, &(0..0), faults)?;
+    read.swap_remove(name)
+}
+
+/// Reports the keys of a table that the shape `T` does not have.
+pub(super) fn check_keys<T: DeserializeOwned>(place: &str, table: &dyn TableLike, faults: &mut Faults) {
+    let known = field_names::<T>();
+    for (key, _) in table.iter().filter(|(key, _)| !known.contains(key)) {
+        let inside = if place.is_empty() { String::new() } else { format!(" in [{place}]") };
+        let fault = Error::input(format!("unknown key `{}`{inside}", key.escape_debug()));
+        faults.add(fault.at(key_span(table, key), "not a key here").help(names::suggest(
+            "keys",
+            key,
+            known.iter().copied(),
+        )));
+    }
+}
+
+/// Reads one block key by key; `None` when any key was at fault.
+fn read<T>(place: &str, item: &Item, span: &Range<usize>, faults: &mut Faults) -> Option<T>
+where
+    T: DeserializeOwned + Default,
+{
+    let before = faults.count();
+    let Some(table) = item.as_table_like() else {
+        faults.add(not_a_table(place, item, span));
+        return None;
+    };
+    check_keys::<T>(place, table, faults);
+    check_rules(place, table, faults);
+    let mut sound = Table::new();
+    for (name, item) in table.iter().filter(|(name, _)| field_names::<T>().contains(name)) {
+        read_key::<T>(place, table, name, item, span, faults);
+        if let Some(key) = table.key(name) {
+            sound.insert_formatted(key, item.clone());
+        }
+    }
+    if faults.count() > before {
+        return None;
+    }
+    faults.take(deserialize(place, sound, span))
+}
+
+/// The one nested list of blocks: `rule` of `[mirrors]`.
+fn check_rules(place: &str, table: &dyn TableLike, faults: &mut Faults) {
+    let rules = table.get("rule").filter(|_| place == "mirrors");
+    match rules {
+        Some(Item::ArrayOfTables(rules)) => {
+            rules.iter().for_each(|rule| check_keys::<RawRule>("mirrors.rule", rule, faults));
+        }
+        Some(Item::Value(toml_edit::Value::Array(rules))) => {
+            let rules = rules.iter().filter_map(toml_edit::Value::as_inline_table);
+            rules.for_each(|rule| check_keys::<RawRule>("mirrors.rule", rule, faults));
+        }
+        _ => {}
+    }
+}
+
+fn read_key<T: DeserializeOwned>(
+    place: &str,
+    table: &dyn TableLike,
+    name: &str,
+    item: &Item,
+    span: &Range<usize>,
+    faults: &mut Faults,
+) -> Option<T> {
+    let mut alone = Table::new();
+    alone.insert_formatted(table.key(name)?, item.clone());
+    let span = table.key(name).and_then(|key| key.span()).unwrap_or_else(|| span.clone());
+    faults.take(deserialize(&format!("{place}.{name}"), alone, &span))
+}
+
+fn deserialize<T: DeserializeOwned>(place: &str, table: Table, span: &Range<usize>) -> Result<T> {
+    T::deserialize(toml_edit::de::Deserializer::from(DocumentMut::from(table))).map_err(|error| {
+        let message = error.message().trim().to_owned();
+        let label = message.strip_prefix("invalid type: ").unwrap_or(&message);
+        let place = place.escape_debug();
+        let fault = Error::input(format!("`{place}` has a value of the wrong type"))
+            .at(error.span().filter(|span| !span.is_empty()).unwrap_or_else(|| span.clone()), label);
+        if label.ends_with("expected a string") { fault.help("put the value in quotes") } else { fault }
+    })
+}
+
+fn section_table<'a>(root: &'a Table, section: &str, faults: &mut Faults) -> Option<&'a dyn TableLike> {
+    let (key, item) = root.get_key_value(section)?;
+    let table = item.as_table_like();
+    if table.is_none() {
+        faults.add(not_a_table(section, item, &key.span().unwrap_or_default()));
+    }
+    table
+}
+
+fn not_a_table(place: &str, item: &Item, span: &Range<usize>) -> Error {
+    Error::input(format!("`{}` must be a table", place.escape_debug()))
+        .at(item.span().unwrap_or_else(|| span.clone()), format!("this is {}", a(item.type_name())))
+        .help(format!("write `[{}]` and its keys below", place.escape_debug()))
+}
+
+fn a(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {noun}")
+}
+
+fn key_span(table: &dyn TableLike, name: &str) -> Range<usize> {
+    table.key(name).and_then(toml_edit::Key::span).unwrap_or_default()
+}
+
+/// The names of a struct's fields, as its derived `Deserialize` tells them to a deserializer.
+fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
+    struct Ask<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> serde::Deserializer<'de> for Ask<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(serde::de::Error::custom("only asked for the names of fields"))
+        }
+
+        fn deserialize_struct<V: serde::de::Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut fields: &'static [&'static str] = &[];
+    // The answer is in `fields`; that nothing could be read is what was asked for.
+    let _ = T::deserialize(Ask(&mut fields));
+    fields
+}
