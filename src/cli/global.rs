@@ -161,7 +161,8 @@ impl GlobalArgs {
             match split_rule(text) {
                 Some((pattern, to)) => {
                     regex::Regex::new(pattern).map_err(|error| {
-                        Error::new(Kind::Usage, format!("the mirror rule `{text}` is no regular expression")).because(error)
+                        Error::new(Kind::Usage, format!("the mirror rule `{text}` is no regular expression"))
+                            .because(error)
                     })?;
                     mirrors.rules.push(MirrorRule { pattern: pattern.to_owned(), to: vec![to.to_owned()] });
                 }
@@ -198,6 +199,11 @@ impl Project {
         Store::open(&self.store)
     }
 
+    /// Where the store lies or would lie.
+    pub(super) fn store_path(&self) -> &Path {
+        &self.store
+    }
+
     /// A fetcher into the project's store.
     ///
     /// # Errors
@@ -208,20 +214,35 @@ impl Project {
         Fetcher::new(self.store()?, settings, Arc::clone(&output.progress))
     }
 
-    /// The lock, for commands that only read it.
+    /// The lock, for commands that only read it. One that kata.toml has moved away from is good enough to fetch by, with a
+    /// warning, unless `--locked` forbids it.
     ///
     /// # Errors
     /// There is none, or (with `--locked`) it is stale.
     pub(super) fn lock(&self, global: &GlobalArgs, output: &Output) -> Result<Lock> {
-        let lock = Lock::read(&self.lock_path)?.ok_or_else(|| {
-            Error::input(format!("there is no {}", self.lock_path.display())).help("run `kbuild lock` first")
-        })?;
+        let lock = self.present_lock()?;
         if global.locked() {
             resolve::check_fresh(&self.manifest, &lock)?;
         } else if let [first, ..] = resolve::stale(&self.manifest, &lock).as_slice() {
             output.warn(&format!("kata.lock does not match kata.toml any more ({first}); run `kbuild lock`"));
         }
         Ok(lock)
+    }
+
+    /// The lock, for a build: it must say what kata.toml says.
+    ///
+    /// # Errors
+    /// There is none, or it is stale.
+    pub(super) fn fresh_lock(&self) -> Result<Lock> {
+        let lock = self.present_lock()?;
+        resolve::check_fresh(&self.manifest, &lock)?;
+        Ok(lock)
+    }
+
+    fn present_lock(&self) -> Result<Lock> {
+        Lock::read(&self.lock_path)?.ok_or_else(|| {
+            Error::input(format!("there is no {}", self.lock_path.display())).help("run `kbuild lock` first")
+        })
     }
 }
 
@@ -235,10 +256,7 @@ mod tests {
             split_rule("https://github\\.com/(.*)=file:///srv/git/$1"),
             Some(("https://github\\.com/(.*)", "file:///srv/git/$1"))
         );
-        assert_eq!(
-            split_rule("https://h/get\\?f=(.*)=https://m/$1"),
-            Some(("https://h/get\\?f=(.*)", "https://m/$1"))
-        );
+        assert_eq!(split_rule("https://h/get\\?f=(.*)=https://m/$1"), Some(("https://h/get\\?f=(.*)", "https://m/$1")));
         assert_eq!(split_rule("https://mirror.corp/store"), None);
         assert_eq!(split_rule("/srv/store=old"), None);
     }

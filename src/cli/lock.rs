@@ -64,13 +64,7 @@ impl UpdateArgs {
     }
 }
 
-fn relock(
-    project: &Project,
-    global: &GlobalArgs,
-    output: &Output,
-    moving: &Moving,
-    strict: bool,
-) -> Result<Outcome> {
+fn relock(project: &Project, global: &GlobalArgs, output: &Output, moving: &Moving, strict: bool) -> Result<Outcome> {
     let old = Lock::read_merging(&project.lock_path)?.unwrap_or_default();
     let fetcher = project.fetcher(global, output)?;
     let resolving = resolve::resolve(&project.manifest, &old, &fetcher, moving);
@@ -120,8 +114,7 @@ fn outcome(lock: &Lock, changes: &[Change], incomplete: &[Incomplete], written: 
         .iter()
         .map(|change| json!({ "section": change.section, "name": change.name, "from": change.from, "to": change.to }))
         .collect();
-    let incomplete: Vec<_> =
-        incomplete.iter().map(|entry| json!({ "source": entry.id, "why": entry.why })).collect();
+    let incomplete: Vec<_> = incomplete.iter().map(|entry| json!({ "source": entry.id, "why": entry.why })).collect();
     let json = json!({
         "written": written,
         "files": lock.files.len(),

@@ -78,6 +78,11 @@ impl Output {
         self.progress.warn(message);
     }
 
+    /// Text in a colour of the terminal (an SGR number), where colour is wanted.
+    pub(super) fn paint(&self, text: &str, color: &str) -> String {
+        if self.color { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
     /// Prints the outcome, or the error, and gives the exit code.
     pub(super) fn finish(&self, result: Result<Outcome>) -> ExitCode {
         let outcome = match result {

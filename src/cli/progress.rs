@@ -21,7 +21,8 @@ impl Bars {
     }
 }
 
-const KNOWN_SIZE: &str = "  {spinner} {prefix:<36!} {bar:20} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {wide_msg}";
+const KNOWN_SIZE: &str =
+    "  {spinner} {prefix:<36!} {bar:20} {bytes:>10}/{total_bytes:<10} {bytes_per_sec:>12} {wide_msg}";
 const UNKNOWN_SIZE: &str = "  {spinner} {prefix:<36!} {bytes:>10} {wide_msg}";
 
 impl Progress for Bars {

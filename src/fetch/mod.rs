@@ -3,6 +3,10 @@
 //! What may enter: how bytes are got. Which bytes they must be is said by the caller; whatever does not match never
 //! becomes content of the store.
 
+mod closure;
+
+pub use closure::Fetched;
+
 use std::sync::Arc;
 
 use crate::error::Result;
