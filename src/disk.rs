@@ -1,10 +1,11 @@
 //! Writing to disk so that a crash at any instant leaves the old or the new, and locks between processes.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::error::{Error, Result};
 
@@ -52,20 +53,86 @@ pub fn create_dir_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|error| Error::io("create", path, error))
 }
 
-/// Removes a directory with all in it; one that is not there is fine.
+/// Removes a directory with all in it, read-only directories too; one that is not there is fine.
 ///
 /// # Errors
 /// When something in it cannot be removed.
 pub fn remove_dir_all(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+    let first = fs::remove_dir_all(path);
+    let again = match first {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            make_directories_writable(path);
+            fs::remove_dir_all(path)
+        }
+        other => other,
+    };
+    match again {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path, error)),
         _ => Ok(()),
+    }
+}
+
+/// Names can only be taken out of a directory that is writable; failures show when the removal is tried again.
+fn make_directories_writable(path: &Path) {
+    let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    if !is_directory {
+        return;
+    }
+    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        make_directories_writable(&entry.path());
+    }
+}
+
+/// A new empty directory beside `target`, to be filled and then given to [`replace_directory`]; removed when dropped.
+///
+/// # Errors
+/// When it, or the directory it goes into, cannot be made.
+pub fn directory_beside(target: &Path) -> Result<TempDir> {
+    let within = parent(target);
+    create_dir_all(within)?;
+    tempfile::Builder::new()
+        .prefix(".kbuild-")
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir_in(within)
+        .map_err(|error| Error::io("create a directory in", within, error))
+}
+
+/// Makes `new` the directory at `target` in one step; what stood there before is removed.
+///
+/// # Errors
+/// When it cannot be renamed; the old directory then stands.
+pub fn replace_directory(new: TempDir, target: &Path) -> Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+    let failed = |error: std::io::Error| Error::io("replace", target, error);
+    match renameat_with(CWD, new.path(), CWD, target, RenameFlags::EXCHANGE) {
+        // The temporary name now holds the old directory, which may be read-only in places.
+        Ok(()) => remove_dir_all(&new.keep()),
+        Err(rustix::io::Errno::NOENT) => fs::rename(new.path(), target).map(|()| drop(new.keep())).map_err(failed),
+        Err(_) => {
+            // A file system without RENAME_EXCHANGE (NFS, some overlays): for an instant there is no directory.
+            let old = directory_beside(target)?;
+            let aside = old.path().join("old");
+            fs::rename(target, &aside).map_err(failed)?;
+            fs::rename(new.path(), target).map(|()| drop(new.keep())).map_err(failed)?;
+            remove_dir_all(&old.keep())
+        }
+    }
+}
+
+/// Whether an open file is the one that now has this name: it may have been renamed or removed since it was opened.
+pub fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(open), Ok(named)) => identity(open) == identity(named),
+        _ => false,
     }
 }
 
 /// An advisory lock on a file, held until dropped; the system frees it when the process dies, however it dies.
 #[derive(Debug)]
-pub struct FileLock(#[expect(dead_code, reason = "held for its lock")] File);
+pub struct FileLock(File);
 
 impl FileLock {
     /// Waits for a lock that excludes all others. `waiting` is called once if there is something to wait for.
@@ -91,6 +158,21 @@ impl FileLock {
         let file = open_lock(path)?;
         file.lock_shared().map_err(|error| Error::io("lock", path, error))?;
         Ok(FileLock(file))
+    }
+
+    /// Waits for a shared lock on a file that is there and may be read, but not written.
+    ///
+    /// # Errors
+    /// When the file is not there, cannot be read, or its file system knows no locks.
+    pub fn shared_read_only(path: &Path) -> Result<FileLock> {
+        let file = File::open(path).map_err(|error| Error::io("open lock", path, error))?;
+        file.lock_shared().map_err(|error| Error::io("lock", path, error))?;
+        Ok(FileLock(file))
+    }
+
+    /// Whether the locked file still has this name; if not, whoever locks the name next gets another file.
+    pub fn is_at(&self, path: &Path) -> bool {
+        is_at(&self.0, path)
     }
 
     /// Takes an exclusive lock if nobody holds one.
@@ -122,7 +204,6 @@ fn parent(path: &Path) -> &Path {
 }
 
 fn mode_for(path: &Path) -> fs::Permissions {
-    use std::os::unix::fs::PermissionsExt as _;
     // tempfile applies the umask to what it is told here.
     fs::metadata(path).map_or_else(|_| fs::Permissions::from_mode(0o666), |metadata| metadata.permissions())
 }
@@ -139,6 +220,24 @@ mod tests {
         replace(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_is_replaced_as_a_whole_and_read_only_leftovers_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("view");
+        for name in ["one", "two", "three"] {
+            let new = directory_beside(&target).unwrap();
+            fs::create_dir(new.path().join(name)).unwrap();
+            fs::write(new.path().join(name).join("file"), name).unwrap();
+            fs::set_permissions(new.path().join(name), fs::Permissions::from_mode(0o555)).unwrap();
+            replace_directory(new, &target).unwrap();
+            let names: Vec<_> = fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(names, [name]);
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary directory is left");
+        remove_dir_all(&target).unwrap();
+        assert!(!target.exists());
     }
 
     #[test]

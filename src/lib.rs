@@ -11,6 +11,7 @@ pub mod cli;
 pub mod disk;
 pub mod error;
 pub mod fetch;
+pub mod git;
 pub mod lock;
 pub mod manifest;
 pub mod progress;

@@ -1,55 +1,272 @@
-//! Blobs, and the partial downloads that become blobs.
-use super::*;
+//! Blobs: files addressed by BLAKE3, and the links that find them by SHA-256.
 
-/// A partial download, held by one process at a time. What it holds survives a crash and is continued.
-#[derive(Debug)]
-pub struct Incoming {}
+use std::fs::{self, File, Permissions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 
-impl Incoming {
-    /// How many bytes are there already.
-    pub fn size(&self) -> u64 {
-        todo!()
+use super::Store;
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::lock::LockedFile;
+use crate::source::{Blake3, Digests, Hasher, Sha256};
+
+/// Bytes that are copied at once.
+const CHUNK: usize = 1 << 20;
+
+impl Store {
+    /// Where a blob lies, or would lie.
+    pub fn blob_path(&self, blake3: &Blake3) -> PathBuf {
+        let hex = blake3.to_string();
+        self.root.join("blobs").join(&hex[..2]).join(hex)
     }
 
-    /// What the server called the representation these bytes are from (`ETag`, or `Last-Modified`), for `If-Range`.
-    pub fn validator(&self) -> Option<&str> {
-        todo!()
+    /// Whether a blob is there (its bytes are not read).
+    pub fn has_blob(&self, blake3: &Blake3) -> bool {
+        self.blob_size(blake3).is_some()
     }
 
-    /// Remembers the validator of the response whose bytes follow; written before the first of them.
+    /// The size of a blob in bytes, if it is there.
+    pub fn blob_size(&self, blake3: &Blake3) -> Option<u64> {
+        let metadata = fs::symlink_metadata(self.blob_path(blake3)).ok()?;
+        metadata.is_file().then_some(metadata.len())
+    }
+
+    /// What is known of the blob with this SHA-256, if it is there: its address and size, read off the link.
+    pub fn by_sha256(&self, sha256: &Sha256) -> Option<Digests> {
+        let target = fs::read_link(self.sha256_path(sha256)).ok()?;
+        let blake3 = target.file_name()?.to_str()?.parse().ok()?;
+        Some(Digests { sha256: *sha256, blake3, size: self.blob_size(&blake3)? })
+    }
+
+    /// The digests of a locked file if the store has it, by whichever hash the lock knows. A blob of another size than the
+    /// locked one (a disk that lost its end) counts as absent.
+    pub fn find_file(&self, file: &LockedFile) -> Option<Digests> {
+        let Some(content) = file.content else { return self.by_sha256(&file.sha256) };
+        let size = self.blob_size(&content.blake3).filter(|size| *size == content.size)?;
+        Some(Digests { sha256: file.sha256, blake3: content.blake3, size })
+    }
+
+    /// Takes in a finished local file (a mirror in a folder): reflink or copy, hashed in one pass over the bytes that the
+    /// store gets. Never a hard link: a file that is not the store's own could change later.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn set_validator(&mut self, _validator: Option<&str>) -> Result<()> {
-        todo!()
+    /// When it cannot be read or the store not be written.
+    pub fn add_file(&self, path: &Path) -> Result<Digests> {
+        let scratch = self.scratch()?;
+        let copy = scratch.path().join("blob");
+        let source = File::open(path).map_err(|error| Error::io("read", path, error))?;
+        let digests = match reflink_copy::reflink(path, &copy) {
+            Ok(()) => hash_file(&copy)?,
+            Err(_) => copy_hashed(source, path, &copy)?,
+        };
+        self.publish_path(&copy, &digests)?;
+        Ok(digests)
     }
 
-    /// Throws away what is there: the server gave something else, or the hash was wrong.
-    ///
-    /// # Errors
-    /// When it cannot be truncated.
-    pub fn restart(&mut self) -> Result<()> {
-        todo!()
+    /// Takes in a file of a scratch directory of this store: it is linked, so nobody may write to it any more.
+    pub(super) fn add_own_file(&self, path: &Path) -> Result<Digests> {
+        let scratch = self.scratch()?;
+        let link = scratch.path().join("blob");
+        fs::hard_link(path, &link).map_err(|error| Error::io("link", path, error))?;
+        let digests = hash_file(&link)?;
+        self.publish_path(&link, &digests)?;
+        Ok(digests)
     }
 
-    /// Appends bytes and hashes them.
-    ///
-    /// # Errors
-    /// When they cannot be written (a full disk).
-    pub fn write(&mut self, _bytes: &[u8]) -> Result<()> {
-        todo!()
+    fn publish_path(&self, path: &Path, digests: &Digests) -> Result<()> {
+        let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+        self.publish(&file, path, digests)
     }
 
-    /// The digests of all bytes so far.
-    pub fn digests(&self) -> Digests {
-        todo!()
+    /// Makes a finished file of this file system the blob of its hash, durably, and links it by SHA-256. A blob that is
+    /// there stays, unless its size shows that it is broken.
+    pub(super) fn publish(&self, file: &File, path: &Path, digests: &Digests) -> Result<()> {
+        let failed = |error| Error::io("take into the store", path, error);
+        if self.blob_size(&digests.blake3) == Some(digests.size) {
+            fs::remove_file(path).map_err(failed)?;
+        } else {
+            file.set_permissions(Permissions::from_mode(0o444)).map_err(failed)?;
+            file.sync_all().map_err(failed)?;
+            let blob = self.blob_path(&digests.blake3);
+            let directory = self.fan_out(&blob)?;
+            fs::rename(path, &blob).map_err(failed)?;
+            disk::sync_directory(directory)?;
+        }
+        self.link_sha256(digests)
     }
 
-    /// Makes the bytes a blob: fsync, 0444, rename, link by SHA-256. The caller has compared the digests.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub fn finish(self) -> Result<Digests> {
-        todo!()
+    /// The directory of a blob, made where it is not there yet.
+    fn fan_out<'a>(&self, blob: &'a Path) -> Result<&'a Path> {
+        let directory = blob.parent().unwrap_or(blob);
+        match fs::create_dir(directory) {
+            Ok(()) => disk::sync_directory(&self.root.join("blobs"))?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::io("create", directory, error)),
+        }
+        Ok(directory)
+    }
+
+    fn sha256_path(&self, sha256: &Sha256) -> PathBuf {
+        self.root.join("sha256").join(sha256.to_string())
+    }
+
+    /// Makes a blob reachable by its SHA-256. Both digests come from one pass over the bytes, never from a lock's word.
+    pub(super) fn link_sha256(&self, digests: &Digests) -> Result<()> {
+        let link = self.sha256_path(&digests.sha256);
+        let hex = digests.blake3.to_string();
+        let target = PathBuf::from(format!("../blobs/{}/{hex}", &hex[..2]));
+        let failed = |error| Error::io("link", &link, error);
+        match symlink(&target, &link) {
+            Ok(()) => {}
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
+            Err(_) if fs::read_link(&link).is_ok_and(|present| present == target) => return Ok(()),
+            Err(_) => {
+                let scratch = self.scratch()?;
+                let new = scratch.path().join("link");
+                symlink(&target, &new).and_then(|()| fs::rename(&new, &link)).map_err(failed)?;
+            }
+        }
+        disk::sync_directory(&self.root.join("sha256"))
+    }
+
+    /// Takes away the link of a SHA-256 that leads to other bytes.
+    pub(super) fn unlink_sha256(&self, sha256: &Sha256) -> Result<()> {
+        let link = self.sha256_path(sha256);
+        match fs::remove_file(&link) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", &link, error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn copy_hashed(mut source: impl Read, path: &Path, to: &Path) -> Result<Digests> {
+    let mut copy = File::create_new(to).map_err(|error| Error::io("create", to, error))?;
+    let mut hasher = Hasher::default();
+    each_chunk(&mut source, path, |bytes| {
+        hasher.update(bytes);
+        copy.write_all(bytes).map_err(|error| Error::io("write", to, error))
+    })?;
+    Ok(hasher.finish())
+}
+
+/// Every digest of a file, in one pass.
+pub(super) fn hash_file(path: &Path) -> Result<Digests> {
+    let mut file = File::open(path).map_err(|error| Error::io("read", path, error))?;
+    let mut hasher = Hasher::default();
+    each_chunk(&mut file, path, |bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })?;
+    Ok(hasher.finish())
+}
+
+/// The BLAKE3 of a file alone, on all cores; and its size in bytes.
+///
+/// Read, not mapped: a bad sector is then an error, and not a signal that ends the process.
+pub(super) fn blake3_file(path: &Path) -> Result<(Blake3, u64)> {
+    let mut file = File::open(path).map_err(|error| Error::io("read", path, error))?;
+    let mut hasher = blake3::Hasher::new();
+    each_chunk(&mut file, path, |bytes| {
+        hasher.update_rayon(bytes);
+        Ok(())
+    })?;
+    Ok(((*hasher.finalize().as_bytes()).into(), hasher.count()))
+}
+
+fn each_chunk(from: &mut impl Read, path: &Path, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => take(&buffer[..count])?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("read", path, error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::Content;
+    use crate::store::tests::{digests_of, temporary};
+
+    fn locked(bytes: &[u8], size: u64) -> LockedFile {
+        let digests = digests_of(bytes);
+        let content = Some(Content { blake3: digests.blake3, size });
+        LockedFile { urls: vec![], sha256: digests.sha256, content }
+    }
+
+    #[test]
+    fn a_file_becomes_a_read_only_blob_found_by_either_hash() {
+        let (directory, store) = temporary();
+        let file = directory.path().join("file");
+        fs::write(&file, "content").unwrap();
+        let digests = store.add_file(&file).unwrap();
+        assert_eq!(digests, digests_of(b"content"));
+        assert_eq!(fs::metadata(store.blob_path(&digests.blake3)).unwrap().permissions().mode() & 0o7777, 0o444);
+        assert_eq!(store.by_sha256(&digests.sha256), Some(digests));
+        assert_eq!(store.find_file(&locked(b"content", 7)), Some(digests));
+        assert_eq!(store.find_file(&LockedFile { content: None, ..locked(b"content", 7) }), Some(digests));
+        assert_eq!(store.find_file(&locked(b"content", 8)), None, "another size is another content");
+
+        fs::write(&file, "changed").unwrap();
+        assert_eq!(fs::read(store.blob_path(&digests.blake3)).unwrap(), b"content");
+    }
+
+    #[test]
+    fn a_missing_link_and_a_short_blob_are_mended_by_adding_again() {
+        let (directory, store) = temporary();
+        let file = directory.path().join("file");
+        fs::write(&file, "content").unwrap();
+        let digests = store.add_file(&file).unwrap();
+
+        store.unlink_sha256(&digests.sha256).unwrap();
+        assert_eq!(store.by_sha256(&digests.sha256), None);
+        store.add_file(&file).unwrap();
+        assert_eq!(store.by_sha256(&digests.sha256), Some(digests));
+
+        let blob = store.blob_path(&digests.blake3);
+        fs::remove_file(&blob).unwrap();
+        assert_eq!(store.by_sha256(&digests.sha256), None, "a broken link counts as absent");
+        fs::write(&blob, "con").unwrap();
+        store.add_file(&file).unwrap();
+        assert_eq!(fs::read(&blob).unwrap(), b"content");
+    }
+
+    #[test]
+    fn a_link_that_leads_elsewhere_is_replaced() {
+        let (directory, store) = temporary();
+        let file = directory.path().join("file");
+        fs::write(&file, "content").unwrap();
+        let link = store.sha256_path(&digests_of(b"content").sha256);
+        symlink("/etc/passwd", &link).unwrap();
+        let digests = store.add_file(&file).unwrap();
+        assert_eq!(store.by_sha256(&digests.sha256), Some(digests));
+        assert_eq!(fs::read(link).unwrap(), b"content");
+    }
+
+    #[test]
+    fn a_copied_store_is_a_store() {
+        let (directory, store) = temporary();
+        let file = directory.path().join("file");
+        fs::write(&file, "content").unwrap();
+        let digests = store.add_file(&file).unwrap();
+        let copy = directory.path().join("copy");
+        let copied = std::process::Command::new("cp").arg("-r").args([store.root(), &copy]).status().unwrap();
+        assert!(copied.success());
+        assert_eq!(Store::open(&copy).unwrap().by_sha256(&digests.sha256), Some(digests));
+    }
+
+    #[test]
+    fn both_ways_of_hashing_a_file_agree() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+        fs::write(&file, &bytes).unwrap();
+        let digests = hash_file(&file).unwrap();
+        assert_eq!(digests, digests_of(&bytes));
+        assert_eq!(blake3_file(&file).unwrap(), (digests.blake3, digests.size));
     }
 }

@@ -1,6 +1,9 @@
 //! Checkouts of layers from the store: the raw tree, no filters, no attributes.
-use super::*;
-use crate::lock::Lock;
+use std::path::Path;
+
+use super::Store;
+use crate::error::Result;
+use crate::lock::{Lock, LockedGit};
 
 /// Makes `directory` hold exactly the tree of a locked commit with its submodules, modes 0644 and 0755. A directory that
 /// already does is left alone (its bytes are hashed to know); one that was changed is made again.

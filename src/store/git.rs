@@ -1,21 +1,41 @@
-//! Records of git commits: which packs hold them.
-use super::*;
+//! Git commits in the store: packs as blobs, a record of which packs hold which commit, and reading them back.
 
-/// What the store knows of one commit.
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Scratch, Store, tree};
+use crate::disk::{self, FileLock};
+use crate::error::{Error, Kind, Result};
+use crate::git::{could_not_start, failed, local_git, run};
+use crate::lock::LockedGit;
+use crate::source::{Blake3, CommitId};
+
+/// The format of records that this kbuild writes; one with a higher version is refused.
+const RECORD_VERSION: u32 = 1;
+
+/// What the store knows of one commit: `git/<commit>.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitRecord {
     /// The commit.
     pub commit: CommitId,
     /// Hash over its raw tree.
     pub tree: Blake3,
-    /// Commits whose parents are left out (git's `shallow` file); empty when all history is there.
+    /// Commits whose parents are left out (git's `shallow` file), sorted; empty when all history is there.
     pub shallow: Vec<CommitId>,
     /// The packs, each a blob with its index, another blob.
     pub packs: Vec<Pack>,
 }
 
 /// A pack and its index, as blobs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pack {
     /// git's name for it: `pack-<hex>`.
     pub name: String,
@@ -23,4 +43,489 @@ pub struct Pack {
     pub pack: Blake3,
     /// The blob that is the `.idx`.
     pub index: Blake3,
+}
+
+/// A record as it stands in its file.
+#[derive(Serialize, Deserialize)]
+struct RecordText {
+    version: u32,
+    commit: CommitId,
+    tree: Blake3,
+    #[serde(default)]
+    shallow: Vec<CommitId>,
+    packs: Vec<Pack>,
+}
+
+impl GitRecord {
+    /// Whether the record says all that the lock asks of it.
+    pub(super) fn satisfies(&self, git: &LockedGit) -> bool {
+        self.commit == git.commit
+            && git.tree.is_none_or(|tree| tree == self.tree)
+            && (!git.history || self.shallow.is_empty())
+    }
+
+    /// Every blob that the record names.
+    pub fn blobs(&self) -> impl Iterator<Item = Blake3> {
+        self.packs.iter().flat_map(|pack| [pack.pack, pack.index])
+    }
+
+    /// How much history there is: the commit alone, some, or all.
+    fn depth(&self) -> u8 {
+        match self.shallow.as_slice() {
+            [] => 2,
+            [only] if *only == self.commit => 0,
+            _ => 1,
+        }
+    }
+}
+
+impl fmt::Display for GitRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = RecordText {
+            version: RECORD_VERSION,
+            commit: self.commit,
+            tree: self.tree,
+            shallow: self.shallow.clone(),
+            packs: self.packs.clone(),
+        };
+        f.write_str(&toml_edit::ser::to_string_pretty(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl FromStr for GitRecord {
+    type Err = Error;
+
+    /// Reads a record, of this store or of another one: nothing in it is taken for a path unchecked.
+    fn from_str(text: &str) -> Result<Self> {
+        let unreadable = || Error::input("a git record of the store is not in order");
+        let text: RecordText = toml_edit::de::from_str(text).map_err(|error| unreadable().because(error))?;
+        if text.version > RECORD_VERSION {
+            return Err(Error::input(format!("a git record has version {}, from a newer kbuild", text.version)));
+        }
+        if let Some(pack) = text.packs.iter().find(|pack| !is_pack_name(&pack.name)) {
+            return Err(unreadable().because(format!("`{}` is no name of a pack", pack.name.escape_default())));
+        }
+        Ok(GitRecord { commit: text.commit, tree: text.tree, shallow: text.shallow, packs: text.packs })
+    }
+}
+
+fn is_pack_name(name: &str) -> bool {
+    name.strip_prefix("pack-").is_some_and(|hex| hex.len() == 40 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+impl Store {
+    /// The record of a commit, if the store has it (and its packs).
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn git(&self, commit: &CommitId) -> Result<Option<GitRecord>> {
+        let Some(record) = self.record(commit)? else { return Ok(None) };
+        let whole = record.blobs().all(|blob| self.has_blob(&blob));
+        Ok(whole.then_some(record))
+    }
+
+    /// The record of a commit, whether its packs are there or not.
+    pub(super) fn record(&self, commit: &CommitId) -> Result<Option<GitRecord>> {
+        let path = self.record_path(commit);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+        let mend = |error: Error| {
+            let mend = format!("run `rm {}` and `kbuild fetch`", path.display());
+            error.help(mend).wrap(format!("could not read {}", path.display()))
+        };
+        let record: GitRecord = text.parse().map_err(mend)?;
+        if record.commit != *commit {
+            return Err(mend(Error::input(format!("it is the record of {}", record.commit))));
+        }
+        Ok(Some(record))
+    }
+
+    /// Where the record of a commit lies, or would lie.
+    pub fn record_path(&self, commit: &CommitId) -> PathBuf {
+        self.root.join("git").join(format!("{commit}.toml"))
+    }
+
+    /// Takes a commit out of a bare repository into the store: everything the commit reaches (up to the repository's
+    /// shallow boundary) as packs, then the record. `tree` has been checked by the caller. A repository in a scratch
+    /// directory of this store is cheapest: its pack is linked, not copied.
+    ///
+    /// Gives the record that stands afterwards: the one that was there already, if it holds more history.
+    ///
+    /// # Errors
+    /// When the commit is not whole in the repository (kind `Mismatch`), or the store cannot be written.
+    pub fn add_git(&self, repository: &Path, commit: &CommitId, tree: Blake3) -> Result<GitRecord> {
+        let incomplete = |error: Error| error.wrap(format!("commit {commit} is not whole in what came"));
+        let reached = Reached::from(repository, commit).map_err(incomplete)?;
+        let scratch = self.scratch()?;
+        let packs = match single_pack(repository)? {
+            Some(pack) if objects_in(&pack)? == reached.objects => vec![pack],
+            _ => pack_anew(repository, commit, scratch.path()).map_err(incomplete)?,
+        };
+        let packs = packs.iter().map(|pack| self.add_pack(pack)).collect::<Result<_>>()?;
+        self.add_record(GitRecord { commit: *commit, tree, shallow: reached.shallow, packs })
+    }
+
+    /// Takes in the record of another store, whose blobs are here already: its commit has to be in the packs, and the tree
+    /// is hashed, so that nothing rests on the other store's word.
+    ///
+    /// # Errors
+    /// Blobs that are not here (kind `Missing`); a commit or tree that is not the recorded one (kind `Mismatch`).
+    pub fn adopt_git(&self, record: GitRecord) -> Result<GitRecord> {
+        let opened = self.open_record(&record)?;
+        let tree = tree::of_commit(&opened, &record.commit)?;
+        if tree != record.tree {
+            let message = format!("the tree of commit {} is not what its record says", record.commit);
+            return Err(
+                Error::new(Kind::Mismatch, message).because(format!("expected blake3 {}, got {tree}", record.tree))
+            );
+        }
+        self.add_record(record)
+    }
+
+    /// Writes a record, unless one with more history stands: a source that wants all of it must not lose it to one that
+    /// wants a single commit.
+    fn add_record(&self, record: GitRecord) -> Result<GitRecord> {
+        let _guard = FileLock::exclusive(&self.root.join("git").join(".lock"), || {})?;
+        // A record that cannot be read, or whose packs are gone, is worth nothing.
+        if let Ok(Some(present)) = self.git(&record.commit)
+            && present.tree == record.tree
+            && present.depth() >= record.depth()
+        {
+            return Ok(present);
+        }
+        disk::replace(&self.record_path(&record.commit), record.to_string().as_bytes())?;
+        Ok(record)
+    }
+
+    fn add_pack(&self, pack: &Path) -> Result<Pack> {
+        let add = |path: &Path| {
+            if path.starts_with(self.root.join("tmp")) { self.add_own_file(path) } else { self.add_file(path) }
+        };
+        let name = pack.file_stem().and_then(|name| name.to_str()).filter(|name| is_pack_name(name));
+        let name = name.ok_or_else(|| Error::bug(format!("git called a pack {}", pack.display())))?.to_owned();
+        Ok(Pack { name, pack: add(pack)?.blake3, index: add(&pack.with_extension("idx"))?.blake3 })
+    }
+
+    /// Whether the store has what the lock asks for.
+    pub(super) fn has_git(&self, git: &LockedGit) -> bool {
+        // An unreadable record counts as none: fetching replaces it.
+        matches!(self.git(&git.commit), Ok(Some(record)) if record.satisfies(git))
+    }
+
+    /// A temporary bare repository over the packs of a commit, made of links: for reading objects with libgit2.
+    ///
+    /// # Errors
+    /// A commit the store lacks: kind `Missing`.
+    pub fn open_commit(&self, commit: &CommitId) -> Result<OpenedCommit> {
+        let missing = || {
+            let missing = Error::new(Kind::Missing, format!("commit {commit} is not in the store"));
+            missing.help("run `kbuild fetch`")
+        };
+        self.open_record(&self.git(commit)?.ok_or_else(missing)?)
+    }
+
+    /// As [`Store::open_commit`], for a record that need not be in the store.
+    pub(super) fn open_record(&self, record: &GitRecord) -> Result<OpenedCommit> {
+        let place = self.reading_place()?;
+        let objects = place.path().join("objects");
+        disk::create_dir_all(&objects.join("pack"))?;
+        for pack in &record.packs {
+            self.link_pack(pack, &objects.join("pack"))?;
+        }
+        let broken =
+            |error| Error::new(Kind::Mismatch, format!("could not open commit {}", record.commit)).because(error);
+        let path = objects.to_str().ok_or_else(|| Error::input("the path of the store is not UTF-8"))?;
+        // Wrapping the object database, rather than opening a repository, keeps the user's git configuration out.
+        let odb = git2::Odb::new().map_err(broken)?;
+        odb.add_disk_alternate(path).map_err(broken)?;
+        let repository = git2::Repository::from_odb(odb).map_err(broken)?;
+        Ok(OpenedCommit { repository, place })
+    }
+
+    fn link_pack(&self, pack: &Pack, directory: &Path) -> Result<()> {
+        for (blob, extension) in [(&pack.pack, "pack"), (&pack.index, "idx")] {
+            let link = directory.join(format!("{}.{extension}", pack.name));
+            let blob = self.blob_path(blob);
+            if !blob.is_file() {
+                let missing = format!("{} of the store is missing", blob.display());
+                return Err(Error::new(Kind::Missing, missing).help("run `kbuild fetch`"));
+            }
+            std::os::unix::fs::symlink(&blob, &link).map_err(|error| Error::io("link", &link, error))?;
+        }
+        Ok(())
+    }
+
+    /// A directory for reading: inside the store where it can be written, else wherever temporary files go.
+    fn reading_place(&self) -> Result<Place> {
+        if self.writable {
+            return self.scratch().map(Place::Inside);
+        }
+        let outside =
+            tempfile::tempdir().map_err(|error| Error::io("create a directory in", &std::env::temp_dir(), error));
+        outside.map(Place::Outside)
+    }
+}
+
+/// A commit opened for reading: a [`git2::Repository`] that lives as long as this.
+pub struct OpenedCommit {
+    // Declared first, so closed before its directory goes.
+    repository: git2::Repository,
+    #[expect(dead_code, reason = "held for its directory")]
+    place: Place,
+}
+
+impl Deref for OpenedCommit {
+    type Target = git2::Repository;
+
+    fn deref(&self) -> &git2::Repository {
+        &self.repository
+    }
+}
+
+enum Place {
+    Inside(Scratch),
+    Outside(tempfile::TempDir),
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        match self {
+            Place::Inside(scratch) => scratch.path(),
+            Place::Outside(directory) => directory.path(),
+        }
+    }
+}
+
+/// What a commit reaches in a repository.
+struct Reached {
+    objects: u32,
+    shallow: Vec<CommitId>,
+}
+
+impl Reached {
+    /// Walks all objects, as git itself does to see whether a fetched commit is whole; an object that is missing ends it.
+    fn from(repository: &Path, commit: &CommitId) -> Result<Reached> {
+        let boundary = shallow_file(repository)?;
+        let mut reached = Reached { objects: 0, shallow: Vec::new() };
+        let mut command = local_git(repository);
+        command.args(["rev-list", "--objects", "--no-object-names", &commit.to_string()]);
+        let mut git = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(could_not_start)?;
+        for line in git.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
+            let line = line.map_err(|error| Error::io("walk", repository, error))?;
+            reached.objects += 1;
+            if !boundary.is_empty()
+                && let Ok(id) = line.parse()
+                && boundary.contains(&id)
+            {
+                reached.shallow.push(id);
+            }
+        }
+        let output = git.wait_with_output().map_err(could_not_start)?;
+        if !output.status.success() {
+            return Err(failed(&output, Kind::Mismatch));
+        }
+        reached.shallow.sort_unstable();
+        Ok(reached)
+    }
+}
+
+fn shallow_file(repository: &Path) -> Result<BTreeSet<CommitId>> {
+    let path = repository.join("shallow");
+    match fs::read_to_string(&path) {
+        Ok(text) => text.lines().map(str::parse).collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(Error::io("read", &path, error)),
+    }
+}
+
+/// The only pack of a repository that has nothing else: no second pack, no loose object, no borrowed ones.
+fn single_pack(repository: &Path) -> Result<Option<PathBuf>> {
+    let objects = repository.join("objects");
+    let names = |directory: &Path| -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(directory).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+        let entries = entries.map_err(|error| Error::io("read", directory, error))?;
+        Ok(entries.iter().map(fs::DirEntry::path).collect())
+    };
+    let is_loose = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 2);
+    if objects.join("info/alternates").exists() || names(&objects)?.iter().any(is_loose) {
+        return Ok(None);
+    }
+    let packs = names(&objects.join("pack"))?;
+    let mut packs = packs.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "pack"));
+    let only = packs.next().filter(|_| packs.next().is_none());
+    Ok(only.filter(|pack| pack.with_extension("idx").is_file() && !pack.with_extension("promisor").exists()))
+}
+
+/// The number of objects in a pack: big-endian, after the signature and the version (gitformat-pack).
+fn objects_in(pack: &Path) -> Result<u32> {
+    let mut header = [0; 12];
+    let read = fs::File::open(pack).and_then(|mut file| file.read_exact(&mut header));
+    read.map_err(|error| Error::io("read", pack, error))?;
+    let [.., a, b, c, d] = header;
+    Ok(u32::from_be_bytes([a, b, c, d]))
+}
+
+/// Packs exactly what the commit reaches, into `directory`.
+fn pack_anew(repository: &Path, commit: &CommitId, directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut command = local_git(repository);
+    command.args(["pack-objects", "--revs", "--delta-base-offset", "-q"]).arg(directory.join("pack"));
+    let mut revisions = tempfile::tempfile_in(directory).map_err(|error| Error::io("write in", directory, error))?;
+    writeln!(revisions, "{commit}")
+        .and_then(|()| std::io::Seek::rewind(&mut revisions))
+        .map_err(|error| Error::io("write in", directory, error))?;
+    let names = run(command.stdin(revisions), Kind::Mismatch)?;
+    let names = String::from_utf8_lossy(&names);
+    Ok(names.lines().map(|name| directory.join(format!("pack-{name}.pack"))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixture::{Upstream, file, tree as a_tree};
+    use crate::store::tests::temporary;
+
+    /// An upstream whose branch `main` has two commits.
+    fn upstream() -> (Upstream, CommitId, CommitId) {
+        let upstream = Upstream::new();
+        let first = upstream.commit(&[], &a_tree([("a", file("one"))]));
+        let second = upstream.commit(&[first], &a_tree([("a", file("two"))]));
+        upstream.set_ref("refs/heads/main", &second);
+        (upstream, first, second)
+    }
+
+    fn add(store: &Store, repository: &Path, commit: &CommitId) -> GitRecord {
+        let tree = tree::of_commit(&git2::Repository::open_bare(repository).unwrap(), commit).unwrap();
+        store.add_git(repository, commit, tree).unwrap()
+    }
+
+    /// What the fetch room does: fetches a commit into a new bare repository in a scratch directory of the store.
+    fn fetched(store: &Store, upstream: &Upstream, arguments: &[&str]) -> Scratch {
+        let scratch = store.scratch().unwrap();
+        let git = || local_git(scratch.path());
+        run(git().args(["init", "-q", "--bare"]).arg(scratch.path()), Kind::Bug).unwrap();
+        let url = format!("file://{}", upstream.path().display());
+        run(git().args(["fetch", "-q"]).args(arguments).args([&url, "main"]), Kind::Bug).unwrap();
+        scratch
+    }
+
+    #[test]
+    fn loose_objects_are_packed_and_read_back() {
+        let (_directory, store) = temporary();
+        let (upstream, first, second) = upstream();
+        let record = add(&store, upstream.path(), &first);
+        assert_eq!((record.shallow.len(), record.packs.len()), (0, 1));
+        assert_eq!(store.git(&first).unwrap(), Some(record.clone()));
+        assert_eq!(store.git(&second).unwrap(), None);
+
+        let opened = store.open_commit(&first).unwrap();
+        assert_eq!(tree::of_commit(&opened, &first).unwrap(), record.tree);
+        assert!(tree::of_commit(&opened, &second).is_err(), "what the commit does not reach is not taken");
+        drop(opened);
+        assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
+        assert_eq!(store.open_commit(&second).err().unwrap().kind(), Kind::Missing);
+    }
+
+    #[test]
+    fn a_fetched_pack_is_taken_as_it_is() {
+        let (_directory, store) = temporary();
+        let (upstream, _, second) = upstream();
+        let repository = fetched(&store, &upstream, &["--depth=1"]);
+        let pack = single_pack(repository.path()).unwrap().expect("git keeps the pack it got");
+        let record = add(&store, repository.path(), &second);
+        assert_eq!(record.shallow, [second]);
+        assert_eq!(record.packs[0].name, pack.file_stem().unwrap().to_str().unwrap());
+        assert_eq!(fs::read(store.blob_path(&record.packs[0].pack)).unwrap(), fs::read(pack).unwrap());
+    }
+
+    #[test]
+    fn a_pack_with_more_than_the_commit_is_packed_anew() {
+        let (_directory, store) = temporary();
+        let (upstream, first, second) = upstream();
+        let repository = fetched(&store, &upstream, &[]);
+        let record = add(&store, repository.path(), &first);
+        let opened = store.open_commit(&first).unwrap();
+        assert!(record.shallow.is_empty());
+        assert!(tree::of_commit(&opened, &second).is_err());
+    }
+
+    #[test]
+    fn more_history_replaces_less_and_never_the_other_way_round() {
+        let (_directory, store) = temporary();
+        let (upstream, _, second) = upstream();
+        let shallow = fetched(&store, &upstream, &["--depth=1"]);
+        let whole = fetched(&store, &upstream, &[]);
+        let git = LockedGit { history: true, ..upstream.locked(&second, None) };
+        assert_eq!(add(&store, shallow.path(), &second).shallow, [second]);
+        assert!(!store.has_git(&git), "history was asked for");
+        let full = add(&store, whole.path(), &second);
+        assert!(full.shallow.is_empty() && store.has_git(&git));
+        assert_eq!(add(&store, shallow.path(), &second), full);
+        assert_eq!(store.git(&second).unwrap(), Some(full));
+    }
+
+    #[test]
+    fn a_commit_that_is_not_whole_is_refused() {
+        let (_directory, store) = temporary();
+        let (upstream, first, second) = upstream();
+        let shallow = fetched(&store, &upstream, &["--depth=1"]);
+        fs::remove_file(shallow.path().join("shallow")).unwrap();
+        let tree = tree::of_commit(&upstream.repository, &second).unwrap();
+        let error = store.add_git(shallow.path(), &second, tree).unwrap_err();
+        assert_eq!(error.kind(), Kind::Mismatch);
+        assert!(error.to_string().contains("not whole"), "{error}");
+        assert_eq!(store.add_git(shallow.path(), &first, tree).unwrap_err().kind(), Kind::Mismatch);
+        assert_eq!(store.git(&second).unwrap(), None);
+    }
+
+    #[test]
+    fn a_record_without_its_packs_counts_as_none_and_is_replaced() {
+        let (_directory, store) = temporary();
+        let (upstream, _, second) = upstream();
+        let whole = add(&store, upstream.path(), &second);
+        fs::remove_file(store.blob_path(&whole.packs[0].pack)).unwrap();
+        assert_eq!(store.git(&second).unwrap(), None);
+        let shallow = fetched(&store, &upstream, &["--depth=1"]);
+        assert_eq!(add(&store, shallow.path(), &second).shallow, [second]);
+    }
+
+    #[test]
+    fn the_record_of_another_store_is_adopted_only_if_it_is_true() {
+        let (_directory, store) = temporary();
+        let (_other_directory, other) = temporary();
+        let (upstream, _, second) = upstream();
+        let record: GitRecord = add(&other, upstream.path(), &second).to_string().parse().unwrap();
+        assert_eq!(store.adopt_git(record.clone()).unwrap_err().kind(), Kind::Missing);
+        for blob in record.blobs() {
+            store.add_file(&other.blob_path(&blob)).unwrap();
+        }
+        let lie = GitRecord { tree: record.packs[0].pack, ..record.clone() };
+        assert_eq!(store.adopt_git(lie).unwrap_err().kind(), Kind::Mismatch);
+        assert_eq!(store.adopt_git(record.clone()).unwrap(), record);
+        assert_eq!(store.git(&second).unwrap(), Some(record));
+    }
+
+    #[test]
+    fn records_that_could_do_harm_are_refused() {
+        let (_directory, store) = temporary();
+        let (upstream, first, second) = upstream();
+        let record = add(&store, upstream.path(), &first);
+        let text = record.to_string();
+        assert!(text.replace("pack-", "../pack-").parse::<GitRecord>().is_err());
+        assert!(text.replace("version = 1", "version = 2").parse::<GitRecord>().is_err());
+        fs::copy(store.record_path(&first), store.record_path(&second)).unwrap();
+        assert!(store.git(&second).is_err(), "a record under another commit's name");
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_written_is_read() {
+        let (_directory, store) = temporary();
+        let (upstream, first, _) = upstream();
+        let record = add(&store, upstream.path(), &first);
+        let reader = Store::open_existing(store.root()).unwrap();
+        let opened = reader.open_commit(&first).unwrap();
+        assert_eq!(tree::of_commit(&opened, &first).unwrap(), record.tree);
+    }
 }

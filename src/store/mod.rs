@@ -18,21 +18,41 @@ pub mod tree;
 pub mod view;
 
 mod blob;
+#[cfg(test)]
+mod fixture;
 mod git;
+mod incoming;
+mod scratch;
+mod verify;
 
-pub use blob::Incoming;
-pub use git::GitRecord;
+pub use git::{GitRecord, OpenedCommit, Pack};
+pub use incoming::Incoming;
+pub use scratch::Scratch;
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::error::Result;
-use crate::lock::{Locked, LockedFile, LockedGit};
-use crate::source::{Blake3, CommitId, Digests, Sha256};
+use crate::disk::{self, FileLock};
+use crate::error::{Error, Kind, Result};
+use crate::lock::Locked;
+
+/// The first words of the file `format`; its version follows.
+const FORMAT: &str = "kbuild store ";
+
+/// The layout that this kbuild writes; a store with a higher one is refused.
+const VERSION: u32 = 1;
 
 /// An open store. Cheap to clone; many processes may have the same one open.
+///
+/// While any clone lives, so does a shared hold on the store's `lock`: nothing is collected that a reader has found. Keep
+/// one as long as what was laid out from the store (a view's links) is in use.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    writable: bool,
+    lock: Option<Arc<FileLock>>,
 }
 
 impl Store {
@@ -41,76 +61,42 @@ impl Store {
     ///
     /// # Errors
     /// A directory that is something else, or of a newer format: kind `Input`.
-    pub fn open(_root: &Path) -> Result<Store> {
-        todo!()
+    pub fn open(root: &Path) -> Result<Store> {
+        if !has_format(root)? {
+            make(root)?;
+        }
+        let root = canonical(root)?;
+        let lock = root.join("lock");
+        match prepare(&root).and_then(|()| FileLock::shared(&lock)) {
+            Ok(held) => {
+                let store = Store { root, writable: true, lock: Some(Arc::new(held)) };
+                store.sweep();
+                Ok(store)
+            }
+            Err(_) => Ok(Store::read_only(root)),
+        }
     }
 
-    /// The store's directory.
+    /// Opens a store that is there, only to read it: another one to copy from.
+    ///
+    /// # Errors
+    /// A directory that is no store, or of a newer format: kind `Input`.
+    pub fn open_existing(root: &Path) -> Result<Store> {
+        if !has_format(root)? {
+            return Err(not_a_store(root));
+        }
+        canonical(root).map(Store::read_only)
+    }
+
+    /// The lock is taken where it can be: on a medium that nobody writes to, nothing is collected either.
+    fn read_only(root: PathBuf) -> Store {
+        let lock = FileLock::shared_read_only(&root.join("lock")).ok().map(Arc::new);
+        Store { root, writable: false, lock }
+    }
+
+    /// The store's directory: absolute, without symlinks.
     pub fn root(&self) -> &Path {
         &self.root
-    }
-
-    /// Where a blob lies, or would lie.
-    pub fn blob_path(&self, _blake3: &Blake3) -> PathBuf {
-        todo!()
-    }
-
-    /// Whether a blob is there (its bytes are not read).
-    pub fn has_blob(&self, _blake3: &Blake3) -> bool {
-        todo!()
-    }
-
-    /// What is known of the blob with this SHA-256, if it is there: its address and size, read off the link.
-    pub fn by_sha256(&self, _sha256: &Sha256) -> Option<Digests> {
-        todo!()
-    }
-
-    /// The digests of a locked file if the store has it, by whichever hash the lock knows.
-    pub fn find_file(&self, _file: &LockedFile) -> Option<Digests> {
-        todo!()
-    }
-
-    /// Opens the partial download with this key (a hash of what is wanted), for this process alone; another process that
-    /// wants the same waits here, and then finds it done.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub fn incoming(&self, _key: &str) -> Result<Incoming> {
-        todo!()
-    }
-
-    /// Takes in a finished local file (a mirror in a folder): reflink, hard link where `may_link`, or copy, hashed on the way.
-    ///
-    /// # Errors
-    /// When it cannot be read or the store not be written.
-    pub fn add_file(&self, _path: &Path) -> Result<Digests> {
-        todo!()
-    }
-
-    /// A scratch directory inside the store (same file system as the blobs), removed when dropped, swept by a later run if
-    /// this process dies.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub fn scratch(&self) -> Result<tempfile::TempDir> {
-        todo!()
-    }
-
-    /// The record of a commit, if the store has it (and its packs).
-    ///
-    /// # Errors
-    /// A record that cannot be read.
-    pub fn git(&self, _commit: &CommitId) -> Result<Option<GitRecord>> {
-        todo!()
-    }
-
-    /// Takes a commit out of a bare repository into the store: everything the commit reaches (up to the repository's
-    /// shallow boundary) as packs, then the record. `tree` has been checked by the caller.
-    ///
-    /// # Errors
-    /// When the commit is not whole in the repository, or the store cannot be written.
-    pub fn add_git(&self, _repository: &Path, _commit: &CommitId, _tree: Blake3) -> Result<GitRecord> {
-        todo!()
     }
 
     /// Whether the store holds a source (its bytes are not read).
@@ -121,15 +107,114 @@ impl Store {
         }
     }
 
-    fn has_git(&self, _git: &LockedGit) -> bool {
-        todo!()
+    fn must_be_writable(&self) -> Result<()> {
+        if self.writable {
+            return Ok(());
+        }
+        let message = format!("the store {} cannot be written", self.root.display());
+        Err(Error::new(Kind::Io, message).help("give a store of your own with `--store DIR`"))
+    }
+}
+
+/// Whether there is a store of a known format.
+fn has_format(root: &Path) -> Result<bool> {
+    let path = root.join("format");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(false),
+        Err(error) => return Err(Error::io("read", &path, error)),
+    };
+    match text.strip_prefix(FORMAT).and_then(|version| version.trim_end().parse::<u32>().ok()) {
+        Some(version) if version <= VERSION => Ok(true),
+        Some(version) => {
+            let message = format!("the store {} has format {version}, from a newer kbuild", root.display());
+            Err(Error::input(message).help("use that kbuild, or another store with `--store DIR`"))
+        }
+        None => Err(not_a_store(root)),
+    }
+}
+
+fn not_a_store(root: &Path) -> Error {
+    let error = Error::input(format!("{} is not a store of kbuild", root.display()));
+    error.help("give an empty directory, or one that is not there yet, with `--store DIR`")
+}
+
+/// Makes an empty directory a store. The format comes first: whatever else is missing is made when the store is opened.
+fn make(root: &Path) -> Result<()> {
+    disk::create_dir_all(root)?;
+    let entries = fs::read_dir(root).map_err(|error| Error::io("read", root, error))?;
+    // Temporary names are another process's that makes the same store right now, or one's that died doing so.
+    let foreign = |name: std::ffi::OsString| !name.to_string_lossy().starts_with(".kbuild-");
+    let empty = !entries.flatten().any(|entry| foreign(entry.file_name()));
+    if !empty && !has_format(root)? {
+        return Err(not_a_store(root));
+    }
+    disk::replace(&root.join("format"), format!("{FORMAT}{VERSION}\n").as_bytes())
+}
+
+/// Makes what belongs into a store and is not there.
+fn prepare(root: &Path) -> Result<()> {
+    ["blobs", "sha256", "git", "incoming", "tmp"].iter().try_for_each(|name| disk::create_dir_all(&root.join(name)))
+}
+
+fn canonical(root: &Path) -> Result<PathBuf> {
+    fs::canonicalize(root).map_err(|error| Error::io("open", root, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{Digests, Hasher};
+
+    /// A fresh store, `store` in a directory of its own.
+    pub(super) fn temporary() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("store")).unwrap();
+        (directory, store)
     }
 
-    /// Reads every byte of a source and compares it with the lock.
-    ///
-    /// # Errors
-    /// Bytes that are not there (kind `Missing`) or not right (kind `Mismatch`), naming the blob and the mending command.
-    pub fn verify(&self, _locked: Locked<'_>) -> Result<()> {
-        todo!()
+    pub(super) fn digests_of(bytes: &[u8]) -> Digests {
+        let mut hasher = Hasher::default();
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    #[test]
+    fn a_store_is_made_once_and_opened_again() {
+        let (directory, store) = temporary();
+        assert_eq!(fs::read_to_string(store.root().join("format")).unwrap(), "kbuild store 1\n");
+        assert_eq!(Store::open(&directory.path().join("store")).unwrap().root(), store.root());
+    }
+
+    #[test]
+    fn other_directories_and_newer_formats_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Store::open_existing(directory.path()).unwrap_err().kind(), Kind::Input);
+        fs::write(directory.path().join("precious"), "").unwrap();
+        assert_eq!(Store::open(directory.path()).unwrap_err().kind(), Kind::Input);
+        fs::write(directory.path().join("format"), "kbuild store 2\n").unwrap();
+        let error = Store::open(directory.path()).unwrap_err();
+        assert!(error.to_string().contains("newer"), "{error}");
+        fs::write(directory.path().join("format"), "MZ").unwrap();
+        assert_eq!(Store::open(directory.path()).unwrap_err().kind(), Kind::Input);
+    }
+
+    #[test]
+    fn an_open_store_holds_off_a_collector_until_the_last_clone_goes() {
+        let (_directory, store) = temporary();
+        let lock = store.root().join("lock");
+        let clone = store.clone();
+        drop(store);
+        assert!(FileLock::try_exclusive(&lock).unwrap().is_none());
+        drop(clone);
+        assert!(FileLock::try_exclusive(&lock).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_store_opened_to_read_cannot_be_written() {
+        let (_directory, store) = temporary();
+        let reader = Store::open_existing(store.root()).unwrap();
+        assert_eq!(reader.incoming("key").unwrap_err().kind(), Kind::Io);
+        assert_eq!(reader.scratch().unwrap_err().kind(), Kind::Io);
     }
 }

@@ -4,21 +4,247 @@
 //! `hash(tree) = BLAKE3("kbuild tree 1\0" ‖ for each entry in git's order: octal mode, space, name, NUL, 32-byte hash)`,
 //! where an entry's hash is that of its content (file or symlink target), of the subtree, or, for a submodule,
 //! `BLAKE3(commit id in hex)`.
-use super::*;
+//!
+//! Modes are 100644, 100755 (whoever owns the file may execute it), 120000, 40000 and 160000, as git itself canonicalizes
+//! them. git's order compares names byte by byte, a directory's name as if a `/` followed it (a submodule's not). Trees
+//! that hold no entry, at any depth, are left out: no checkout can have them.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use git2::{ObjectType, Oid};
+use rayon::prelude::*;
+
+use super::blob::blake3_file;
+use crate::error::{Error, Kind, Result};
+use crate::source::{Blake3, CommitId};
+
+/// What every tree's bytes begin with, so that no file can have a tree's hash.
+const DOMAIN: &[u8] = b"kbuild tree 1\0";
+
+/// Deeper trees than this cannot be written to a disk (PATH_MAX is 4096), only overflow a stack.
+const MAX_DEPTH: usize = 1024;
+
+/// Files up to this size are read at once.
+const SMALL: u64 = 1 << 20;
 
 /// The hash over the raw tree of a commit.
 ///
 /// # Errors
-/// When an object is missing or broken.
-pub fn of_commit(_repository: &git2::Repository, _commit: &CommitId) -> Result<Blake3> {
-    todo!()
+/// When an object is missing or broken: kind `Mismatch`.
+pub fn of_commit(repository: &git2::Repository, commit: &CommitId) -> Result<Blake3> {
+    let entries = entries_of(repository, commit)?;
+    let mut blobs = Vec::new();
+    collect_blobs(&entries, &mut blobs);
+    blobs.sort_unstable();
+    blobs.dedup();
+    let odb = repository.odb().map_err(broken)?;
+    // libgit2 compares each object's SHA-1 with its name as it reads.
+    let hash = |oid: &Oid| odb.read(*oid).map(|blob| (*oid, hash_bytes(blob.data()))).map_err(broken);
+    let hashes = blobs.par_iter().map(hash).collect::<Result<HashMap<_, _>>>()?;
+    Ok(hash_entries(&entries, &hashes).unwrap_or_else(|| hash_lines(Vec::new())))
 }
 
 /// The hash over a directory, as if it were the tree of a commit: modes 100644, 100755, 120000; empty directories,
-/// `.git` and `__pycache__` left out; a path in `submodules` counts as the submodule at that commit.
+/// `.git` and `__pycache__` left out; a directory in `submodules` counts as the submodule at that commit.
 ///
 /// # Errors
 /// When something cannot be read or is neither file, directory nor symlink.
-pub fn of_directory(_directory: &Path, _submodules: &std::collections::BTreeMap<String, CommitId>) -> Result<Blake3> {
-    todo!()
+pub fn of_directory(directory: &Path, submodules: &BTreeMap<String, CommitId>) -> Result<Blake3> {
+    hash_directory(directory, submodules, true)
+}
+
+/// As [`of_directory`], but `__pycache__` counts: for commits that hold one themselves.
+pub(super) fn of_whole_directory(directory: &Path, submodules: &BTreeMap<String, CommitId>) -> Result<Blake3> {
+    hash_directory(directory, submodules, false)
+}
+
+fn hash_directory(directory: &Path, submodules: &BTreeMap<String, CommitId>, leave_out_caches: bool) -> Result<Blake3> {
+    let walk = Walk { submodules, leave_out_caches };
+    Ok(walk.hash(directory, b"")?.unwrap_or_else(|| hash_lines(Vec::new())))
+}
+
+/// One entry of a commit's tree.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub name: Vec<u8>,
+    pub node: Node,
+}
+
+/// What an entry of a commit's tree is.
+#[derive(Debug)]
+pub(super) enum Node {
+    File { blob: Oid, executable: bool },
+    Symlink(Oid),
+    Directory(Vec<Entry>),
+    Submodule(CommitId),
+}
+
+/// The whole tree of a commit, without the contents of files.
+pub(super) fn entries_of(repository: &git2::Repository, commit: &CommitId) -> Result<Vec<Entry>> {
+    let id = Oid::from_bytes(commit.as_bytes()).map_err(broken)?;
+    let tree = repository.find_commit(id).and_then(|commit| commit.tree()).map_err(broken)?;
+    read_tree(repository, &tree, 0)
+}
+
+fn read_tree(repository: &git2::Repository, tree: &git2::Tree<'_>, depth: usize) -> Result<Vec<Entry>> {
+    if depth > MAX_DEPTH {
+        return Err(Error::input(format!("tree {} is nested too deeply", tree.id())));
+    }
+    let read = |entry: git2::TreeEntry<'_>| -> Result<Entry> {
+        let blob = entry.id();
+        let node = match entry.kind() {
+            Some(ObjectType::Tree) => {
+                let subtree = repository.find_tree(blob).map_err(broken)?;
+                Node::Directory(read_tree(repository, &subtree, depth + 1)?)
+            }
+            Some(ObjectType::Commit) => Node::Submodule(blob.to_string().parse()?),
+            _ if entry.filemode_raw() & 0o170_000 == 0o120_000 => Node::Symlink(blob),
+            // git's canon_mode(): the owner's bit decides.
+            _ => Node::File { blob, executable: entry.filemode_raw() & 0o100 != 0 },
+        };
+        Ok(Entry { name: entry.name_bytes().to_vec(), node })
+    };
+    tree.iter().map(read).collect()
+}
+
+fn collect_blobs(entries: &[Entry], blobs: &mut Vec<Oid>) {
+    for entry in entries {
+        match &entry.node {
+            Node::File { blob, .. } | Node::Symlink(blob) => blobs.push(*blob),
+            Node::Directory(entries) => collect_blobs(entries, blobs),
+            Node::Submodule(_) => {}
+        }
+    }
+}
+
+/// The hash over a commit's tree, once those of its blobs are known; `None` if it is empty.
+fn hash_entries(entries: &[Entry], blobs: &HashMap<Oid, Blake3>) -> Option<Blake3> {
+    let line = |entry: &Entry| {
+        let (mode, hash) = match &entry.node {
+            Node::File { blob, executable: false } => (Mode::File, blobs[blob]),
+            Node::File { blob, executable: true } => (Mode::Executable, blobs[blob]),
+            Node::Symlink(blob) => (Mode::Symlink, blobs[blob]),
+            Node::Directory(entries) => (Mode::Directory, hash_entries(entries, blobs)?),
+            Node::Submodule(commit) => (Mode::Submodule, hash_bytes(commit.to_string().as_bytes())),
+        };
+        Some(Line { mode, name: entry.name.clone(), hash })
+    };
+    let lines: Vec<_> = entries.iter().filter_map(line).collect();
+    (!lines.is_empty()).then(|| hash_lines(lines))
+}
+
+/// A walk over a directory on disk.
+struct Walk<'a> {
+    submodules: &'a BTreeMap<String, CommitId>,
+    leave_out_caches: bool,
+}
+
+impl Walk<'_> {
+    /// The hash over a directory; `None` if there is nothing in it. `within` is its path below the root, with a `/` behind.
+    fn hash(&self, directory: &Path, within: &[u8]) -> Result<Option<Blake3>> {
+        let failed = |error| Error::io("read", directory, error);
+        let entries: Vec<_> = fs::read_dir(directory).and_then(Iterator::collect).map_err(failed)?;
+        let lines = entries.par_iter().map(|entry| self.line(entry, within)).collect::<Result<Vec<_>>>()?;
+        let lines: Vec<_> = lines.into_iter().flatten().collect();
+        Ok((!lines.is_empty()).then(|| hash_lines(lines)))
+    }
+
+    fn line(&self, entry: &fs::DirEntry, within: &[u8]) -> Result<Option<Line>> {
+        let path = entry.path();
+        let name = entry.file_name().as_bytes().to_vec();
+        let failed = |error| Error::io("read", &path, error);
+        let metadata = entry.metadata().map_err(failed)?;
+        let kind = metadata.file_type();
+        if name == b".git" || (self.leave_out_caches && kind.is_dir() && name == b"__pycache__") {
+            return Ok(None);
+        }
+        let (mode, hash) = if kind.is_symlink() {
+            let target = fs::read_link(&path).map_err(failed)?;
+            (Mode::Symlink, hash_bytes(target.as_os_str().as_bytes()))
+        } else if kind.is_file() {
+            let executable = metadata.permissions().mode() & 0o100 != 0;
+            let mode = if executable { Mode::Executable } else { Mode::File };
+            (mode, hash_content(&path, metadata.len())?)
+        } else if kind.is_dir() {
+            let whole = [within, &name].concat();
+            if let Some(commit) = std::str::from_utf8(&whole).ok().and_then(|path| self.submodules.get(path)) {
+                (Mode::Submodule, hash_bytes(commit.to_string().as_bytes()))
+            } else {
+                let Some(hash) = self.hash(&path, &[&whole, b"/".as_slice()].concat())? else { return Ok(None) };
+                (Mode::Directory, hash)
+            }
+        } else {
+            return Err(Error::input(format!("{} is neither file, directory nor symlink", path.display())));
+        };
+        Ok(Some(Line { mode, name, hash }))
+    }
+}
+
+fn hash_content(path: &Path, size: u64) -> Result<Blake3> {
+    if size > SMALL {
+        return blake3_file(path).map(|(hash, _)| hash);
+    }
+    fs::read(path).map(|bytes| hash_bytes(&bytes)).map_err(|error| Error::io("read", path, error))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    File,
+    Executable,
+    Symlink,
+    Directory,
+    Submodule,
+}
+
+impl Mode {
+    fn octal(self) -> &'static [u8] {
+        match self {
+            Mode::File => b"100644",
+            Mode::Executable => b"100755",
+            Mode::Symlink => b"120000",
+            Mode::Directory => b"40000",
+            Mode::Submodule => b"160000",
+        }
+    }
+}
+
+/// An entry, ready to be hashed into its tree.
+struct Line {
+    mode: Mode,
+    name: Vec<u8>,
+    hash: Blake3,
+}
+
+impl Line {
+    fn git_order(&self, other: &Line) -> Ordering {
+        fn spelled(line: &Line) -> impl Iterator<Item = &u8> {
+            line.name.iter().chain((line.mode == Mode::Directory).then_some(&b'/'))
+        }
+        spelled(self).cmp(spelled(other))
+    }
+}
+
+fn hash_lines(mut lines: Vec<Line>) -> Blake3 {
+    lines.sort_by(Line::git_order);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(DOMAIN);
+    for line in &lines {
+        for part in [line.mode.octal(), b" ", &line.name, b"\0", line.hash.as_bytes()] {
+            hasher.update(part);
+        }
+    }
+    (*hasher.finalize().as_bytes()).into()
+}
+
+fn hash_bytes(bytes: &[u8]) -> Blake3 {
+    (*blake3::hash(bytes).as_bytes()).into()
+}
+
+fn broken(error: git2::Error) -> Error {
+    Error::new(Kind::Mismatch, "a git object is missing or broken").because(error)
 }

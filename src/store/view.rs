@@ -1,5 +1,8 @@
 //! Views: the sources of one board under the names BitBake looks for, made of links.
-use super::*;
+use std::path::Path;
+
+use super::Store;
+use crate::error::Result;
 use crate::lock::Lock;
 use crate::source::SourceId;
 

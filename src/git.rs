@@ -1,0 +1,96 @@
+//! The system's git, run so that nothing of the user or the machine but the program itself takes part.
+//!
+//! Who needs the network (the fetch room) adds to this what a network needs: credentials, proxies, protocols.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::error::{Error, Kind, Result};
+use crate::source::url::redact;
+
+/// Settings that hold in every run, before whatever the repository itself says.
+///
+/// Packs instead of loose objects, so that a fetched commit can go into the store as it came; no clean-up behind our back,
+/// no hooks, no helpers. `safe.directory`: a store may belong to another user.
+const SETTINGS: [&str; 9] = [
+    "safe.directory=*",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "transfer.unpackLimit=1",
+    "fetch.unpackLimit=1",
+    "pack.writeReverseIndex=false",
+    "core.hooksPath=/dev/null",
+    "core.attributesFile=/dev/null",
+    "core.fsmonitor=false",
+];
+
+/// git on the bare repository `directory`: a clean environment (PATH alone stays), no system or user configuration, no
+/// prompts, messages in English.
+pub fn local_git(directory: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.env_clear();
+    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    command.envs([
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("GIT_CONFIG_GLOBAL", "/dev/null"),
+        ("GIT_ATTR_NOSYSTEM", "1"),
+        ("GIT_NO_REPLACE_OBJECTS", "1"),
+        ("GIT_NO_LAZY_FETCH", "1"),
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("LC_ALL", "C"),
+    ]);
+    // git insists on a HOME for some paths; there is nothing of a user in a bare repository.
+    command.env("HOME", directory);
+    command.stdin(Stdio::null());
+    for setting in SETTINGS {
+        command.args(["-c", setting]);
+    }
+    command.arg("--git-dir").arg(directory);
+    command
+}
+
+/// Runs git to its end and gives what it wrote to standard output.
+///
+/// # Errors
+/// git is not installed (kind `Input`), or it failed (kind `failure`, with what it said).
+pub fn run(command: &mut Command, failure: Kind) -> Result<Vec<u8>> {
+    let output = command.output().map_err(could_not_start)?;
+    if output.status.success() { Ok(output.stdout) } else { Err(failed(&output, failure)) }
+}
+
+/// The error for a git that could not be started.
+pub fn could_not_start(error: std::io::Error) -> Error {
+    let failure = Error::input("could not run git").because(error);
+    failure.help("install git (2.31 or newer) and see that it is on the PATH")
+}
+
+/// The error for a git that ended badly; credentials in what it said are hidden.
+pub fn failed(output: &Output, kind: Kind) -> Error {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = redact(said.trim());
+    let said = if said.is_empty() { output.status.to_string() } else { said };
+    Error::new(kind, "git failed").because(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_the_user_reaches_git() {
+        let directory = tempfile::tempdir().unwrap();
+        run(local_git(directory.path()).args(["init", "--bare", "-q"]).arg(directory.path()), Kind::Bug).unwrap();
+        let listed = run(local_git(directory.path()).args(["config", "--list", "--show-scope"]), Kind::Bug).unwrap();
+        let listed = String::from_utf8(listed).unwrap();
+        assert!(listed.contains("command\tgc.auto=0"), "{listed}");
+        assert!(!listed.contains("global") && !listed.contains("system"), "{listed}");
+    }
+
+    #[test]
+    fn a_failure_says_what_git_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = run(local_git(directory.path()).args(["rev-parse", "HEAD"]), Kind::Mismatch).unwrap_err();
+        assert_eq!(error.kind(), Kind::Mismatch);
+        assert!(error.causes()[0].contains("not a git repository"), "{:?}", error.causes());
+    }
+}

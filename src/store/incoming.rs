@@ -1,0 +1,242 @@
+//! Partial downloads: what a crash or a lost connection leaves is continued by the next run.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::Store;
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::source::name::check_component;
+use crate::source::{Digests, Hasher};
+
+/// Bytes that are read at once when a partial download is hashed again.
+const CHUNK: usize = 1 << 20;
+
+/// A partial download, held by one process at a time. What it holds survives a crash and is continued.
+///
+/// After a power failure the last bytes may be wrong. So when the digests are not the wanted ones and some bytes came from
+/// an earlier run ([`Incoming::size`] was not 0 at first), [`Incoming::restart`] and try once from the beginning.
+#[derive(Debug)]
+pub struct Incoming {
+    store: Store,
+    path: PathBuf,
+    file: File,
+    hasher: Hasher,
+    validator: Option<String>,
+}
+
+impl Store {
+    /// Opens the partial download with this key (a hash of what is wanted), for this process alone. While another process
+    /// (or another thread of this one) has it, this call waits; then it gives an empty one, so ask the store again whether
+    /// the source is there now.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn incoming(&self, key: &str) -> Result<Incoming> {
+        self.must_be_writable()?;
+        check_component(key)?;
+        let path = self.root.join("incoming").join(key);
+        let file = open_locked(&path)?;
+        let mut incoming = Incoming { store: self.clone(), path, file, hasher: Hasher::default(), validator: None };
+        incoming.take_up()?;
+        Ok(incoming)
+    }
+}
+
+impl Incoming {
+    /// How many bytes are there already.
+    pub fn size(&self) -> u64 {
+        self.hasher.size()
+    }
+
+    /// What the server called the representation these bytes are from (`ETag`, or `Last-Modified`), for `If-Range`.
+    pub fn validator(&self) -> Option<&str> {
+        self.validator.as_deref()
+    }
+
+    /// Remembers the validator of the response whose bytes follow; written before the first of them.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_validator(&mut self, validator: Option<&str>) -> Result<()> {
+        let path = self.validator_path();
+        match validator {
+            Some(text) => disk::replace(&path, text.as_bytes())?,
+            None => remove_if_there(&path)?,
+        }
+        self.validator = validator.map(str::to_owned);
+        Ok(())
+    }
+
+    /// Throws away what is there: the server gave something else, or the hash was wrong.
+    ///
+    /// # Errors
+    /// When it cannot be truncated.
+    pub fn restart(&mut self) -> Result<()> {
+        self.set_validator(None)?;
+        self.cut_to(0).map_err(|error| Error::io("truncate", &self.path, error))?;
+        self.hasher = Hasher::default();
+        Ok(())
+    }
+
+    /// Appends bytes and hashes them.
+    ///
+    /// # Errors
+    /// When they cannot be written (a full disk); what was there before them is kept.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Err(error) = self.file.write_all(bytes) {
+            // Some of them may have been written: file and hash must stay of one mind. `finish` looks again.
+            let _ = self.cut_to(self.size());
+            return Err(Error::io("write", &self.path, error));
+        }
+        self.hasher.update(bytes);
+        Ok(())
+    }
+
+    /// The digests of all bytes so far.
+    pub fn digests(&self) -> Digests {
+        self.hasher.clone().finish()
+    }
+
+    /// Makes the bytes a blob: fsync, 0444, rename, link by SHA-256. The caller has compared the digests.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn finish(self) -> Result<Digests> {
+        let digests = self.digests();
+        let on_disk = self.file.metadata().map_err(|error| Error::io("examine", &self.path, error))?.len();
+        if on_disk != digests.size {
+            let message = format!("{} has {on_disk} bytes where {} were written", self.path.display(), digests.size);
+            return Err(Error::new(crate::Kind::Io, message));
+        }
+        self.store.publish(&self.file, &self.path, &digests)?;
+        remove_if_there(&self.validator_path())?;
+        Ok(digests)
+    }
+
+    /// Hashes what an earlier run left, and reads its validator.
+    fn take_up(&mut self) -> Result<()> {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match self.file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => self.hasher.update(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("read", &self.path, error)),
+            }
+        }
+        if self.size() > 0 {
+            self.validator = fs::read_to_string(self.validator_path()).ok();
+        }
+        Ok(())
+    }
+
+    fn cut_to(&mut self, size: u64) -> std::io::Result<()> {
+        self.file.set_len(size)?;
+        self.file.seek(std::io::SeekFrom::Start(size)).map(drop)
+    }
+
+    fn validator_path(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".validator");
+        PathBuf::from(path)
+    }
+}
+
+impl Drop for Incoming {
+    /// Takes away an empty file, so that asking for a source that turns out to be there leaves nothing.
+    fn drop(&mut self) {
+        if self.size() == 0 && disk::is_at(&self.file, &self.path) {
+            let _ = remove_if_there(&self.validator_path());
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Opens and locks the file of this name. Whoever held the lock before may have renamed the file away (it became a blob):
+/// then the name has to be opened again.
+fn open_locked(path: &Path) -> Result<File> {
+    loop {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(|error| Error::io("open", path, error))?;
+        file.lock().map_err(|error| Error::io("lock", path, error))?;
+        if disk::is_at(&file, path) {
+            return Ok(file);
+        }
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{digests_of, temporary};
+
+    #[test]
+    fn a_partial_download_is_continued_with_the_right_digests() {
+        let (_directory, store) = temporary();
+        let mut first = store.incoming("key").unwrap();
+        first.set_validator(Some("\"etag\"")).unwrap();
+        first.write(b"hello, ").unwrap();
+        drop(first);
+
+        let mut second = store.incoming("key").unwrap();
+        assert_eq!((second.size(), second.validator()), (7, Some("\"etag\"")));
+        second.write(b"world").unwrap();
+        assert_eq!(second.finish().unwrap(), digests_of(b"hello, world"));
+        assert_eq!(fs::read_dir(store.root().join("incoming")).unwrap().count(), 0);
+        assert_eq!(store.by_sha256(&digests_of(b"hello, world").sha256), Some(digests_of(b"hello, world")));
+    }
+
+    #[test]
+    fn a_restart_forgets_everything() {
+        let (_directory, store) = temporary();
+        let mut incoming = store.incoming("key").unwrap();
+        incoming.set_validator(Some("v")).unwrap();
+        incoming.write(b"<html>").unwrap();
+        incoming.restart().unwrap();
+        assert_eq!((incoming.size(), incoming.validator()), (0, None));
+        incoming.write(b"right").unwrap();
+        assert_eq!(incoming.finish().unwrap(), digests_of(b"right"));
+    }
+
+    #[test]
+    fn whoever_waited_finds_it_done() {
+        let (_directory, store) = temporary();
+        let mut first = store.incoming("key").unwrap();
+        first.write(b"content").unwrap();
+        let (begun, began) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn({
+            let store = store.clone();
+            move || {
+                begun.send(()).unwrap();
+                let incoming = store.incoming("key").unwrap();
+                (incoming.size(), store.has_blob(&digests_of(b"content").blake3))
+            }
+        });
+        began.recv().unwrap();
+        // Lets the other thread reach the lock; without the wait the test is weaker, never wrong.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        first.finish().unwrap();
+        assert_eq!(waiting.join().unwrap(), (0, true));
+        assert_eq!(fs::read_dir(store.root().join("incoming")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn no_key_leaves_the_directory() {
+        let (_directory, store) = temporary();
+        assert!(store.incoming("../x").is_err());
+    }
+}

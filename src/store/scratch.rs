@@ -1,0 +1,130 @@
+//! Work in progress inside the store: directories that only their lock keeps alive.
+//!
+//! `tmp/<name>/` belongs to whoever holds `tmp/<name>.lock`. The lock is taken before the directory is made and given up
+//! after it is gone, so a directory without a held lock is a dead process's, and the next writer sweeps it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Store;
+use crate::disk::{self, FileLock};
+use crate::error::{Error, Result};
+
+/// A directory inside the store (the same file system as the blobs), removed when dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    lock: PathBuf,
+    _held: FileLock,
+    _store: Option<Arc<FileLock>>,
+}
+
+impl Scratch {
+    /// Where it lies: an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsRef<Path> for Scratch {
+    fn as_ref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept by a later run, as long as its lock's name stays.
+        if disk::remove_dir_all(&self.path).is_ok() {
+            let _ = fs::remove_file(&self.lock);
+        }
+    }
+}
+
+impl Store {
+    /// A scratch directory inside the store, removed when dropped, swept by a later run if this process dies.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn scratch(&self) -> Result<Scratch> {
+        self.must_be_writable()?;
+        let within = self.root.join("tmp");
+        loop {
+            let named = tempfile::Builder::new()
+                .suffix(".lock")
+                .tempfile_in(&within)
+                .and_then(|file| file.keep().map_err(|error| error.error))
+                .map_err(|error| Error::io("create a directory in", &within, error))?;
+            let lock = named.1;
+            let held = FileLock::exclusive(&lock, || {})?;
+            // A sweeper may have seen the file before it was locked.
+            if !held.is_at(&lock) {
+                continue;
+            }
+            let path = lock.with_extension("");
+            fs::create_dir(&path).map_err(|error| Error::io("create", &path, error))?;
+            return Ok(Scratch { path, lock, _held: held, _store: self.lock.clone() });
+        }
+    }
+
+    /// Removes what dead processes left in `tmp/`. Never fails: what cannot be removed does no harm.
+    pub(super) fn sweep(&self) {
+        for entry in fs::read_dir(self.root.join("tmp")).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension() == Some(OsStr::new("lock")) {
+                sweep_locked(&path);
+            } else if fs::symlink_metadata(append_lock(&path)).is_err() {
+                // Its lock went first: somebody else's removal that was cut short.
+                let _ = if path.is_dir() { disk::remove_dir_all(&path) } else { Ok(()) };
+            }
+        }
+    }
+}
+
+fn sweep_locked(lock: &Path) {
+    let Ok(Some(held)) = FileLock::try_exclusive(lock) else { return };
+    if held.is_at(lock) && disk::remove_dir_all(&lock.with_extension("")).is_ok() {
+        let _ = fs::remove_file(lock);
+    }
+}
+
+fn append_lock(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scratch_directory_goes_with_its_guard() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let scratch = store.scratch().unwrap();
+        fs::write(scratch.path().join("x"), "x").unwrap();
+        assert!(scratch.path().starts_with(store.root().join("tmp")));
+        drop(scratch);
+        assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_dead_are_swept_and_the_living_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let living = store.scratch().unwrap();
+        let tmp = store.root().join("tmp");
+        fs::create_dir(tmp.join("dead")).unwrap();
+        fs::write(tmp.join("dead/file"), "x").unwrap();
+        fs::write(tmp.join("dead.lock"), "").unwrap();
+        fs::create_dir(tmp.join("orphan")).unwrap();
+
+        drop(Store::open(directory.path()).unwrap());
+        assert!(living.path().is_dir());
+        let left = fs::read_dir(&tmp).unwrap().count();
+        assert_eq!(left, 2, "the living one and its lock");
+    }
+}
