@@ -14,7 +14,7 @@ use super::WantedGit;
 use super::http::at;
 use super::retry::{Failure, Patience};
 use crate::error::{Error, Kind, Result};
-use crate::git::could_not_start;
+use crate::git::{could_not_start, local_git, run};
 use crate::progress::Task;
 use crate::source::url::redact;
 use crate::source::{CommitId, GitRef, SourceUrl};
@@ -397,7 +397,35 @@ fn in_own_session(command: &mut std::process::Command) {
     }
 }
 
-fn new_repository(scratch: &Path, name: &str) -> Result<PathBuf> {
+/// Puts a pack of another store into a repository, with an index made here: every object is hashed on the way.
+///
+/// # Errors
+/// A pack that is not in order: kind `Mismatch`.
+pub fn index(pack: &Path, name: &str, repository: &Path) -> Result<()> {
+    let link = repository.join("objects/pack").join(format!("{name}.pack"));
+    crate::disk::create_dir_all(&repository.join("objects/pack"))?;
+    std::fs::hard_link(pack, &link).map_err(|error| Error::io("link", &link, error))?;
+    run(local_git(repository).args(["index-pack", "--"]).arg(&link), Kind::Mismatch)?;
+    Ok(())
+}
+
+/// Tells git at which commits the history of a repository was cut.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_shallow(repository: &Path, commits: &[CommitId]) -> Result<()> {
+    if commits.is_empty() {
+        return Ok(());
+    }
+    let text: String = commits.iter().map(|commit| format!("{commit}\n")).collect();
+    crate::disk::replace(&repository.join("shallow"), text.as_bytes())
+}
+
+/// An empty bare repository at `scratch/name`; what is there goes.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn new_repository(scratch: &Path, name: &str) -> Result<PathBuf> {
     let path = scratch.join(name);
     crate::disk::remove_dir_all(&path)?;
     let made = git2::Repository::init_opts(
@@ -421,7 +449,7 @@ fn cut(repository: &Path, commit: &CommitId) -> Result<()> {
     let opened = git2::Repository::open_bare(repository).map_err(failed)?;
     let id = git2::Oid::from_bytes(commit.as_bytes()).map_err(failed)?;
     if opened.find_commit(id).map_err(failed)?.parent_count() > 0 {
-        crate::disk::replace(&repository.join("shallow"), format!("{commit}\n").as_bytes())?;
+        write_shallow(repository, std::slice::from_ref(commit))?;
     }
     Ok(())
 }

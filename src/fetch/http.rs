@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use url::Url;
 
 use super::netrc::Netrc;
@@ -21,8 +22,15 @@ use crate::source::url::redact;
 use crate::source::{Blake3, Digests, Sha256, SourceUrl};
 use crate::store::Incoming;
 
-/// As servers like to know their clients; crates.io and others refuse those that hide.
-const USER_AGENT: &str = concat!("kbuild/", env!("CARGO_PKG_VERSION"));
+/// Name and version, and where the project is to be found if the package says so. Servers like to know their clients;
+/// crates.io and others refuse those that hide.
+fn user_agent() -> String {
+    let name = concat!("kbuild/", env!("CARGO_PKG_VERSION"));
+    match env!("CARGO_PKG_REPOSITORY") {
+        "" => name.to_owned(),
+        repository => format!("{name} (+{repository})"),
+    }
+}
 
 /// Redirects that are followed; more is a loop.
 const REDIRECTS: usize = 10;
@@ -217,7 +225,7 @@ impl Http {
         if total.is_some_and(too_long) {
             return Err(Failure::permanent(oversized(url, &response, expected)));
         }
-        let mut incoming = partial(slot)?;
+        let incoming = partial(slot)?;
         if from == 0 && incoming.size() > 0 {
             incoming.restart()?;
         }
@@ -227,18 +235,7 @@ impl Http {
         let validator = strong.filter(|_| !mixed).map(|validator| format!("{}{validator}", tag(url)));
         incoming.set_validator(validator.as_deref())?;
 
-        // Hashing and writing on a thread of their own: the network does not wait for the disk, nor other transfers for us.
-        let (sender, mut receiver) = mpsc::channel(32);
-        let mut incoming = slot.take().ok_or_else(no_partial)?;
-        let writer = tokio::task::spawn_blocking(move || {
-            while let Some(chunk) = receiver.blocking_recv() {
-                if let Err(error) = incoming.write(&chunk) {
-                    return (incoming, Err(error));
-                }
-            }
-            (incoming, Ok(()))
-        });
-
+        let (sender, writer) = writer(slot.take().ok_or_else(no_partial)?);
         let mut head = Vec::new();
         let mut pace = Pace::new(&self.patience);
         let mut position = from;
@@ -306,6 +303,22 @@ impl Pace {
     }
 }
 
+/// Hashes and writes on a thread of its own: the network does not wait for the disk, nor other transfers for this one.
+fn writer<Chunk: AsRef<[u8]> + Send + 'static>(
+    mut incoming: Incoming,
+) -> (mpsc::Sender<Chunk>, JoinHandle<(Incoming, Result<()>)>) {
+    let (sender, mut receiver) = mpsc::channel::<Chunk>(32);
+    let write = move || {
+        while let Some(chunk) = receiver.blocking_recv() {
+            if let Err(error) = incoming.write(chunk.as_ref()) {
+                return (incoming, Err(error));
+            }
+        }
+        (incoming, Ok(()))
+    };
+    (sender, tokio::task::spawn_blocking(write))
+}
+
 fn partial(slot: &mut Option<Incoming>) -> Result<&mut Incoming> {
     slot.as_mut().ok_or_else(no_partial)
 }
@@ -322,7 +335,7 @@ fn client(patience: &Patience, adjust: impl FnOnce(reqwest::ClientBuilder) -> re
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     let builder = Client::builder()
-        .user_agent(USER_AGENT)
+        .user_agent(user_agent())
         .default_headers(headers)
         .referer(false)
         .redirect(redirect::Policy::custom(follow))

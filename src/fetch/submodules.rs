@@ -19,7 +19,8 @@ pub fn of_commit(store: &Store, url: &SourceUrl, commit: &CommitId) -> Result<Ve
         |error: git2::Error| Error::new(Kind::Mismatch, format!("could not read commit {commit} of {url}")).because(error);
     let id = git2::Oid::from_bytes(commit.as_bytes()).map_err(unreadable)?;
     let tree = opened.find_commit(id).and_then(|commit| commit.tree()).map_err(unreadable)?;
-    let links = gitlinks(&tree)?;
+    let mut links = BTreeMap::new();
+    gitlinks(&opened, &tree, &[], &mut links)?;
     if links.is_empty() {
         return Ok(Vec::new());
     }
@@ -27,7 +28,8 @@ pub fn of_commit(store: &Store, url: &SourceUrl, commit: &CommitId) -> Result<Ve
         Some(entry) => opened.find_blob(entry.id()).map_err(unreadable)?.content().to_owned(),
         None => Vec::new(),
     };
-    let place = store.scratch()?;
+    let temporary = std::env::temp_dir();
+    let place = tempfile::tempdir().map_err(|error| Error::io("create a directory in", &temporary, error))?;
     let urls = urls_by_path(&text, place.path())?;
     links.into_iter().map(|(path, commit)| submodule(url, &urls, path, commit)).collect()
 }
@@ -43,30 +45,30 @@ fn submodule(parent: &SourceUrl, urls: &BTreeMap<String, String>, path: String, 
     Ok(Submodule { path, url, commit })
 }
 
-/// Every gitlink of a tree, by path.
-fn gitlinks(tree: &git2::Tree<'_>) -> Result<BTreeMap<String, CommitId>> {
-    let mut links = BTreeMap::new();
-    let mut wrong = None;
-    let walked = tree.walk(git2::TreeWalkMode::PreOrder, |directory, entry| {
-        if entry.kind() != Some(git2::ObjectType::Commit) {
-            return git2::TreeWalkResult::Ok;
+/// Every gitlink of a tree, by path. Paths are bytes on the way: only those of submodules need be UTF-8.
+fn gitlinks(
+    repository: &git2::Repository,
+    tree: &git2::Tree<'_>,
+    directory: &[u8],
+    links: &mut BTreeMap<String, CommitId>,
+) -> Result<()> {
+    for entry in tree {
+        let path = [directory, entry.name_bytes()].concat();
+        match entry.kind() {
+            Some(git2::ObjectType::Tree) => {
+                let inner = repository.find_tree(entry.id());
+                let inner = inner.map_err(|error| Error::new(Kind::Mismatch, "could not read a tree").because(error))?;
+                gitlinks(repository, &inner, &[&path[..], b"/"].concat(), links)?;
+            }
+            Some(git2::ObjectType::Commit) => {
+                let path = String::from_utf8(path).map_err(|_| Error::input("a submodule's path is not UTF-8"))?;
+                check_path(&path)?;
+                links.insert(path, entry.id().to_string().parse()?);
+            }
+            _ => {}
         }
-        match gitlink(directory, entry) {
-            Ok((path, commit)) => drop(links.insert(path, commit)),
-            Err(error) => wrong = Some(error),
-        }
-        git2::TreeWalkResult::Ok
-    });
-    walked.map_err(|error| Error::new(Kind::Mismatch, "could not read a tree").because(error))?;
-    wrong.map_or(Ok(links), Err)
-}
-
-fn gitlink(directory: &str, entry: &git2::TreeEntry<'_>) -> Result<(String, CommitId)> {
-    let name = std::str::from_utf8(entry.name_bytes()).map_err(|_| Error::input("a submodule's path is not UTF-8"))?;
-    let path = format!("{directory}{name}");
-    check_path(&path)?;
-    let id: [u8; 20] = entry.id().as_bytes().try_into().map_err(|_| Error::input("a submodule's id is no SHA-1"))?;
-    Ok((path, id.into()))
+    }
+    Ok(())
 }
 
 /// A submodule's path becomes a directory of a checkout: it must stay in there, and out of git's own.
