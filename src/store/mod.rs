@@ -210,6 +210,49 @@ mod tests {
         assert!(FileLock::try_exclusive(&lock).unwrap().is_some());
     }
 
+    /// Runs as a user who owns nothing; root may write everywhere.
+    fn as_nobody<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                if rustix::process::geteuid().is_root() {
+                    // For this thread alone, and with it all its rights over other users' files.
+                    rustix::thread::set_thread_uid(rustix::thread::Uid::from_raw(65_534)).unwrap();
+                }
+                run()
+            });
+            thread.join().unwrap()
+        })
+    }
+
+    fn make_read_only(path: &Path) {
+        use std::os::unix::fs::PermissionsExt as _;
+        for entry in fs::read_dir(path).unwrap().map(|entry| entry.unwrap()) {
+            if entry.file_type().unwrap().is_dir() {
+                make_read_only(&entry.path());
+            }
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(0o555)).unwrap();
+    }
+
+    #[test]
+    fn a_read_only_store_opens_and_is_read() {
+        let (directory, store) = temporary();
+        let (file, root) = (directory.path().join("file"), store.root().to_owned());
+        fs::write(&file, "content").unwrap();
+        let digests = store.add_file(&file).unwrap();
+        drop(store);
+        make_read_only(directory.path());
+        fs::set_permissions(root.join("lock"), std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+        as_nobody(|| {
+            let store = Store::open(&root).unwrap();
+            assert_eq!(store.by_sha256(&digests.sha256), Some(digests));
+            let error = store.incoming("key").unwrap_err();
+            assert!(error.to_string().contains("cannot be written"), "{error}");
+            assert!(FileLock::shared_read_only(&root.join("lock")).is_ok());
+        });
+        disk::remove_dir_all(&root).unwrap();
+    }
+
     #[test]
     fn a_store_opened_to_read_cannot_be_written() {
         let (_directory, store) = temporary();
