@@ -114,9 +114,11 @@ fn check_config(config: &IndexMap<Text, Text>, faults: &mut Faults) {
             |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.+-".contains(c));
         let base_good = word(base) && base.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         if !base_good || !overrides.is_none_or(|overrides| overrides.split(':').all(word)) {
-            faults.add(fault(format!("`{}` cannot be the name of a BitBake variable", name.escape_debug())).help(
-                "give `NAME`, or `NAME:append` and the like in quotes; flags (`NAME[flag]`) belong into a layer",
-            ));
+            faults.add(
+                fault(format!("`{}` cannot be the name of a BitBake variable", name.escape_debug())).help(
+                    "give `NAME`, or `NAME:append` and the like in quotes; flags (`NAME[flag]`) belong in a layer",
+                ),
+            );
         } else if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| *owned == base) {
             faults.add(fault(format!("`{base}` is set by kbuild itself")).help(*instead));
         } else if base.starts_with("KBUILD_") {
@@ -126,7 +128,7 @@ fn check_config(config: &IndexMap<Text, Text>, faults: &mut Faults) {
         if value.chars().any(|c| c.is_control() && c != '\t') || value.ends_with('\\') {
             let fault = Error::input(format!("the value of `{}` does not fit on one line", name.escape_debug()));
             faults.add(fault.at(value.span.clone(), "a line break, control character or final backslash").help(
-                "BitBake ends a value with the line: separate words by spaces, write `\\\\n` where a variable wants it",
+                "BitBake ends a value with the line: separate words by spaces, write `\\n` where a variable wants it",
             ));
         }
     }
