@@ -81,7 +81,7 @@ pub fn run(command: &mut Command, failure: Kind) -> Result<Vec<u8>> {
 /// The error for a git that could not be started.
 pub fn could_not_start(error: std::io::Error) -> Error {
     let failure = Error::input("could not run git").because(error);
-    failure.help("install git (2.31 or newer) and see that it is on the PATH")
+    failure.help("install git (2.32 or newer, which knows GIT_CONFIG_GLOBAL) and see that it is on the PATH")
 }
 
 /// The error for a git that ended badly; credentials in what it said are hidden.

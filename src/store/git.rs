@@ -252,7 +252,7 @@ impl Store {
 
     /// A directory for reading: inside the store where it can be written, else wherever temporary files go.
     fn reading_place(&self) -> Result<Place> {
-        if self.writable {
+        if self.read_only.is_none() {
             return self.scratch().map(Place::Inside);
         }
         let outside =
