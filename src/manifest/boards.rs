@@ -105,7 +105,7 @@ fn check_target(target: &Text) -> Result<()> {
 }
 
 /// Names must be what BitBake's parser takes (`bb.parse.parse_py.ConfHandler`, `__config_regexp__`), without flags and
-/// expansions; values are one line, since a newline would end the assignment.
+/// expansions.
 fn check_config(config: &IndexMap<Text, Text>, faults: &mut Faults) {
     for (name, value) in config {
         let (base, overrides) = name.split_once(':').map_or((name.as_str(), None), |(base, rest)| (base, Some(rest)));
@@ -125,13 +125,26 @@ fn check_config(config: &IndexMap<Text, Text>, faults: &mut Faults) {
             let help = "these are the declared sources: change `[sources]`, or take another name";
             faults.add(fault(format!("`{base}` is set by kbuild itself")).help(help));
         }
-        if value.chars().any(|c| c.is_control() && c != '\t') || value.ends_with('\\') {
-            let fault = Error::input(format!("the value of `{}` does not fit on one line", name.escape_debug()));
-            faults.add(fault.at(value.span.clone(), "a line break, control character or final backslash").help(
-                "BitBake ends a value with the line: separate words by spaces, write `\\n` where a variable wants it",
-            ));
-        }
+        faults.take(check_value(name, value));
     }
+}
+
+/// A value is one line between quotes of one kind: the same parser ends an assignment with its line, knows no escapes, and
+/// refuses a quote of the kind that surrounds it. So at most one kind can be in it.
+fn check_value(name: &Text, value: &Text) -> Result<()> {
+    let fault = |message: &str, label: &str, help: &str| {
+        let message = format!("the value of `{}` {message}", name.escape_debug());
+        Err(Error::input(message).at(value.span.clone(), label.to_owned()).help(help))
+    };
+    if value.chars().any(|c| c.is_control() && c != '\t') {
+        let help = "separate words by spaces: BitBake ends a value with the line";
+        return fault("does not fit on one line", "it holds a line break or control character", help);
+    }
+    if value.contains('"') && value.contains('\'') {
+        let help = "BitBake has no escapes: use one kind, or set the variable in a layer";
+        return fault("holds both kinds of quotes", "`\"` and `'`", help);
+    }
+    Ok(())
 }
 
 /// One entry of `set` against the option it names.
@@ -180,18 +193,10 @@ fn chains<'a>(context: &Context<'a>, faults: &mut Faults) -> HashMap<&'a str, Ve
             };
             next = context.boards.get(parent.as_str());
             if next.is_none() && names.len() == 1 {
-                let known = context.boards.keys().map(String::as_str).filter(|name| name != start);
-                let fault = Error::input(format!("board `{}` extends an unknown board", start.escape_debug()));
-                faults
-                    .add(fault.at(parent.span.clone(), "no such board").help(names::suggest("boards", parent, known)));
+                faults.add(unknown_parent(start, parent, context));
             }
             if parent.as_str() == start && !in_a_circle.contains(&start.as_str()) {
-                let circle =
-                    names.iter().copied().chain([start.as_str()]).map(|name| format!("`{}`", name.escape_debug()));
-                let circle = circle.collect::<Vec<_>>().join(" extends ");
-                let fault = Error::input(format!("boards extend each other in a circle: {circle}"));
-                faults
-                    .add(fault.at(parent.span.clone(), "this closes the circle").help("one of them must stand alone"));
+                faults.add(circle(&names, parent));
                 in_a_circle.extend(&names);
             }
             if names.contains(&parent.as_str()) {
@@ -201,6 +206,21 @@ fn chains<'a>(context: &Context<'a>, faults: &mut Faults) -> HashMap<&'a str, Ve
         }
     }
     chains
+}
+
+fn unknown_parent(board: &str, parent: &Text, context: &Context) -> Error {
+    let known = context.boards.keys().map(String::as_str).filter(|name| *name != board);
+    Error::input(format!("board `{}` extends an unknown board", board.escape_debug()))
+        .at(parent.span.clone(), "no such board")
+        .help(names::suggest("boards", parent, known))
+}
+
+fn circle(names: &[&str], closing: &Text) -> Error {
+    let all = names.iter().copied().chain([closing.as_str()]).map(|name| format!("`{}`", name.escape_debug()));
+    let circle = all.collect::<Vec<_>>().join(" extends ");
+    Error::input(format!("boards extend each other in a circle: {circle}"))
+        .at(closing.span.clone(), "this closes the circle")
+        .help("one of them must stand alone")
 }
 
 /// A board with all that it extends: own keys win, layers and targets are appended.
@@ -284,28 +304,39 @@ fn settings(
         let setting = Setting { option: option.value.clone(), choice };
         if !checked.is_for(name) {
             let extends = chain.last().and_then(|raw| raw.extends.as_ref()).filter(|_| !own);
-            let span = extends.map_or_else(|| value.span.clone(), |extends| extends.span.clone());
-            let label = if own { "set here" } else { "inherited from here" };
-            let fault = Error::input(format!("board `{name}` cannot have the option `{}`", setting.option));
-            let mut help = format!("add `{name}` to the `boards` of [options.{}]", setting.option);
-            if !own && setting.choice.is_none() {
-                help.push_str(&format!(", or say `set = {{ {} = false }}` here", setting.option));
-            }
-            faults.add(fault.at(span, label).help(help));
+            faults.add(not_for(name, &setting, value, extends));
         }
         settings.push(setting);
     }
     // With options that are themselves at fault, the sum of all settings is not known.
     if faults.count() == before && context.options.len() == context.raw_options.len() {
-        let values = select::values(context.options, name, &settings);
-        for broken in select::broken(context.options, &values) {
-            let message = format!("the settings of board `{name}` contradict each other: {broken}");
-            let own = chain.last().and_then(|raw| raw.set.as_ref());
-            let near =
-                own.and_then(|set| set.keys().find(|key| ***key == *broken.flag || ***key == broken.other.option));
-            let span = near.map_or_else(|| block.span.clone(), |key| key.span.clone());
-            faults.add(Error::input(message).at(span, "here").help("change the board's `set`, or the option's rules"));
-        }
+        check_sum(name, block, &settings, context, faults);
     }
     settings
+}
+
+/// The fault of a board that sets, or through `extends` inherits, an option it cannot have.
+fn not_for(name: &str, setting: &Setting, value: &At<SetTo>, extends: Option<&Text>) -> Error {
+    let option = &setting.option;
+    let fault = Error::input(format!("board `{name}` cannot have the option `{option}`"));
+    let help = format!("add `{name}` to the `boards` of [options.{option}]");
+    match extends {
+        None => fault.at(value.span.clone(), "set here").help(help),
+        Some(extends) if setting.choice.is_none() => fault
+            .at(extends.span.clone(), "inherited from here")
+            .help(format!("{help}, or say `set = {{ {option} = false }}` here")),
+        Some(extends) => fault.at(extends.span.clone(), "inherited from here").help(help),
+    }
+}
+
+/// What a board builds with when nothing is said must be possible.
+fn check_sum(name: &str, block: &Block<RawBoard>, settings: &[Setting], context: &Context, faults: &mut Faults) {
+    let values = select::values(context.options, name, settings);
+    for broken in select::broken(context.options, &values) {
+        let own = block.raw.as_ref().and_then(|raw| raw.set.as_ref());
+        let near = |key: &&Text| key.as_str() == broken.flag || key.as_str() == broken.other.option;
+        let span = own.and_then(|set| set.keys().find(near)).map_or_else(|| block.span.clone(), |key| key.span.clone());
+        let fault = Error::input(format!("the settings of board `{name}` contradict each other: {broken}"));
+        faults.add(fault.at(span, "here").help("change the board's `set`, or the option's rules"));
+    }
 }

@@ -1,6 +1,7 @@
 //! Git requests and URLs, as layers and sources share them.
 
 use super::GitRequest;
+use super::document::Faults;
 use super::raw::{At, Text};
 use crate::error::{Error, Result};
 use crate::source::{CommitId, GitRef, SourceUrl};
@@ -15,38 +16,31 @@ pub(super) struct GitKeys {
 }
 
 impl GitKeys {
-    /// The request they make, or all that is wrong with them. `whose` names the block in messages.
-    pub(super) fn check(&self, whose: &str, submodules: bool, history: bool) -> Result<GitRequest, Vec<Error>> {
-        let mut faults = Vec::new();
-        let url = keep(&mut faults, git_url(&self.git));
+    /// The request they make. `whose` names the block in messages.
+    pub(super) fn check(
+        &self,
+        whose: &str,
+        submodules: bool,
+        history: bool,
+        faults: &mut Faults,
+    ) -> Option<GitRequest> {
+        let before = faults.count();
+        let url = faults.take(git_url(&self.git));
         for (what, name) in [("branch", &self.branch), ("tag", &self.tag)] {
             if let Some(name) = name {
-                keep(&mut faults, check_ref(what, name));
+                faults.take(check_ref(what, name));
             }
         }
-        let rev = self.rev.as_ref().and_then(|rev| keep(&mut faults, commit(rev)));
+        let rev = self.rev.as_ref().and_then(|rev| faults.take(commit(rev)));
         if self.branch.is_none() && self.tag.is_none() && self.rev.is_none() {
             let fault = Error::input(format!("{whose} does not say which commit of the repository"));
-            faults.push(
-                fault
-                    .at(self.git.span.clone(), "which branch, tag or commit of it?")
-                    .help("add `branch`, `tag` or `rev`"),
-            );
+            let label = "which branch, tag or commit of it?";
+            faults.add(fault.at(self.git.span.clone(), label).help("add `branch`, `tag` or `rev`"));
         }
-        let reference = GitRef {
-            branch: self.branch.as_ref().map(|branch| branch.value.clone()),
-            tag: self.tag.as_ref().map(|tag| tag.value.clone()),
-            rev,
-        };
-        match url {
-            Some(url) if faults.is_empty() => Ok(GitRequest { url, reference, submodules, history }),
-            _ => Err(faults),
-        }
+        let plain = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
+        let reference = GitRef { branch: plain(&self.branch), tag: plain(&self.tag), rev };
+        url.filter(|_| faults.count() == before).map(|url| GitRequest { url, reference, submodules, history })
     }
-}
-
-fn keep<T>(faults: &mut Vec<Error>, checked: Result<T>) -> Option<T> {
-    checked.map_err(|fault| faults.push(fault)).ok()
 }
 
 /// The URL of a repository.

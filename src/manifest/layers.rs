@@ -53,13 +53,7 @@ fn layer(whose: &str, raw: &RawLayer, block: &Block<RawLayer>, root: &Path, faul
 
 fn git_origin(whose: &str, git: &Text, raw: &RawLayer, faults: &mut Faults) -> Option<LayerOrigin> {
     let keys = GitKeys { git: git.clone(), branch: raw.branch.clone(), tag: raw.tag.clone(), rev: raw.rev.clone() };
-    match keys.check(whose, false, false) {
-        Ok(request) => Some(LayerOrigin::Git(request)),
-        Err(found) => {
-            found.into_iter().for_each(|fault| faults.add(fault));
-            None
-        }
-    }
+    keys.check(whose, false, false, faults).map(LayerOrigin::Git)
 }
 
 fn path_origin(whose: &str, path: &Text, raw: &RawLayer, root: &Path, faults: &mut Faults) -> Option<LayerOrigin> {

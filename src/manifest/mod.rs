@@ -122,9 +122,9 @@ pub struct BuildOption {
     pub kind: OptionKind,
     /// The boards that can have it; `None`: all.
     pub boards: Option<Vec<String>>,
-    /// What it can't be combined with.
+    /// What it can't be combined with; always empty for a choice, which always holds.
     pub conflicts: Vec<Setting>,
-    /// What it needs set.
+    /// What it needs set; never set by itself. Always empty for a choice.
     pub requires: Vec<Setting>,
 }
 
@@ -165,7 +165,8 @@ pub struct Board {
     pub targets: Vec<String>,
     /// Option settings of this board, each checked.
     pub set: Vec<Setting>,
-    /// BitBake variables, in order.
+    /// BitBake variables, in order: `NAME` or `NAME:override…`, never one that kbuild itself sets. A value is one line and
+    /// holds at most one kind of quotes, so the other kind can surround it in a configuration file.
     pub config: IndexMap<String, String>,
 }
 

@@ -102,21 +102,27 @@ fn choice(
     Some(OptionKind::Choice { choices, default: default.value.clone() })
 }
 
-/// An OVERRIDES word: BitBake takes only these for overrides (`bb.data_smart`, `__setvar_regexp__`).
+/// An OVERRIDES word. BitBake tells overrides from other parts of a name by the first character (`bb.data_smart`,
+/// `__override_regexp__`), takes no capitals behind `:append` (`__setvar_regexp__`), and splits OVERRIDES at `:`; `_` was its
+/// separator until 1.52.
 fn check_word(word: &Text, may_be_empty: bool) -> Result<()> {
     let fault = |why: &str| {
         let message = format!("`{}` cannot be an OVERRIDES word", word.escape_debug());
         Err(Error::input(message).at(word.span.clone(), why.to_owned()))
     };
-    let help = "an OVERRIDES word is of lower-case letters, digits and `.` `+` `-`";
+    let help = "an OVERRIDES word is of lower-case letters, digits and `.` `+` `-`, with a letter or digit first";
     if word.is_empty() && !may_be_empty {
         return fault("a flag without a word would do nothing").map_err(|error: Error| error.help(help));
     }
     if TAKEN.contains(&word.as_str()) {
         return fault("it means something else to BitBake").map_err(|error: Error| error.help("take another word"));
     }
-    let good = word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".+-".contains(c));
-    if good { Ok(()) } else { fault("BitBake would not read it as one").map_err(|error: Error| error.help(help)) }
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if !word.starts_with(['.', '+', '-']) && word.chars().all(|c| plain(c) || ".+-".contains(c)) {
+        Ok(())
+    } else {
+        fault("BitBake would not read it as one").map_err(|error: Error| error.help(help))
+    }
 }
 
 /// A word that two settings share could not tell them apart.
@@ -198,7 +204,8 @@ fn setting(text: &Text, blocks: &Blocks<RawOption>) -> Result<Setting> {
     }
 }
 
-/// Every flag must be possible somewhere it is offered: what it requires, taken to the end, must not contradict itself.
+/// Every flag must be possible on every board it is offered for: what it requires, taken to the end, must not contradict
+/// itself, and must be offered there too.
 fn check_possible(
     blocks: &Blocks<RawOption>,
     options: &IndexMap<String, BuildOption>,
@@ -206,44 +213,39 @@ fn check_possible(
     faults: &mut Faults,
 ) {
     for (name, option) in options.iter().filter(|(_, option)| matches!(option.kind, OptionKind::Flag { .. })) {
-        let closure = closure(name, options);
         let Some(raw) = blocks.get(name).and_then(|block| block.raw.as_ref()) else { continue };
-        let rule =
-            |of: &Setting| raw.requires.iter().flat_map(|list| &list.value).find(|text| ***text == of.to_string());
+        let closure = closure(name, options);
         if let Some(why) = contradiction(&closure, options) {
-            // The rule that leads there; for one that lies further on, where this flag's own rules stand.
-            let own = raw.requires.iter().chain(&raw.conflicts).map(|list| list.span.clone()).next();
-            let span = own.or_else(|| raw.flag.as_ref().map(|flag| flag.span.clone())).unwrap_or_default();
-            faults.add(
-                Error::input(format!("`{name}` can never be set: {why}"))
-                    .at(span, "these rules cannot be met")
-                    .help("change its `requires` or `conflicts`, or those of the options that it requires"),
-            );
+            // A contradiction has no line of its own; it is shown where this flag's rules begin.
+            let rules = raw.requires.as_ref().or(raw.conflicts.as_ref());
+            let fault = Error::input(format!("`{name}` can never be set: {why}"));
+            let span = rules.map(|list| list.span.clone()).unwrap_or_default();
+            let help = "change its `requires` or `conflicts`, or those of the options that it requires";
+            faults.add(fault.at(span, "these rules cannot be met").help(help));
             continue;
         }
-        for needed in closure.iter().filter(|setting| setting.option != *name) {
-            let missing: Vec<&str> = boards
-                .keys()
-                .map(String::as_str)
-                .filter(|board| option.is_for(board) && !options[&needed.option].is_for(board))
-                .collect();
-            if missing.is_empty() {
-                continue;
+        for needed in &closure[1..] {
+            let Some(other) = options.get(&needed.option) else { continue };
+            let names = boards.keys().map(String::as_str);
+            let without: Vec<&str> = names.filter(|board| option.is_for(board) && !other.is_for(board)).collect();
+            if !without.is_empty() {
+                faults.add(not_everywhere(name, raw, needed, &without));
             }
-            let span = rule(needed)
-                .map(|text| text.span.clone())
-                .or_else(|| raw.requires.as_ref().map(|list| list.span.clone()));
-            let message =
-                format!("`{name}` requires `{needed}`, which some of its boards cannot have: {}", missing.join(", "));
-            faults.add(Error::input(message).at(span.unwrap_or_default(), "not for these boards").help(format!(
-                "leave them out of the `boards` of `{name}`, or add them to those of `{}`",
-                needed.option
-            )));
         }
     }
 }
 
-/// All that holds when a flag is set: itself and what it requires, to the end. Only flags have rules, so this is certain.
+/// The fault of a flag that is offered where something it requires is not.
+fn not_everywhere(name: &str, raw: &RawOption, needed: &Setting, without: &[&str]) -> Error {
+    let rule = raw.requires.iter().flat_map(|list| &list.value).find(|text| ***text == needed.to_string());
+    let span = rule.map(|text| &text.span).or_else(|| raw.requires.as_ref().map(|list| &list.span));
+    let boards = without.join(", ");
+    Error::input(format!("`{name}` requires `{needed}`, which some of its boards cannot have: {boards}"))
+        .at(span.cloned().unwrap_or_default(), "not for these boards")
+        .help(format!("leave them out of the `boards` of `{name}`, or add them to those of `{}`", needed.option))
+}
+
+/// All that holds when a flag is set: itself first, then what it requires, to the end. Only flags have rules, so this is certain.
 fn closure(flag: &str, options: &IndexMap<String, BuildOption>) -> Vec<Setting> {
     let mut closure = vec![Setting { option: flag.to_owned(), choice: None }];
     let mut next = 0;

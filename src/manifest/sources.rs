@@ -150,13 +150,8 @@ fn git_origin(whose: &str, git: &Text, raw: &RawSource, faults: &mut Faults) -> 
         return None;
     }
     let keys = GitKeys { git: git.clone(), branch, tag, rev: raw.rev.clone() };
-    match keys.check(whose, is_on(raw.submodules.as_ref()), is_on(raw.history.as_ref())) {
-        Ok(request) => Some(SourceOrigin::Git(request)),
-        Err(found) => {
-            found.into_iter().for_each(|fault| faults.add(fault));
-            None
-        }
-    }
+    let (submodules, history) = (is_on(raw.submodules.as_ref()), is_on(raw.history.as_ref()));
+    keys.check(whose, submodules, history, faults).map(SourceOrigin::Git)
 }
 
 /// Reports keys that belong to the other kind of source.
