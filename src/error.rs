@@ -169,6 +169,13 @@ impl Error {
         self
     }
 
+    /// The same failure as another kind: what is wrong input in a file is wrong usage in a flag.
+    #[must_use]
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     /// Puts a wider failure around this one: the present message becomes the cause, kind and hint stay.
     #[must_use]
     pub fn wrap(self, message: impl Into<String>) -> Self {

@@ -194,7 +194,8 @@ fn verified(request: &Request<'_>, id: SourceId) -> Result<Option<SourceId>> {
         request.progress.warn(&format!("{id} was never seen and is not in the store: tasks that need it will fail"));
         return Ok(None);
     }
-    request.store.verify(locked)?;
+    let wrong = |error: Error| error.wrap(format!("{id} is not what kata.lock says"));
+    request.store.verify(locked).map_err(wrong)?;
     Ok(Some(id))
 }
 

@@ -7,10 +7,11 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
 use super::output::Output;
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, Settings};
 use crate::lock::{self, Lock};
-use crate::manifest::{Manifest, MirrorRule, Mirrors, SiteConfig};
+use crate::manifest::{Manifest, Mirrors, SiteConfig};
 use crate::resolve;
 use crate::store::Store;
 
@@ -121,7 +122,9 @@ impl GlobalArgs {
     pub(super) fn project(&self) -> Result<Project> {
         let manifest = Manifest::read(&self.manifest_path()?)?;
         let site = self.site()?;
-        let mirrors = join_mirrors(self.mirrors()?, site.mirrors, manifest.mirrors.clone());
+        let mirrors = Mirrors::from_arguments(self.mirrors.iter().map(String::as_str))?
+            .then(site.mirrors)
+            .then(manifest.mirrors.clone());
         let store = self.store.clone().or(site.store).unwrap_or_else(|| manifest.root().join("mirrors/store"));
         let lock_path = manifest.root().join(lock::FILE_NAME);
         Ok(Project { manifest, lock_path, store, mirrors })
@@ -154,40 +157,6 @@ impl GlobalArgs {
             None => Ok(SiteConfig::default()),
         }
     }
-
-    fn mirrors(&self) -> Result<Mirrors> {
-        let mut mirrors = Mirrors::default();
-        for text in self.mirrors.iter().filter(|text| !text.is_empty()) {
-            match split_rule(text) {
-                Some((pattern, to)) => {
-                    regex::Regex::new(pattern).map_err(|error| {
-                        Error::new(Kind::Usage, format!("the mirror rule `{text}` is no regular expression"))
-                            .because(error)
-                    })?;
-                    mirrors.rules.push(MirrorRule { pattern: pattern.to_owned(), to: vec![to.to_owned()] });
-                }
-                None => mirrors.stores.push(text.clone()),
-            }
-        }
-        Ok(mirrors)
-    }
-}
-
-/// A rule is `REGEX=REPLACEMENT`, and the replacement is a URL: so the last `=` with a scheme behind it divides them. What
-/// has none is a store.
-fn split_rule(text: &str) -> Option<(&str, &str)> {
-    text.match_indices('=').map(|(at, _)| (&text[..at], &text[at + 1..])).find(|(pattern, to)| {
-        let scheme = to.split_once("://").map_or("", |(scheme, _)| scheme);
-        !pattern.is_empty() && !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+')
-    })
-}
-
-/// Mirrors in the order in which they are asked: command line, site, manifest.
-fn join_mirrors(flags: Mirrors, site: Mirrors, manifest: Mirrors) -> Mirrors {
-    let builtin = site.builtin && manifest.builtin;
-    let stores = [flags.stores, site.stores, manifest.stores].concat();
-    let rules = [flags.rules, site.rules, manifest.rules].concat();
-    Mirrors { stores, rules, builtin }
 }
 
 impl Project {
@@ -241,31 +210,7 @@ impl Project {
 
     fn present_lock(&self) -> Result<Lock> {
         Lock::read(&self.lock_path)?.ok_or_else(|| {
-            Error::input(format!("there is no {}", self.lock_path.display())).help("run `kbuild lock` first")
+            Error::input(format!("there is no {}", disk::shown(&self.lock_path))).help("run `kbuild lock` first")
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rules_and_stores_are_told_apart() {
-        assert_eq!(
-            split_rule("https://github\\.com/(.*)=file:///srv/git/$1"),
-            Some(("https://github\\.com/(.*)", "file:///srv/git/$1"))
-        );
-        assert_eq!(split_rule("https://h/get\\?f=(.*)=https://m/$1"), Some(("https://h/get\\?f=(.*)", "https://m/$1")));
-        assert_eq!(split_rule("https://mirror.corp/store"), None);
-        assert_eq!(split_rule("/srv/store=old"), None);
-    }
-
-    #[test]
-    fn the_command_line_is_asked_before_site_and_manifest() {
-        let with = |name: &str, builtin| Mirrors { stores: vec![name.into()], rules: Vec::new(), builtin };
-        let joined = join_mirrors(with("flag", true), with("site", false), with("manifest", true));
-        assert_eq!(joined.stores, ["flag", "site", "manifest"]);
-        assert!(!joined.builtin);
     }
 }

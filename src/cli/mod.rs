@@ -8,6 +8,7 @@ mod completions;
 mod doctor;
 mod fetch;
 mod global;
+mod init;
 mod lock;
 mod output;
 mod progress;
@@ -46,6 +47,7 @@ Exit codes: 0 done, 1 failed check or wrong input, 2 wrong usage, 3 lock is stal
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::InitArgs),
     Lock(lock::LockArgs),
     Update(lock::UpdateArgs),
     Fetch(fetch::FetchArgs),
@@ -58,6 +60,7 @@ enum Command {
 impl Command {
     fn name(&self) -> &'static str {
         match self {
+            Command::Init(_) => "init",
             Command::Lock(_) => "lock",
             Command::Update(_) => "update",
             Command::Fetch(_) => "fetch",
@@ -70,6 +73,7 @@ impl Command {
 
     fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         match self {
+            Command::Init(args) => args.run(output),
             Command::Lock(args) => args.run(global, output),
             Command::Update(args) => args.run(global, output),
             Command::Fetch(args) => args.run(global, output),

@@ -414,7 +414,8 @@ pub fn index(pack: &Path, name: &str, repository: &Path) -> Result<()> {
     let link = repository.join("objects/pack").join(format!("{name}.pack"));
     crate::disk::create_dir_all(&repository.join("objects/pack"))?;
     std::fs::hard_link(pack, &link).map_err(|error| Error::io("link", &link, error))?;
-    run(local_git(repository).args(["index-pack", "--"]).arg(&link), Kind::Mismatch)?;
+    // An absolute path, and index-pack knows no `--`.
+    run(local_git(repository).arg("index-pack").arg(&link), Kind::Mismatch)?;
     Ok(())
 }
 

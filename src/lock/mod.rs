@@ -9,6 +9,7 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceId, SourceUrl};
 
@@ -125,7 +126,7 @@ impl Lock {
     pub fn read(path: &Path) -> Result<Option<Lock>> {
         let Some(text) = read_text(path)? else { return Ok(None) };
         if merge::sides(&text).is_some() {
-            return Err(Error::new(Kind::Stale, format!("{} holds conflict markers", path.display()))
+            return Err(Error::new(Kind::Stale, format!("{} holds conflict markers", disk::shown(path)))
                 .help("run `kbuild lock`: it reads both sides and resolves only what they disagree on"));
         }
         text::parse(&text, path).map(Some)

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml_edit::Document;
 
 use super::{Content, Lock, LockedFile, LockedGit, Pin, REVISION, Request, VERSION};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceId, SourceUrl};
 
@@ -143,7 +144,7 @@ fn quoted(text: &str) -> String {
 
 /// Reads the text of a lock without conflict markers.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Lock> {
-    let shown = path.display().to_string();
+    let shown = disk::shown(path);
     let broken = |error: &dyn Display, span: Option<std::ops::Range<usize>>| {
         let message = error.to_string();
         let what = message.lines().next().unwrap_or_default().to_owned();

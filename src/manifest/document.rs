@@ -13,6 +13,7 @@ use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 use super::names;
 use super::raw::{At, RawRule};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::url::redact_in_place;
 
@@ -42,7 +43,7 @@ impl Faults {
     /// Nothing, or one error that shows every fault in the text, in the order of its lines.
     pub(super) fn finish(mut self, file: &Path, text: &str) -> Result<()> {
         self.0.sort_by_key(|fault| fault.labels().and_then(|mut labels| labels.next()).map_or(0, |at| at.offset()));
-        let file = shown(file);
+        let file = disk::shown(file);
         let shown_text = harmless(text);
         let count = self.0.len();
         let mut faults = self.0.into_iter().take(SHOWN).map(|fault| fault.in_text(&file, shown_text.clone()));
@@ -65,12 +66,6 @@ fn harmless(text: &str) -> String {
         if steers(c) { shown.push_str(&"?".repeat(c.len_utf8())) } else { shown.push(c) }
     }
     shown
-}
-
-/// A file's name as the user would type it: relative where it lies below the current directory.
-fn shown(file: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    file.strip_prefix(here).unwrap_or(file).display().to_string()
 }
 
 /// Parses TOML; a fault of syntax is the only one then.

@@ -191,13 +191,19 @@ fn an_interrupted_build_leaves_nothing_running() {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kbuild starts");
     let group = child.id();
     wait_until("the task runs", || processes_of(bench).iter().any(|name| name.contains("sleep 600")));
-    std::process::Command::new("kill").args(["-INT", &format!("-{group}")]).status().expect("kill");
+    interrupt_group(group);
     std::thread::sleep(Duration::from_secs(1));
     // BitBake's own manner: the second one does not wait for running tasks.
-    std::process::Command::new("kill").args(["-INT", &format!("-{group}")]).status().expect("kill");
+    interrupt_group(group);
     let run = Run::from(child.wait_with_output().expect("it ends"));
     assert_ne!(run.code, Some(0), "{run}");
     wait_until("everything has ended", || processes_of(bench).is_empty());
+}
+
+/// What Ctrl-C does: SIGINT to every process of the group.
+fn interrupt_group(leader: u32) {
+    let leader = rustix::process::Pid::from_raw(i32::try_from(leader).expect("a pid")).expect("a pid");
+    rustix::process::kill_process_group(leader, rustix::process::Signal::INT).expect("the group is there");
 }
 
 /// Command lines of the processes whose working directory or arguments lie in the bench.

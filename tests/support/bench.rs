@@ -121,31 +121,20 @@ impl fmt::Display for Run {
     }
 }
 
-/// Compares the whole output and exit code of a run with a snapshot; what differs from run to run is filtered.
+/// Compares the whole output and exit code of a run with a snapshot.
 macro_rules! assert_run {
-    ($bench:expr, $run:expr, @$snapshot:literal) => {{
-        let run = $run;
-        insta::with_settings!({ filters => $crate::support::bench::filters(&$bench), omit_expression => true }, {
-            insta::assert_snapshot!(run.to_string(), @$snapshot);
+    ($bench:expr, $run:expr, $name:literal) => {
+        insta::with_settings!({ omit_expression => true }, {
+            insta::assert_snapshot!($name, $crate::support::bench::masked(&$bench, &$run));
         });
-    }};
-    ($bench:expr, $run:expr, $name:literal) => {{
-        let run = $run;
-        insta::with_settings!({ filters => $crate::support::bench::filters(&$bench), omit_expression => true }, {
-            insta::assert_snapshot!($name, run.to_string());
-        });
-    }};
+    };
 }
 pub(crate) use assert_run;
 
-/// What differs from run to run, and what stands for it in snapshots.
-pub fn filters(bench: &Bench) -> Vec<(String, String)> {
-    let escape = |path: PathBuf| regex::escape(&path.display().to_string());
-    let own = |pattern: &str, to: &str| (pattern.to_owned(), to.to_owned());
-    vec![
-        (escape(bench.path("")).trim_end_matches('/').to_owned(), "[PROJECT]".to_owned()),
-        (escape(bench.beside("")).trim_end_matches('/').to_owned(), "[BESIDE]".to_owned()),
-        own(r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"),
-        own(env!("CARGO_PKG_VERSION"), "[VERSION]"),
-    ]
+/// A run's output with what differs from run to run, and from machine to machine, masked.
+pub fn masked(bench: &Bench, run: &Run) -> String {
+    let path = |path: PathBuf| path.display().to_string().trim_end_matches('/').to_owned();
+    let text = run.to_string().replace(&path(bench.path("")), "[PROJECT]").replace(&path(bench.beside("")), "[BESIDE]");
+    let text = text.replace(env!("CARGO_PKG_VERSION"), "[VERSION]");
+    regex::Regex::new(r"127\.0\.0\.1:\d+").expect("a regex").replace_all(&text, "127.0.0.1:[PORT]").into_owned()
 }
