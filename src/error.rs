@@ -176,11 +176,12 @@ impl Error {
         self
     }
 
-    /// Puts a wider failure around this one: the present message becomes the cause, kind and hint stay.
+    /// Puts a wider failure around this one: the present message becomes the cause; kind, hint and what came with it stay.
     #[must_use]
-    pub fn wrap(self, message: impl Into<String>) -> Self {
+    pub fn wrap(mut self, message: impl Into<String>) -> Self {
         let mut outer = Error::new(self.0.kind, message);
         outer.0.help.clone_from(&self.0.help);
+        outer.0.related = std::mem::take(&mut self.0.related);
         outer.because(self)
     }
 

@@ -122,9 +122,9 @@ impl GlobalArgs {
     pub(super) fn project(&self) -> Result<Project> {
         let manifest = Manifest::read(&self.manifest_path()?)?;
         let site = self.site()?;
-        let mirrors = Mirrors::from_arguments(self.mirrors.iter().map(String::as_str))?
-            .then(site.mirrors)
-            .then(manifest.mirrors.clone());
+        let flags = Mirrors::from_arguments(self.mirrors.iter().map(String::as_str));
+        let flags = flags.map_err(|error| error.of_kind(Kind::Usage))?;
+        let mirrors = flags.then(site.mirrors).then(manifest.mirrors.clone());
         let store = self.store.clone().or(site.store).unwrap_or_else(|| manifest.root().join("mirrors/store"));
         let lock_path = manifest.root().join(lock::FILE_NAME);
         Ok(Project { manifest, lock_path, store, mirrors })

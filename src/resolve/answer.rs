@@ -116,8 +116,11 @@ fn out_of_reach(error: &Error) -> bool {
     matches!(error.kind(), Kind::Network | Kind::Missing)
 }
 
+/// What stood in the way, in one line: the innermost cause at the first place that was asked.
 fn reason(error: &Error) -> String {
-    error.causes().into_iter().next().unwrap_or_else(|| error.to_string())
+    let first = error.related_errors().first().unwrap_or(error);
+    let innermost = first.causes().pop().unwrap_or_else(|| first.to_string());
+    innermost.lines().next().unwrap_or_default().to_owned()
 }
 
 impl Answer {
