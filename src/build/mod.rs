@@ -49,7 +49,7 @@ pub fn run(prepared: &Prepared, targets: &[String], task: Option<&str>) -> Resul
         schema: result::SCHEMA,
         kbuild: env!("CARGO_PKG_VERSION").to_owned(),
         inputs: prepared.inputs.clone(),
-        targets: targets.clone(),
+        targets: targets.to_vec(),
         task: task.map(str::to_owned),
         artifacts: result::artifacts(&prepared.deploy())?,
     };
@@ -104,7 +104,8 @@ pub fn check(request: &Request<'_>, targets: &[String], task: Option<&str>) -> R
 
 fn not_reproducible(board: &str, differences: &[Difference], first: &Path, second: &Path) -> Error {
     let lines: Vec<String> = differences.iter().map(|difference| format!("  {difference}")).collect();
-    let message = format!("two builds of `{board}` do not agree on {} artifacts:\n{}", differences.len(), lines.join("\n"));
+    let message =
+        format!("two builds of `{board}` do not agree on {} artifacts:\n{}", differences.len(), lines.join("\n"));
     let bytes = differences.iter().find(|difference| difference.what == result::DifferenceKind::Bytes);
     let help = match (bytes, which::which("diffoscope")) {
         (Some(difference), Ok(_)) => {

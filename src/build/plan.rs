@@ -275,7 +275,8 @@ fn git_layer(request: &Request<'_>, name: &str, checkouts: &Path) -> Result<Laye
     let checked_out = checkout::check_out(request.store, request.lock, git, &directory);
     checked_out.map_err(|error| error.wrap(format!("could not check out the layer `{name}`")))?;
     // An incomplete entry has no tree in the lock; then what the checkout is decides.
-    let submodules = git.submodules.iter().filter_map(|(path, key)| Some((path.clone(), request.lock.gits.get(key)?.commit)));
+    let submodules =
+        git.submodules.iter().filter_map(|(path, key)| Some((path.clone(), request.lock.gits.get(key)?.commit)));
     let tree = match git.tree {
         Some(tree) => tree,
         None => tree::of_directory(&directory, &submodules.collect())?,

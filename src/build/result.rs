@@ -335,7 +335,10 @@ mod tests {
         let first = [file("same", 1), file("gone", 1), file("other", 1)];
         let second = [file("other", 2), file("same", 1), file("new", 1)];
         let lines: Vec<String> = compare(&first, &second).iter().map(ToString::to_string).collect();
-        assert_eq!(lines, ["gone: only the first build made it", "new: only the second build made it", "other: other bytes"]);
+        assert_eq!(
+            lines,
+            ["gone: only the first build made it", "new: only the second build made it", "other: other bytes"]
+        );
         assert!(compare(&first, &first).is_empty());
     }
 

@@ -3,7 +3,7 @@
 //! BitBake's switches against the network leak (sstate probes, tasks with `[network]`, whatever a recipe calls), so the seal
 //! is the kernel's: user, mount and network namespaces in which nothing but the loopback device exists and the store is
 //! read-only. The process that enters them has to have one thread, so kbuild starts itself again: `kbuild __sealed SPEC`,
-//! which [`child_main`] serves before anything else happens in `main`.
+//! which [`become_child_if_told`] serves before anything else happens in `main`.
 //!
 //! It stays as BitBake's parent and as the reaper of what BitBake leaves behind (its server, its workers), so that nothing
 //! runs on after kbuild: it dies with kbuild (`PR_SET_PDEATHSIG`), passes SIGTERM and SIGHUP on, and lets Ctrl-C go where the
@@ -31,8 +31,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{Error, Kind, Result};
 
-/// The hidden subcommand that `main` hands to [`child_main`].
-pub const SUBCOMMAND: &str = "__sealed";
+/// The hidden subcommand, see [`become_child_if_told`].
+const SUBCOMMAND: &str = "__sealed";
 
 /// Exit status of the sealed process when it could not do its own part (as `env` and container runtimes have it).
 const OWN_FAILURE: i32 = 125;
@@ -182,8 +182,17 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// The sealed process, from its arguments after [`SUBCOMMAND`] to its end. Must be called while the process has one thread.
-pub fn child_main(mut arguments: impl Iterator<Item = OsString>) -> ! {
+/// Becomes the sealed process, never to return, if kbuild started this process as one; otherwise does nothing. To be called
+/// first of all in `main`: the kernel lets only a process with one thread enter a user namespace.
+pub fn become_child_if_told() {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.next_if(|first| first == SUBCOMMAND).is_some() {
+        child_main(arguments);
+    }
+}
+
+/// The sealed process, from its arguments after [`SUBCOMMAND`] to its end.
+fn child_main(mut arguments: impl Iterator<Item = OsString>) -> ! {
     let spec = arguments.next().and_then(|text| serde_json::from_str::<Spec>(text.to_str()?).ok());
     let Some(spec) = spec else {
         eprintln!("kbuild starts `{SUBCOMMAND}` itself; there is nothing to see here");
