@@ -131,6 +131,23 @@ impl Error {
         self
     }
 
+    /// Adds a hint, unless there is a better one already.
+    #[must_use]
+    pub fn help_or(self, help: &str) -> Self {
+        if self.0.help.is_some() { self } else { self.help(help) }
+    }
+
+    /// One error out of the failures of a run that went on after the first: the failure itself if there is just one,
+    /// else all of them under a summary. Wrong bytes decide the kind, since they matter most; else the first failure does.
+    pub fn all(errors: Vec<Error>, summary: impl FnOnce(usize) -> String) -> Option<Error> {
+        let mismatch = errors.iter().map(Error::kind).find(|kind| *kind == Kind::Mismatch);
+        let kind = mismatch.or(errors.first().map(Error::kind))?;
+        if errors.len() == 1 {
+            return errors.into_iter().next();
+        }
+        Some(Error::new(kind, summary(errors.len())).with_related(errors))
+    }
+
     /// Shows the text file that is at fault; [`Error::at`] adds the places.
     #[must_use]
     pub fn in_text(mut self, file: impl AsRef<str>, text: impl Into<String>) -> Self {

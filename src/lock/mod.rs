@@ -119,26 +119,28 @@ pub enum Locked<'a> {
 impl Lock {
     /// Reads a lock; `None` where there is none.
     ///
-    /// A lock with git's conflict markers is read as both sides, see [`merge`].
-    ///
     /// # Errors
-    /// A lock that a newer kbuild wrote, or that is not in order: kind `Input`, with the line.
+    /// A lock that a newer kbuild wrote, or that is not in order: kind `Input`, with the line. One with conflict markers:
+    /// kind `Stale`, since only `kbuild lock` may decide what they mean.
     pub fn read(path: &Path) -> Result<Option<Lock>> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Lock::parse(&text, path).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("read", path, error)),
+        let Some(text) = read_text(path)? else { return Ok(None) };
+        if merge::sides(&text).is_some() {
+            return Err(Error::new(Kind::Stale, format!("{} holds conflict markers", path.display()))
+                .help("run `kbuild lock`: it reads both sides and resolves only what they disagree on"));
         }
+        text::parse(&text, path).map(Some)
     }
 
-    /// Reads the text of a lock; `path` is for messages.
+    /// Reads the lock as a start for a new one: of a text with git's conflict markers, what both sides agree on and what
+    /// only one of them has.
     ///
     /// # Errors
-    /// As [`Lock::read`].
-    pub fn parse(text: &str, path: &Path) -> Result<Lock> {
-        match merge::sides(text) {
-            Some((ours, theirs)) => Ok(merge::union(&text::parse(&ours, path)?, &text::parse(&theirs, path)?)),
-            None => text::parse(text, path),
+    /// As [`Lock::read`], but for the markers.
+    pub fn read_merging(path: &Path) -> Result<Option<Lock>> {
+        let Some(text) = read_text(path)? else { return Ok(None) };
+        match merge::sides(&text) {
+            Some((ours, theirs)) => Ok(Some(merge::union(&text::parse(&ours, path)?, &text::parse(&theirs, path)?))),
+            None => text::parse(&text, path).map(Some),
         }
     }
 
@@ -216,3 +218,14 @@ impl Lock {
         files.chain(gits.map(|(key, _)| SourceId::Git(key.clone()))).collect()
     }
 }
+
+fn read_text(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
