@@ -1,6 +1,7 @@
+//! The `kbuild` binary: parse, run, exit code.
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kbuild::build::sandbox::become_child_if_told();
-    ExitCode::SUCCESS
+    kbuild::cli::main()
 }

@@ -3,14 +3,39 @@
 //! What may enter: how bytes are got. Which bytes they must be is said by the caller; whatever does not match never
 //! becomes content of the store.
 
+mod closure;
+mod deliver;
+mod git;
+mod http;
+mod limits;
+mod mirrors;
+mod netrc;
+mod peer;
+mod retry;
+mod submodules;
+#[cfg(test)]
+mod tests;
+
+pub use closure::Fetched;
+pub use retry::Patience;
+
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::Result;
+use self::deliver::{Order, Teller, human, nobody_has, wait};
+use self::git::Git;
+use self::http::{Expected, Http};
+use self::limits::Limits;
+use self::mirrors::{Candidate, Fill, Rules};
+use self::retry::{Attempts, Class, Failure};
+use crate::error::{Error, Kind, Result};
 use crate::lock::Content;
 use crate::manifest::Mirrors;
 use crate::progress::Progress;
+use crate::source::name::check_component;
+use crate::source::url::redact;
 use crate::source::{Blake3, CommitId, Digests, GitRef, Sha256, SourceUrl};
-use crate::store::{GitRecord, Store};
+use crate::store::{GitRecord, Store, tree};
 
 /// How fetching behaves.
 #[derive(Debug, Clone)]
@@ -63,19 +88,42 @@ pub struct Submodule {
 }
 
 /// Brings sources into a store.
+///
+/// Places are asked in this order: the store itself, other stores (by hash), what the user's rules make of the URLs, the
+/// URLs, and for files whose SHA-256 is known the fallback lists shipped with kbuild. The first that gives the right bytes
+/// ends it; one that fails for a passing reason is asked again (see [`Patience`]), then the next.
 pub struct Fetcher {
     store: Store,
     settings: Settings,
     progress: Arc<dyn Progress>,
+    patience: Patience,
+    stores: Vec<SourceUrl>,
+    rules: Rules,
+    builtin: Rules,
+    http: Http,
+    git: Git,
+    limits: Limits,
 }
 
 impl Fetcher {
-    /// A fetcher into this store.
+    /// A fetcher into this store, as patient as the environment says (see [`Patience`]).
     ///
     /// # Errors
-    /// A mirror rule or TLS set-up that cannot work.
-    pub fn new(_store: Store, _settings: Settings, _progress: Arc<dyn Progress>) -> Result<Fetcher> {
-        todo!()
+    /// A mirror rule or a store that cannot work: kind `Input`.
+    pub fn new(store: Store, settings: Settings, progress: Arc<dyn Progress>) -> Result<Fetcher> {
+        let patience = Patience::from_env();
+        Ok(Fetcher {
+            stores: settings.mirrors.stores.iter().map(|text| peer::base(text)).collect::<Result<_>>()?,
+            rules: Rules::new(&settings.mirrors.rules)?,
+            builtin: if settings.mirrors.builtin { Rules::builtin()? } else { Rules::default() },
+            http: Http::new(patience.clone()),
+            git: Git { patience: patience.clone(), offline: settings.offline, environment: Vec::new() },
+            limits: Limits::new(settings.jobs),
+            store,
+            settings,
+            progress,
+            patience,
+        })
     }
 
     /// The store it fetches into.
@@ -87,33 +135,319 @@ impl Fetcher {
     ///
     /// # Errors
     /// Nobody has it (kind `Network`, or `Missing` when offline), or only wrong bytes came (kind `Mismatch`).
-    pub async fn file(&self, _wanted: &WantedFile) -> Result<Digests> {
-        todo!()
+    pub async fn file(&self, wanted: &WantedFile) -> Result<Digests> {
+        check_component(&wanted.name)?;
+        let expected = Expected {
+            sha256: wanted.sha256,
+            blake3: wanted.content.map(|content| content.blake3),
+            size: wanted.content.map(|content| content.size),
+        };
+        if let Some(found) = self.present(&expected) {
+            return Ok(found);
+        }
+        let _in_hand = self.limits.begin().await;
+        let key = match (wanted.sha256, wanted.urls.first()) {
+            (Some(sha256), _) => sha256.to_string(),
+            // Nothing else tells one unknown file from another.
+            (None, Some(url)) => format!("url-{}", blake3::hash(url.as_str().as_bytes()).to_hex()),
+            (None, None) => return Err(Error::input(format!("{} has neither a URL nor a hash", wanted.name))),
+        };
+        let order = Order { name: &wanted.name, key, expected, candidates: self.places_of_file(wanted, &expected) };
+        let teller = Teller::new(&self.progress, &wanted.name, expected.size);
+        self.deliver(order, &teller).await
     }
 
     /// Makes sure that a git commit is in the store (submodules are the caller's to ask for).
     ///
     /// # Errors
     /// As [`Fetcher::file`].
-    pub async fn git(&self, _wanted: &WantedGit) -> Result<GitRecord> {
-        todo!()
+    pub async fn git(&self, wanted: &WantedGit) -> Result<GitRecord> {
+        if let Some(record) = self.present_git(wanted)? {
+            return Ok(record);
+        }
+        let _in_hand = self.limits.begin().await;
+        // Two sources may name one commit; the second finds it done.
+        let _alone = self.limits.alone(&format!("{} {}", wanted.commit, wanted.history)).await;
+        if let Some(record) = self.present_git(wanted)? {
+            return Ok(record);
+        }
+        let name = format!("{} at {}", redact(wanted.url.as_str()), wanted.commit.short());
+        let teller = Teller::new(&self.progress, &name, None);
+        let mut tried = Vec::new();
+        for place in self.places_of_git(&wanted.url) {
+            let outcome = match place {
+                Ok(Place::Store(base)) => self.git_from_store(&base, wanted, &teller).await,
+                Ok(Place::Upstream(url)) => self.git_from(&url, wanted, &teller).await,
+                Err(error) => Err(Failure::permanent(error)),
+            };
+            match outcome {
+                Ok(record) => return Ok(record),
+                Err(Failure { class: Class::Fatal, error }) => {
+                    return Err(error.wrap(format!("could not fetch {name}")));
+                }
+                Err(Failure { error, .. }) => tried.push(error),
+            }
+        }
+        Err(nobody_has(&name, tried, self.settings.offline))
     }
 
-    /// Asks the upstream (or the mirrors that rules put before it) which commit a ref is at now.
+    /// Asks the upstream (or the mirrors that rules put before it) which commit a ref is at now. A commit pinned by hand is
+    /// the answer itself, and nobody is asked: the refs given with it are where it should lie.
     ///
     /// # Errors
     /// No answer (kind `Network`, `Missing` when offline), or no such ref (kind `Input`, naming near ones).
-    pub async fn resolve(&self, _url: &SourceUrl, _reference: &GitRef) -> Result<Resolved> {
-        todo!()
+    pub async fn resolve(&self, url: &SourceUrl, reference: &GitRef) -> Result<Resolved> {
+        for name in reference.full_names() {
+            git::check_ref(&name)?;
+        }
+        if let Some(rev) = reference.rev {
+            return Ok(Resolved { commit: rev, refs: reference.full_names() });
+        }
+        let what = format!("{reference} of {}", redact(url.as_str()));
+        let teller = Teller::new(&self.progress, &what, None);
+        let mut tried = Vec::new();
+        let mut unknown = None;
+        for place in self.upstreams(url) {
+            let outcome = match place {
+                Ok(place) => self.resolve_at(&place, reference, &teller).await,
+                Err(error) => Err(Failure::permanent(error)),
+            };
+            match outcome {
+                Ok(resolved) => return Ok(resolved),
+                Err(Failure { error, .. }) if error.kind() == Kind::Input => unknown = Some(error),
+                Err(Failure { class: Class::Fatal, error }) => return Err(error),
+                Err(Failure { error, .. }) => tried.push(error),
+            }
+        }
+        Err(unknown.unwrap_or_else(|| nobody_has(&what, tried, self.settings.offline)))
     }
 
     /// The submodules that a commit in the store names in `.gitmodules` and in its tree.
     ///
     /// # Errors
     /// A gitlink without a `.gitmodules` entry, or an unacceptable URL.
-    pub fn submodules(&self, _url: &SourceUrl, _commit: &CommitId) -> Result<Vec<Submodule>> {
-        todo!()
+    pub fn submodules(&self, url: &SourceUrl, commit: &CommitId) -> Result<Vec<Submodule>> {
+        submodules::of_commit(&self.store, url, commit)
     }
+
+    fn places_of_file(&self, wanted: &WantedFile, expected: &Expected) -> Vec<Candidate> {
+        let fill = Fill { name: Some(&wanted.name), sha256: wanted.sha256.as_ref() };
+        let mut places: Vec<Candidate> = self.stores.iter().filter_map(|base| peer::file(base, expected)).collect();
+        places.extend(wanted.urls.iter().flat_map(|url| self.rules.rewrite(url, fill)));
+        places.extend(wanted.urls.iter().cloned().map(Ok));
+        if wanted.sha256.is_some() {
+            places.extend(wanted.urls.iter().flat_map(|url| self.builtin.rewrite(url, fill)));
+        }
+        self.allowed(places)
+    }
+
+    fn places_of_git(&self, url: &SourceUrl) -> Vec<Result<Place>> {
+        let stores = self.allowed(self.stores.iter().cloned().map(Ok).collect());
+        let stores = stores.into_iter().map(|base| base.map(Place::Store));
+        stores.chain(self.upstreams(url).into_iter().map(|url| url.map(Place::Upstream))).collect()
+    }
+
+    /// What the user's rules make of a repository's URL, then the URL.
+    fn upstreams(&self, url: &SourceUrl) -> Vec<Candidate> {
+        let mut places = self.rules.rewrite(url, Fill::default());
+        places.push(Ok(url.clone()));
+        self.allowed(places)
+    }
+
+    /// Each place once; offline only folders of this machine.
+    fn allowed(&self, mut places: Vec<Candidate>) -> Vec<Candidate> {
+        let mut seen = std::collections::HashSet::new();
+        places.retain(|place| match place {
+            Ok(url) => (!self.settings.offline || url.scheme() == "file") && seen.insert(url.clone()),
+            Err(_) => true,
+        });
+        places
+    }
+
+    /// The record of a commit, if the store has as much of it as is wanted.
+    fn present_git(&self, wanted: &WantedGit) -> Result<Option<GitRecord>> {
+        // A record that cannot be read counts as none: fetching replaces it.
+        let Ok(Some(record)) = self.store.git(&wanted.commit) else { return Ok(None) };
+        if let Some(tree) = wanted.tree.filter(|tree| *tree != record.tree) {
+            return Err(wrong_tree(&wanted.url, &wanted.commit, &tree, &record.tree));
+        }
+        Ok((!wanted.history || record.shallow.is_empty()).then_some(record))
+    }
+
+    /// A commit from a repository, or from a mirror of it.
+    async fn git_from(&self, url: &SourceUrl, wanted: &WantedGit, teller: &Teller) -> Result<GitRecord, Failure> {
+        if url.scheme() == "ftp" {
+            return Err(Failure::permanent(http::at(url, "kbuild does not speak git over ftp")));
+        }
+        let mut attempts = Attempts::new(&self.patience);
+        loop {
+            let scratch = self.store.scratch()?;
+            let obtained = {
+                let _permit = self.limits.transfer(&url.host()).await;
+                teller.task().note(&format!("from {}", shown_host(url)));
+                self.git.obtain(url, wanted, scratch.path(), teller.task()).await
+            };
+            match obtained {
+                Ok(repository) => return self.take_in(url, &repository, wanted, teller).await,
+                Err(failure) => wait(&mut attempts, failure, teller).await?,
+            }
+        }
+    }
+
+    /// A commit from another store: its record, then the packs the record names.
+    async fn git_from_store(
+        &self,
+        base: &SourceUrl,
+        wanted: &WantedGit,
+        teller: &Teller,
+    ) -> Result<GitRecord, Failure> {
+        let url = peer::record(base, &wanted.commit)?;
+        let text = self.text(&url, teller).await?;
+        let record = peer::read_record(&url, &text, &wanted.commit, wanted.history)?;
+        let scratch = self.store.scratch()?;
+        let repository = git::new_repository(scratch.path(), "peer.git")?;
+        for pack in &record.packs {
+            let expected = Expected { blake3: Some(pack.pack), ..Expected::default() };
+            let candidates = vec![peer::blob(base, &pack.pack)];
+            if !self.store.has_blob(&pack.pack) {
+                let order = Order { name: &pack.name, key: pack.pack.to_string(), expected, candidates };
+                self.deliver(order, teller).await?;
+            }
+            let (blob, name, repository) = (self.store.blob_path(&pack.pack), pack.name.clone(), repository.clone());
+            blocking(move || git::index(&blob, &name, &repository)).await.map_err(Failure::from)?;
+        }
+        git::write_shallow(&repository, &record.shallow)?;
+        self.take_in(base, &repository, wanted, teller).await
+    }
+
+    /// Compares the tree with what is wanted, then takes the commit into the store.
+    async fn take_in(
+        &self,
+        url: &SourceUrl,
+        repository: &Path,
+        wanted: &WantedGit,
+        teller: &Teller,
+    ) -> Result<GitRecord, Failure> {
+        teller.task().note("hashing");
+        let (store, from, wanted, said) = (self.store.clone(), repository.to_owned(), wanted.clone(), url.clone());
+        let taken = blocking(move || {
+            let opened = git2::Repository::open_bare(&from)
+                .map_err(|error| Error::new(Kind::Mismatch, redact(said.as_str())).because(error))?;
+            let tree = tree::of_commit(&opened, &wanted.commit)?;
+            if let Some(expected) = wanted.tree.filter(|expected| *expected != tree) {
+                return Err(wrong_tree(&said, &wanted.commit, &expected, &tree));
+            }
+            store.add_git(&from, &wanted.commit, tree)
+        });
+        let record = taken.await?;
+        let sizes = record.packs.iter().filter_map(|pack| self.store.blob_size(&pack.pack));
+        teller.task().done(&format!("{} from {}", human(sizes.sum()), shown_host(url)));
+        Ok(record)
+    }
+
+    async fn text(&self, url: &SourceUrl, teller: &Teller) -> Result<String, Failure> {
+        if url.scheme() == "file" {
+            let path = peer::local_path(url)?;
+            let read =
+                blocking(move || std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error)));
+            return read.await.map_err(|error| Failure::permanent(http::at(url, error.causes().join(": "))));
+        }
+        let mut attempts = Attempts::new(&self.patience);
+        loop {
+            let read = {
+                let _permit = self.limits.transfer(&url.host()).await;
+                self.http.text(url, peer::RECORD_LIMIT).await
+            };
+            match read {
+                Ok(text) => return Ok(text),
+                Err(failure) => wait(&mut attempts, failure, teller).await?,
+            }
+        }
+    }
+
+    async fn resolve_at(&self, url: &SourceUrl, reference: &GitRef, teller: &Teller) -> Result<Resolved, Failure> {
+        let mut attempts = Attempts::new(&self.patience);
+        loop {
+            let answer = {
+                let _permit = self.limits.transfer(&url.host()).await;
+                teller.task().note(&format!("asking {}", shown_host(url)));
+                self.ask(url, reference).await
+            };
+            match answer {
+                Ok(resolved) => {
+                    teller.task().done(&format!("{} says {}", shown_host(url), resolved.commit.short()));
+                    return Ok(resolved);
+                }
+                Err(failure) => wait(&mut attempts, failure, teller).await?,
+            }
+        }
+    }
+
+    async fn ask(&self, url: &SourceUrl, reference: &GitRef) -> Result<Resolved, Failure> {
+        let wanted = reference.full_names();
+        if wanted.is_empty() {
+            let (commit, branch) = self.git.head(url).await?;
+            return Ok(Resolved { commit, refs: branch.into_iter().collect() });
+        }
+        let listed = self.git.list(url, &git::patterns(reference)).await?;
+        // git takes a pattern for the end of a name; only the very name is meant. Tags count as what they point at.
+        let at = |name: &String| {
+            let peeled = format!("{name}^{{}}");
+            let exact = |name: &str| listed.iter().find(|listed| listed.name == name).map(|listed| listed.id);
+            exact(&peeled).or_else(|| exact(name))
+        };
+        // The tag, which stands behind the branch, is the narrower word of the two.
+        let decisive = wanted.last().ok_or_else(|| Error::bug("a reference without a name"))?;
+        let Some(commit) = at(decisive) else {
+            let all = self.git.list(url, &[]).await.unwrap_or_default();
+            return Err(Failure::permanent(no_such_ref(url, decisive, &all)));
+        };
+        let refs = wanted.iter().filter(|name| at(name) == Some(commit)).cloned().collect();
+        Ok(Resolved { commit, refs })
+    }
+}
+
+/// A place to ask for a commit.
+enum Place {
+    /// Another store, by its base.
+    Store(SourceUrl),
+    /// The repository itself, or a mirror of it.
+    Upstream(SourceUrl),
+}
+
+/// Runs what waits for a disk on a thread where waiting holds nobody up.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.unwrap_or_else(|error| Err(Error::bug("a worker thread ended early").because(error)))
+}
+
+fn shown_host(url: &SourceUrl) -> String {
+    if url.scheme() == "file" { url.as_url().path().to_owned() } else { url.host() }
+}
+
+fn wrong_tree(url: &SourceUrl, commit: &CommitId, expected: &Blake3, got: &Blake3) -> Error {
+    Error::new(Kind::Mismatch, format!("{} at {}", redact(url.as_str()), commit.short()))
+        .because(format!("expected tree {expected}\n     got tree {got}"))
+        .help("a commit has one tree: somebody changed the lock by hand, or this mirror is not to be trusted")
+}
+
+fn no_such_ref(url: &SourceUrl, wanted: &str, all: &[git::Listed]) -> Error {
+    let short = |name: &str| {
+        let name = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name);
+        name.trim_end_matches("^{}").to_owned()
+    };
+    let (kind, name) = (if wanted.starts_with("refs/tags/") { "tag" } else { "branch" }, short(wanted));
+    let mut near: Vec<(f64, String)> = all
+        .iter()
+        .map(|listed| short(&listed.name))
+        .map(|other| (strsim::jaro_winkler(&name, &other), other))
+        .collect();
+    near.retain(|(likeness, _)| *likeness > 0.75);
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    near.dedup_by(|a, b| a.1 == b.1);
+    let error = Error::input(format!("{} has no {kind} `{name}`", redact(url.as_str())));
+    let near: Vec<String> = near.into_iter().take(4).map(|(_, name)| format!("`{name}`")).collect();
+    if near.is_empty() { error } else { error.help(format!("did you mean {}?", near.join(" or "))) }
 }
 
 /// What a ref was resolved to.

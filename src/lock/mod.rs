@@ -169,6 +169,12 @@ impl Lock {
         found.ok_or_else(|| Error::input(format!("kata.lock has no block for {id}")).help("run `kbuild lock`"))
     }
 
+    /// Every source of the lock, in its order.
+    pub fn all_sources(&self) -> Vec<SourceId> {
+        let files = self.files.keys().map(|key| SourceId::File(key.clone()));
+        files.chain(self.gits.keys().map(|key| SourceId::Git(key.clone()))).collect()
+    }
+
     /// The sources of some boards, each once, submodules included, in the order of the lock.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ impl Faults {
     pub(super) fn finish(mut self, file: &Path, text: &str) -> Result<()> {
         self.0.sort_by_key(|fault| fault.labels().and_then(|mut labels| labels.next()).map_or(0, |at| at.offset()));
         let file = shown(file);
-        let shown_text = redact_in_place(text);
+        let shown_text = harmless(text);
         let count = self.0.len();
         let mut faults = self.0.into_iter().take(SHOWN).map(|fault| fault.in_text(&file, shown_text.clone()));
         match count {
@@ -57,6 +57,16 @@ impl Faults {
     }
 }
 
+/// The text as it may be printed, byte for byte in its place: no credentials, nothing that steers a terminal.
+fn harmless(text: &str) -> String {
+    let steers = |c: char| c.is_control() && !matches!(c, '\t' | '\r' | '\n');
+    let mut shown = String::with_capacity(text.len());
+    for c in redact_in_place(text).chars() {
+        if steers(c) { shown.push_str(&"?".repeat(c.len_utf8())) } else { shown.push(c) }
+    }
+    shown
+}
+
 /// A file's name as the user would type it: relative where it lies below the current directory.
 fn shown(file: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
@@ -67,17 +77,21 @@ fn shown(file: &Path) -> String {
 pub(super) fn parse(file: &Path, text: &str) -> Result<Table> {
     toml_edit::Document::parse(text).map(toml_edit::Document::into_table).or_else(|error| {
         let mut faults = Faults::default();
-        let span = error.span().unwrap_or(0..0);
-        faults.add(Error::input("this is not valid TOML").at(inside(text, span), error.message().replace('\n', ", ")));
+        let reason = error.message().trim().replace('\n', ", ");
+        let span = visible(text, error.span().unwrap_or(0..0));
+        faults.add(Error::input(format!("this is not valid TOML: {reason}")).at(span, "here"));
         faults.finish(file, text)?;
         Err(Error::bug("a fault was lost"))
     })
 }
 
-/// A span that lies in the text: a fault at the end of the file points behind it.
-fn inside(text: &str, span: Range<usize>) -> Range<usize> {
-    let start = span.start.min(text.len());
-    start..span.end.clamp(start, text.len())
+/// The place itself, or the last that can be seen where it lies behind the end of the text.
+fn visible(text: &str, span: Range<usize>) -> Range<usize> {
+    if span.start < text.trim_end().len() {
+        return span.start..span.end.min(text.len());
+    }
+    let last = text.trim_end().char_indices().next_back();
+    last.map_or(0..0, |(start, last)| start..start + last.len_utf8())
 }
 
 /// A named block of the manifest, such as `[layers.NAME]`.
@@ -178,7 +192,7 @@ where
     if faults.count() > before {
         return None;
     }
-    faults.take(deserialize(place, sound, span))
+    faults.take(deserialize(sound).map_err(|error| wrong_type(place, item, span, &error)))
 }
 
 /// The one nested list of blocks: `rule` of `[mirrors]`.
@@ -207,18 +221,36 @@ fn read_key<T: DeserializeOwned>(
     let mut alone = Table::new();
     alone.insert_formatted(table.key(name)?, item.clone());
     let span = table.key(name).and_then(|key| key.span()).unwrap_or_else(|| span.clone());
-    faults.take(deserialize(&format!("{place}.{name}"), alone, &span))
+    let place = if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
+    faults.take(deserialize(alone).map_err(|error| wrong_type(&place, item, &span, &error)))
 }
 
-fn deserialize<T: DeserializeOwned>(place: &str, table: Table, span: &Range<usize>) -> Result<T> {
-    T::deserialize(toml_edit::de::Deserializer::from(DocumentMut::from(table))).map_err(|error| {
-        let message = error.message().trim().to_owned();
-        let label = message.strip_prefix("invalid type: ").unwrap_or(&message);
-        let place = place.escape_debug();
-        let fault = Error::input(format!("`{place}` has a value of the wrong type"))
-            .at(error.span().filter(|span| !span.is_empty()).unwrap_or_else(|| span.clone()), label);
-        if label.ends_with("expected a string") { fault.help("put the value in quotes") } else { fault }
-    })
+fn deserialize<T: DeserializeOwned>(table: Table) -> Result<T, toml_edit::de::Error> {
+    T::deserialize(toml_edit::de::Deserializer::from(DocumentMut::from(table)))
+}
+
+/// serde's message in the words of TOML, at the value that it is about: `item` itself, or something inside it.
+fn wrong_type(place: &str, item: &Item, span: &Range<usize>, error: &toml_edit::de::Error) -> Error {
+    let message = error.message().trim();
+    let at = error.span().filter(|span| !span.is_empty()).or_else(|| item.span()).unwrap_or_else(|| span.clone());
+    let fault = Error::input(format!("`{}` has a value of the wrong type", place.escape_debug()));
+    let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|text| text.split_once(", expected "))
+    else {
+        return fault.at(at, message);
+    };
+    // serde has no word for a date, and says `map` and `sequence`.
+    let own = item.span().is_none_or(|span| span == at);
+    let found = if own { a(item.type_name()) } else { found.replace("sequence", "a list").replace("map", "a table") };
+    let expected = expected.replace("sequence", "list").replace("map", "table");
+    let fault = fault.at(at, format!("{found}, expected {expected}"));
+    match (expected.as_str(), found.as_str()) {
+        ("a string", "a table" | "an inline table") => fault.help("a name that holds a dot is put in quotes"),
+        ("a string", "an array" | "a list") => fault.help("write one string, without brackets"),
+        ("a string", _) => fault.help("put the value in quotes"),
+        ("a list", "a string") => fault.help("put it in brackets: `[\"…\"]`"),
+        _ => fault,
+    }
 }
 
 fn section_table<'a>(root: &'a Table, section: &str, faults: &mut Faults) -> Option<&'a dyn TableLike> {

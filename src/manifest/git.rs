@@ -52,7 +52,10 @@ fn keep<T>(faults: &mut Vec<Error>, checked: Result<T>) -> Option<T> {
 /// The URL of a repository.
 fn git_url(text: &Text) -> Result<SourceUrl> {
     let url = source_url(text)?;
-    let wrong = |why: &str| Err(Error::input("this is not the URL of a git repository").at(text.span.clone(), why));
+    let wrong = |why: &str| {
+        let fault = Error::input("this is not the URL of a git repository").at(text.span.clone(), why);
+        Err(fault.help("give the URL that `git clone` takes"))
+    };
     if url.scheme() == "ftp" {
         return wrong("git does not speak ftp");
     }
@@ -88,7 +91,8 @@ fn source_url(text: &Text) -> Result<SourceUrl> {
         let fault = at(Error::input("a URL holds a character that no URL has"), "here");
         return Err(fault.help("percent-encode it; `{version}` is filled in for sources that have a `version`"));
     }
-    let url: SourceUrl = text.parse().map_err(|error: Error| at(error, "this URL"))?;
+    let help = "give a whole URL, such as `https://host/path`, without a password";
+    let url: SourceUrl = text.parse().map_err(|error: Error| at(error, "this URL").help(help))?;
     if ["https", "http", "ftp"].contains(&url.scheme()) && !url.as_url().username().is_empty() {
         let fault = at(Error::input("a URL carries a user name, which may be a token"), "it would get into the lock");
         return Err(fault.help("take it out, and put it into ~/.netrc or git's credential helper"));

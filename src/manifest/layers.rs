@@ -101,11 +101,14 @@ fn layer_dirs(raw: &RawLayer, origin: Option<&LayerOrigin>, root: &Path, faults:
 fn relative(what: &str, whole: &str, text: &Text) -> Result<PathBuf> {
     let fault = |why: &str| {
         Err(Error::input(format!("{what} must be a relative path that stays inside {whole}"))
-            .at(text.span.clone(), why.to_owned()))
+            .at(text.span.clone(), why.to_owned())
+            .help(format!(
+                "give a path below {whole}, such as `layers/meta-own`; for what lies elsewhere, use `git = …`"
+            )))
     };
     if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace() || "\\\"'$:;*?[]{}".contains(c)) {
         // BBLAYERS is split at white space and BBFILES holds wildcards, so neither can be in a layer's path.
-        return fault("it is empty, or holds white space or a character that BitBake reads as something else");
+        return fault("empty, or with a character that BitBake reads as something else");
     }
     let mut normal = PathBuf::new();
     for component in Path::new(&**text).components() {

@@ -41,22 +41,23 @@ pub(super) fn from_arguments<'a>(arguments: impl IntoIterator<Item = &'a str>) -
     Ok(mirrors)
 }
 
-/// A rule's two halves: `=` may stand in both (`?a=b`), the replacement begins with a scheme or a group.
+/// A rule's two halves. `=` may stand in both (`?a=b`): the first behind which a URL or a group begins parts them.
 fn split_rule(argument: &str) -> Option<(&str, &str)> {
-    let begins_a_url = |text: &str| {
-        let scheme = text.find("://").map(|end| &text[..end]);
-        text.starts_with('$')
-            || scheme.is_some_and(|scheme| scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+'))
+    let begins_a_url = |text: &str| match text.strip_prefix('$') {
+        Some(group) => group.starts_with(|c: char| c == '{' || c.is_ascii_alphanumeric()),
+        None => text
+            .split_once("://")
+            .is_some_and(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphanumeric() || c == '+')),
     };
-    let halves = argument.match_indices('=').map(|(at, _)| (&argument[..at], &argument[at + 1..]));
-    // A store's URL may hold `=` as well; what stands before a rule's is an expression for a URL, or for its beginning.
-    halves.filter(|(pattern, to)| !pattern.is_empty() && begins_a_url(to)).last()
+    let mut halves = argument.match_indices('=').map(|(at, _)| (&argument[..at], &argument[at + 1..]));
+    halves.find(|(pattern, to)| !pattern.is_empty() && begins_a_url(to))
 }
 
 /// Another store: an http URL, or a directory.
 fn store(text: &str, base: &Path) -> Result<String> {
+    let help = "give a directory (`/srv/store`) or an http URL (`https://mirror/store`)";
     if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(Error::input("a store is a directory or an http URL"));
+        return Err(Error::input("a store is a directory or an http URL").help(help));
     }
     let Some((scheme, _)) = text.split_once("://") else {
         if text.starts_with('~') || text.starts_with('$') {
@@ -67,14 +68,14 @@ fn store(text: &str, base: &Path) -> Result<String> {
     };
     match scheme {
         "http" | "https" => {
-            let url: SourceUrl = text.parse()?;
+            let url: SourceUrl = text.parse().map_err(|error: Error| error.help(help))?;
             if url.as_url().username().is_empty() {
                 return Ok(text.trim_end_matches('/').to_owned());
             }
             Err(Error::input("a store's URL carries a user name, which may be a token").help("put it into ~/.netrc"))
         }
         "file" => Err(Error::input("a store on this machine is a plain path").help("write `/…` without `file://`")),
-        _ => Err(Error::input("a store is a directory, or reached over http or https")),
+        _ => Err(Error::input("a store is a directory, or reached over http or https").help(help)),
     }
 }
 

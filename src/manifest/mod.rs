@@ -13,6 +13,7 @@ mod names;
 mod options;
 mod raw;
 mod read;
+mod schema;
 mod select;
 mod sources;
 
@@ -253,6 +254,12 @@ impl Mirrors {
 /// digit as `_`. A manifest never holds two sources that come to the same.
 pub fn variable_part(source: &str) -> String {
     names::variable_part(source)
+}
+
+/// The JSON Schema (draft 7) of `kata.toml`, for editors: the keys, their types and what they mean. What one key says of
+/// another (names that must exist, rules that must be possible) only [`Manifest::read`] checks.
+pub fn schema() -> serde_json::Value {
+    schema::schema()
 }
 
 impl Manifest {

@@ -16,7 +16,9 @@ pub(super) fn check_name(what: &str, name: &str, span: &Range<usize>) -> Result<
     }
     Err(Error::input(format!("`{}` cannot be the name of {what}", name.escape_debug()))
         .at(span.clone(), "this name")
-        .help("a name is of letters, digits and `.` `_` `+` `-`, begins with a letter or digit, and is not over long"))
+        .help(format!(
+            "a name is of letters, digits and `.` `_` `+` `-`, with a letter or digit first, {LONGEST} at most"
+        )))
 }
 
 /// Whether this is `[A-Za-z0-9][A-Za-z0-9._+-]*`, and short enough for a directory.

@@ -3,10 +3,12 @@
 //! All keys are optional here, so that a missing one is reported together with all other faults, at the block it belongs
 //! to. The documentation of each key is also what an editor shows, through the JSON Schema.
 
+use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, Range};
 
 use indexmap::IndexMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use serde_spanned::Spanned;
 
@@ -57,9 +59,29 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     }
 }
 
+/// To a schema, only the value counts.
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
 /// The whole of kata.toml.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "kata.toml", extend("required" = ["project"]))]
 pub(super) struct RawManifest {
     /// The project as such.
     project: RawProject,
@@ -78,8 +100,9 @@ pub(super) struct RawManifest {
 }
 
 /// `[project]`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("required" = ["name"]))]
 pub(super) struct RawProject {
     /// The project's name.
     pub(super) name: Option<Text>,
@@ -88,8 +111,9 @@ pub(super) struct RawProject {
 }
 
 /// `[layers.NAME]`: a git repository (`git` and at least one of `branch`, `tag`, `rev`) or a folder (`path`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("oneOf" = [{"required": ["git"]}, {"required": ["path"]}]))]
 pub(super) struct RawLayer {
     /// URL of the git repository.
     pub(super) git: Option<Text>,
@@ -98,6 +122,7 @@ pub(super) struct RawLayer {
     /// The tag to take.
     pub(super) tag: Option<Text>,
     /// The commit to take, all 40 digits.
+    #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
     pub(super) rev: Option<Text>,
     /// A folder of this project, relative to kata.toml.
     pub(super) path: Option<Text>,
@@ -106,14 +131,16 @@ pub(super) struct RawLayer {
 }
 
 /// `[sources.NAME]`: a file (`url`) or a git commit (`git` and at least one of `branch`, `tag`, `rev`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("oneOf" = [{"required": ["url"]}, {"required": ["git"]}]))]
 pub(super) struct RawSource {
     /// URL of the file; `{version}` is filled in.
     pub(super) url: Option<Text>,
     /// Further URLs of the same bytes; `{version}` is filled in.
     pub(super) mirrors: Option<At<Vec<Text>>>,
     /// The SHA-256 that the file must have.
+    #[schemars(regex(pattern = "^[0-9A-Fa-f]{64}$"))]
     pub(super) sha256: Option<Text>,
     /// The name under which BitBake looks for the file, where the URL does not end with it; `{version}` is filled in.
     pub(super) filename: Option<Text>,
@@ -124,6 +151,7 @@ pub(super) struct RawSource {
     /// The tag to take; `{version}` is filled in.
     pub(super) tag: Option<Text>,
     /// The commit to take, all 40 digits.
+    #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
     pub(super) rev: Option<Text>,
     /// Whether submodules are locked along.
     pub(super) submodules: Option<At<bool>>,
@@ -140,8 +168,9 @@ pub(super) struct RawSource {
 }
 
 /// `[options.NAME]`: a flag (`flag`) or a choice (`choices` and `default`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("oneOf" = [{"required": ["flag"]}, {"required": ["choices", "default"]}]))]
 pub(super) struct RawOption {
     /// The OVERRIDES word of a flag, which is off unless asked for.
     pub(super) flag: Option<Text>,
@@ -158,8 +187,8 @@ pub(super) struct RawOption {
 }
 
 /// `[boards.NAME]`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawBoard {
     /// BitBake's MACHINE.
     pub(super) machine: Option<Text>,
@@ -176,7 +205,8 @@ pub(super) struct RawBoard {
 }
 
 /// The value of an option in `set`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
 pub(super) enum SetTo {
     /// A flag, on or off.
     Flag(bool),
@@ -185,8 +215,8 @@ pub(super) enum SetTo {
 }
 
 /// `[mirrors]`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawMirrors {
     /// Other stores, a directory or an http URL each, asked first.
     pub(super) stores: Option<Vec<Text>>,
@@ -197,8 +227,10 @@ pub(super) struct RawMirrors {
 }
 
 /// `[[mirrors.rule]]`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
+// Only to the schema: `document::check_keys` has the better words for it, and one fault is not to be shown twice.
+#[schemars(deny_unknown_fields, extend("required" = ["match", "to"]))]
 pub(super) struct RawRule {
     /// A regular expression that must match the whole URL.
     pub(super) r#match: Option<Text>,
@@ -207,8 +239,8 @@ pub(super) struct RawRule {
 }
 
 /// A site configuration.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawSite {
     /// The store to use.
     pub(super) store: Option<Text>,

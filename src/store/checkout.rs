@@ -18,6 +18,7 @@ use super::tree::{self, Entry, Node};
 use super::{OpenedCommit, Store};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
+use crate::git::broken_object;
 use crate::lock::{Lock, LockedGit};
 use crate::source::{Blake3, CommitId};
 
@@ -104,7 +105,7 @@ impl Checkout {
     }
 
     fn write(&self, directory: &Path) -> Result<()> {
-        let odb = self.opened.odb().map_err(|error| broken(&error))?;
+        let odb = self.opened.odb().map_err(broken_object)?;
         self.write_entries(&odb, &self.entries, directory, "")
     }
 
@@ -180,7 +181,7 @@ fn make_directory(path: &Path) -> Result<()> {
 
 fn write_file(path: &Path, odb: &Odb<'_>, blob: Oid, executable: bool) -> Result<()> {
     let failed = |error| Error::io("write", path, error);
-    let blob = odb.read(blob).map_err(|error| broken(&error))?;
+    let blob = odb.read(blob).map_err(broken_object)?;
     // Never through a symlink: two entries of one name, and the second is refused.
     let mut file = File::create_new(path).map_err(failed)?;
     file.write_all(blob.data()).map_err(failed)?;
@@ -189,13 +190,13 @@ fn write_file(path: &Path, odb: &Odb<'_>, blob: Oid, executable: bool) -> Result
 }
 
 fn write_symlink(path: &Path, odb: &Odb<'_>, blob: Oid) -> Result<()> {
-    let target = odb.read(blob).map_err(|error| broken(&error))?;
+    let target = odb.read(blob).map_err(broken_object)?;
     symlink(OsStr::from_bytes(target.data()), path).map_err(|error| Error::io("create", path, error))
 }
 
 fn commit_time(repository: &git2::Repository, commit: &CommitId) -> Result<Timestamps> {
-    let id = Oid::from_bytes(commit.as_bytes()).map_err(|error| broken(&error))?;
-    let commit = repository.find_commit(id).map_err(|error| broken(&error))?;
+    let id = Oid::from_bytes(commit.as_bytes()).map_err(broken_object)?;
+    let commit = repository.find_commit(id).map_err(broken_object)?;
     let time = Timespec { tv_sec: commit.time().seconds(), tv_nsec: 0 };
     Ok(Timestamps { last_access: time, last_modification: time })
 }
@@ -203,10 +204,6 @@ fn commit_time(repository: &git2::Repository, commit: &CommitId) -> Result<Times
 fn is_empty(directory: &Path) -> Result<bool> {
     let mut entries = fs::read_dir(directory).map_err(|error| Error::io("read", directory, error))?;
     Ok(entries.next().is_none())
-}
-
-fn broken(error: &git2::Error) -> Error {
-    Error::new(Kind::Mismatch, "a git object is missing or broken").because(error.message().to_owned())
 }
 
 #[cfg(test)]

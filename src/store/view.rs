@@ -15,15 +15,15 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
-use git2::{Odb, Oid};
+use git2::Oid;
 
 use super::{Pack, Store};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
-use crate::git::{could_not_start, failed, local_git};
+use crate::git::{broken_object, could_not_start, failed, local_git, open_objects};
 use crate::lock::{Lock, Locked, LockedFile, LockedGit};
 use crate::source::name::{check_component, file_name, older_file_names};
 use crate::source::{Blake3, CommitId, SourceId};
@@ -268,25 +268,22 @@ impl Repository {
 
 /// The commits of a repository, read as they were written (libgit2's own reading would apply `shallow`).
 struct Commits {
-    odb: Odb<'static>,
+    repository: git2::Repository,
 }
 
 impl Commits {
     fn in_repository(directory: &Path) -> Result<Commits> {
-        let objects = directory.join("objects");
-        let path = objects.to_str().ok_or_else(|| Error::input("the path of the view is not UTF-8"))?;
-        let odb = Odb::new().map_err(|error| broken(&error))?;
-        odb.add_disk_alternate(path).map_err(|error| broken(&error))?;
-        Ok(Commits { odb })
+        Ok(Commits { repository: open_objects(directory)? })
     }
 
     fn has(&self, commit: &CommitId) -> bool {
-        Oid::from_bytes(commit.as_bytes()).is_ok_and(|id| self.odb.exists(id))
+        let id = Oid::from_bytes(commit.as_bytes());
+        id.and_then(|id| Ok(self.repository.odb()?.exists(id))).unwrap_or(false)
     }
 
     fn header(&self, commit: &CommitId, field: &str) -> Result<Vec<CommitId>> {
-        let object = Oid::from_bytes(commit.as_bytes()).and_then(|id| self.odb.read(id));
-        let object = object.map_err(|error| broken(&error))?;
+        let odb = self.repository.odb().map_err(broken_object)?;
+        let object = Oid::from_bytes(commit.as_bytes()).and_then(|id| odb.read(id)).map_err(broken_object)?;
         let text = String::from_utf8_lossy(object.data());
         let lines = text.lines().take_while(|line| !line.is_empty());
         lines.filter_map(|line| line.strip_prefix(field)).map(|id| id.trim().parse()).collect()
@@ -356,13 +353,10 @@ fn write_file(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(|error| Error::io("write", path, error))
 }
 
-fn broken(error: &git2::Error) -> Error {
-    Error::new(Kind::Mismatch, "a git object is missing or broken").because(error.message().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt as _;
+    use std::path::PathBuf;
 
     use super::*;
     use crate::git::run;

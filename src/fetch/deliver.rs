@@ -1,0 +1,355 @@
+//! One file from the first place that has it: the order of places, retries at each, and what is said when none has it.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use url::Url;
+
+use super::http::{Delivery, Expected};
+use super::mirrors::Candidate;
+use super::retry::{Attempts, Class, Failure};
+use super::{Fetcher, blocking, peer};
+use crate::error::{Error, Kind, Result};
+use crate::progress::{Progress, Task};
+use crate::source::url::redact;
+use crate::source::{Digests, Hasher, SourceUrl};
+use crate::store::Incoming;
+
+/// A transfer that brought this much got somewhere: its failure does not count against the mirror.
+const WORTHWHILE: u64 = 1 << 20;
+
+/// How much of what came instead is shown.
+const SHOWN: usize = 200;
+
+/// A file to be brought.
+pub struct Order<'a> {
+    /// What messages call it.
+    pub name: &'a str,
+    /// The key of its partial download.
+    pub key: String,
+    /// What its bytes must be.
+    pub expected: Expected,
+    /// Where it may be had, in order.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A task that is begun when there is something to tell: sources that wait for their turn are not drawn.
+pub struct Teller {
+    progress: Arc<dyn Progress>,
+    what: String,
+    total: Option<u64>,
+    task: OnceLock<Box<dyn Task>>,
+}
+
+impl Teller {
+    /// Tells nothing yet.
+    pub fn new(progress: &Arc<dyn Progress>, what: impl Into<String>, total: Option<u64>) -> Teller {
+        Teller { progress: progress.clone(), what: what.into(), total, task: OnceLock::new() }
+    }
+
+    /// The task, begun if it was not.
+    pub fn task(&self) -> &dyn Task {
+        self.task.get_or_init(|| self.progress.begin(&self.what, self.total)).as_ref()
+    }
+}
+
+impl Fetcher {
+    /// Brings a file into the store.
+    pub(super) async fn deliver(&self, order: Order<'_>, teller: &Teller) -> Result<Digests> {
+        let (store, key) = (self.store.clone(), order.key.clone());
+        let incoming = blocking(move || store.incoming(&key)).await?;
+        if let Some(found) = self.present(&order.expected) {
+            return Ok(found); // Another process, or another task, has brought it meanwhile.
+        }
+        // An earlier run may have been ended between the last byte and the rename.
+        if order.expected.is_known() && incoming.size() > 0 && order.expected.matches(&incoming.digests()) {
+            return blocking(move || incoming.finish()).await;
+        }
+        let mut slot = Some(incoming);
+        let mut tried = Vec::new();
+        for candidate in &order.candidates {
+            let outcome = match candidate {
+                Ok(url) if url.scheme() == "file" => self.from_disk(url, &mut slot, &order, teller).await,
+                Ok(url) => self.from_http(url, &mut slot, &order, teller).await,
+                Err(error) => {
+                    tried.push(said(error));
+                    continue;
+                }
+            };
+            match outcome {
+                Ok(digests) => return Ok(digests),
+                Err(Failure { class: Class::Fatal, error }) => {
+                    return Err(error.wrap(format!("could not fetch {}", order.name)));
+                }
+                Err(Failure { error, .. }) => {
+                    tracing::debug!("{}: {error}: {}", order.name, error.causes().join(": "));
+                    tried.push(error);
+                }
+            }
+        }
+        Err(nobody_has(order.name, tried, self.settings.offline))
+    }
+
+    /// What the store has, where a SHA-256 tells.
+    pub(super) fn present(&self, expected: &Expected) -> Option<Digests> {
+        let found = self.store.by_sha256(expected.sha256.as_ref()?)?;
+        expected.matches(&found).then_some(found)
+    }
+
+    async fn from_http(
+        &self,
+        url: &SourceUrl,
+        slot: &mut Option<Incoming>,
+        order: &Order<'_>,
+        teller: &Teller,
+    ) -> Result<Digests, Failure> {
+        if !["http", "https"].contains(&url.scheme()) {
+            let why = format!("kbuild does not fetch files over `{}:`", url.scheme());
+            return Err(Failure::permanent(super::http::at(url, why)));
+        }
+        let mut attempts = Attempts::new(&self.patience);
+        let mut doubted = false;
+        loop {
+            let before = size(slot);
+            let result = {
+                let _permit = self.limits.transfer(&url.host()).await;
+                teller.task().note(&format!("from {}", url.host()));
+                self.http.transfer(url, slot, &order.expected, teller.task()).await
+            };
+            let failure = match result {
+                Ok(delivery) => match self.judge(url, slot, order, &delivery, teller).await {
+                    Ok(digests) => return Ok(digests),
+                    // Bytes of two transfers: one of them was wrong, which says nothing about this server yet.
+                    Err(failure) if failure.class == Class::Permanent && delivery.resumed && !doubted => {
+                        doubted = true;
+                        teller.task().note("the resumed download is damaged: from the start");
+                        continue;
+                    }
+                    Err(failure) => failure,
+                },
+                Err(failure) => failure,
+            };
+            if size(slot) > before + WORTHWHILE {
+                attempts.progressed();
+            }
+            wait(&mut attempts, failure, teller).await?;
+        }
+    }
+
+    /// Compares what came with what is wanted: it becomes a blob, or is thrown away.
+    async fn judge(
+        &self,
+        url: &SourceUrl,
+        slot: &mut Option<Incoming>,
+        order: &Order<'_>,
+        delivery: &Delivery,
+        teller: &Teller,
+    ) -> Result<Digests, Failure> {
+        let mut incoming = slot.take().ok_or_else(|| Error::bug("a transfer has lost its partial download"))?;
+        let digests = incoming.digests();
+        if !order.expected.matches(&digests) {
+            incoming.restart()?;
+            *slot = Some(incoming);
+            return Err(Failure::permanent(mismatch(url, &delivery.url, &order.expected, &digests, &delivery.head)));
+        }
+        let digests = blocking(move || incoming.finish()).await?;
+        teller.task().done(&format!("{} from {}", human(digests.size), url.host()));
+        Ok(digests)
+    }
+
+    /// A file in a folder. It is hashed before it is taken in: wrong bytes never become content of the store.
+    async fn from_disk(
+        &self,
+        url: &SourceUrl,
+        slot: &mut Option<Incoming>,
+        order: &Order<'_>,
+        teller: &Teller,
+    ) -> Result<Digests, Failure> {
+        let path = peer::local_path(url)?;
+        let _permit = self.limits.transfer("").await;
+        let (from, expected) = (path.clone(), order.expected);
+        let (found, head) = blocking(move || read(&from, &expected)).await?;
+        let Some(found) = found else {
+            return Err(Failure::permanent(super::http::at(url, "there is no such file")));
+        };
+        if !order.expected.matches(&found) {
+            return Err(Failure::permanent(mismatch(url, url.as_url(), &order.expected, &found, &head)));
+        }
+        teller.task().note("from a folder");
+        let store = self.store.clone();
+        let added = blocking(move || store.add_file(&path)).await?;
+        if !order.expected.matches(&added) {
+            return Err(Failure::permanent(mismatch(url, url.as_url(), &order.expected, &added, &head)));
+        }
+        // What an earlier transfer left of it is of no use any more.
+        if let Some(incoming) = slot {
+            incoming.restart()?;
+        }
+        teller.task().done(&format!("{} from {}", human(added.size), url.as_url().path()));
+        Ok(added)
+    }
+}
+
+/// Waits before the next try at the same mirror, or gives the failure back.
+pub(super) async fn wait(attempts: &mut Attempts, failure: Failure, teller: &Teller) -> Result<(), Failure> {
+    let Some(delay) = attempts.delay_after(&failure) else { return Err(failure) };
+    let why = failure.error.causes().join(": ");
+    teller.task().note(&format!("{why}; retrying in {:.0} s", delay.as_secs_f64().ceil()));
+    tokio::time::sleep(delay).await;
+    Ok(())
+}
+
+fn size(slot: &Option<Incoming>) -> u64 {
+    slot.as_ref().map_or(0, Incoming::size)
+}
+
+/// The digests of a file and its first bytes; nothing if it is not there. Without an expectation nothing is hashed here:
+/// taking it in does that.
+fn read(path: &Path, expected: &Expected) -> Result<(Option<Digests>, Vec<u8>)> {
+    use std::io::{ErrorKind, Read as _};
+    let failed = |error| Error::io("read", path, error);
+    let mut file = match std::fs::File::open(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok((None, Vec::new()));
+        }
+        opened => opened.map_err(failed)?,
+    };
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Ok((None, Vec::new()));
+    }
+    let mut hasher = Hasher::default();
+    let mut head = Vec::new();
+    if expected.is_known() {
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let count = file.read(&mut buffer).map_err(failed)?;
+            if count == 0 {
+                break;
+            }
+            if head.is_empty() {
+                head.extend_from_slice(&buffer[..count.min(512)]);
+            }
+            hasher.update(&buffer[..count]);
+        }
+    }
+    Ok((Some(hasher.finish()), head))
+}
+
+fn mismatch(url: &SourceUrl, end: &Url, expected: &Expected, got: &Digests, head: &[u8]) -> Error {
+    let mut lines = Vec::new();
+    match (expected.sha256, expected.blake3) {
+        (Some(wanted), _) if wanted != got.sha256 => {
+            lines.push(format!("expected sha256 {wanted}{}", bytes(expected.size)));
+            lines.push(format!("     got sha256 {} ({} bytes)", got.sha256, got.size));
+        }
+        (_, Some(wanted)) if wanted != got.blake3 => {
+            lines.push(format!("expected blake3 {wanted}{}", bytes(expected.size)));
+            lines.push(format!("     got blake3 {} ({} bytes)", got.blake3, got.size));
+        }
+        _ => lines.push(format!("the hash is right, but {} bytes came{}", got.size, bytes(expected.size))),
+    }
+    if end != url.as_url() {
+        lines.push(format!("redirected to {}", redact(end.as_str())));
+    }
+    if let Some(text) = readable(head) {
+        lines.push(format!("it begins with `{text}`"));
+    }
+    Error::new(Kind::Mismatch, redact(url.as_str())).because(lines.join("\n")).help(format!(
+        "if these are the right bytes, put sha256 {} where the source is declared (kata.toml or its recipe) and run \
+         `kbuild lock`",
+        got.sha256
+    ))
+}
+
+fn bytes(size: Option<u64>) -> String {
+    size.map(|size| format!(" ({size} bytes)")).unwrap_or_default()
+}
+
+/// The beginning of what came, if it is HTML or other text: most often the page that says what went wrong.
+fn readable(head: &[u8]) -> Option<String> {
+    let valid = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        // A character may have been cut in two at the end.
+        Err(error) if error.valid_up_to() + 4 > head.len() => std::str::from_utf8(&head[..error.valid_up_to()]).ok()?,
+        Err(_) => return None,
+    };
+    if valid.trim().is_empty() || valid.chars().any(|c| c.is_control() && !c.is_ascii_whitespace()) {
+        return None;
+    }
+    let words: Vec<&str> = valid.split_whitespace().collect();
+    let shown: String = words.join(" ").chars().take(SHOWN).collect();
+    Some(redact(&shown))
+}
+
+/// A size for people.
+pub(super) fn human(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// The same words as a failure of one place among several.
+fn said(error: &Error) -> Error {
+    Error::new(Kind::Network, redact(&error.to_string())).because(error.causes().join(": "))
+}
+
+/// The one failure when no place had a source. Wrong bytes anywhere decide its kind, as that is what needs a person.
+pub(super) fn nobody_has(what: &str, mut tried: Vec<Error>, offline: bool) -> Error {
+    let wrong = tried.iter().position(|error| error.kind() == Kind::Mismatch);
+    let kind = match wrong {
+        Some(_) => Kind::Mismatch,
+        None if offline => Kind::Missing,
+        None => Kind::Network,
+    };
+    let message = match kind {
+        Kind::Mismatch => format!("what came for {what} is not what is wanted"),
+        Kind::Missing => format!("{what} is not in the store, and the network may not be used"),
+        _ if tried.is_empty() => format!("there is no place to fetch {what} from"),
+        _ => format!("could not fetch {what}"),
+    };
+    let hint = tried[wrong.unwrap_or(0)..].iter().find_map(|error| error.hint().map(str::to_owned));
+    let hint = hint.or_else(|| match kind {
+        Kind::Missing => {
+            Some("run `kbuild fetch` without --offline, or name a store that has it with `--mirror`".to_owned())
+        }
+        Kind::Network => {
+            Some("run the same command again: what has come is kept; `--mirror` names another place".to_owned())
+        }
+        _ => None,
+    });
+    let error = Error::new(kind, message);
+    let error = hint.into_iter().fold(error, |error, hint| error.help(hint));
+    match (tried.len(), tried.pop()) {
+        (1, Some(only)) => error.because(only),
+        (_, Some(last)) => {
+            tried.push(last);
+            let places = tried.len();
+            error.because(format!("{places} places were asked")).with_related(tried)
+        }
+        (_, None) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn html_is_shown_and_binary_is_not() {
+        let shown = readable(b"<!DOCTYPE html>\n<title>Not here</title>").unwrap();
+        assert_eq!(shown, "<!DOCTYPE html> <title>Not here</title>");
+        assert_eq!(readable(b"\x1f\x8b\x08\0\0"), None);
+        assert_eq!(readable(b"\x1b[31mred"), None, "no terminal codes");
+        assert_eq!(readable(b""), None);
+        assert_eq!(readable("x\u{e9}".as_bytes()[..2].into()), Some("x".to_owned()));
+    }
+
+    #[test]
+    fn wrong_bytes_decide_the_kind() {
+        let gone = || Error::new(Kind::Network, "https://a/x").because("404");
+        let wrong = || Error::new(Kind::Mismatch, "https://b/x").help("accept it");
+        let error = nobody_has("x", vec![gone(), wrong()], false);
+        assert_eq!((error.kind(), error.hint()), (Kind::Mismatch, Some("accept it")));
+        assert_eq!(error.related_errors().len(), 2);
+        assert_eq!(nobody_has("x", vec![gone()], false).causes(), ["https://a/x", "404"]);
+        assert_eq!(nobody_has("x", vec![], true).kind(), Kind::Missing);
+    }
+}

@@ -1,0 +1,693 @@
+//! Git commits over the network: the system's `git` does the talking, so that credentials, proxies and `insteadOf` of the
+//! user's configuration hold. What comes is judged by its tree hash, nothing else.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+
+use super::WantedGit;
+use super::http::at;
+use super::retry::{Failure, Patience};
+use crate::error::{Error, Kind, Result};
+use crate::git::{could_not_start, local_git, run};
+use crate::progress::Task;
+use crate::source::url::redact;
+use crate::source::{CommitId, GitRef, SourceUrl};
+
+/// Variables that tie git to one repository (`git rev-parse --local-env-vars`): a hook or an alias that runs kbuild sets
+/// them. Configuration given in the environment is the user's will and stays.
+const OF_A_REPOSITORY: [&str; 13] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+];
+
+/// Settings of every run. `fetch.fsckObjects` is left as the user has it and not turned on: honest old histories fail
+/// its checks, and what a commit is worth is decided by its tree hash.
+const SETTINGS: [&str; 11] = [
+    "gc.auto=0",
+    "maintenance.auto=false",
+    // Packs, as they came: they go into the store as they are.
+    "transfer.unpackLimit=1",
+    "fetch.unpackLimit=1",
+    "fetch.recurseSubmodules=false",
+    "fetch.writeCommitGraph=false",
+    "pack.writeReverseIndex=false",
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "credential.interactive=false",
+    "protocol.ext.allow=never",
+];
+
+/// Transports that git may use. The variable beats every `protocol.*.allow`, so no configuration can let `ext::` or a
+/// remote helper in. `file` stands among them because the user's `insteadOf` may lead to a folder; a server cannot: git
+/// follows redirects to HTTP only.
+const PROTOCOLS: &str = "file:git:http:https:ssh";
+
+/// Lines of git's words that are kept for a message.
+const KEPT_LINES: usize = 12;
+
+/// Runs git for one fetcher.
+#[derive(Debug, Clone)]
+pub struct Git {
+    /// How long to wait for a word.
+    pub patience: Patience,
+    /// Only folders may be asked.
+    pub offline: bool,
+    /// Set over the user's environment; tests keep the user's configuration out with it.
+    pub environment: Vec<(&'static str, OsString)>,
+}
+
+/// What a ref was at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The object id.
+    pub id: CommitId,
+    /// The full name; `^{}` behind a tag's name marks what the tag points at.
+    pub name: String,
+}
+
+/// How a fetch ended that did not fail for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Something came.
+    Came,
+    /// The server does not give what it does not advertise, or has no such ref.
+    Refused,
+    /// The server looked, and does not have the commit.
+    Absent,
+    /// A plain file server: no depth.
+    NoDepth,
+}
+
+/// What git said before it failed.
+struct Said {
+    text: String,
+    stalled: bool,
+}
+
+impl Git {
+    /// Brings a commit into a new bare repository below `scratch`, with as little history as the server gives when all of
+    /// it is not wanted, and cut at the commit then.
+    ///
+    /// By its id first; a server that gives only what it advertises is asked for the refs that should lead to it, at depth
+    /// 1, then whole, then for all branches and tags.
+    ///
+    /// # Errors
+    /// No answer, or an answer without the commit.
+    pub async fn obtain(
+        &self,
+        url: &SourceUrl,
+        wanted: &WantedGit,
+        scratch: &Path,
+        task: &dyn Task,
+    ) -> Result<PathBuf, Failure> {
+        for name in &wanted.refs {
+            check_ref(name)?;
+        }
+        let mut by_id = true;
+        if !wanted.history {
+            let repository = new_repository(scratch, "shallow.git")?;
+            let found = self.narrow(url, wanted, &repository, true, by_id, task).await?;
+            match found {
+                Answer::Came => return Ok(repository),
+                Answer::Absent => return Err(absent(url, &wanted.commit)),
+                Answer::Refused => by_id = false,
+                Answer::NoDepth => {}
+            }
+        }
+        // A new one: a repository that began shallow would stay so.
+        let repository = new_repository(scratch, "full.git")?;
+        match self.narrow(url, wanted, &repository, false, by_id, task).await? {
+            Answer::Came => {}
+            Answer::Absent => return Err(absent(url, &wanted.commit)),
+            Answer::Refused | Answer::NoDepth => {
+                let all = ["+refs/heads/*:refs/kbuild/heads/*", "+refs/tags/*:refs/kbuild/tags/*"];
+                self.fetch(url, &repository, false, &all, task).await?;
+                if !has_commit(&repository, &wanted.commit) {
+                    return Err(absent(url, &wanted.commit));
+                }
+            }
+        }
+        if !wanted.history {
+            cut(&repository, &wanted.commit)?;
+        }
+        Ok(repository)
+    }
+
+    /// The commit by its id, then each ref that should lead to it.
+    async fn narrow(
+        &self,
+        url: &SourceUrl,
+        wanted: &WantedGit,
+        repository: &Path,
+        shallow: bool,
+        by_id: bool,
+        task: &dyn Task,
+    ) -> Result<Answer, Failure> {
+        let mut specs: Vec<String> =
+            wanted.refs.iter().enumerate().map(|(n, name)| format!("+{name}:refs/kbuild/ref{n}")).collect();
+        if by_id {
+            specs.insert(0, format!("{}:refs/kbuild/wanted", wanted.commit));
+        }
+        let mut last = Answer::Refused;
+        for spec in &specs {
+            match self.fetch(url, repository, shallow, &[spec], task).await? {
+                Answer::Came if has_commit(repository, &wanted.commit) => return Ok(Answer::Came),
+                Answer::NoDepth => return Ok(Answer::NoDepth),
+                Answer::Absent => last = Answer::Absent,
+                Answer::Came | Answer::Refused => {}
+            }
+        }
+        Ok(last)
+    }
+
+    async fn fetch(
+        &self,
+        url: &SourceUrl,
+        repository: &Path,
+        shallow: bool,
+        specs: &[&str],
+        task: &dyn Task,
+    ) -> Result<Answer, Failure> {
+        let mut command = self.command();
+        command.arg("--git-dir").arg(repository);
+        command.args([
+            "fetch",
+            "--progress",
+            "--no-tags",
+            "--no-prune",
+            "--no-write-fetch-head",
+            "--no-auto-maintenance",
+        ]);
+        if shallow {
+            command.arg("--depth=1");
+        }
+        command.args(["--end-of-options", url.as_str()]).args(specs);
+        match self.run(command, Some(task)).await? {
+            Ok(_) => Ok(Answer::Came),
+            Err(said) => refusal(&said.text).ok_or_else(|| failure(url, &said)),
+        }
+    }
+
+    /// What a server says its refs are at; `patterns` as `git ls-remote` takes them, none: all branches and tags.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn list(&self, url: &SourceUrl, patterns: &[String]) -> Result<Vec<Listed>, Failure> {
+        let mut command = self.command();
+        command.args(["ls-remote", "--quiet"]);
+        if patterns.is_empty() {
+            command.args(["--heads", "--tags"]);
+        }
+        command.args(["--end-of-options", url.as_str()]).args(patterns);
+        let output = self.run(command, None).await?.map_err(|said| failure(url, &said))?;
+        Ok(String::from_utf8_lossy(&output).lines().filter_map(listed).collect())
+    }
+
+    /// Where a server's `HEAD` is: its commit, and the branch it stands for where the server says so.
+    ///
+    /// # Errors
+    /// No answer, or a repository without a commit.
+    pub async fn head(&self, url: &SourceUrl) -> Result<(CommitId, Option<String>), Failure> {
+        let mut command = self.command();
+        command.args(["ls-remote", "--quiet", "--symref", "--end-of-options", url.as_str(), "HEAD"]);
+        let output = self.run(command, None).await?.map_err(|said| failure(url, &said))?;
+        let output = String::from_utf8_lossy(&output);
+        let branch = output.lines().find_map(|line| line.strip_prefix("ref: ")?.strip_suffix("\tHEAD"));
+        let head = output.lines().filter_map(listed).find(|listed| listed.name == "HEAD");
+        let head = head.ok_or_else(|| Failure::permanent(at(url, "the repository has no default branch")))?;
+        Ok((head.id, branch.map(str::to_owned)))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = std::process::Command::new("git");
+        for name in OF_A_REPOSITORY {
+            command.env_remove(name);
+        }
+        command.envs([("GIT_TERMINAL_PROMPT", "0"), ("LC_ALL", "C"), ("GIT_NO_LAZY_FETCH", "1")]);
+        command.env("GIT_ALLOW_PROTOCOL", if self.offline { "file" } else { PROTOCOLS });
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for setting in SETTINGS {
+            command.args(["-c", setting]);
+        }
+        command.args(["-c", &format!("http.lowSpeedLimit={}", self.patience.slow)]);
+        command.args(["-c", &format!("http.lowSpeedTime={}", self.patience.slow_for.as_secs().max(1))]);
+        in_own_session(&mut command);
+        let mut command = Command::from(command);
+        command.kill_on_drop(true);
+        command
+    }
+
+    /// Runs git to its end; `Err` inside when it failed, with what it said.
+    async fn run(&self, mut command: Command, task: Option<&dyn Task>) -> Result<Result<Vec<u8>, Said>, Failure> {
+        let mut child = command.spawn().map_err(could_not_start)?;
+        let mut group = Group::of(&child);
+        let (Some(mut stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(Error::bug("git was started without pipes").into());
+        };
+        let mut output = Vec::new();
+        let mut words = Words::default();
+        let reading = async { tokio::join!(stdout.read_to_end(&mut output), self.listen(stderr, &mut words, task)) };
+        let (read, heard) = reading.await;
+        if !heard {
+            drop(group);
+            let text = format!("git said nothing for {} s", self.patience.git_silence.as_secs());
+            return Ok(Err(Said { text, stalled: true }));
+        }
+        let ended = read.and(child.wait().await).map_err(could_not_start)?;
+        group.0 = None;
+        if ended.success() {
+            return Ok(Ok(output));
+        }
+        let text = if words.kept.is_empty() { format!("git ended with {ended}") } else { words.kept.join("\n") };
+        Ok(Err(Said { text, stalled: false }))
+    }
+
+    /// Reads what git says to its end; `false` if it fell silent for too long.
+    async fn listen(&self, mut stderr: impl AsyncRead + Unpin, words: &mut Words, task: Option<&dyn Task>) -> bool {
+        let mut buffer = [0; 4096];
+        loop {
+            let read = tokio::time::timeout(self.patience.git_silence, stderr.read(&mut buffer));
+            match read.await {
+                Err(_) => return false,
+                Ok(Ok(0) | Err(_)) => break,
+                Ok(Ok(count)) => words.take(&buffer[..count], task),
+            }
+        }
+        words.take(b"\n", task);
+        true
+    }
+}
+
+/// What git says: progress goes to the task, the last of the rest is kept for a message.
+#[derive(Default)]
+struct Words {
+    line: Vec<u8>,
+    kept: Vec<String>,
+}
+
+impl Words {
+    fn take(&mut self, bytes: &[u8], task: Option<&dyn Task>) {
+        for byte in bytes {
+            match byte {
+                b'\n' | b'\r' => {
+                    let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).trim_end().to_owned();
+                    self.line_ended(line, task);
+                }
+                byte if self.line.len() < 4096 => self.line.push(*byte),
+                _ => {}
+            }
+        }
+    }
+
+    fn line_ended(&mut self, line: String, task: Option<&dyn Task>) {
+        if line.is_empty() {
+            return;
+        }
+        if let Some(progress) = Received::parse(&line) {
+            if let Some(task) = task {
+                progress.tell(task);
+            }
+            return;
+        }
+        if self.kept.len() == KEPT_LINES {
+            self.kept.remove(0);
+        }
+        self.kept.push(redact(&line));
+    }
+}
+
+/// One line of git's progress: `Receiving objects:  45% (450/1000), 12.00 MiB | 3.00 MiB/s`.
+#[derive(Debug, PartialEq)]
+struct Received {
+    what: String,
+    percent: Option<u8>,
+    bytes: Option<u64>,
+}
+
+impl Received {
+    fn parse(line: &str) -> Option<Received> {
+        static PROGRESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+            let counted = r"\s+(?:(?<percent>\d+)% \(\d+/\d+\)|\d+)";
+            let bytes = r"(?:, (?<number>[\d.]+) (?<unit>bytes|KiB|MiB|GiB))?";
+            Regex::new(&format!(
+                r"^(?:remote: )?(?<what>[A-Z][a-z]+ [a-z]+):{counted}{bytes}(?: \| .*)?(?:, done\.)?\s*$"
+            ))
+            .ok()
+        });
+        let found = PROGRESS.as_ref()?.captures(line)?;
+        let unit = match found.name("unit").map(|unit| unit.as_str()) {
+            Some("KiB") => 1024.0,
+            Some("MiB") => 1024.0 * 1024.0,
+            Some("GiB") => 1024.0 * 1024.0 * 1024.0,
+            _ => 1.0,
+        };
+        let number: Option<f64> = found.name("number").and_then(|number| number.as_str().parse().ok());
+        Some(Received {
+            what: found["what"].to_lowercase(),
+            percent: found.name("percent").and_then(|percent| percent.as_str().parse().ok()),
+            bytes: number.map(|number| (number * unit) as u64),
+        })
+    }
+
+    fn tell(&self, task: &dyn Task) {
+        match self.percent {
+            Some(percent) => task.note(&format!("{} {percent} %", self.what)),
+            None => task.note(&self.what),
+        }
+        if let Some(bytes) = self.bytes {
+            task.set_position(bytes);
+        }
+    }
+}
+
+/// The processes of one run; they end with it, however it ends.
+struct Group(Option<rustix::process::Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Group {
+        Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // git's helpers (ssh, git-remote-https, index-pack) too. A group that is gone is fine.
+            let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::TERM);
+        }
+    }
+}
+
+/// A session of its own has no terminal: whatever would ask for a password there (ssh, a helper) fails instead of waiting.
+/// It also makes git the leader of a process group that can be ended as a whole.
+fn in_own_session(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: setsid(2) is async-signal-safe, and the closure does nothing else: no allocation, no lock.
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
+    }
+}
+
+/// Puts a pack of another store into a repository, with an index made here: every object is hashed on the way.
+///
+/// # Errors
+/// A pack that is not in order: kind `Mismatch`.
+pub fn index(pack: &Path, name: &str, repository: &Path) -> Result<()> {
+    let link = repository.join("objects/pack").join(format!("{name}.pack"));
+    crate::disk::create_dir_all(&repository.join("objects/pack"))?;
+    std::fs::hard_link(pack, &link).map_err(|error| Error::io("link", &link, error))?;
+    run(local_git(repository).args(["index-pack", "--"]).arg(&link), Kind::Mismatch)?;
+    Ok(())
+}
+
+/// Tells git at which commits the history of a repository was cut.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_shallow(repository: &Path, commits: &[CommitId]) -> Result<()> {
+    if commits.is_empty() {
+        return Ok(());
+    }
+    let text: String = commits.iter().map(|commit| format!("{commit}\n")).collect();
+    crate::disk::replace(&repository.join("shallow"), text.as_bytes())
+}
+
+/// An empty bare repository at `scratch/name`; what is there goes.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn new_repository(scratch: &Path, name: &str) -> Result<PathBuf> {
+    let path = scratch.join(name);
+    crate::disk::remove_dir_all(&path)?;
+    let made = git2::Repository::init_opts(
+        &path,
+        git2::RepositoryInitOptions::new().bare(true).external_template(false).no_reinit(true),
+    );
+    made.map_err(|error| {
+        Error::new(Kind::Io, format!("could not make a repository at {}", path.display())).because(error)
+    })?;
+    Ok(path)
+}
+
+fn has_commit(repository: &Path, commit: &CommitId) -> bool {
+    let found = git2::Repository::open_bare(repository)
+        .and_then(|repository| repository.find_commit(git2::Oid::from_bytes(commit.as_bytes())?).map(drop));
+    found.is_ok()
+}
+
+/// Leaves out the commit's parents, as `--depth 1` would have.
+fn cut(repository: &Path, commit: &CommitId) -> Result<()> {
+    let failed =
+        |error: git2::Error| Error::new(Kind::Mismatch, format!("could not read commit {commit}")).because(error);
+    let opened = git2::Repository::open_bare(repository).map_err(failed)?;
+    let id = git2::Oid::from_bytes(commit.as_bytes()).map_err(failed)?;
+    if opened.find_commit(id).map_err(failed)?.parent_count() > 0 {
+        write_shallow(repository, std::slice::from_ref(commit))?;
+    }
+    Ok(())
+}
+
+/// Refuses what is no full name of a ref, or could be taken for something else on a command line.
+///
+/// # Errors
+/// Kind `Input`.
+pub fn check_ref(name: &str) -> Result<()> {
+    let usable = name.starts_with("refs/")
+        && git2::Reference::is_valid_name(name)
+        && !name.split('/').any(|component| component.starts_with('-'));
+    if usable {
+        Ok(())
+    } else {
+        Err(Error::input(format!("`{}` is no name of a branch or tag", name.escape_default())))
+    }
+}
+
+fn listed(line: &str) -> Option<Listed> {
+    let (id, name) = line.split_once('\t')?;
+    Some(Listed { id: id.parse().ok()?, name: name.to_owned() })
+}
+
+/// The full names that a reference asks a server for, tags also as what they point at.
+pub fn patterns(reference: &GitRef) -> Vec<String> {
+    let names = reference.full_names();
+    let peeled: Vec<String> =
+        names.iter().filter(|name| name.starts_with("refs/tags/")).map(|name| format!("{name}^{{}}")).collect();
+    names.into_iter().chain(peeled).collect()
+}
+
+fn absent(url: &SourceUrl, commit: &CommitId) -> Failure {
+    let why = format!("commit {commit} is not there, neither by its id nor in the branches and tags");
+    Failure::permanent(at(url, why))
+}
+
+/// Whether git's words say that the server did answer, but not with what was asked for.
+fn refusal(said: &str) -> Option<Answer> {
+    let said = said.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    if says(&["dumb http transport does not support shallow", "does not support shallow", "does not support --depth"]) {
+        Some(Answer::NoDepth)
+    } else if says(&["server does not allow request for unadvertised object", "couldn't find remote ref"])
+        || (says(&["want "]) && says(&["not valid"]))
+    {
+        Some(Answer::Refused)
+    } else if says(&["not our ref"]) {
+        // upload-pack looked for the object itself, or along all refs: more of the same would not find it.
+        Some(Answer::Absent)
+    } else {
+        None
+    }
+}
+
+/// Words of failures that pass: cargo's list of spurious network errors, in git's and curl's words.
+const PASSING: [&str; 23] = [
+    "timed out",
+    "timeout",
+    "operation too slow",
+    "connection reset",
+    "connection closed",
+    "connection was reset",
+    "broken pipe",
+    "early eof",
+    "unexpected disconnect",
+    "hung up unexpectedly",
+    "unexpected eof",
+    "rpc failed",
+    "transfer closed",
+    "recv failure",
+    "send failure",
+    "gnutls recv error",
+    "gnutls_handshake",
+    "ssl_error_syscall",
+    "http2 framing layer",
+    "http/2 stream",
+    "index-pack failed",
+    "invalid index-pack output",
+    "temporary failure",
+];
+
+/// Words of failures that another try would only repeat. They come first: git adds "hung up unexpectedly" to many.
+const LASTING: [&str; 19] = [
+    "not found",
+    "does not exist",
+    "does not appear to be a git repository",
+    "not a git repository",
+    "authentication failed",
+    "could not read username",
+    "could not read password",
+    "permission denied",
+    "access denied",
+    "host key verification failed",
+    "certificate",
+    "dubious ownership",
+    "not allowed",
+    "unable to find remote helper",
+    "is not a git command",
+    "repository is empty",
+    "not exported",
+    "no space left on device",
+    "disk quota exceeded",
+];
+
+/// Words of a host that is not there, or does not listen.
+const UNREACHABLE: [&str; 6] = [
+    "could not resolve host",
+    "failed to connect",
+    "couldn't connect",
+    "connection refused",
+    "unable to connect",
+    "network is unreachable",
+];
+
+fn failure(url: &SourceUrl, said: &Said) -> Failure {
+    let error = at(url, said.text.clone());
+    let lower = said.text.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if said.stalled {
+        return Failure::transient(error);
+    }
+    if let Some(status) = http_status(&lower) {
+        let passing = status == 408 || status == 429 || status >= 500;
+        return if passing { Failure::transient(error) } else { Failure::permanent(hint(url, error, &lower)) };
+    }
+    if says(&UNREACHABLE) {
+        Failure::doubtful(error)
+    } else if says(&LASTING) {
+        Failure::permanent(hint(url, error, &lower))
+    } else if says(&PASSING) {
+        Failure::transient(error)
+    } else {
+        Failure::doubtful(error)
+    }
+}
+
+/// The status in curl's `The requested URL returned error: 503` or git's `RPC failed; HTTP 503`.
+fn http_status(said: &str) -> Option<u16> {
+    ["returned error: ", "rpc failed; http "].iter().find_map(|before| {
+        let digits = &said[said.find(before)? + before.len()..];
+        digits.get(..3)?.parse().ok()
+    })
+}
+
+fn hint(url: &SourceUrl, error: Error, said: &str) -> Error {
+    if ["authentication failed", "could not read username", "error: 401", "error: 403"].iter().any(|w| said.contains(w))
+    {
+        error.help(format!("give git a login for {} (git help credentials), or check the URL", url.host()))
+    } else if said.contains("host key verification failed") || said.contains("permission denied (publickey") {
+        error.help(format!("run `ssh {}` once by hand: kbuild lets nothing ask on the terminal", url.host()))
+    } else {
+        error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::retry::Class;
+    use super::*;
+
+    fn class(said: &str) -> Class {
+        let said = Said { text: said.to_owned(), stalled: false };
+        failure(&"https://h/x".parse().unwrap(), &said).class
+    }
+
+    #[test]
+    fn failures_are_told_apart() {
+        const PASSES: Class = Class::Transient { after: None };
+        for (said, expected) in [
+            ("fatal: unable to access 'https://h/x/': The requested URL returned error: 503", PASSES),
+            ("error: RPC failed; HTTP 429 curl 22", PASSES),
+            ("fatal: unable to access 'https://h/x/': The requested URL returned error: 403", Class::Permanent),
+            ("error: RPC failed; curl 56 GnuTLS recv error (-9)\nfatal: early EOF", PASSES),
+            ("fatal: fetch-pack: invalid index-pack output", PASSES),
+            ("fatal: the remote end hung up unexpectedly", PASSES),
+            ("fatal: unable to access 'https://h/': Operation too slow. Less than 1000 bytes/sec", PASSES),
+            ("fatal: repository 'https://h/x/' not found", Class::Permanent),
+            ("git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.", Class::Permanent),
+            ("fatal: could not read Username for 'https://h': terminal prompts disabled", Class::Permanent),
+            ("fatal: unable to access 'https://h/': SSL certificate problem: self-signed", Class::Permanent),
+            ("fatal: transport 'ext' not allowed", Class::Permanent),
+            ("fatal: unable to access 'https://h/': Could not resolve host: h", Class::Doubtful),
+            ("fatal: unable to access 'https://h/': Failed to connect to h port 443 after 0 ms", Class::Doubtful),
+            ("fatal: something nobody has heard of", Class::Doubtful),
+        ] {
+            assert_eq!(class(said), expected, "{said}");
+        }
+    }
+
+    #[test]
+    fn refusals_lead_to_the_next_rung() {
+        let told = "error: Server does not allow request for unadvertised object deadbeef";
+        assert_eq!(refusal(told), Some(Answer::Refused));
+        assert_eq!(refusal("fatal: couldn't find remote ref refs/heads/x"), Some(Answer::Refused));
+        assert_eq!(refusal("fatal: remote error: want deadbeef not valid"), Some(Answer::Refused));
+        assert_eq!(refusal("fatal: remote error: upload-pack: not our ref deadbeef"), Some(Answer::Absent));
+        assert_eq!(refusal("fatal: dumb http transport does not support shallow capabilities"), Some(Answer::NoDepth));
+        assert_eq!(refusal("fatal: the remote end hung up unexpectedly"), None);
+    }
+
+    #[test]
+    fn progress_is_read() {
+        let line = "Receiving objects:  45% (450/1000), 12.00 MiB | 3.00 MiB/s";
+        let expected = Received { what: "receiving objects".to_owned(), percent: Some(45), bytes: Some(12 << 20) };
+        assert_eq!(Received::parse(line), Some(expected));
+        for line in [
+            "remote: Counting objects: 100% (9/9), done.",
+            "remote: Enumerating objects: 9, done.",
+            "Resolving deltas: 100% (2/2), done.",
+            "Receiving objects: 100% (9/9), 812 bytes | 812.00 KiB/s, done.",
+        ] {
+            assert!(Received::parse(line).is_some(), "{line}");
+        }
+        assert_eq!(Received::parse("fatal: early EOF"), None);
+        assert_eq!(Received::parse("error: RPC failed; HTTP 500 curl 22"), None);
+    }
+
+    #[test]
+    fn refs_are_full_names_and_nothing_else() {
+        for name in ["refs/heads/main", "refs/tags/v1.0", "refs/heads/a/b-c"] {
+            check_ref(name).unwrap();
+        }
+        for name in
+            ["main", "-x", "refs/heads/-x", "refs/heads/a..b", "refs/heads/", "HEAD", "refs/heads/a b", "refs/heads/*"]
+        {
+            assert!(check_ref(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,559 @@
+//! One transfer over HTTP, into a partial download, resumed where that is safe.
+//!
+//! What is safe (RFC 9110, 13.1.5 and 14): with a strong validator of the same URL, `If-Range` makes the server decide; with
+//! a known hash, the rest may come from any mirror, because the hash decides. Everything else starts from the first byte.
+
+use std::error::Error as StdError;
+use std::io;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
+
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use super::netrc::Netrc;
+use super::retry::{Class, Failure, Patience};
+use crate::error::{Error, Kind, Result};
+use crate::progress::Task;
+use crate::source::url::redact;
+use crate::source::{Blake3, Digests, Sha256, SourceUrl};
+use crate::store::Incoming;
+
+/// Name and version, and where the project is to be found if the package says so. Servers like to know their clients;
+/// crates.io and others refuse those that hide.
+fn user_agent() -> String {
+    let name = concat!("kbuild/", env!("CARGO_PKG_VERSION"));
+    match env!("CARGO_PKG_REPOSITORY") {
+        "" => name.to_owned(),
+        repository => format!("{name} (+{repository})"),
+    }
+}
+
+/// Redirects that are followed; more is a loop.
+const REDIRECTS: usize = 10;
+
+/// How much of a file's beginning is kept to show what came instead of it.
+const HEAD: usize = 512;
+
+/// A small file that is too long is still read to its end, so that its hash can be shown.
+const SMALL: u64 = 1 << 20;
+
+/// What is known of the bytes before they come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// What they must hash to.
+    pub sha256: Option<Sha256>,
+    /// What they must hash to.
+    pub blake3: Option<Blake3>,
+    /// How many they are.
+    pub size: Option<u64>,
+}
+
+impl Expected {
+    /// Whether a hash is known, which then decides alone.
+    pub fn is_known(&self) -> bool {
+        self.sha256.is_some() || self.blake3.is_some()
+    }
+
+    /// Whether these are the bytes; without a known hash any are.
+    pub fn matches(&self, digests: &Digests) -> bool {
+        self.sha256.is_none_or(|sha256| sha256 == digests.sha256)
+            && self.blake3.is_none_or(|blake3| blake3 == digests.blake3)
+            && self.size.is_none_or(|size| size == digests.size)
+    }
+}
+
+/// A body that arrived whole, as far as the server's words go.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Where the bytes came from in the end, redirects followed.
+    pub url: Url,
+    /// The first bytes, for messages; empty when the transfer began in the middle.
+    pub head: Vec<u8>,
+    /// Whether bytes of an earlier transfer are part of it.
+    pub resumed: bool,
+}
+
+/// The HTTP client of a fetcher.
+pub struct Http {
+    /// Made at its first use: a machine without CA certificates can still use folders.
+    client: OnceLock<Result<Client, String>>,
+    netrc: OnceLock<Netrc>,
+    patience: Patience,
+}
+
+/// From where a transfer goes on.
+struct Resume {
+    from: u64,
+    /// The validator the server gave these bytes, if it was this URL's server.
+    if_range: Option<String>,
+}
+
+/// How a response fits what was asked.
+enum Plan {
+    /// The body begins at this byte, and the file ends before that one, if the server says so.
+    Body { from: u64, total: Option<u64> },
+    /// The range is of no use here: ask for the whole file.
+    Whole,
+}
+
+impl Http {
+    /// A client; nothing is opened yet.
+    pub fn new(patience: Patience) -> Http {
+        Http { client: OnceLock::new(), netrc: OnceLock::new(), patience }
+    }
+
+    /// A client with this `.netrc` rather than the user's, and without the system's proxies.
+    #[cfg(test)]
+    pub fn for_tests(patience: Patience, netrc: Netrc) -> Http {
+        let http = Http::new(patience);
+        assert!(http.netrc.set(netrc).is_ok());
+        let client = client(&http.patience, |builder| builder.no_proxy()).map_err(|error| describe(&error));
+        assert!(http.client.set(client).is_ok());
+        http
+    }
+
+    /// Brings the bytes at a URL into a partial download. The partial is taken out of `slot` and put back, with all bytes
+    /// that came, also on failure; it is only lost when the store itself fails.
+    ///
+    /// # Errors
+    /// Whatever kept the body from arriving whole, with its class. Hashes are the caller's to compare.
+    pub async fn transfer(
+        &self,
+        url: &SourceUrl,
+        slot: &mut Option<Incoming>,
+        expected: &Expected,
+        task: &dyn Task,
+    ) -> Result<Delivery, Failure> {
+        let mut resume = self.resume(url, partial(slot)?, expected)?;
+        loop {
+            let response = self.request(url, resume.as_ref())?.send().await.map_err(|error| failed(url, error))?;
+            check_status(url, &response, resume.is_some())?;
+            match plan(url, &response, resume.as_ref()) {
+                Plan::Whole => {
+                    partial(slot)?.restart()?;
+                    resume = None;
+                }
+                Plan::Body { from, total } => return self.body(url, slot, expected, task, response, from, total).await,
+            }
+        }
+    }
+
+    /// A small text (a record of another store), whole, of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Http::transfer`]; a longer body is a permanent failure.
+    pub async fn text(&self, url: &SourceUrl, limit: usize) -> Result<String, Failure> {
+        let mut response = self.request(url, None)?.send().await.map_err(|error| failed(url, error))?;
+        check_status(url, &response, false)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > limit {
+                return Err(Failure::permanent(at(url, format!("more than {limit} bytes came"))));
+            }
+        }
+        String::from_utf8(body).map_err(|_| Failure::permanent(at(url, "what came is no text")))
+    }
+
+    fn resume(&self, url: &SourceUrl, incoming: &mut Incoming, expected: &Expected) -> Result<Option<Resume>> {
+        let from = incoming.size();
+        if from == 0 {
+            return Ok(None);
+        }
+        let own = incoming.validator().and_then(|validator| validator.strip_prefix(&tag(url))).map(str::to_owned);
+        // A partial that is as long as the file, or longer, and is not the file, is of no use.
+        let too_long = expected.size.is_some_and(|size| from >= size);
+        if too_long || (own.is_none() && !expected.is_known()) {
+            incoming.restart()?;
+            return Ok(None);
+        }
+        Ok(Some(Resume { from, if_range: own }))
+    }
+
+    fn request(&self, url: &SourceUrl, resume: Option<&Resume>) -> Result<RequestBuilder> {
+        let mut request = self.client()?.get(url.as_url().clone());
+        if let Some((login, password)) = url.as_url().host_str().and_then(|host| self.netrc().for_host(host)) {
+            // reqwest drops this header when a redirect leads to another host, port or scheme.
+            request = request.basic_auth(login, Some(password));
+        }
+        if let Some(resume) = resume {
+            request = request.header(header::RANGE, format!("bytes={}-", resume.from));
+            if let Some(validator) = resume.if_range.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+                request = request.header(header::IF_RANGE, validator);
+            }
+        }
+        Ok(request)
+    }
+
+    fn client(&self) -> Result<&Client> {
+        let made = self.client.get_or_init(|| client(&self.patience, |builder| builder).map_err(|e| describe(&e)));
+        made.as_ref().map_err(|why| {
+            Error::new(Kind::Network, "the TLS client could not be set up").because(why.clone()).help(
+                "install CA certificates (package ca-certificates), or let SSL_CERT_FILE or SSL_CERT_DIR name them",
+            )
+        })
+    }
+
+    fn netrc(&self) -> &Netrc {
+        self.netrc.get_or_init(|| {
+            Netrc::read().unwrap_or_else(|error| {
+                tracing::warn!("{error}: {}", error.causes().join(": "));
+                Netrc::default()
+            })
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one step of transfer(), split off for its length")]
+    async fn body(
+        &self,
+        url: &SourceUrl,
+        slot: &mut Option<Incoming>,
+        expected: &Expected,
+        task: &dyn Task,
+        mut response: Response,
+        from: u64,
+        total: Option<u64>,
+    ) -> Result<Delivery, Failure> {
+        if let Some(total) = total.or(expected.size) {
+            task.set_total(total);
+        }
+        let too_long = |size: u64| expected.size.is_some_and(|wanted| size > wanted.max(SMALL));
+        if total.is_some_and(too_long) {
+            return Err(Failure::permanent(oversized(url, &response, expected)));
+        }
+        let incoming = partial(slot)?;
+        if from == 0 && incoming.size() > 0 {
+            incoming.restart()?;
+        }
+        let strong = strong_validator(response.headers());
+        // Bytes of two places: no server can vouch for them any more, only the hash.
+        let mixed = from > 0 && !incoming.validator().is_some_and(|known| known.starts_with(&tag(url)));
+        let validator = strong.filter(|_| !mixed).map(|validator| format!("{}{validator}", tag(url)));
+        incoming.set_validator(validator.as_deref())?;
+
+        let (sender, writer) = writer(slot.take().ok_or_else(no_partial)?);
+        let mut head = Vec::new();
+        let mut pace = Pace::new(&self.patience);
+        let mut position = from;
+        task.set_position(position);
+        let outcome = loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    let length = chunk.len();
+                    if from == 0 && head.len() < HEAD {
+                        head.extend_from_slice(&chunk[..length.min(HEAD - head.len())]);
+                    }
+                    if sender.send(chunk).await.is_err() {
+                        break Ok(()); // The writer has failed, and says why below.
+                    }
+                    position += length as u64;
+                    task.set_position(position);
+                    if too_long(position) {
+                        break Err(Failure::permanent(oversized(url, &response, expected)));
+                    }
+                    if let Err(slow) = pace.took(length as u64) {
+                        break Err(Failure::transient(at(url, slow)));
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(failed(url, error)),
+            }
+        };
+        drop(sender);
+        let (incoming, written) =
+            writer.await.map_err(|error| Failure::from(Error::bug("a writer broke").because(error)))?;
+        *slot = Some(incoming);
+        written?;
+        outcome?;
+        if let Some(total) = total.filter(|total| *total != position) {
+            return Err(Failure::transient(at(url, format!("the body ended after {position} of {total} bytes"))));
+        }
+        Ok(Delivery { url: response.url().clone(), head, resumed: from > 0 })
+    }
+}
+
+/// Notices a transfer that trickles.
+struct Pace {
+    slow: u64,
+    window: Duration,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(patience: &Patience) -> Pace {
+        Pace { slow: patience.slow, window: patience.slow_for, since: Instant::now(), bytes: 0 }
+    }
+
+    fn took(&mut self, bytes: u64) -> Result<(), String> {
+        self.bytes += bytes;
+        let elapsed = self.since.elapsed();
+        if elapsed < self.window {
+            return Ok(());
+        }
+        let per_second = self.bytes as f64 / elapsed.as_secs_f64();
+        if per_second < self.slow as f64 {
+            return Err(format!("only {per_second:.0} bytes per second came for {} s", elapsed.as_secs()));
+        }
+        (self.since, self.bytes) = (Instant::now(), 0);
+        Ok(())
+    }
+}
+
+/// Hashes and writes on a thread of its own: the network does not wait for the disk, nor other transfers for this one.
+fn writer<Chunk: AsRef<[u8]> + Send + 'static>(
+    mut incoming: Incoming,
+) -> (mpsc::Sender<Chunk>, JoinHandle<(Incoming, Result<()>)>) {
+    let (sender, mut receiver) = mpsc::channel::<Chunk>(32);
+    let write = move || {
+        while let Some(chunk) = receiver.blocking_recv() {
+            if let Err(error) = incoming.write(chunk.as_ref()) {
+                return (incoming, Err(error));
+            }
+        }
+        (incoming, Ok(()))
+    };
+    (sender, tokio::task::spawn_blocking(write))
+}
+
+fn partial(slot: &mut Option<Incoming>) -> Result<&mut Incoming> {
+    slot.as_mut().ok_or_else(no_partial)
+}
+
+fn no_partial() -> Error {
+    Error::bug("a transfer has lost its partial download")
+}
+
+fn client(
+    patience: &Patience,
+    adjust: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> reqwest::Result<Client> {
+    // reqwest is built without a provider of its own; the second fetcher of a process finds it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut headers = HeaderMap::new();
+    // The bytes as they are: what is hashed is the file, not what a proxy made of it on the way.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    let builder = Client::builder()
+        .user_agent(user_agent())
+        .default_headers(headers)
+        .referer(false)
+        .redirect(redirect::Policy::custom(follow))
+        .connect_timeout(patience.connect)
+        .read_timeout(patience.idle);
+    adjust(builder).build()
+}
+
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let next = attempt.url().scheme();
+    let was_secure = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+    if attempt.previous().len() > REDIRECTS {
+        attempt.error(format!("more than {REDIRECTS} redirects"))
+    } else if next != "http" && next != "https" {
+        let why = format!("a redirect to `{next}:` is not followed");
+        attempt.error(why)
+    } else if was_secure && next == "http" {
+        attempt.error("a redirect from https to http is not followed")
+    } else {
+        attempt.follow()
+    }
+}
+
+/// What a validator is written with: it counts only for the URL whose server gave it.
+fn tag(url: &SourceUrl) -> String {
+    format!("{} ", &blake3::hash(url.as_str().as_bytes()).to_hex()[..16])
+}
+
+/// What names exactly these bytes: a strong `ETag`, else a `Last-Modified` that is a minute older than the response, so
+/// that a second change within its second cannot hide (RFC 9110, 8.8.2.2).
+fn strong_validator(headers: &HeaderMap) -> Option<String> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    if let Some(tag) = text(header::ETAG) {
+        return (tag.starts_with('"') && tag.len() > 2).then(|| tag.to_owned());
+    }
+    let modified = text(header::LAST_MODIFIED)?;
+    let date = httpdate::parse_http_date(text(header::DATE)?).ok()?;
+    let age = date.duration_since(httpdate::parse_http_date(modified).ok()?).ok()?;
+    (age >= Duration::from_secs(60)).then(|| modified.to_owned())
+}
+
+/// Whether a response is an answer to what was asked; the classes follow RFC 9110, 15.
+fn check_status(url: &SourceUrl, response: &Response, ranged: bool) -> Result<(), Failure> {
+    let status = response.status();
+    let told = || at(url, format!("the server answered {status}"));
+    match status {
+        StatusCode::OK => Ok(()),
+        StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if ranged => Ok(()),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            Err(Failure { class: Class::Transient { after: retry_after(response.headers()) }, error: told() })
+        }
+        status if status.is_server_error() => {
+            Err(Failure { class: Class::Transient { after: retry_after(response.headers()) }, error: told() })
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Err(Failure::permanent(told().help(format!("if {} wants a login, put it in ~/.netrc", url.host()))))
+        }
+        status if status.is_redirection() => {
+            let target = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
+            let target = redact(target.unwrap_or("nowhere"));
+            Err(Failure::permanent(at(url, format!("a redirect to `{target}` is not followed"))))
+        }
+        _ => Err(Failure::permanent(told())),
+    }
+}
+
+/// `Retry-After`, in seconds or as a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok()
+}
+
+fn plan(url: &SourceUrl, response: &Response, resume: Option<&Resume>) -> Plan {
+    let Some(resume) = resume else {
+        return Plan::Body { from: 0, total: response.content_length() };
+    };
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT => {}
+        StatusCode::OK => return Plan::Body { from: 0, total: response.content_length() },
+        _ => return Plan::Whole,
+    }
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let Some((from, total)) = range.and_then(content_range) else {
+        return Plan::Whole;
+    };
+    // A server that heeds no If-Range may go on with another file.
+    let other = match (&resume.if_range, strong_validator(response.headers())) {
+        (Some(known), Some(now)) => *known != now,
+        _ => false,
+    };
+    if from != resume.from || other {
+        tracing::debug!("{}: the range that came is not the one that was asked for", redact(url.as_str()));
+        return Plan::Whole;
+    }
+    let total = total.or_else(|| response.content_length().map(|length| from + length));
+    Plan::Body { from, total }
+}
+
+/// `bytes 7-41/42` as the first byte and the file's size.
+fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
+    let (from, to) = range.split_once('-')?;
+    let (from, to): (u64, u64) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
+    let total = match total.trim() {
+        "*" => None,
+        total => Some(total.parse().ok()?),
+    };
+    // Only a range that goes to the end is what was asked for.
+    (from <= to && total.is_none_or(|total: u64| to.checked_add(1) == Some(total))).then_some((from, total))
+}
+
+fn oversized(url: &SourceUrl, response: &Response, expected: &Expected) -> Error {
+    let mut error = format!("more bytes than the {} that are wanted", expected.size.unwrap_or_default());
+    if response.url() != url.as_url() {
+        error.push_str(&format!(", redirected to {}", redact(response.url().as_str())));
+    }
+    Error::new(Kind::Mismatch, redact(url.as_str())).because(error)
+}
+
+/// A failure at a URL.
+pub fn at(url: &SourceUrl, why: impl Into<String>) -> Error {
+    Error::new(Kind::Network, redact(url.as_str())).because(why.into())
+}
+
+fn failed(url: &SourceUrl, error: reqwest::Error) -> Failure {
+    let class = classify(&error);
+    let unknown_issuer = is_certificate(&error);
+    let mut told = at(url, describe(&error.without_url()));
+    if unknown_issuer {
+        told = told.help("if the certificate is your site's own, let SSL_CERT_FILE name the authority that signed it");
+    }
+    Failure { class, error: told }
+}
+
+fn classify(error: &reqwest::Error) -> Class {
+    if error.is_builder() || error.is_redirect() || tls_error(error).is_some() {
+        Class::Permanent
+    } else if error.is_connect() || error.is_dns() {
+        Class::Doubtful
+    } else {
+        Class::Transient { after: None }
+    }
+}
+
+fn is_certificate(error: &reqwest::Error) -> bool {
+    matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// The TLS library's own verdict in a chain of causes. `io::Error` hides what it wraps from `source()`.
+fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = inner.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| error.source());
+    }
+    None
+}
+
+/// All causes in one line, each said once, credentials taken out.
+fn describe(error: &reqwest::Error) -> String {
+    let mut told = Vec::new();
+    let mut next: Option<&dyn StdError> = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !told.iter().any(|earlier: &String| earlier.contains(&text)) {
+            told.push(text);
+        }
+        next = error.source();
+    }
+    redact(&told.join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect::<HeaderMap>()
+    }
+
+    #[test]
+    fn only_strong_validators_count() {
+        let date = ("date", "Wed, 21 Oct 2015 07:28:00 GMT");
+        assert_eq!(strong_validator(&headers(&[("etag", "\"a\"")])).as_deref(), Some("\"a\""));
+        assert_eq!(strong_validator(&headers(&[("etag", "W/\"a\"")])), None);
+        assert_eq!(strong_validator(&headers(&[("last-modified", "Wed, 21 Oct 2015 07:27:30 GMT"), date])), None);
+        let old = "Wed, 21 Oct 2015 07:20:00 GMT";
+        assert_eq!(strong_validator(&headers(&[("last-modified", old), date])).as_deref(), Some(old));
+        assert_eq!(strong_validator(&headers(&[("last-modified", old)])), None);
+    }
+
+    #[test]
+    fn content_ranges() {
+        assert_eq!(content_range("bytes 7-41/42"), Some((7, Some(42))));
+        assert_eq!(content_range("bytes 7-41/*"), Some((7, None)));
+        for bad in ["bytes 7-40/42", "bytes */42", "items 7-41/42", "bytes 9-8/9", "bytes 0-18446744073709551615/0", ""]
+        {
+            assert_eq!(content_range(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn retry_after_in_seconds_and_as_a_date() {
+        assert_eq!(retry_after(&headers(&[("retry-after", "17")])), Some(Duration::from_secs(17)));
+        let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
+        let wait = retry_after(&headers(&[("retry-after", &soon)])).unwrap();
+        assert!((97..=100).contains(&wait.as_secs()), "{wait:?}");
+        assert_eq!(retry_after(&headers(&[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")])), None);
+        assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
+    }
+}

@@ -1,0 +1,125 @@
+//! Other kbuild stores: a folder, or any plain file server over one (`python3 -m http.server` will do).
+//!
+//! They are asked first, since they are asked for content by its hash: `<base>/sha256/<hex>`, as Nix's hashed mirrors, or
+//! `<base>/blobs/ab/<blake3>`; for git `<base>/git/<commit>.toml`, then the packs it names. Nothing rests on their word:
+//! packs are indexed anew, which hashes every object, and the tree is compared as for any other mirror.
+
+use std::path::Path;
+
+use super::http::{Expected, at};
+use super::mirrors::place;
+use super::retry::Failure;
+use crate::error::{Error, Kind, Result};
+use crate::source::{Blake3, CommitId, SourceUrl};
+use crate::store::GitRecord;
+
+/// Longest record that is read, in bytes: room for thousands of packs.
+pub const RECORD_LIMIT: usize = 1 << 20;
+
+/// The base of a store that a user named: a URL, or a directory (relative to where kbuild runs).
+///
+/// # Errors
+/// What is neither: kind `Input`.
+pub fn base(text: &str) -> Result<SourceUrl> {
+    let wrong = |why: Error| why.wrap(format!("`{}` names no store", crate::source::url::redact(text)));
+    let url = if text.contains("://") {
+        text.parse().map_err(wrong)?
+    } else {
+        let path = std::path::absolute(text).map_err(|error| wrong(Error::io("find", Path::new(text), error)))?;
+        place(&path.to_string_lossy()).map_err(wrong)?
+    };
+    if !["file", "http", "https"].contains(&url.scheme()) {
+        return Err(wrong(Error::input(format!("a store is a directory or an http URL, not `{}:`", url.scheme()))));
+    }
+    Ok(url)
+}
+
+/// Where a store has a file, if it can be asked for it at all.
+pub fn file(base: &SourceUrl, expected: &Expected) -> Option<Result<SourceUrl>> {
+    match (&expected.sha256, &expected.blake3) {
+        (Some(sha256), _) => Some(below(base, &format!("sha256/{sha256}"))),
+        (None, Some(blake3)) => Some(blob(base, blake3)),
+        (None, None) => None,
+    }
+}
+
+/// Where a store has a blob.
+///
+/// # Errors
+/// A base that nothing can be added to.
+pub fn blob(base: &SourceUrl, blake3: &Blake3) -> Result<SourceUrl> {
+    let hex = blake3.to_string();
+    below(base, &format!("blobs/{}/{hex}", &hex[..2]))
+}
+
+/// Where a store has the record of a commit.
+///
+/// # Errors
+/// As [`blob`].
+pub fn record(base: &SourceUrl, commit: &CommitId) -> Result<SourceUrl> {
+    below(base, &format!("git/{commit}.toml"))
+}
+
+/// Reads a record that another store gave.
+///
+/// # Errors
+/// A text that is no record, or the record of another commit, or one with less history than is wanted.
+pub fn read_record(url: &SourceUrl, text: &str, commit: &CommitId, history: bool) -> Result<GitRecord, Failure> {
+    let useless = |why: String| Failure::permanent(at(url, why));
+    let record: GitRecord = text.parse().map_err(|error: Error| useless(error.to_string()))?;
+    if record.commit != *commit {
+        return Err(useless(format!("it is the record of commit {}", record.commit)));
+    }
+    if history && !record.shallow.is_empty() {
+        return Err(useless("that store has the commit without its history".to_owned()));
+    }
+    Ok(record)
+}
+
+fn below(base: &SourceUrl, path: &str) -> Result<SourceUrl> {
+    let mut url = base.as_url().clone();
+    let joined = format!("{}/{path}", url.path().trim_end_matches('/'));
+    url.set_path(&joined);
+    url.as_str().parse()
+}
+
+/// The path of a `file:` URL on this machine.
+///
+/// # Errors
+/// A URL with a host, or whose path is none here.
+pub fn local_path(url: &SourceUrl) -> Result<std::path::PathBuf> {
+    let path = url.as_url().to_file_path();
+    path.map_err(|()| Error::new(Kind::Network, url.to_string()).because("it is no path of this machine"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Sha256;
+
+    #[test]
+    fn addresses_follow_the_layout_of_a_store() {
+        let sha256 = Expected { sha256: Some(Sha256::from([1; 32])), ..Expected::default() };
+        let blake3 = Expected { blake3: Some(Blake3::from([2; 32])), ..Expected::default() };
+        let ones = "01".repeat(32);
+        let twos = "02".repeat(32);
+        let with_query = base("https://mirror.corp/kbuild/?token=x").unwrap();
+        let shown = |url: Option<Result<SourceUrl>>| url.unwrap().unwrap().to_string();
+        assert_eq!(shown(file(&with_query, &sha256)), format!("https://mirror.corp/kbuild/sha256/{ones}?token=x"));
+        let folder = base("/srv/a store").unwrap();
+        assert_eq!(shown(file(&folder, &blake3)), format!("file:///srv/a%20store/blobs/02/{twos}"));
+        assert!(file(&folder, &Expected::default()).is_none());
+        let commit = CommitId::from([3; 20]);
+        let address = record(&folder, &commit).unwrap();
+        assert_eq!(address.as_str(), format!("file:///srv/a%20store/git/{commit}.toml"));
+        assert_eq!(local_path(&address).unwrap(), Path::new(&format!("/srv/a store/git/{commit}.toml")));
+    }
+
+    #[test]
+    fn what_is_no_store_is_refused() {
+        for text in ["ssh://h/store", "https://u:secret@h/", "ftp://h/x"] {
+            let error = base(text).unwrap_err();
+            assert!(!format!("{error} {:?}", error.causes()).contains("secret"));
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Which failures are worth another try, and how long to wait before it.
+//!
+//! The model is cargo's `src/util/network/retry.rs`: spurious failures are tried again a few times with exponential
+//! backoff and jitter, a server's `Retry-After` is honoured up to a cap, everything else goes to the next mirror at once.
+
+use std::env;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+use crate::error::{Error, Kind};
+
+/// How long and how often kbuild waits for a network.
+///
+/// `KBUILD_RETRIES` (further tries after the first), `KBUILD_TIMEOUT` (seconds of silence before a transfer counts as
+/// stalled) and, meant for tests, `KBUILD_RETRY_BASE_MS` (the first delay in milliseconds) change the defaults.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    /// Tries altogether, the first one included.
+    pub tries: usize,
+    /// Delay before the second try; it doubles from there, and jitter adds up to as much again.
+    pub base: Duration,
+    /// No delay of our own choosing is longer.
+    pub longest: Duration,
+    /// No `Retry-After` is obeyed for longer; the next mirror may well be quicker.
+    pub retry_after: Duration,
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// Without a single byte.
+    pub idle: Duration,
+    /// Bytes per second below which a transfer counts as stalled when it stays there for [`Patience::slow_for`].
+    pub slow: u64,
+    /// See [`Patience::slow`].
+    pub slow_for: Duration,
+    /// Without a word from git, which may have to count a large repository before it sends anything.
+    pub git_silence: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            tries: 4,
+            base: Duration::from_secs(1),
+            longest: Duration::from_secs(30),
+            retry_after: Duration::from_secs(60),
+            connect: Duration::from_secs(20),
+            idle: Duration::from_secs(60),
+            slow: 1000,
+            slow_for: Duration::from_secs(60),
+            git_silence: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Patience {
+    /// The defaults, with what the environment says; a variable that is no number is left aside.
+    pub fn from_env() -> Self {
+        Patience::from_variables(|name| env::var(name).ok())
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let number = |name: &str| variable(name).and_then(|text| text.trim().parse::<u64>().ok());
+        let mut patience = Patience::default();
+        if let Some(retries) = number("KBUILD_RETRIES") {
+            patience.tries = usize::try_from(retries).unwrap_or(usize::MAX).saturating_add(1);
+        }
+        if let Some(seconds) = number("KBUILD_TIMEOUT") {
+            let limit = Duration::from_secs(seconds.max(1));
+            patience.idle = limit;
+            patience.slow_for = limit;
+            patience.git_silence = limit;
+            patience.connect = patience.connect.min(limit);
+        }
+        if let Some(milliseconds) = number("KBUILD_RETRY_BASE_MS") {
+            patience.base = Duration::from_millis(milliseconds);
+        }
+        patience
+    }
+}
+
+/// What a failure means for what is tried next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Asking again would give the same: the next mirror is asked.
+    Permanent,
+    /// Asking again may well help. The server may have said when.
+    Transient {
+        /// `Retry-After`.
+        after: Option<Duration>,
+    },
+    /// An unknown host or a refused connection: most often for good, now and then a hiccup. One more try, no more, so that
+    /// an unreachable host costs little.
+    Doubtful,
+    /// No mirror can help: a full disk, a broken store.
+    Fatal,
+}
+
+/// A failure together with what it means for what is tried next.
+#[derive(Debug)]
+pub struct Failure {
+    /// What it means.
+    pub class: Class,
+    /// What failed and why.
+    pub error: Error,
+}
+
+impl Failure {
+    /// Asking this mirror again would not help.
+    pub fn permanent(error: Error) -> Self {
+        Failure { class: Class::Permanent, error }
+    }
+
+    /// Asking this mirror again may help.
+    pub fn transient(error: Error) -> Self {
+        Failure { class: Class::Transient { after: None }, error }
+    }
+
+    /// As [`Class::Doubtful`].
+    pub fn doubtful(error: Error) -> Self {
+        Failure { class: Class::Doubtful, error }
+    }
+}
+
+/// An error of our own side (the store, the file system) ends the matter; whatever says `Network` or `Mismatch` does not.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let class = match error.kind() {
+            Kind::Network | Kind::Mismatch | Kind::Missing => Class::Permanent,
+            _ => Class::Fatal,
+        };
+        Failure { class, error }
+    }
+}
+
+/// Counts the tries at one mirror.
+#[derive(Debug)]
+pub struct Attempts {
+    patience: Patience,
+    delays: ExponentialBackoff,
+    failed: usize,
+}
+
+impl Attempts {
+    /// Nothing was tried yet.
+    pub fn new(patience: &Patience) -> Self {
+        Attempts { patience: patience.clone(), delays: delays(patience), failed: 0 }
+    }
+
+    /// The last try got somewhere (a good part of a large file): the count begins anew, so that a line that is cut every
+    /// now and then still brings a file of any size.
+    pub fn progressed(&mut self) {
+        self.delays = delays(&self.patience);
+        self.failed = 0;
+    }
+
+    /// How long to wait before the next try; `None`: this mirror has had its chance.
+    pub fn delay_after(&mut self, failure: &Failure) -> Option<Duration> {
+        self.failed += 1;
+        let asked = match failure.class {
+            Class::Permanent | Class::Fatal => return None,
+            Class::Doubtful if self.failed >= 2 => return None,
+            Class::Doubtful => None,
+            Class::Transient { after } => after,
+        };
+        let own = self.delays.next()?;
+        Some(asked.map_or(own, |asked| asked.max(own).min(self.patience.retry_after)))
+    }
+}
+
+fn delays(patience: &Patience) -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_jitter()
+        .with_min_delay(patience.base)
+        .with_max_delay(patience.longest)
+        .with_max_times(patience.tries.saturating_sub(1))
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(class: Class) -> Failure {
+        Failure { class, error: Error::new(Kind::Network, "no answer") }
+    }
+
+    const AGAIN: Class = Class::Transient { after: None };
+
+    #[test]
+    fn delays_grow_and_end() {
+        let mut attempts = Attempts::new(&Patience::default());
+        let delays: Vec<Duration> = std::iter::from_fn(|| attempts.delay_after(&failure(AGAIN))).collect();
+        assert_eq!(delays.len(), 3);
+        for (delay, least) in delays.iter().zip([1, 2, 4]) {
+            let least = Duration::from_secs(least);
+            assert!(*delay >= least && *delay <= least * 2, "{delay:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_permanent_is_not_tried_again() {
+        for class in [Class::Permanent, Class::Fatal] {
+            assert_eq!(Attempts::new(&Patience::default()).delay_after(&failure(class)), None);
+        }
+        let mut attempts = Attempts::new(&Patience::default());
+        assert!(attempts.delay_after(&failure(Class::Doubtful)).is_some());
+        assert_eq!(attempts.delay_after(&failure(Class::Doubtful)), None);
+    }
+
+    #[test]
+    fn retry_after_is_honoured_with_a_cap() {
+        let patience = Patience { base: Duration::from_millis(1), ..Patience::default() };
+        let asked = |seconds| Class::Transient { after: Some(Duration::from_secs(seconds)) };
+        let mut attempts = Attempts::new(&patience);
+        assert_eq!(attempts.delay_after(&failure(asked(7))), Some(Duration::from_secs(7)));
+        assert_eq!(attempts.delay_after(&failure(asked(86400))), Some(patience.retry_after));
+    }
+
+    #[test]
+    fn progress_gives_new_tries() {
+        let mut attempts = Attempts::new(&Patience { tries: 2, ..Patience::default() });
+        for _ in 0..5 {
+            assert!(attempts.delay_after(&failure(AGAIN)).is_some());
+            attempts.progressed();
+        }
+        assert!(attempts.delay_after(&failure(AGAIN)).is_some());
+        assert_eq!(attempts.delay_after(&failure(AGAIN)), None);
+    }
+
+    #[test]
+    fn the_environment_is_read() {
+        let patience = Patience::from_variables(|name| match name {
+            "KBUILD_RETRIES" => Some("0".to_owned()),
+            "KBUILD_TIMEOUT" => Some("5".to_owned()),
+            _ => Some("no number".to_owned()),
+        });
+        assert_eq!(patience.tries, 1);
+        assert_eq!(patience.idle, Duration::from_secs(5));
+        assert_eq!(patience.base, Patience::default().base);
+        assert_eq!(Attempts::new(&patience).delay_after(&failure(AGAIN)), None);
+    }
+
+    #[test]
+    fn a_full_disk_ends_the_matter() {
+        let disk = Error::io("write", std::path::Path::new("x"), std::io::ErrorKind::StorageFull.into());
+        assert_eq!(Failure::from(disk).class, Class::Fatal);
+        assert_eq!(Failure::from(Error::new(Kind::Mismatch, "wrong")).class, Class::Permanent);
+    }
+}

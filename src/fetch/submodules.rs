@@ -1,0 +1,141 @@
+//! The submodules of a commit: what `.gitmodules` says, and which commits the tree names.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use super::Submodule;
+use crate::error::{Error, Kind, Result};
+use crate::git::{local_git, run};
+use crate::source::{CommitId, SourceUrl};
+use crate::store::Store;
+
+/// Reads the submodules of a commit in the store.
+///
+/// # Errors
+/// A gitlink without an entry, an entry with an unacceptable path or URL.
+pub fn of_commit(store: &Store, url: &SourceUrl, commit: &CommitId) -> Result<Vec<Submodule>> {
+    let opened = store.open_commit(commit)?;
+    let unreadable = |error: git2::Error| {
+        Error::new(Kind::Mismatch, format!("could not read commit {commit} of {url}")).because(error)
+    };
+    let id = git2::Oid::from_bytes(commit.as_bytes()).map_err(unreadable)?;
+    let tree = opened.find_commit(id).and_then(|commit| commit.tree()).map_err(unreadable)?;
+    let mut links = BTreeMap::new();
+    gitlinks(&opened, &tree, &[], &mut links)?;
+    if links.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = match tree.get_name(".gitmodules") {
+        Some(entry) => opened.find_blob(entry.id()).map_err(unreadable)?.content().to_owned(),
+        None => Vec::new(),
+    };
+    let temporary = std::env::temp_dir();
+    let place = tempfile::tempdir().map_err(|error| Error::io("create a directory in", &temporary, error))?;
+    let urls = urls_by_path(&text, place.path())?;
+    links.into_iter().map(|(path, commit)| submodule(url, &urls, path, commit)).collect()
+}
+
+fn submodule(parent: &SourceUrl, urls: &BTreeMap<String, String>, path: String, commit: CommitId) -> Result<Submodule> {
+    let said = urls.get(&path).ok_or_else(|| {
+        Error::input(format!("{parent} has a submodule at `{path}` that its .gitmodules does not name"))
+            .help("set `submodules = false` for this source if its build does without them")
+    })?;
+    let url = parent
+        .join_submodule(said)
+        .map_err(|error| error.wrap(format!("{parent} names an unusable URL for its submodule `{path}`")))?;
+    Ok(Submodule { path, url, commit })
+}
+
+/// Every gitlink of a tree, by path. Paths are bytes on the way: only those of submodules need be UTF-8.
+fn gitlinks(
+    repository: &git2::Repository,
+    tree: &git2::Tree<'_>,
+    directory: &[u8],
+    links: &mut BTreeMap<String, CommitId>,
+) -> Result<()> {
+    for entry in tree {
+        let path = [directory, entry.name_bytes()].concat();
+        match entry.kind() {
+            Some(git2::ObjectType::Tree) => {
+                let inner = repository.find_tree(entry.id());
+                let inner =
+                    inner.map_err(|error| Error::new(Kind::Mismatch, "could not read a tree").because(error))?;
+                gitlinks(repository, &inner, &[&path[..], b"/"].concat(), links)?;
+            }
+            Some(git2::ObjectType::Commit) => {
+                let path = String::from_utf8(path).map_err(|_| Error::input("a submodule's path is not UTF-8"))?;
+                check_path(&path)?;
+                links.insert(path, entry.id().to_string().parse()?);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A submodule's path becomes a directory of a checkout: it must stay in there, and out of git's own.
+fn check_path(path: &str) -> Result<()> {
+    let bad = path.split('/').any(|part| {
+        part.is_empty()
+            || part == "."
+            || part == ".."
+            || part.eq_ignore_ascii_case(".git")
+            || part.contains(['\\', '\0'])
+    });
+    if bad { Err(Error::input(format!("a submodule cannot stand at `{}`", path.escape_default()))) } else { Ok(()) }
+}
+
+/// What `.gitmodules` says: URL by path. git itself reads it, so that all its quoting is understood; `[include]` is not
+/// followed, or a repository could make us read any file.
+fn urls_by_path(text: &[u8], scratch: &std::path::Path) -> Result<BTreeMap<String, String>> {
+    let file = scratch.join("gitmodules");
+    std::fs::File::create_new(&file)
+        .and_then(|mut file| file.write_all(text))
+        .map_err(|error| Error::io("write", &file, error))?;
+    let mut command = local_git(scratch);
+    command.args(["config", "--no-includes", "--null", "--list", "--file"]).arg(&file);
+    let listed = run(&mut command, Kind::Input).map_err(|error| error.wrap("a .gitmodules cannot be read"))?;
+    let mut sections: BTreeMap<&str, (Option<&str>, Option<&str>)> = BTreeMap::new();
+    let listed = String::from_utf8_lossy(&listed);
+    for entry in listed.split('\0') {
+        let Some((key, value)) = entry.split_once('\n') else { continue };
+        let Some((name, field)) = key.strip_prefix("submodule.").and_then(|key| key.rsplit_once('.')) else { continue };
+        let section = sections.entry(name).or_default();
+        match field {
+            "path" => section.0 = Some(value),
+            "url" => section.1 = Some(value),
+            _ => {}
+        }
+    }
+    let pairs = sections.into_values().filter_map(|(path, url)| Some((path?, url?)));
+    Ok(pairs.map(|(path, url)| (path.trim_end_matches('/').to_owned(), url.to_owned())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gitmodules_are_read_as_git_reads_them_and_includes_are_not_followed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let other = scratch.path().join("other");
+        std::fs::write(&other, "[submodule \"evil\"]\n path = evil\n url = https://evil/x\n").unwrap();
+        let text = format!(
+            "[include]\n path = {}\n[submodule \"a.b\"]\n\tpath = \"vendor/a b\"\n\turl = ../a.git ; comment\n\
+             [submodule \"c\"]\n\tpath = c/\n\tupdate = !touch /tmp/x\n\turl = https://h/c\n[submodule \"no-url\"]\n path = d\n",
+            other.display()
+        );
+        let urls = urls_by_path(text.as_bytes(), scratch.path()).unwrap();
+        let expected =
+            [("c", "https://h/c"), ("vendor/a b", "../a.git")].map(|(path, url)| (path.to_owned(), url.to_owned()));
+        assert_eq!(urls, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn paths_that_leave_the_checkout_are_refused() {
+        check_path("vendor/x").unwrap();
+        for path in ["../x", "a/../b", "/abs", "a//b", ".git/x", "a/.GIT", "."] {
+            assert!(check_path(path).is_err(), "{path}");
+        }
+    }
+}
