@@ -9,11 +9,12 @@
 //!
 //! | variable | file | git |
 //! | --- | --- | --- |
-//! | `KBUILD_<NAME>_URL` | the URL (with `;downloadfilename=` where the manifest names the file) | `git://host/path;protocol=https`, or `gitsm://` with `submodules`; no branch |
-//! | `KBUILD_<NAME>_VERSION` | `version` of the manifest | same |
+//! | `KBUILD_<NAME>_URI` | an item of SRC_URI: the URL, with `;downloadfilename=` where the manifest names the file | an item of SRC_URI: `git://host/path;protocol=https;branch=…`, `nobranch=1` where no branch was asked for, `gitsm://` with `submodules` |
+//! | `KBUILD_<NAME>_URL` | the canonical URL | the canonical URL |
+//! | `KBUILD_<NAME>_VERSION` | `version` of the manifest, if there is one | same |
 //! | `KBUILD_<NAME>_SHA256` | SHA-256, for `SRC_URI[sha256sum]` | - |
 //! | `KBUILD_<NAME>_SRCREV` | - | the locked commit |
-//! | `KBUILD_<NAME>_BRANCH` | - | the branch asked for; without one the variable is not set, and the recipe says `nobranch=1` |
+//! | `KBUILD_<NAME>_BRANCH` | - | the branch, if one was asked for |
 //!
 //! A git source with `recipes` also pins theirs from outside: `SRCREV[_<srcrev-name>]:pn-<recipe>:forcevariable`, the only
 //! form that wins over every override and over AUTOREV (`bb.fetch2.srcrev_internal_helper`).
@@ -46,39 +47,6 @@ pub const VIEW: &str = "sources";
 
 /// Directories inside TOPDIR that the configuration names.
 pub const TMPDIR: &str = "tmp";
-
-/// Variables that kbuild alone sets. In `[config]` they would undo what makes a build a function of its lock.
-const OWNED: [&str; 29] = [
-    "BBFILES",
-    "BBLAYERS",
-    "BBPATH",
-    "BB_ALLOWED_NETWORKS",
-    "BB_FETCH_PREMIRRORONLY",
-    "BB_GENERATE_MIRROR_TARBALLS",
-    "BB_GENERATE_SHALLOW_TARBALLS",
-    "BB_HASHSERVE_UPSTREAM",
-    "BB_NO_NETWORK",
-    "BB_SERVER_TIMEOUT",
-    "CONF_VERSION",
-    "CONNECTIVITY_CHECK_URIS",
-    "DEPLOY_DIR",
-    "DEPLOY_DIR_IMAGE",
-    "DL_DIR",
-    "GITDIR",
-    "IMAGE_VERSION_SUFFIX",
-    "LCONF_VERSION",
-    "MACHINE",
-    "MIRRORS",
-    "OVERRIDES",
-    "PREMIRRORS",
-    "PRSERV_UPSTREAM",
-    "SRCREV",
-    "SSTATE_DIR",
-    "SSTATE_MIRRORS",
-    "SSTATE_MIRROR_ALLOW_NETWORK",
-    "TMPDIR",
-    "TOPDIR",
-];
 
 /// The one line that sends every fetcher to the flat directory (measured on BitBake 2.8, 2.18 and 2.19).
 const PREMIRRORS: &str = "(git|gitsm|gomodgit|https?|ftps?|sftp|s3|gs|az|hg|p4|repo)://.*/.*";
@@ -188,12 +156,14 @@ impl<'a> Declared<'a> {
         let prefix = self.prefix();
         match self {
             Declared::File { url, file_name, version, sha256, .. } => {
-                text.plain(&format!("{prefix}_URL"), &file_uri(url, file_name)?)?;
+                text.plain(&format!("{prefix}_URI"), &file_uri(url, file_name)?)?;
+                text.plain(&format!("{prefix}_URL"), url.as_str())?;
                 text.optional(&format!("{prefix}_VERSION"), *version)?;
                 text.plain(&format!("{prefix}_SHA256"), &sha256.to_string())
             }
             Declared::Git { url, branch, commit, version, submodules, recipes, srcrev_name, .. } => {
-                text.plain(&format!("{prefix}_URL"), &git_uri(url, *submodules)?)?;
+                text.plain(&format!("{prefix}_URI"), &git_uri(url, *branch, *submodules)?)?;
+                text.plain(&format!("{prefix}_URL"), url.as_str())?;
                 text.optional(&format!("{prefix}_BRANCH"), *branch)?;
                 text.plain(&format!("{prefix}_SRCREV"), &commit.to_string())?;
                 text.optional(&format!("{prefix}_VERSION"), *version)?;
@@ -241,8 +211,8 @@ impl BoardConf<'_> {
     /// The text of `conf/kbuild.conf`.
     ///
     /// # Errors
-    /// A value or name that BitBake's grammar cannot hold, a `[config]` variable that is kbuild's own, two sources with one
-    /// variable name.
+    /// A value or name that BitBake's grammar cannot hold, two sources with one variable name. (That `[config]` sets nothing of
+    /// what is kbuild's own, the manifest's reader has checked.)
     pub fn kbuild(&self) -> Result<String> {
         let mut text = Text::new(self, "kbuild.conf");
         self.write_places(&mut text)?;
@@ -284,7 +254,6 @@ impl BoardConf<'_> {
         text.section("[config] of kata.toml");
         for (variable, value) in self.config {
             check_variable(variable)?;
-            refuse_owned(variable)?;
             text.expanded(variable, value)?;
         }
         Ok(())
@@ -418,16 +387,6 @@ fn check_override(word: &str) -> Result<()> {
         .help("use lower-case letters, digits, `-`, `_`, `.` and `+`"))
 }
 
-fn refuse_owned(variable: &str) -> Result<()> {
-    let base = variable.split([':', '[']).next().unwrap_or_default();
-    let owned = OWNED.contains(&base) || base.starts_with("KBUILD_") || base.starts_with("SRCREV_");
-    if !owned {
-        return Ok(());
-    }
-    Err(Error::input(format!("[config] of kata.toml sets {variable}, which kbuild itself sets"))
-        .help("take it out of kata.toml; pins belong under [sources], mirrors under [mirrors]"))
-}
-
 /// A directory as BBLAYERS and BBPATH can hold it: lists separated by white space and colons, with `${…}` and `~` expanded,
 /// used in regular expressions and shell commands.
 ///
@@ -457,15 +416,22 @@ fn file_uri(url: &SourceUrl, file_name: &str) -> Result<String> {
 
 /// A repository's URL as BitBake's git fetcher takes it: the scheme names the fetcher, the protocol is a parameter
 /// (`bb.fetch2.git.Git.urldata_init`).
-fn git_uri(url: &SourceUrl, submodules: bool) -> Result<String> {
+fn git_uri(url: &SourceUrl, branch: Option<&str>, submodules: bool) -> Result<String> {
     refuse_semicolon(url)?;
+    if branch.is_some_and(|branch| branch.contains([';', ',', '='])) {
+        return Err(
+            Error::input("the branch's name cannot stand in BitBake's SRC_URI").help("pin a tag or commit instead")
+        );
+    }
     let fetcher = if submodules { "gitsm" } else { "git" };
     let protocol = match url.scheme() {
         "git+ssh" => "ssh",
         other => other,
     };
     let rest = url.as_str().split_once("://").map_or("", |(_, rest)| rest);
-    Ok(format!("{fetcher}://{rest};protocol={protocol}"))
+    // Neither is fatal (`Git.urldata_init`), and without a branch it only matters that the commit is there.
+    let place = branch.map_or("nobranch=1".to_owned(), |branch| format!("branch={branch}"));
+    Ok(format!("{fetcher}://{rest};protocol={protocol};{place}"))
 }
 
 fn refuse_semicolon(url: &SourceUrl) -> Result<()> {
@@ -595,21 +561,6 @@ mod tests {
     }
 
     #[test]
-    fn what_kbuild_sets_cannot_be_set_by_hand() {
-        for bad in [
-            "PREMIRRORS",
-            "PREMIRRORS:prepend",
-            "BB_NO_NETWORK:forcevariable",
-            "KBUILD_X_URL",
-            "SRCREV:pn-x",
-            "SRCREV_a",
-        ] {
-            let config = config(&[(bad, "x")]);
-            assert!(refused(&with(&config, &[], &[])).contains("kbuild itself sets"), "{bad}");
-        }
-    }
-
-    #[test]
     fn override_words_are_lower_case() {
         let config = IndexMap::new();
         for bad in ["Rootfs", "a:b", "a b", "", "-a"] {
@@ -644,16 +595,17 @@ mod tests {
     }
 
     #[test]
-    fn git_urls_name_the_fetcher_and_the_protocol() {
-        for (from, submodules, to) in [
-            ("https://h/a/b.git", false, "git://h/a/b.git;protocol=https"),
-            ("https://h/a", true, "gitsm://h/a;protocol=https"),
-            ("git+ssh://git@h:22/a", false, "git://git@h:22/a;protocol=ssh"),
-            ("file:///srv/a", false, "git:///srv/a;protocol=file"),
-            ("git://h/a", false, "git://h/a;protocol=git"),
+    fn git_urls_name_the_fetcher_the_protocol_and_the_branch() {
+        for (from, branch, submodules, to) in [
+            ("https://h/a/b.git", None, false, "git://h/a/b.git;protocol=https;nobranch=1"),
+            ("https://h/a", Some("x/y"), true, "gitsm://h/a;protocol=https;branch=x/y"),
+            ("git+ssh://git@h:22/a", None, false, "git://git@h:22/a;protocol=ssh;nobranch=1"),
+            ("file:///srv/a", None, false, "git:///srv/a;protocol=file;nobranch=1"),
+            ("git://h/a", None, false, "git://h/a;protocol=git;nobranch=1"),
         ] {
-            assert_eq!(git_uri(&url(from), submodules).unwrap(), to);
+            assert_eq!(git_uri(&url(from), branch, submodules).unwrap(), to);
         }
+        assert!(git_uri(&url("https://h/a"), Some("x;y=1"), false).is_err());
     }
 
     #[test]

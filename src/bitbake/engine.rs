@@ -16,7 +16,8 @@
 //! | `TERM` | *user* | BitBake's own terminal output |
 //! | `BBPATH`, `BUILDDIR` | TOPDIR | `bblayers.conf` is found through the first from any directory; devtool and bitbake-layers use the second |
 //! | `BB_NUMBER_THREADS`, `BB_NUMBER_PARSE_THREADS`, `PARALLEL_MAKE`, `BB_PRESSURE_MAX_CPU`, `_IO`, `_MEMORY` | *user* | how hard this host is driven; no output may depend on them |
-//! | `BB_ENV_PASSTHROUGH_ADDITIONS` | the names of the row above that are set | |
+//! | `GIT_CEILING_DIRECTORIES` | TOPDIR and `build/layers` | git in a checkout or work directory must not find the project's own repository: oe-core would record its commit as the layer's |
+//! | `BB_ENV_PASSTHROUGH_ADDITIONS` | the names of the two rows above that are set | BitBake drops everything else |
 //! | `PYTHONDONTWRITEBYTECODE` | `1` | layer checkouts stay as they were checked out |
 
 use std::collections::BTreeMap;
@@ -47,6 +48,9 @@ const HOST_LOAD: [&str; 6] = [
     "BB_PRESSURE_MAX_IO",
     "BB_PRESSURE_MAX_MEMORY",
 ];
+
+/// Where git stops looking for a repository around a directory.
+const CEILING: &str = "GIT_CEILING_DIRECTORIES";
 
 /// What `home/.gitconfig` says. BitBake deletes repositories that git calls dubious
 /// (`bb.fetch2.git.Git.download`), so the view's have to be trusted whoever owns them.
@@ -164,7 +168,12 @@ impl Engine {
         environment.insert("SOURCE_DATE_EPOCH".into(), SOURCE_DATE_EPOCH.to_string().into());
         environment.insert("TERM".into(), user("TERM").unwrap_or_else(|| "dumb".into()));
         let load: Vec<(&str, OsString)> = HOST_LOAD.iter().filter_map(|name| Some((*name, user(name)?))).collect();
-        let names: Vec<&str> = load.iter().map(|(name, _)| *name).collect();
+        let names = std::iter::once(CEILING).chain(load.iter().map(|(name, _)| *name));
+        let names: Vec<&str> = names.collect();
+        let ceiling = [topdir.to_owned(), topdir.with_file_name("layers")];
+        let ceiling = std::env::join_paths(ceiling)
+            .map_err(|error| Error::input("BitBake cannot work in this directory").because(error))?;
+        environment.insert(CEILING.into(), ceiling);
         environment.insert("BB_ENV_PASSTHROUGH_ADDITIONS".into(), names.join(" ").into());
         environment.extend(load.into_iter().map(|(name, value)| (name.into(), value)));
         Ok(environment)
@@ -248,13 +257,14 @@ mod tests {
             // Whatever else is asked for is there, and must not come through.
             _ => (!name.starts_with("BB_")).then(|| "leaked".into()),
         };
-        let environment = engine.environment(Path::new("/top"), [layer.path(), Path::new("/none")], user).unwrap();
+        let environment = engine.environment(Path::new("/b/top"), [layer.path(), Path::new("/none")], user).unwrap();
         let get = |name: &str| environment.get(OsStr::new(name)).map(|value| value.to_str().unwrap().to_owned());
         let expected = format!("{}/bin:{}/scripts:/usr/bin:/bin", directory.path().display(), layer.path().display());
         assert_eq!(get("PATH"), Some(expected));
-        assert_eq!(get("HOME").as_deref(), Some("/top/home"));
+        assert_eq!(get("HOME").as_deref(), Some("/b/top/home"));
         assert_eq!(get("TERM").as_deref(), Some("dumb"));
-        assert_eq!(get("BB_ENV_PASSTHROUGH_ADDITIONS").as_deref(), Some("PARALLEL_MAKE"));
+        assert_eq!(get("BB_ENV_PASSTHROUGH_ADDITIONS").as_deref(), Some("GIT_CEILING_DIRECTORIES PARALLEL_MAKE"));
+        assert_eq!(get(CEILING).as_deref(), Some("/b/top:/b/layers"));
         assert!(!environment.values().any(|value| value == "leaked"));
     }
 

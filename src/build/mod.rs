@@ -88,12 +88,13 @@ pub fn check(request: &Request<'_>, targets: &[String], task: Option<&str>) -> R
         let prepared = prepare(request, Place::Build)?;
         run(&prepared, targets, task)?
     };
-    if first.artifacts.is_empty() {
+    let prepared = prepare(request, Place::Check)?;
+    let second = run(&prepared, targets, task)?;
+    // The first directory may hold what other builds left; only the second says what this one makes.
+    if second.artifacts.is_empty() {
         return Err(Error::input(format!("the board `{}` deployed nothing that could be compared", request.board))
             .help("name a target that deploys an image, and no --task that stops before"));
     }
-    let prepared = prepare(request, Place::Check)?;
-    let second = run(&prepared, targets, task)?;
     let differences = compare(&first.artifacts, &second.artifacts);
     if differences.is_empty() {
         return Ok(first);
@@ -115,7 +116,10 @@ fn not_reproducible(board: &str, differences: &[Difference], first: &Path, secon
         (Some(_), Err(_)) => {
             format!("install diffoscope to see why; the builds are in {} and {}", first.display(), second.display())
         }
-        (None, _) => format!("the builds are in {} and {}", first.display(), second.display()),
+        // Another target or option, built before in the same directory, may have left it.
+        (None, _) => {
+            format!("the builds are in {} and {}; empty the first and check again", first.display(), second.display())
+        }
     };
     Error::new(Kind::NotReproducible, message).help(help)
 }

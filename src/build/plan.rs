@@ -1,6 +1,6 @@
 //! Everything up to the moment BitBake starts: sources verified, layers checked out, the view and the configuration written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -171,32 +171,56 @@ fn lock_board(request: &Request<'_>, place: Place, build: &Path) -> Result<FileL
 /// The board's sources that the store has, every byte compared with the lock. One that was never seen (the lock knows only
 /// a declared hash or a commit) may be missing: BitBake says so if a task wants it.
 fn verified_sources(request: &Request<'_>) -> Result<Vec<SourceId>> {
-    let ids = request.lock.closure([request.board])?;
-    let task = request.progress.begin("verify sources", u64::try_from(ids.len()).ok());
-    let checked: Vec<Result<Option<SourceId>>> = ids.into_par_iter().map(|id| verified(request, id)).collect();
-    let (good, bad): (Vec<_>, Vec<_>) = checked.into_iter().partition(Result::is_ok);
-    let mut bad = bad.into_iter().filter_map(Result::err);
+    let ids = present_sources(request)?;
+    let task = request.progress.begin("verify sources", None);
+    let verify = |id: &SourceId| request.lock.get(id).and_then(|locked| request.store.verify(locked));
+    let name = |id: &SourceId, error: Error| match error.kind() {
+        Kind::Mismatch => error.wrap(format!("the store's {id} is not what kata.lock says")),
+        _ => error,
+    };
+    let mut bad =
+        ids.par_iter().filter_map(|id| verify(id).err().map(|error| name(id, error))).collect::<Vec<_>>().into_iter();
     if let Some(first) = bad.next() {
         return Err(first.with_related(bad));
     }
-    let sources: Vec<SourceId> = good.into_iter().filter_map(Result::ok).flatten().collect();
-    task.done(&format!("{} sources", sources.len()));
-    Ok(sources)
+    task.done(&format!("{} sources", ids.len()));
+    Ok(ids)
 }
 
-fn verified(request: &Request<'_>, id: SourceId) -> Result<Option<SourceId>> {
-    let locked = request.lock.get(&id)?;
-    let complete = match locked {
-        Locked::File(_, file) => file.content.is_some(),
-        Locked::Git(_, git) => git.tree.is_some(),
-    };
-    if !complete && !request.store.has(locked) {
-        request.progress.warn(&format!("{id} was never seen and is not in the store: tasks that need it will fail"));
-        return Ok(None);
+/// The closure without what was never seen, and without whatever has such a submodule.
+fn present_sources(request: &Request<'_>) -> Result<Vec<SourceId>> {
+    let mut ids = request.lock.closure([request.board])?;
+    let mut absent: BTreeSet<String> = BTreeSet::new();
+    loop {
+        let mut found = Vec::new();
+        for id in &ids {
+            let locked = request.lock.get(id)?;
+            let without = match locked {
+                Locked::Git(_, git) => git.submodules.values().any(|child| absent.contains(child)),
+                Locked::File(..) => false,
+            };
+            if without || (never_seen(locked) && !request.store.has(locked)) {
+                found.push(id.clone());
+            }
+        }
+        if found.is_empty() {
+            return Ok(ids);
+        }
+        for id in found {
+            request
+                .progress
+                .warn(&format!("{id} was never seen and is not in the store: tasks that need it will fail"));
+            ids.retain(|other| *other != id);
+            absent.insert(id.key().to_owned());
+        }
     }
-    let wrong = |error: Error| error.wrap(format!("{id} is not what kata.lock says"));
-    request.store.verify(locked).map_err(wrong)?;
-    Ok(Some(id))
+}
+
+fn never_seen(locked: Locked<'_>) -> bool {
+    match locked {
+        Locked::File(_, file) => file.content.is_none(),
+        Locked::Git(_, git) => git.tree.is_none(),
+    }
 }
 
 /// A layer where BitBake reads it.

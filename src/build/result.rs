@@ -140,7 +140,7 @@ pub struct Difference {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DifferenceKind {
-    /// The second build did not make it.
+    /// The second build, from nothing, did not make it; it may be left from a build with other targets or options.
     OnlyFirst,
     /// The first build did not make it.
     OnlySecond,
@@ -151,8 +151,8 @@ pub enum DifferenceKind {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.what {
-            DifferenceKind::OnlyFirst => "only the first build made it",
-            DifferenceKind::OnlySecond => "only the second build made it",
+            DifferenceKind::OnlyFirst => "not made again from nothing",
+            DifferenceKind::OnlySecond => "made only from nothing",
             DifferenceKind::Bytes => "other bytes",
         };
         write!(f, "{}: {what}", self.path)
@@ -335,10 +335,7 @@ mod tests {
         let first = [file("same", 1), file("gone", 1), file("other", 1)];
         let second = [file("other", 2), file("same", 1), file("new", 1)];
         let lines: Vec<String> = compare(&first, &second).iter().map(ToString::to_string).collect();
-        assert_eq!(
-            lines,
-            ["gone: only the first build made it", "new: only the second build made it", "other: other bytes"]
-        );
+        assert_eq!(lines, ["gone: not made again from nothing", "new: made only from nothing", "other: other bytes"]);
         assert!(compare(&first, &first).is_empty());
     }
 

@@ -16,7 +16,7 @@ const TAKEN: [&str; 1] = ["layers"];
 
 /// Variables that kbuild itself sets, with what to use instead. Setting one of them would silently do nothing, or break
 /// the promise that a build sees its lock and nothing else.
-const OWNED: [(&str, &str); 14] = [
+const OWNED: [(&str, &str); 30] = [
     ("MACHINE", "the board's `machine` says it"),
     ("BBLAYERS", "the board's `layers` say it"),
     ("BBPATH", "layers say it in their layer.conf"),
@@ -31,6 +31,22 @@ const OWNED: [(&str, &str); 14] = [
     ("SOURCE_MIRROR_URL", "declare a `[[mirrors.rule]]`"),
     ("BB_NO_NETWORK", "a build never touches the network"),
     ("BB_FETCH_PREMIRRORONLY", "a build never touches the network"),
+    ("SSTATE_DIR", "kbuild lays out the build directory"),
+    ("DEPLOY_DIR", "kbuild lays out the build directory"),
+    ("DEPLOY_DIR_IMAGE", "kbuild lays out the build directory"),
+    ("IMAGE_VERSION_SUFFIX", "kbuild keeps the time of day out of the names of images"),
+    ("BB_SERVER_TIMEOUT", "BitBake's server ends with its build"),
+    ("SSTATE_MIRRORS", "a build never touches the network"),
+    ("SSTATE_MIRROR_ALLOW_NETWORK", "a build never touches the network"),
+    ("BB_ALLOWED_NETWORKS", "a build never touches the network"),
+    ("BB_HASHSERVE_UPSTREAM", "a build never touches the network"),
+    ("PRSERV_UPSTREAM", "a build never touches the network"),
+    ("CONNECTIVITY_CHECK_URIS", "a build never touches the network"),
+    ("BB_GENERATE_MIRROR_TARBALLS", "sources come from the store: see `--store`"),
+    ("BB_GENERATE_SHALLOW_TARBALLS", "sources come from the store: see `--store`"),
+    ("CONF_VERSION", "kbuild writes local.conf"),
+    ("LCONF_VERSION", "kbuild writes bblayers.conf"),
+    ("SRCREV", "declare a source with `recipes`: the lock then pins theirs"),
 ];
 
 /// What the checks of boards look at.
@@ -121,6 +137,11 @@ fn check_config(config: &IndexMap<Text, Text>, faults: &mut Faults) {
             );
         } else if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| *owned == base) {
             faults.add(fault(format!("`{base}` is set by kbuild itself")).help(*instead));
+        } else if base.starts_with("SRCREV_") {
+            faults.add(
+                fault(format!("`{base}` is set by kbuild itself"))
+                    .help("declare a source with `recipes` and `srcrev-name`"),
+            );
         } else if base.starts_with("KBUILD_") {
             let help = "these are the declared sources: change `[sources]`, or take another name";
             faults.add(fault(format!("`{base}` is set by kbuild itself")).help(help));

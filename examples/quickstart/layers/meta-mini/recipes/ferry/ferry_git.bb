@@ -2,7 +2,7 @@
 SUMMARY = "Carries the cargo that its submodule defines"
 LICENSE = "MIT"
 
-SRC_URI = "${KBUILD_FERRY_URL};branch=${KBUILD_FERRY_BRANCH};destsuffix=${PF}"
+SRC_URI = "${KBUILD_FERRY_URI};destsuffix=${PF}"
 SRCREV = "${KBUILD_FERRY_SRCREV}"
 
 inherit program

@@ -2,7 +2,7 @@
 SUMMARY = "Greets whoever it is told to"
 LICENSE = "MIT"
 
-SRC_URI = "${KBUILD_GREETER_URL};branch=${KBUILD_GREETER_BRANCH};destsuffix=${PF}"
+SRC_URI = "${KBUILD_GREETER_URI};destsuffix=${PF}"
 SRCREV = "${KBUILD_GREETER_SRCREV}"
 
 inherit program

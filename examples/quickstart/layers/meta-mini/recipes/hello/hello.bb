@@ -4,7 +4,7 @@ SUMMARY = "Says hello"
 LICENSE = "MIT"
 
 PV = "${KBUILD_HELLO_VERSION}"
-SRC_URI = "${KBUILD_HELLO_URL}"
+SRC_URI = "${KBUILD_HELLO_URI}"
 SRC_URI[sha256sum] = "${KBUILD_HELLO_SHA256}"
 
 inherit program
