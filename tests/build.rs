@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex};
 
+use kbuild::bitbake::Job;
 use kbuild::build::{self, BuildResult, Place, Request, Seal, result};
 use kbuild::lock::{Content, Lock, LockedFile, LockedGit, Pin};
 use kbuild::manifest::Manifest;
@@ -77,7 +78,7 @@ impl Project {
         let set: Vec<String> = set.iter().map(|word| (*word).to_owned()).collect();
         let selection = self.manifest.select(board, &set).unwrap();
         let prepared = build::prepare(&self.request(board, &selection), Place::Build)?;
-        build::run(&prepared, &[], task)
+        build::run(&prepared, &Job { task, ..Job::default() })
     }
 
     fn request<'a>(&'a self, board: &'a str, selection: &'a kbuild::manifest::Selection) -> Request<'a> {
@@ -178,7 +179,7 @@ fn a_build_is_checked_by_building_it_again_from_nothing() {
     let project = Project::new();
     let selection = project.manifest.select("lantern", &[]).unwrap();
     let request = project.request("lantern", &selection);
-    let first = build::check(&request, &[], None).unwrap();
+    let first = build::check(&request, &Job::default()).unwrap();
     assert_eq!(first.artifacts.len(), 5);
     assert!(project.topdir("lantern.check").join("tmp/deploy").is_dir());
 
@@ -192,12 +193,12 @@ fn a_build_is_checked_by_building_it_again_from_nothing() {
         ),
     )
     .unwrap();
-    let error = build::check(&request, &[], None).unwrap_err();
+    let error = build::check(&request, &Job::default()).unwrap_err();
     assert_eq!(error.kind(), Kind::NotReproducible);
     assert!(error.to_string().ends_with("do not agree on 1 artifacts:\n  when: other bytes"), "{error}");
 
     // Nothing deployed is not a success, whatever an earlier build left in the first directory.
-    assert_eq!(build::check(&request, &[], Some("fetch")).unwrap_err().kind(), Kind::Input);
+    assert_eq!(build::check(&request, &Job { task: Some("fetch"), ..Job::default() }).unwrap_err().kind(), Kind::Input);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use kbuild::build::sandbox::{self, Ended, Seal};
+use kbuild::build::sandbox::{self, Ended, Seal, Stdout};
 
 fn kbuild() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_kbuild"))
@@ -40,7 +40,7 @@ impl Place {
     fn run(&self, script: &str) -> Ended {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]).current_dir(self.scratch.path()).env("PATH", "/usr/bin:/bin");
-        sandbox::run(kbuild(), &self.seal, &mut command).unwrap()
+        sandbox::run(kbuild(), &self.seal, &mut command, Stdout::Own).unwrap()
     }
 
     fn read(&self, name: &str) -> String {
@@ -120,7 +120,7 @@ fn without_namespaces_the_command_still_runs_and_the_reason_is_known() {
     assert!(!why.is_empty());
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "exit 3"]);
-    assert_eq!(sandbox::run(kbuild(), &Seal::Open(why), &mut command).unwrap().status, 3);
+    assert_eq!(sandbox::run(kbuild(), &Seal::Open(why), &mut command, Stdout::Own).unwrap().status, 3);
 }
 
 #[test]

@@ -71,6 +71,29 @@ pub struct Engine {
     version: String,
 }
 
+/// What BitBake is to do.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Job<'a> {
+    /// What to build.
+    pub targets: &'a [String],
+    /// Only this task of the targets (`-c`).
+    pub task: Option<&'a str>,
+    /// How much it says; its console log under TMPDIR has everything in any case.
+    pub words: Words,
+}
+
+/// How much BitBake says (`-q` as `bb.ui.uihelper` and knotty count it).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Words {
+    /// What it says by itself: a live display on a terminal, a line for each task elsewhere.
+    #[default]
+    All,
+    /// No line for each task: what is right in a log.
+    Few,
+    /// Warnings and errors.
+    Complaints,
+}
+
 impl Engine {
     /// Looks at the checkout of the engine's layer. Nothing of it is run.
     ///
@@ -113,11 +136,12 @@ impl Engine {
         self.directory.join("bin/bitbake")
     }
 
-    /// BitBake's arguments for building targets, or one task of them.
+    /// BitBake's arguments for a job.
     ///
     /// # Errors
     /// No target, or a name that BitBake would take for an option: kind `Usage`.
-    pub fn arguments(targets: &[String], task: Option<&str>) -> Result<Vec<String>> {
+    pub fn arguments(job: &Job<'_>) -> Result<Vec<String>> {
+        let Job { targets, task, words } = *job;
         if targets.is_empty() {
             return Err(Error::new(Kind::Usage, "there is nothing to build")
                 .help("name a target, or give the board `targets` in kata.toml"));
@@ -130,8 +154,13 @@ impl Engine {
                 ));
             }
         }
+        let quiet = match words {
+            Words::All => None,
+            Words::Few => Some("-q".to_owned()),
+            Words::Complaints => Some("-qq".to_owned()),
+        };
         let task = task.into_iter().flat_map(|task| ["-c".to_owned(), task.to_owned()]);
-        Ok(task.chain(targets.iter().cloned()).collect())
+        Ok(quiet.into_iter().chain(task).chain(targets.iter().cloned()).collect())
     }
 
     /// The whole environment of a build: see the table above. `user` gives the caller's variables; `layers` are the top
@@ -235,13 +264,17 @@ mod tests {
     fn targets_never_become_options() {
         let targets = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         assert_eq!(
-            Engine::arguments(&targets(&["a", "mc:b:c"]), Some("unpack")).unwrap(),
+            Engine::arguments(&Job { targets: &targets(&["a", "mc:b:c"]), task: Some("unpack"), words: Words::Few })
+                .unwrap(),
             ["-c", "unpack", "a", "mc:b:c"]
         );
         for bad in [&[] as &[&str], &["--server-only"], &[""], &["a b"]] {
-            assert_eq!(Engine::arguments(&targets(bad), None).unwrap_err().kind(), Kind::Usage);
+            assert_eq!(
+                Engine::arguments(&Job { targets: &targets(bad), ..Job::default() }).unwrap_err().kind(),
+                Kind::Usage
+            );
         }
-        assert!(Engine::arguments(&targets(&["a"]), Some("-f")).is_err());
+        assert!(Engine::arguments(&Job { targets: &targets(&["a"]), task: Some("-f"), ..Job::default() }).is_err());
     }
 
     #[test]

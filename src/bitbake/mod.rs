@@ -7,4 +7,4 @@ pub mod conf;
 pub mod engine;
 
 pub use conf::{BoardConf, Declared};
-pub use engine::Engine;
+pub use engine::{Engine, Job, Words};

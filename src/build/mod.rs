@@ -23,34 +23,33 @@ mod plan;
 
 pub use plan::{Place, Prepared, Request, prepare};
 pub use result::{Artifact, BuildResult, Difference, compare};
-pub use sandbox::Seal;
+pub use sandbox::{Seal, Stdout};
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 
-use crate::bitbake::{Engine, conf, engine};
+use crate::bitbake::{Engine, Job, conf, engine};
 use crate::error::{Error, Kind, Result};
 
-/// Runs BitBake in a prepared board: the given targets or else the board's, whole or one task of them. BitBake's output goes
-/// where kbuild's goes. The result is written into TOPDIR; an older one is gone as soon as BitBake starts.
+/// Runs BitBake in a prepared board: the job's targets or else the board's. All that BitBake says goes to stderr. The result is written into TOPDIR; an older one is gone as soon as BitBake starts.
 ///
 /// # Errors
 /// Kind `Engine` when BitBake fails or is interrupted, `Usage` when there is nothing to build.
-pub fn run(prepared: &Prepared, targets: &[String], task: Option<&str>) -> Result<BuildResult> {
-    let targets = if targets.is_empty() { &prepared.targets } else { targets };
-    let arguments = Engine::arguments(targets, task)?;
+pub fn run(prepared: &Prepared, job: &Job<'_>) -> Result<BuildResult> {
+    let targets = if job.targets.is_empty() { &prepared.targets } else { job.targets };
+    let arguments = Engine::arguments(&Job { targets, ..*job })?;
     remove_file(&prepared.topdir.join(result::FILE_NAME))?;
     let mut command = Command::new(prepared.engine.program());
     command.args(arguments);
-    let ended = run_inside(prepared, command)?;
+    let ended = run_inside(prepared, command, Stdout::ToStderr)?;
     engine::outcome(ended.status, ended.interrupted, targets, &prepared.log())?;
     let result = BuildResult {
         schema: result::SCHEMA,
         kbuild: env!("CARGO_PKG_VERSION").to_owned(),
         inputs: prepared.inputs.clone(),
         targets: targets.to_vec(),
-        task: task.map(str::to_owned),
+        task: job.task.map(str::to_owned),
         artifacts: result::artifacts(&prepared.deploy())?,
     };
     result.write(&prepared.topdir)?;
@@ -76,20 +75,20 @@ pub fn shell(prepared: &Prepared, command: &[OsString], shell: Option<&OsStr>) -
         }
     };
     program.env("SHELL", shell.unwrap_or("/bin/bash".as_ref()));
-    Ok(run_inside(prepared, program)?.status)
+    Ok(run_inside(prepared, program, Stdout::Own)?.status)
 }
 
 /// Builds a board, then again from nothing (no sstate, another directory), and compares the artifacts.
 ///
 /// # Errors
 /// As [`run`]; kind `NotReproducible` naming each artifact that differs; kind `Input` when there was nothing to compare.
-pub fn check(request: &Request<'_>, targets: &[String], task: Option<&str>) -> Result<BuildResult> {
+pub fn check(request: &Request<'_>, job: &Job<'_>) -> Result<BuildResult> {
     let first = {
         let prepared = prepare(request, Place::Build)?;
-        run(&prepared, targets, task)?
+        run(&prepared, job)?
     };
     let prepared = prepare(request, Place::Check)?;
-    let second = run(&prepared, targets, task)?;
+    let second = run(&prepared, job)?;
     // The first directory may hold what other builds left; only the second says what this one makes.
     if second.artifacts.is_empty() {
         return Err(Error::input(format!("the board `{}` deployed nothing that could be compared", request.board))
@@ -124,7 +123,7 @@ fn not_reproducible(board: &str, differences: &[Difference], first: &Path, secon
     Error::new(Kind::NotReproducible, message).help(help)
 }
 
-fn run_inside(prepared: &Prepared, mut command: Command) -> Result<sandbox::Ended> {
+fn run_inside(prepared: &Prepared, mut command: Command, stdout: Stdout) -> Result<sandbox::Ended> {
     for (name, value) in &prepared.environment {
         // What was set for this command alone stays.
         if !command.get_envs().any(|(own, _)| own == name) {
@@ -132,7 +131,7 @@ fn run_inside(prepared: &Prepared, mut command: Command) -> Result<sandbox::Ende
         }
     }
     command.current_dir(&prepared.topdir);
-    sandbox::run(&prepared.kbuild, &prepared.seal, &mut command)
+    sandbox::run(&prepared.kbuild, &prepared.seal, &mut command, stdout)
 }
 
 fn remove_file(path: &Path) -> Result<()> {

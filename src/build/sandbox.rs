@@ -64,6 +64,15 @@ pub enum Seal {
     Open(String),
 }
 
+/// Where what a command prints on its stdout goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdout {
+    /// To kbuild's stdout: it is what was asked for.
+    Own,
+    /// To kbuild's stderr: it is said by the way, stdout is for the result.
+    ToStderr,
+}
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
@@ -107,7 +116,7 @@ pub fn probe(kbuild: &Path, read_only: &[PathBuf]) -> Result<Seal> {
 ///
 /// # Errors
 /// When the process cannot be started, or could not be sealed after all: kind `Io`.
-pub fn run(kbuild: &Path, seal: &Seal, command: &mut Command) -> Result<Ended> {
+pub fn run(kbuild: &Path, seal: &Seal, command: &mut Command, stdout: Stdout) -> Result<Ended> {
     let argv = std::iter::once(command.get_program()).chain(command.get_args()).map(PathBuf::from).collect();
     let read_only = match seal {
         Seal::Sealed(read_only) => Some(read_only.clone()),
@@ -118,6 +127,10 @@ pub fn run(kbuild: &Path, seal: &Seal, command: &mut Command) -> Result<Ended> {
     child.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     if let Some(directory) = command.get_current_dir() {
         child.current_dir(directory);
+    }
+    if stdout == Stdout::ToStderr {
+        let stderr = std::io::stderr().as_fd().try_clone_to_owned();
+        child.stdout(stderr.map_err(|error| Error::new(Kind::Io, "could not open stderr again").because(error))?);
     }
     let ended = wait_through_signals(child, kbuild)?;
     if ended.status == OWN_FAILURE {

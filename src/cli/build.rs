@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::global::{GlobalArgs, Project};
 use super::output::{Outcome, Output, count, size};
+use crate::bitbake::Job;
 use crate::build::result::ArtifactContent;
 use crate::build::{self, BuildResult, Place, Request, sandbox};
 use crate::error::Result;
@@ -109,11 +110,11 @@ impl BuildArgs {
     pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let board = self.board.open(global, output)?;
         let request = board.request(output);
-        let task = self.task.as_deref();
+        let job = Job { targets: &self.targets, task: self.task.as_deref(), words: output.words };
         let result = if self.check {
-            build::check(&request, &self.targets, task)?
+            build::check(&request, &job)?
         } else {
-            build::run(&build::prepare(&request, Place::Build)?, &self.targets, task)?
+            build::run(&build::prepare(&request, Place::Build)?, &job)?
         };
         if self.check {
             output.say(&format!("Built twice, {} with equal hashes", count(result.artifacts.len(), "artifact")));

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::global::{Format, GlobalArgs, When};
 use super::progress::{Bars, Lines};
+use crate::bitbake::Words;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Silent};
 use crate::source::url::redact;
@@ -43,6 +44,8 @@ pub(super) struct Output {
     format: Format,
     quiet: bool,
     color: bool,
+    /// How much BitBake should say: all of it to a person at a terminal or one who asks for more, little to a log.
+    pub(super) words: Words,
     /// Draws what goes on.
     pub(super) progress: Arc<dyn Progress>,
 }
@@ -63,7 +66,12 @@ impl Output {
         } else {
             Arc::new(Lines::new(color, global.verbose > 0))
         };
-        Output { command, format: global.format, quiet: global.quiet, color, progress }
+        let words = match (global.quiet, global.verbose > 0 || (terminal && !global.no_progress)) {
+            (true, _) => Words::Complaints,
+            (false, true) => Words::All,
+            (false, false) => Words::Few,
+        };
+        Output { command, format: global.format, quiet: global.quiet, color, words, progress }
     }
 
     /// A word to the user, on stderr.
