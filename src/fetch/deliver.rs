@@ -307,8 +307,12 @@ pub(super) fn nobody_has(what: &str, mut tried: Vec<Error>, offline: bool) -> Er
     };
     let hint = tried[wrong.unwrap_or(0)..].iter().find_map(|error| error.hint().map(str::to_owned));
     let hint = hint.or_else(|| match kind {
-        Kind::Missing => Some("run `kbuild fetch` without --offline, or name a store that has it with `--mirror`".to_owned()),
-        Kind::Network => Some("run the same command again: what has come is kept; `--mirror` names another place".to_owned()),
+        Kind::Missing => {
+            Some("run `kbuild fetch` without --offline, or name a store that has it with `--mirror`".to_owned())
+        }
+        Kind::Network => {
+            Some("run the same command again: what has come is kept; `--mirror` names another place".to_owned())
+        }
         _ => None,
     });
     let error = Error::new(kind, message);

@@ -145,7 +145,8 @@ impl Git {
             }
         }
         if !wanted.history {
-            cut(&repository, &wanted.commit)?;
+            // As --depth=1 would have, which names a commit without parents too.
+            write_shallow(&repository, std::slice::from_ref(&wanted.commit))?;
         }
         Ok(repository)
     }
@@ -187,7 +188,14 @@ impl Git {
     ) -> Result<Answer, Failure> {
         let mut command = self.command();
         command.arg("--git-dir").arg(repository);
-        command.args(["fetch", "--progress", "--no-tags", "--no-prune", "--no-write-fetch-head", "--no-auto-maintenance"]);
+        command.args([
+            "fetch",
+            "--progress",
+            "--no-tags",
+            "--no-prune",
+            "--no-write-fetch-head",
+            "--no-auto-maintenance",
+        ]);
         if shallow {
             command.arg("--depth=1");
         }
@@ -228,7 +236,7 @@ impl Git {
         Ok((head.id, branch.map(str::to_owned)))
     }
 
-    fn command(&self) -> Command {
+    pub(super) fn command(&self) -> Command {
         let mut command = std::process::Command::new("git");
         for name in OF_A_REPOSITORY {
             command.env_remove(name);
@@ -340,8 +348,10 @@ impl Received {
         static PROGRESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
             let counted = r"\s+(?:(?<percent>\d+)% \(\d+/\d+\)|\d+)";
             let bytes = r"(?:, (?<number>[\d.]+) (?<unit>bytes|KiB|MiB|GiB))?";
-            Regex::new(&format!(r"^(?:remote: )?(?<what>[A-Z][a-z]+ [a-z]+):{counted}{bytes}(?: \| .*)?(?:, done\.)?\s*$"))
-                .ok()
+            Regex::new(&format!(
+                r"^(?:remote: )?(?<what>[A-Z][a-z]+ [a-z]+):{counted}{bytes}(?: \| .*)?(?:, done\.)?\s*$"
+            ))
+            .ok()
         });
         let found = PROGRESS.as_ref()?.captures(line)?;
         let unit = match found.name("unit").map(|unit| unit.as_str()) {
@@ -405,7 +415,7 @@ pub fn index(pack: &Path, name: &str, repository: &Path) -> Result<()> {
     let link = repository.join("objects/pack").join(format!("{name}.pack"));
     crate::disk::create_dir_all(&repository.join("objects/pack"))?;
     std::fs::hard_link(pack, &link).map_err(|error| Error::io("link", &link, error))?;
-    run(local_git(repository).args(["index-pack", "--"]).arg(&link), Kind::Mismatch)?;
+    run(local_git(repository).args(["index-pack"]).arg(&link), Kind::Mismatch)?;
     Ok(())
 }
 
@@ -432,26 +442,16 @@ pub fn new_repository(scratch: &Path, name: &str) -> Result<PathBuf> {
         &path,
         git2::RepositoryInitOptions::new().bare(true).external_template(false).no_reinit(true),
     );
-    made.map_err(|error| Error::new(Kind::Io, format!("could not make a repository at {}", path.display())).because(error))?;
+    made.map_err(|error| {
+        Error::new(Kind::Io, format!("could not make a repository at {}", path.display())).because(error)
+    })?;
     Ok(path)
 }
 
 fn has_commit(repository: &Path, commit: &CommitId) -> bool {
-    let found = git2::Repository::open_bare(repository).and_then(|repository| {
-        repository.find_commit(git2::Oid::from_bytes(commit.as_bytes())?).map(drop)
-    });
+    let found = git2::Repository::open_bare(repository)
+        .and_then(|repository| repository.find_commit(git2::Oid::from_bytes(commit.as_bytes())?).map(drop));
     found.is_ok()
-}
-
-/// Leaves out the commit's parents, as `--depth 1` would have.
-fn cut(repository: &Path, commit: &CommitId) -> Result<()> {
-    let failed = |error: git2::Error| Error::new(Kind::Mismatch, format!("could not read commit {commit}")).because(error);
-    let opened = git2::Repository::open_bare(repository).map_err(failed)?;
-    let id = git2::Oid::from_bytes(commit.as_bytes()).map_err(failed)?;
-    if opened.find_commit(id).map_err(failed)?.parent_count() > 0 {
-        write_shallow(repository, std::slice::from_ref(commit))?;
-    }
-    Ok(())
 }
 
 /// Refuses what is no full name of a ref, or could be taken for something else on a command line.
@@ -462,7 +462,11 @@ pub fn check_ref(name: &str) -> Result<()> {
     let usable = name.starts_with("refs/")
         && git2::Reference::is_valid_name(name)
         && !name.split('/').any(|component| component.starts_with('-'));
-    if usable { Ok(()) } else { Err(Error::input(format!("`{}` is no name of a branch or tag", name.escape_default()))) }
+    if usable {
+        Ok(())
+    } else {
+        Err(Error::input(format!("`{}` is no name of a branch or tag", name.escape_default())))
+    }
 }
 
 fn listed(line: &str) -> Option<Listed> {
@@ -490,6 +494,8 @@ fn refusal(said: &str) -> Option<Answer> {
     if says(&["dumb http transport does not support shallow", "does not support shallow", "does not support --depth"]) {
         Some(Answer::NoDepth)
     } else if says(&["server does not allow request for unadvertised object", "couldn't find remote ref"])
+        // The words of a plain file server's client.
+        || says(&["cannot obtain needed object"])
         || (says(&["want "]) && says(&["not valid"]))
     {
         Some(Answer::Refused)
@@ -502,7 +508,8 @@ fn refusal(said: &str) -> Option<Answer> {
 }
 
 /// Words of failures that pass: cargo's list of spurious network errors, in git's and curl's words.
-const PASSING: [&str; 23] = [
+const PASSING: [&str; 24] = [
+    "empty reply from server",
     "timed out",
     "timeout",
     "operation too slow",
@@ -529,7 +536,8 @@ const PASSING: [&str; 23] = [
 ];
 
 /// Words of failures that another try would only repeat. They come first: git adds "hung up unexpectedly" to many.
-const LASTING: [&str; 19] = [
+const LASTING: [&str; 20] = [
+    "unable to get password",
     "not found",
     "does not exist",
     "does not appear to be a git repository",
@@ -592,7 +600,9 @@ fn http_status(said: &str) -> Option<u16> {
 }
 
 fn hint(url: &SourceUrl, error: Error, said: &str) -> Error {
-    if ["authentication failed", "could not read username", "error: 401", "error: 403"].iter().any(|w| said.contains(w)) {
+    let refused =
+        ["authentication failed", "could not read username", "unable to get password", "error: 401", "error: 403"];
+    if refused.iter().any(|w| said.contains(w)) {
         error.help(format!("give git a login for {} (git help credentials), or check the URL", url.host()))
     } else if said.contains("host key verification failed") || said.contains("permission denied (publickey") {
         error.help(format!("run `ssh {}` once by hand: kbuild lets nothing ask on the terminal", url.host()))
@@ -668,7 +678,8 @@ mod tests {
         for name in ["refs/heads/main", "refs/tags/v1.0", "refs/heads/a/b-c"] {
             check_ref(name).unwrap();
         }
-        for name in ["main", "-x", "refs/heads/-x", "refs/heads/a..b", "refs/heads/", "HEAD", "refs/heads/a b", "refs/heads/*"]
+        for name in
+            ["main", "-x", "refs/heads/-x", "refs/heads/a..b", "refs/heads/", "HEAD", "refs/heads/a b", "refs/heads/*"]
         {
             assert!(check_ref(name).is_err(), "{name}");
         }

@@ -192,9 +192,9 @@ impl Http {
     fn client(&self) -> Result<&Client> {
         let made = self.client.get_or_init(|| client(&self.patience, |builder| builder).map_err(|e| describe(&e)));
         made.as_ref().map_err(|why| {
-            Error::new(Kind::Network, "the TLS client could not be set up")
-                .because(why.clone())
-                .help("install CA certificates (package ca-certificates), or let SSL_CERT_FILE or SSL_CERT_DIR name them")
+            Error::new(Kind::Network, "the TLS client could not be set up").because(why.clone()).help(
+                "install CA certificates (package ca-certificates), or let SSL_CERT_FILE or SSL_CERT_DIR name them",
+            )
         })
     }
 
@@ -264,7 +264,8 @@ impl Http {
             }
         };
         drop(sender);
-        let (incoming, written) = writer.await.map_err(|error| Failure::from(Error::bug("a writer broke").because(error)))?;
+        let (incoming, written) =
+            writer.await.map_err(|error| Failure::from(Error::bug("a writer broke").because(error)))?;
         *slot = Some(incoming);
         written?;
         outcome?;
@@ -327,7 +328,10 @@ fn no_partial() -> Error {
     Error::bug("a transfer has lost its partial download")
 }
 
-fn client(patience: &Patience, adjust: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> reqwest::Result<Client> {
+fn client(
+    patience: &Patience,
+    adjust: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> reqwest::Result<Client> {
     // reqwest is built without a provider of its own; the second fetcher of a process finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut headers = HeaderMap::new();
@@ -537,7 +541,8 @@ mod tests {
     fn content_ranges() {
         assert_eq!(content_range("bytes 7-41/42"), Some((7, Some(42))));
         assert_eq!(content_range("bytes 7-41/*"), Some((7, None)));
-        for bad in ["bytes 7-40/42", "bytes */42", "items 7-41/42", "bytes 9-8/9", "bytes 0-18446744073709551615/0", ""] {
+        for bad in ["bytes 7-40/42", "bytes */42", "items 7-41/42", "bytes 9-8/9", "bytes 0-18446744073709551615/0", ""]
+        {
             assert_eq!(content_range(bad), None, "{bad}");
         }
     }

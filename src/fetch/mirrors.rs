@@ -111,15 +111,17 @@ impl Rules {
 }
 
 fn parse_list(text: &str) -> Result<Vec<Rule>> {
-    let list: List = toml_edit::de::from_str(text).map_err(|error| Error::input("it cannot be parsed").because(error))?;
+    let list: List =
+        toml_edit::de::from_str(text).map_err(|error| Error::input("it cannot be parsed").because(error))?;
     list.rule.iter().map(|rule| Rule::new(&rule.pattern, &rule.to)).collect()
 }
 
 impl Rule {
     fn new(pattern: &str, to: &[String]) -> Result<Rule> {
         // Anchored: a rule for one upstream must not catch a URL that merely carries its name.
-        let compiled = Regex::new(&format!("^(?:{pattern})$"))
-            .map_err(|error| Error::input(format!("mirror rule `{pattern}` is no regular expression")).because(error))?;
+        let compiled = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
+            Error::input(format!("mirror rule `{pattern}` is no regular expression")).because(error)
+        })?;
         let to = to.iter().map(|text| Template::new(text, &compiled)).collect::<Result<_>>()?;
         Ok(Rule { pattern: compiled, to })
     }

@@ -180,7 +180,9 @@ impl Fetcher {
             };
             match outcome {
                 Ok(record) => return Ok(record),
-                Err(Failure { class: Class::Fatal, error }) => return Err(error.wrap(format!("could not fetch {name}"))),
+                Err(Failure { class: Class::Fatal, error }) => {
+                    return Err(error.wrap(format!("could not fetch {name}")));
+                }
                 Err(Failure { error, .. }) => tried.push(error),
             }
         }
@@ -291,7 +293,12 @@ impl Fetcher {
     }
 
     /// A commit from another store: its record, then the packs the record names.
-    async fn git_from_store(&self, base: &SourceUrl, wanted: &WantedGit, teller: &Teller) -> Result<GitRecord, Failure> {
+    async fn git_from_store(
+        &self,
+        base: &SourceUrl,
+        wanted: &WantedGit,
+        teller: &Teller,
+    ) -> Result<GitRecord, Failure> {
         let url = peer::record(base, &wanted.commit)?;
         let text = self.text(&url, teller).await?;
         let record = peer::read_record(&url, &text, &wanted.commit, wanted.history)?;
@@ -305,7 +312,9 @@ impl Fetcher {
                 self.deliver(order, teller).await?;
             }
             let (blob, name, repository) = (self.store.blob_path(&pack.pack), pack.name.clone(), repository.clone());
-            blocking(move || git::index(&blob, &name, &repository)).await.map_err(Failure::from)?;
+            let indexed = blocking(move || git::index(&blob, &name, &repository)).await;
+            indexed
+                .map_err(|error| error.wrap(format!("{} gave a pack that is not in order", redact(base.as_str()))))?;
         }
         git::write_shallow(&repository, &record.shallow)?;
         self.take_in(base, &repository, wanted, teller).await
@@ -339,7 +348,8 @@ impl Fetcher {
     async fn text(&self, url: &SourceUrl, teller: &Teller) -> Result<String, Failure> {
         if url.scheme() == "file" {
             let path = peer::local_path(url)?;
-            let read = blocking(move || std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error)));
+            let read =
+                blocking(move || std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error)));
             return read.await.map_err(|error| Failure::permanent(http::at(url, error.causes().join(": "))));
         }
         let mut attempts = Attempts::new(&self.patience);
@@ -427,8 +437,11 @@ fn no_such_ref(url: &SourceUrl, wanted: &str, all: &[git::Listed]) -> Error {
         name.trim_end_matches("^{}").to_owned()
     };
     let (kind, name) = (if wanted.starts_with("refs/tags/") { "tag" } else { "branch" }, short(wanted));
-    let mut near: Vec<(f64, String)> =
-        all.iter().map(|listed| short(&listed.name)).map(|other| (strsim::jaro_winkler(&name, &other), other)).collect();
+    let mut near: Vec<(f64, String)> = all
+        .iter()
+        .map(|listed| short(&listed.name))
+        .map(|other| (strsim::jaro_winkler(&name, &other), other))
+        .collect();
     near.retain(|(likeness, _)| *likeness > 0.75);
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     near.dedup_by(|a, b| a.1 == b.1);

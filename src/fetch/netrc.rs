@@ -66,7 +66,8 @@ impl Netrc {
     /// User name and password for a host (without port): the first entry that names it. A `default` entry, meant for
     /// anonymous ftp, is not sent to every host that a mirror list or a recipe names.
     pub fn for_host(&self, host: &str) -> Option<(&str, &str)> {
-        let entry = self.0.iter().find(|entry| entry.machine.as_deref().is_some_and(|m| m.eq_ignore_ascii_case(host)))?;
+        let entry =
+            self.0.iter().find(|entry| entry.machine.as_deref().is_some_and(|m| m.eq_ignore_ascii_case(host)))?;
         (!entry.login.is_empty()).then_some((&entry.login, &entry.password))
     }
 }

@@ -15,8 +15,9 @@ use crate::store::Store;
 /// A gitlink without an entry, an entry with an unacceptable path or URL.
 pub fn of_commit(store: &Store, url: &SourceUrl, commit: &CommitId) -> Result<Vec<Submodule>> {
     let opened = store.open_commit(commit)?;
-    let unreadable =
-        |error: git2::Error| Error::new(Kind::Mismatch, format!("could not read commit {commit} of {url}")).because(error);
+    let unreadable = |error: git2::Error| {
+        Error::new(Kind::Mismatch, format!("could not read commit {commit} of {url}")).because(error)
+    };
     let id = git2::Oid::from_bytes(commit.as_bytes()).map_err(unreadable)?;
     let tree = opened.find_commit(id).and_then(|commit| commit.tree()).map_err(unreadable)?;
     let mut links = BTreeMap::new();
@@ -57,7 +58,8 @@ fn gitlinks(
         match entry.kind() {
             Some(git2::ObjectType::Tree) => {
                 let inner = repository.find_tree(entry.id());
-                let inner = inner.map_err(|error| Error::new(Kind::Mismatch, "could not read a tree").because(error))?;
+                let inner =
+                    inner.map_err(|error| Error::new(Kind::Mismatch, "could not read a tree").because(error))?;
                 gitlinks(repository, &inner, &[&path[..], b"/"].concat(), links)?;
             }
             Some(git2::ObjectType::Commit) => {
@@ -74,7 +76,11 @@ fn gitlinks(
 /// A submodule's path becomes a directory of a checkout: it must stay in there, and out of git's own.
 fn check_path(path: &str) -> Result<()> {
     let bad = path.split('/').any(|part| {
-        part.is_empty() || part == "." || part == ".." || part.eq_ignore_ascii_case(".git") || part.contains(['\\', '\0'])
+        part.is_empty()
+            || part == "."
+            || part == ".."
+            || part.eq_ignore_ascii_case(".git")
+            || part.contains(['\\', '\0'])
     });
     if bad { Err(Error::input(format!("a submodule cannot stand at `{}`", path.escape_default()))) } else { Ok(()) }
 }

@@ -24,6 +24,7 @@ use crate::source::Hasher;
 fn impatient() -> Patience {
     Patience {
         base: Duration::from_millis(1),
+        connect: Duration::from_secs(2),
         idle: Duration::from_millis(400),
         slow: 1000,
         slow_for: Duration::from_millis(300),
@@ -163,8 +164,7 @@ fn fetching_can_be_spawned() {
     let file = WantedFile { name: "x".to_owned(), urls: vec![], sha256: None, content: None };
     is_send(&world.fetcher.file(&file));
     let url: SourceUrl = "https://h/x".parse().unwrap();
-    let git =
-        WantedGit { url: url.clone(), commit: CommitId::from([0; 20]), refs: vec![], history: false, tree: None };
+    let git = WantedGit { url: url.clone(), commit: CommitId::from([0; 20]), refs: vec![], history: false, tree: None };
     is_send(&world.fetcher.git(&git));
     is_send(&world.fetcher.resolve(&url, &GitRef { branch: None, tag: None, rev: None }));
 }

@@ -284,7 +284,11 @@ async fn redirects_have_limits() {
 async fn logins_go_to_the_named_host_only() {
     let server = Server::start();
     server.on("/here", [Reply::redirect(server.url_by_name("/there"))]).on("/there", [Reply::file("right")]);
-    let world = World::with_netrc(Mirrors { builtin: false, ..Mirrors::default() }, false, "machine 127.0.0.1 login me password s3cret");
+    let world = World::with_netrc(
+        Mirrors { builtin: false, ..Mirrors::default() },
+        false,
+        "machine 127.0.0.1 login me password s3cret",
+    );
     world.fetcher.file(&wanted(&server.url("/here"), b"right")).await.unwrap();
     assert_eq!(server.requests("/here")[0].header("authorization"), Some("Basic bWU6czNjcmV0"));
     assert_eq!(server.requests("/there")[0].header("authorization"), None);
