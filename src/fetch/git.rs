@@ -265,13 +265,22 @@ impl Git {
         };
         let mut output = Vec::new();
         let mut words = Words::default();
-        let reading = async { tokio::join!(stdout.read_to_end(&mut output), self.listen(stderr, &mut words, task)) };
-        let (read, heard) = reading.await;
-        if !heard {
-            drop(group);
-            let text = format!("git said nothing for {} s", self.patience.git_silence.as_secs());
-            return Ok(Err(Said { text, stalled: true }));
-        }
+        let both = async {
+            // Whichever ends badly ends the other: a git that is silent keeps its standard output open too.
+            tokio::try_join!(
+                async { stdout.read_to_end(&mut output).await.map_err(Some) },
+                async { self.listen(stderr, &mut words, task).await.then_some(()).ok_or(None) },
+            )
+        };
+        let read = match both.await {
+            Ok(_) => Ok(()),
+            Err(Some(error)) => Err(error),
+            Err(None) => {
+                drop(group);
+                let text = format!("git said nothing for {} s", self.patience.git_silence.as_secs());
+                return Ok(Err(Said { text, stalled: true }));
+            }
+        };
         let ended = read.and(child.wait().await).map_err(could_not_start)?;
         group.0 = None;
         if ended.success() {

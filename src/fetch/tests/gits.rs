@@ -270,6 +270,7 @@ async fn a_silent_server_is_given_up() {
     world.fetcher.git.patience.slow_for = Duration::from_secs(60);
     let error = world.fetcher.git(&wanted(&server.url("/x.git"), CommitId::from([5; 20]))).await.unwrap_err();
     assert!(whole_error(&error).contains("said nothing"), "{}", whole_error(&error));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
