@@ -189,6 +189,12 @@ impl FileLock {
     }
 }
 
+/// A path as the user would type it: relative where it lies below the current directory.
+pub fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
 fn open_lock(path: &Path) -> Result<File> {
     OpenOptions::new()
         .read(true)

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use miette::{Diagnostic, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 
 /// The result of everything in kbuild that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -83,7 +83,7 @@ struct Inner {
     message: String,
     cause: Option<Box<dyn StdError + Send + Sync>>,
     help: Option<String>,
-    text: Option<NamedSource<String>>,
+    text: Option<TextFile>,
     labels: Vec<LabeledSpan>,
     related: Vec<Error>,
 }
@@ -131,10 +131,27 @@ impl Error {
         self
     }
 
+    /// Adds a hint, unless there is a better one already.
+    #[must_use]
+    pub fn help_or(self, help: &str) -> Self {
+        if self.0.help.is_some() { self } else { self.help(help) }
+    }
+
+    /// One error out of the failures of a run that went on after the first: the failure itself if there is just one,
+    /// else all of them under a summary. Wrong bytes decide the kind, since they matter most; else the first failure does.
+    pub fn all(errors: Vec<Error>, summary: impl FnOnce(usize) -> String) -> Option<Error> {
+        let mismatch = errors.iter().map(Error::kind).find(|kind| *kind == Kind::Mismatch);
+        let kind = mismatch.or(errors.first().map(Error::kind))?;
+        if errors.len() == 1 {
+            return errors.into_iter().next();
+        }
+        Some(Error::new(kind, summary(errors.len())).with_related(errors))
+    }
+
     /// Shows the text file that is at fault; [`Error::at`] adds the places.
     #[must_use]
     pub fn in_text(mut self, file: impl AsRef<str>, text: impl Into<String>) -> Self {
-        self.0.text = Some(NamedSource::new(file, text.into()).with_language("toml"));
+        self.0.text = Some(TextFile { name: file.as_ref().to_owned(), text: text.into() });
         self
     }
 
@@ -149,6 +166,13 @@ impl Error {
     #[must_use]
     pub fn with_related(mut self, related: impl IntoIterator<Item = Error>) -> Self {
         self.0.related.extend(related);
+        self
+    }
+
+    /// The same failure as another kind: what is wrong input in a file is wrong usage in a flag.
+    #[must_use]
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
         self
     }
 
@@ -222,6 +246,31 @@ impl Diagnostic for Error {
     }
 }
 
+/// A text file that is shown with the places at fault.
+///
+/// Not miette's `NamedSource`: up to miette 7.6 the number of lines of an excerpt is counted from the top of the file, so
+/// that two places far apart are taken for neighbours, and all that lies between them is printed.
+#[derive(Debug)]
+struct TextFile {
+    name: String,
+    text: String,
+}
+
+impl SourceCode for TextFile {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let read = self.text.read_span(span, lines_before, lines_after)?;
+        let (data, place) = (read.data(), *read.span());
+        let lines = data.split(|byte| *byte == b'\n').count();
+        let excerpt = MietteSpanContents::new_named(self.name.clone(), data, place, read.line(), read.column(), lines);
+        Ok(Box::new(excerpt.with_language("toml")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,5 +282,16 @@ mod tests {
         assert_eq!(outer.exit_code(), 4);
         assert_eq!(outer.hint(), Some("kbuild fetch --offline"));
         assert_eq!(outer.causes(), ["no answer"]);
+    }
+
+    #[test]
+    fn what_lies_between_two_far_places_is_not_shown() {
+        let text = (0..100).map(|line| format!("line{line:02}\n")).collect::<String>();
+        let error = Error::input("two places").at(10 * 7..10 * 7 + 6, "here").at(80 * 7..80 * 7 + 6, "there");
+        let mut shown = String::new();
+        let handler = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::none());
+        handler.render_report(&mut shown, &error.in_text("kata.toml", text)).unwrap();
+        assert!(shown.contains("line10") && shown.contains("line80") && shown.contains("kata.toml:11:1"), "{shown}");
+        assert!(!shown.contains("line40"), "{shown}");
     }
 }

@@ -49,6 +49,26 @@ pub fn local_git(directory: &Path) -> Command {
     command
 }
 
+/// The objects of a bare repository, for reading with libgit2. Only `objects/` is looked at: no configuration (the user's
+/// may be broken), no owner (a store may be another user's), no `shallow` file.
+///
+/// # Errors
+/// When the path is no UTF-8, which libgit2 wants here (kind `Input`), or the objects cannot be opened (kind `Mismatch`).
+pub fn open_objects(directory: &Path) -> Result<git2::Repository> {
+    let objects = directory.join("objects");
+    let path = objects.to_str().ok_or_else(|| Error::input(format!("{} is not UTF-8", objects.display())))?;
+    let opened = git2::Odb::new().and_then(|odb| {
+        odb.add_disk_alternate(path)?;
+        git2::Repository::from_odb(odb)
+    });
+    opened.map_err(broken_object)
+}
+
+/// The error for an object that libgit2 could not read: kind `Mismatch`.
+pub fn broken_object(error: git2::Error) -> Error {
+    Error::new(Kind::Mismatch, "a git object is missing or broken").because(error.message().to_owned())
+}
+
 /// Runs git to its end and gives what it wrote to standard output.
 ///
 /// # Errors
@@ -61,7 +81,7 @@ pub fn run(command: &mut Command, failure: Kind) -> Result<Vec<u8>> {
 /// The error for a git that could not be started.
 pub fn could_not_start(error: std::io::Error) -> Error {
     let failure = Error::input("could not run git").because(error);
-    failure.help("install git (2.31 or newer) and see that it is on the PATH")
+    failure.help("install git (2.32 or newer, which knows GIT_CONFIG_GLOBAL) and see that it is on the PATH")
 }
 
 /// The error for a git that ended badly; credentials in what it said are hidden.

@@ -1,4 +1,10 @@
-//! Speaking to the engine: the configuration BitBake is given, and running it.
+//! Speaking to the engine: the configuration BitBake is given, and how it is called.
 //!
-//! What may enter: BitBake's variables, file formats, command line and environment. Nothing of Kata, nothing that decides
-//! which sources a build has (the lock) or where bytes lie (the store).
+//! What may enter: BitBake's variables, file formats, command line, environment and exit status. Nothing of Kata, nothing
+//! that decides which sources a build has (the lock), where bytes lie (the store) or when BitBake runs (`build`).
+
+pub mod conf;
+pub mod engine;
+
+pub use conf::{BoardConf, Declared};
+pub use engine::Engine;

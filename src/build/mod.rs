@@ -1,1 +1,158 @@
 //! A board's build: layers and view laid out, the seal, the engine run, the result written and compared.
+//!
+//! What may enter: when and in which order a build's parts happen, and what the host must have for them. How BitBake is
+//! spoken to is `bitbake`'s, where bytes lie is `store`'s. Nothing here touches the network.
+//!
+//! ```text
+//! <project>/build/
+//!   layers/<name>-<commit12>/   checkouts, shared by boards
+//!   <board>.lock                held while something is built in <board>/
+//!   <board>/                    TOPDIR
+//!     conf/                     bblayers.conf, local.conf, kbuild.conf
+//!     sources/{flat,git2,dl}    the view
+//!     tmp/ sstate-cache/ home/  TMPDIR, SSTATE_DIR, HOME
+//!     result.json
+//!   <board>.check/              the same, from nothing, for `--check`
+//! ```
+
+pub mod doctor;
+pub mod result;
+pub mod sandbox;
+
+mod plan;
+
+pub use plan::{Place, Prepared, Request, prepare};
+pub use result::{Artifact, BuildResult, Difference, compare};
+pub use sandbox::Seal;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::Command;
+
+use crate::bitbake::{Engine, conf, engine};
+use crate::error::{Error, Kind, Result};
+
+/// Runs BitBake in a prepared board: the given targets or else the board's, whole or one task of them. BitBake's output goes
+/// where kbuild's goes. The result is written into TOPDIR; an older one is gone as soon as BitBake starts.
+///
+/// # Errors
+/// Kind `Engine` when BitBake fails or is interrupted, `Usage` when there is nothing to build.
+pub fn run(prepared: &Prepared, targets: &[String], task: Option<&str>) -> Result<BuildResult> {
+    let targets = if targets.is_empty() { &prepared.targets } else { targets };
+    let arguments = Engine::arguments(targets, task)?;
+    remove_file(&prepared.topdir.join(result::FILE_NAME))?;
+    let mut command = Command::new(prepared.engine.program());
+    command.args(arguments);
+    let ended = run_inside(prepared, command)?;
+    engine::outcome(ended.status, ended.interrupted, targets, &prepared.log())?;
+    let result = BuildResult {
+        schema: result::SCHEMA,
+        kbuild: env!("CARGO_PKG_VERSION").to_owned(),
+        inputs: prepared.inputs.clone(),
+        targets: targets.to_vec(),
+        task: task.map(str::to_owned),
+        artifacts: result::artifacts(&prepared.deploy())?,
+    };
+    result.write(&prepared.topdir)?;
+    Ok(result)
+}
+
+/// Opens a prepared board for a person: runs `command` (or, where it is empty, `shell` interactively) in the environment and
+/// behind the seal of a build, with TOPDIR as the working directory. Gives the command's exit status as a shell does.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn shell(prepared: &Prepared, command: &[OsString], shell: Option<&OsStr>) -> Result<i32> {
+    let mut program = match command {
+        [] => Command::new(shell.filter(|shell| Path::new(shell).is_absolute()).unwrap_or("/bin/bash".as_ref())),
+        [program, arguments @ ..] => {
+            let found = which::which_in(program, prepared.environment.get(OsStr::new("PATH")), &prepared.topdir);
+            let found = found.map_err(|error| {
+                Error::new(Kind::Usage, format!("`{}` is not in the build's PATH", program.display())).because(error)
+            })?;
+            let mut command = Command::new(found);
+            command.args(arguments);
+            command
+        }
+    };
+    program.env("SHELL", shell.unwrap_or("/bin/bash".as_ref()));
+    Ok(run_inside(prepared, program)?.status)
+}
+
+/// Builds a board, then again from nothing (no sstate, another directory), and compares the artifacts.
+///
+/// # Errors
+/// As [`run`]; kind `NotReproducible` naming each artifact that differs; kind `Input` when there was nothing to compare.
+pub fn check(request: &Request<'_>, targets: &[String], task: Option<&str>) -> Result<BuildResult> {
+    let first = {
+        let prepared = prepare(request, Place::Build)?;
+        run(&prepared, targets, task)?
+    };
+    if first.artifacts.is_empty() {
+        return Err(Error::input(format!("the board `{}` deployed nothing that could be compared", request.board))
+            .help("name a target that deploys an image, and no --task that stops before"));
+    }
+    let prepared = prepare(request, Place::Check)?;
+    let second = run(&prepared, targets, task)?;
+    let differences = compare(&first.artifacts, &second.artifacts);
+    if differences.is_empty() {
+        return Ok(first);
+    }
+    let deploy = Place::Build.topdir(request).map(|topdir| plan::deploy(&topdir, &first.inputs.machine))?;
+    Err(not_reproducible(request.board, &differences, &deploy, &prepared.deploy()))
+}
+
+fn not_reproducible(board: &str, differences: &[Difference], first: &Path, second: &Path) -> Error {
+    let lines: Vec<String> = differences.iter().map(|difference| format!("  {difference}")).collect();
+    let message =
+        format!("two builds of `{board}` do not agree on {} artifacts:\n{}", differences.len(), lines.join("\n"));
+    let bytes = differences.iter().find(|difference| difference.what == result::DifferenceKind::Bytes);
+    let help = match (bytes, which::which("diffoscope")) {
+        (Some(difference), Ok(_)) => {
+            let (a, b) = (first.join(&difference.path), second.join(&difference.path));
+            format!("see why: diffoscope {} {}", a.display(), b.display())
+        }
+        (Some(_), Err(_)) => {
+            format!("install diffoscope to see why; the builds are in {} and {}", first.display(), second.display())
+        }
+        (None, _) => format!("the builds are in {} and {}", first.display(), second.display()),
+    };
+    Error::new(Kind::NotReproducible, message).help(help)
+}
+
+fn run_inside(prepared: &Prepared, mut command: Command) -> Result<sandbox::Ended> {
+    for (name, value) in &prepared.environment {
+        // What was set for this command alone stays.
+        if !command.get_envs().any(|(own, _)| own == name) {
+            command.env(name, value);
+        }
+    }
+    command.current_dir(&prepared.topdir);
+    sandbox::run(&prepared.kbuild, &prepared.seal, &mut command)
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+impl Prepared {
+    /// A few lines for a person whose shell opens here.
+    pub fn notice(&self) -> String {
+        let seal = match &self.seal {
+            Seal::Sealed(_) => "There is no network in here, and the store is read-only.".to_owned(),
+            Seal::Open(why) => format!("The kernel did not seal this shell: {why}."),
+        };
+        format!(
+            "Board `{}`, BitBake {}, in {}.\n{seal}\n\
+             Try: bitbake {}    Configuration: conf/{}.conf (written by kbuild)    Leave: exit",
+            self.inputs.board,
+            self.engine.version(),
+            self.topdir.display(),
+            self.targets.join(" "),
+            conf::NAME,
+        )
+    }
+}

@@ -1,1 +1,126 @@
 //! The command line: one file per command. The only room that prints.
+//!
+//! What may enter: flags, words for people, JSON for programs. A command turns flags into the values of the lower rooms,
+//! calls them, and gives back an [`output::Outcome`]; deciding anything about sources is not done here.
+
+mod build;
+mod completions;
+mod doctor;
+mod fetch;
+mod global;
+mod init;
+mod lock;
+mod output;
+mod progress;
+mod shell;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::error::{Error, Result};
+use global::GlobalArgs;
+use output::{Outcome, Output};
+
+/// A declarative, Nix-style lockfile for BitBake/Yocto.
+///
+/// `kata.toml` says what is wanted, `kata.lock` says exactly which bytes that is, the store holds those bytes, and
+/// BitBake sees only the store.
+#[derive(Debug, Parser)]
+#[command(name = "kbuild", version, propagate_version = true, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+The usual order:
+  kbuild lock                    pin everything that kata.toml asks for, in kata.lock
+  kbuild fetch                   bring what is locked into the store
+  kbuild build --board qemu      build with no network at all
+
+Exit codes: 0 done, 1 failed check or wrong input, 2 wrong usage, 3 lock is stale, 4 network,
+5 hash mismatch, 6 missing while offline, 7 BitBake failed, 8 not reproducible, 70 a bug in kbuild.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::InitArgs),
+    Lock(lock::LockArgs),
+    Update(lock::UpdateArgs),
+    Fetch(fetch::FetchArgs),
+    Build(build::BuildArgs),
+    Shell(shell::ShellArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Command::Init(_) => "init",
+            Command::Lock(_) => "lock",
+            Command::Update(_) => "update",
+            Command::Fetch(_) => "fetch",
+            Command::Build(_) => "build",
+            Command::Shell(_) => "shell",
+            Command::Doctor(_) => "doctor",
+            Command::Completions(_) => "completions",
+        }
+    }
+
+    fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        match self {
+            Command::Init(args) => args.run(output),
+            Command::Lock(args) => args.run(global, output),
+            Command::Update(args) => args.run(global, output),
+            Command::Fetch(args) => args.run(global, output),
+            Command::Build(args) => args.run(global, output),
+            Command::Shell(args) => args.run(global, output),
+            Command::Doctor(args) => args.run(global, output),
+            Command::Completions(args) => args.run(&mut Cli::command()),
+        }
+    }
+}
+
+/// Parses the command line, runs the command, prints what came of it, and gives the exit code.
+pub fn main() -> ExitCode {
+    crate::build::sandbox::become_child_if_told();
+    let cli = Cli::parse();
+    let output = Output::new(&cli.global, cli.command.name());
+    report_panics_as_bugs();
+    output::start_log(cli.global.verbose);
+    let result = cli.command.run(&cli.global, &output);
+    output.finish(result)
+}
+
+/// A panic is a bug in kbuild: exit code 70, a sentence, no backtrace.
+fn report_panics_as_bugs() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let error = Error::bug(format!("kbuild broke at {place}"))
+            .help("please report this with the command you ran; nothing that was already fetched is lost");
+        output::print_bug(&error, &info.to_string());
+        std::process::exit(error.exit_code().into());
+    }));
+}
+
+/// The async runtime of the commands that fetch.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::bug("could not start the async runtime").because(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -267,10 +267,9 @@ impl Git {
         let mut words = Words::default();
         let both = async {
             // Whichever ends badly ends the other: a git that is silent keeps its standard output open too.
-            tokio::try_join!(
-                async { stdout.read_to_end(&mut output).await.map_err(Some) },
-                async { self.listen(stderr, &mut words, task).await.then_some(()).ok_or(None) },
-            )
+            tokio::try_join!(async { stdout.read_to_end(&mut output).await.map_err(Some) }, async {
+                self.listen(stderr, &mut words, task).await.then_some(()).ok_or(None)
+            },)
         };
         let read = match both.await {
             Ok(_) => Ok(()),
@@ -424,7 +423,8 @@ pub fn index(pack: &Path, name: &str, repository: &Path) -> Result<()> {
     let link = repository.join("objects/pack").join(format!("{name}.pack"));
     crate::disk::create_dir_all(&repository.join("objects/pack"))?;
     std::fs::hard_link(pack, &link).map_err(|error| Error::io("link", &link, error))?;
-    run(local_git(repository).args(["index-pack"]).arg(&link), Kind::Mismatch)?;
+    // An absolute path, and index-pack knows no `--`.
+    run(local_git(repository).arg("index-pack").arg(&link), Kind::Mismatch)?;
     Ok(())
 }
 
@@ -590,7 +590,7 @@ fn failure(url: &SourceUrl, said: &Said) -> Failure {
         return if passing { Failure::transient(error) } else { Failure::permanent(hint(url, error, &lower)) };
     }
     if says(&UNREACHABLE) {
-        Failure::doubtful(error)
+        Failure::unreachable(error)
     } else if says(&LASTING) {
         Failure::permanent(hint(url, error, &lower))
     } else if says(&PASSING) {
@@ -646,8 +646,8 @@ mod tests {
             ("fatal: could not read Username for 'https://h': terminal prompts disabled", Class::Permanent),
             ("fatal: unable to access 'https://h/': SSL certificate problem: self-signed", Class::Permanent),
             ("fatal: transport 'ext' not allowed", Class::Permanent),
-            ("fatal: unable to access 'https://h/': Could not resolve host: h", Class::Doubtful),
-            ("fatal: unable to access 'https://h/': Failed to connect to h port 443 after 0 ms", Class::Doubtful),
+            ("fatal: unable to access 'https://h/': Could not resolve host: h", Class::Unreachable),
+            ("fatal: unable to access 'https://h/': Failed to connect to h port 443 after 0 ms", Class::Unreachable),
             ("fatal: something nobody has heard of", Class::Doubtful),
         ] {
             assert_eq!(class(said), expected, "{said}");

@@ -14,7 +14,15 @@ use crate::source::{Sha256, SourceUrl};
 
 /// The fallback lists shipped with kbuild, by file name. Each is TOML: `name`, `origin` (where the list is from), and
 /// `[[rule]]` with `match` and `to` as in a manifest's `[[mirrors.rule]]`.
-const BUILTIN: &[(&str, &str)] = &[];
+const BUILTIN: &[(&str, &str)] = &[
+    ("10-github-archives.toml", include_str!("../../mirrors/10-github-archives.toml")),
+    ("10-gnu.toml", include_str!("../../mirrors/10-gnu.toml")),
+    ("10-kernel.org.toml", include_str!("../../mirrors/10-kernel.org.toml")),
+    ("10-sourceforge.toml", include_str!("../../mirrors/10-sourceforge.toml")),
+    ("10-sourceware.toml", include_str!("../../mirrors/10-sourceware.toml")),
+    ("50-yocto-project.toml", include_str!("../../mirrors/50-yocto-project.toml")),
+    ("90-software-heritage.toml", include_str!("../../mirrors/90-software-heritage.toml")),
+];
 
 /// A place to ask: a URL, or what a rule made that is none.
 pub type Candidate = Result<SourceUrl>;

@@ -3,6 +3,7 @@
 //! What may enter: how bytes are got. Which bytes they must be is said by the caller; whatever does not match never
 //! becomes content of the store.
 
+mod closure;
 mod deliver;
 mod git;
 mod http;
@@ -15,12 +16,13 @@ mod submodules;
 #[cfg(test)]
 mod tests;
 
+pub use closure::Fetched;
 pub use retry::Patience;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use self::deliver::{Order, Teller, human, nobody_has, wait};
+use self::deliver::{Order, Teller, human, nobody_has};
 use self::git::Git;
 use self::http::{Expected, Http};
 use self::limits::Limits;
@@ -282,12 +284,13 @@ impl Fetcher {
             let scratch = self.store.scratch()?;
             let obtained = {
                 let _permit = self.limits.transfer(&url.host()).await;
+                self.must_be_up(url)?;
                 teller.task().note(&format!("from {}", shown_host(url)));
                 self.git.obtain(url, wanted, scratch.path(), teller.task()).await
             };
             match obtained {
                 Ok(repository) => return self.take_in(url, &repository, wanted, teller).await,
-                Err(failure) => wait(&mut attempts, failure, teller).await?,
+                Err(failure) => self.wait(url, &mut attempts, failure, teller).await?,
             }
         }
     }
@@ -356,11 +359,12 @@ impl Fetcher {
         loop {
             let read = {
                 let _permit = self.limits.transfer(&url.host()).await;
+                self.must_be_up(url)?;
                 self.http.text(url, peer::RECORD_LIMIT).await
             };
             match read {
                 Ok(text) => return Ok(text),
-                Err(failure) => wait(&mut attempts, failure, teller).await?,
+                Err(failure) => self.wait(url, &mut attempts, failure, teller).await?,
             }
         }
     }
@@ -370,6 +374,7 @@ impl Fetcher {
         loop {
             let answer = {
                 let _permit = self.limits.transfer(&url.host()).await;
+                self.must_be_up(url)?;
                 teller.task().note(&format!("asking {}", shown_host(url)));
                 self.ask(url, reference).await
             };
@@ -378,7 +383,7 @@ impl Fetcher {
                     teller.task().done(&format!("{} says {}", shown_host(url), resolved.commit.short()));
                     return Ok(resolved);
                 }
-                Err(failure) => wait(&mut attempts, failure, teller).await?,
+                Err(failure) => self.wait(url, &mut attempts, failure, teller).await?,
             }
         }
     }

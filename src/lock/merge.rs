@@ -1,8 +1,122 @@
-//! todo
-use super::*;
-pub(super) fn sides(_text: &str) -> Option<(String, String)> {
-    todo!()
+//! Two versions of a lock made one: what `kbuild lock` does with git's conflict markers.
+//!
+//! Both sides are read whole. What they agree on, or what only one of them has, stays; what they disagree on is left
+//! out, and so resolved again from the manifest, which decides in the end.
+
+use std::collections::BTreeMap;
+
+use super::{Lock, LockedFile, LockedGit, Pin};
+
+/// Both sides of a text with conflict markers, or `None` where there are none. Knows git's `merge` and `diff3` styles.
+pub(super) fn sides(text: &str) -> Option<(String, String)> {
+    #[derive(PartialEq)]
+    enum In {
+        Both,
+        Ours,
+        Base,
+        Theirs,
+    }
+    let (mut ours, mut theirs, mut place, mut found) = (String::new(), String::new(), In::Both, false);
+    for line in text.split_inclusive('\n') {
+        place = match (&place, line.get(..7)) {
+            (In::Both, Some("<<<<<<<")) => {
+                found = true;
+                In::Ours
+            }
+            (In::Ours, Some("|||||||")) => In::Base,
+            (In::Ours | In::Base, Some("=======")) => In::Theirs,
+            (In::Theirs, Some(">>>>>>>")) => In::Both,
+            _ => {
+                if matches!(place, In::Both | In::Ours) {
+                    ours.push_str(line);
+                }
+                if matches!(place, In::Both | In::Theirs) {
+                    theirs.push_str(line);
+                }
+                continue;
+            }
+        };
+    }
+    found.then_some((ours, theirs))
 }
-pub(super) fn union(_ours: &Lock, _theirs: &Lock) -> Lock {
-    todo!()
+
+/// What two locks agree on, and what only one of them has.
+pub(super) fn union(ours: &Lock, theirs: &Lock) -> Lock {
+    let files = merge(&ours.files, &theirs.files, merge_file);
+    let gits = merge(&ours.gits, &theirs.gits, merge_git);
+    let mut lock = Lock {
+        layers: merge(&ours.layers, &theirs.layers, same),
+        sources: merge(&ours.sources, &theirs.sources, same),
+        files,
+        gits,
+        boards: merge(&ours.boards, &theirs.boards, |a, b| Some(a | b)),
+    };
+    lock.drop_dangling();
+    lock
+}
+
+/// All keys of both; where both have one, what `join` makes of the two, or nothing.
+fn merge<T: Clone>(
+    ours: &BTreeMap<String, T>,
+    theirs: &BTreeMap<String, T>,
+    join: impl Fn(&T, &T) -> Option<T>,
+) -> BTreeMap<String, T> {
+    let mut merged: BTreeMap<String, T> = theirs.clone();
+    for (key, our) in ours {
+        match theirs.get(key).map_or_else(|| Some(our.clone()), |their| join(our, their)) {
+            Some(value) => drop(merged.insert(key.clone(), value)),
+            None => drop(merged.remove(key)),
+        }
+    }
+    merged
+}
+
+fn same<T: PartialEq + Clone>(ours: &T, theirs: &T) -> Option<T> {
+    (ours == theirs).then(|| ours.clone())
+}
+
+/// The same bytes under more URLs are the same file; a side that never saw the bytes learns from the one that did.
+fn merge_file(ours: &LockedFile, theirs: &LockedFile) -> Option<LockedFile> {
+    let agree = ours.sha256 == theirs.sha256
+        && (ours.content == theirs.content || ours.content.is_none() || theirs.content.is_none());
+    agree.then(|| {
+        let mut file = ours.clone();
+        file.content = ours.content.or(theirs.content);
+        file.urls.extend(theirs.urls.iter().filter(|url| !ours.urls.contains(url)).cloned());
+        file
+    })
+}
+
+fn merge_git(ours: &LockedGit, theirs: &LockedGit) -> Option<LockedGit> {
+    let agree = ours.commit == theirs.commit
+        && (ours.tree == theirs.tree || ours.tree.is_none() || theirs.tree.is_none())
+        && (ours.submodules == theirs.submodules || ours.submodules.is_empty() || theirs.submodules.is_empty());
+    agree.then(|| LockedGit {
+        refs: &ours.refs | &theirs.refs,
+        tree: ours.tree.or(theirs.tree),
+        history: ours.history || theirs.history,
+        submodules: if ours.submodules.is_empty() { theirs.submodules.clone() } else { ours.submodules.clone() },
+        ..ours.clone()
+    })
+}
+
+impl Lock {
+    /// Drops what points at a block that the sides disagreed on.
+    fn drop_dangling(&mut self) {
+        while let Some(key) = self.dangling_git() {
+            self.gits.remove(&key);
+        }
+        let known = self.clone();
+        let stands = |pin: &Pin| known.get(&pin.locked).is_ok();
+        self.layers.retain(|_, pin| stands(pin));
+        self.sources.retain(|_, pin| stands(pin));
+        for sources in self.boards.values_mut() {
+            sources.retain(|id| known.get(id).is_ok());
+        }
+    }
+
+    fn dangling_git(&self) -> Option<String> {
+        let dangles = |git: &LockedGit| git.submodules.values().any(|child| !self.gits.contains_key(child));
+        self.gits.iter().find(|(_, git)| dangles(git)).map(|(key, _)| key.clone())
+    }
 }

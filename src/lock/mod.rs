@@ -9,6 +9,7 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceId, SourceUrl};
 
@@ -119,26 +120,28 @@ pub enum Locked<'a> {
 impl Lock {
     /// Reads a lock; `None` where there is none.
     ///
-    /// A lock with git's conflict markers is read as both sides, see [`merge`].
-    ///
     /// # Errors
-    /// A lock that a newer kbuild wrote, or that is not in order: kind `Input`, with the line.
+    /// A lock that a newer kbuild wrote, or that is not in order: kind `Input`, with the line. One with conflict markers:
+    /// kind `Stale`, since only `kbuild lock` may decide what they mean.
     pub fn read(path: &Path) -> Result<Option<Lock>> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Lock::parse(&text, path).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("read", path, error)),
+        let Some(text) = read_text(path)? else { return Ok(None) };
+        if merge::sides(&text).is_some() {
+            return Err(Error::new(Kind::Stale, format!("{} holds conflict markers", disk::shown(path)))
+                .help("run `kbuild lock`: it reads both sides and resolves only what they disagree on"));
         }
+        text::parse(&text, path).map(Some)
     }
 
-    /// Reads the text of a lock; `path` is for messages.
+    /// Reads the lock as a start for a new one: of a text with git's conflict markers, what both sides agree on and what
+    /// only one of them has.
     ///
     /// # Errors
-    /// As [`Lock::read`].
-    pub fn parse(text: &str, path: &Path) -> Result<Lock> {
-        match merge::sides(text) {
-            Some((ours, theirs)) => Ok(merge::union(&text::parse(&ours, path)?, &text::parse(&theirs, path)?)),
-            None => text::parse(text, path),
+    /// As [`Lock::read`], but for the markers.
+    pub fn read_merging(path: &Path) -> Result<Option<Lock>> {
+        let Some(text) = read_text(path)? else { return Ok(None) };
+        match merge::sides(&text) {
+            Some((ours, theirs)) => Ok(Some(merge::union(&text::parse(&ours, path)?, &text::parse(&theirs, path)?))),
+            None => text::parse(&text, path).map(Some),
         }
     }
 
@@ -165,6 +168,12 @@ impl Lock {
             SourceId::Git(key) => self.gits.get(key).map(|git| Locked::Git(key, git)),
         };
         found.ok_or_else(|| Error::input(format!("kata.lock has no block for {id}")).help("run `kbuild lock`"))
+    }
+
+    /// Every source of the lock, in its order.
+    pub fn all_sources(&self) -> Vec<SourceId> {
+        let files = self.files.keys().map(|key| SourceId::File(key.clone()));
+        files.chain(self.gits.keys().map(|key| SourceId::Git(key.clone()))).collect()
     }
 
     /// The sources of some boards, each once, submodules included, in the order of the lock.
@@ -216,3 +225,14 @@ impl Lock {
         files.chain(gits.map(|(key, _)| SourceId::Git(key.clone()))).collect()
     }
 }
+
+fn read_text(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,325 @@
-//! todo
-use super::*;
-pub(super) fn parse(_text: &str, _path: &Path) -> Result<Lock> {
-    todo!()
+//! The lock's text: what is written, to the byte, and how it is read.
+//!
+//! One block per source under a header of its own, sorted, so that two branches that add different sources touch
+//! different lines; long lists one item a line, for the same reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter};
+use std::path::Path;
+
+use serde::Deserialize;
+use toml_edit::Document;
+
+use super::{Content, Lock, LockedFile, LockedGit, Pin, REVISION, Request, VERSION};
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceId, SourceUrl};
+
+const HEADER: &str =
+    "# Written by `kbuild lock` from kata.toml. Do not edit: change kata.toml and run `kbuild lock`.\n";
+
+impl Display for Lock {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(HEADER)?;
+        writeln!(f, "version = {VERSION}\nrevision = {REVISION}")?;
+        // The headings stand even over nothing: additions at the end of one section and at the start of the next then
+        // have an unchanged line between them, and git merges them.
+        write_heading(f, "Layers, as kata.toml asks for them")?;
+        self.layers.iter().try_for_each(|(name, pin)| write_pin(f, "layer", name, pin))?;
+        write_heading(f, "Declared sources, as kata.toml asks for them")?;
+        self.sources.iter().try_for_each(|(name, pin)| write_pin(f, "source", name, pin))?;
+        write_heading(f, "Files")?;
+        self.files.iter().try_for_each(|(name, file)| write_file(f, name, file))?;
+        write_heading(f, "Git commits")?;
+        self.gits.iter().try_for_each(|(key, git)| write_git(f, key, git))?;
+        write_heading(f, "What each board needs")?;
+        for (board, sources) in &self.boards {
+            write_header(f, &["board", board])?;
+            write_list(f, "sources", sources)?;
+        }
+        Ok(())
+    }
 }
-impl std::fmt::Display for Lock {
-    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        todo!()
+
+fn write_heading(f: &mut Formatter<'_>, heading: &str) -> fmt::Result {
+    writeln!(f, "\n# {heading}")
+}
+
+fn write_pin(f: &mut Formatter<'_>, section: &str, name: &str, pin: &Pin) -> fmt::Result {
+    write_header(f, &[section, name])?;
+    match &pin.request {
+        Request::File { url, version } => {
+            write_string(f, "url", url)?;
+            write_optional(f, "version", version.as_ref())?;
+        }
+        Request::Git { url, reference, version, submodules, history } => {
+            write_string(f, "git", url)?;
+            write_optional(f, "branch", reference.branch.as_ref())?;
+            write_optional(f, "tag", reference.tag.as_ref())?;
+            write_optional(f, "rev", reference.rev.as_ref())?;
+            write_optional(f, "version", version.as_ref())?;
+            write_flag(f, "submodules", *submodules)?;
+            write_flag(f, "history", *history)?;
+        }
+    }
+    write_string(f, "locked", &pin.locked)
+}
+
+fn write_file(f: &mut Formatter<'_>, name: &str, file: &LockedFile) -> fmt::Result {
+    write_header(f, &["file", name])?;
+    write_list(f, "urls", &file.urls)?;
+    write_string(f, "sha256", &file.sha256)?;
+    match &file.content {
+        Some(content) => {
+            write_string(f, "blake3", &content.blake3)?;
+            writeln!(f, "size = {}", content.size)
+        }
+        None => Ok(()),
+    }
+}
+
+fn write_git(f: &mut Formatter<'_>, key: &str, git: &LockedGit) -> fmt::Result {
+    write_header(f, &["git", key])?;
+    write_string(f, "url", &git.url)?;
+    write_list(f, "refs", &git.refs)?;
+    write_string(f, "commit", &git.commit)?;
+    write_optional(f, "tree", git.tree.as_ref())?;
+    write_flag(f, "history", git.history)?;
+    if !git.submodules.is_empty() {
+        write_header(f, &["git", key, "submodules"])?;
+        for (path, child) in &git.submodules {
+            writeln!(f, "{} = {}", quoted(path), quoted(child))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_header(f: &mut Formatter<'_>, path: &[&str]) -> fmt::Result {
+    let keys: Vec<String> = path.iter().map(|key| toml_edit::Key::new(*key).display_repr().into_owned()).collect();
+    writeln!(f, "\n[{}]", keys.join("."))
+}
+
+fn write_string(f: &mut Formatter<'_>, key: &str, value: &impl Display) -> fmt::Result {
+    writeln!(f, "{key} = {}", quoted(&value.to_string()))
+}
+
+fn write_optional(f: &mut Formatter<'_>, key: &str, value: Option<&impl Display>) -> fmt::Result {
+    value.map_or(Ok(()), |value| write_string(f, key, value))
+}
+
+fn write_flag(f: &mut Formatter<'_>, key: &str, value: bool) -> fmt::Result {
+    if value { writeln!(f, "{key} = true") } else { Ok(()) }
+}
+
+fn write_list<T: Display>(f: &mut Formatter<'_>, key: &str, items: impl IntoIterator<Item = T>) -> fmt::Result {
+    let items: Vec<String> = items.into_iter().map(|item| quoted(&item.to_string())).collect();
+    match items.as_slice() {
+        [] => writeln!(f, "{key} = []"),
+        [only] if only.len() < 100 => writeln!(f, "{key} = [{only}]"),
+        several => {
+            writeln!(f, "{key} = [")?;
+            for item in several {
+                writeln!(f, "    {item},")?;
+            }
+            writeln!(f, "]")
+        }
+    }
+}
+
+/// A TOML basic string. toml_edit would pick the kind of quotes by content; one kind makes the text predictable.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Reads the text of a lock without conflict markers.
+pub(super) fn parse(text: &str, path: &Path) -> Result<Lock> {
+    let shown = disk::shown(path);
+    let broken = |error: &dyn Display, span: Option<std::ops::Range<usize>>| {
+        let message = error.to_string();
+        let what = message.lines().next().unwrap_or_default().to_owned();
+        Error::input(format!("{shown} is not a lock that kbuild can read"))
+            .in_text(&shown, text)
+            .at(span.unwrap_or(0..0), what)
+            .help("take the file from version control again, or delete it and run `kbuild lock`")
+    };
+    let document = Document::parse(text).map_err(|error| broken(&error.message(), error.span()))?;
+    check_version(&document, &shown)?;
+    let raw = RawLock::deserialize(toml_edit::de::Deserializer::from(document))
+        .map_err(|error| broken(&error.message(), error.span()))?;
+    raw.check().map_err(|error| broken(&error, None))
+}
+
+fn check_version(document: &Document<&str>, shown: &str) -> Result<()> {
+    let version = document.get("version").and_then(|item| item.as_integer());
+    match version {
+        Some(version) if version > i64::from(VERSION) => Err(Error::input(format!(
+            "{shown} has version {version}, and this kbuild ({}) reads up to version {VERSION}",
+            env!("CARGO_PKG_VERSION")
+        ))
+        .help("a newer kbuild wrote it: install that release (`cargo install kbuild`)")),
+        Some(1..) => Ok(()),
+        _ => Err(Error::input(format!("{shown} does not say its `version`"))
+            .help("take the file from version control again, or delete it and run `kbuild lock`")),
+    }
+}
+
+// The shapes of the text. Unknown keys are allowed: a later revision may add some.
+
+#[derive(Deserialize)]
+struct RawLock {
+    #[serde(default)]
+    layer: BTreeMap<String, RawPin>,
+    #[serde(default)]
+    source: BTreeMap<String, RawPin>,
+    #[serde(default)]
+    file: BTreeMap<String, RawFile>,
+    #[serde(default)]
+    git: BTreeMap<String, RawGit>,
+    #[serde(default)]
+    board: BTreeMap<String, RawBoard>,
+}
+
+#[derive(Deserialize)]
+struct RawPin {
+    url: Option<SourceUrl>,
+    git: Option<SourceUrl>,
+    branch: Option<String>,
+    tag: Option<String>,
+    rev: Option<CommitId>,
+    version: Option<String>,
+    #[serde(default)]
+    submodules: bool,
+    #[serde(default)]
+    history: bool,
+    locked: SourceId,
+}
+
+#[derive(Deserialize)]
+struct RawFile {
+    urls: Vec<SourceUrl>,
+    sha256: Sha256,
+    blake3: Option<Blake3>,
+    size: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct RawGit {
+    url: SourceUrl,
+    refs: BTreeSet<String>,
+    commit: CommitId,
+    tree: Option<Blake3>,
+    #[serde(default)]
+    history: bool,
+    #[serde(default)]
+    submodules: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct RawBoard {
+    sources: BTreeSet<SourceId>,
+}
+
+impl RawLock {
+    fn check(self) -> Result<Lock> {
+        let pins = |raw: BTreeMap<String, RawPin>| -> Result<BTreeMap<String, Pin>> {
+            raw.into_iter().map(|(name, pin)| Ok((name.clone(), pin.check(&name)?))).collect()
+        };
+        let lock = Lock {
+            layers: pins(self.layer)?,
+            sources: pins(self.source)?,
+            files: self
+                .file
+                .into_iter()
+                .map(|(name, raw)| Ok((name.clone(), raw.check(&name)?)))
+                .collect::<Result<_>>()?,
+            gits: self.git.into_iter().map(|(key, raw)| Ok((key.clone(), raw.check(&key)?))).collect::<Result<_>>()?,
+            boards: self.board.into_iter().map(|(name, raw)| (name, raw.sources)).collect(),
+        };
+        lock.check_references()?;
+        Ok(lock)
+    }
+}
+
+impl RawPin {
+    fn check(self, name: &str) -> Result<Pin> {
+        let request = match (self.url, self.git) {
+            (Some(url), None) => Request::File { url, version: self.version },
+            (None, Some(url)) => Request::Git {
+                url,
+                reference: GitRef { branch: self.branch, tag: self.tag, rev: self.rev },
+                version: self.version,
+                submodules: self.submodules,
+                history: self.history,
+            },
+            _ => return Err(Error::input(format!("`{name}` must have exactly one of `url` and `git`"))),
+        };
+        Ok(Pin { request, locked: self.locked })
+    }
+}
+
+impl RawFile {
+    fn check(self, name: &str) -> Result<LockedFile> {
+        crate::source::name::check_component(name)?;
+        let content = match (self.blake3, self.size) {
+            (Some(blake3), Some(size)) => Some(Content { blake3, size }),
+            (None, None) => None,
+            _ => return Err(Error::input(format!("file `{name}` must have both `blake3` and `size`, or neither"))),
+        };
+        Ok(LockedFile { urls: self.urls, sha256: self.sha256, content })
+    }
+}
+
+impl RawGit {
+    fn check(self, key: &str) -> Result<LockedGit> {
+        crate::source::name::check_component(key)?;
+        let expected = crate::source::name::git_key(&self.url, &self.commit);
+        if key != expected {
+            return Err(Error::input(format!("git block `{key}` should be called `{expected}`")));
+        }
+        for name in &self.refs {
+            check_ref(name)?;
+        }
+        Ok(LockedGit {
+            url: self.url,
+            refs: self.refs,
+            commit: self.commit,
+            tree: self.tree,
+            history: self.history,
+            submodules: self.submodules,
+        })
+    }
+}
+
+/// A ref becomes a path in a view: only what `git check-ref-format` accepts, below `refs/heads` or `refs/tags`.
+fn check_ref(name: &str) -> Result<()> {
+    let known = name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
+    if known && git2::Reference::is_valid_name(name) {
+        Ok(())
+    } else {
+        Err(Error::input(format!("`{}` is no branch or tag", name.escape_default())))
+    }
+}
+
+impl Lock {
+    fn check_references(&self) -> Result<()> {
+        let pins = self.layers.values().chain(self.sources.values()).map(|pin| &pin.locked);
+        for id in pins.chain(self.boards.values().flatten()) {
+            self.get(id)?;
+        }
+        for child in self.gits.values().flat_map(|git| git.submodules.values()) {
+            self.get(&SourceId::Git(child.clone()))?;
+        }
+        Ok(())
     }
 }

@@ -4,8 +4,20 @@
 //! lock, the store or the network. A [`Manifest`] that exists is consistent: every board's layers, options and parents
 //! exist, every URL is acceptable, every template is filled in.
 
-mod parse;
+mod boards;
+mod document;
+mod git;
+mod layers;
+mod mirrors;
+mod names;
+mod options;
+mod raw;
+mod read;
+mod schema;
+mod select;
+mod sources;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -19,7 +31,7 @@ pub const FILE_NAME: &str = "kata.toml";
 /// A checked manifest.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// The file it was read from.
+    /// The file it was read from, absolute.
     pub path: PathBuf,
     /// `[project] name`.
     pub project: String,
@@ -110,9 +122,9 @@ pub struct BuildOption {
     pub kind: OptionKind,
     /// The boards that can have it; `None`: all.
     pub boards: Option<Vec<String>>,
-    /// What it can't be combined with.
+    /// What it can't be combined with; always empty for a choice, which always holds.
     pub conflicts: Vec<Setting>,
-    /// What it needs set.
+    /// What it needs set; never set by itself. Always empty for a choice.
     pub requires: Vec<Setting>,
 }
 
@@ -153,14 +165,16 @@ pub struct Board {
     pub targets: Vec<String>,
     /// Option settings of this board, each checked.
     pub set: Vec<Setting>,
-    /// BitBake variables, in order.
+    /// BitBake variables, in order: `NAME` or `NAME:override…`, never one that kbuild itself sets. A value is one line and
+    /// holds at most one kind of quotes, so the other kind can surround it in a configuration file.
     pub config: IndexMap<String, String>,
 }
 
 /// `[mirrors]` of a manifest or of a site configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirrors {
-    /// Other stores (directory or http URL), content-addressed, asked first.
+    /// Other stores (directory or http URL), content-addressed, asked first. Directories of a file are absolute: they
+    /// were taken relative to where the file lies.
     pub stores: Vec<String>,
     /// Rewriting rules, asked before the upstream.
     pub rules: Vec<MirrorRule>,
@@ -186,7 +200,7 @@ pub struct MirrorRule {
 /// A board's options, each with its value: what one build is made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
-    /// Every option this board can have, in the manifest's order; `None` for a flag that is off.
+    /// Every option this board can have, in the manifest's order: its choice, or for a flag `on`, or `None` when it is off.
     pub values: IndexMap<String, Option<String>>,
     /// The words that go into OVERRIDES, in that order, empty ones left out.
     pub overrides: Vec<String>,
@@ -201,13 +215,69 @@ pub struct SiteConfig {
     pub mirrors: Mirrors,
 }
 
+impl BuildOption {
+    /// Whether a board can have this option.
+    pub fn is_for(&self, board: &str) -> bool {
+        self.boards.as_ref().is_none_or(|boards| boards.iter().any(|known| known == board))
+    }
+}
+
+impl fmt::Display for Setting {
+    /// As `--set` takes it: `ceph` or `boot=rootfs`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.choice {
+            Some(choice) => write!(f, "{}={choice}", self.option),
+            None => f.write_str(&self.option),
+        }
+    }
+}
+
+impl Mirrors {
+    /// The mirrors that `--mirror` or `KBUILD_MIRROR` names: each a store (directory or URL) or a rule `REGEX=REPLACEMENT`.
+    ///
+    /// # Errors
+    /// A rule that cannot work, with the argument.
+    pub fn from_arguments<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Mirrors> {
+        mirrors::from_arguments(arguments)
+    }
+
+    /// These mirrors, then those: the fallback lists are asked only if both say so.
+    #[must_use]
+    pub fn then(mut self, next: Mirrors) -> Mirrors {
+        self.stores.extend(next.stores);
+        self.rules.extend(next.rules);
+        self.builtin &= next.builtin;
+        self
+    }
+}
+
+/// What `NAME` is in the `KBUILD_<NAME>_*` variables of a declared source: upper case, anything that is no letter or
+/// digit as `_`. A manifest never holds two sources that come to the same.
+pub fn variable_part(source: &str) -> String {
+    names::variable_part(source)
+}
+
+/// The JSON Schema (draft 7) of `kata.toml`, for editors: the keys, their types and what they mean. What one key says of
+/// another (names that must exist, rules that must be possible) only [`Manifest::read`] checks.
+pub fn schema() -> serde_json::Value {
+    schema::schema()
+}
+
 impl Manifest {
     /// Reads and checks a manifest.
     ///
     /// # Errors
     /// Every fault is reported at once, each with the line it is on.
     pub fn read(path: &Path) -> Result<Manifest> {
-        parse::read(path)
+        read::manifest(path)
+    }
+
+    /// Checks the text of a manifest; `path` is where it lies, for messages and for the folders of local layers.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub fn parse(path: &Path, text: &str) -> Result<Manifest> {
+        read::parse(path, text)
     }
 
     /// Finds `kata.toml` in a directory or the nearest of its parents.
@@ -215,12 +285,12 @@ impl Manifest {
     /// # Errors
     /// When there is none: kind `Input`, with `kbuild init` or `--manifest-path` as the way out.
     pub fn find(from: &Path) -> Result<PathBuf> {
-        parse::find(from)
+        read::find(from)
     }
 
-    /// The project's directory: where the manifest lies.
+    /// The project's directory: where the manifest lies; absolute.
     pub fn root(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
+        self.path.parent().unwrap_or(Path::new("/"))
     }
 
     /// A board by name.
@@ -228,7 +298,7 @@ impl Manifest {
     /// # Errors
     /// An unknown board, with the nearest name as a suggestion and the list of those that exist.
     pub fn board(&self, name: &str) -> Result<&Board> {
-        parse::board(self, name)
+        select::board(self, name)
     }
 
     /// What `--set` asks for on a board, over the board's own settings, over the options' defaults.
@@ -237,7 +307,7 @@ impl Manifest {
     /// An option or choice that does not exist, two choices of one option, an option this board cannot have, a conflict or
     /// an unmet requirement: never a silent no-op.
     pub fn select(&self, board: &str, set: &[String]) -> Result<Selection> {
-        parse::select(self, board, set)
+        select::select(self, board, set)
     }
 
     /// The declared sources that a board needs.
@@ -255,6 +325,9 @@ impl SiteConfig {
     /// # Errors
     /// As for a manifest: every fault with its line.
     pub fn read(path: &Path) -> Result<SiteConfig> {
-        parse::read_site(path)
+        read::site(path)
     }
 }
+
+#[cfg(test)]
+mod tests;

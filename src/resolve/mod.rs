@@ -1,1 +1,225 @@
 //! Makes the lock: the manifest, the old lock and the fetcher give the new lock.
+//!
+//! What may enter: deciding which pins stand and which have to be found, and putting the answers together. A lock is
+//! always assembled from the manifest and its pins alone, so "is it fresh" and "what changed" are comparisons of two
+//! values, never bookkeeping.
+
+mod answer;
+mod wish;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+
+use crate::error::{Error, Kind, Result};
+use crate::fetch::Fetcher;
+use crate::lock::{Lock, Pin, Request};
+use crate::manifest::Manifest;
+use crate::source::SourceId;
+
+use answer::Answer;
+use wish::Wish;
+
+/// Which pins may move although the manifest did not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Moving {
+    /// None: `kbuild lock`.
+    #[default]
+    Nothing,
+    /// Those of these layers and sources: `kbuild update NAME`.
+    Named(Vec<String>),
+    /// All: `kbuild update`.
+    Everything,
+}
+
+/// What came of resolving.
+#[derive(Debug, Clone)]
+pub struct Resolution {
+    /// The new lock.
+    pub lock: Lock,
+    /// What differs from the old one, in the order of the manifest.
+    pub changes: Vec<Change>,
+    /// Entries that are known by a hash or commit only, and why their bytes could not be had.
+    pub incomplete: Vec<Incomplete>,
+}
+
+/// One layer or declared source whose pin is new, moved or gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// `layer` or `source`.
+    pub section: &'static str,
+    /// Its name in the manifest.
+    pub name: String,
+    /// What it was before.
+    pub from: Option<SourceId>,
+    /// What it is now.
+    pub to: Option<SourceId>,
+}
+
+/// An entry without the hashes that only its bytes can give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incomplete {
+    /// The entry.
+    pub id: SourceId,
+    /// Why its bytes could not be had; empty when nobody tried now.
+    pub why: String,
+}
+
+/// Resolves a manifest into a lock, keeping the old lock's pins wherever the manifest still asks for the same.
+///
+/// Bytes that were fetched on the way are in the store, also when it fails in the end.
+///
+/// # Errors
+/// Every layer or source that could not be resolved, all of them at once.
+pub async fn resolve(manifest: &Manifest, old: &Lock, fetcher: &Fetcher, moving: &Moving) -> Result<Resolution> {
+    check_names(manifest, moving)?;
+    let wishes = wish::all(manifest);
+    let answered = join_all(wishes.iter().map(|wish| async move {
+        let kept = if wish.moves(moving) { None } else { wish.kept(old) };
+        answer::find(wish, kept, fetcher).await.map_err(|error| error.wrap(format!("could not lock {wish}")))
+    }));
+    let answers = all_or_errors(answered.await)?;
+    let lock = assemble(manifest, wishes.iter().zip(&answers))?;
+    let incomplete = answers.iter().flat_map(Answer::incomplete).collect();
+    Ok(Resolution { changes: changes(old, &lock, &wishes), lock, incomplete })
+}
+
+/// Why a lock does not say what the manifest asks for; empty when it is fresh. Needs no network and no store.
+pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
+    let wishes = wish::all(manifest);
+    let mut reasons = Vec::new();
+    let mut kept = Vec::new();
+    for wish in &wishes {
+        match wish.kept(lock) {
+            Some(answer) => kept.push((wish, answer)),
+            None => reasons.push(wish.why_not_kept(lock)),
+        }
+    }
+    if reasons.is_empty() {
+        match assemble(manifest, kept.iter().map(|(wish, answer)| (*wish, answer))) {
+            Ok(assembled) if assembled == *lock => {}
+            Ok(assembled) => reasons.extend(differences(&assembled, lock)),
+            Err(error) => reasons.push(error.to_string()),
+        }
+    }
+    reasons
+}
+
+/// Fails unless the lock is fresh.
+///
+/// # Errors
+/// Kind `Stale`, with every reason.
+pub fn check_fresh(manifest: &Manifest, lock: &Lock) -> Result<()> {
+    let reasons = stale(manifest, lock);
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Stale, "kata.lock does not match kata.toml any more")
+        .because(Error::input(reasons.join("\n")))
+        .help("run `kbuild lock` and commit kata.lock"))
+}
+
+fn check_names(manifest: &Manifest, moving: &Moving) -> Result<()> {
+    let Moving::Named(names) = moving else { return Ok(()) };
+    for name in names {
+        if !manifest.layers.contains_key(name) && !manifest.sources.contains_key(name) {
+            return Err(Error::input(format!("kata.toml has no layer or source `{name}`"))
+                .help("`kbuild update` without a name moves all pins"));
+        }
+    }
+    Ok(())
+}
+
+fn all_or_errors(results: Vec<Result<Answer>>) -> Result<Vec<Answer>> {
+    let (mut answers, mut errors) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(answer) => answers.push(answer),
+            Err(error) => errors.push(error),
+        }
+    }
+    match Error::all(errors, |count| format!("{count} entries of kata.toml could not be locked")) {
+        Some(error) => Err(error),
+        None => Ok(answers),
+    }
+}
+
+/// Puts the answers together: a pure function of the manifest and its pins.
+fn assemble<'a>(manifest: &Manifest, answers: impl Iterator<Item = (&'a Wish<'a>, &'a Answer)>) -> Result<Lock> {
+    let mut lock = Lock::default();
+    let mut pins: BTreeMap<(&str, &str), SourceId> = BTreeMap::new();
+    for (wish, answer) in answers {
+        answer.add_to(&mut lock)?;
+        let pin = Pin { request: wish.request(), locked: answer.id() };
+        pins.insert((wish.section(), wish.name), pin.locked.clone());
+        let section = if wish.is_layer() { &mut lock.layers } else { &mut lock.sources };
+        section.insert(wish.name.to_owned(), pin);
+    }
+    for name in manifest.boards.keys() {
+        lock.boards.insert(name.clone(), needs(manifest, name, &pins));
+    }
+    Ok(lock)
+}
+
+/// What a board needs: the engine, its git layers, its declared sources.
+fn needs(manifest: &Manifest, board: &str, pins: &BTreeMap<(&str, &str), SourceId>) -> BTreeSet<SourceId> {
+    let layers = manifest.boards[board].layers.iter().map(String::as_str).chain([manifest.engine.as_str()]);
+    let layers = layers.map(|name| ("layer", name));
+    let sources = manifest.sources_of(board).map(|(name, _)| ("source", name));
+    layers.chain(sources).filter_map(|key| pins.get(&key).cloned()).collect()
+}
+
+fn changes(old: &Lock, new: &Lock, wishes: &[Wish<'_>]) -> Vec<Change> {
+    let section = |lock: &Lock, layer: bool| if layer { lock.layers.clone() } else { lock.sources.clone() };
+    let mut changes = Vec::new();
+    for layer in [true, false] {
+        let (before, after) = (section(old, layer), section(new, layer));
+        let asked = wishes.iter().filter(|wish| wish.is_layer() == layer).map(|wish| wish.name.to_owned());
+        let gone = before.keys().filter(|name| !after.contains_key(*name)).cloned();
+        for name in asked.chain(gone) {
+            let from = before.get(&name).map(|pin| pin.locked.clone());
+            let to = after.get(&name).map(|pin| pin.locked.clone());
+            if from != to {
+                changes.push(Change { section: if layer { "layer" } else { "source" }, name, from, to });
+            }
+        }
+    }
+    changes
+}
+
+/// In words, what a lock has that it should not, or should have and has not, when all its pins stand.
+fn differences(wanted: &Lock, found: &Lock) -> Vec<String> {
+    let mut words = Vec::new();
+    for (section, wanted, found) in
+        [("layer", &wanted.layers, &found.layers), ("source", &wanted.sources, &found.sources)]
+    {
+        let gone = found.keys().filter(|name| !wanted.contains_key(*name));
+        words.extend(gone.map(|name| format!("{section} `{name}` is locked but no longer in kata.toml")));
+    }
+    for board in wanted.boards.keys().chain(found.boards.keys()).collect::<BTreeSet<_>>() {
+        if wanted.boards.get(board) != found.boards.get(board) {
+            words.push(format!("board `{board}` needs other sources than kata.lock says"));
+        }
+    }
+    if words.is_empty() {
+        words.push("kata.lock lists other blocks than kata.toml leads to".to_owned());
+    }
+    words
+}
+
+impl Request {
+    /// The request in a few words, for messages.
+    fn in_words(&self) -> String {
+        match self {
+            Request::File { url, .. } => url.to_string(),
+            Request::Git { url, reference, submodules, history, .. } => {
+                let extra = [(*submodules, " with submodules"), (*history, " with history")];
+                let extra: String = extra.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
+                format!("{reference} of {url}{extra}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! Credentials have no place in a manifest or lock, so a URL that carries a password is refused, not cleaned up.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -119,24 +120,42 @@ fn scp_to_ssh(text: &str) -> Option<String> {
 /// For messages and logs: git and HTTP libraries like to repeat the URL they were given.
 pub fn redact(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        shown.push_str(before);
+    let mut from = 0;
+    for secret in credentials(text) {
+        shown.push_str(&text[from..secret.start]);
+        shown.push_str("***");
+        from = secret.end;
+    }
+    shown.push_str(&text[from..]);
+    shown
+}
+
+/// As [`redact`], but byte for byte, so that places in the text stay where they are: for showing a file at fault.
+pub fn redact_in_place(text: &str) -> String {
+    let mut shown = text.to_owned();
+    for secret in credentials(text) {
+        let stars = "*".repeat(secret.len());
+        shown.replace_range(secret, &stars);
+    }
+    shown
+}
+
+/// Where the credentials of URLs stand in a text.
+fn credentials(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(at) = text[from..].find("://") {
+        let start = from + at + 3;
+        let after = &text[start..];
         let authority =
             after.find(|c: char| c == '/' || c.is_whitespace() || "'\"?#".contains(c)).unwrap_or(after.len());
-        let ssh = before.trim_end_matches("://").ends_with("ssh");
-        rest = match after[..authority].rfind('@') {
-            Some(at) if ssh && !after[..at].contains(':') => after,
-            Some(at) => {
-                shown.push_str("***");
-                &after[at..]
-            }
-            None => after,
-        };
+        let ssh = text[..start - 3].ends_with("ssh");
+        if let Some(end) = after[..authority].rfind('@').filter(|at| !ssh || after[..*at].contains(':')) {
+            found.push(start..start + end);
+        }
+        from = start;
     }
-    shown.push_str(rest);
-    shown
+    found
 }
 
 impl Serialize for SourceUrl {
@@ -189,6 +208,7 @@ mod tests {
         );
         assert_eq!(redact("https://a:b@h/ and http://c@i"), "https://***@h/ and http://***@i");
         assert_eq!(redact("ssh://git@h/x"), "ssh://git@h/x");
+        assert_eq!(redact_in_place("https://a:é@h/ and http://c@i"), "https://****@h/ and http://*@i");
     }
 
     #[test]

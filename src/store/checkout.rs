@@ -1,15 +1,339 @@
 //! Checkouts of layers from the store: the raw tree, no filters, no attributes.
+//!
+//! Every file gets the time of its commit: BitBake keys its parse cache on times, and recipes pack files of layers into
+//! archives, so two checkouts of one commit must not differ in them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use super::Store;
-use crate::error::Result;
+use git2::{Odb, Oid};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+
+use super::tree::{self, Entry, Node};
+use super::{OpenedCommit, Store};
+use crate::disk;
+use crate::error::{Error, Kind, Result};
+use crate::git::broken_object;
 use crate::lock::{Lock, LockedGit};
+use crate::source::{Blake3, CommitId};
 
 /// Makes `directory` hold exactly the tree of a locked commit with its submodules, modes 0644 and 0755. A directory that
-/// already does is left alone (its bytes are hashed to know); one that was changed is made again.
+/// already does is left alone (its bytes are hashed to know); one that was changed is made again, beside the old one, and
+/// takes its place in one step.
+///
+/// Submodules that the lock does not name become empty directories, as git leaves them.
 ///
 /// # Errors
-/// A commit the store lacks (kind `Missing`), or whose tree is not the locked one (kind `Mismatch`).
-pub fn check_out(_store: &Store, _lock: &Lock, _git: &LockedGit, _directory: &Path) -> Result<()> {
-    todo!()
+/// A commit the store lacks (kind `Missing`), one whose tree is not the locked one (kind `Mismatch`), or that holds names
+/// which must not be written (kind `Input`).
+pub fn check_out(store: &Store, lock: &Lock, git: &LockedGit, directory: &Path) -> Result<()> {
+    let checkout = Checkout::plan(store, lock, git)?;
+    // What cannot be read, or is no file at all, is not what was checked out.
+    if directory.is_dir() && checkout.stands_in(directory).unwrap_or(false) {
+        return Ok(());
+    }
+    let new = disk::directory_beside(directory)?;
+    checkout.write(new.path())?;
+    if !checkout.stands_in(new.path())? {
+        let message = format!("commit {} in the store has not the locked tree", git.commit);
+        let help = format!("run `rm -f {}` and then `kbuild fetch`", store.record_path(&git.commit).display());
+        return Err(Error::new(Kind::Mismatch, message).help(help));
+    }
+    disk::replace_directory(new, directory)
+}
+
+/// A commit about to be written, with its submodules.
+struct Checkout {
+    opened: OpenedCommit,
+    entries: Vec<Entry>,
+    tree: Blake3,
+    /// Every submodule that the tree names.
+    links: BTreeMap<String, CommitId>,
+    /// Those that the lock names too.
+    children: BTreeMap<String, Checkout>,
+    time: Timestamps,
+}
+
+impl Checkout {
+    fn plan(store: &Store, lock: &Lock, git: &LockedGit) -> Result<Checkout> {
+        let opened = store.open_commit(&git.commit)?;
+        let tree = match (git.tree, store.git(&git.commit)?) {
+            (Some(tree), _) => tree,
+            (None, Some(record)) => record.tree,
+            (None, None) => tree::of_commit(&opened, &git.commit)?,
+        };
+        let entries = tree::entries_of(&opened, &git.commit)?;
+        let mut links = BTreeMap::new();
+        collect_links(&entries, "", &mut links)?;
+        let child = |(path, key): (&String, &String)| {
+            let child = lock.gits.get(key).filter(|child| links.get(path) == Some(&child.commit));
+            let child = child.ok_or_else(|| {
+                let message = format!("kata.lock names a submodule `{path}` that is not in commit {}", git.commit);
+                Error::input(message).help("run `kbuild lock`")
+            })?;
+            Ok((path.clone(), Checkout::plan(store, lock, child)?))
+        };
+        let children = git.submodules.iter().map(child).collect::<Result<_>>()?;
+        let time = commit_time(&opened, &git.commit)?;
+        Ok(Checkout { opened, entries, tree, links, children, time })
+    }
+
+    /// Whether a directory holds this already.
+    fn stands_in(&self, directory: &Path) -> Result<bool> {
+        // Python leaves caches in the engine's own tree; a commit may hold some itself.
+        let same = tree::of_directory(directory, &self.links)? == self.tree
+            || tree::of_whole_directory(directory, &self.links)? == self.tree;
+        if !same {
+            return Ok(false);
+        }
+        for path in self.links.keys() {
+            let within = directory.join(path);
+            let stands = match self.children.get(path) {
+                Some(child) => child.stands_in(&within)?,
+                None => is_empty(&within)?,
+            };
+            if !stands {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn write(&self, directory: &Path) -> Result<()> {
+        let odb = self.opened.odb().map_err(broken_object)?;
+        self.write_entries(&odb, &self.entries, directory, "")
+    }
+
+    /// Writes the entries of one directory. `within` is its path below the commit's root, with a `/` behind.
+    fn write_entries(&self, odb: &Odb<'_>, entries: &[Entry], directory: &Path, within: &str) -> Result<()> {
+        for entry in entries {
+            check_name(&entry.name)?;
+            let path = directory.join(OsStr::from_bytes(&entry.name));
+            match &entry.node {
+                Node::File { blob, executable } => write_file(&path, odb, *blob, *executable)?,
+                Node::Symlink(blob) => write_symlink(&path, odb, *blob)?,
+                Node::Directory(entries) => {
+                    make_directory(&path)?;
+                    self.write_entries(odb, entries, &path, &below(within, &entry.name))?;
+                    continue;
+                }
+                Node::Submodule(_) => {
+                    make_directory(&path)?;
+                    let child = self.children.get(below(within, &entry.name).trim_end_matches('/'));
+                    child.map_or(Ok(()), |child| child.write(&path))?;
+                    continue;
+                }
+            }
+            self.set_time(&path)?;
+        }
+        // Last, because writing into a directory changes its time.
+        self.set_time(directory)
+    }
+
+    fn set_time(&self, path: &Path) -> Result<()> {
+        utimensat(CWD, path, &self.time, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| Error::io("set the time of", path, error.into()))
+    }
+}
+
+/// The path of a directory below another one. Names that are no UTF-8 lead to no submodule (see [`collect_links`]).
+fn below(within: &str, name: &[u8]) -> String {
+    format!("{within}{}/", String::from_utf8_lossy(name))
+}
+
+fn collect_links(entries: &[Entry], within: &str, links: &mut BTreeMap<String, CommitId>) -> Result<()> {
+    for entry in entries {
+        match &entry.node {
+            Node::Directory(entries) => collect_links(entries, &below(within, &entry.name), links)?,
+            Node::Submodule(commit) => {
+                let name = std::str::from_utf8(&entry.name).ok().filter(|_| !within.contains('\u{fffd}'));
+                let name = name.ok_or_else(|| Error::input(format!("a submodule in `{within}` has no UTF-8 path")))?;
+                links.insert(format!("{within}{name}"), *commit);
+            }
+            Node::File { .. } | Node::Symlink(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what git itself would not check out (`verify_path` in its read-cache.c): names that leave the directory or
+/// make it a repository.
+fn check_name(name: &[u8]) -> Result<()> {
+    let bad = matches!(name, b"" | b"." | b"..") || name.contains(&b'/') || name.eq_ignore_ascii_case(b".git");
+    if bad {
+        return Err(Error::input(format!("a tree holds an entry called `{}`", name.escape_ascii()))
+            .help("this commit cannot be checked out safely; choose another"));
+    }
+    Ok(())
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    let failed = |error| Error::io("create", path, error);
+    DirBuilder::new().mode(0o755).create(path).map_err(failed)?;
+    // The umask took its part of the mode above.
+    fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(failed)
+}
+
+fn write_file(path: &Path, odb: &Odb<'_>, blob: Oid, executable: bool) -> Result<()> {
+    let failed = |error| Error::io("write", path, error);
+    let blob = odb.read(blob).map_err(broken_object)?;
+    // Never through a symlink: two entries of one name, and the second is refused.
+    let mut file = File::create_new(path).map_err(failed)?;
+    file.write_all(blob.data()).map_err(failed)?;
+    let mode = if executable { 0o755 } else { 0o644 };
+    file.set_permissions(Permissions::from_mode(mode)).map_err(failed)
+}
+
+fn write_symlink(path: &Path, odb: &Odb<'_>, blob: Oid) -> Result<()> {
+    let target = odb.read(blob).map_err(broken_object)?;
+    symlink(OsStr::from_bytes(target.data()), path).map_err(|error| Error::io("create", path, error))
+}
+
+fn commit_time(repository: &git2::Repository, commit: &CommitId) -> Result<Timestamps> {
+    let id = Oid::from_bytes(commit.as_bytes()).map_err(broken_object)?;
+    let commit = repository.find_commit(id).map_err(broken_object)?;
+    let time = Timespec { tv_sec: commit.time().seconds(), tv_nsec: 0 };
+    Ok(Timestamps { last_access: time, last_modification: time })
+}
+
+fn is_empty(directory: &Path) -> Result<bool> {
+    let mut entries = fs::read_dir(directory).map_err(|error| Error::io("read", directory, error))?;
+    Ok(entries.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+    use crate::store::fixture::{Item, Tree, Upstream, executable, file, link, tree as a_tree};
+    use crate::store::tests::temporary;
+
+    /// A store that has a commit with this tree, and the lock's block for it.
+    fn stored(store: &Store, content: &Tree) -> LockedGit {
+        let upstream = Upstream::new();
+        let commit = upstream.commit(&[], content);
+        let hash = tree::of_commit(&upstream.repository, &commit).unwrap();
+        store.add_git(upstream.path(), &commit, hash).unwrap();
+        upstream.locked(&commit, Some(hash))
+    }
+
+    fn layer() -> Tree {
+        a_tree([
+            ("recipe.bb", file("SUMMARY = \"x\"\n")),
+            ("bin", Item::Directory(a_tree([("tool", executable("#!/bin/sh\n"))]))),
+            ("link", link("bin/tool")),
+            (".gitattributes", file("* text eol=crlf\n")),
+        ])
+    }
+
+    #[test]
+    fn a_checkout_has_the_bytes_modes_and_times_of_the_commit() {
+        let (directory, store) = temporary();
+        let git = stored(&store, &layer());
+        let target = directory.path().join("layers/x");
+        check_out(&store, &Lock::default(), &git, &target).unwrap();
+        assert_eq!(fs::read(target.join("recipe.bb")).unwrap(), b"SUMMARY = \"x\"\n", "no line ends are changed");
+        assert_eq!(fs::read_link(target.join("link")).unwrap(), Path::new("bin/tool"));
+        for (path, mode) in [("recipe.bb", 0o100_644), ("bin/tool", 0o100_755), ("bin", 0o40_755), ("", 0o40_755)] {
+            let metadata = fs::symlink_metadata(target.join(path)).unwrap();
+            assert_eq!((metadata.mode(), metadata.mtime()), (mode, 1_700_000_000), "{path}");
+        }
+        assert_eq!(fs::symlink_metadata(target.join("link")).unwrap().mtime(), 1_700_000_000);
+        assert_eq!(fs::read_dir(directory.path().join("layers")).unwrap().count(), 1, "nothing temporary is left");
+    }
+
+    #[test]
+    fn a_checkout_that_stands_is_left_alone_and_a_changed_one_is_made_again() {
+        let (directory, store) = temporary();
+        let git = stored(&store, &layer());
+        let target = directory.path().join("x");
+        let inode = || fs::metadata(&target).unwrap().ino();
+        check_out(&store, &Lock::default(), &git, &target).unwrap();
+        let first = inode();
+        fs::create_dir(target.join("bin/__pycache__")).unwrap();
+        fs::write(target.join("bin/__pycache__/x.pyc"), "").unwrap();
+        check_out(&store, &Lock::default(), &git, &target).unwrap();
+        assert_eq!(inode(), first, "caches of Python do no harm");
+
+        fs::write(target.join("recipe.bb"), "changed").unwrap();
+        fs::write(target.join("new"), "").unwrap();
+        fs::set_permissions(target.join("bin"), Permissions::from_mode(0o555)).unwrap();
+        check_out(&store, &Lock::default(), &git, &target).unwrap();
+        assert_ne!(inode(), first);
+        assert_eq!(fs::read(target.join("recipe.bb")).unwrap(), b"SUMMARY = \"x\"\n");
+        assert!(!target.join("new").exists());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "the store and the checkout");
+    }
+
+    #[test]
+    fn caches_that_a_commit_holds_are_written_too() {
+        let (directory, store) = temporary();
+        let caches = a_tree([("x.pyc", file("cache"))]);
+        let git = stored(&store, &a_tree([("a", file("")), ("__pycache__", Item::Directory(caches))]));
+        let target = directory.path().join("x");
+        check_out(&store, &Lock::default(), &git, &target).unwrap();
+        let inode = fs::metadata(&target).unwrap().ino();
+        assert!(target.join("__pycache__/x.pyc").is_file());
+        check_out(&store, &Lock::default(), &git, &target).unwrap();
+        assert_eq!(fs::metadata(&target).unwrap().ino(), inode);
+    }
+
+    #[test]
+    fn submodules_stand_at_their_paths_and_unlocked_ones_are_empty() {
+        let (directory, store) = temporary();
+        let child = stored(&store, &a_tree([("inner", file("inner"))]));
+        let vendor = a_tree([("kept", Item::Submodule(child.commit)), ("left", Item::Submodule(child.commit))]);
+        let mut parent = stored(&store, &a_tree([("vendor", Item::Directory(vendor))]));
+        parent.submodules.insert("vendor/kept".to_owned(), "child@1".to_owned());
+        let mut lock = Lock::default();
+        lock.gits.insert("child@1".to_owned(), child);
+        let target = directory.path().join("x");
+        check_out(&store, &lock, &parent, &target).unwrap();
+        assert_eq!(fs::read(target.join("vendor/kept/inner")).unwrap(), b"inner");
+        assert!(is_empty(&target.join("vendor/left")).unwrap());
+
+        for changed in ["vendor/kept/inner", "vendor/left/stray"] {
+            fs::write(target.join(changed), "changed").unwrap();
+            check_out(&store, &lock, &parent, &target).unwrap();
+            assert_eq!(fs::read(target.join("vendor/kept/inner")).unwrap(), b"inner");
+            assert!(is_empty(&target.join("vendor/left")).unwrap());
+        }
+
+        parent.submodules.insert("vendor".to_owned(), "child@1".to_owned());
+        assert_eq!(check_out(&store, &lock, &parent, &target).unwrap_err().kind(), Kind::Input);
+    }
+
+    #[test]
+    fn a_commit_the_store_lacks_or_with_another_tree_is_no_checkout() {
+        let (directory, store) = temporary();
+        let git = stored(&store, &layer());
+        let target = directory.path().join("x");
+        let other = LockedGit { tree: Some([7; 32].into()), ..git.clone() };
+        assert_eq!(check_out(&store, &Lock::default(), &other, &target).unwrap_err().kind(), Kind::Mismatch);
+        let absent = LockedGit { commit: [7; 20].into(), ..git };
+        assert_eq!(check_out(&store, &Lock::default(), &absent, &target).unwrap_err().kind(), Kind::Missing);
+        assert!(!target.exists());
+    }
+
+    #[test]
+    fn hostile_names_are_refused() {
+        let (directory, store) = temporary();
+        for name in [".git", ".GIT", "..", ".", "a/b"] {
+            let inner = a_tree([(name, file("evil"))]);
+            let upstream = Upstream::new();
+            let commit = upstream.commit(&[], &a_tree([("sub", Item::Directory(inner))]));
+            let hash = tree::of_commit(&upstream.repository, &commit).unwrap();
+            store.add_git(upstream.path(), &commit, hash).unwrap();
+            let git = upstream.locked(&commit, Some(hash));
+            let error = check_out(&store, &Lock::default(), &git, &directory.path().join("x")).unwrap_err();
+            assert_eq!(error.kind(), Kind::Input, "{name}");
+        }
+        assert!(!directory.path().join("x").exists());
+    }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{Scratch, Store, tree};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
-use crate::git::{could_not_start, failed, local_git, run};
+use crate::git::{could_not_start, failed, local_git, open_objects, run};
 use crate::lock::LockedGit;
 use crate::source::{Blake3, CommitId};
 
@@ -230,18 +230,10 @@ impl Store {
     /// As [`Store::open_commit`], for a record that need not be in the store.
     pub(super) fn open_record(&self, record: &GitRecord) -> Result<OpenedCommit> {
         let place = self.reading_place()?;
-        let objects = place.path().join("objects");
-        disk::create_dir_all(&objects.join("pack"))?;
-        for pack in &record.packs {
-            self.link_pack(pack, &objects.join("pack"))?;
-        }
-        let broken =
-            |error| Error::new(Kind::Mismatch, format!("could not open commit {}", record.commit)).because(error);
-        let path = objects.to_str().ok_or_else(|| Error::input("the path of the store is not UTF-8"))?;
-        // Wrapping the object database, rather than opening a repository, keeps the user's git configuration out.
-        let odb = git2::Odb::new().map_err(broken)?;
-        odb.add_disk_alternate(path).map_err(broken)?;
-        let repository = git2::Repository::from_odb(odb).map_err(broken)?;
+        let packs = place.path().join("objects").join("pack");
+        disk::create_dir_all(&packs)?;
+        record.packs.iter().try_for_each(|pack| self.link_pack(pack, &packs))?;
+        let repository = open_objects(place.path())?;
         Ok(OpenedCommit { repository, place })
     }
 
@@ -260,7 +252,7 @@ impl Store {
 
     /// A directory for reading: inside the store where it can be written, else wherever temporary files go.
     fn reading_place(&self) -> Result<Place> {
-        if self.writable {
+        if self.read_only.is_none() {
             return self.scratch().map(Place::Inside);
         }
         let outside =
@@ -397,7 +389,7 @@ mod tests {
     }
 
     fn add(store: &Store, repository: &Path, commit: &CommitId) -> GitRecord {
-        let tree = tree::of_commit(&git2::Repository::open_bare(repository).unwrap(), commit).unwrap();
+        let tree = tree::of_commit(&open_objects(repository).unwrap(), commit).unwrap();
         store.add_git(repository, commit, tree).unwrap()
     }
 

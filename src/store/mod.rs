@@ -51,7 +51,8 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
-    writable: bool,
+    /// Why it cannot be written; `None` where it can.
+    read_only: Option<Arc<str>>,
     lock: Option<Arc<FileLock>>,
 }
 
@@ -69,11 +70,11 @@ impl Store {
         let lock = root.join("lock");
         match prepare(&root).and_then(|()| FileLock::shared(&lock)) {
             Ok(held) => {
-                let store = Store { root, writable: true, lock: Some(Arc::new(held)) };
+                let store = Store { root, read_only: None, lock: Some(Arc::new(held)) };
                 store.sweep();
                 Ok(store)
             }
-            Err(_) => Ok(Store::read_only(root)),
+            Err(error) => Ok(Store::read_only(root, &[vec![error.to_string()], error.causes()].concat().join(": "))),
         }
     }
 
@@ -85,13 +86,13 @@ impl Store {
         if !has_format(root)? {
             return Err(not_a_store(root));
         }
-        canonical(root).map(Store::read_only)
+        Ok(Store::read_only(canonical(root)?, "it was opened only to be read"))
     }
 
     /// The lock is taken where it can be: on a medium that nobody writes to, nothing is collected either.
-    fn read_only(root: PathBuf) -> Store {
+    fn read_only(root: PathBuf, why: &str) -> Store {
         let lock = FileLock::shared_read_only(&root.join("lock")).ok().map(Arc::new);
-        Store { root, writable: false, lock }
+        Store { root, read_only: Some(why.into()), lock }
     }
 
     /// The store's directory: absolute, without symlinks.
@@ -108,11 +109,9 @@ impl Store {
     }
 
     fn must_be_writable(&self) -> Result<()> {
-        if self.writable {
-            return Ok(());
-        }
-        let message = format!("the store {} cannot be written", self.root.display());
-        Err(Error::new(Kind::Io, message).help("give a store of your own with `--store DIR`"))
+        let Some(why) = &self.read_only else { return Ok(()) };
+        let error = Error::new(Kind::Io, format!("the store {} cannot be written", self.root.display()));
+        Err(error.because(why.to_string()).help("give a store of your own with `--store DIR`"))
     }
 }
 
@@ -208,6 +207,76 @@ mod tests {
         assert!(FileLock::try_exclusive(&lock).unwrap().is_none());
         drop(clone);
         assert!(FileLock::try_exclusive(&lock).unwrap().is_some());
+    }
+
+    #[test]
+    fn many_writers_of_the_same_and_of_other_bytes_agree() {
+        let (directory, store) = temporary();
+        let root = store.root();
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let path = directory.path().join(format!("upstream-{number}"));
+                scope.spawn(move || {
+                    let bytes = format!("content {}", number % 3);
+                    fs::write(&path, &bytes).unwrap();
+                    let store = Store::open(root).unwrap();
+                    let digests = store.add_file(&path).unwrap();
+                    assert_eq!(fs::read(store.blob_path(&digests.blake3)).unwrap(), bytes.as_bytes());
+                    let mut incoming = store.incoming(&format!("key-{}", number % 3)).unwrap();
+                    incoming.restart().unwrap();
+                    incoming.write(bytes.as_bytes()).unwrap();
+                    assert_eq!(incoming.finish().unwrap(), digests);
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(root.join("sha256")).unwrap().count(), 3);
+        for left in ["tmp", "incoming"] {
+            assert_eq!(fs::read_dir(root.join(left)).unwrap().count(), 0, "{left}");
+        }
+    }
+
+    /// Runs as a user who owns nothing; root may write everywhere.
+    fn as_nobody<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                if rustix::process::geteuid().is_root() {
+                    // For this thread alone, and with it all its rights over other users' files.
+                    rustix::thread::set_thread_uid(rustix::thread::Uid::from_raw(65_534)).unwrap();
+                }
+                run()
+            });
+            thread.join().unwrap()
+        })
+    }
+
+    fn make_read_only(path: &Path) {
+        use std::os::unix::fs::PermissionsExt as _;
+        for entry in fs::read_dir(path).unwrap().map(|entry| entry.unwrap()) {
+            if entry.file_type().unwrap().is_dir() {
+                make_read_only(&entry.path());
+            }
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(0o555)).unwrap();
+    }
+
+    #[test]
+    fn a_read_only_store_opens_and_is_read() {
+        let (directory, store) = temporary();
+        let (file, root) = (directory.path().join("file"), store.root().to_owned());
+        fs::write(&file, "content").unwrap();
+        let digests = store.add_file(&file).unwrap();
+        drop(store);
+        make_read_only(directory.path());
+        fs::set_permissions(root.join("lock"), std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+        as_nobody(|| {
+            let store = Store::open(&root).unwrap();
+            assert_eq!(store.by_sha256(&digests.sha256), Some(digests));
+            let error = store.incoming("key").unwrap_err();
+            assert!(error.to_string().contains("cannot be written"), "{error}");
+            assert!(error.causes()[0].contains("ermission denied"), "{:?}", error.causes());
+            assert!(FileLock::shared_read_only(&root.join("lock")).is_ok());
+        });
+        disk::remove_dir_all(&root).unwrap();
     }
 
     #[test]

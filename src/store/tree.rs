@@ -20,7 +20,8 @@ use git2::{ObjectType, Oid};
 use rayon::prelude::*;
 
 use super::blob::blake3_file;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
+use crate::git::broken_object;
 use crate::source::{Blake3, CommitId};
 
 /// What every tree's bytes begin with, so that no file can have a tree's hash.
@@ -42,9 +43,9 @@ pub fn of_commit(repository: &git2::Repository, commit: &CommitId) -> Result<Bla
     collect_blobs(&entries, &mut blobs);
     blobs.sort_unstable();
     blobs.dedup();
-    let odb = repository.odb().map_err(broken)?;
+    let odb = repository.odb().map_err(broken_object)?;
     // libgit2 compares each object's SHA-1 with its name as it reads.
-    let hash = |oid: &Oid| odb.read(*oid).map(|blob| (*oid, hash_bytes(blob.data()))).map_err(broken);
+    let hash = |oid: &Oid| odb.read(*oid).map(|blob| (*oid, hash_bytes(blob.data()))).map_err(broken_object);
     let hashes = blobs.par_iter().map(hash).collect::<Result<HashMap<_, _>>>()?;
     Ok(hash_entries(&entries, &hashes).unwrap_or_else(|| hash_lines(Vec::new())))
 }
@@ -86,8 +87,8 @@ pub(super) enum Node {
 
 /// The whole tree of a commit, without the contents of files.
 pub(super) fn entries_of(repository: &git2::Repository, commit: &CommitId) -> Result<Vec<Entry>> {
-    let id = Oid::from_bytes(commit.as_bytes()).map_err(broken)?;
-    let tree = repository.find_commit(id).and_then(|commit| commit.tree()).map_err(broken)?;
+    let id = Oid::from_bytes(commit.as_bytes()).map_err(broken_object)?;
+    let tree = repository.find_commit(id).and_then(|commit| commit.tree()).map_err(broken_object)?;
     read_tree(repository, &tree, 0)
 }
 
@@ -99,7 +100,7 @@ fn read_tree(repository: &git2::Repository, tree: &git2::Tree<'_>, depth: usize)
         let blob = entry.id();
         let node = match entry.kind() {
             Some(ObjectType::Tree) => {
-                let subtree = repository.find_tree(blob).map_err(broken)?;
+                let subtree = repository.find_tree(blob).map_err(broken_object)?;
                 Node::Directory(read_tree(repository, &subtree, depth + 1)?)
             }
             Some(ObjectType::Commit) => Node::Submodule(blob.to_string().parse()?),
@@ -245,6 +246,130 @@ fn hash_bytes(bytes: &[u8]) -> Blake3 {
     (*blake3::hash(bytes).as_bytes()).into()
 }
 
-fn broken(error: git2::Error) -> Error {
-    Error::new(Kind::Mismatch, "a git object is missing or broken").because(error)
+#[cfg(test)]
+mod tests {
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
+
+    use super::*;
+    use crate::error::Kind;
+    use crate::git::{local_git, open_objects, run};
+    use crate::store::fixture::{Item, Tree, Upstream, executable, file, link, tree, write_directory};
+
+    fn of_fixture(content: &Tree) -> Blake3 {
+        let upstream = Upstream::new();
+        of_commit(&upstream.repository, &upstream.commit(&[], content)).unwrap()
+    }
+
+    #[test]
+    fn the_hash_is_what_the_head_of_this_file_says() {
+        let submodule: CommitId = [0xab; 20].into();
+        let content = tree([
+            ("a", Item::Directory(tree([("x", executable("run"))]))),
+            ("a.b", file("text")),
+            ("a0", link("a.b")),
+            ("sub", Item::Submodule(submodule)),
+        ]);
+        let entry = |mode: &str, name: &str, bytes: &[u8]| {
+            [mode.as_bytes(), b" ", name.as_bytes(), b"\0", blake3::hash(bytes).as_bytes()].concat()
+        };
+        let inner = [b"kbuild tree 1\0".to_vec(), entry("100755", "x", b"run")].concat();
+        // `a` counts as `a/`: after `a.b`, before `a0`.
+        let outer = [
+            b"kbuild tree 1\0".to_vec(),
+            entry("100644", "a.b", b"text"),
+            entry("40000", "a", &inner),
+            entry("120000", "a0", b"a.b"),
+            entry("160000", "sub", "ab".repeat(20).as_bytes()),
+        ];
+        assert_eq!(of_fixture(&content), Blake3::from(*blake3::hash(&outer.concat()).as_bytes()));
+    }
+
+    #[test]
+    fn modes_are_canonical_and_empty_trees_count_for_nothing() {
+        let upstream = Upstream::new();
+        let blob = upstream.write(ObjectType::Blob, b"x");
+        let empty = upstream.write(ObjectType::Tree, b"");
+        let old = [b"100664 a\0".as_slice(), blob.as_bytes(), b"40000 b\0", empty.as_bytes()].concat();
+        let old = upstream.write(ObjectType::Tree, &old);
+        let text = format!("tree {old}\nauthor A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\n\nx\n");
+        let commit: CommitId = upstream.write(ObjectType::Commit, text.as_bytes()).to_string().parse().unwrap();
+        assert_eq!(of_commit(&upstream.repository, &commit).unwrap(), of_fixture(&tree([("a", file("x"))])));
+    }
+
+    #[test]
+    fn what_git_commits_from_a_directory_hashes_as_the_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let (work, bare) = (directory.path().join("work"), directory.path().join("bare"));
+        let content = tree([
+            ("a", Item::Directory(tree([("x", executable("run")), ("empty", Item::Directory(Tree::new()))]))),
+            ("a-b", file("text")),
+            ("a.b", file(&"large ".repeat(300_000))),
+            ("a0", link("nowhere")),
+        ]);
+        write_directory(&work, &content);
+        let git = |arguments: &[&str]| {
+            let mut command = local_git(&bare);
+            command.arg("--work-tree").arg(&work).args(["-c", "user.name=A", "-c", "user.email=a@b"]);
+            run(command.args(arguments), Kind::Bug).unwrap()
+        };
+        run(local_git(&bare).args(["init", "-q", "--bare"]).arg(&bare), Kind::Bug).unwrap();
+        git(&["add", "-A"]);
+        git(&["commit", "-q", "-m", "x"]);
+        let head = String::from_utf8(git(&["rev-parse", "HEAD"])).unwrap();
+        let repository = open_objects(&bare).unwrap();
+        let committed = of_commit(&repository, &head.trim().parse().unwrap()).unwrap();
+        fs::create_dir_all(work.join("a/__pycache__")).unwrap();
+        fs::write(work.join("a/__pycache__/x.pyc"), "").unwrap();
+        fs::write(work.join(".git"), "gitdir: elsewhere").unwrap();
+        assert_eq!(of_directory(&work, &BTreeMap::new()).unwrap(), committed);
+        assert_ne!(of_whole_directory(&work, &BTreeMap::new()).unwrap(), committed);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_a_missing_object_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
+        assert_eq!(of_directory(directory.path(), &BTreeMap::new()).unwrap_err().kind(), Kind::Input);
+        let upstream = Upstream::new();
+        assert_eq!(of_commit(&upstream.repository, &[1; 20].into()).unwrap_err().kind(), Kind::Mismatch);
+    }
+
+    /// Names that git orders oddly, and bytes that are no UTF-8.
+    fn name() -> impl Strategy<Value = Vec<u8>> {
+        let letter = prop_oneof![Just(b'a'), Just(b'.'), Just(b'-'), Just(b'0'), Just(0xff), Just(b' '), Just(1)];
+        vec(letter, 1..5).prop_filter("not a name", |name| name != b"." && name != b"..")
+    }
+
+    fn directory() -> impl Strategy<Value = Tree> {
+        let bytes = vec(any::<u8>(), 0..20);
+        let target = vec(1..=255_u8, 1..20);
+        let leaf = prop_oneof![
+            (bytes, any::<bool>()).prop_map(|(bytes, executable)| Item::File { bytes, executable }),
+            target.prop_map(Item::Symlink),
+        ];
+        let item = leaf.prop_recursive(3, 16, 4, |item| btree_map(name(), item, 0..4).prop_map(Item::Directory));
+        btree_map(name(), item, 0..6)
+    }
+
+    #[test]
+    fn commit_and_directory_agree() {
+        let upstream = Upstream::new();
+        let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+        let cases = (directory(), any::<Option<[u8; 20]>>());
+        let checked = TestRunner::new(config).run(&cases, |(mut content, submodule)| {
+            let mut submodules = BTreeMap::new();
+            if let Some(commit) = submodule {
+                content.insert(b"a.sub".to_vec(), Item::Submodule(commit.into()));
+                submodules.insert("a.sub".to_owned(), commit.into());
+            }
+            let directory = tempfile::tempdir().unwrap();
+            write_directory(directory.path(), &content);
+            let committed = of_commit(&upstream.repository, &upstream.commit(&[], &content)).unwrap();
+            prop_assert_eq!(of_directory(directory.path(), &submodules).unwrap(), committed);
+            Ok(())
+        });
+        checked.unwrap();
+    }
 }

@@ -43,7 +43,7 @@ impl Store {
             let error = wrong(&path, format!("sha256 {}", file.sha256), format!("sha256 {}", found.sha256));
             return Err(error.wrap(format!("file:{name} is not what the lock says")));
         }
-        if self.writable { self.link_sha256(&found) } else { Ok(()) }
+        if self.read_only.is_none() { self.link_sha256(&found) } else { Ok(()) }
     }
 
     fn verify_git(&self, key: &str, git: &LockedGit) -> Result<()> {

@@ -274,6 +274,39 @@ async fn a_silent_server_is_given_up() {
 }
 
 #[tokio::test]
+async fn whoever_stops_waiting_leaves_no_git_behind() {
+    let server = Server::start();
+    server.on("/x.git/info/refs", [Reply::Silence(Duration::from_secs(10))]);
+    let url = server.url("/x.git");
+    let running = || {
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        all.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+            .filter(|line| String::from_utf8_lossy(line).split('\0').any(|argument| argument == url))
+            .count()
+    };
+    let mut world = World::new();
+    world.fetcher.git.patience.slow_for = Duration::from_secs(60);
+    let want = wanted(&url, CommitId::from([5; 20]));
+    {
+        let mut fetching = std::pin::pin!(world.fetcher.git(&want));
+        for _ in 0..100 {
+            assert!(tokio::time::timeout(Duration::from_millis(50), &mut fetching).await.is_err());
+            if running() > 0 && server.count() > 0 {
+                break;
+            }
+        }
+        assert!(running() > 0);
+    }
+    for _ in 0..50 {
+        if running() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{} processes still speak to {url}", running());
+}
+
+#[tokio::test]
 async fn no_configuration_lets_a_command_run() {
     let world = World::new();
     let trap = world.path().join("trap");

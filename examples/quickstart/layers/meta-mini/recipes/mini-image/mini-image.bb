@@ -1,0 +1,5 @@
+SUMMARY = "An initramfs with the board's programs"
+LICENSE = "MIT"
+PV = "1.0"
+
+inherit initramfs

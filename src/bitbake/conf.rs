@@ -1,0 +1,666 @@
+//! The configuration of one board, as BitBake reads it: `bblayers.conf`, `local.conf` and `kbuild.conf`.
+//!
+//! Everything kbuild tells BitBake stands in `kbuild.conf`, one small file per board that a person can read. Paths in it
+//! are relative to `${TOPDIR}`, so the same manifest and lock give the same text in every directory.
+//!
+//! # What recipes get from declared sources
+//!
+//! Each `[sources.NAME]` of the board becomes variables, NAME in capitals with every other character as `_`:
+//!
+//! | variable | file | git |
+//! | --- | --- | --- |
+//! | `KBUILD_<NAME>_URL` | the URL (with `;downloadfilename=` where the manifest names the file) | `git://host/path;protocol=https`, or `gitsm://` with `submodules`; no branch |
+//! | `KBUILD_<NAME>_VERSION` | `version` of the manifest | same |
+//! | `KBUILD_<NAME>_SHA256` | SHA-256, for `SRC_URI[sha256sum]` | - |
+//! | `KBUILD_<NAME>_SRCREV` | - | the locked commit |
+//! | `KBUILD_<NAME>_BRANCH` | - | the branch asked for; without one the variable is not set, and the recipe says `nobranch=1` |
+//!
+//! A git source with `recipes` also pins theirs from outside: `SRCREV[_<srcrev-name>]:pn-<recipe>:forcevariable`, the only
+//! form that wins over every override and over AUTOREV (`bb.fetch2.srcrev_internal_helper`).
+//!
+//! # Quoting
+//!
+//! BitBake's conf grammar (`bb.parse.parse_py.ConfHandler`) has no escapes: a value is one line between two quotes of one
+//! kind, backslashes stand for themselves, and `${…}` is expanded. So a value goes between `"`, or between `'` where it
+//! holds `"`; one that holds both, or a line break or other control character, is refused. `${` is refused in what comes
+//! from URLs, versions and names, where expansion is never meant; in `[config]` it is BitBake's own language and stays.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use indexmap::IndexMap;
+use regex::Regex;
+
+use crate::error::{Error, Kind, Result};
+use crate::lock::{Lock, Locked, Request};
+use crate::manifest::{DeclaredSource, SourceOrigin};
+use crate::source::{CommitId, Sha256, SourceUrl, name};
+
+/// The name of the one file, without `.conf`, that holds everything kbuild tells BitBake.
+pub const NAME: &str = "kbuild";
+
+/// Where the view lies inside TOPDIR; `flat`, `git2` and `dl` are made there by `store::view`.
+pub const VIEW: &str = "sources";
+
+/// Directories inside TOPDIR that the configuration names.
+pub const TMPDIR: &str = "tmp";
+
+/// Variables that kbuild alone sets. In `[config]` they would undo what makes a build a function of its lock.
+const OWNED: [&str; 29] = [
+    "BBFILES",
+    "BBLAYERS",
+    "BBPATH",
+    "BB_ALLOWED_NETWORKS",
+    "BB_FETCH_PREMIRRORONLY",
+    "BB_GENERATE_MIRROR_TARBALLS",
+    "BB_GENERATE_SHALLOW_TARBALLS",
+    "BB_HASHSERVE_UPSTREAM",
+    "BB_NO_NETWORK",
+    "BB_SERVER_TIMEOUT",
+    "CONF_VERSION",
+    "CONNECTIVITY_CHECK_URIS",
+    "DEPLOY_DIR",
+    "DEPLOY_DIR_IMAGE",
+    "DL_DIR",
+    "GITDIR",
+    "IMAGE_VERSION_SUFFIX",
+    "LCONF_VERSION",
+    "MACHINE",
+    "MIRRORS",
+    "OVERRIDES",
+    "PREMIRRORS",
+    "PRSERV_UPSTREAM",
+    "SRCREV",
+    "SSTATE_DIR",
+    "SSTATE_MIRRORS",
+    "SSTATE_MIRROR_ALLOW_NETWORK",
+    "TMPDIR",
+    "TOPDIR",
+];
+
+/// The one line that sends every fetcher to the flat directory (measured on BitBake 2.8, 2.18 and 2.19).
+const PREMIRRORS: &str = "(git|gitsm|gomodgit|https?|ftps?|sftp|s3|gs|az|hg|p4|repo)://.*/.*";
+
+/// A board's configuration as plain values.
+#[derive(Debug, Clone)]
+pub struct BoardConf<'a> {
+    /// The project's name, for the comments.
+    pub project: &'a str,
+    /// The board's name, for the comments.
+    pub board: &'a str,
+    /// BitBake's MACHINE.
+    pub machine: &'a str,
+    /// BitBake layer directories, absolute, in the order of BBLAYERS.
+    pub layers: &'a [PathBuf],
+    /// The manifest's BitBake variables for this board.
+    pub config: &'a IndexMap<String, String>,
+    /// The OVERRIDES words of the chosen options.
+    pub words: &'a [String],
+    /// The board's declared sources.
+    pub sources: &'a [Declared<'a>],
+    /// Whether the view holds the uninative tarball of this host's architecture.
+    pub uninative: bool,
+}
+
+/// A declared source as the lock has it.
+#[derive(Debug, Clone)]
+pub enum Declared<'a> {
+    /// A file.
+    File {
+        /// Name in the manifest.
+        name: &'a str,
+        /// The canonical URL.
+        url: &'a SourceUrl,
+        /// The name BitBake looks for.
+        file_name: &'a str,
+        /// The version asked for.
+        version: Option<&'a str>,
+        /// What the recipe compares.
+        sha256: &'a Sha256,
+    },
+    /// A git commit.
+    Git {
+        /// Name in the manifest.
+        name: &'a str,
+        /// The canonical URL.
+        url: &'a SourceUrl,
+        /// The branch asked for.
+        branch: Option<&'a str>,
+        /// The locked commit.
+        commit: &'a CommitId,
+        /// The version asked for.
+        version: Option<&'a str>,
+        /// Whether BitBake shall fetch submodules (`gitsm`).
+        submodules: bool,
+        /// Recipes whose SRCREV is pinned.
+        recipes: &'a [String],
+        /// The `;name=` in these recipes.
+        srcrev_name: Option<&'a str>,
+    },
+}
+
+impl<'a> Declared<'a> {
+    /// What the lock made of a declared source.
+    ///
+    /// # Errors
+    /// A source the lock does not have, or has as something else: kind `Stale`.
+    pub fn from_lock(name: &'a str, source: &'a DeclaredSource, lock: &'a Lock) -> Result<Declared<'a>> {
+        let stale = || {
+            Error::new(Kind::Stale, format!("kata.lock does not have the source `{name}` as kata.toml declares it"))
+                .help("run `kbuild lock`")
+        };
+        let pin = lock.sources.get(name).ok_or_else(stale)?;
+        match (&pin.request, lock.get(&pin.locked)?, &source.origin) {
+            (Request::File { url, version }, Locked::File(file_name, file), SourceOrigin::File(_)) => {
+                Ok(Declared::File { name, url, file_name, version: version.as_deref(), sha256: &file.sha256 })
+            }
+            (Request::Git { url, reference, version, submodules, .. }, Locked::Git(_, git), SourceOrigin::Git(_)) => {
+                Ok(Declared::Git {
+                    name,
+                    url,
+                    branch: reference.branch.as_deref(),
+                    commit: &git.commit,
+                    version: version.as_deref(),
+                    submodules: *submodules,
+                    recipes: &source.recipes,
+                    srcrev_name: source.srcrev_name.as_deref(),
+                })
+            }
+            _ => Err(stale()),
+        }
+    }
+
+    fn name(&self) -> &'a str {
+        match self {
+            Declared::File { name, .. } | Declared::Git { name, .. } => name,
+        }
+    }
+
+    /// `KBUILD_<NAME>`.
+    fn prefix(&self) -> String {
+        let letters = self.name().chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
+        format!("KBUILD_{}", letters.collect::<String>())
+    }
+
+    fn write(&self, text: &mut Text) -> Result<()> {
+        let prefix = self.prefix();
+        match self {
+            Declared::File { url, file_name, version, sha256, .. } => {
+                text.plain(&format!("{prefix}_URL"), &file_uri(url, file_name)?)?;
+                text.optional(&format!("{prefix}_VERSION"), *version)?;
+                text.plain(&format!("{prefix}_SHA256"), &sha256.to_string())
+            }
+            Declared::Git { url, branch, commit, version, submodules, recipes, srcrev_name, .. } => {
+                text.plain(&format!("{prefix}_URL"), &git_uri(url, *submodules)?)?;
+                text.optional(&format!("{prefix}_BRANCH"), *branch)?;
+                text.plain(&format!("{prefix}_SRCREV"), &commit.to_string())?;
+                text.optional(&format!("{prefix}_VERSION"), *version)?;
+                let suffix = srcrev_name.map(|name| format!("_{name}")).unwrap_or_default();
+                for recipe in *recipes {
+                    let variable = format!("SRCREV{suffix}:pn-{recipe}:forcevariable");
+                    check_variable(&variable)?;
+                    text.plain(&variable, &commit.to_string())?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl BoardConf<'_> {
+    /// The text of `conf/bblayers.conf`.
+    ///
+    /// # Errors
+    /// A layer in a directory whose path BitBake cannot take.
+    pub fn bblayers(&self) -> Result<String> {
+        let mut text = Text::new(self, "bblayers.conf");
+        // oe-core's sanity.bbclass compares the two and asks people to merge its newer sample file. This file is written
+        // anew each time, so there is nothing to merge, whatever oe-core's number is.
+        text.raw("LCONF_VERSION = \"${LAYER_CONF_VERSION}\"\n");
+        text.raw("BBPATH = \"${TOPDIR}\"\nBBFILES ?= \"\"\n\nBBLAYERS = \" \\\n");
+        for layer in self.layers {
+            text.raw(&format!("    {} \\\n", check_path(layer)?));
+        }
+        text.raw("\"\n");
+        Ok(text.0)
+    }
+
+    /// The text of `conf/local.conf`.
+    pub fn local(&self) -> String {
+        let mut text = Text::new(self, "local.conf");
+        text.raw("# What belongs to the build is said in kata.toml, where it is reviewed and locked:\n");
+        text.raw("# variables under [config] or a board's `config`, choices under [options].\n\n");
+        text.raw("require conf/kbuild.conf\n\n");
+        text.raw("# No sample file was copied, so there is none to merge (oe-core's sanity.bbclass asks).\n");
+        text.raw("CONF_VERSION = \"${LOCALCONF_VERSION}\"\n");
+        text.0
+    }
+
+    /// The text of `conf/kbuild.conf`.
+    ///
+    /// # Errors
+    /// A value or name that BitBake's grammar cannot hold, a `[config]` variable that is kbuild's own, two sources with one
+    /// variable name.
+    pub fn kbuild(&self) -> Result<String> {
+        let mut text = Text::new(self, "kbuild.conf");
+        self.write_places(&mut text)?;
+        write_seal(&mut text);
+        self.write_config(&mut text)?;
+        self.write_options(&mut text)?;
+        self.write_sources(&mut text)?;
+        Ok(text.0)
+    }
+
+    fn write_places(&self, text: &mut Text) -> Result<()> {
+        text.section("The board, and where its build lies");
+        text.plain("MACHINE", self.machine)?;
+        // `forcevariable`: oe-core up to 5.0 appends the C library's name to TMPDIR.
+        text.raw(&format!("TMPDIR:forcevariable = \"${{TOPDIR}}/{TMPDIR}\"\n"));
+        text.raw("SSTATE_DIR = \"${TOPDIR}/sstate-cache\"\n");
+        text.raw("# No time of day in the names of images.\n");
+        text.raw("IMAGE_VERSION_SUFFIX = \"\"\n");
+        text.raw(
+            "# The server ends with its client: nothing is left running, and no later run talks to an older seal.\n",
+        );
+        text.raw("BB_SERVER_TIMEOUT = \"0\"\n");
+
+        text.section("Sources: only those of kata.lock, out of the store");
+        text.raw(&format!("DL_DIR = \"${{TOPDIR}}/{VIEW}/dl\"\n"));
+        text.raw(&format!("GITDIR = \"${{TOPDIR}}/{VIEW}/git2\"\n"));
+        text.raw(&format!("PREMIRRORS:forcevariable = \"{PREMIRRORS} file://${{TOPDIR}}/{VIEW}/flat/\"\n"));
+        if !self.uninative {
+            text.raw("# The lock has no uninative tarball for this host; a failed fetch would turn it off halfway.\n");
+            text.raw("INHERIT:remove = \"uninative\"\n");
+        }
+        Ok(())
+    }
+
+    fn write_config(&self, text: &mut Text) -> Result<()> {
+        if self.config.is_empty() {
+            return Ok(());
+        }
+        text.section("[config] of kata.toml");
+        for (variable, value) in self.config {
+            check_variable(variable)?;
+            refuse_owned(variable)?;
+            text.expanded(variable, value)?;
+        }
+        Ok(())
+    }
+
+    fn write_options(&self, text: &mut Text) -> Result<()> {
+        if self.words.is_empty() {
+            return Ok(());
+        }
+        text.section("[options] as chosen for this build");
+        for word in self.words {
+            check_override(word)?;
+        }
+        // `:append` holds whatever bitbake.conf assigns after including local.conf; `.=` would then be lost silently.
+        text.plain("OVERRIDES:append", &format!(":{}", self.words.join(":")))
+    }
+
+    fn write_sources(&self, text: &mut Text) -> Result<()> {
+        if self.sources.is_empty() {
+            return Ok(());
+        }
+        text.section("[sources] as locked");
+        let mut seen = BTreeSet::new();
+        for source in self.sources {
+            if !seen.insert(source.prefix()) {
+                let message = format!("two sources would both become {}_* for BitBake", source.prefix());
+                return Err(Error::input(message).help(format!("rename the source `{}`", source.name())));
+            }
+            source
+                .write(text)
+                .map_err(|error| error.wrap(format!("source `{}` cannot be told to BitBake", source.name())))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_seal(text: &mut Text) {
+    text.section("No network. The kernel holds the seal; these make BitBake say so early and clearly");
+    for (variable, value) in [
+        ("BB_NO_NETWORK", "1"),
+        ("BB_FETCH_PREMIRRORONLY", "1"),
+        ("BB_GENERATE_MIRROR_TARBALLS", "0"),
+        ("BB_GENERATE_SHALLOW_TARBALLS", "0"),
+        ("MIRRORS:forcevariable", ""),
+        ("SSTATE_MIRRORS:forcevariable", ""),
+        ("BB_HASHSERVE_UPSTREAM", ""),
+        ("PRSERV_UPSTREAM", ""),
+        ("CONNECTIVITY_CHECK_URIS", ""),
+    ] {
+        text.raw(&format!("{variable} = \"{value}\"\n"));
+    }
+}
+
+/// A configuration file while it is written.
+struct Text(String);
+
+impl Text {
+    fn new(conf: &BoardConf<'_>, file: &str) -> Text {
+        Text(format!(
+            "# {file} of the board `{}` of `{}`. Written by kbuild from kata.toml and kata.lock.\n\
+             # Do not edit: the next build writes it again. Change kata.toml instead.\n\n",
+            conf.board, conf.project
+        ))
+    }
+
+    fn section(&mut self, title: &str) {
+        let gap = if self.0.ends_with("\n\n") { "" } else { "\n" };
+        let _ = writeln!(self.0, "{gap}# ---- {title}");
+    }
+
+    fn raw(&mut self, line: &str) {
+        self.0.push_str(line);
+    }
+
+    /// A value in which BitBake shall expand nothing.
+    fn plain(&mut self, variable: &str, value: &str) -> Result<()> {
+        if value.contains("${") {
+            return Err(Error::input(format!("`{value}` holds `${{`, which BitBake would expand in {variable}")));
+        }
+        self.expanded(variable, value)
+    }
+
+    fn optional(&mut self, variable: &str, value: Option<&str>) -> Result<()> {
+        value.map_or(Ok(()), |value| self.plain(variable, value))
+    }
+
+    /// A value in BitBake's own language.
+    fn expanded(&mut self, variable: &str, value: &str) -> Result<()> {
+        let quoted = quote(value).map_err(|error| error.wrap(format!("{variable} cannot be written for BitBake")))?;
+        let _ = writeln!(self.0, "{variable} = {quoted}");
+        Ok(())
+    }
+}
+
+/// A value between the quotes that can hold it.
+fn quote(value: &str) -> Result<String> {
+    if value.chars().any(|c| c.is_control() && c != '\t') {
+        return Err(Error::input("BitBake's configuration has one line per value").help("write the value on one line"));
+    }
+    match (value.contains('"'), value.contains('\'')) {
+        (false, _) => Ok(format!("\"{value}\"")),
+        (true, false) => Ok(format!("'{value}'")),
+        (true, true) => Err(Error::input("a BitBake value cannot hold both kinds of quotes")
+            .help("use one kind of quotes in the value, or set the variable in a layer")),
+    }
+}
+
+static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^[A-Za-z_][A-Za-z0-9_.+/~-]*(:[A-Za-z0-9_.+/~-]+)*(\[[A-Za-z0-9_.+-][A-Za-z0-9_.+@/-]*\])?$")
+        .expect("a constant expression compiles")
+});
+
+static OVERRIDE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^[a-z0-9][a-z0-9_.+-]*$").expect("a constant expression compiles"));
+
+/// The name of a variable with overrides and flag, as `ConfHandler.__config_regexp__` takes it.
+fn check_variable(variable: &str) -> Result<()> {
+    if VARIABLE.is_match(variable) {
+        return Ok(());
+    }
+    Err(Error::input(format!("`{variable}` is no name of a BitBake variable"))
+        .help("a name looks like `DISTRO`, `DISTRO_FEATURES:append` or `VAR[flag]`"))
+}
+
+/// A word of OVERRIDES: BitBake takes only lower case as one (`data_smart.__override_regexp__`, `__setvar_regexp__`).
+fn check_override(word: &str) -> Result<()> {
+    if OVERRIDE.is_match(word) {
+        return Ok(());
+    }
+    Err(Error::input(format!("`{word}` cannot be a word of OVERRIDES"))
+        .help("use lower-case letters, digits, `-`, `_`, `.` and `+`"))
+}
+
+fn refuse_owned(variable: &str) -> Result<()> {
+    let base = variable.split([':', '[']).next().unwrap_or_default();
+    let owned = OWNED.contains(&base) || base.starts_with("KBUILD_") || base.starts_with("SRCREV_");
+    if !owned {
+        return Ok(());
+    }
+    Err(Error::input(format!("[config] of kata.toml sets {variable}, which kbuild itself sets"))
+        .help("take it out of kata.toml; pins belong under [sources], mirrors under [mirrors]"))
+}
+
+/// A directory as BBLAYERS and BBPATH can hold it: lists separated by white space and colons, with `${…}` and `~` expanded,
+/// used in regular expressions and shell commands.
+///
+/// # Errors
+/// A path with a character that one of these would take for its own.
+pub fn check_path(path: &Path) -> Result<&str> {
+    let refused = |c: char| c.is_whitespace() || c.is_control() || "\"'`\\$:;&|<>(){}[]*?!~#%+@^".contains(c);
+    match path.to_str().map(|text| (text, text.chars().find(|c| refused(*c)))) {
+        Some((text, None)) => Ok(text),
+        Some((_, Some(c))) => Err(Error::input(format!(
+            "BitBake cannot work in {}: the path holds `{}`",
+            path.display(),
+            c.escape_debug()
+        ))
+        .help("move the project to a directory with a plain name")),
+        None => Err(Error::input(format!("BitBake cannot work in {}: the path is not UTF-8", path.display()))
+            .help("move the project to a directory with a plain name")),
+    }
+}
+
+/// A file's URL as an item of SRC_URI.
+fn file_uri(url: &SourceUrl, file_name: &str) -> Result<String> {
+    refuse_semicolon(url)?;
+    let own = name::file_name(url).is_ok_and(|own| own == file_name);
+    Ok(if own { url.to_string() } else { format!("{url};downloadfilename={file_name}") })
+}
+
+/// A repository's URL as BitBake's git fetcher takes it: the scheme names the fetcher, the protocol is a parameter
+/// (`bb.fetch2.git.Git.urldata_init`).
+fn git_uri(url: &SourceUrl, submodules: bool) -> Result<String> {
+    refuse_semicolon(url)?;
+    let fetcher = if submodules { "gitsm" } else { "git" };
+    let protocol = match url.scheme() {
+        "git+ssh" => "ssh",
+        other => other,
+    };
+    let rest = url.as_str().split_once("://").map_or("", |(_, rest)| rest);
+    Ok(format!("{fetcher}://{rest};protocol={protocol}"))
+}
+
+fn refuse_semicolon(url: &SourceUrl) -> Result<()> {
+    if url.as_str().contains(';') {
+        return Err(Error::input(format!("{url} holds a `;`, which begins a parameter in BitBake's SRC_URI"))
+            .help("write it as %3B"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> SourceUrl {
+        text.parse().unwrap()
+    }
+
+    fn with<'a>(
+        config: &'a IndexMap<String, String>,
+        words: &'a [String],
+        sources: &'a [Declared<'a>],
+    ) -> BoardConf<'a> {
+        BoardConf {
+            project: "kata",
+            board: "qemu",
+            machine: "qemux86-64",
+            layers: &[],
+            config,
+            words,
+            sources,
+            uninative: false,
+        }
+    }
+
+    fn config(pairs: &[(&str, &str)]) -> IndexMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn refused(conf: &BoardConf<'_>) -> String {
+        let error = conf.kbuild().unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        format!("{error}: {}", error.causes().join(": "))
+    }
+
+    #[test]
+    fn the_whole_configuration_of_a_board() {
+        let linux = url("https://cdn.kernel.org/pub/linux-6.18.35.tar.xz");
+        let odd = url("https://h/get.php?id=7");
+        let kata = url("https://github.com/kata-containers/kata-containers");
+        let ceph = url("ssh://git@host:2222/ceph.git");
+        let sha256: Sha256 = "f78602932219125e211c5f5bfd84edcfd4ec5ce88fc944f8248413f665bef236".parse().unwrap();
+        let commit: CommitId = "337b6002681479fb6a605ca8a7a1138e81b6098c".parse().unwrap();
+        let recipes = ["kata-agent".to_owned()];
+        let sources = [
+            Declared::File {
+                name: "linux",
+                url: &linux,
+                file_name: "linux-6.18.35.tar.xz",
+                version: Some("6.18.35"),
+                sha256: &sha256,
+            },
+            Declared::File { name: "odd.one", url: &odd, file_name: "odd-7.zip", version: None, sha256: &sha256 },
+            Declared::Git {
+                name: "kata-containers",
+                url: &kata,
+                branch: None,
+                commit: &commit,
+                version: Some("3.32.0"),
+                submodules: false,
+                recipes: &recipes,
+                srcrev_name: Some("agent"),
+            },
+            Declared::Git {
+                name: "ceph",
+                url: &ceph,
+                branch: Some("main"),
+                commit: &commit,
+                version: None,
+                submodules: true,
+                recipes: &[],
+                srcrev_name: None,
+            },
+        ];
+        let config = config(&[
+            ("DISTRO", "nodistro"),
+            ("DISTRO_FEATURES:append", " virtualization kvm"),
+            ("HELLO", "say \"hi\" to ${MACHINE}"),
+            ("PACKAGECONFIG:append:pn-qemu", " a\\b"),
+        ]);
+        let words = ["kata-initrd".to_owned(), "kata-network-bridging".to_owned()];
+        let layers =
+            [PathBuf::from("/p/build/layers/openembedded-core-ef022bf82d79/meta"), PathBuf::from("/p/layers/mine")];
+        let conf = BoardConf { layers: &layers, ..with(&config, &words, &sources) };
+        insta::assert_snapshot!("bblayers", conf.bblayers().unwrap());
+        insta::assert_snapshot!("local", conf.local());
+        insta::assert_snapshot!("kbuild", conf.kbuild().unwrap());
+    }
+
+    #[test]
+    fn uninative_stays_where_the_lock_has_it() {
+        let config = IndexMap::new();
+        let without = with(&config, &[], &[]);
+        assert!(without.kbuild().unwrap().contains("INHERIT:remove"));
+        let conf = BoardConf { uninative: true, ..without };
+        assert!(!conf.kbuild().unwrap().contains("INHERIT:remove"));
+    }
+
+    #[test]
+    fn values_get_the_quotes_that_can_hold_them() {
+        assert_eq!(quote("a\\b 'c'\t").unwrap(), "\"a\\b 'c'\t\"");
+        assert_eq!(quote("a \"b\"").unwrap(), "'a \"b\"'");
+        for bad in ["a \"b\" 'c'", "a\nb", "a\r", "\u{1b}[0m", "\0"] {
+            assert!(quote(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_no_variables_are_refused() {
+        for good in ["A", "A_B", "A:append", "A:append:pn-x", "A[flag]", "A:x[a.sha256sum]", "_x"] {
+            check_variable(good).unwrap();
+        }
+        for bad in ["", "A B", "A =", "A +", "A\n", "A:", ":append", "${A}", "A[]", "1A", "A\"", "require x"] {
+            let config = config(&[(bad, "x")]);
+            assert!(refused(&with(&config, &[], &[])).contains("no name of a BitBake variable"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_kbuild_sets_cannot_be_set_by_hand() {
+        for bad in [
+            "PREMIRRORS",
+            "PREMIRRORS:prepend",
+            "BB_NO_NETWORK:forcevariable",
+            "KBUILD_X_URL",
+            "SRCREV:pn-x",
+            "SRCREV_a",
+        ] {
+            let config = config(&[(bad, "x")]);
+            assert!(refused(&with(&config, &[], &[])).contains("kbuild itself sets"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn override_words_are_lower_case() {
+        let config = IndexMap::new();
+        for bad in ["Rootfs", "a:b", "a b", "", "-a"] {
+            let words = [bad.to_owned()];
+            assert!(refused(&with(&config, &words, &[])).contains("OVERRIDES"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_source_is_expanded_or_taken_for_a_parameter() {
+        let config = IndexMap::new();
+        let sha256: Sha256 = "f78602932219125e211c5f5bfd84edcfd4ec5ce88fc944f8248413f665bef236".parse().unwrap();
+        let check = |address: &str, version: &str| {
+            let url = url(address);
+            let source =
+                Declared::File { name: "x", url: &url, file_name: "x", version: Some(version), sha256: &sha256 };
+            refused(&with(&config, &[], &[source]))
+        };
+        assert!(check("https://h/x", "${@bb.fatal('x')}").contains("would expand"));
+        assert!(check("https://h/x?a=${B}", "1").contains("would expand"));
+        assert!(check("https://h/x;y=1", "1").contains("begins a parameter"));
+    }
+
+    #[test]
+    fn two_sources_cannot_share_their_variables() {
+        let config = IndexMap::new();
+        let sha256: Sha256 = "f78602932219125e211c5f5bfd84edcfd4ec5ce88fc944f8248413f665bef236".parse().unwrap();
+        let url = url("https://h/x");
+        let source = |name| Declared::File { name, url: &url, file_name: "x", version: None, sha256: &sha256 };
+        let sources = [source("a-b"), source("a.b")];
+        assert!(refused(&with(&config, &[], &sources)).contains("KBUILD_A_B_*"));
+    }
+
+    #[test]
+    fn git_urls_name_the_fetcher_and_the_protocol() {
+        for (from, submodules, to) in [
+            ("https://h/a/b.git", false, "git://h/a/b.git;protocol=https"),
+            ("https://h/a", true, "gitsm://h/a;protocol=https"),
+            ("git+ssh://git@h:22/a", false, "git://git@h:22/a;protocol=ssh"),
+            ("file:///srv/a", false, "git:///srv/a;protocol=file"),
+            ("git://h/a", false, "git://h/a;protocol=git"),
+        ] {
+            assert_eq!(git_uri(&url(from), submodules).unwrap(), to);
+        }
+    }
+
+    #[test]
+    fn paths_that_bitbake_would_misread_are_refused() {
+        assert_eq!(check_path(Path::new("/a/b-c_d.e/f,g=h")).unwrap(), "/a/b-c_d.e/f,g=h");
+        for bad in ["/a b", "/a:b", "/a$b", "/~a", "/a+b", "/a@b", "/a\"b", "/a\nb"] {
+            assert!(check_path(Path::new(bad)).is_err(), "{bad:?}");
+        }
+    }
+}

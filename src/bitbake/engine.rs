@@ -1,0 +1,276 @@
+//! BitBake itself: where it lies, which version it is, how it is called and what it may see of the environment.
+//!
+//! # The environment
+//!
+//! BitBake starts from nothing but this table, in which only the rows marked *user* look at the caller's environment:
+//!
+//! | variable | value | why |
+//! | --- | --- | --- |
+//! | `PATH` | the engine's `bin`, each layer's `scripts`, then *user*'s | host tools are found through it, and recorded in the result |
+//! | `HOME` | `<TOPDIR>/home` | no dot file of a person can change a build; its `.gitconfig` trusts the view's repositories |
+//! | `LANG`, `LC_ALL` | `en_US.UTF-8` | BitBake refuses to start without it (`bb.utils.check_system_locale`) and gives it to tasks |
+//! | `TZ` | `UTC` | |
+//! | `SOURCE_DATE_EPOCH` | [`SOURCE_DATE_EPOCH`] | for commands of `kbuild shell`; oe-core computes its own for each recipe |
+//! | `USER`, `LOGNAME` | `kbuild` | some build systems write it into what they make |
+//! | `SHELL` | `/bin/bash` | devshell and tasks that ask for it |
+//! | `TERM` | *user* | BitBake's own terminal output |
+//! | `BBPATH`, `BUILDDIR` | TOPDIR | `bblayers.conf` is found through the first from any directory; devtool and bitbake-layers use the second |
+//! | `BB_NUMBER_THREADS`, `BB_NUMBER_PARSE_THREADS`, `PARALLEL_MAKE`, `BB_PRESSURE_MAX_CPU`, `_IO`, `_MEMORY` | *user* | how hard this host is driven; no output may depend on them |
+//! | `BB_ENV_PASSTHROUGH_ADDITIONS` | the names of the row above that are set | |
+//! | `PYTHONDONTWRITEBYTECODE` | `1` | layer checkouts stay as they were checked out |
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::error::{Error, Kind, Result};
+
+/// Seconds since 1970 for whatever asks outside of a recipe: 1980-01-01T00:00:00Z, the first moment a ZIP file can hold.
+pub const SOURCE_DATE_EPOCH: u64 = 315_532_800;
+
+/// The oldest BitBake kbuild speaks to: 2.8 (Yocto 5.0, scarthgap), the oldest its conf forms were measured on.
+pub const OLDEST: (u32, u32) = (2, 8);
+
+/// The locale BitBake asks for.
+pub const LOCALE: &str = "en_US.UTF-8";
+
+/// Variables of the user that say how hard the host is driven.
+const HOST_LOAD: [&str; 6] = [
+    "BB_NUMBER_THREADS",
+    "BB_NUMBER_PARSE_THREADS",
+    "PARALLEL_MAKE",
+    "BB_PRESSURE_MAX_CPU",
+    "BB_PRESSURE_MAX_IO",
+    "BB_PRESSURE_MAX_MEMORY",
+];
+
+/// What `home/.gitconfig` says. BitBake deletes repositories that git calls dubious
+/// (`bb.fetch2.git.Git.download`), so the view's have to be trusted whoever owns them.
+pub const GITCONFIG: &str = "# Written by kbuild: all that git knows of its user inside a build.\n\
+    [safe]\n\tdirectory = *\n\
+    [user]\n\tname = kbuild\n\temail = kbuild@localhost\n\
+    [init]\n\tdefaultBranch = master\n\
+    [gc]\n\tauto = 0\n";
+
+static VERSION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"(?m)^__version__\s*=\s*["']([0-9][0-9A-Za-z.+-]*)["']"#).expect("a constant expression compiles")
+});
+
+/// A BitBake checkout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    directory: PathBuf,
+    version: String,
+}
+
+impl Engine {
+    /// Looks at the checkout of the engine's layer. Nothing of it is run.
+    ///
+    /// # Errors
+    /// Kind `Input` where there is no `bin/bitbake`, no version, or one older than [`OLDEST`].
+    pub fn find(directory: &Path) -> Result<Engine> {
+        let program = directory.join("bin/bitbake");
+        if !program.is_file() {
+            return Err(Error::input(format!("there is no bin/bitbake in {}", directory.display()))
+                .help("[project] engine in kata.toml must name the layer that carries BitBake"));
+        }
+        let file = directory.join("lib/bb/__init__.py");
+        let text = fs::read_to_string(&file).map_err(|error| Error::io("read", &file, error))?;
+        let version = VERSION
+            .captures(&text)
+            .map(|found| found[1].to_owned())
+            .ok_or_else(|| Error::input(format!("{} names no version of BitBake", file.display())))?;
+        if numbers(&version) < OLDEST {
+            let (major, minor) = OLDEST;
+            return Err(Error::input(format!(
+                "BitBake {version} is older than {major}.{minor}, the oldest kbuild speaks to"
+            ))
+            .help("take a newer branch of the engine's layer in kata.toml"));
+        }
+        Ok(Engine { directory: directory.to_owned(), version })
+    }
+
+    /// `lib/bb/__init__.py`'s `__version__`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The checkout.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The program.
+    pub fn program(&self) -> PathBuf {
+        self.directory.join("bin/bitbake")
+    }
+
+    /// BitBake's arguments for building targets, or one task of them.
+    ///
+    /// # Errors
+    /// No target, or a name that BitBake would take for an option: kind `Usage`.
+    pub fn arguments(targets: &[String], task: Option<&str>) -> Result<Vec<String>> {
+        if targets.is_empty() {
+            return Err(Error::new(Kind::Usage, "there is nothing to build")
+                .help("name a target, or give the board `targets` in kata.toml"));
+        }
+        for name in targets.iter().map(String::as_str).chain(task) {
+            if name.is_empty() || name.starts_with('-') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+                return Err(Error::new(
+                    Kind::Usage,
+                    format!("`{}` is no target or task of BitBake", name.escape_debug()),
+                ));
+            }
+        }
+        let task = task.into_iter().flat_map(|task| ["-c".to_owned(), task.to_owned()]);
+        Ok(task.chain(targets.iter().cloned()).collect())
+    }
+
+    /// The whole environment of a build: see the table above. `user` gives the caller's variables; `layers` are the top
+    /// directories of the board's layers.
+    ///
+    /// # Errors
+    /// A directory with a colon in its name, which PATH cannot hold.
+    pub fn environment<'a>(
+        &self,
+        topdir: &Path,
+        layers: impl IntoIterator<Item = &'a Path>,
+        user: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<BTreeMap<OsString, OsString>> {
+        let scripts = layers.into_iter().map(|layer| layer.join("scripts")).filter(|scripts| scripts.is_dir());
+        let own = std::iter::once(self.directory.join("bin")).chain(scripts);
+        let path = user("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        let path = std::env::join_paths(own.chain(std::env::split_paths(&path).filter(|entry| entry.is_absolute())))
+            .map_err(|error| Error::input("PATH cannot hold the engine's directory").because(error))?;
+        let fixed: [(&str, &OsStr); 9] = [
+            ("LANG", LOCALE.as_ref()),
+            ("LC_ALL", LOCALE.as_ref()),
+            ("TZ", "UTC".as_ref()),
+            ("USER", "kbuild".as_ref()),
+            ("LOGNAME", "kbuild".as_ref()),
+            ("SHELL", "/bin/bash".as_ref()),
+            ("BBPATH", topdir.as_os_str()),
+            ("BUILDDIR", topdir.as_os_str()),
+            ("PYTHONDONTWRITEBYTECODE", "1".as_ref()),
+        ];
+        let mut environment: BTreeMap<OsString, OsString> =
+            fixed.into_iter().map(|(name, value)| (name.into(), value.to_owned())).collect();
+        environment.insert("PATH".into(), path);
+        environment.insert("HOME".into(), topdir.join("home").into());
+        environment.insert("SOURCE_DATE_EPOCH".into(), SOURCE_DATE_EPOCH.to_string().into());
+        environment.insert("TERM".into(), user("TERM").unwrap_or_else(|| "dumb".into()));
+        let load: Vec<(&str, OsString)> = HOST_LOAD.iter().filter_map(|name| Some((*name, user(name)?))).collect();
+        let names: Vec<&str> = load.iter().map(|(name, _)| *name).collect();
+        environment.insert("BB_ENV_PASSTHROUGH_ADDITIONS".into(), names.join(" ").into());
+        environment.extend(load.into_iter().map(|(name, value)| (name.into(), value)));
+        Ok(environment)
+    }
+}
+
+/// What BitBake's exit status means; `status` is as a shell gives it, 128 and the signal's number for a signal.
+///
+/// # Errors
+/// Kind `Engine` for everything but 0: with the log's place, or with the word that it was interrupted.
+pub fn outcome(status: i32, interrupted: bool, targets: &[String], log: &Path) -> Result<()> {
+    const SIGINT: i32 = 130;
+    const SIGTERM: i32 = 143;
+    let what = targets.join(" ");
+    match status {
+        0 => Ok(()),
+        SIGINT | SIGTERM => Err(Error::new(Kind::Engine, format!("the build of {what} was interrupted"))),
+        _ if interrupted => Err(Error::new(Kind::Engine, format!("the build of {what} was interrupted"))),
+        signal if signal > 128 => Err(Error::new(
+            Kind::Engine,
+            format!("BitBake was killed by signal {} while it built {what}", signal - 128),
+        )),
+        status => Err(Error::new(Kind::Engine, format!("BitBake could not build {what} (exit status {status})"))
+            .help(format!("its messages are above, and in {}", log.display()))),
+    }
+}
+
+fn numbers(version: &str) -> (u32, u32) {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkout(init: &str) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("bin")).unwrap();
+        fs::create_dir_all(directory.path().join("lib/bb")).unwrap();
+        fs::write(directory.path().join("bin/bitbake"), "").unwrap();
+        fs::write(directory.path().join("lib/bb/__init__.py"), init).unwrap();
+        directory
+    }
+
+    #[test]
+    fn the_version_is_read_not_run() {
+        let directory = checkout("import os\n\n__version__ = \"2.18.0\"\n");
+        assert_eq!(Engine::find(directory.path()).unwrap().version(), "2.18.0");
+        for (init, message) in [("x = 1\n", "names no version"), ("__version__ = '2.6.1'\n", "older than 2.8")] {
+            let error = Engine::find(checkout(init).path()).unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+        }
+        let error = Engine::find(&directory.path().join("lib")).unwrap_err();
+        assert!(error.to_string().contains("no bin/bitbake"), "{error}");
+    }
+
+    #[test]
+    fn targets_never_become_options() {
+        let targets = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            Engine::arguments(&targets(&["a", "mc:b:c"]), Some("unpack")).unwrap(),
+            ["-c", "unpack", "a", "mc:b:c"]
+        );
+        for bad in [&[] as &[&str], &["--server-only"], &[""], &["a b"]] {
+            assert_eq!(Engine::arguments(&targets(bad), None).unwrap_err().kind(), Kind::Usage);
+        }
+        assert!(Engine::arguments(&targets(&["a"]), Some("-f")).is_err());
+    }
+
+    #[test]
+    fn nothing_of_the_user_but_the_table_passes() {
+        let directory = checkout("__version__ = '2.18.0'\n");
+        let engine = Engine::find(directory.path()).unwrap();
+        let layer = tempfile::tempdir().unwrap();
+        fs::create_dir(layer.path().join("scripts")).unwrap();
+        let user = |name: &str| match name {
+            "PATH" => Some("/usr/bin::relative:/bin".into()),
+            "PARALLEL_MAKE" => Some("-j 3".into()),
+            "TERM" => None,
+            // Whatever else is asked for is there, and must not come through.
+            _ => (!name.starts_with("BB_")).then(|| "leaked".into()),
+        };
+        let environment = engine.environment(Path::new("/top"), [layer.path(), Path::new("/none")], user).unwrap();
+        let get = |name: &str| environment.get(OsStr::new(name)).map(|value| value.to_str().unwrap().to_owned());
+        let expected = format!("{}/bin:{}/scripts:/usr/bin:/bin", directory.path().display(), layer.path().display());
+        assert_eq!(get("PATH"), Some(expected));
+        assert_eq!(get("HOME").as_deref(), Some("/top/home"));
+        assert_eq!(get("TERM").as_deref(), Some("dumb"));
+        assert_eq!(get("BB_ENV_PASSTHROUGH_ADDITIONS").as_deref(), Some("PARALLEL_MAKE"));
+        assert!(!environment.values().any(|value| value == "leaked"));
+    }
+
+    #[test]
+    fn an_exit_status_is_told_apart_from_an_interruption() {
+        let targets = ["image".to_owned()];
+        let failed = |status, interrupted| outcome(status, interrupted, &targets, Path::new("/log")).unwrap_err();
+        outcome(0, true, &targets, Path::new("/log")).unwrap();
+        assert_eq!(failed(1, false).to_string(), "BitBake could not build image (exit status 1)");
+        assert!(failed(1, false).hint().unwrap().contains("/log"));
+        for error in [failed(1, true), failed(130, false), failed(143, false)] {
+            assert_eq!(
+                (error.kind(), error.to_string().as_str()),
+                (Kind::Engine, "the build of image was interrupted")
+            );
+        }
+        assert_eq!(failed(137, false).to_string(), "BitBake was killed by signal 9 while it built image");
+    }
+}

@@ -1,0 +1,398 @@
+//! Everything up to the moment BitBake starts: sources verified, layers checked out, the view and the configuration written.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::bitbake::{BoardConf, Declared, Engine, conf, engine};
+use crate::build::result::{self, EngineRecord, Inputs, LayerRecord};
+use crate::build::sandbox::{self, Seal};
+use crate::disk::{self, FileLock};
+use crate::error::{Error, Kind, Result};
+use crate::lock::{Lock, Locked};
+use crate::manifest::{Board, LayerOrigin, Manifest, Selection};
+use crate::progress::Progress;
+use crate::source::SourceId;
+use crate::store::{Store, checkout, tree, view};
+
+/// What is to be built, from what.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The manifest; `build/` lies beside it.
+    pub manifest: &'a Manifest,
+    /// The lock, fresh.
+    pub lock: &'a Lock,
+    /// The store that has the lock's sources.
+    pub store: &'a Store,
+    /// The board's name.
+    pub board: &'a str,
+    /// The board's options, each with its value.
+    pub selection: &'a Selection,
+    /// The kbuild program, which becomes the sealed process: [`sandbox::this_program`] for kbuild itself.
+    pub kbuild: &'a Path,
+    /// Told what goes on, and warned of what is left out.
+    pub progress: &'a dyn Progress,
+}
+
+/// Which of a board's two directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// `build/<board>`, which keeps its work from build to build.
+    Build,
+    /// `build/<board>.check`, emptied first.
+    Check,
+}
+
+/// A board, ready for BitBake. Nobody else can build in its directory while this lives.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) targets: Vec<String>,
+    pub(super) topdir: PathBuf,
+    pub(super) engine: Engine,
+    pub(super) environment: BTreeMap<OsString, OsString>,
+    pub(super) seal: Seal,
+    pub(super) inputs: Inputs,
+    pub(super) kbuild: PathBuf,
+    _lock: FileLock,
+}
+
+impl Place {
+    /// The directory, absolute and without symbolic links: BitBake compares paths as text.
+    ///
+    /// # Errors
+    /// When the project's directory cannot be found.
+    pub fn topdir(self, request: &Request<'_>) -> Result<PathBuf> {
+        Ok(build_directory(request.manifest)?.join(self.name(request.board)))
+    }
+
+    fn name(self, board: &str) -> String {
+        match self {
+            Place::Build => board.to_owned(),
+            Place::Check => format!("{board}.check"),
+        }
+    }
+}
+
+impl Prepared {
+    /// TOPDIR.
+    pub fn topdir(&self) -> &Path {
+        &self.topdir
+    }
+
+    /// Whether the kernel seals this build, or why not.
+    pub fn seal(&self) -> &Seal {
+        &self.seal
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Where the machine's artifacts arrive.
+    pub fn deploy(&self) -> PathBuf {
+        deploy(&self.topdir, &self.inputs.machine)
+    }
+
+    /// The log of BitBake's last run (`bb.ui.knotty`: a link in the directory of BB_CONSOLELOG).
+    pub fn log(&self) -> PathBuf {
+        self.topdir.join(conf::TMPDIR).join("log/cooker").join(&self.inputs.machine).join("console-latest.log")
+    }
+}
+
+/// DEPLOY_DIR_IMAGE as oe-core has it.
+pub(super) fn deploy(topdir: &Path, machine: &str) -> PathBuf {
+    topdir.join(conf::TMPDIR).join("deploy/images").join(machine)
+}
+
+fn build_directory(manifest: &Manifest) -> Result<PathBuf> {
+    let root = manifest.root();
+    let root = std::fs::canonicalize(root).map_err(|error| Error::io("find", root, error))?;
+    Ok(root.join("build"))
+}
+
+/// Makes a board ready: waits for other builds of it, verifies every source in the store, checks out layers, lays out the
+/// view, writes the configuration (only files that change: BitBake reparses everything when one does), tries the seal.
+///
+/// # Errors
+/// Sources that are not in the store (kind `Missing`) or not what the lock says (`Mismatch`), before BitBake sees any;
+/// a lock that lacks something the manifest declares (`Stale`); a configuration BitBake cannot be given (`Input`).
+pub fn prepare(request: &Request<'_>, place: Place) -> Result<Prepared> {
+    let board = request.manifest.board(request.board)?;
+    let build = build_directory(request.manifest)?;
+    conf::check_path(&build)?;
+    disk::create_dir_all(&build)?;
+    let topdir = place.topdir(request)?;
+    let lock = lock_board(request, place, &build)?;
+    if place == Place::Check {
+        disk::remove_dir_all(&topdir)?;
+    }
+    disk::create_dir_all(&topdir.join("conf"))?;
+
+    let sources = verified_sources(request)?;
+    let layers = Layers::lay_out(request, board, &build)?;
+    view::lay_out(request.store, request.lock, &sources, &topdir.join(conf::VIEW))?;
+    let engine = Engine::find(&layers.engine.directory)?;
+    write_configuration(request, board, &layers, &sources, &topdir)?;
+    let environment = engine.environment(&topdir, layers.tops(), |name| std::env::var_os(name))?;
+
+    let seal = sandbox::probe(request.kbuild, &[request.store.root().to_owned(), build.join(LAYERS)])?;
+    if let Seal::Open(why) = &seal {
+        request.progress.warn(&format!(
+            "the build is not sealed: {why}. Only BitBake's own BB_NO_NETWORK keeps it off the network, and the store is \
+             writable to it; `kbuild doctor` says what would help"
+        ));
+    }
+    let inputs = inputs(request, board, &layers, &engine, &seal, &environment);
+    Ok(Prepared {
+        targets: board.targets.clone(),
+        topdir,
+        engine,
+        environment,
+        seal,
+        inputs,
+        kbuild: request.kbuild.to_owned(),
+        _lock: lock,
+    })
+}
+
+/// Where checkouts lie in the build directory.
+const LAYERS: &str = "layers";
+
+fn lock_board(request: &Request<'_>, place: Place, build: &Path) -> Result<FileLock> {
+    let name = place.name(request.board);
+    FileLock::exclusive(&build.join(format!("{name}.lock")), || {
+        request.progress.warn(&format!("another kbuild is building in build/{name}; waiting for it"));
+    })
+}
+
+/// The board's sources that the store has, every byte compared with the lock. One that was never seen (the lock knows only
+/// a declared hash or a commit) may be missing: BitBake says so if a task wants it.
+fn verified_sources(request: &Request<'_>) -> Result<Vec<SourceId>> {
+    let ids = request.lock.closure([request.board])?;
+    let task = request.progress.begin("verify sources", u64::try_from(ids.len()).ok());
+    let checked: Vec<Result<Option<SourceId>>> = ids.into_par_iter().map(|id| verified(request, id)).collect();
+    let (good, bad): (Vec<_>, Vec<_>) = checked.into_iter().partition(Result::is_ok);
+    let mut bad = bad.into_iter().filter_map(Result::err);
+    if let Some(first) = bad.next() {
+        return Err(first.with_related(bad));
+    }
+    let sources: Vec<SourceId> = good.into_iter().filter_map(Result::ok).flatten().collect();
+    task.done(&format!("{} sources", sources.len()));
+    Ok(sources)
+}
+
+fn verified(request: &Request<'_>, id: SourceId) -> Result<Option<SourceId>> {
+    let locked = request.lock.get(&id)?;
+    let complete = match locked {
+        Locked::File(_, file) => file.content.is_some(),
+        Locked::Git(_, git) => git.tree.is_some(),
+    };
+    if !complete && !request.store.has(locked) {
+        request.progress.warn(&format!("{id} was never seen and is not in the store: tasks that need it will fail"));
+        return Ok(None);
+    }
+    let wrong = |error: Error| error.wrap(format!("{id} is not what kata.lock says"));
+    request.store.verify(locked).map_err(wrong)?;
+    Ok(Some(id))
+}
+
+/// A layer where BitBake reads it.
+struct Layer {
+    directory: PathBuf,
+    record: LayerRecord,
+}
+
+/// A board's layers.
+struct Layers {
+    engine: Layer,
+    /// In the order of the board.
+    board: Vec<Layer>,
+    /// BitBake's layer directories, in the order of BBLAYERS.
+    bblayers: Vec<PathBuf>,
+}
+
+impl Layers {
+    fn lay_out(request: &Request<'_>, board: &Board, build: &Path) -> Result<Layers> {
+        let checkouts = build.join(LAYERS);
+        disk::create_dir_all(&checkouts)?;
+        // Boards share the checkouts: one at a time writes them.
+        let _lock = FileLock::exclusive(&build.join(format!("{LAYERS}.lock")), || ())?;
+        let engine = lay_out_layer(request, &request.manifest.engine, &checkouts)?;
+        let mut layers = Layers { engine, board: Vec::new(), bblayers: Vec::new() };
+        for name in &board.layers {
+            let layer = lay_out_layer(request, name, &checkouts)?;
+            for path in &request.manifest.layers[name.as_str()].paths {
+                layers.bblayers.push(bblayer(name, &layer.directory, path)?);
+            }
+            layers.board.push(layer);
+        }
+        Ok(layers)
+    }
+
+    fn tops(&self) -> impl Iterator<Item = &Path> {
+        self.board.iter().map(|layer| layer.directory.as_path())
+    }
+}
+
+fn bblayer(name: &str, directory: &Path, path: &Path) -> Result<PathBuf> {
+    let bblayer = if path == Path::new(".") { directory.to_owned() } else { directory.join(path) };
+    if bblayer.join("conf/layer.conf").is_file() {
+        return Ok(bblayer);
+    }
+    Err(Error::input(format!("the layer `{name}` has no conf/layer.conf in `{}`", path.display()))
+        .help(format!("[layers.{name}] paths must name the directories that hold BitBake layers")))
+}
+
+fn lay_out_layer(request: &Request<'_>, name: &str, checkouts: &Path) -> Result<Layer> {
+    let layer = request.manifest.layers.get(name);
+    let layer = layer.ok_or_else(|| Error::bug(format!("the manifest was checked and has no layer `{name}`")))?;
+    match &layer.origin {
+        LayerOrigin::Path(path) => local_layer(request, name, path),
+        LayerOrigin::Git(_) => git_layer(request, name, checkouts),
+    }
+}
+
+fn local_layer(request: &Request<'_>, name: &str, path: &Path) -> Result<Layer> {
+    let directory = request.manifest.root().join(path);
+    let directory = std::fs::canonicalize(&directory).map_err(|error| {
+        Error::input(format!("the layer `{name}` is not in {}", directory.display())).because(error)
+    })?;
+    let tree = tree::of_directory(&directory, &BTreeMap::new())?;
+    Ok(Layer { directory, record: LayerRecord { name: name.to_owned(), commit: None, tree } })
+}
+
+fn git_layer(request: &Request<'_>, name: &str, checkouts: &Path) -> Result<Layer> {
+    let pin = request.lock.layers.get(name).ok_or_else(|| {
+        Error::new(Kind::Stale, format!("kata.lock does not have the layer `{name}`")).help("run `kbuild lock`")
+    })?;
+    let Locked::Git(_, git) = request.lock.get(&pin.locked)? else {
+        return Err(Error::input(format!("kata.lock has the layer `{name}` as a file")).help("run `kbuild lock`"));
+    };
+    let directory = checkouts.join(format!("{name}-{}", git.commit.short()));
+    let task = request.progress.begin(&format!("check out {name}"), None);
+    let checked_out = checkout::check_out(request.store, request.lock, git, &directory);
+    checked_out.map_err(|error| error.wrap(format!("could not check out the layer `{name}`")))?;
+    // An incomplete entry has no tree in the lock; then what the checkout is decides.
+    let submodules =
+        git.submodules.iter().filter_map(|(path, key)| Some((path.clone(), request.lock.gits.get(key)?.commit)));
+    let tree = match git.tree {
+        Some(tree) => tree,
+        None => tree::of_directory(&directory, &submodules.collect())?,
+    };
+    task.done(&git.commit.short());
+    Ok(Layer { directory, record: LayerRecord { name: name.to_owned(), commit: Some(git.commit), tree } })
+}
+
+fn write_configuration(
+    request: &Request<'_>,
+    board: &Board,
+    layers: &Layers,
+    sources: &[SourceId],
+    topdir: &Path,
+) -> Result<()> {
+    let declared = request.manifest.sources_of(request.board);
+    let declared = declared.map(|(name, source)| Declared::from_lock(name, source, request.lock));
+    let declared: Vec<Declared<'_>> = declared.collect::<Result<_>>()?;
+    let conf = BoardConf {
+        project: &request.manifest.project,
+        board: request.board,
+        machine: &board.machine,
+        layers: &layers.bblayers,
+        config: &board.config,
+        words: &request.selection.overrides,
+        sources: &declared,
+        uninative: has_uninative(sources),
+    };
+    disk::create_dir_all(&topdir.join("home"))?;
+    for (file, text) in [
+        ("conf/bblayers.conf", conf.bblayers()?),
+        ("conf/local.conf", conf.local()),
+        ("conf/kbuild.conf", conf.kbuild()?),
+        ("home/.gitconfig", engine::GITCONFIG.to_owned()),
+    ] {
+        write_if_changed(&topdir.join(file), &text)?;
+    }
+    Ok(())
+}
+
+/// Whether the view holds uninative for this host (`UNINATIVE_TARBALL` of oe-core's uninative.bbclass).
+fn has_uninative(sources: &[SourceId]) -> bool {
+    let uname = rustix::system::uname();
+    let prefix = format!("{}-nativesdk-libc-", uname.machine().to_string_lossy());
+    sources.iter().any(|id| matches!(id, SourceId::File(name) if name.starts_with(&prefix)))
+}
+
+fn write_if_changed(path: &Path, text: &str) -> Result<()> {
+    if std::fs::read(path).is_ok_and(|present| present == text.as_bytes()) {
+        return Ok(());
+    }
+    disk::replace(path, text.as_bytes())
+}
+
+fn inputs(
+    request: &Request<'_>,
+    board: &Board,
+    layers: &Layers,
+    engine: &Engine,
+    seal: &Seal,
+    environment: &BTreeMap<OsString, OsString>,
+) -> Inputs {
+    let path = environment.get(std::ffi::OsStr::new("PATH")).map(OsString::as_os_str).unwrap_or_default();
+    Inputs {
+        project: request.manifest.project.clone(),
+        board: request.board.to_owned(),
+        machine: board.machine.clone(),
+        options: request.selection.values.clone(),
+        lock: result::lock_hash(request.lock, request.manifest, request.board),
+        engine: EngineRecord { layer: layers.engine.record.clone(), version: engine.version().to_owned() },
+        layers: layers.board.iter().map(|layer| layer.record.clone()).collect(),
+        sealed: matches!(seal, Seal::Sealed(_)),
+        not_sealed_because: match seal {
+            Seal::Open(why) => Some(why.clone()),
+            Seal::Sealed(_) => None,
+        },
+        host_tools: result::host_tools(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_file_that_says_the_same_is_not_touched() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kbuild.conf");
+        write_if_changed(&path, "a").unwrap();
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        write_if_changed(&path, "a").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
+        write_if_changed(&path, "b").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "b");
+    }
+
+    #[test]
+    fn uninative_is_of_this_architecture_or_not_at_all() {
+        let arch = rustix::system::uname().machine().to_string_lossy().into_owned();
+        let file = |name: String| [SourceId::File(name)];
+        assert!(has_uninative(&file(format!("{arch}-nativesdk-libc-5.1.tar.xz"))));
+        assert!(!has_uninative(&file("z80-nativesdk-libc-5.1.tar.xz".to_owned())));
+        assert!(!has_uninative(&[]));
+    }
+
+    #[test]
+    fn a_directory_without_a_layer_is_said_to_be_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = bblayer("mine", directory.path(), Path::new(".")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        assert!(error.hint().unwrap().contains("[layers.mine] paths"));
+        fs::create_dir_all(directory.path().join("meta/conf")).unwrap();
+        fs::write(directory.path().join("meta/conf/layer.conf"), "").unwrap();
+        assert_eq!(bblayer("mine", directory.path(), Path::new("meta")).unwrap(), directory.path().join("meta"));
+    }
+}

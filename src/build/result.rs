@@ -1,0 +1,351 @@
+//! What a build produced, and all that went in: `result.json`.
+//!
+//! It holds no time of day and nothing of the directory it was built in, so two builds that agree have results that agree,
+//! on whichever machine. What is of the host (its tools, whether the kernel sealed the build) is recorded, because a
+//! difference has to be looked for there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use indexmap::IndexMap;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::lock::Lock;
+use crate::manifest::Manifest;
+use crate::source::{Blake3, CommitId, Hasher, Sha256};
+
+/// The name of the result's file in TOPDIR.
+pub const FILE_NAME: &str = "result.json";
+
+/// The schema of `result.json` that this kbuild writes.
+pub const SCHEMA: u32 = 1;
+
+/// Host tools whose version is recorded: those that end up deciding bytes.
+const HOST_TOOLS: [&str; 9] = ["bash", "gcc", "g++", "git", "ld", "make", "perl", "python3", "tar"];
+
+/// One build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildResult {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The version of kbuild.
+    pub kbuild: String,
+    /// What was built, from what.
+    #[serde(flatten)]
+    pub inputs: Inputs,
+    /// What was asked of BitBake.
+    pub targets: Vec<String>,
+    /// The task, where it was not the whole build.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub task: Option<String>,
+    /// What came out, sorted by path.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// What went into a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// `[project] name`.
+    pub project: String,
+    /// The board's name.
+    pub board: String,
+    /// BitBake's MACHINE.
+    pub machine: String,
+    /// Each option's choice; `null` for a flag that is off, `"on"` for one that is on.
+    pub options: IndexMap<String, Option<String>>,
+    /// BLAKE3 over the text of the lock cut down to this board (see [`lock_hash`]).
+    pub lock: Blake3,
+    /// BitBake.
+    pub engine: EngineRecord,
+    /// The layers in the order of BBLAYERS.
+    pub layers: Vec<LayerRecord>,
+    /// Whether the kernel kept the network and the store out of BitBake's reach.
+    pub sealed: bool,
+    /// Why it did not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub not_sealed_because: Option<String>,
+    /// First line of what each host tool says of its version; `null` where there is none.
+    pub host_tools: BTreeMap<String, Option<String>>,
+}
+
+/// The engine of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineRecord {
+    /// The layer it is.
+    #[serde(flatten)]
+    pub layer: LayerRecord,
+    /// BitBake's version.
+    pub version: String,
+}
+
+/// A layer of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerRecord {
+    /// Its name in the manifest.
+    pub name: String,
+    /// The locked commit; absent for a folder of the project.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub commit: Option<CommitId>,
+    /// BLAKE3 over the tree (see [`crate::store::tree`]): of the commit, or of the folder as it stood.
+    pub tree: Blake3,
+}
+
+/// Something in the deploy directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Relative to the machine's deploy directory.
+    pub path: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub content: ArtifactContent,
+}
+
+/// What an artifact is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ArtifactContent {
+    /// A regular file.
+    File {
+        /// In bytes.
+        size: u64,
+        /// SHA-256 of the bytes.
+        sha256: Sha256,
+        /// BLAKE3 of the bytes.
+        blake3: Blake3,
+    },
+    /// A symbolic link.
+    Link {
+        /// Where it points.
+        link: String,
+    },
+}
+
+/// An artifact that two builds do not agree on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Relative to the machine's deploy directory.
+    pub path: String,
+    /// In what way.
+    pub what: DifferenceKind,
+}
+
+/// In what way two builds do not agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DifferenceKind {
+    /// The second build did not make it.
+    OnlyFirst,
+    /// The first build did not make it.
+    OnlySecond,
+    /// Both made it, with other bytes.
+    Bytes,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.what {
+            DifferenceKind::OnlyFirst => "only the first build made it",
+            DifferenceKind::OnlySecond => "only the second build made it",
+            DifferenceKind::Bytes => "other bytes",
+        };
+        write!(f, "{}: {what}", self.path)
+    }
+}
+
+impl BuildResult {
+    /// Writes `result.json` into TOPDIR.
+    ///
+    /// # Errors
+    /// When the file cannot be replaced.
+    pub fn write(&self, topdir: &Path) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::bug("a result cannot be written as JSON").because(error))?;
+        text.push('\n');
+        crate::disk::replace(&topdir.join(FILE_NAME), text.as_bytes())
+    }
+
+    /// Reads a `result.json`.
+    ///
+    /// # Errors
+    /// One that cannot be read, or that a newer kbuild wrote: kind `Input`.
+    pub fn read(path: &Path) -> Result<BuildResult> {
+        let text = fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+        let result: BuildResult = serde_json::from_str(&text)
+            .map_err(|error| Error::input(format!("{} is no result of a build", path.display())).because(error))?;
+        if result.schema > SCHEMA {
+            return Err(Error::input(format!("{} was written by a newer kbuild ({})", path.display(), result.kbuild)));
+        }
+        Ok(result)
+    }
+}
+
+/// What the artifacts of two builds do not agree on, by path. Everything else of the results is what may explain it.
+pub fn compare(first: &[Artifact], second: &[Artifact]) -> Vec<Difference> {
+    let index = |artifacts: &[Artifact]| -> BTreeMap<String, ArtifactContent> {
+        artifacts.iter().map(|artifact| (artifact.path.clone(), artifact.content.clone())).collect()
+    };
+    let (first, second) = (index(first), index(second));
+    let paths: BTreeSet<&String> = first.keys().chain(second.keys()).collect();
+    let differences = paths.into_iter().filter_map(|path| {
+        let what = match (first.get(path), second.get(path)) {
+            (Some(a), Some(b)) if a == b => return None,
+            (Some(_), Some(_)) => DifferenceKind::Bytes,
+            (Some(_), None) => DifferenceKind::OnlyFirst,
+            (None, _) => DifferenceKind::OnlySecond,
+        };
+        Some(Difference { path: path.clone(), what })
+    });
+    differences.collect()
+}
+
+/// Every file and link below a machine's deploy directory, hashed on all cores, sorted by path. No directory: nothing.
+///
+/// # Errors
+/// What cannot be read, or has a name that is no UTF-8.
+pub fn artifacts(deploy: &Path) -> Result<Vec<Artifact>> {
+    let mut found = Vec::new();
+    collect(deploy, &mut found)?;
+    let mut artifacts = found.par_iter().map(|path| artifact(deploy, path)).collect::<Result<Vec<_>>>()?;
+    artifacts.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(artifacts)
+}
+
+fn collect(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let failed = |error| Error::io("read", directory, error);
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            collect(&entry.path(), found)?;
+        } else {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn artifact(deploy: &Path, path: &Path) -> Result<Artifact> {
+    let failed = |error| Error::io("read", path, error);
+    let utf8 = |path: &Path| {
+        let text = path.to_str().map(str::to_owned);
+        text.ok_or_else(|| Error::input(format!("the artifact {} has a name that is not UTF-8", path.display())))
+    };
+    let name = utf8(path.strip_prefix(deploy).unwrap_or(path))?;
+    if fs::symlink_metadata(path).map_err(failed)?.is_symlink() {
+        let link = utf8(&fs::read_link(path).map_err(failed)?)?;
+        return Ok(Artifact { path: name, content: ArtifactContent::Link { link } });
+    }
+    let mut hasher = Hasher::default();
+    io::copy(&mut fs::File::open(path).map_err(failed)?, &mut hasher).map_err(failed)?;
+    let digests = hasher.finish();
+    let content = ArtifactContent::File { size: digests.size, sha256: digests.sha256, blake3: digests.blake3 };
+    Ok(Artifact { path: name, content })
+}
+
+/// A hash over all that the lock says about one board: BLAKE3 over the text of the lock in which only this board, its
+/// layers, the engine, its declared sources and what they reach are left. Adding another board does not change it.
+pub fn lock_hash(lock: &Lock, manifest: &Manifest, board: &str) -> Blake3 {
+    let layers = manifest.boards.get(board).map(|board| board.layers.as_slice()).unwrap_or_default();
+    let sources: BTreeSet<&str> = manifest.sources_of(board).map(|(name, _)| name).collect();
+    let mut own = lock.clone();
+    own.layers.retain(|name, _| *name == manifest.engine || layers.contains(name));
+    own.sources.retain(|name, _| sources.contains(name.as_str()));
+    own.boards.retain(|name, _| name == board);
+    own.prune();
+    (*blake3::hash(own.to_string().as_bytes()).as_bytes()).into()
+}
+
+/// What the host tools in `path` say of their version.
+pub fn host_tools(path: &OsStr) -> BTreeMap<String, Option<String>> {
+    HOST_TOOLS.par_iter().map(|tool| ((*tool).to_owned(), version_of(tool, path))).collect()
+}
+
+/// The first line a tool prints for `--version`, in the C locale.
+pub(super) fn version_of(tool: &str, path: &OsStr) -> Option<String> {
+    let program = which::which_in(tool, Some(path), "/").ok()?;
+    let mut command = Command::new(program);
+    command.arg("--version").env_clear().env("PATH", path).env("LC_ALL", "C").stdin(Stdio::null());
+    let output = command.output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?.to_owned();
+    output.status.success().then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn file(path: &str, byte: u8) -> Artifact {
+        let content = ArtifactContent::File { size: 1, sha256: [byte; 32].into(), blake3: [byte; 32].into() };
+        Artifact { path: path.to_owned(), content }
+    }
+
+    #[test]
+    fn artifacts_are_hashed_links_are_read_and_all_is_sorted() {
+        let deploy = tempfile::tempdir().unwrap();
+        fs::create_dir(deploy.path().join("sub")).unwrap();
+        fs::write(deploy.path().join("sub/abc"), "abc").unwrap();
+        fs::write(deploy.path().join("b"), "").unwrap();
+        symlink("sub/abc", deploy.path().join("a")).unwrap();
+        symlink("nowhere", deploy.path().join("c")).unwrap();
+        let found = artifacts(deploy.path()).unwrap();
+        let text = serde_json::to_string_pretty(&found).unwrap();
+        insta::assert_snapshot!(text, @r#"
+        [
+          {
+            "path": "a",
+            "link": "sub/abc"
+          },
+          {
+            "path": "b",
+            "size": 0,
+            "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "blake3": "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+          },
+          {
+            "path": "c",
+            "link": "nowhere"
+          },
+          {
+            "path": "sub/abc",
+            "size": 3,
+            "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            "blake3": "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
+          }
+        ]
+        "#);
+        assert_eq!(serde_json::from_str::<Vec<Artifact>>(&text).unwrap(), found);
+        assert!(artifacts(&deploy.path().join("none")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_comparison_names_what_differs_and_how() {
+        let first = [file("same", 1), file("gone", 1), file("other", 1)];
+        let second = [file("other", 2), file("same", 1), file("new", 1)];
+        let lines: Vec<String> = compare(&first, &second).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            ["gone: only the first build made it", "new: only the second build made it", "other: other bytes"]
+        );
+        assert!(compare(&first, &first).is_empty());
+    }
+
+    #[test]
+    fn a_tool_that_is_not_there_has_no_version() {
+        let path = OsStr::new("/usr/bin:/bin");
+        assert_eq!(version_of("kbuild-no-such-tool", path), None);
+        assert!(version_of("git", path).unwrap().starts_with("git version"));
+    }
+}

@@ -1,0 +1,139 @@
+//! `kbuild build`: a board, from the store, with no network.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::global::{GlobalArgs, Project};
+use super::output::{Outcome, Output, count, size};
+use crate::build::result::ArtifactContent;
+use crate::build::{self, BuildResult, Place, Request, sandbox};
+use crate::error::Result;
+use crate::lock::Lock;
+use crate::manifest::Selection;
+use crate::store::Store;
+
+/// Builds a board from the store, with no network at all.
+///
+/// Layers are checked out from the store, BitBake is given a configuration and a view of the board's sources, and runs in
+/// an empty network namespace. What came out is written to build/BOARD/result.json, with a hash for each artifact.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbuild build --board qemu
+  kbuild build --board qemu --set boot=rootfs --set ceph
+  kbuild build --board qemu --task unpack kata-guest-kernel-config
+  kbuild build --board qemu --check         build again from nothing, and compare")]
+pub(super) struct BuildArgs {
+    #[command(flatten)]
+    board: BoardArgs,
+
+    /// Run only this task of the targets (BitBake's -c).
+    #[arg(long, short = 't', value_name = "TASK")]
+    task: Option<String>,
+
+    /// Build a second time from nothing and fail with exit code 8 if the artifacts differ.
+    #[arg(long)]
+    check: bool,
+
+    /// What to build instead of the board's own targets.
+    #[arg(value_name = "TARGET")]
+    targets: Vec<String>,
+}
+
+/// Which board, with which options.
+#[derive(Debug, Args)]
+pub(super) struct BoardArgs {
+    /// The board.
+    #[arg(long, short, value_name = "BOARD", env = "KBUILD_BOARD", hide_env = true)]
+    board: String,
+
+    /// An option of the build, OPTION=CHOICE or FLAG; may be repeated.
+    #[arg(long = "set", short, value_name = "OPTION[=CHOICE]")]
+    set: Vec<String>,
+}
+
+/// Everything a build of a board works on.
+pub(super) struct Board {
+    project: Project,
+    name: String,
+    selection: Selection,
+    lock: Lock,
+    store: Store,
+    kbuild: PathBuf,
+}
+
+impl BoardArgs {
+    /// Reads the project and checks board and options against it.
+    ///
+    /// # Errors
+    /// A board or option that does not exist, no lock, no store.
+    pub(super) fn open(self, global: &GlobalArgs, output: &Output) -> Result<Board> {
+        let project = global.project()?;
+        project.manifest.board(&self.board)?;
+        let selection = project.manifest.select(&self.board, &self.set)?;
+        let lock = project.fresh_lock()?;
+        let store = project.store()?;
+        output.say(&describe(&self.board, &selection));
+        Ok(Board { project, name: self.board, selection, lock, store, kbuild: sandbox::this_program() })
+    }
+}
+
+impl Board {
+    /// As the build room takes it.
+    pub(super) fn request<'a>(&'a self, output: &'a Output) -> Request<'a> {
+        Request {
+            manifest: &self.project.manifest,
+            lock: &self.lock,
+            store: &self.store,
+            board: &self.name,
+            selection: &self.selection,
+            kbuild: &self.kbuild,
+            progress: output.progress.as_ref(),
+        }
+    }
+}
+
+fn describe(board: &str, selection: &Selection) -> String {
+    let set = selection.values.iter().filter_map(|(option, value)| match value {
+        Some(choice) if choice == "on" => Some(option.clone()),
+        Some(choice) => Some(format!("{option}={choice}")),
+        None => None,
+    });
+    let set: Vec<String> = set.collect();
+    if set.is_empty() { format!("Board {board}") } else { format!("Board {board}, {}", set.join(", ")) }
+}
+
+impl BuildArgs {
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        let board = self.board.open(global, output)?;
+        let request = board.request(output);
+        let task = self.task.as_deref();
+        let result = if self.check {
+            build::check(&request, &self.targets, task)?
+        } else {
+            build::run(&build::prepare(&request, Place::Build)?, &self.targets, task)?
+        };
+        if self.check {
+            output.say(&format!("Built twice, {} with equal hashes", count(result.artifacts.len(), "artifact")));
+        }
+        let place = Place::Build.topdir(&request)?;
+        output.say(&format!(
+            "{} in {}",
+            count(result.artifacts.len(), "artifact"),
+            place.join("result.json").display()
+        ));
+        let text = describe_artifacts(&result);
+        let json = json!({ "directory": place, "checked": self.check, "result": result });
+        Ok(Outcome::new(json, text))
+    }
+}
+
+fn describe_artifacts(result: &BuildResult) -> String {
+    let lines = result.artifacts.iter().map(|artifact| match &artifact.content {
+        ArtifactContent::File { size: bytes, sha256, .. } => format!("{sha256}  {}  {}", artifact.path, size(*bytes)),
+        ArtifactContent::Link { link } => format!("{:<64}  {} -> {link}", "link", artifact.path),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,59 @@
+//! `kbuild doctor`: what a build needs of the host.
+
+use clap::Args;
+use serde_json::json;
+
+use super::global::GlobalArgs;
+use super::output::{Outcome, Output, count};
+use crate::build::doctor::{self, Check, Host, Verdict};
+use crate::build::sandbox;
+use crate::error::{Error, Result};
+
+/// Checks what a build needs of the host, and says what to install.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  kbuild doctor\n  kbuild doctor --board qemu --format json")]
+pub(super) struct DoctorArgs {
+    /// Only what this board needs.
+    #[arg(long, short, value_name = "BOARD", env = "KBUILD_BOARD", hide_env = true)]
+    board: Option<String>,
+}
+
+impl DoctorArgs {
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        let project = global.project()?;
+        if let Some(board) = &self.board {
+            project.manifest.board(board)?;
+        }
+        let kbuild = sandbox::this_program();
+        let checks = doctor::examine(&Host {
+            build: &project.manifest.root().join("build"),
+            store: project.store_path(),
+            kbuild: &kbuild,
+            path: doctor::own_path(),
+            oe_core: doctor::uses_oe_core(&project.manifest, self.board.as_deref()),
+        });
+        let failed = checks.iter().filter(|check| check.verdict == Verdict::Fail).count();
+        let lines: Vec<String> = checks.iter().map(|check| describe(check, output)).collect();
+        let mut outcome = Outcome::new(json!({ "checks": checks }), lines.join("\n"));
+        if failed > 0 {
+            outcome.error = Some(
+                Error::input(format!("this host cannot build yet: {}", count(failed, "failed check")))
+                    .help("do what the lines above say, then run `kbuild doctor` again"),
+            );
+        }
+        Ok(outcome)
+    }
+}
+
+fn describe(check: &Check, output: &Output) -> String {
+    let (mark, color) = match check.verdict {
+        Verdict::Ok => ("ok  ", "32"),
+        Verdict::Warn => ("warn", "33"),
+        Verdict::Fail => ("FAIL", "31"),
+    };
+    let mut line = format!("{}  {}: {}", output.paint(mark, color), check.name, check.seen);
+    if let Some(mend) = &check.mend {
+        line.push_str(&format!("\n        {mend}"));
+    }
+    line
+}

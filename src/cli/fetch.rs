@@ -1,0 +1,51 @@
+//! `kbuild fetch`: what the lock names, into the store.
+
+use clap::Args;
+use serde_json::json;
+
+use super::global::GlobalArgs;
+use super::output::{Outcome, Output, count, size};
+use crate::error::Result;
+
+/// Brings what kata.lock names into the store.
+///
+/// Many at once, with retries, resume and fallback mirrors; every byte is checked against the lock. What the store has
+/// already is left alone.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbuild fetch                              everything
+  kbuild fetch --board qemu                 what one board needs
+  kbuild fetch --offline --mirror /media/store
+                                            from a copy of a store, with no network")]
+pub(super) struct FetchArgs {
+    /// Only what these boards need.
+    #[arg(long = "board", short, value_name = "BOARD")]
+    boards: Vec<String>,
+}
+
+impl FetchArgs {
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        let project = global.project()?;
+        for board in &self.boards {
+            project.manifest.board(board)?;
+        }
+        let lock = project.lock(global, output)?;
+        let sources = if self.boards.is_empty() {
+            lock.all_sources()
+        } else {
+            lock.closure(self.boards.iter().map(String::as_str))?
+        };
+        let fetcher = project.fetcher(global, output)?;
+        let fetched = super::runtime()?.block_on(fetcher.sources(&lock, &sources))?;
+        output.say(&format!(
+            "{} in the store: {} fetched ({}), {} already there",
+            count(sources.len(), "source"),
+            fetched.count,
+            size(fetched.bytes),
+            sources.len() - fetched.count,
+        ));
+        let json = json!({ "sources": sources.len(), "fetched": fetched.count, "bytes": fetched.bytes });
+        Ok(Outcome::new(json, ""))
+    }
+}

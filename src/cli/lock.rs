@@ -1,0 +1,126 @@
+//! `kbuild lock` and `kbuild update`: the only commands that change kata.lock.
+
+use clap::Args;
+use serde_json::json;
+
+use super::global::{GlobalArgs, Project};
+use super::output::{Outcome, Output, count};
+use crate::error::{Error, Kind, Result};
+use crate::lock::Lock;
+use crate::resolve::{self, Change, Incomplete, Moving, Resolution};
+
+/// Pins everything that kata.toml asks for, in kata.lock.
+///
+/// Pins that stand are kept; only what is new or asked for differently is looked up. Each source is brought into the
+/// store on the way, for its hashes. A source whose upstream is out of reach is still locked if its sha256 or commit is
+/// known, and said to be incomplete.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbuild lock                 make or complete kata.lock
+  kbuild lock --locked        only check: exit code 3 if kata.toml moved on
+  kbuild lock --offline       complete what the store already has
+  kbuild lock --strict        refuse entries whose bytes were never seen")]
+pub(super) struct LockArgs {
+    /// Refuse a lock with incomplete entries.
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Moves pins: looks up branches and downloads anew although kata.toml did not change.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbuild update                      move all pins
+  kbuild update openembedded-core    move one")]
+pub(super) struct UpdateArgs {
+    /// Layers or sources; without any, all.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+impl LockArgs {
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        let project = global.project()?;
+        if global.locked() {
+            let lock = Lock::read(&project.lock_path)?.unwrap_or_default();
+            resolve::check_fresh(&project.manifest, &lock)?;
+            check_strict(self.strict, &lock)?;
+            output.say("kata.lock is up to date");
+            return Ok(outcome(&lock, &[], &[], false));
+        }
+        relock(&project, global, output, &Moving::Nothing, self.strict)
+    }
+}
+
+impl UpdateArgs {
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        let project = global.project()?;
+        if global.locked() {
+            return Err(Error::new(Kind::Usage, "`kbuild update` changes kata.lock, and --locked forbids that"));
+        }
+        let moving = if self.names.is_empty() { Moving::Everything } else { Moving::Named(self.names) };
+        relock(&project, global, output, &moving, false)
+    }
+}
+
+fn relock(project: &Project, global: &GlobalArgs, output: &Output, moving: &Moving, strict: bool) -> Result<Outcome> {
+    let old = Lock::read_merging(&project.lock_path)?.unwrap_or_default();
+    let fetcher = project.fetcher(global, output)?;
+    let resolving = resolve::resolve(&project.manifest, &old, &fetcher, moving);
+    let Resolution { lock, changes, incomplete } = super::runtime()?.block_on(resolving)?;
+    check_strict(strict, &lock)?;
+    let written = lock.write(&project.lock_path)?;
+    for change in &changes {
+        output.say(&describe(change));
+    }
+    for Incomplete { id, why } in &incomplete {
+        let known = if id.to_string().starts_with("git:") { "commit" } else { "sha256" };
+        output.warn(&format!("{id} is locked by its {known} alone, its bytes were never seen: {why}"));
+    }
+    let total = lock.files.len() + lock.gits.len();
+    output.say(&format!(
+        "{} {}{}",
+        if written { "Locked" } else { "kata.lock is unchanged:" },
+        count(total, "source"),
+        if incomplete.is_empty() { String::new() } else { format!(", {} incomplete", incomplete.len()) },
+    ));
+    Ok(outcome(&lock, &changes, &incomplete, written))
+}
+
+fn check_strict(strict: bool, lock: &Lock) -> Result<()> {
+    let incomplete = lock.incomplete();
+    if !strict || incomplete.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = incomplete.iter().map(ToString::to_string).collect();
+    Err(Error::input("kata.lock has incomplete entries, and --strict refuses that")
+        .because(Error::input(list.join("\n")))
+        .help("run `kbuild lock` where the upstreams or a mirror can be reached"))
+}
+
+fn describe(change: &Change) -> String {
+    let Change { section, name, from, to } = change;
+    match (from, to) {
+        (None, Some(to)) => format!("  + {section} {name}: {}", to.key()),
+        (Some(from), Some(to)) => format!("  ~ {section} {name}: {} -> {}", from.key(), to.key()),
+        (Some(from), None) => format!("  - {section} {name}: {}", from.key()),
+        (None, None) => String::new(),
+    }
+}
+
+fn outcome(lock: &Lock, changes: &[Change], incomplete: &[Incomplete], written: bool) -> Outcome {
+    let changes: Vec<_> = changes
+        .iter()
+        .map(|change| json!({ "section": change.section, "name": change.name, "from": change.from, "to": change.to }))
+        .collect();
+    let incomplete: Vec<_> = incomplete.iter().map(|entry| json!({ "source": entry.id, "why": entry.why })).collect();
+    let json = json!({
+        "written": written,
+        "files": lock.files.len(),
+        "git_commits": lock.gits.len(),
+        "changes": changes,
+        "incomplete": incomplete,
+    });
+    Outcome::new(json, "")
+}

@@ -1,0 +1,176 @@
+//! What is printed, where: data on stdout, everything else on stderr; errors whole, once, at the end.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use miette::{GraphicalReportHandler, GraphicalTheme};
+use serde_json::{Value, json};
+
+use super::global::{Format, GlobalArgs, When};
+use super::progress::{Bars, Lines};
+use crate::error::{Error, Result};
+use crate::progress::{Progress, Silent};
+use crate::source::url::redact;
+
+/// The version of the JSON documents: raised when a field changes its meaning or goes.
+const SCHEMA_VERSION: u32 = 1;
+
+/// What a command came to.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// The fields of the JSON document.
+    pub(super) json: Value,
+    /// Data for people, on stdout; lines without a newline at the end.
+    pub(super) text: String,
+    /// Failures that still come with data, such as a doctor's findings.
+    pub(super) error: Option<Error>,
+    /// A status that is passed through, such as a shell's.
+    pub(super) exit: Option<u8>,
+}
+
+impl Outcome {
+    /// A success with these fields and this text.
+    pub(super) fn new(json: Value, text: impl Into<String>) -> Self {
+        Outcome { json, text: text.into(), error: None, exit: None }
+    }
+}
+
+/// Where and how a command prints.
+pub(super) struct Output {
+    command: &'static str,
+    format: Format,
+    quiet: bool,
+    color: bool,
+    /// Draws what goes on.
+    pub(super) progress: Arc<dyn Progress>,
+}
+
+impl Output {
+    /// As the flags, the environment and the terminal want it.
+    pub(super) fn new(global: &GlobalArgs, command: &'static str) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let color = match global.color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        };
+        let progress: Arc<dyn Progress> = if global.quiet {
+            Silent::shared()
+        } else if terminal && !global.no_progress {
+            Arc::new(Bars::new(color))
+        } else {
+            Arc::new(Lines::new(color, global.verbose > 0))
+        };
+        Output { command, format: global.format, quiet: global.quiet, color, progress }
+    }
+
+    /// A word to the user, on stderr.
+    pub(super) fn say(&self, message: &str) {
+        if !self.quiet {
+            print_stderr(&format!("{}\n", redact(message)));
+        }
+    }
+
+    /// Something the user should know that is no failure.
+    pub(super) fn warn(&self, message: &str) {
+        self.progress.warn(message);
+    }
+
+    /// Text in a colour of the terminal (an SGR number), where colour is wanted.
+    pub(super) fn paint(&self, text: &str, color: &str) -> String {
+        if self.color { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Prints the outcome, or the error, and gives the exit code.
+    pub(super) fn finish(&self, result: Result<Outcome>) -> ExitCode {
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome { json: json!({}), text: String::new(), error: Some(error), exit: None },
+        };
+        match self.format {
+            Format::Json => print_stdout(&format!("{:#}\n", self.document(&outcome))),
+            Format::Human if outcome.text.is_empty() => {}
+            Format::Human => print_stdout(&format!("{}\n", outcome.text)),
+        }
+        if let Some(error) = &outcome.error {
+            print_stderr(&render(error, self.color));
+            return error.exit_code().into();
+        }
+        outcome.exit.unwrap_or(0).into()
+    }
+
+    fn document(&self, outcome: &Outcome) -> Value {
+        let mut document = json!({
+            "schema_version": SCHEMA_VERSION,
+            "command": self.command,
+            "ok": outcome.error.is_none(),
+        });
+        if let (Value::Object(document), Value::Object(fields)) = (&mut document, &outcome.json) {
+            document.extend(fields.clone());
+            if let Some(error) = &outcome.error {
+                document.insert("error".into(), error_json(error));
+            }
+        }
+        document
+    }
+}
+
+fn error_json(error: &Error) -> Value {
+    json!({
+        "kind": error.kind().name(),
+        "exit_code": error.exit_code(),
+        "message": redact(&error.to_string()),
+        "causes": error.causes().iter().map(|cause| redact(cause)).collect::<Vec<_>>(),
+        "help": error.hint().map(redact),
+        "related": error.related_errors().iter().map(error_json).collect::<Vec<_>>(),
+    })
+}
+
+/// An error as a person reads it: message, causes, the place in the file, the hint.
+fn render(error: &Error, color: bool) -> String {
+    let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let mut text = String::new();
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
+    if handler.render_report(&mut text, error).is_err() {
+        let _ = writeln!(text, "error: {error}");
+    }
+    let prefix = if color { "\x1b[1;31merror\x1b[0m:" } else { "error:" };
+    format!("{prefix}\n{}\n", redact(text.trim_end()))
+}
+
+/// Prints a bug's report; used by the panic hook, where there is no [`Output`].
+pub(super) fn print_bug(error: &Error, details: &str) {
+    print_stderr(&format!("{}{}\n", render(error, false), redact(details)));
+}
+
+/// Starts the log of what the rooms decide; `KBUILD_LOG` takes tracing's filter syntax.
+pub(super) fn start_log(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "kbuild=info,warn",
+        _ => "kbuild=debug,warn",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KBUILD_LOG").unwrap_or_else(|_| default.into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+}
+
+/// A closed pipe (`kbuild … | head`) is no error of ours.
+fn print_stdout(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+pub(super) fn print_stderr(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Bytes as people read them.
+pub(super) fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// `1 source`, `2 sources`.
+pub(super) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

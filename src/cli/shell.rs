@@ -1,0 +1,43 @@
+//! `kbuild shell`: BitBake by hand, in the environment and behind the seal of a build.
+
+use std::ffi::OsString;
+
+use clap::Args;
+use serde_json::json;
+
+use super::build::BoardArgs;
+use super::global::GlobalArgs;
+use super::output::{Outcome, Output};
+use crate::build::{self, Place};
+use crate::error::Result;
+
+/// Opens a shell in a board's build, for BitBake by hand.
+///
+/// The environment is that of `kbuild build`: the same configuration, no network, the store read-only.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbuild shell --board qemu
+  kbuild shell --board qemu -- bitbake -e virtual/kernel")]
+pub(super) struct ShellArgs {
+    #[command(flatten)]
+    board: BoardArgs,
+
+    /// Run this instead of an interactive shell; its exit status becomes kbuild's.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl ShellArgs {
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        let board = self.board.open(global, output)?;
+        let prepared = build::prepare(&board.request(output), Place::Build)?;
+        if self.command.is_empty() {
+            output.say(&prepared.notice());
+        }
+        let status = build::shell(&prepared, &self.command, std::env::var_os("SHELL").as_deref())?;
+        let mut outcome = Outcome::new(json!({ "status": status }), "");
+        outcome.exit = Some(u8::try_from(status).unwrap_or(1));
+        Ok(outcome)
+    }
+}

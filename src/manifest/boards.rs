@@ -1,0 +1,342 @@
+//! Checks of `[boards]`, with `extends` and `[config]` folded in.
+
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+
+use super::document::{Block, Blocks, Faults};
+use super::names;
+use super::raw::{At, RawBoard, RawLayer, RawOption, SetTo, Text};
+use super::select;
+use super::{Board, BuildOption, OptionKind, Setting};
+use crate::error::{Error, Result};
+
+/// A board's directory is `build/<board>`, beside the checkouts of layers.
+const TAKEN: [&str; 1] = ["layers"];
+
+/// Variables that kbuild itself sets, with what to use instead. Setting one of them would silently do nothing, or break
+/// the promise that a build sees its lock and nothing else.
+const OWNED: [(&str, &str); 14] = [
+    ("MACHINE", "the board's `machine` says it"),
+    ("BBLAYERS", "the board's `layers` say it"),
+    ("BBPATH", "layers say it in their layer.conf"),
+    ("BBFILES", "layers say it in their layer.conf"),
+    ("OVERRIDES", "declare an option: its word is added"),
+    ("TOPDIR", "kbuild lays out the build directory"),
+    ("TMPDIR", "kbuild lays out the build directory"),
+    ("DL_DIR", "sources come from the store: see `--store`"),
+    ("GITDIR", "sources come from the store: see `--store`"),
+    ("PREMIRRORS", "declare a `[[mirrors.rule]]`"),
+    ("MIRRORS", "declare a `[[mirrors.rule]]`"),
+    ("SOURCE_MIRROR_URL", "declare a `[[mirrors.rule]]`"),
+    ("BB_NO_NETWORK", "a build never touches the network"),
+    ("BB_FETCH_PREMIRRORONLY", "a build never touches the network"),
+];
+
+/// What the checks of boards look at.
+pub(super) struct Context<'a> {
+    pub(super) boards: &'a Blocks<RawBoard>,
+    pub(super) layers: &'a Blocks<RawLayer>,
+    pub(super) raw_options: &'a Blocks<RawOption>,
+    /// The options that are in order.
+    pub(super) options: &'a IndexMap<String, BuildOption>,
+    /// `[config]`.
+    pub(super) config: &'a IndexMap<Text, Text>,
+}
+
+/// All boards that are in order.
+pub(super) fn check(context: &Context, faults: &mut Faults) -> IndexMap<String, Board> {
+    check_config(context.config, faults);
+    for (name, block) in context.boards {
+        if TAKEN.contains(&name.as_str()) {
+            let fault = Error::input(format!("a board cannot be called `{name}`")).at(block.span.clone(), "this name");
+            faults.add(fault.help("build/layers holds the checkouts of layers: take another name"));
+        }
+        if let Some(raw) = &block.raw {
+            check_own(name, raw, context, faults);
+        }
+    }
+    let chains = chains(context, faults);
+    let mut boards = IndexMap::new();
+    for (name, block) in context.boards {
+        let before = faults.count();
+        let Some(chain) = chains.get(name.as_str()) else { continue };
+        let folded = fold(name, block, chain, context, faults);
+        if let Some(board) = folded.filter(|_| faults.count() == before) {
+            boards.insert(name.clone(), board);
+        }
+    }
+    boards
+}
+
+/// What can be said of a board's own keys, whatever it extends.
+fn check_own(name: &str, raw: &RawBoard, context: &Context, faults: &mut Faults) {
+    let whose = format!("board `{}`", name.escape_debug());
+    if let Some(machine) = &raw.machine
+        && !names::is_name(machine)
+    {
+        let fault = Error::input(format!("`{}` cannot be a MACHINE", machine.escape_debug()));
+        faults.add(fault.at(machine.span.clone(), "this").help("give the name of a conf/machine/NAME.conf"));
+    }
+    if let Some(layers) = &raw.layers {
+        let known = context.layers.keys().map(String::as_str);
+        names::check_known(&whose, "layer", layers, known, faults);
+    }
+    for target in raw.targets.iter().flat_map(|targets| &targets.value) {
+        faults.take(check_target(target));
+    }
+    for (option, value) in raw.set.iter().flatten() {
+        faults.take(check_set(option, value, context.raw_options));
+    }
+    raw.config.iter().for_each(|config| check_config(config, faults));
+}
+
+/// A target goes onto BitBake's command line: `RECIPE`, `RECIPE:TASK`, `mc:CONFIG:RECIPE`, `virtual/NAME`.
+fn check_target(target: &Text) -> Result<()> {
+    let good = !target.is_empty()
+        && !target.starts_with('-')
+        && target.chars().all(|c| c.is_ascii_alphanumeric() || "._+-:/*@".contains(c));
+    if good {
+        return Ok(());
+    }
+    Err(Error::input(format!("`{}` cannot be a target", target.escape_debug()))
+        .at(target.span.clone(), "this goes onto BitBake's command line")
+        .help("give a recipe (`kata-image`) or a recipe and a task (`kata-image:unpack`), one to a string"))
+}
+
+/// Names must be what BitBake's parser takes (`bb.parse.parse_py.ConfHandler`, `__config_regexp__`), without flags and
+/// expansions.
+fn check_config(config: &IndexMap<Text, Text>, faults: &mut Faults) {
+    for (name, value) in config {
+        let (base, overrides) = name.split_once(':').map_or((name.as_str(), None), |(base, rest)| (base, Some(rest)));
+        let fault = |message: String| Error::input(message).at(name.span.clone(), "this variable");
+        let word =
+            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.+-".contains(c));
+        let base_good = word(base) && base.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !base_good || !overrides.is_none_or(|overrides| overrides.split(':').all(word)) {
+            faults.add(
+                fault(format!("`{}` cannot be the name of a BitBake variable", name.escape_debug())).help(
+                    "give `NAME`, or `NAME:append` and the like in quotes; flags (`NAME[flag]`) belong in a layer",
+                ),
+            );
+        } else if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| *owned == base) {
+            faults.add(fault(format!("`{base}` is set by kbuild itself")).help(*instead));
+        } else if base.starts_with("KBUILD_") {
+            let help = "these are the declared sources: change `[sources]`, or take another name";
+            faults.add(fault(format!("`{base}` is set by kbuild itself")).help(help));
+        }
+        faults.take(check_value(name, value));
+    }
+}
+
+/// A value is one line between quotes of one kind: the same parser ends an assignment with its line, knows no escapes, and
+/// refuses a quote of the kind that surrounds it. So at most one kind can be in it.
+fn check_value(name: &Text, value: &Text) -> Result<()> {
+    let fault = |message: &str, label: &str, help: &str| {
+        let message = format!("the value of `{}` {message}", name.escape_debug());
+        Err(Error::input(message).at(value.span.clone(), label.to_owned()).help(help))
+    };
+    if value.chars().any(|c| c.is_control() && c != '\t') {
+        let help = "separate words by spaces: BitBake ends a value with the line";
+        return fault("does not fit on one line", "it holds a line break or control character", help);
+    }
+    if value.contains('"') && value.contains('\'') {
+        let help = "BitBake has no escapes: use one kind, or set the variable in a layer";
+        return fault("holds both kinds of quotes", "`\"` and `'`", help);
+    }
+    Ok(())
+}
+
+/// One entry of `set` against the option it names.
+fn check_set(option: &Text, value: &At<SetTo>, options: &Blocks<RawOption>) -> Result<()> {
+    let Some(block) = options.get(option.as_str()) else {
+        let fault = Error::input(format!("there is no option `{}`", option.escape_debug()));
+        let known = options.keys().map(String::as_str);
+        return Err(fault.at(option.span.clone(), "no such option").help(names::suggest("options", option, known)));
+    };
+    let Some(raw) = &block.raw else { return Ok(()) };
+    let name = option.as_str();
+    match (&raw.choices, &value.value) {
+        (None, SetTo::Flag(_)) => Ok(()),
+        (None, SetTo::Choice(_)) => Err(Error::input(format!("`{name}` is a flag"))
+            .at(value.span.clone(), "not a choice")
+            .help(format!("write `{name} = true` or `{name} = false`"))),
+        (Some(choices), SetTo::Choice(choice)) if choices.keys().any(|known| **known == *choice) => Ok(()),
+        (Some(choices), SetTo::Choice(choice)) => {
+            let known = choices.keys().map(|choice| choice.as_str());
+            Err(Error::input(format!("`{name}` has no choice `{}`", choice.escape_debug()))
+                .at(value.span.clone(), "no such choice")
+                .help(names::suggest("choices", choice, known)))
+        }
+        (Some(choices), SetTo::Flag(_)) => {
+            let known: Vec<&str> = choices.keys().map(|choice| choice.as_str()).collect();
+            Err(Error::input(format!("`{name}` is a choice"))
+                .at(value.span.clone(), "not a flag")
+                .help(format!("write one of: {}", known.join(", "))))
+        }
+    }
+}
+
+/// For each board, itself and what it extends, the farthest first; boards that cannot be completed are left out.
+fn chains<'a>(context: &Context<'a>, faults: &mut Faults) -> HashMap<&'a str, Vec<&'a RawBoard>> {
+    let mut chains = HashMap::new();
+    let mut in_a_circle: Vec<&str> = Vec::new();
+    for (start, block) in context.boards {
+        let (mut names, mut chain) = (vec![start.as_str()], Vec::new());
+        let mut next = Some(block);
+        while let Some(Block { raw: Some(raw), .. }) = next {
+            chain.push(raw);
+            let Some(parent) = &raw.extends else {
+                chain.reverse();
+                chains.insert(start.as_str(), chain);
+                break;
+            };
+            next = context.boards.get(parent.as_str());
+            if next.is_none() && names.len() == 1 {
+                faults.add(unknown_parent(start, parent, context));
+            }
+            if parent.as_str() == start && !in_a_circle.contains(&start.as_str()) {
+                faults.add(circle(&names, parent));
+                in_a_circle.extend(&names);
+            }
+            if names.contains(&parent.as_str()) {
+                break;
+            }
+            names.push(parent);
+        }
+    }
+    chains
+}
+
+fn unknown_parent(board: &str, parent: &Text, context: &Context) -> Error {
+    let known = context.boards.keys().map(String::as_str).filter(|name| *name != board);
+    Error::input(format!("board `{}` extends an unknown board", board.escape_debug()))
+        .at(parent.span.clone(), "no such board")
+        .help(names::suggest("boards", parent, known))
+}
+
+fn circle(names: &[&str], closing: &Text) -> Error {
+    let all = names.iter().copied().chain([closing.as_str()]).map(|name| format!("`{}`", name.escape_debug()));
+    let circle = all.collect::<Vec<_>>().join(" extends ");
+    Error::input(format!("boards extend each other in a circle: {circle}"))
+        .at(closing.span.clone(), "this closes the circle")
+        .help("one of them must stand alone")
+}
+
+/// A board with all that it extends: own keys win, layers and targets are appended.
+fn fold(
+    name: &str,
+    block: &Block<RawBoard>,
+    chain: &[&RawBoard],
+    context: &Context,
+    faults: &mut Faults,
+) -> Option<Board> {
+    let whose = format!("board `{}`", name.escape_debug());
+    let missing = |what: &str, help: &str| {
+        Error::input(format!("{whose} has no `{what}`"))
+            .at(block.span.clone(), format!("`{what}` is missing"))
+            .help(help)
+    };
+    let machine = chain.iter().rev().find_map(|raw| raw.machine.as_ref());
+    if machine.is_none() {
+        faults.add(missing("machine", "add `machine = \"…\"`, or `extends = \"…\"` to be a variant of another board"));
+    }
+    let layers = appended(&whose, "layer", chain, |raw| raw.layers.as_ref(), faults);
+    if layers.is_empty() {
+        faults.add(missing("layers", "add `layers = [\"openembedded-core\", …]`, in the order of BBLAYERS"));
+    }
+    let targets = appended(&whose, "target", chain, |raw| raw.targets.as_ref(), faults);
+    if targets.is_empty() {
+        faults.add(missing("targets", "add `targets = [\"…\"]`: the recipes that are locked and built for it"));
+    }
+    let configs = std::iter::once(context.config).chain(chain.iter().filter_map(|raw| raw.config.as_ref()));
+    let mut config = IndexMap::new();
+    for (variable, value) in configs.flatten() {
+        config.insert(variable.value.clone(), value.value.clone());
+    }
+    let set = settings(name, block, chain, context, faults);
+    Some(Board { machine: machine?.value.clone(), layers, targets, set, config })
+}
+
+fn appended<'a>(
+    whose: &str,
+    what: &str,
+    chain: &[&'a RawBoard],
+    list: impl Fn(&'a RawBoard) -> Option<&'a At<Vec<Text>>>,
+    faults: &mut Faults,
+) -> Vec<String> {
+    let mut all: Vec<&Text> = Vec::new();
+    for (index, raw) in chain.iter().enumerate() {
+        for text in list(raw).iter().flat_map(|list| &list.value) {
+            let first = all.iter().find(|first| **first == text);
+            // What a parent repeats is reported at the parent.
+            if let Some(first) = first.filter(|_| index + 1 == chain.len()) {
+                faults.add(names::twice(whose, what, text, first));
+            }
+            all.push(text);
+        }
+    }
+    all.into_iter().map(|text| text.value.clone()).collect()
+}
+
+/// The option settings of a board: each one it can have, and all together without contradiction.
+fn settings(
+    name: &str,
+    block: &Block<RawBoard>,
+    chain: &[&RawBoard],
+    context: &Context,
+    faults: &mut Faults,
+) -> Vec<Setting> {
+    let mut set: IndexMap<&Text, (&At<SetTo>, bool)> = IndexMap::new();
+    for (index, raw) in chain.iter().enumerate() {
+        let own = index + 1 == chain.len();
+        set.extend(raw.set.iter().flatten().map(|(option, value)| (option, (value, own))));
+    }
+    let before = faults.count();
+    let mut settings = Vec::new();
+    for (option, (value, own)) in set {
+        let Some(checked) = context.options.get(option.as_str()) else { continue };
+        let choice = match (&checked.kind, &value.value) {
+            (OptionKind::Flag { .. }, SetTo::Flag(true)) => None,
+            (OptionKind::Choice { .. }, SetTo::Choice(choice)) => Some(choice.clone()),
+            _ => continue,
+        };
+        let setting = Setting { option: option.value.clone(), choice };
+        if !checked.is_for(name) {
+            let extends = chain.last().and_then(|raw| raw.extends.as_ref()).filter(|_| !own);
+            faults.add(not_for(name, &setting, value, extends));
+        }
+        settings.push(setting);
+    }
+    // With options that are themselves at fault, the sum of all settings is not known.
+    if faults.count() == before && context.options.len() == context.raw_options.len() {
+        check_sum(name, block, &settings, context, faults);
+    }
+    settings
+}
+
+/// The fault of a board that sets, or through `extends` inherits, an option it cannot have.
+fn not_for(name: &str, setting: &Setting, value: &At<SetTo>, extends: Option<&Text>) -> Error {
+    let option = &setting.option;
+    let fault = Error::input(format!("board `{name}` cannot have the option `{option}`"));
+    let help = format!("add `{name}` to the `boards` of [options.{option}]");
+    match extends {
+        None => fault.at(value.span.clone(), "set here").help(help),
+        Some(extends) if setting.choice.is_none() => fault
+            .at(extends.span.clone(), "inherited from here")
+            .help(format!("{help}, or say `set = {{ {option} = false }}` here")),
+        Some(extends) => fault.at(extends.span.clone(), "inherited from here").help(help),
+    }
+}
+
+/// What a board builds with when nothing is said must be possible.
+fn check_sum(name: &str, block: &Block<RawBoard>, settings: &[Setting], context: &Context, faults: &mut Faults) {
+    let values = select::values(context.options, name, settings);
+    for broken in select::broken(context.options, &values) {
+        let own = block.raw.as_ref().and_then(|raw| raw.set.as_ref());
+        let near = |key: &&Text| key.as_str() == broken.flag || key.as_str() == broken.other.option;
+        let span = own.and_then(|set| set.keys().find(near)).map_or_else(|| block.span.clone(), |key| key.span.clone());
+        let fault = Error::input(format!("the settings of board `{name}` contradict each other: {broken}"));
+        faults.add(fault.at(span, "here").help("change the board's `set`, or the option's rules"));
+    }
+}

@@ -1,0 +1,306 @@
+//! From TOML text to raw blocks, with every fault collected on the way.
+//!
+//! serde stops at the first fault. So that a person sees all of them at once, each key of each block is given to serde by
+//! itself, and unknown keys are looked for beforehand.
+
+use std::ops::Range;
+use std::path::Path;
+
+use indexmap::IndexMap;
+use miette::Diagnostic as _;
+use serde::de::DeserializeOwned;
+use toml_edit::{DocumentMut, Item, Table, TableLike};
+
+use super::names;
+use super::raw::{At, RawRule};
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::source::url::redact_in_place;
+
+/// So many faults are shown; the rest is only counted.
+const SHOWN: usize = 20;
+
+/// All that is wrong with one text.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<Error>);
+
+impl Faults {
+    /// Takes one more; it says where with [`Error::at`].
+    pub(super) fn add(&mut self, fault: Error) {
+        self.0.push(fault);
+    }
+
+    /// Takes the failure of a check; gives its value if there was none.
+    pub(super) fn take<T>(&mut self, checked: Result<T>) -> Option<T> {
+        checked.map_err(|fault| self.add(fault)).ok()
+    }
+
+    /// How many there are so far.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Nothing, or one error that shows every fault in the text, in the order of its lines.
+    pub(super) fn finish(mut self, file: &Path, text: &str) -> Result<()> {
+        self.0.sort_by_key(|fault| fault.labels().and_then(|mut labels| labels.next()).map_or(0, |at| at.offset()));
+        let file = disk::shown(file);
+        let shown_text = harmless(text);
+        let count = self.0.len();
+        let mut faults = self.0.into_iter().take(SHOWN).map(|fault| fault.in_text(&file, shown_text.clone()));
+        match count {
+            0 => Ok(()),
+            1 => Err(faults.next().unwrap_or_else(|| Error::bug("a fault was lost"))),
+            _ => {
+                let more = if count > SHOWN { format!(", the first {SHOWN} of them below") } else { String::new() };
+                Err(Error::input(format!("{file} has {count} faults{more}")).with_related(faults))
+            }
+        }
+    }
+}
+
+/// The text as it may be printed, byte for byte in its place: no credentials, nothing that steers a terminal.
+fn harmless(text: &str) -> String {
+    let steers = |c: char| c.is_control() && !matches!(c, '\t' | '\r' | '\n');
+    let mut shown = String::with_capacity(text.len());
+    for c in redact_in_place(text).chars() {
+        if steers(c) { shown.push_str(&"?".repeat(c.len_utf8())) } else { shown.push(c) }
+    }
+    shown
+}
+
+/// Parses TOML; a fault of syntax is the only one then.
+pub(super) fn parse(file: &Path, text: &str) -> Result<Table> {
+    toml_edit::Document::parse(text).map(toml_edit::Document::into_table).or_else(|error| {
+        let mut faults = Faults::default();
+        let reason = error.message().trim().replace('\n', ", ");
+        let span = visible(text, error.span().unwrap_or(0..0));
+        faults.add(Error::input(format!("this is not valid TOML: {reason}")).at(span, "here"));
+        faults.finish(file, text)?;
+        Err(Error::bug("a fault was lost"))
+    })
+}
+
+/// The place itself, or the last that can be seen where it lies behind the end of the text.
+fn visible(text: &str, span: Range<usize>) -> Range<usize> {
+    if span.start < text.trim_end().len() {
+        return span.start..span.end.min(text.len());
+    }
+    let last = text.trim_end().char_indices().next_back();
+    last.map_or(0..0, |(start, last)| start..start + last.len_utf8())
+}
+
+/// A named block of the manifest, such as `[layers.NAME]`.
+#[derive(Debug)]
+pub(super) struct Block<T> {
+    /// Where its name stands.
+    pub(super) span: Range<usize>,
+    /// What it says; `None` when that is so broken that checking it would only give consequential faults.
+    pub(super) raw: Option<T>,
+}
+
+/// All blocks of a kind, by name, in the order of the text. A broken block still has its name here, so that references to
+/// it are no faults of their own.
+pub(super) type Blocks<T> = IndexMap<String, Block<T>>;
+
+/// Reads `[SECTION.NAME]` blocks.
+pub(super) fn blocks<T>(root: &Table, section: &str, what: &str, faults: &mut Faults) -> Blocks<T>
+where
+    T: DeserializeOwned + Default,
+{
+    let mut blocks = Blocks::new();
+    let Some(table) = section_table(root, section, faults) else { return blocks };
+    for (name, item) in table.iter() {
+        let span = key_span(table, name);
+        faults.take(names::check_name(what, name, &span));
+        let raw = read(&format!("{section}.{name}"), item, &span, faults);
+        blocks.insert(name.to_owned(), Block { span, raw });
+    }
+    blocks
+}
+
+/// Reads a `[SECTION]` that stands alone; the range is where its name stands.
+pub(super) fn single<T>(root: &Table, section: &str, faults: &mut Faults) -> Option<Block<T>>
+where
+    T: DeserializeOwned + Default,
+{
+    let (key, item) = root.get_key_value(section)?;
+    let span = key.span().unwrap_or_default();
+    Some(Block { raw: read(section, item, &span, faults), span })
+}
+
+/// Reads a `[SECTION]` of free keys with values of one type; what has another type is left out.
+pub(super) fn entries<T: DeserializeOwned>(
+    root: &Table,
+    section: &str,
+    faults: &mut Faults,
+) -> IndexMap<At<String>, T> {
+    let mut entries = IndexMap::new();
+    let Some(table) = section_table(root, section, faults) else { return entries };
+    for (name, item) in table.iter() {
+        let span = key_span(table, name);
+        if let Some(read) = read_key::<IndexMap<At<String>, T>>(section, table, name, item, &span, faults) {
+            entries.extend(read);
+        }
+    }
+    entries
+}
+
+/// Reads a key that stands at the top.
+pub(super) fn top<T: DeserializeOwned>(root: &Table, name: &str, faults: &mut Faults) -> Option<T> {
+    let mut read: IndexMap<String, T> = read_key("", root, name, root.get(name)?, &(0..0), faults)?;
+    read.swap_remove(name)
+}
+
+/// Reports the keys of a table that the shape `T` does not have.
+pub(super) fn check_keys<T: DeserializeOwned>(place: &str, table: &dyn TableLike, faults: &mut Faults) {
+    let known = field_names::<T>();
+    for (key, _) in table.iter().filter(|(key, _)| !known.contains(key)) {
+        let inside = if place.is_empty() { String::new() } else { format!(" in [{place}]") };
+        let fault = Error::input(format!("unknown key `{}`{inside}", key.escape_debug()));
+        faults.add(fault.at(key_span(table, key), "not a key here").help(names::suggest(
+            "keys",
+            key,
+            known.iter().copied(),
+        )));
+    }
+}
+
+/// Reads one block key by key; `None` when any key was at fault.
+fn read<T>(place: &str, item: &Item, span: &Range<usize>, faults: &mut Faults) -> Option<T>
+where
+    T: DeserializeOwned + Default,
+{
+    let before = faults.count();
+    let Some(table) = item.as_table_like() else {
+        faults.add(not_a_table(place, item, span));
+        return None;
+    };
+    check_keys::<T>(place, table, faults);
+    check_rules(place, table, faults);
+    let mut sound = Table::new();
+    for (name, item) in table.iter().filter(|(name, _)| field_names::<T>().contains(name)) {
+        read_key::<T>(place, table, name, item, span, faults);
+        if let Some(key) = table.key(name) {
+            sound.insert_formatted(key, item.clone());
+        }
+    }
+    if faults.count() > before {
+        return None;
+    }
+    faults.take(deserialize(sound).map_err(|error| wrong_type(place, item, span, &error)))
+}
+
+/// The one nested list of blocks: `rule` of `[mirrors]`.
+fn check_rules(place: &str, table: &dyn TableLike, faults: &mut Faults) {
+    let rules = table.get("rule").filter(|_| place == "mirrors");
+    match rules {
+        Some(Item::ArrayOfTables(rules)) => {
+            rules.iter().for_each(|rule| check_keys::<RawRule>("mirrors.rule", rule, faults));
+        }
+        Some(Item::Value(toml_edit::Value::Array(rules))) => {
+            let rules = rules.iter().filter_map(toml_edit::Value::as_inline_table);
+            rules.for_each(|rule| check_keys::<RawRule>("mirrors.rule", rule, faults));
+        }
+        _ => {}
+    }
+}
+
+fn read_key<T: DeserializeOwned>(
+    place: &str,
+    table: &dyn TableLike,
+    name: &str,
+    item: &Item,
+    span: &Range<usize>,
+    faults: &mut Faults,
+) -> Option<T> {
+    let mut alone = Table::new();
+    alone.insert_formatted(table.key(name)?, item.clone());
+    let span = table.key(name).and_then(|key| key.span()).unwrap_or_else(|| span.clone());
+    let place = if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
+    faults.take(deserialize(alone).map_err(|error| wrong_type(&place, item, &span, &error)))
+}
+
+fn deserialize<T: DeserializeOwned>(table: Table) -> Result<T, toml_edit::de::Error> {
+    T::deserialize(toml_edit::de::Deserializer::from(DocumentMut::from(table)))
+}
+
+/// serde's message in the words of TOML, at the value that it is about: `item` itself, or something inside it.
+fn wrong_type(place: &str, item: &Item, span: &Range<usize>, error: &toml_edit::de::Error) -> Error {
+    let message = error.message().trim();
+    let at = error.span().filter(|span| !span.is_empty()).or_else(|| item.span()).unwrap_or_else(|| span.clone());
+    let fault = Error::input(format!("`{}` has a value of the wrong type", place.escape_debug()));
+    let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|text| text.split_once(", expected "))
+    else {
+        return fault.at(at, message);
+    };
+    // serde has no word for a date, and says `map` and `sequence`.
+    let own = item.span().is_none_or(|span| span == at);
+    let found = if own { a(item.type_name()) } else { found.replace("sequence", "a list").replace("map", "a table") };
+    let expected = expected.replace("sequence", "list").replace("map", "table");
+    let fault = fault.at(at, format!("{found}, expected {expected}"));
+    match (expected.as_str(), found.as_str()) {
+        ("a string", "a table" | "an inline table") => fault.help("a name that holds a dot is put in quotes"),
+        ("a string", "an array" | "a list") => fault.help("write one string, without brackets"),
+        ("a string", _) => fault.help("put the value in quotes"),
+        ("a list", "a string") => fault.help("put it in brackets: `[\"…\"]`"),
+        _ => fault,
+    }
+}
+
+fn section_table<'a>(root: &'a Table, section: &str, faults: &mut Faults) -> Option<&'a dyn TableLike> {
+    let (key, item) = root.get_key_value(section)?;
+    let table = item.as_table_like();
+    if table.is_none() {
+        faults.add(not_a_table(section, item, &key.span().unwrap_or_default()));
+    }
+    table
+}
+
+fn not_a_table(place: &str, item: &Item, span: &Range<usize>) -> Error {
+    Error::input(format!("`{}` must be a table", place.escape_debug()))
+        .at(item.span().unwrap_or_else(|| span.clone()), format!("this is {}", a(item.type_name())))
+        .help(format!("write `[{}]` and its keys below", place.escape_debug()))
+}
+
+fn a(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {noun}")
+}
+
+fn key_span(table: &dyn TableLike, name: &str) -> Range<usize> {
+    table.key(name).and_then(toml_edit::Key::span).unwrap_or_default()
+}
+
+/// The names of a struct's fields, as its derived `Deserialize` tells them to a deserializer.
+fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
+    struct Ask<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> serde::Deserializer<'de> for Ask<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(serde::de::Error::custom("only asked for the names of fields"))
+        }
+
+        fn deserialize_struct<V: serde::de::Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut fields: &'static [&'static str] = &[];
+    // The answer is in `fields`; that nothing could be read is what was asked for.
+    let _ = T::deserialize(Ask(&mut fields));
+    fields
+}

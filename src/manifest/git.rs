@@ -1,0 +1,166 @@
+//! Git requests and URLs, as layers and sources share them.
+
+use super::GitRequest;
+use super::document::Faults;
+use super::raw::{At, Text};
+use crate::error::{Error, Result};
+use crate::source::{CommitId, GitRef, SourceUrl};
+
+/// The keys that say which commit of which repository.
+#[derive(Debug)]
+pub(super) struct GitKeys {
+    pub(super) git: Text,
+    pub(super) branch: Option<Text>,
+    pub(super) tag: Option<Text>,
+    pub(super) rev: Option<Text>,
+}
+
+impl GitKeys {
+    /// The request they make. `whose` names the block in messages.
+    pub(super) fn check(
+        &self,
+        whose: &str,
+        submodules: bool,
+        history: bool,
+        faults: &mut Faults,
+    ) -> Option<GitRequest> {
+        let before = faults.count();
+        let url = faults.take(git_url(&self.git));
+        for (what, name) in [("branch", &self.branch), ("tag", &self.tag)] {
+            if let Some(name) = name {
+                faults.take(check_ref(what, name));
+            }
+        }
+        let rev = self.rev.as_ref().and_then(|rev| faults.take(commit(rev)));
+        if self.branch.is_none() && self.tag.is_none() && self.rev.is_none() {
+            let fault = Error::input(format!("{whose} does not say which commit of the repository"));
+            let label = "which branch, tag or commit of it?";
+            faults.add(fault.at(self.git.span.clone(), label).help("add `branch`, `tag` or `rev`"));
+        }
+        let plain = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
+        let reference = GitRef { branch: plain(&self.branch), tag: plain(&self.tag), rev };
+        url.filter(|_| faults.count() == before).map(|url| GitRequest { url, reference, submodules, history })
+    }
+}
+
+/// The URL of a repository.
+fn git_url(text: &Text) -> Result<SourceUrl> {
+    let url = source_url(text)?;
+    let wrong = |why: &str| {
+        let fault = Error::input("this is not the URL of a git repository").at(text.span.clone(), why);
+        Err(fault.help("give the URL that `git clone` takes"))
+    };
+    if url.scheme() == "ftp" {
+        return wrong("git does not speak ftp");
+    }
+    if url.as_url().query().is_some() || url.as_url().fragment().is_some() {
+        return wrong("it has a query or a fragment");
+    }
+    if url.as_url().path().trim_matches('/').is_empty() {
+        return wrong("it names a host, but no repository");
+    }
+    Ok(url)
+}
+
+/// The URL of a file.
+pub(super) fn file_url(text: &Text) -> Result<SourceUrl> {
+    let url = source_url(text)?;
+    if !["https", "http", "ftp", "file"].contains(&url.scheme()) {
+        return Err(Error::input(format!("a file does not come over `{}:`", url.scheme()))
+            .at(text.span.clone(), "this is how git repositories are reached")
+            .help("for a git repository, write `git = …` and `branch`, `tag` or `rev`"));
+    }
+    Ok(url)
+}
+
+/// A URL that may stand in the manifest: BitBake is given it in `SRC_URI`, so nothing that BitBake takes apart
+/// (`bb.fetch2.decodeurl`: parameters behind `;`; `bb.data`: `${…}`) may be in it; and no user name where it may be a token.
+fn source_url(text: &Text) -> Result<SourceUrl> {
+    let at = |error: Error, label: &str| error.at(text.span.clone(), label);
+    if text.contains(';') {
+        let fault = at(Error::input("a URL holds `;`, behind which BitBake reads parameters"), "here");
+        return Err(fault.help("parameters are keys of their own: `branch`, `tag`, `rev`, `submodules`, `filename`"));
+    }
+    if text.contains(['{', '}', '"', '\'', '\\', '`', '<', '>', '|', '^']) {
+        let fault = at(Error::input("a URL holds a character that no URL has"), "here");
+        return Err(fault.help("percent-encode it; `{version}` is filled in for sources that have a `version`"));
+    }
+    let help = "give a whole URL, such as `https://host/path`, without a password";
+    let url: SourceUrl = text.parse().map_err(|error: Error| at(error, "this URL").help(help))?;
+    if ["https", "http", "ftp"].contains(&url.scheme()) && !url.as_url().username().is_empty() {
+        let fault = at(Error::input("a URL carries a user name, which may be a token"), "it would get into the lock");
+        return Err(fault.help("take it out, and put it into ~/.netrc or git's credential helper"));
+    }
+    Ok(url)
+}
+
+/// A branch or tag by `git check-ref-format`, without what BitBake takes apart in a URL (`;` and `,` in
+/// `bb.fetch2.git`, `urldata_init`; `${…}`).
+fn check_ref(what: &str, name: &Text) -> Result<()> {
+    let fault = |why: &str| {
+        Err(Error::input(format!("`{}` cannot be the name of a {what}", name.escape_debug()))
+            .at(name.span.clone(), why.to_owned()))
+    };
+    if name.starts_with("refs/") {
+        return fault("a full name")
+            .map_err(|error: Error| error.help("write it without `refs/heads/` or `refs/tags/`"));
+    }
+    let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
+    if name.len() > 200 || **name == "@" || name.starts_with('-') || name.ends_with('.') || name.contains("..") {
+        return fault("git refuses it");
+    }
+    if name.split('/').any(bad_part) || name.chars().any(|c| c.is_control() || " ~^:?*[\\".contains(c)) {
+        return fault("git refuses it");
+    }
+    if name.contains("@{") || name.contains([';', ',', '{', '}', '"', '\'', '$']) {
+        return fault("git or BitBake reads a character of it as something else");
+    }
+    Ok(())
+}
+
+/// A commit pinned by hand.
+fn commit(text: &Text) -> Result<CommitId> {
+    text.parse().map_err(|error: Error| {
+        let short = text.len() < 40 && text.chars().all(|c| c.is_ascii_hexdigit());
+        let label = if short { "an abbreviated commit, which may come to mean another" } else { "not a commit" };
+        error
+            .at(text.span.clone(), label)
+            .help("give all 40 digits (`git rev-parse` prints them); a tag or a branch has its own key")
+    })
+}
+
+/// Fills `{version}` into a template.
+pub(super) fn fill(template: &Text, version: Option<&Text>) -> Result<Text> {
+    let fault = |message: String, label: &str, help: &str| {
+        Err(Error::input(message).at(template.span.clone(), label.to_owned()).help(help))
+    };
+    let filled = match version {
+        Some(version) => template.replace("{version}", version),
+        None if template.contains("{version}") => {
+            return fault("a template asks for a version".into(), "used here", "give the source a `version`");
+        }
+        None => template.value.clone(),
+    };
+    if filled.contains(['{', '}']) {
+        let message = "a template holds braces that are not `{version}`".into();
+        return fault(message, "here", "`{version}` is all that is filled in");
+    }
+    Ok(template.with(filled))
+}
+
+/// A version: it gets into URLs, file names and BitBake's PV.
+pub(super) fn check_version(version: &Text) -> Result<()> {
+    let good = version.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && version.chars().all(|c| c.is_ascii_alphanumeric() || "._+~-".contains(c));
+    if good {
+        return Ok(());
+    }
+    Err(Error::input(format!("`{}` cannot be a version", version.escape_debug()))
+        .at(version.span.clone(), "this")
+        .help("a version is of letters, digits and `.` `_` `+` `~` `-`, and begins with a letter or digit"))
+}
+
+/// A truth value that is false when nothing is said.
+pub(super) fn is_on(value: Option<&At<bool>>) -> bool {
+    value.is_some_and(|value| value.value)
+}

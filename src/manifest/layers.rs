@@ -1,0 +1,157 @@
+//! Checks of `[layers]`.
+
+use std::path::{Component, Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use super::document::{Block, Blocks, Faults};
+use super::git::GitKeys;
+use super::names;
+use super::raw::{RawLayer, RawProject, Text};
+use super::{Layer, LayerOrigin};
+use crate::error::{Error, Result};
+
+/// The layer that carries BitBake when `[project] engine` says nothing.
+const DEFAULT_ENGINE: &str = "bitbake";
+
+/// All layers that are in order; `root` is the project's directory.
+pub(super) fn check(blocks: &Blocks<RawLayer>, root: &Path, faults: &mut Faults) -> IndexMap<String, Layer> {
+    let mut layers = IndexMap::new();
+    for (name, block) in blocks {
+        let Some(raw) = &block.raw else { continue };
+        let whose = format!("layer `{}`", name.escape_debug());
+        if let Some(layer) = layer(&whose, raw, block, root, faults) {
+            layers.insert(name.clone(), layer);
+        }
+    }
+    layers
+}
+
+fn layer(whose: &str, raw: &RawLayer, block: &Block<RawLayer>, root: &Path, faults: &mut Faults) -> Option<Layer> {
+    let before = faults.count();
+    let origin = match (&raw.git, &raw.path) {
+        (Some(git), None) => git_origin(whose, git, raw, faults),
+        (None, Some(path)) => path_origin(whose, path, raw, root, faults),
+        (Some(git), Some(path)) => {
+            let fault = Error::input(format!("{whose} has both `git` and `path`"));
+            faults.add(
+                fault.at(path.span.clone(), "a folder").at(git.span.clone(), "a repository").help("keep one of them"),
+            );
+            None
+        }
+        (None, None) => {
+            let fault = Error::input(format!("{whose} has neither `git` nor `path`"));
+            faults.add(fault.at(block.span.clone(), "where does it come from?").help(
+                "add `git = \"https://…\"` with `branch`, `tag` or `rev`, or `path = \"layers/…\"` for a folder of this project",
+            ));
+            None
+        }
+    };
+    let paths = layer_dirs(raw, origin.as_ref(), root, faults);
+    (faults.count() == before).then_some(Layer { origin: origin?, paths })
+}
+
+fn git_origin(whose: &str, git: &Text, raw: &RawLayer, faults: &mut Faults) -> Option<LayerOrigin> {
+    let keys = GitKeys { git: git.clone(), branch: raw.branch.clone(), tag: raw.tag.clone(), rev: raw.rev.clone() };
+    keys.check(whose, false, false, faults).map(LayerOrigin::Git)
+}
+
+fn path_origin(whose: &str, path: &Text, raw: &RawLayer, root: &Path, faults: &mut Faults) -> Option<LayerOrigin> {
+    for (key, value) in [("branch", &raw.branch), ("tag", &raw.tag), ("rev", &raw.rev)] {
+        if let Some(value) = value {
+            let fault = Error::input(format!("{whose} is a folder, and has no `{key}`"));
+            faults.add(
+                fault.at(value.span.clone(), "for git layers only").help(format!("take `{key}` out, or use `git`")),
+            );
+        }
+    }
+    let inside = faults.take(relative("a layer's `path`", "the project", path))?;
+    faults.take(check_folder(path, &inside, root))?;
+    Some(LayerOrigin::Path(inside))
+}
+
+/// The `paths` of a layer; the top directory when it names none.
+fn layer_dirs(raw: &RawLayer, origin: Option<&LayerOrigin>, root: &Path, faults: &mut Faults) -> Vec<PathBuf> {
+    let Some(list) = &raw.paths else { return vec![PathBuf::from(".")] };
+    if list.is_empty() {
+        let fault = Error::input("a layer's `paths` is empty").at(list.span.clone(), "no directory");
+        faults.add(fault.help("take it out: the default is `[\".\"]`, the top directory"));
+    }
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for text in &list.value {
+        let Some(path) = faults.take(relative("one of a layer's `paths`", "the layer", text)) else { continue };
+        if let Some(first) = paths.iter().position(|known| *known == path) {
+            faults.add(names::twice("the layer", "directory", text, &list[first]));
+        }
+        if let Some(LayerOrigin::Path(layer)) = origin {
+            faults.take(check_folder(text, &layer.join(&path), root));
+        }
+        paths.push(path);
+    }
+    paths
+}
+
+/// A relative path in normal form (`.` for the top) that stays below where it begins.
+fn relative(what: &str, whole: &str, text: &Text) -> Result<PathBuf> {
+    let fault = |why: &str| {
+        Err(Error::input(format!("{what} must be a relative path that stays inside {whole}"))
+            .at(text.span.clone(), why.to_owned())
+            .help(format!(
+                "give a path below {whole}, such as `layers/meta-own`; for what lies elsewhere, use `git = …`"
+            )))
+    };
+    if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace() || "\\\"'$:;*?[]{}".contains(c)) {
+        // BBLAYERS is split at white space and BBFILES holds wildcards, so neither can be in a layer's path.
+        return fault("empty, or with a character that BitBake reads as something else");
+    }
+    let mut normal = PathBuf::new();
+    for component in Path::new(&**text).components() {
+        match component {
+            Component::CurDir => {}
+            Component::Normal(part) => normal.push(part),
+            Component::ParentDir if normal.pop() => {}
+            Component::ParentDir => return fault("it leads out"),
+            Component::RootDir | Component::Prefix(_) => return fault("it is absolute"),
+        }
+    }
+    Ok(if normal.as_os_str().is_empty() { PathBuf::from(".") } else { normal })
+}
+
+/// A folder of the project must be there, and symbolic links must not lead out: a build is a function of the project.
+fn check_folder(text: &Text, folder: &Path, root: &Path) -> Result<()> {
+    let fault = |message: String, label: &str| Err(Error::input(message).at(text.span.clone(), label.to_owned()));
+    let Ok(real) = root.join(folder).canonicalize() else {
+        return fault(format!("there is no directory `{}` in the project", folder.display()), "not found")
+            .map_err(|error: Error| error.help("create it, or correct the path (it is relative to kata.toml)"));
+    };
+    if !real.is_dir() {
+        return fault(format!("`{}` is not a directory", folder.display()), "a layer is a directory");
+    }
+    if !root.canonicalize().is_ok_and(|root| real.starts_with(root)) {
+        return fault(format!("`{}` leads out of the project", folder.display()), "a symbolic link leads elsewhere")
+            .map_err(|error: Error| error.help("put the layer into the project, or use `git = …`"));
+    }
+    Ok(())
+}
+
+/// Which layer carries BitBake: as `[project]` says, or the one called `bitbake`.
+pub(super) fn engine(project: &Block<RawProject>, layers: &Blocks<RawLayer>, faults: &mut Faults) -> Option<String> {
+    let raw = project.raw.as_ref()?;
+    let Some(engine) = &raw.engine else {
+        if layers.contains_key(DEFAULT_ENGINE) {
+            return Some(DEFAULT_ENGINE.to_owned());
+        }
+        let fault = Error::input("no layer carries BitBake").at(project.span.clone(), "`engine` is not said here");
+        faults.add(
+            fault.help("add a layer called `bitbake`, or `engine = \"NAME\"` naming the layer with bin/bitbake in it"),
+        );
+        return None;
+    };
+    if layers.contains_key(&**engine) {
+        return Some(engine.value.clone());
+    }
+    let fault = Error::input(format!("the engine `{}` is not a layer", engine.escape_debug()));
+    let known = layers.keys().map(String::as_str);
+    faults.add(fault.at(engine.span.clone(), "no such layer").help(names::suggest("layers", engine, known)));
+    None
+}

@@ -1,0 +1,111 @@
+//! What names may look like, and which one was perhaps meant.
+
+use std::ops::Range;
+
+use super::document::Faults;
+use super::raw::Text;
+use crate::error::{Error, Result};
+
+/// The longest name of a layer, source, board or option: a directory is made of it, with a commit appended.
+const LONGEST: usize = 100;
+
+/// Checks the name of a layer, source, board, option or choice: it becomes a path and a part of BitBake's variables.
+pub(super) fn check_name(what: &str, name: &str, span: &Range<usize>) -> Result<()> {
+    if is_name(name) {
+        return Ok(());
+    }
+    Err(Error::input(format!("`{}` cannot be the name of {what}", name.escape_debug()))
+        .at(span.clone(), "this name")
+        .help(format!(
+            "a name is of letters, digits and `.` `_` `+` `-`, with a letter or digit first, {LONGEST} at most"
+        )))
+}
+
+/// Whether this is `[A-Za-z0-9][A-Za-z0-9._+-]*`, and short enough for a directory.
+pub(super) fn is_name(name: &str) -> bool {
+    name.len() <= LONGEST
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
+}
+
+/// What `NAME` is in `KBUILD_<NAME>_*`: upper case, all that is no letter or digit as `_`.
+pub(super) fn variable_part(source: &str) -> String {
+    source.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+}
+
+/// A help that names what was perhaps meant, and all there is.
+pub(super) fn suggest<'a>(what: &str, wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let all = if known.is_empty() { format!("there are no {what}") } else { format!("{what}: {}", known.join(", ")) };
+    match nearest(wrong, known) {
+        Some(near) => format!("did you mean `{near}`? ({all})"),
+        None => all,
+    }
+}
+
+/// The known name that is so near that it was probably meant.
+fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Comparing is quadratic, and nobody mistypes a whole page.
+    if wrong.len() > 2 * LONGEST {
+        return None;
+    }
+    let wrong = wrong.to_lowercase();
+    let near = known.into_iter().map(|name| (strsim::damerau_levenshtein(&wrong, &name.to_lowercase()), name));
+    near.filter(|(distance, name)| *distance <= 1 + name.len().min(wrong.len()) / 4).min().map(|(_, name)| name)
+}
+
+/// Reports the names of a list that are not known.
+pub(super) fn check_known<'a>(
+    whose: &str,
+    what: &str,
+    list: &[Text],
+    known: impl Iterator<Item = &'a str> + Clone,
+    faults: &mut Faults,
+) {
+    for name in list.iter().filter(|name| !known.clone().any(|known| known == name.as_str())) {
+        let fault = Error::input(format!("{whose} names an unknown {what} `{}`", name.escape_debug()));
+        let help = suggest(&format!("{what}s"), name, known.clone());
+        faults.add(fault.at(name.span.clone(), format!("no such {what}")).help(help));
+    }
+}
+
+/// Reports the names that a list holds more than once.
+pub(super) fn check_repeated(whose: &str, what: &str, list: &[Text], faults: &mut Faults) {
+    for (index, name) in list.iter().enumerate() {
+        if let Some(first) = list[..index].iter().find(|first| *first == name) {
+            faults.add(twice(whose, what, name, first));
+        }
+    }
+}
+
+/// The fault of a list that names one thing twice.
+pub(super) fn twice(whose: &str, what: &str, again: &Text, first: &Text) -> Error {
+    Error::input(format!("{whose} names the {what} `{}` twice", again.escape_debug()))
+        .at(again.span.clone(), "again here")
+        .at(first.span.clone(), "first here")
+        .help("take one of them out")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_meant_is_near() {
+        assert_eq!(nearest("qemo", ["intel", "qemu"]), Some("qemu"));
+        assert_eq!(nearest("INTEL", ["intel", "qemu"]), Some("intel"));
+        assert_eq!(nearest("pi", ["intel", "qemu"]), None);
+        assert_eq!(suggest("boards", "x", []), "there are no boards");
+    }
+
+    #[test]
+    fn names_become_paths_and_variables() {
+        for good in ["a", "meta-x", "gtk+3", "2.18", "A_b"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", ".", "..", "-x", "a/b", "a b", "é", "a=b", "a:b", "${X}", &"x".repeat(101)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+        assert_eq!(variable_part("gtk+3.x_y-z"), "GTK_3_X_Y_Z");
+    }
+}

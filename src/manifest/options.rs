@@ -1,0 +1,276 @@
+//! Checks of `[options]`: what an option can be, and whether its rules can be met at all.
+
+use indexmap::IndexMap;
+
+use super::document::{Block, Blocks, Faults};
+use super::names;
+use super::raw::{At, RawBoard, RawOption, Text};
+use super::sources::check_boards;
+use super::{BuildOption, OptionKind, Setting};
+use crate::error::{Error, Result};
+
+/// Words that mean something else in a variable's name (BitBake manual, "Conditional Syntax (Overrides)" and "Appending
+/// and Prepending (Override Style Syntax)"); `forcevariable` is the override that pins what floats.
+const TAKEN: [&str; 4] = ["append", "prepend", "remove", "forcevariable"];
+
+/// All options that are in order.
+pub(super) fn check(
+    blocks: &Blocks<RawOption>,
+    boards: &Blocks<RawBoard>,
+    faults: &mut Faults,
+) -> IndexMap<String, BuildOption> {
+    let mut options = IndexMap::new();
+    for (name, block) in blocks {
+        let Some(raw) = &block.raw else { continue };
+        let before = faults.count();
+        let whose = format!("option `{}`", name.escape_debug());
+        let kind = kind(&whose, raw, block, faults);
+        let boards = check_boards(&whose, raw.boards.as_ref(), boards, faults);
+        let conflicts = rules(&whose, name, "conflicts", raw, raw.conflicts.as_ref(), blocks, faults);
+        let requires = rules(&whose, name, "requires", raw, raw.requires.as_ref(), blocks, faults);
+        if let Some(kind) = kind.filter(|_| faults.count() == before) {
+            options.insert(name.clone(), BuildOption { kind, boards, conflicts, requires });
+        }
+    }
+    check_words(blocks, faults);
+    // Rules that hang on a broken option would only give consequential faults.
+    if options.len() == blocks.len() {
+        check_possible(blocks, &options, boards, faults);
+    }
+    options
+}
+
+fn kind(whose: &str, raw: &RawOption, block: &Block<RawOption>, faults: &mut Faults) -> Option<OptionKind> {
+    match (&raw.flag, &raw.choices) {
+        (Some(word), None) => {
+            if let Some(default) = &raw.default {
+                let fault = Error::input(format!("{whose} is a flag, and has no `default`"));
+                faults.add(
+                    fault
+                        .at(default.span.clone(), "a flag is off unless asked for")
+                        .help("take it out; a board that wants the flag says `set = { … = true }`"),
+                );
+            }
+            faults.take(check_word(word, false))?;
+            Some(OptionKind::Flag { word: word.value.clone() })
+        }
+        (None, Some(choices)) => choice(whose, raw, choices, block, faults),
+        (Some(word), Some(_)) => {
+            let fault = Error::input(format!("{whose} has both `flag` and `choices`"));
+            faults.add(fault.at(word.span.clone(), "a flag is on or off").help("keep one of them"));
+            None
+        }
+        (None, None) => {
+            let fault = Error::input(format!("{whose} has neither `flag` nor `choices`"));
+            faults.add(fault.at(block.span.clone(), "what can it be?").help(
+                "add `flag = \"override\"`, or `choices = { a = \"override-a\", b = \"override-b\" }` and `default`",
+            ));
+            None
+        }
+    }
+}
+
+fn choice(
+    whose: &str,
+    raw: &RawOption,
+    choices: &IndexMap<Text, Text>,
+    block: &Block<RawOption>,
+    faults: &mut Faults,
+) -> Option<OptionKind> {
+    for (choice, word) in choices {
+        faults.take(names::check_name("a choice", choice, &choice.span));
+        faults.take(check_word(word, true));
+    }
+    if choices.is_empty() {
+        let fault = Error::input(format!("{whose} has no choice to choose from"));
+        faults.add(fault.at(block.span.clone(), "`choices` is empty").help("add `choices = { a = \"override-a\" }`"));
+        return None;
+    }
+    let known = choices.keys().map(|choice| choice.as_str());
+    let Some(default) = &raw.default else {
+        let fault = Error::input(format!("{whose} has no `default`"));
+        let help = format!("add `default = \"…\"`, one of: {}", known.collect::<Vec<_>>().join(", "));
+        faults.add(fault.at(block.span.clone(), "which choice holds when nothing is said?").help(help));
+        return None;
+    };
+    if !choices.contains_key(default) {
+        let fault = Error::input(format!("the default of {whose} is not one of its choices"));
+        faults.add(fault.at(default.span.clone(), "no such choice").help(names::suggest("choices", default, known)));
+        return None;
+    }
+    let choices = choices.iter().map(|(choice, word)| (choice.value.clone(), word.value.clone())).collect();
+    Some(OptionKind::Choice { choices, default: default.value.clone() })
+}
+
+/// An OVERRIDES word. BitBake tells overrides from other parts of a name by the first character (`bb.data_smart`,
+/// `__override_regexp__`), takes no capitals behind `:append` (`__setvar_regexp__`), and splits OVERRIDES at `:`; `_` was its
+/// separator until 1.52.
+fn check_word(word: &Text, may_be_empty: bool) -> Result<()> {
+    let fault = |why: &str| {
+        let message = format!("`{}` cannot be an OVERRIDES word", word.escape_debug());
+        Err(Error::input(message).at(word.span.clone(), why.to_owned()))
+    };
+    let help = "an OVERRIDES word is of lower-case letters, digits and `.` `+` `-`, with a letter or digit first";
+    if word.is_empty() && !may_be_empty {
+        return fault("a flag without a word would do nothing").map_err(|error: Error| error.help(help));
+    }
+    if TAKEN.contains(&word.as_str()) {
+        return fault("it means something else to BitBake").map_err(|error: Error| error.help("take another word"));
+    }
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if !word.starts_with(['.', '+', '-']) && word.chars().all(|c| plain(c) || ".+-".contains(c)) {
+        Ok(())
+    } else {
+        fault("BitBake would not read it as one").map_err(|error: Error| error.help(help))
+    }
+}
+
+/// A word that two settings share could not tell them apart.
+fn check_words(blocks: &Blocks<RawOption>, faults: &mut Faults) {
+    let mut seen: IndexMap<&str, &Text> = IndexMap::new();
+    let options = blocks.values().filter_map(|block| block.raw.as_ref());
+    let words = options.flat_map(|raw| raw.flag.iter().chain(raw.choices.iter().flat_map(IndexMap::values)));
+    for word in words.filter(|word| !word.is_empty()) {
+        if let Some(first) = seen.insert(word.as_str(), word) {
+            let fault = Error::input(format!("the OVERRIDES word `{}` stands for two settings", word.escape_debug()));
+            faults.add(
+                fault
+                    .at(word.span.clone(), "again here")
+                    .at(first.span.clone(), "first here")
+                    .help("give each its own word: recipes could not tell them apart"),
+            );
+        }
+    }
+}
+
+/// The `conflicts` or `requires` of a flag.
+fn rules(
+    whose: &str,
+    name: &str,
+    key: &str,
+    raw: &RawOption,
+    list: Option<&At<Vec<Text>>>,
+    blocks: &Blocks<RawOption>,
+    faults: &mut Faults,
+) -> Vec<Setting> {
+    let Some(list) = list else { return Vec::new() };
+    if raw.choices.is_some() {
+        // A choice option always has a value, so such a rule would always hold, and could not mean one of its choices.
+        let fault =
+            Error::input(format!("{whose} is a choice, and has no `{key}`")).at(list.span.clone(), "for flags only");
+        faults.add(fault.help("say it at the flag, naming the choice: `OPTION=CHOICE`"));
+        return Vec::new();
+    }
+    let mut settings: Vec<Setting> = Vec::new();
+    for text in &list.value {
+        let Some(setting) = faults.take(setting(text, blocks)) else { continue };
+        if setting.option == name {
+            let fault = Error::input(format!("{whose} names itself in `{key}`"));
+            faults.add(fault.at(text.span.clone(), "itself").help("take it out"));
+        } else if let Some(first) = settings.iter().position(|known| *known == setting) {
+            faults.add(names::twice(whose, "setting", text, &list[first]));
+        }
+        settings.push(setting);
+    }
+    settings
+}
+
+/// Reads `FLAG` or `OPTION=CHOICE`.
+fn setting(text: &Text, blocks: &Blocks<RawOption>) -> Result<Setting> {
+    let (option, choice) =
+        text.split_once('=').map_or((text.as_str(), None), |(option, choice)| (option, Some(choice)));
+    let fault = |message: String| Error::input(message).at(text.span.clone(), "here");
+    let Some(block) = blocks.get(option) else {
+        let known = names::suggest("options", option, blocks.keys().map(String::as_str));
+        return Err(fault(format!("there is no option `{}`", option.escape_debug())).help(known));
+    };
+    let setting = Setting { option: option.to_owned(), choice: choice.map(str::to_owned) };
+    let choices = block.raw.as_ref().and_then(|raw| raw.choices.as_ref());
+    match (block.raw.as_ref().map(|_| choices), choice) {
+        // The other option is broken: its own fault is enough.
+        (None, _) | (Some(None), None) => Ok(setting),
+        (Some(None), Some(_)) => {
+            Err(fault(format!("`{option}` is a flag, and has no choices")).help(format!("write `{option}`")))
+        }
+        (Some(Some(choices)), None) => {
+            let all: Vec<String> = choices.keys().map(|choice| format!("{option}={}", **choice)).collect();
+            Err(fault(format!("`{option}` needs a choice")).help(format!("write one of: {}", all.join(", "))))
+        }
+        (Some(Some(choices)), Some(choice)) if choices.keys().any(|known| **known == choice) => Ok(setting),
+        (Some(Some(choices)), Some(choice)) => {
+            let known = names::suggest("choices", choice, choices.keys().map(|choice| choice.as_str()));
+            Err(fault(format!("`{option}` has no choice `{}`", choice.escape_debug())).help(known))
+        }
+    }
+}
+
+/// Every flag must be possible on every board it is offered for: what it requires, taken to the end, must not contradict
+/// itself, and must be offered there too.
+fn check_possible(
+    blocks: &Blocks<RawOption>,
+    options: &IndexMap<String, BuildOption>,
+    boards: &Blocks<RawBoard>,
+    faults: &mut Faults,
+) {
+    for (name, option) in options.iter().filter(|(_, option)| matches!(option.kind, OptionKind::Flag { .. })) {
+        let Some(raw) = blocks.get(name).and_then(|block| block.raw.as_ref()) else { continue };
+        let closure = closure(name, options);
+        if let Some(why) = contradiction(&closure, options) {
+            // A contradiction has no line of its own; it is shown where this flag's rules begin.
+            let rules = raw.requires.as_ref().or(raw.conflicts.as_ref());
+            let fault = Error::input(format!("`{name}` can never be set: {why}"));
+            let span = rules.map(|list| list.span.clone()).unwrap_or_default();
+            let help = "change its `requires` or `conflicts`, or those of the options that it requires";
+            faults.add(fault.at(span, "these rules cannot be met").help(help));
+            continue;
+        }
+        for needed in &closure[1..] {
+            let Some(other) = options.get(&needed.option) else { continue };
+            let names = boards.keys().map(String::as_str);
+            let without: Vec<&str> = names.filter(|board| option.is_for(board) && !other.is_for(board)).collect();
+            if !without.is_empty() {
+                faults.add(not_everywhere(name, raw, needed, &without));
+            }
+        }
+    }
+}
+
+/// The fault of a flag that is offered where something it requires is not.
+fn not_everywhere(name: &str, raw: &RawOption, needed: &Setting, without: &[&str]) -> Error {
+    let rule = raw.requires.iter().flat_map(|list| &list.value).find(|text| ***text == needed.to_string());
+    let span = rule.map(|text| &text.span).or_else(|| raw.requires.as_ref().map(|list| &list.span));
+    let boards = without.join(", ");
+    Error::input(format!("`{name}` requires `{needed}`, which some of its boards cannot have: {boards}"))
+        .at(span.cloned().unwrap_or_default(), "not for these boards")
+        .help(format!("leave them out of the `boards` of `{name}`, or add them to those of `{}`", needed.option))
+}
+
+/// All that holds when a flag is set: itself first, then what it requires, to the end. Only flags have rules, so this is certain.
+fn closure(flag: &str, options: &IndexMap<String, BuildOption>) -> Vec<Setting> {
+    let mut closure = vec![Setting { option: flag.to_owned(), choice: None }];
+    let mut next = 0;
+    while let Some(setting) = closure.get(next) {
+        let required = options.get(&setting.option).map(|option| option.requires.clone()).unwrap_or_default();
+        for setting in required {
+            if !closure.contains(&setting) {
+                closure.push(setting);
+            }
+        }
+        next += 1;
+    }
+    closure
+}
+
+/// Why some settings cannot hold together.
+fn contradiction(settings: &[Setting], options: &IndexMap<String, BuildOption>) -> Option<String> {
+    for (index, one) in settings.iter().enumerate() {
+        if let Some(other) = settings[..index].iter().find(|other| other.option == one.option) {
+            return Some(format!("it comes to require both `{other}` and `{one}`"));
+        }
+        let conflicts = options.get(&one.option).map_or(&[][..], |option| &option.conflicts);
+        if let Some(other) = conflicts.iter().find(|conflict| settings.contains(conflict)) {
+            return Some(format!("it comes to require both `{one}` and `{other}`, which conflict"));
+        }
+    }
+    None
+}

@@ -1,0 +1,273 @@
+//! The shapes of `kata.toml` and of a site configuration as serde sees them: every key, nothing checked yet.
+//!
+//! All keys are optional here, so that a missing one is reported together with all other faults, at the block it belongs
+//! to. The documentation of each key is also what an editor shows, through the JSON Schema.
+
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+use std::ops::{Deref, Range};
+
+use indexmap::IndexMap;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer};
+use serde_spanned::Spanned;
+
+/// A value of the text, with the bytes it stands at.
+#[derive(Debug, Clone)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) span: Range<usize>,
+}
+
+/// A string of the text.
+pub(super) type Text = At<String>;
+
+impl<T> At<T> {
+    /// Another value that stands for the same place.
+    pub(super) fn with<U>(&self, value: U) -> At<U> {
+        At { value, span: self.span.clone() }
+    }
+}
+
+impl<T> Deref for At<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+// As a key of a map, only what is said counts, not where.
+impl<T: PartialEq> PartialEq for At<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for At<T> {}
+
+impl<T: Hash> Hash for At<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.value.hash(state);
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<T>::deserialize(deserializer)?;
+        Ok(At { span: spanned.span(), value: spanned.into_inner() })
+    }
+}
+
+/// To a schema, only the value counts.
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// The whole of kata.toml.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "kata.toml", extend("required" = ["project"]))]
+pub(super) struct RawManifest {
+    /// The project as such.
+    project: RawProject,
+    /// BitBake layers, by a name that boards refer to.
+    layers: IndexMap<String, RawLayer>,
+    /// Sources that recipes take from the lock.
+    sources: IndexMap<String, RawSource>,
+    /// Typed choices of a build, set with `kbuild build --set`.
+    options: IndexMap<String, RawOption>,
+    /// BitBake variables of all boards.
+    config: IndexMap<String, String>,
+    /// What can be built.
+    boards: IndexMap<String, RawBoard>,
+    /// Where sources are asked for before and after their upstream.
+    mirrors: RawMirrors,
+}
+
+/// `[project]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("required" = ["name"]))]
+pub(super) struct RawProject {
+    /// The project's name.
+    pub(super) name: Option<Text>,
+    /// The layer that carries BitBake; without it, the layer called `bitbake`.
+    pub(super) engine: Option<Text>,
+}
+
+/// `[layers.NAME]`: a git repository (`git` and at least one of `branch`, `tag`, `rev`) or a folder (`path`).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("oneOf" = [{"required": ["git"]}, {"required": ["path"]}]))]
+pub(super) struct RawLayer {
+    /// URL of the git repository.
+    pub(super) git: Option<Text>,
+    /// The branch to follow; beside `tag` or `rev`: the branch they lie on.
+    pub(super) branch: Option<Text>,
+    /// The tag to take.
+    pub(super) tag: Option<Text>,
+    /// The commit to take, all 40 digits.
+    #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
+    pub(super) rev: Option<Text>,
+    /// A folder of this project, relative to kata.toml.
+    pub(super) path: Option<Text>,
+    /// The BitBake layer directories inside it; without it, the top directory.
+    pub(super) paths: Option<At<Vec<Text>>>,
+}
+
+/// `[sources.NAME]`: a file (`url`) or a git commit (`git` and at least one of `branch`, `tag`, `rev`).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("oneOf" = [{"required": ["url"]}, {"required": ["git"]}]))]
+pub(super) struct RawSource {
+    /// URL of the file; `{version}` is filled in.
+    pub(super) url: Option<Text>,
+    /// Further URLs of the same bytes; `{version}` is filled in.
+    pub(super) mirrors: Option<At<Vec<Text>>>,
+    /// The SHA-256 that the file must have.
+    #[schemars(regex(pattern = "^[0-9A-Fa-f]{64}$"))]
+    pub(super) sha256: Option<Text>,
+    /// The name under which BitBake looks for the file, where the URL does not end with it; `{version}` is filled in.
+    pub(super) filename: Option<Text>,
+    /// URL of the git repository.
+    pub(super) git: Option<Text>,
+    /// The branch to follow; beside `tag` or `rev`: the branch they lie on. `{version}` is filled in.
+    pub(super) branch: Option<Text>,
+    /// The tag to take; `{version}` is filled in.
+    pub(super) tag: Option<Text>,
+    /// The commit to take, all 40 digits.
+    #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
+    pub(super) rev: Option<Text>,
+    /// Whether submodules are locked along.
+    pub(super) submodules: Option<At<bool>>,
+    /// Whether all history is kept, for recipes that run `git describe` or count commits.
+    pub(super) history: Option<At<bool>>,
+    /// The version, for the templates and for recipes.
+    pub(super) version: Option<Text>,
+    /// Recipes of any layer whose SRCREV this source pins.
+    pub(super) recipes: Option<At<Vec<Text>>>,
+    /// The `;name=` that the URL has in these recipes.
+    pub(super) srcrev_name: Option<Text>,
+    /// The boards that need it; without it, all.
+    pub(super) boards: Option<At<Vec<Text>>>,
+}
+
+/// `[options.NAME]`: a flag (`flag`) or a choice (`choices` and `default`).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(extend("oneOf" = [{"required": ["flag"]}, {"required": ["choices", "default"]}]))]
+pub(super) struct RawOption {
+    /// The OVERRIDES word of a flag, which is off unless asked for.
+    pub(super) flag: Option<Text>,
+    /// Each choice with its OVERRIDES word (empty: none).
+    pub(super) choices: Option<IndexMap<Text, Text>>,
+    /// The choice that holds when nothing is said.
+    pub(super) default: Option<Text>,
+    /// The boards that can have it; without it, all.
+    pub(super) boards: Option<At<Vec<Text>>>,
+    /// What the flag can't be combined with: `FLAG` or `OPTION=CHOICE`.
+    pub(super) conflicts: Option<At<Vec<Text>>>,
+    /// What the flag needs set: `FLAG` or `OPTION=CHOICE`.
+    pub(super) requires: Option<At<Vec<Text>>>,
+}
+
+/// `[boards.NAME]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawBoard {
+    /// BitBake's MACHINE.
+    pub(super) machine: Option<Text>,
+    /// Layers in the order of BBLAYERS; the engine is implied.
+    pub(super) layers: Option<At<Vec<Text>>>,
+    /// What is built when the command line names nothing.
+    pub(super) targets: Option<At<Vec<Text>>>,
+    /// Another board that this one is a variant of: own keys win, layers and targets are appended.
+    pub(super) extends: Option<Text>,
+    /// Option settings of this board: a choice, or true or false for a flag.
+    pub(super) set: Option<IndexMap<Text, At<SetTo>>>,
+    /// BitBake variables of this board.
+    pub(super) config: Option<IndexMap<Text, Text>>,
+}
+
+/// The value of an option in `set`.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum SetTo {
+    /// A flag, on or off.
+    Flag(bool),
+    /// A choice.
+    Choice(String),
+}
+
+/// `[mirrors]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawMirrors {
+    /// Other stores, a directory or an http URL each, asked first.
+    pub(super) stores: Option<Vec<Text>>,
+    /// Whether the fallback lists shipped with kbuild are asked after the upstream (default: true).
+    pub(super) builtin: Option<bool>,
+    /// Rewriting rules, asked before the upstream.
+    pub(super) rule: Option<Vec<At<RawRule>>>,
+}
+
+/// `[[mirrors.rule]]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case")]
+// Only to the schema: `document::check_keys` has the better words for it, and one fault is not to be shown twice.
+#[schemars(deny_unknown_fields, extend("required" = ["match", "to"]))]
+pub(super) struct RawRule {
+    /// A regular expression that must match the whole URL.
+    pub(super) r#match: Option<Text>,
+    /// What to ask instead, in order; `$1` and `${name}` are groups, `{name}` the file's name, `{sha256}` its hash.
+    pub(super) to: Option<At<Vec<Text>>>,
+}
+
+/// A site configuration.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawSite {
+    /// The store to use.
+    pub(super) store: Option<Text>,
+    /// Mirrors, asked before those of kata.toml.
+    pub(super) mirrors: Option<RawMirrors>,
+}
+
+impl<'de> Deserialize<'de> for SetTo {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = SetTo;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a choice in quotes, or true or false for a flag")
+            }
+
+            fn visit_bool<E>(self, on: bool) -> Result<SetTo, E> {
+                Ok(SetTo::Flag(on))
+            }
+
+            fn visit_str<E>(self, choice: &str) -> Result<SetTo, E> {
+                Ok(SetTo::Choice(choice.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}

@@ -1,0 +1,121 @@
+//! From files to checked values.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use toml_edit::Table;
+
+use super::document::{self, Block, Faults};
+use super::raw::{RawManifest, RawMirrors, RawProject, RawSite, Text};
+use super::{FILE_NAME, Manifest, Mirrors, SiteConfig, boards, layers, mirrors, names, options, sources};
+use crate::error::{Error, Result};
+
+/// See [`Manifest::read`].
+pub(super) fn manifest(path: &Path) -> Result<Manifest> {
+    let text = read(path, "kata.toml", "`kbuild init` makes one; `--manifest-path FILE` names one elsewhere")?;
+    parse(path, &text)
+}
+
+/// See [`Manifest::parse`].
+pub(super) fn parse(path: &Path, text: &str) -> Result<Manifest> {
+    let path = absolute(path)?;
+    let table = document::parse(&path, text)?;
+    let mut faults = Faults::default();
+    let manifest = check(&table, &path, &mut faults);
+    faults.finish(&path, text)?;
+    manifest.ok_or_else(|| Error::bug("kata.toml is at fault, but no fault was found"))
+}
+
+fn check(table: &Table, path: &Path, faults: &mut Faults) -> Option<Manifest> {
+    let root = path.parent().unwrap_or(Path::new("/"));
+    document::check_keys::<RawManifest>("", table, faults);
+    let project: Option<Block<RawProject>> = document::single(table, "project", faults);
+    let raw_layers = document::blocks(table, "layers", "a layer", faults);
+    let raw_sources = document::blocks(table, "sources", "a source", faults);
+    let raw_options = document::blocks(table, "options", "an option", faults);
+    let config = document::entries(table, "config", faults);
+    let raw_boards = document::blocks(table, "boards", "a board", faults);
+    let raw_mirrors: Option<Block<RawMirrors>> = document::single(table, "mirrors", faults);
+
+    let options = options::check(&raw_options, &raw_boards, faults);
+    let context = boards::Context {
+        boards: &raw_boards,
+        layers: &raw_layers,
+        raw_options: &raw_options,
+        options: &options,
+        config: &config,
+    };
+    let boards = boards::check(&context, faults);
+    let raw_mirrors = raw_mirrors.and_then(|block| block.raw);
+    let checked = Manifest {
+        path: path.to_owned(),
+        project: String::new(),
+        engine: String::new(),
+        layers: layers::check(&raw_layers, root, faults),
+        sources: sources::check(&raw_sources, &raw_boards, faults),
+        mirrors: raw_mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, root, faults)),
+        options,
+        boards,
+    };
+    let project = project.or_else(|| {
+        let fault = Error::input("there is no [project]").at(0..0, "it belongs at the top");
+        faults.add(fault.help("add `[project]` with `name = \"…\"`"));
+        None
+    })?;
+    let name = project_name(&project, faults);
+    let engine = layers::engine(&project, &raw_layers, faults);
+    Some(Manifest { project: name?, engine: engine?, ..checked })
+}
+
+fn project_name(project: &Block<RawProject>, faults: &mut Faults) -> Option<String> {
+    let raw = project.raw.as_ref()?;
+    let Some(name) = &raw.name else {
+        let fault = Error::input("the project has no `name`").at(project.span.clone(), "`name` is missing");
+        faults.add(fault.help("add `name = \"…\"`"));
+        return None;
+    };
+    faults.take(names::check_name("a project", name, &name.span))?;
+    Some(name.value.clone())
+}
+
+/// See [`SiteConfig::read`].
+pub(super) fn site(path: &Path) -> Result<SiteConfig> {
+    let text = read(path, "configuration file", "`--config FILE` and KBUILD_CONFIG name it")?;
+    let path = absolute(path)?;
+    let table = document::parse(&path, &text)?;
+    let base = path.parent().unwrap_or(Path::new("/"));
+    let mut faults = Faults::default();
+    document::check_keys::<RawSite>("", &table, &mut faults);
+    let store: Option<Text> = document::top(&table, "store", &mut faults);
+    let mirrors: Option<Block<RawMirrors>> = document::single(&table, "mirrors", &mut faults);
+    let mirrors = mirrors.and_then(|block| block.raw);
+    let site = SiteConfig {
+        store: store.map(|store| base.join(&*store)),
+        mirrors: mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, base, &mut faults)),
+    };
+    faults.finish(&path, &text)?;
+    Ok(site)
+}
+
+/// See [`Manifest::find`].
+pub(super) fn find(from: &Path) -> Result<PathBuf> {
+    let start = absolute(from)?;
+    let found = start.ancestors().map(|directory| directory.join(FILE_NAME)).find(|path| path.is_file());
+    found.ok_or_else(|| {
+        Error::input(format!("there is no {FILE_NAME} in {} or above", from.display()))
+            .help("`kbuild init` makes one; `--manifest-path FILE` names one elsewhere")
+    })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| Error::io("find", path, error))
+}
+
+fn read(path: &Path, what: &str, help: &str) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::input(format!("there is no {what} at {}", path.display())).help(help),
+        ErrorKind::InvalidData => Error::input(format!("{} is not text in UTF-8", path.display()))
+            .help("TOML is always UTF-8: save it as such"),
+        _ => Error::io("read", path, error),
+    })
+}

@@ -1,0 +1,273 @@
+//! Checks of `[sources]`.
+
+use indexmap::IndexMap;
+
+use super::document::{Block, Blocks, Faults};
+use super::git::{GitKeys, check_version, file_url, fill, is_on};
+use super::names;
+use super::raw::{At, RawBoard, RawSource, Text};
+use super::{DeclaredSource, FileRequest, SourceOrigin};
+use crate::error::{Error, Result};
+use crate::source::name::{check_component, file_name};
+
+/// All declared sources that are in order.
+pub(super) fn check(
+    blocks: &Blocks<RawSource>,
+    boards: &Blocks<RawBoard>,
+    faults: &mut Faults,
+) -> IndexMap<String, DeclaredSource> {
+    let mut sources = IndexMap::new();
+    for (name, block) in blocks {
+        let Some(raw) = &block.raw else { continue };
+        let whose = format!("source `{}`", name.escape_debug());
+        if let Some(source) = source(&whose, raw, block, boards, faults) {
+            sources.insert(name.clone(), source);
+        }
+    }
+    check_variables(blocks, faults);
+    check_files(blocks, &sources, faults);
+    check_recipes(blocks, faults);
+    sources
+}
+
+fn source(
+    whose: &str,
+    raw: &RawSource,
+    block: &Block<RawSource>,
+    boards: &Blocks<RawBoard>,
+    faults: &mut Faults,
+) -> Option<DeclaredSource> {
+    let before = faults.count();
+    if let Some(version) = &raw.version {
+        faults.take(check_version(version));
+    }
+    let origin =
+        match (&raw.url, &raw.git) {
+            (Some(url), None) => file_origin(whose, url, raw, faults).map(SourceOrigin::File),
+            (None, Some(git)) => git_origin(whose, git, raw, faults),
+            (Some(url), Some(git)) => {
+                let fault = Error::input(format!("{whose} has both `url` and `git`"));
+                faults.add(
+                    fault.at(url.span.clone(), "a file").at(git.span.clone(), "a repository").help("keep one of them"),
+                );
+                None
+            }
+            (None, None) => {
+                let fault = Error::input(format!("{whose} has neither `url` nor `git`"));
+                faults.add(fault.at(block.span.clone(), "where does it come from?").help(
+                    "add `url = \"https://…\"` for a file, or `git = \"https://…\"` with `branch`, `tag` or `rev`",
+                ));
+                None
+            }
+        };
+    let boards = check_boards(whose, raw.boards.as_ref(), boards, faults);
+    let recipes = raw.recipes.iter().flat_map(|list| &list.value).map(|recipe| recipe.value.clone()).collect();
+    (faults.count() == before).then_some(DeclaredSource {
+        version: raw.version.as_ref().map(|version| version.value.clone()),
+        origin: origin?,
+        recipes,
+        srcrev_name: raw.srcrev_name.as_ref().map(|name| name.value.clone()),
+        boards,
+    })
+}
+
+/// A `boards` list: every name known, none twice, not empty.
+pub(super) fn check_boards(
+    whose: &str,
+    list: Option<&At<Vec<Text>>>,
+    boards: &Blocks<RawBoard>,
+    faults: &mut Faults,
+) -> Option<Vec<String>> {
+    let list = list?;
+    if list.is_empty() {
+        let fault = Error::input(format!("{whose} is for no board at all")).at(list.span.clone(), "an empty list");
+        faults.add(fault.help("name boards, or take `boards` out: then it is for all"));
+    }
+    names::check_known(whose, "board", list, boards.keys().map(String::as_str), faults);
+    names::check_repeated(whose, "board", list, faults);
+    Some(list.iter().map(|board| board.value.clone()).collect())
+}
+
+fn file_origin(whose: &str, url: &Text, raw: &RawSource, faults: &mut Faults) -> Option<FileRequest> {
+    let git_only = [
+        ("branch", raw.branch.as_ref().map(|value| &value.span)),
+        ("tag", raw.tag.as_ref().map(|value| &value.span)),
+        ("rev", raw.rev.as_ref().map(|value| &value.span)),
+        ("submodules", raw.submodules.as_ref().map(|value| &value.span)),
+        ("history", raw.history.as_ref().map(|value| &value.span)),
+        ("recipes", raw.recipes.as_ref().map(|value| &value.span)),
+        ("srcrev-name", raw.srcrev_name.as_ref().map(|value| &value.span)),
+    ];
+    refuse(whose, "file", "git sources", &git_only, faults);
+    let version = raw.version.as_ref();
+    let mut urls = Vec::new();
+    for template in std::iter::once(url).chain(raw.mirrors.iter().flat_map(|mirrors| &mirrors.value)) {
+        let Some(url) = faults.take(fill(template, version).and_then(|text| file_url(&text))) else { continue };
+        if urls.contains(&url) {
+            let fault = Error::input(format!("{whose} names a URL twice"));
+            faults.add(fault.at(template.span.clone(), "again here").help("take it out"));
+        }
+        urls.push(url);
+    }
+    let sha256 = raw.sha256.as_ref().and_then(|text| {
+        faults.take(text.parse().map_err(|error: Error| {
+            error
+                .at(text.span.clone(), "the `sha256` of the file")
+                .help("take it out, or copy it whole: `sha256sum FILE`")
+        }))
+    });
+    let name = match &raw.filename {
+        Some(template) => faults.take(fill(template, version).and_then(|name| check_filename(&name)))?,
+        None => faults.take(file_name(urls.first()?).map_err(|error| error.at(url.span.clone(), "this URL")))?,
+    };
+    Some(FileRequest { name, urls, sha256 })
+}
+
+/// `filename` becomes BitBake's `;downloadfilename=`, the name of a link in the view, and a key of the lock.
+fn check_filename(name: &Text) -> Result<String> {
+    let wrong = Error::input(format!("`{}` cannot be a file name", name.escape_debug()));
+    let bad = |c: char| c.is_whitespace() || ";\"'${}".contains(c);
+    if check_component(name).is_err() || name.chars().any(bad) {
+        return Err(wrong.at(name.span.clone(), "this").help("give a plain name: no `/`, white space, quotes or `;`"));
+    }
+    Ok(name.value.clone())
+}
+
+fn git_origin(whose: &str, git: &Text, raw: &RawSource, faults: &mut Faults) -> Option<SourceOrigin> {
+    let file_only = [
+        ("mirrors", raw.mirrors.as_ref().map(|value| &value.span)),
+        ("sha256", raw.sha256.as_ref().map(|value| &value.span)),
+        ("filename", raw.filename.as_ref().map(|value| &value.span)),
+    ];
+    refuse(whose, "git repository", "file sources (`url`)", &file_only, faults);
+    check_pinned_recipes(whose, raw, faults);
+    let before = faults.count();
+    let mut filled = |template: &Option<Text>| {
+        template.as_ref().and_then(|template| faults.take(fill(template, raw.version.as_ref())))
+    };
+    let (branch, tag) = (filled(&raw.branch), filled(&raw.tag));
+    if faults.count() > before {
+        return None;
+    }
+    let keys = GitKeys { git: git.clone(), branch, tag, rev: raw.rev.clone() };
+    let (submodules, history) = (is_on(raw.submodules.as_ref()), is_on(raw.history.as_ref()));
+    keys.check(whose, submodules, history, faults).map(SourceOrigin::Git)
+}
+
+/// Reports keys that belong to the other kind of source.
+fn refuse(
+    whose: &str,
+    kind: &str,
+    others: &str,
+    keys: &[(&str, Option<&std::ops::Range<usize>>)],
+    faults: &mut Faults,
+) {
+    for (key, span) in keys {
+        if let Some(span) = span {
+            let fault = Error::input(format!("{whose} is a {kind}, and has no `{key}`"));
+            faults.add(fault.at((*span).clone(), format!("for {others} only")).help(format!("take `{key}` out")));
+        }
+    }
+}
+
+/// `recipes` and `srcrev-name` become parts of a variable's name, `SRCREV_<name>:pn-<recipe>`.
+fn check_pinned_recipes(whose: &str, raw: &RawSource, faults: &mut Faults) {
+    for recipe in raw.recipes.iter().flat_map(|list| &list.value) {
+        let good = recipe.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && recipe.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".+-".contains(c));
+        if !good {
+            let fault = Error::input(format!("`{}` cannot be the name of a recipe", recipe.escape_debug()));
+            faults.add(
+                fault.at(recipe.span.clone(), "this").help(
+                    "give the recipe's PN: lower-case letters, digits and `.` `+` `-`, without version and `.bb`",
+                ),
+            );
+        }
+    }
+    if let Some(list) = &raw.recipes
+        && list.is_empty()
+    {
+        let fault = Error::input(format!("{whose} has an empty list of recipes")).at(list.span.clone(), "no recipe");
+        faults.add(fault.help("name recipes whose SRCREV it pins, or take `recipes` out"));
+    }
+    let Some(name) = &raw.srcrev_name else { return };
+    if raw.recipes.is_none() {
+        let fault = Error::input(format!("{whose} has a `srcrev-name`, but no `recipes`"));
+        faults.add(
+            fault.at(name.span.clone(), "the `;name=` of the URL in which recipe?").help("add `recipes = [\"…\"]`"),
+        );
+    }
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c)) || name.is_empty() {
+        let fault = Error::input(format!("`{}` cannot be the `;name=` of a URL", name.escape_debug()));
+        faults.add(fault.at(name.span.clone(), "this").help("it is of letters, digits and `.` `_` `+` `-`"));
+    }
+}
+
+/// Recipes read `KBUILD_<NAME>_*`: two sources must not come to one variable.
+fn check_variables(blocks: &Blocks<RawSource>, faults: &mut Faults) {
+    let mut seen: IndexMap<String, (&str, &Block<RawSource>)> = IndexMap::new();
+    for (name, block) in blocks {
+        let variable = names::variable_part(name);
+        if let Some((first, other)) = seen.get(&variable) {
+            let message = format!("the sources `{first}` and `{name}` are the same variables for recipes");
+            faults.add(
+                Error::input(message)
+                    .at(block.span.clone(), format!("`KBUILD_{variable}_…` too"))
+                    .at(other.span.clone(), format!("`KBUILD_{variable}_…`"))
+                    .help("give one of them another name"),
+            );
+        } else {
+            seen.insert(variable, (name, block));
+        }
+    }
+}
+
+/// BitBake looks for a file by its name alone, and so does the lock: one name is one file.
+fn check_files(blocks: &Blocks<RawSource>, sources: &IndexMap<String, DeclaredSource>, faults: &mut Faults) {
+    let mut seen: IndexMap<&str, (&str, &FileRequest)> = IndexMap::new();
+    for (source, declared) in sources {
+        let SourceOrigin::File(file) = &declared.origin else { continue };
+        match seen.get(&*file.name) {
+            Some((first, other)) if other.urls != file.urls || other.sha256 != file.sha256 => {
+                let fault =
+                    Error::input(format!("the sources `{first}` and `{source}` are both the file `{}`", file.name));
+                let span = |name: &str| blocks.get(name).map(|block| block.span.clone()).unwrap_or_default();
+                faults.add(fault.at(span(source), "the same name").at(span(first), "first here").help(
+                    "BitBake finds a file by its name: give one of them another `filename`, or put both URLs into one source",
+                ));
+            }
+            Some(_) => {}
+            None => drop(seen.insert(&file.name, (source, file))),
+        }
+    }
+}
+
+/// A recipe's SRCREV is pinned once for each of its URL names, on any one board.
+fn check_recipes(blocks: &Blocks<RawSource>, faults: &mut Faults) {
+    let mut seen: Vec<(&RawSource, &Text)> = Vec::new();
+    for raw in blocks.values().filter_map(|block| block.raw.as_ref()) {
+        for recipe in raw.recipes.iter().flat_map(|list| &list.value) {
+            let clash = |(other, name): &&(&RawSource, &Text)| {
+                *name == recipe && other.srcrev_name == raw.srcrev_name && share_a_board(other, raw)
+            };
+            if let Some((_, first)) = seen.iter().find(clash) {
+                let fault =
+                    Error::input(format!("the SRCREV of the recipe `{}` is pinned twice", recipe.escape_debug()));
+                faults.add(
+                    fault
+                        .at(recipe.span.clone(), "again here")
+                        .at(first.span.clone(), "first here")
+                        .help("keep one of them; if the recipe has several git URLs, tell them apart by `srcrev-name`"),
+                );
+            }
+            seen.push((raw, recipe));
+        }
+    }
+}
+
+fn share_a_board(a: &RawSource, b: &RawSource) -> bool {
+    match (&a.boards, &b.boards) {
+        (Some(a), Some(b)) => a.iter().any(|board| b.contains(board)),
+        _ => true,
+    }
+}

@@ -1,0 +1,236 @@
+//! Tests of the room as a whole, on the manifests in `fixtures`.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::error::Error;
+
+fn fixtures(kind: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/manifest/fixtures").join(kind)
+}
+
+fn every_key() -> Manifest {
+    Manifest::read(&fixtures("valid/every-key.toml")).unwrap_or_else(|error| panic!("{}", rendered(&error)))
+}
+
+/// What the command line prints, without colours.
+fn rendered(error: &Error) -> String {
+    let theme = miette::GraphicalTheme::none();
+    let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
+    let mut text = String::new();
+    handler.render_report(&mut text, error).unwrap();
+    text
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+#[test]
+fn every_key_is_read() {
+    let manifest = every_key();
+    assert_eq!(manifest.engine, "engine.2");
+    assert_eq!(manifest.root(), fixtures("valid"));
+    assert_eq!(manifest.layers["openembedded-core"].paths, [PathBuf::from("meta"), PathBuf::from("meta-selftest")]);
+    assert_eq!(manifest.layers["meta-own"].origin, LayerOrigin::Path("layers/meta-own".into()));
+    let SourceOrigin::File(linux) = &manifest.sources["linux"].origin else { panic!("linux is a file") };
+    assert_eq!(linux.name, "linux-6.18.35.tar.xz");
+    assert_eq!(linux.urls[1].as_str(), "https://mirror.example.org/linux-6.18.35.tar.xz");
+    let SourceOrigin::File(renamed) = &manifest.sources["renamed"].origin else { panic!("renamed is a file") };
+    assert_eq!(renamed.name, "renamed-1.2.tar.gz");
+    let SourceOrigin::Git(agent) = &manifest.sources["agent+tools"].origin else { panic!("agent is git") };
+    assert_eq!(agent.reference.full_names(), ["refs/heads/stable-3.32.0", "refs/tags/3.32.0"]);
+    assert!(agent.submodules && agent.history);
+    assert_eq!(manifest.sources_of("variant").map(|(name, _)| name).collect::<Vec<_>>(), ["linux"]);
+    assert_eq!(manifest.mirrors.stores[2], fixtures("valid").join("../store").to_string_lossy());
+    assert!(!manifest.mirrors.builtin);
+    insta::assert_debug_snapshot!(manifest.boards);
+}
+
+#[test]
+fn the_smallest_manifest_has_no_boards() {
+    let manifest = Manifest::read(&fixtures("valid/smallest.toml")).unwrap();
+    assert_eq!(manifest.engine, "bitbake");
+    assert!(manifest.board("x").unwrap_err().hint().unwrap().contains("there are no boards"));
+}
+
+#[test]
+fn defaults_give_way_to_the_board_and_that_to_the_command_line() {
+    let manifest = every_key();
+    let words = |board: &str, set: &[&str]| manifest.select(board, &strings(set)).unwrap().overrides;
+    assert_eq!(words("intel", &[]), ["kata-initrd"]);
+    assert_eq!(words("qemu", &[]), ["kata-rootfs", "kata-withceph"]);
+    assert_eq!(words("qemu", &["ceph=off", "boot=initrd"]), ["kata-initrd"]);
+    assert_eq!(words("intel", &["ceph", "boot=rootfs", "boot=rootfs"]), ["kata-rootfs", "kata-withceph"]);
+    assert_eq!(words("intel", &["macvtap=true", "base=alpine"]), ["kata-initrd", "kata-base-alpine", "kata-macvtap"]);
+    assert_eq!(words("variant", &[]), ["kata-rootfs", "kata-macvtap"]);
+    let selection = manifest.select("deeper", &[]).unwrap();
+    let values: Vec<_> = selection.values.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+    assert_eq!(values, [("boot", Some("rootfs")), ("base", Some("yocto")), ("macvtap", Some("on"))]);
+}
+
+#[test]
+fn every_fault_is_shown_at_its_line() {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(fixtures("invalid")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        let error = Manifest::read(&file).expect_err(&file.to_string_lossy());
+        assert_eq!(error.exit_code(), 1);
+        let text = rendered(&error);
+        assert!(!text.contains("hunter2"), "{text}");
+        let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
+        insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!(format!("invalid-{stem}"), text);
+        });
+    }
+}
+
+/// Renders an error as the snapshots show it, its paths made independent of the machine.
+fn shown<T: std::fmt::Debug>(result: Result<T>) -> String {
+    rendered(&result.expect_err("it is wrong")).replace(env!("CARGO_MANIFEST_DIR"), "<project>")
+}
+
+#[test]
+fn wrong_settings_are_never_a_silent_no_op() {
+    let manifest = every_key();
+    let mut text = String::new();
+    for (board, set) in [
+        ("qmeu", &[][..]),
+        ("intel", &["cehp"]),
+        ("intel", &["rootfs"]),
+        ("intel", &["boot"]),
+        ("intel", &["boot=rootsf"]),
+        ("intel", &["boot=initrd", "boot=rootfs"]),
+        ("intel", &["ceph=on", "ceph=off"]),
+        ("intel", &["ceph=rootfs"]),
+        ("deeper", &["ceph"]),
+        ("intel", &["ceph"]),
+        ("intel", &["ceph", "macvtap", "base=alpine"]),
+        ("intel", &["", "=", "\u{1b}[31m"]),
+    ] {
+        let error = shown(manifest.select(board, &strings(set)));
+        text.push_str(&format!("--board {board} {}\n{error}\n", set.join(" ").escape_debug()));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_manifest_is_found_above_and_a_missing_one_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let below = directory.path().join("a/b");
+    std::fs::create_dir_all(&below).unwrap();
+    assert!(Manifest::find(&below).unwrap_err().hint().unwrap().contains("--manifest-path"));
+    std::fs::write(directory.path().join(FILE_NAME), "").unwrap();
+    assert_eq!(Manifest::find(&below).unwrap(), directory.path().join(FILE_NAME));
+    let missing = Manifest::read(&below.join(FILE_NAME)).unwrap_err();
+    assert_eq!(missing.exit_code(), 1);
+    assert!(missing.to_string().starts_with("there is no kata.toml at"));
+    std::fs::write(below.join(FILE_NAME), b"\xff").unwrap();
+    assert!(Manifest::read(&below.join(FILE_NAME)).unwrap_err().to_string().contains("UTF-8"));
+}
+
+#[test]
+fn a_layer_does_not_leave_the_project_by_a_link() {
+    let directory = tempfile::tempdir().unwrap();
+    let project = directory.path().join("project");
+    std::fs::create_dir_all(directory.path().join("outside")).unwrap();
+    std::fs::create_dir_all(&project).unwrap();
+    std::os::unix::fs::symlink("../outside", project.join("layer")).unwrap();
+    let text = "[project]\nname = \"x\"\n[layers.bitbake]\npath = \"layer\"\n";
+    let error = Manifest::parse(&project.join(FILE_NAME), text).unwrap_err();
+    assert_eq!(error.to_string(), "`layer` leads out of the project");
+}
+
+#[test]
+fn a_site_configuration_is_read_and_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.toml");
+    std::fs::write(&path, "store = \"store\"\n[mirrors]\nstores = [\"other\", \"https://h/s\"]\nbuiltin = false\n")
+        .unwrap();
+    let site = SiteConfig::read(&path).unwrap();
+    assert_eq!(site.store, Some(directory.path().join("store")));
+    assert_eq!(site.mirrors.stores, [directory.path().join("other").to_string_lossy(), "https://h/s".into()]);
+    assert!(!site.mirrors.builtin);
+    std::fs::write(&path, "stores = 1\nstore = 2\n[mirrors]\nrules = 3\n").unwrap();
+    let text = shown(SiteConfig::read(&path)).replace(&*directory.path().to_string_lossy(), "<directory>");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn mirrors_of_the_command_line_are_stores_or_rules() {
+    let mirrors =
+        Mirrors::from_arguments(["/srv/store", "https://h/s?a=b", "https://x/(.*)?a=(.*)=file:///srv/$1=$2"]).unwrap();
+    assert_eq!(mirrors.stores, ["/srv/store", "https://h/s?a=b"]);
+    let rule = MirrorRule { pattern: "https://x/(.*)?a=(.*)".into(), to: vec!["file:///srv/$1=$2".into()] };
+    assert_eq!(mirrors.rules, [rule]);
+    let both = mirrors.clone().then(Mirrors { builtin: false, ..mirrors });
+    assert_eq!((both.stores.len(), both.rules.len(), both.builtin), (4, 2, false));
+    let mut text = String::new();
+    for argument in ["https://(x=https://y", "https://x=https://$1", "https://me:hunter2@h/", ""] {
+        text.push_str(&shown(Mirrors::from_arguments([argument])));
+    }
+    assert!(!text.contains("hunter2"));
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn the_first_twenty_of_many_faults_are_shown() {
+    let text: String = (0..1000).map(|key| format!("key{key} = {key}\n")).collect();
+    let error = Manifest::parse(Path::new("/nowhere/kata.toml"), &text).unwrap_err();
+    assert_eq!(error.related_errors().len(), 20);
+    assert_eq!(error.to_string(), "/nowhere/kata.toml has 1001 faults, the first 20 of them below");
+}
+
+#[test]
+fn a_text_cannot_steer_the_terminal() {
+    let error = Manifest::parse(Path::new("/nowhere/kata.toml"), "x = \"\u{1b}[31m\u{9b}\" # é\n").unwrap_err();
+    let text = rendered(&error);
+    assert!(text.contains("x = \"?[31m??\" # é") && !text.contains(['\u{1b}', '\u{9b}']), "{text}");
+}
+
+/// Any text gives a manifest or an error that can be printed.
+fn survives(text: &str) {
+    if let Err(error) = Manifest::parse(Path::new("/nowhere/kata.toml"), text) {
+        assert_ne!(error.kind(), crate::error::Kind::Bug, "{}", rendered(&error));
+        assert!(!rendered(&error).is_empty());
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in ".*") {
+        survives(&text);
+    }
+
+    /// Nearer to the truth: the manifest with every key, with some of its lines gone, doubled, or spoiled in one place.
+    #[test]
+    fn no_spoiled_manifest_makes_it_panic(
+        lines in proptest::collection::vec((0usize..120, proptest::option::of((0usize..80, ".{0,3}"))), 1..120),
+    ) {
+        let all: Vec<&str> = include_str!("fixtures/valid/every-key.toml").lines().collect();
+        let mut text = String::new();
+        for (line, spoiled) in lines {
+            let mut line = all[line % all.len()].to_owned();
+            if let Some((at, with)) = spoiled {
+                let at = line.char_indices().map(|(at, _)| at).nth(at).unwrap_or(line.len());
+                line.replace_range(at.., &(with + line.get(at + 1..).unwrap_or_default()));
+            }
+            text.push_str(&line);
+            text.push('\n');
+        }
+        survives(&text);
+    }
+
+    /// Nearest: in every value of the manifest with every key, one after the other, something else.
+    #[test]
+    fn no_spoiled_value_makes_it_panic(at in 0usize..200, with in "\\PC{0,12}|true|[0-9]{1,9}|\\[\\]|\\{\\}|\"[a-z=${}:/]{0,9}\"") {
+        let text = include_str!("fixtures/valid/every-key.toml");
+        let values: Vec<usize> = text.match_indices("= ").map(|(at, _)| at + 2).collect();
+        let start = values[at % values.len()];
+        let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
+        survives(&format!("{}{with}{}", &text[..start], &text[end..]));
+    }
+}

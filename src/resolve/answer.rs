@@ -1,0 +1,228 @@
+//! Finding what a wish becomes: the old pin, or a look at the upstream; then the bytes, for their hashes.
+
+use std::collections::BTreeMap;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, try_join_all};
+
+use super::Incomplete;
+use super::wish::{What, Wish};
+use crate::error::{Error, Kind, Result};
+use crate::fetch::{Fetcher, Resolved, WantedFile, WantedGit};
+use crate::lock::{Content, Lock, LockedFile, LockedGit};
+use crate::manifest::{FileRequest, GitRequest};
+use crate::source::{CommitId, SourceId, SourceUrl, name};
+
+/// What a wish became.
+#[derive(Debug, Clone)]
+pub(super) enum Answer {
+    /// A file, and why its bytes could not be had.
+    File { name: String, file: LockedFile, why: Option<String> },
+    /// A commit with its submodules.
+    Git(GitAnswer),
+}
+
+/// A commit with its submodules, and why its bytes could not be had.
+#[derive(Debug, Clone)]
+pub(super) struct GitAnswer {
+    git: LockedGit,
+    children: Vec<GitAnswer>,
+    why: Option<String>,
+}
+
+/// Finds the answer to a wish; `kept` is what the old lock says.
+pub(super) async fn find(wish: &Wish<'_>, kept: Option<Answer>, fetcher: &Fetcher) -> Result<Answer> {
+    match (wish.what, kept) {
+        (_, Some(kept)) if kept.is_complete() => Ok(kept),
+        (What::File(wanted), kept) => find_file(wanted, kept, fetcher).await,
+        (What::Git(wanted), Some(Answer::Git(kept))) => {
+            let known = Resolved { commit: kept.git.commit, refs: kept.git.refs.iter().cloned().collect() };
+            find_git(wanted, known, fetcher).await
+        }
+        (What::Git(wanted), _) => {
+            let found = fetcher.resolve(&wanted.url, &wanted.reference).await?;
+            find_git(wanted, found, fetcher).await
+        }
+    }
+}
+
+async fn find_file(wanted: &FileRequest, kept: Option<Answer>, fetcher: &Fetcher) -> Result<Answer> {
+    let known = match kept {
+        Some(Answer::File { file, .. }) => Some(file.sha256),
+        _ => wanted.sha256,
+    };
+    let request = WantedFile { name: wanted.name.clone(), urls: wanted.urls.clone(), sha256: known, content: None };
+    let (sha256, content, why) = match (fetcher.file(&request).await, known) {
+        (Ok(seen), _) => (seen.sha256, Some(Content { blake3: seen.blake3, size: seen.size }), None),
+        (Err(error), Some(sha256)) if out_of_reach(&error) => (sha256, None, Some(reason(&error))),
+        (Err(error), None) if out_of_reach(&error) => {
+            return Err(error.help_or("declare its `sha256` in kata.toml to lock it without its bytes"));
+        }
+        (Err(error), _) => return Err(error),
+    };
+    let file = LockedFile { urls: wanted.urls.clone(), sha256, content };
+    Ok(Answer::File { name: wanted.name.clone(), file, why })
+}
+
+async fn find_git(wanted: &GitRequest, found: Resolved, fetcher: &Fetcher) -> Result<Answer> {
+    let mut refs = found.refs;
+    refs.extend(wanted.reference.full_names());
+    let answer = commit(wanted.url.clone(), found.commit, refs, wanted.submodules, wanted.history, fetcher).await?;
+    Ok(Answer::Git(answer))
+}
+
+/// Brings a commit, and then its submodules, for their tree hashes.
+fn commit(
+    url: SourceUrl,
+    commit_id: CommitId,
+    mut refs: Vec<String>,
+    submodules: bool,
+    history: bool,
+    fetcher: &Fetcher,
+) -> BoxFuture<'_, Result<GitAnswer>> {
+    async move {
+        refs.sort();
+        refs.dedup();
+        let request = WantedGit { url: url.clone(), commit: commit_id, refs: refs.clone(), history, tree: None };
+        let mut git = LockedGit {
+            url: url.clone(),
+            refs: refs.into_iter().collect(),
+            commit: commit_id,
+            tree: None,
+            history,
+            submodules: BTreeMap::new(),
+        };
+        let record = match fetcher.git(&request).await {
+            Ok(record) => record,
+            Err(error) if out_of_reach(&error) => {
+                return Ok(GitAnswer { git, children: Vec::new(), why: Some(reason(&error)) });
+            }
+            Err(error) => return Err(error),
+        };
+        git.tree = Some(record.tree);
+        let found = if submodules { fetcher.submodules(&url, &commit_id)? } else { Vec::new() };
+        for child in &found {
+            git.submodules.insert(child.path.clone(), name::git_key(&child.url, &child.commit));
+        }
+        let children =
+            found.into_iter().map(|child| commit(child.url, child.commit, Vec::new(), submodules, history, fetcher));
+        Ok(GitAnswer { git, children: try_join_all(children).await?, why: None })
+    }
+    .boxed()
+}
+
+/// Whether an entry may stay incomplete for this reason: nobody could be asked, as opposed to a wrong answer.
+fn out_of_reach(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Network | Kind::Missing)
+}
+
+fn reason(error: &Error) -> String {
+    error.causes().into_iter().next().unwrap_or_else(|| error.to_string())
+}
+
+impl Answer {
+    pub(super) fn id(&self) -> SourceId {
+        match self {
+            Answer::File { name, .. } => SourceId::File(name.clone()),
+            Answer::Git(git) => SourceId::Git(git.key()),
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        match self {
+            Answer::File { file, .. } => file.content.is_some(),
+            Answer::Git(git) => git.is_complete(),
+        }
+    }
+
+    pub(super) fn incomplete(&self) -> Vec<Incomplete> {
+        match self {
+            Answer::File { file, why, .. } if file.content.is_none() => {
+                vec![Incomplete { id: self.id(), why: why.clone().unwrap_or_default() }]
+            }
+            Answer::File { .. } => Vec::new(),
+            Answer::Git(git) => git.incomplete(),
+        }
+    }
+
+    /// Writes its blocks into a lock.
+    ///
+    /// # Errors
+    /// Two contents under one name.
+    pub(super) fn add_to(&self, lock: &mut Lock) -> Result<()> {
+        match self {
+            Answer::File { name, file, .. } => add_file(lock, name, file),
+            Answer::Git(git) => {
+                git.add_to(lock);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn add_file(lock: &mut Lock, name: &str, file: &LockedFile) -> Result<()> {
+    let Some(present) = lock.files.get_mut(name) else {
+        lock.files.insert(name.to_owned(), file.clone());
+        return Ok(());
+    };
+    if present.sha256 != file.sha256 {
+        return Err(Error::input(format!(
+            "two sources are called `{name}` and have different bytes: {} and {}",
+            present.sha256, file.sha256
+        ))
+        .help("give one of them another `filename` in kata.toml (BitBake's downloadfilename)"));
+    }
+    present.content = present.content.or(file.content);
+    let new: Vec<SourceUrl> = file.urls.iter().filter(|url| !present.urls.contains(url)).cloned().collect();
+    present.urls.extend(new);
+    Ok(())
+}
+
+impl GitAnswer {
+    /// What an old lock holds under a key, down to the last submodule, if all of it is there.
+    pub(super) fn from_lock(lock: &Lock, key: &str, wanted: &GitRequest) -> Option<GitAnswer> {
+        let mut answer = GitAnswer::stored(lock, key, wanted)?;
+        // Another request may have added its refs to the block; this one answers for its own.
+        let own = wanted.reference.full_names();
+        answer.git.refs.retain(|name| own.contains(name));
+        own.iter().all(|name| answer.git.refs.contains(name)).then_some(answer)
+    }
+
+    fn stored(lock: &Lock, key: &str, wanted: &GitRequest) -> Option<GitAnswer> {
+        let mut git = lock.gits.get(key)?.clone();
+        git.history = wanted.history;
+        if !wanted.submodules {
+            git.submodules.clear();
+        }
+        let children = git.submodules.values().map(|child| GitAnswer::stored(lock, child, wanted));
+        Some(GitAnswer { children: children.collect::<Option<_>>()?, git, why: None })
+    }
+
+    fn key(&self) -> String {
+        name::git_key(&self.git.url, &self.git.commit)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.git.tree.is_some() && self.children.iter().all(GitAnswer::is_complete)
+    }
+
+    fn incomplete(&self) -> Vec<Incomplete> {
+        let own = self
+            .git
+            .tree
+            .is_none()
+            .then(|| Incomplete { id: SourceId::Git(self.key()), why: self.why.clone().unwrap_or_default() });
+        own.into_iter().chain(self.children.iter().flat_map(GitAnswer::incomplete)).collect()
+    }
+
+    fn add_to(&self, lock: &mut Lock) {
+        let block = lock.gits.entry(self.key()).or_insert_with(|| self.git.clone());
+        block.refs.extend(self.git.refs.iter().cloned());
+        block.history |= self.git.history;
+        block.tree = block.tree.or(self.git.tree);
+        if block.submodules.is_empty() {
+            block.submodules.clone_from(&self.git.submodules);
+        }
+        self.children.iter().for_each(|child| child.add_to(lock));
+    }
+}

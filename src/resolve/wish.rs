@@ -1,0 +1,115 @@
+//! What the manifest asks to be locked, and which pins of an old lock still answer it.
+
+use std::fmt;
+
+use super::Moving;
+use super::answer::{Answer, GitAnswer};
+use crate::lock::{Lock, LockedFile, Pin, Request};
+use crate::manifest::{FileRequest, GitRequest, LayerOrigin, Manifest, SourceOrigin};
+use crate::source::SourceId;
+
+/// One entry of the manifest that has to be pinned.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub(super) name: &'a str,
+    pub(super) version: Option<&'a str>,
+    pub(super) what: What<'a>,
+    layer: bool,
+}
+
+/// A file or a commit.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum What<'a> {
+    File(&'a FileRequest),
+    Git(&'a GitRequest),
+}
+
+/// Everything a manifest asks for, in its order. Local layers are versioned with the project and not locked.
+pub(super) fn all(manifest: &Manifest) -> Vec<Wish<'_>> {
+    let layers = manifest.layers.iter().filter_map(|(name, layer)| match &layer.origin {
+        LayerOrigin::Git(git) => Some(Wish { name, version: None, what: What::Git(git), layer: true }),
+        LayerOrigin::Path(_) => None,
+    });
+    let sources = manifest.sources.iter().map(|(name, source)| {
+        let what = match &source.origin {
+            SourceOrigin::File(file) => What::File(file),
+            SourceOrigin::Git(git) => What::Git(git),
+        };
+        Wish { name, version: source.version.as_deref(), what, layer: false }
+    });
+    layers.chain(sources).collect()
+}
+
+impl Wish<'_> {
+    pub(super) fn is_layer(&self) -> bool {
+        self.layer
+    }
+
+    pub(super) fn section(&self) -> &'static str {
+        if self.layer { "layer" } else { "source" }
+    }
+
+    /// The request, as the lock remembers it.
+    pub(super) fn request(&self) -> Request {
+        let version = self.version.map(str::to_owned);
+        match self.what {
+            What::File(file) => Request::File { url: file.urls[0].clone(), version },
+            What::Git(git) => Request::Git {
+                url: git.url.clone(),
+                reference: git.reference.clone(),
+                version,
+                submodules: git.submodules,
+                history: git.history,
+            },
+        }
+    }
+
+    /// Whether its pin is told to move.
+    pub(super) fn moves(&self, moving: &Moving) -> bool {
+        match moving {
+            Moving::Nothing => false,
+            Moving::Everything => true,
+            Moving::Named(names) => names.iter().any(|name| name == self.name),
+        }
+    }
+
+    /// The answer that an old lock already holds, if it was given to the same request.
+    pub(super) fn kept(&self, old: &Lock) -> Option<Answer> {
+        let pin = self.pin(old).filter(|pin| pin.request == self.request())?;
+        match (self.what, &pin.locked) {
+            (What::File(wanted), SourceId::File(name)) if *name == wanted.name => {
+                let file = old.files.get(name)?;
+                let same = wanted.sha256.is_none_or(|declared| declared == file.sha256);
+                let file = LockedFile { urls: wanted.urls.clone(), ..file.clone() };
+                same.then(|| Answer::File { name: name.clone(), file, why: None })
+            }
+            (What::Git(wanted), SourceId::Git(key)) => GitAnswer::from_lock(old, key, wanted).map(Answer::Git),
+            _ => None,
+        }
+    }
+
+    /// Why [`Wish::kept`] gave nothing.
+    pub(super) fn why_not_kept(&self, old: &Lock) -> String {
+        match self.pin(old) {
+            None => format!("{self} is not locked yet"),
+            Some(pin) if pin.request != self.request() => {
+                format!(
+                    "{self} asks for {}, but what is locked is {}",
+                    self.request().in_words(),
+                    pin.request.in_words()
+                )
+            }
+            Some(_) => format!("{self} declares another sha256 or name than what is locked"),
+        }
+    }
+
+    fn pin<'l>(&self, lock: &'l Lock) -> Option<&'l Pin> {
+        if self.layer { lock.layers.get(self.name) } else { lock.sources.get(self.name) }
+    }
+}
+
+impl fmt::Display for Wish<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}`", self.section(), self.name)
+    }
+}

@@ -1,0 +1,7 @@
+//! End-to-end tests: the built binary, run as a user would.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod pipeline;
+mod wrong_input;

@@ -1,0 +1,130 @@
+//! Wrong input: each a clear message and the documented exit code.
+
+use crate::support::bench::{Bench, assert_run};
+
+const MANIFEST: &str = r#"[project]
+name = "test"
+
+[layers.bitbake]
+path = "layers/bitbake"
+[layers.meta-test]
+path = "layers/meta-test"
+
+[options.boot]
+choices = { initrd = "boot-initrd", rootfs = "boot-rootfs" }
+default = "initrd"
+
+[options.ceph]
+flag = "with-ceph"
+boards = ["qemu"]
+
+[boards.qemu]
+machine = "qemux86-64"
+layers = ["meta-test"]
+targets = ["image"]
+
+[boards.pi]
+machine = "raspberrypi4-64"
+layers = ["meta-test"]
+targets = ["image"]
+"#;
+
+fn bench() -> Bench {
+    let bench = Bench::with_manifest(MANIFEST);
+    bench.write("layers/bitbake/bin/bitbake", "");
+    bench.write("layers/meta-test/conf/layer.conf", "");
+    bench
+}
+
+#[test]
+fn no_manifest() {
+    let bench = Bench::new();
+    assert_run!(bench, bench.kbuild(&["lock"]), "no_manifest");
+    assert_run!(bench, bench.kbuild(&["lock", "--manifest-path", "gone/kata.toml"]), "no_manifest_where_named");
+    assert_run!(bench, bench.kbuild(&["lock", "--format", "json"]), "no_manifest_json");
+}
+
+#[test]
+fn broken_toml() {
+    let bench = Bench::with_manifest("[project]\nname = \"test\n");
+    assert_run!(bench, bench.kbuild(&["lock"]), "broken_toml");
+}
+
+#[test]
+fn unknown_key() {
+    let bench = Bench::with_manifest(&MANIFEST.replace("machine = \"qemux86-64\"", "machin = \"qemux86-64\""));
+    bench.write("layers/bitbake/bin/bitbake", "");
+    bench.write("layers/meta-test/conf/layer.conf", "");
+    assert_run!(bench, bench.kbuild(&["lock"]), "unknown_key");
+}
+
+#[test]
+fn unknown_board() {
+    let bench = bench();
+    bench.kbuild_ok(&["lock"]);
+    assert_run!(bench, bench.kbuild(&["build", "--board", "qmeu"]), "unknown_board");
+    assert_run!(bench, bench.kbuild(&["fetch", "--board", "qmeu"]), "unknown_board_fetch");
+}
+
+#[test]
+fn unknown_option() {
+    let bench = bench();
+    bench.kbuild_ok(&["lock"]);
+    assert_run!(bench, bench.kbuild(&["build", "--board", "qemu", "--set", "boot=rotfs"]), "unknown_choice");
+    assert_run!(bench, bench.kbuild(&["build", "--board", "qemu", "--set", "bot=rootfs"]), "unknown_option");
+    assert_run!(bench, bench.kbuild(&["build", "--board", "pi", "--set", "ceph"]), "option_not_for_board");
+    let twice = ["build", "--board", "qemu", "--set", "boot=rootfs", "--set", "boot=initrd"];
+    assert_run!(bench, bench.kbuild(&twice), "two_choices");
+}
+
+#[test]
+fn no_lock() {
+    let bench = bench();
+    assert_run!(bench, bench.kbuild(&["fetch"]), "no_lock");
+}
+
+#[test]
+fn stale_lock() {
+    let bench = bench();
+    bench.kbuild_ok(&["lock"]);
+    let more = "\n[sources.late]\nurl = \"https://upstream.example/late-1.tar.gz\"\n";
+    bench.write("kata.toml", &format!("{MANIFEST}{more}"));
+    assert_run!(bench, bench.kbuild(&["lock", "--locked"]), "stale_lock");
+    assert_run!(bench, bench.kbuild(&["fetch", "--frozen"]), "stale_lock_fetch");
+}
+
+#[test]
+fn lock_of_a_newer_version() {
+    let bench = bench();
+    bench.write("kata.lock", "version = 2\nrevision = 0\n");
+    assert_run!(bench, bench.kbuild(&["fetch"]), "newer_lock");
+    assert_run!(bench, bench.kbuild(&["lock"]), "newer_lock_lock");
+    assert_eq!(bench.read("kata.lock"), "version = 2\nrevision = 0\n", "a lock that cannot be read is left alone");
+}
+
+#[test]
+fn broken_lock() {
+    let bench = bench();
+    bench.write("kata.lock", "version = 1\n\n[file.\"x.tar.gz\"]\nurls = []\nsha256 = \"short\"\n");
+    assert_run!(bench, bench.kbuild(&["fetch"]), "broken_lock");
+}
+
+#[test]
+fn conflict_markers_stop_all_but_lock() {
+    let bench = bench();
+    bench.kbuild_ok(&["lock"]);
+    let lock = bench.read("kata.lock");
+    let (head, tail) = lock.split_once("[board.qemu]").expect("a board");
+    bench.write("kata.lock", &format!("{head}<<<<<<< ours\n=======\n>>>>>>> theirs\n[board.qemu]{tail}"));
+    assert_run!(bench, bench.kbuild(&["fetch"]), "conflict_markers");
+    bench.kbuild_ok(&["lock"]);
+    assert_eq!(bench.read("kata.lock"), lock);
+}
+
+#[test]
+fn wrong_usage() {
+    let bench = bench();
+    assert_eq!(bench.kbuild(&["--no-such-flag"]).code, Some(2));
+    assert_eq!(bench.kbuild(&["build"]).code, Some(2));
+    assert_eq!(bench.kbuild(&["lock", "--mirror", "((=https://x"]).code, Some(2));
+}

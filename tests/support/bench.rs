@@ -1,0 +1,140 @@
+//! A project directory, and the built `kbuild` run in it as a user would: no HOME, nobody's gitconfig, no variables of the
+//! machine but PATH.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A project directory of its own, removed at the end.
+pub struct Bench {
+    directory: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+/// What one run of a command gave.
+pub struct Run {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Bench {
+    /// An empty project.
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("kbuild-e2e-").tempdir().expect("a temporary directory");
+        std::fs::create_dir(directory.path().join("home")).expect("a home directory");
+        std::fs::create_dir(directory.path().join("project")).expect("a project directory");
+        Bench { directory, variables: Vec::new() }
+    }
+
+    /// A project with this manifest.
+    pub fn with_manifest(text: &str) -> Self {
+        let bench = Bench::new();
+        bench.write("kata.toml", text);
+        bench
+    }
+
+    /// A path in the project.
+    pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.directory.path().join("project").join(relative)
+    }
+
+    /// A path beside the project, for upstreams and the like.
+    pub fn beside(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.directory.path().join(relative)
+    }
+
+    /// Writes a file of the project, with its directories.
+    pub fn write(&self, relative: &str, text: &str) {
+        let path = self.path(relative);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+        std::fs::write(path, text).expect("a written file");
+    }
+
+    /// Reads a file of the project.
+    pub fn read(&self, relative: &str) -> String {
+        std::fs::read_to_string(self.path(relative)).unwrap_or_else(|error| panic!("{relative}: {error}"))
+    }
+
+    /// Sets a variable for all further runs.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.variables.push((name.to_owned(), value.into()));
+    }
+
+    /// `kbuild` in the project, not yet started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kbuild"));
+        command.args(args).current_dir(self.path("")).env_clear();
+        hermetic(&mut command, &self.beside("home"));
+        // Waiting between tries is for real servers.
+        command.env("KBUILD_RETRY_BASE_MS", "10");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs `kbuild` in the project.
+    pub fn kbuild(&self, args: &[&str]) -> Run {
+        Run::from(self.command(args).output().expect("kbuild starts"))
+    }
+
+    /// Runs `kbuild` and insists that it ends well.
+    pub fn kbuild_ok(&self, args: &[&str]) -> Run {
+        let run = self.kbuild(args);
+        assert_eq!(run.code, Some(0), "kbuild {args:?}\n{run}");
+        run
+    }
+}
+
+/// The few variables a process gets: PATH, a HOME of its own, no configuration of the machine's git.
+pub fn hermetic(command: &mut Command, home: &Path) {
+    command
+        .env("PATH", std::env::var_os("PATH").expect("PATH"))
+        .env("HOME", home)
+        .env("XDG_CONFIG_HOME", home.join(".config"))
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("NO_COLOR", "1");
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Run {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Run {
+    /// The JSON document on stdout.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = self.code.map_or("killed by a signal".to_owned(), |code| code.to_string());
+        write!(f, "exit code: {code}\n--- stdout\n{}--- stderr\n{}", self.stdout, self.stderr)
+    }
+}
+
+/// Compares the whole output and exit code of a run with a snapshot.
+macro_rules! assert_run {
+    ($bench:expr, $run:expr, $name:literal) => {
+        insta::with_settings!({ omit_expression => true }, {
+            insta::assert_snapshot!($name, $crate::support::bench::masked(&$bench, &$run));
+        });
+    };
+}
+pub(crate) use assert_run;
+
+/// A run's output with what differs from run to run, and from machine to machine, masked.
+pub fn masked(bench: &Bench, run: &Run) -> String {
+    let path = |path: PathBuf| path.display().to_string().trim_end_matches('/').to_owned();
+    let text = run.to_string().replace(&path(bench.path("")), "[PROJECT]").replace(&path(bench.beside("")), "[BESIDE]");
+    let text = text.replace(env!("CARGO_PKG_VERSION"), "[VERSION]");
+    regex::Regex::new(r"127\.0\.0\.1:\d+").expect("a regex").replace_all(&text, "127.0.0.1:[PORT]").into_owned()
+}
