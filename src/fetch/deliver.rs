@@ -56,6 +56,9 @@ impl Teller {
 impl Fetcher {
     /// Brings a file into the store.
     pub(super) async fn deliver(&self, order: Order<'_>, teller: &Teller) -> Result<Digests> {
+        if order.candidates.is_empty() {
+            return Err(nobody_has(order.name, Vec::new(), self.settings.offline));
+        }
         let (store, key) = (self.store.clone(), order.key.clone());
         let incoming = blocking(move || store.incoming(&key)).await?;
         if let Some(found) = self.present(&order.expected) {
@@ -69,8 +72,8 @@ impl Fetcher {
         let mut tried = Vec::new();
         for candidate in &order.candidates {
             let outcome = match candidate {
-                Ok(url) if url.scheme() == "file" => self.from_disk(url, &mut slot, &order, teller).await,
-                Ok(url) => self.from_http(url, &mut slot, &order, teller).await,
+                Ok(url) if url.scheme() == "file" => self.out_of_folder(url, &mut slot, &order, teller).await,
+                Ok(url) => self.over_http(url, &mut slot, &order, teller).await,
                 Err(error) => {
                     tried.push(said(error));
                     continue;
@@ -96,7 +99,7 @@ impl Fetcher {
         expected.matches(&found).then_some(found)
     }
 
-    async fn from_http(
+    async fn over_http(
         &self,
         url: &SourceUrl,
         slot: &mut Option<Incoming>,
@@ -113,6 +116,7 @@ impl Fetcher {
             let before = size(slot);
             let result = {
                 let _permit = self.limits.transfer(&url.host()).await;
+                self.must_be_up(url)?;
                 teller.task().note(&format!("from {}", url.host()));
                 self.http.transfer(url, slot, &order.expected, teller.task()).await
             };
@@ -132,8 +136,36 @@ impl Fetcher {
             if size(slot) > before + WORTHWHILE {
                 attempts.progressed();
             }
-            wait(&mut attempts, failure, teller).await?;
+            self.wait(url, &mut attempts, failure, teller).await?;
         }
+    }
+
+    /// Whether there is any use in asking this host: not for a little while after it did not answer at all.
+    pub(super) fn must_be_up(&self, url: &SourceUrl) -> Result<(), Failure> {
+        if self.limits.is_down(&url.host()) {
+            return Err(Failure::permanent(super::http::at(url, format!("{} did not answer just now", url.host()))));
+        }
+        Ok(())
+    }
+
+    /// Waits before the next try at the same place, or gives the failure back.
+    pub(super) async fn wait(
+        &self,
+        url: &SourceUrl,
+        attempts: &mut Attempts,
+        failure: Failure,
+        teller: &Teller,
+    ) -> Result<(), Failure> {
+        let Some(delay) = attempts.delay_after(&failure) else {
+            if failure.class == Class::Unreachable {
+                self.limits.mark_down(&url.host());
+            }
+            return Err(failure);
+        };
+        let why = failure.error.causes().join(": ");
+        teller.task().note(&format!("{why}; retrying in {:.0} s", delay.as_secs_f64().ceil()));
+        tokio::time::sleep(delay).await;
+        Ok(())
     }
 
     /// Compares what came with what is wanted: it becomes a blob, or is thrown away.
@@ -158,7 +190,7 @@ impl Fetcher {
     }
 
     /// A file in a folder. It is hashed before it is taken in: wrong bytes never become content of the store.
-    async fn from_disk(
+    async fn out_of_folder(
         &self,
         url: &SourceUrl,
         slot: &mut Option<Incoming>,
@@ -168,7 +200,9 @@ impl Fetcher {
         let path = peer::local_path(url)?;
         let _permit = self.limits.transfer("").await;
         let (from, expected) = (path.clone(), order.expected);
-        let (found, head) = blocking(move || read(&from, &expected)).await?;
+        // A folder that cannot be read is that mirror's trouble, and not the end of the matter.
+        let read = blocking(move || read(&from, &expected)).await;
+        let (found, head) = read.map_err(|error| Failure::permanent(said(&error)))?;
         let Some(found) = found else {
             return Err(Failure::permanent(super::http::at(url, "there is no such file")));
         };
@@ -188,15 +222,6 @@ impl Fetcher {
         teller.task().done(&format!("{} from {}", human(added.size), url.as_url().path()));
         Ok(added)
     }
-}
-
-/// Waits before the next try at the same mirror, or gives the failure back.
-pub(super) async fn wait(attempts: &mut Attempts, failure: Failure, teller: &Teller) -> Result<(), Failure> {
-    let Some(delay) = attempts.delay_after(&failure) else { return Err(failure) };
-    let why = failure.error.causes().join(": ");
-    teller.task().note(&format!("{why}; retrying in {:.0} s", delay.as_secs_f64().ceil()));
-    tokio::time::sleep(delay).await;
-    Ok(())
 }
 
 fn size(slot: &Option<Incoming>) -> u64 {

@@ -145,7 +145,8 @@ impl Git {
             }
         }
         if !wanted.history {
-            cut(&repository, &wanted.commit)?;
+            // As --depth=1 would have, which names a commit without parents too.
+            write_shallow(&repository, std::slice::from_ref(&wanted.commit))?;
         }
         Ok(repository)
     }
@@ -235,7 +236,7 @@ impl Git {
         Ok((head.id, branch.map(str::to_owned)))
     }
 
-    fn command(&self) -> Command {
+    pub(super) fn command(&self) -> Command {
         let mut command = std::process::Command::new("git");
         for name in OF_A_REPOSITORY {
             command.env_remove(name);
@@ -264,13 +265,21 @@ impl Git {
         };
         let mut output = Vec::new();
         let mut words = Words::default();
-        let reading = async { tokio::join!(stdout.read_to_end(&mut output), self.listen(stderr, &mut words, task)) };
-        let (read, heard) = reading.await;
-        if !heard {
-            drop(group);
-            let text = format!("git said nothing for {} s", self.patience.git_silence.as_secs());
-            return Ok(Err(Said { text, stalled: true }));
-        }
+        let both = async {
+            // Whichever ends badly ends the other: a git that is silent keeps its standard output open too.
+            tokio::try_join!(async { stdout.read_to_end(&mut output).await.map_err(Some) }, async {
+                self.listen(stderr, &mut words, task).await.then_some(()).ok_or(None)
+            },)
+        };
+        let read = match both.await {
+            Ok(_) => Ok(()),
+            Err(Some(error)) => Err(error),
+            Err(None) => {
+                drop(group);
+                let text = format!("git said nothing for {} s", self.patience.git_silence.as_secs());
+                return Ok(Err(Said { text, stalled: true }));
+            }
+        };
         let ended = read.and(child.wait().await).map_err(could_not_start)?;
         group.0 = None;
         if ended.success() {
@@ -454,18 +463,6 @@ fn has_commit(repository: &Path, commit: &CommitId) -> bool {
     found.is_ok()
 }
 
-/// Leaves out the commit's parents, as `--depth 1` would have.
-fn cut(repository: &Path, commit: &CommitId) -> Result<()> {
-    let failed =
-        |error: git2::Error| Error::new(Kind::Mismatch, format!("could not read commit {commit}")).because(error);
-    let opened = git2::Repository::open_bare(repository).map_err(failed)?;
-    let id = git2::Oid::from_bytes(commit.as_bytes()).map_err(failed)?;
-    if opened.find_commit(id).map_err(failed)?.parent_count() > 0 {
-        write_shallow(repository, std::slice::from_ref(commit))?;
-    }
-    Ok(())
-}
-
 /// Refuses what is no full name of a ref, or could be taken for something else on a command line.
 ///
 /// # Errors
@@ -506,6 +503,8 @@ fn refusal(said: &str) -> Option<Answer> {
     if says(&["dumb http transport does not support shallow", "does not support shallow", "does not support --depth"]) {
         Some(Answer::NoDepth)
     } else if says(&["server does not allow request for unadvertised object", "couldn't find remote ref"])
+        // The words of a plain file server's client.
+        || says(&["cannot obtain needed object"])
         || (says(&["want "]) && says(&["not valid"]))
     {
         Some(Answer::Refused)
@@ -518,7 +517,8 @@ fn refusal(said: &str) -> Option<Answer> {
 }
 
 /// Words of failures that pass: cargo's list of spurious network errors, in git's and curl's words.
-const PASSING: [&str; 23] = [
+const PASSING: [&str; 24] = [
+    "empty reply from server",
     "timed out",
     "timeout",
     "operation too slow",
@@ -545,7 +545,8 @@ const PASSING: [&str; 23] = [
 ];
 
 /// Words of failures that another try would only repeat. They come first: git adds "hung up unexpectedly" to many.
-const LASTING: [&str; 19] = [
+const LASTING: [&str; 20] = [
+    "unable to get password",
     "not found",
     "does not exist",
     "does not appear to be a git repository",
@@ -589,7 +590,7 @@ fn failure(url: &SourceUrl, said: &Said) -> Failure {
         return if passing { Failure::transient(error) } else { Failure::permanent(hint(url, error, &lower)) };
     }
     if says(&UNREACHABLE) {
-        Failure::doubtful(error)
+        Failure::unreachable(error)
     } else if says(&LASTING) {
         Failure::permanent(hint(url, error, &lower))
     } else if says(&PASSING) {
@@ -608,8 +609,9 @@ fn http_status(said: &str) -> Option<u16> {
 }
 
 fn hint(url: &SourceUrl, error: Error, said: &str) -> Error {
-    if ["authentication failed", "could not read username", "error: 401", "error: 403"].iter().any(|w| said.contains(w))
-    {
+    let refused =
+        ["authentication failed", "could not read username", "unable to get password", "error: 401", "error: 403"];
+    if refused.iter().any(|w| said.contains(w)) {
         error.help(format!("give git a login for {} (git help credentials), or check the URL", url.host()))
     } else if said.contains("host key verification failed") || said.contains("permission denied (publickey") {
         error.help(format!("run `ssh {}` once by hand: kbuild lets nothing ask on the terminal", url.host()))
@@ -644,8 +646,8 @@ mod tests {
             ("fatal: could not read Username for 'https://h': terminal prompts disabled", Class::Permanent),
             ("fatal: unable to access 'https://h/': SSL certificate problem: self-signed", Class::Permanent),
             ("fatal: transport 'ext' not allowed", Class::Permanent),
-            ("fatal: unable to access 'https://h/': Could not resolve host: h", Class::Doubtful),
-            ("fatal: unable to access 'https://h/': Failed to connect to h port 443 after 0 ms", Class::Doubtful),
+            ("fatal: unable to access 'https://h/': Could not resolve host: h", Class::Unreachable),
+            ("fatal: unable to access 'https://h/': Failed to connect to h port 443 after 0 ms", Class::Unreachable),
             ("fatal: something nobody has heard of", Class::Doubtful),
         ] {
             assert_eq!(class(said), expected, "{said}");

@@ -481,7 +481,7 @@ fn classify(error: &reqwest::Error) -> Class {
     if error.is_builder() || error.is_redirect() || tls_error(error).is_some() {
         Class::Permanent
     } else if error.is_connect() || error.is_dns() {
-        Class::Doubtful
+        Class::Unreachable
     } else {
         Class::Transient { after: None }
     }

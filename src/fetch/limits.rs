@@ -1,12 +1,17 @@
-//! How much goes on at once: altogether, and towards one host.
+//! How much goes on at once, altogether and towards one host; and which hosts are left alone for now.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Transfers from one host at once: what browsers allow themselves, so that no server sees more of us than of them.
 const PER_HOST: usize = 6;
+
+/// How long a host that could not be reached is left alone. Without this, each of hundreds of sources would wait for the
+/// same dead host anew before it asks a mirror.
+const LEFT_ALONE: Duration = Duration::from_secs(30);
 
 /// The limits of one fetcher.
 ///
@@ -18,6 +23,7 @@ pub struct Limits {
     running: Semaphore,
     hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
     works: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
+    down: Mutex<HashMap<String, Instant>>,
 }
 
 /// The right to transfer from one host, until dropped.
@@ -37,6 +43,7 @@ impl Limits {
             running: Semaphore::new(jobs),
             hosts: Mutex::default(),
             works: Mutex::default(),
+            down: Mutex::default(),
         }
     }
 
@@ -56,6 +63,17 @@ impl Limits {
         };
         let running = self.running.acquire().await.expect("the semaphore is never closed");
         Transfer { _running: running, _host: host }
+    }
+
+    /// A host could not be reached at all.
+    pub fn mark_down(&self, host: &str) {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), Instant::now());
+    }
+
+    /// Whether a host could not be reached a little while ago.
+    pub fn is_down(&self, host: &str) -> bool {
+        let down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
+        down.get(host).is_some_and(|since| since.elapsed() < LEFT_ALONE)
     }
 
     /// Waits until nobody else in this process does the same work.

@@ -22,7 +22,7 @@ pub use retry::Patience;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::deliver::{Order, Teller, human, nobody_has, wait};
+use self::deliver::{Order, Teller, human, nobody_has};
 use self::git::Git;
 use self::http::{Expected, Http};
 use self::limits::Limits;
@@ -284,12 +284,13 @@ impl Fetcher {
             let scratch = self.store.scratch()?;
             let obtained = {
                 let _permit = self.limits.transfer(&url.host()).await;
+                self.must_be_up(url)?;
                 teller.task().note(&format!("from {}", shown_host(url)));
                 self.git.obtain(url, wanted, scratch.path(), teller.task()).await
             };
             match obtained {
                 Ok(repository) => return self.take_in(url, &repository, wanted, teller).await,
-                Err(failure) => wait(&mut attempts, failure, teller).await?,
+                Err(failure) => self.wait(url, &mut attempts, failure, teller).await?,
             }
         }
     }
@@ -314,7 +315,9 @@ impl Fetcher {
                 self.deliver(order, teller).await?;
             }
             let (blob, name, repository) = (self.store.blob_path(&pack.pack), pack.name.clone(), repository.clone());
-            blocking(move || git::index(&blob, &name, &repository)).await.map_err(Failure::from)?;
+            let indexed = blocking(move || git::index(&blob, &name, &repository)).await;
+            indexed
+                .map_err(|error| error.wrap(format!("{} gave a pack that is not in order", redact(base.as_str()))))?;
         }
         git::write_shallow(&repository, &record.shallow)?;
         self.take_in(base, &repository, wanted, teller).await
@@ -356,11 +359,12 @@ impl Fetcher {
         loop {
             let read = {
                 let _permit = self.limits.transfer(&url.host()).await;
+                self.must_be_up(url)?;
                 self.http.text(url, peer::RECORD_LIMIT).await
             };
             match read {
                 Ok(text) => return Ok(text),
-                Err(failure) => wait(&mut attempts, failure, teller).await?,
+                Err(failure) => self.wait(url, &mut attempts, failure, teller).await?,
             }
         }
     }
@@ -370,6 +374,7 @@ impl Fetcher {
         loop {
             let answer = {
                 let _permit = self.limits.transfer(&url.host()).await;
+                self.must_be_up(url)?;
                 teller.task().note(&format!("asking {}", shown_host(url)));
                 self.ask(url, reference).await
             };
@@ -378,7 +383,7 @@ impl Fetcher {
                     teller.task().done(&format!("{} says {}", shown_host(url), resolved.commit.short()));
                     return Ok(resolved);
                 }
-                Err(failure) => wait(&mut attempts, failure, teller).await?,
+                Err(failure) => self.wait(url, &mut attempts, failure, teller).await?,
             }
         }
     }

@@ -89,7 +89,9 @@ pub enum Class {
         after: Option<Duration>,
     },
     /// An unknown host or a refused connection: most often for good, now and then a hiccup. One more try, no more, so that
-    /// an unreachable host costs little.
+    /// an unreachable host costs little; and for a little while nothing else is asked of that host.
+    Unreachable,
+    /// Nobody can tell: one more try.
     Doubtful,
     /// No mirror can help: a full disk, a broken store.
     Fatal,
@@ -113,6 +115,11 @@ impl Failure {
     /// Asking this mirror again may help.
     pub fn transient(error: Error) -> Self {
         Failure { class: Class::Transient { after: None }, error }
+    }
+
+    /// The host cannot be reached.
+    pub fn unreachable(error: Error) -> Self {
+        Failure { class: Class::Unreachable, error }
     }
 
     /// As [`Class::Doubtful`].
@@ -158,8 +165,8 @@ impl Attempts {
         self.failed += 1;
         let asked = match failure.class {
             Class::Permanent | Class::Fatal => return None,
-            Class::Doubtful if self.failed >= 2 => return None,
-            Class::Doubtful => None,
+            Class::Unreachable | Class::Doubtful if self.failed >= 2 => return None,
+            Class::Unreachable | Class::Doubtful => None,
             Class::Transient { after } => after,
         };
         let own = self.delays.next()?;
@@ -202,9 +209,11 @@ mod tests {
         for class in [Class::Permanent, Class::Fatal] {
             assert_eq!(Attempts::new(&Patience::default()).delay_after(&failure(class)), None);
         }
-        let mut attempts = Attempts::new(&Patience::default());
-        assert!(attempts.delay_after(&failure(Class::Doubtful)).is_some());
-        assert_eq!(attempts.delay_after(&failure(Class::Doubtful)), None);
+        for class in [Class::Doubtful, Class::Unreachable] {
+            let mut attempts = Attempts::new(&Patience::default());
+            assert!(attempts.delay_after(&failure(class)).is_some());
+            assert_eq!(attempts.delay_after(&failure(class)), None);
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::source::Hasher;
 fn impatient() -> Patience {
     Patience {
         base: Duration::from_millis(1),
+        connect: Duration::from_secs(2),
         idle: Duration::from_millis(400),
         slow: 1000,
         slow_for: Duration::from_millis(300),

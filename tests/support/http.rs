@@ -28,6 +28,8 @@ pub enum Reply {
     Hangup,
     /// The connection stays open without a word.
     Silence(Duration),
+    /// Whatever a folder or a repository mounted there says: the server has recovered.
+    Mounted,
 }
 
 /// A file as this server serves it.
@@ -80,7 +82,7 @@ impl Reply {
         match &mut self {
             Reply::File(file) => file.headers.push(header),
             Reply::Status(_, headers, _) => headers.push(header),
-            Reply::Hangup | Reply::Silence(_) => panic!("nothing is said, so no header either"),
+            Reply::Hangup | Reply::Silence(_) | Reply::Mounted => panic!("nothing is said, so no header either"),
         }
         self
     }
@@ -306,7 +308,7 @@ fn serve(state: &State, stream: &mut BufReader<Box<dyn Stream>>) -> io::Result<(
     match reply(state, &request)? {
         Reply::File(file) => send_file(out, &request, &file),
         Reply::Status(status, headers, body) => send(out, status, &headers, Some(body.len()), &body),
-        Reply::Hangup => Ok(()),
+        Reply::Hangup | Reply::Mounted => Ok(()),
         Reply::Silence(pause) => {
             thread::sleep(pause);
             Ok(())
@@ -317,7 +319,10 @@ fn serve(state: &State, stream: &mut BufReader<Box<dyn Stream>>) -> io::Result<(
 fn reply(state: &State, request: &Request) -> io::Result<Reply> {
     if let Some(script) = state.scripts.lock().unwrap().get_mut(&request.path) {
         let next = if script.len() > 1 { script.pop_front() } else { script.front().cloned() };
-        return Ok(next.unwrap_or_else(|| Reply::status(500)));
+        match next {
+            Some(Reply::Mounted) => {}
+            next => return Ok(next.unwrap_or_else(|| Reply::status(500))),
+        }
     }
     let mounts = state.mounts.lock().unwrap().clone();
     for (prefix, mount) in &mounts {

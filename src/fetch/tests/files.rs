@@ -308,6 +308,39 @@ async fn a_host_that_does_not_listen_costs_two_tries() {
     let said = world.said();
     assert_eq!(said.matches("note from 127.0.0.1:9\n").count(), 2, "{said}");
     assert_eq!(said.matches("note from no-such-host.invalid\n").count(), 2, "{said}");
+    // The next file does not wait for them again.
+    let other = WantedFile { sha256: Some(digests_of(b"other").sha256), ..file };
+    let error = world.fetcher.file(&other).await.unwrap_err();
+    assert!(whole_error(&error).contains("127.0.0.1:9 did not answer just now"), "{}", whole_error(&error));
+    assert_eq!(world.said().matches("note from 127.0.0.1:9\n").count(), 2);
+}
+
+#[tokio::test]
+async fn fallbacks_are_for_files_whose_hash_is_known() {
+    let world = World::with(Mirrors::default(), false);
+    let url = "https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.1.tar.xz";
+    let places = |file: &WantedFile| {
+        let expected = Expected { sha256: file.sha256, ..Expected::default() };
+        let places = world.fetcher.places_of_file(file, &expected);
+        places.into_iter().map(|place| place.unwrap().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(places(&unknown(url)), [url]);
+    let known = places(&wanted(url, b"x"));
+    assert_eq!(known[0], url);
+    assert!(known.len() > 1 && known[1].contains("kernel.org/"), "{known:?}");
+    assert_eq!(known.iter().filter(|place| *place == url).count(), 1, "each place once");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_read_is_passed_over() {
+    let server = Server::start();
+    server.on("/file.bin", [Reply::file("right")]);
+    let folder = tempfile::tempdir().unwrap();
+    // A link to itself: no permission would stop the user root.
+    std::os::unix::fs::symlink("file.bin", folder.path().join("file.bin")).unwrap();
+    let to = format!("{}/{{name}}", folder.path().display());
+    let world = World::with(rules(&[("http://.*", &[&to])]), false);
+    world.fetcher.file(&wanted(&server.url("/file.bin"), b"right")).await.unwrap();
 }
 
 #[tokio::test]
@@ -431,18 +464,49 @@ async fn an_unknown_certificate_is_final() {
     assert_eq!(server.count(), 0);
 }
 
-/// The roots are read from the environment, so this test runs itself again as a process with another environment.
+/// Runs a test of this file again, as a process with another environment: roots, proxies and `.netrc` are read from it.
+fn again(test: &str, environment: &[(&str, &std::ffi::OsStr)]) {
+    const OURS: [&str; 12] = [
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "NETRC",
+        "REQUEST_METHOD",
+    ];
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", &format!("fetch::tests::files::{test}"), "--nocapture"]);
+    for name in OURS {
+        command.env_remove(name);
+    }
+    let output = command.envs(environment.iter().copied()).output().unwrap();
+    assert!(output.status.success(), "{environment:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The fetcher as users have it, in the process that [`again`] started.
+fn as_users_have_it(url: &str) -> Result<Digests> {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("store")).unwrap();
+    let mirrors = Mirrors { builtin: false, ..Mirrors::default() };
+    let settings = Settings { mirrors, jobs: 4, offline: false };
+    let fetcher = Fetcher::new(store, settings, crate::progress::Silent::shared()).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(fetcher.file(&wanted(url, b"right")))
+}
+
+const TOLD: &str = "KBUILD_TEST_URL";
+
 #[test]
 fn ssl_cert_file_and_dir_are_honoured() {
-    const TOLD: &str = "KBUILD_TEST_TLS_URL";
     if let Ok(url) = std::env::var(TOLD) {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let world = World::new();
-        let result = runtime.block_on(world.fetcher.file(&wanted(&url, b"right")));
-        let downgrade = runtime.block_on(world.fetcher.file(&unknown(&url.replace("file.bin", "downgrade"))));
-        let downgrade = whole_error(&downgrade.unwrap_err());
+        as_users_have_it(&url).unwrap();
+        let downgrade = whole_error(&as_users_have_it(&url.replace("file.bin", "downgrade")).unwrap_err());
         assert!(downgrade.contains("from https to http"), "{downgrade}");
-        result.unwrap();
         return;
     }
     let (server, plain) = (Server::start_tls(), Server::start());
@@ -452,17 +516,38 @@ fn ssl_cert_file_and_dir_are_honoured() {
     let directory = tempfile::tempdir().unwrap();
     let authority = directory.path().join("authority.pem");
     fs::write(&authority, server.authority.as_ref().unwrap()).unwrap();
+    let url = server.url("/file.bin");
     for (variable, value) in [("SSL_CERT_FILE", authority.as_path()), ("SSL_CERT_DIR", directory.path())] {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "fetch::tests::files::ssl_cert_file_and_dir_are_honoured", "--nocapture"])
-            .env_remove("SSL_CERT_FILE")
-            .env_remove("SSL_CERT_DIR")
-            .env(variable, value)
-            .env(TOLD, server.url("/file.bin"))
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{variable}: {}", String::from_utf8_lossy(&output.stderr));
+        again("ssl_cert_file_and_dir_are_honoured", &[(TOLD, url.as_ref()), (variable, value.as_ref())]);
     }
     assert_eq!(server.requests("/file.bin").len(), 2);
     assert_eq!(plain.count(), 0);
+}
+
+#[test]
+fn proxies_and_netrc_of_the_environment_are_used() {
+    if let Ok(url) = std::env::var(TOLD) {
+        as_users_have_it(&url).unwrap();
+        return;
+    }
+    let (proxy, direct) = (Server::start(), Server::start());
+    // A proxy is asked for whole URLs, also of hosts that nobody else knows.
+    proxy.on("http://far.invalid/file.bin", [Reply::file("right")]);
+    direct.on("/file.bin", [Reply::file("right")]);
+    let directory = tempfile::tempdir().unwrap();
+    let netrc = directory.path().join("netrc");
+    fs::write(&netrc, "machine far.invalid login me password s3cret").unwrap();
+    let test = "proxies_and_netrc_of_the_environment_are_used";
+    let (through, netrc, far) = (proxy.url(""), netrc.as_os_str(), "http://far.invalid/file.bin");
+    for variable in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        again(test, &[(TOLD, far.as_ref()), (variable, through.as_ref()), ("NETRC", netrc)]);
+    }
+    let requests = proxy.requests("http://far.invalid/file.bin");
+    assert_eq!(requests.len(), 4);
+    assert!(requests.iter().all(|request| request.header("authorization") == Some("Basic bWU6czNjcmV0")));
+    for variable in ["no_proxy", "NO_PROXY"] {
+        let url = direct.url("/file.bin");
+        again(test, &[(TOLD, url.as_ref()), ("http_proxy", through.as_ref()), (variable, "127.0.0.1".as_ref())]);
+    }
+    assert_eq!((proxy.count(), direct.count()), (4, 2));
 }
