@@ -34,6 +34,8 @@ pub enum Kind {
     NotReproducible,
     /// The file system or the operating system refused something.
     Io,
+    /// The user asked it to stop (SIGINT, SIGTERM).
+    Interrupted,
     /// kbuild is at fault.
     Bug,
 }
@@ -51,6 +53,7 @@ impl Kind {
             Kind::Engine => 7,
             Kind::NotReproducible => 8,
             Kind::Bug => 70,
+            Kind::Interrupted => 130,
         }
     }
 
@@ -67,6 +70,7 @@ impl Kind {
             Kind::NotReproducible => "not-reproducible",
             Kind::Io => "io",
             Kind::Bug => "bug",
+            Kind::Interrupted => "interrupted",
         }
     }
 }

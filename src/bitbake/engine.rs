@@ -212,15 +212,15 @@ impl Engine {
 /// What BitBake's exit status means; `status` is as a shell gives it, 128 and the signal's number for a signal.
 ///
 /// # Errors
-/// Kind `Engine` for everything but 0: with the log's place, or with the word that it was interrupted.
+/// Kind `Interrupted` if the user stopped it, else kind `Engine` for everything but 0, with the log's place.
 pub fn outcome(status: i32, interrupted: bool, targets: &[String], log: &Path) -> Result<()> {
     const SIGINT: i32 = 130;
     const SIGTERM: i32 = 143;
     let what = targets.join(" ");
     match status {
         0 => Ok(()),
-        SIGINT | SIGTERM => Err(Error::new(Kind::Engine, format!("the build of {what} was interrupted"))),
-        _ if interrupted => Err(Error::new(Kind::Engine, format!("the build of {what} was interrupted"))),
+        SIGINT | SIGTERM => Err(Error::new(Kind::Interrupted, format!("the build of {what} was interrupted"))),
+        _ if interrupted => Err(Error::new(Kind::Interrupted, format!("the build of {what} was interrupted"))),
         signal if signal > 128 => Err(Error::new(
             Kind::Engine,
             format!("BitBake was killed by signal {} while it built {what}", signal - 128),
@@ -311,7 +311,7 @@ mod tests {
         for error in [failed(1, true), failed(130, false), failed(143, false)] {
             assert_eq!(
                 (error.kind(), error.to_string().as_str()),
-                (Kind::Engine, "the build of image was interrupted")
+                (Kind::Interrupted, "the build of image was interrupted")
             );
         }
         assert_eq!(failed(137, false).to_string(), "BitBake was killed by signal 9 while it built image");

@@ -37,7 +37,7 @@ impl FetchArgs {
             lock.closure(self.boards.iter().map(String::as_str))?
         };
         let fetcher = project.fetcher(global, output)?;
-        let fetched = super::runtime()?.block_on(fetcher.sources(&lock, &sources))?;
+        let fetched = super::wait(fetcher.sources(&lock, &sources))?;
         output.say(&format!(
             "{} in the store: {} fetched ({}), {} already there",
             count(sources.len(), "source"),

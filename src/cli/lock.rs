@@ -68,7 +68,7 @@ fn relock(project: &Project, global: &GlobalArgs, output: &Output, moving: &Movi
     let old = Lock::read_merging(&project.lock_path)?.unwrap_or_default();
     let fetcher = project.fetcher(global, output)?;
     let resolving = resolve::resolve(&project.manifest, &old, &fetcher, moving);
-    let Resolution { lock, changes, incomplete } = super::runtime()?.block_on(resolving)?;
+    let Resolution { lock, changes, incomplete } = super::wait(resolving)?;
     check_strict(strict, &lock)?;
     let written = lock.write(&project.lock_path)?;
     for change in &changes {

@@ -14,11 +14,13 @@ mod output;
 mod progress;
 mod shell;
 
+use std::future::Future;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use global::GlobalArgs;
 use output::{Outcome, Output};
 
@@ -107,12 +109,24 @@ fn report_panics_as_bugs() {
     }));
 }
 
-/// The async runtime of the commands that fetch.
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::bug("could not start the async runtime").because(error))
+/// Runs the async part of a command to its end, or until the user stops it: then all transfers are dropped, with the git
+/// processes among them, and what has come is kept.
+fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let failed = |error: std::io::Error| Error::bug("could not start the async runtime").because(error);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        tokio::select! {
+            result = work => result,
+            _ = interrupt.recv() => Err(interrupted()),
+            _ = terminate.recv() => Err(interrupted()),
+        }
+    })
+}
+
+fn interrupted() -> Error {
+    Error::new(Kind::Interrupted, "interrupted").help("run the same command again: what has come is kept")
 }
 
 #[cfg(test)]

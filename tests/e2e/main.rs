@@ -3,5 +3,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod fetching;
 mod pipeline;
 mod wrong_input;

@@ -1,4 +1,5 @@
 //! What the end-to-end tests share: see `docs/development.md`.
 
 pub mod bench;
+pub mod http;
 pub mod quickstart;
