@@ -159,8 +159,8 @@ fn version_check(host: &Host<'_>, wanted: &Wanted) -> Check {
 /// The version in a line like `tar (GNU tar) 1.34`: the last word that begins with a digit and holds a dot, or the only one.
 fn numbers(line: &str) -> Vec<u32> {
     let words = line.split(|c: char| c.is_whitespace() || "(),".contains(c));
-    let versions = words.filter(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'));
-    let version = versions.last().unwrap_or_default();
+    let mut versions = words.filter(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'));
+    let version = versions.next_back().unwrap_or_default();
     version.split(['.', '-', '+', '~']).map_while(|part| part.parse().ok()).collect()
 }
 

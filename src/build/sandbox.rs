@@ -40,7 +40,8 @@ const OWN_FAILURE: i32 = 125;
 /// How long BitBake's server may take to end after its client did. It writes its caches then, a minute is plenty.
 const STRAGGLERS: Duration = Duration::from_secs(60);
 
-/// How long stragglers have between SIGTERM and SIGKILL.
+/// How long stragglers have between SIGTERM and SIGKILL, and until SIGTERM when kbuild was asked to stop: the server would
+/// else wait for running tasks.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What the sealed process is told.
@@ -344,15 +345,16 @@ fn supervise(command: &mut Command) -> io::Result<i32> {
         let main = Pid::from_child(&command.spawn()?);
         let mut status = None;
         let mut left = reap(main, &mut status)?;
+        let mut patience = STRAGGLERS;
         while status.is_none() {
             tokio::select! {
                 _ = children.recv() => left = reap(main, &mut status)?,
                 _ = interrupt.recv() => {}
-                _ = terminate.recv() => forward(Some(main), Signal::TERM),
-                _ = hangup.recv() => forward(Some(main), Signal::TERM),
+                _ = terminate.recv() => { forward(Some(main), Signal::TERM); patience = GRACE; }
+                _ = hangup.recv() => { forward(Some(main), Signal::TERM); patience = GRACE; }
             }
         }
-        let mut deadline = Instant::now() + STRAGGLERS;
+        let mut deadline = Instant::now() + patience;
         let mut next = Signal::TERM;
         while left {
             let rest = deadline.saturating_duration_since(Instant::now());
