@@ -55,6 +55,12 @@ pub fn clone_name(url: &SourceUrl) -> String {
     spelled.trim_start_matches('.').trim_end_matches('.').to_owned()
 }
 
+/// The same clone's name under the other spelling of its URL: `x.git` for `x` and `x` for `x.git`. Hosts take both, and a
+/// recipe may write the one where the manifest has the other, but BitBake makes two names of them.
+pub fn other_clone_name(name: &str) -> String {
+    name.strip_suffix(".git").map_or_else(|| format!("{name}.git"), str::to_owned)
+}
+
 /// The key of a git commit in the lock.
 pub fn git_key(url: &SourceUrl, commit: &CommitId) -> String {
     format!("{}@{}", clone_name(url), commit.short())

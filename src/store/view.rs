@@ -25,7 +25,7 @@ use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::git::{broken_object, could_not_start, failed, local_git, open_objects};
 use crate::lock::{Lock, Locked, LockedFile, LockedGit};
-use crate::source::name::{check_component, file_name, older_file_names};
+use crate::source::name::{check_component, file_name, older_file_names, other_clone_name};
 use crate::source::{Blake3, CommitId, SourceId};
 
 /// What the stamp hashes begins with; another layout gets another number.
@@ -68,7 +68,7 @@ struct Link {
 }
 
 /// One clone: every pin of one upstream.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Repository {
     packs: BTreeMap<String, Pack>,
     /// Commits whose parents some pack lacks; another pack may have them.
@@ -94,6 +94,7 @@ impl<'a> View<'a> {
             }
         }
         view.repositories.iter().try_for_each(|(name, repository)| repository.check(name))?;
+        view.add_other_spellings();
         Ok(view)
     }
 
@@ -144,6 +145,15 @@ impl<'a> View<'a> {
             repository.refs.entry(name).or_default().insert(git.commit);
         }
         Ok(())
+    }
+
+    /// Offers each clone under both spellings of its URL; one that has pins of its own stays as it is.
+    fn add_other_spellings(&mut self) {
+        let others = self.repositories.iter().map(|(name, repository)| (other_clone_name(name), repository.clone()));
+        let others: Vec<_> = others.collect();
+        for (name, repository) in others {
+            self.repositories.entry(name).or_insert(repository);
+        }
     }
 
     /// Whether the directory holds this view, with nothing renamed or deleted by BitBake.
@@ -539,7 +549,7 @@ mod tests {
         assert_eq!(fs::read_to_string(work.join("a")).unwrap(), "two");
 
         let pack = fs::read_dir(bench.view().join("git2/h.x/objects/pack")).unwrap().next().unwrap().unwrap();
-        assert_eq!(pack.metadata().unwrap().nlink(), 2, "packs are hard links to blobs");
+        assert_eq!(pack.metadata().unwrap().nlink(), 3, "the blob and both spellings of the clone are one file");
         assert_eq!(pack.metadata().unwrap().mode() & 0o777, 0o444);
     }
 
@@ -563,6 +573,8 @@ mod tests {
         assert_eq!(bench.git_in("h.x", &["rev-parse", &nameless]), first.to_string());
         assert_eq!(bench.git_in("h.x", &["rev-list", "--count", &second.to_string()]), "2", "history is not cut");
         assert!(!bench.view().join("git2/h.x/shallow").exists(), "every parent is there");
+        // A recipe may spell the URL with `.git`.
+        assert_eq!(bench.git_in("h.x.git", &["rev-parse", "main"]), bench.git_in("h.x", &["rev-parse", "main"]));
         bench.git_in("h.x", &["fsck", "--connectivity-only"]);
 
         let other = upstream.commit(&[], &inner("other"));

@@ -23,7 +23,7 @@ fn bench(sources: &str) -> Bench {
 
 /// Bytes that no compression or repetition could make look right by chance.
 fn body(size: usize) -> Vec<u8> {
-    (0..size).map(|i| (i * 2_654_435_761 >> 7) as u8).collect()
+    (0..size).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect()
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -138,7 +138,7 @@ fn an_upstream_that_is_gone() {
     let server = Server::start();
     server.on("/gone-1.0.tar.gz", [Reply::status(404)]);
     let url = server.url("/gone-1.0.tar.gz");
-    let unknown = bench(&format!("[sources.gone]\nurl = \"{url}\"\n[mirrors]\nbuiltin = false\n"));
+    let unknown = bench(&format!("[sources.gone]\nurl = \"{url}\"\n"));
     assert_run!(unknown, unknown.kbuild(&["lock"]), "gone");
 
     // Its hash is known: it is locked by that, and said to be incomplete, until the bytes turn up.

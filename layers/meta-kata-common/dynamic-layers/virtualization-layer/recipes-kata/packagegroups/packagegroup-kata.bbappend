@@ -1,0 +1,2 @@
+# Docker with containerd and runc: runc stays on the board beside Kata.
+RDEPENDS:${PN} += "docker"
