@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::global::{GlobalArgs, Project};
+use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count, size};
+use super::project::Project;
 use crate::bitbake::Job;
 use crate::build::result::ArtifactContent;
 use crate::build::{self, BuildResult, Place, Request, sandbox};
@@ -71,7 +72,7 @@ impl BoardArgs {
     /// # Errors
     /// A board or option that does not exist, no lock, no store.
     pub(super) fn open(self, global: &GlobalArgs, output: &Output) -> Result<Board> {
-        let project = global.project()?;
+        let project = Project::open(global)?;
         project.manifest.board(&self.board)?;
         let selection = project.manifest.select(&self.board, &self.set)?;
         let lock = project.fresh_lock()?;

@@ -1,10 +1,13 @@
 //! `kbuild doctor`: what a build needs of the host.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use serde_json::json;
 
 use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
+use super::project::{self, Project};
 use crate::build::doctor::{self, Check, Host, Verdict};
 use crate::build::sandbox;
 use crate::error::{Error, Result};
@@ -20,18 +23,10 @@ pub(super) struct DoctorArgs {
 
 impl DoctorArgs {
     pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
-        let project = global.project()?;
-        if let Some(board) = &self.board {
-            project.manifest.board(board)?;
-        }
+        let (build, store, oe_core) = self.place(global)?;
         let kbuild = sandbox::this_program();
-        let checks = doctor::examine(&Host {
-            build: &project.manifest.root().join("build"),
-            store: project.store_path(),
-            kbuild: &kbuild,
-            path: doctor::own_path(),
-            oe_core: doctor::uses_oe_core(&project.manifest, self.board.as_deref()),
-        });
+        let host = Host { build: &build, store: &store, kbuild: &kbuild, path: doctor::own_path(), oe_core };
+        let checks = doctor::examine(&host);
         let failed = checks.iter().filter(|check| check.verdict == Verdict::Fail).count();
         let lines: Vec<String> = checks.iter().map(|check| describe(check, output)).collect();
         let mut outcome = Outcome::new(json!({ "checks": checks }), lines.join("\n"));
@@ -42,6 +37,20 @@ impl DoctorArgs {
             );
         }
         Ok(outcome)
+    }
+
+    /// Where a build would happen, and whether with oe-core. Outside of a project: here, and with it.
+    fn place(&self, global: &GlobalArgs) -> Result<(PathBuf, PathBuf, bool)> {
+        if self.board.is_none() && !project::is_there(global) {
+            let here = std::env::current_dir().map_err(|error| Error::io("find", Path::new("."), error))?;
+            return Ok((here.join("build"), here.join("mirrors/store"), true));
+        }
+        let project = Project::open(global)?;
+        if let Some(board) = &self.board {
+            project.manifest.board(board)?;
+        }
+        let oe_core = doctor::uses_oe_core(&project.manifest, self.board.as_deref());
+        Ok((project.manifest.root().join("build"), project.store_path().to_owned(), oe_core))
     }
 }
 

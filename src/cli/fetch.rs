@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count, size};
+use super::project::Project;
 use crate::error::Result;
 
 /// Brings what kata.lock names into the store.
@@ -26,7 +27,7 @@ pub(super) struct FetchArgs {
 
 impl FetchArgs {
     pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
-        let project = global.project()?;
+        let project = Project::open(global)?;
         for board in &self.boards {
             project.manifest.board(board)?;
         }

@@ -3,8 +3,9 @@
 use clap::Args;
 use serde_json::json;
 
-use super::global::{GlobalArgs, Project};
+use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
+use super::project::Project;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use crate::resolve::{self, Change, Incomplete, Moving, Resolution};
@@ -41,7 +42,7 @@ pub(super) struct UpdateArgs {
 
 impl LockArgs {
     pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
-        let project = global.project()?;
+        let project = Project::open(global)?;
         if global.locked() {
             let lock = Lock::read(&project.lock_path)?.unwrap_or_default();
             resolve::check_fresh(&project.manifest, &lock)?;
@@ -55,7 +56,7 @@ impl LockArgs {
 
 impl UpdateArgs {
     pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
-        let project = global.project()?;
+        let project = Project::open(global)?;
         if global.locked() {
             return Err(Error::new(Kind::Usage, "`kbuild update` changes kata.lock, and --locked forbids that"));
         }

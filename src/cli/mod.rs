@@ -12,6 +12,7 @@ mod init;
 mod lock;
 mod output;
 mod progress;
+mod project;
 mod shell;
 
 use std::future::Future;

@@ -9,7 +9,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::{Value, json};
 
 use super::global::{Format, GlobalArgs, When};
-use super::progress::{Bars, Lines};
+use super::progress::{Bars, Lines, print_stderr};
 use crate::bitbake::Words;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Silent};
@@ -167,10 +167,6 @@ pub(super) fn start_log(verbose: u8) {
 /// A closed pipe (`kbuild … | head`) is no error of ours.
 fn print_stdout(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
-}
-
-pub(super) fn print_stderr(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Bytes as people read them.

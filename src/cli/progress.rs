@@ -1,11 +1,11 @@
 //! Progress as bars on a terminal, as plain lines elsewhere.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::output::print_stderr;
 use crate::progress::{Progress, Task};
 use crate::source::url::redact;
 
@@ -134,4 +134,9 @@ fn finished(what: &str, note: &str, color: bool) -> String {
 fn warning(message: &str, color: bool) -> String {
     let prefix = if color { "\x1b[1;33mwarning\x1b[0m" } else { "warning" };
     format!("{prefix}: {}\n", redact(message))
+}
+
+/// A terminal that went away is no error of ours.
+pub(super) fn print_stderr(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

@@ -30,6 +30,21 @@ pub(super) struct GitAnswer {
     why: Option<String>,
 }
 
+/// The answer that an old lock already holds, if it was given to the same request.
+pub(super) fn kept(wish: &Wish<'_>, old: &Lock) -> Option<Answer> {
+    let pin = wish.pin(old).filter(|pin| pin.request == wish.request())?;
+    match (wish.what, &pin.locked) {
+        (What::File(wanted), SourceId::File(name)) if *name == wanted.name => {
+            let file = old.files.get(name)?;
+            let same = wanted.sha256.is_none_or(|declared| declared == file.sha256);
+            let file = LockedFile { urls: wanted.urls.clone(), ..file.clone() };
+            same.then(|| Answer::File { name: name.clone(), file, why: None })
+        }
+        (What::Git(wanted), SourceId::Git(key)) => GitAnswer::from_lock(old, key, wanted).map(Answer::Git),
+        _ => None,
+    }
+}
+
 /// Finds the answer to a wish; `kept` is what the old lock says.
 pub(super) async fn find(wish: &Wish<'_>, kept: Option<Answer>, fetcher: &Fetcher) -> Result<Answer> {
     match (wish.what, kept) {
@@ -183,7 +198,7 @@ fn add_file(lock: &mut Lock, name: &str, file: &LockedFile) -> Result<()> {
 
 impl GitAnswer {
     /// What an old lock holds under a key, down to the last submodule, if all of it is there.
-    pub(super) fn from_lock(lock: &Lock, key: &str, wanted: &GitRequest) -> Option<GitAnswer> {
+    fn from_lock(lock: &Lock, key: &str, wanted: &GitRequest) -> Option<GitAnswer> {
         let mut answer = GitAnswer::stored(lock, key, wanted)?;
         // Another request may have added its refs to the block; this one answers for its own.
         let own = wanted.reference.full_names();

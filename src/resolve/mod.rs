@@ -75,7 +75,7 @@ pub async fn resolve(manifest: &Manifest, old: &Lock, fetcher: &Fetcher, moving:
     check_names(manifest, moving)?;
     let wishes = wish::all(manifest);
     let answered = join_all(wishes.iter().map(|wish| async move {
-        let kept = if wish.moves(moving) { None } else { wish.kept(old) };
+        let kept = if wish.moves(moving) { None } else { answer::kept(wish, old) };
         answer::find(wish, kept, fetcher).await.map_err(|error| error.wrap(format!("could not lock {wish}")))
     }));
     let answers = all_or_errors(answered.await)?;
@@ -90,7 +90,7 @@ pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
     let mut reasons = Vec::new();
     let mut kept = Vec::new();
     for wish in &wishes {
-        match wish.kept(lock) {
+        match answer::kept(wish, lock) {
             Some(answer) => kept.push((wish, answer)),
             None => reasons.push(wish.why_not_kept(lock)),
         }

@@ -3,10 +3,8 @@
 use std::fmt;
 
 use super::Moving;
-use super::answer::{Answer, GitAnswer};
-use crate::lock::{Lock, LockedFile, Pin, Request};
+use crate::lock::{Lock, Pin, Request};
 use crate::manifest::{FileRequest, GitRequest, LayerOrigin, Manifest, SourceOrigin};
-use crate::source::SourceId;
 
 /// One entry of the manifest that has to be pinned.
 #[derive(Debug, Clone, Copy)]
@@ -73,22 +71,7 @@ impl Wish<'_> {
         }
     }
 
-    /// The answer that an old lock already holds, if it was given to the same request.
-    pub(super) fn kept(&self, old: &Lock) -> Option<Answer> {
-        let pin = self.pin(old).filter(|pin| pin.request == self.request())?;
-        match (self.what, &pin.locked) {
-            (What::File(wanted), SourceId::File(name)) if *name == wanted.name => {
-                let file = old.files.get(name)?;
-                let same = wanted.sha256.is_none_or(|declared| declared == file.sha256);
-                let file = LockedFile { urls: wanted.urls.clone(), ..file.clone() };
-                same.then(|| Answer::File { name: name.clone(), file, why: None })
-            }
-            (What::Git(wanted), SourceId::Git(key)) => GitAnswer::from_lock(old, key, wanted).map(Answer::Git),
-            _ => None,
-        }
-    }
-
-    /// Why [`Wish::kept`] gave nothing.
+    /// Why [`super::answer::kept`] gave nothing.
     pub(super) fn why_not_kept(&self, old: &Lock) -> String {
         match self.pin(old) {
             None => format!("{self} is not locked yet"),
@@ -103,7 +86,8 @@ impl Wish<'_> {
         }
     }
 
-    fn pin<'l>(&self, lock: &'l Lock) -> Option<&'l Pin> {
+    /// The pin that an old lock has for it, whatever it was asked.
+    pub(super) fn pin<'l>(&self, lock: &'l Lock) -> Option<&'l Pin> {
         if self.layer { lock.layers.get(self.name) } else { lock.sources.get(self.name) }
     }
 }

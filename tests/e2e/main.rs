@@ -4,5 +4,6 @@
 mod support;
 
 mod fetching;
+mod flagship;
 mod pipeline;
 mod wrong_input;

@@ -1,0 +1,125 @@
+//! The project a command works on: manifest, site configuration, store and lock, found as flags and environment say.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::global::GlobalArgs;
+use super::output::Output;
+use crate::disk;
+use crate::error::{Error, Kind, Result};
+use crate::fetch::{Fetcher, Settings};
+use crate::lock::{self, Lock};
+use crate::manifest::{Manifest, Mirrors, SiteConfig};
+use crate::resolve;
+use crate::store::Store;
+
+/// The project a command works on.
+pub(super) struct Project {
+    pub(super) manifest: Manifest,
+    pub(super) lock_path: PathBuf,
+    store: PathBuf,
+    mirrors: Mirrors,
+}
+
+impl Project {
+    /// Reads manifest and site configuration.
+    ///
+    /// # Errors
+    /// Either of them missing where it was named, or wrong.
+    pub(super) fn open(global: &GlobalArgs) -> Result<Project> {
+        let manifest = Manifest::read(&manifest_path(global)?)?;
+        let site = site(global)?;
+        let flags = Mirrors::from_arguments(global.mirrors.iter().map(String::as_str));
+        let flags = flags.map_err(|error| error.of_kind(Kind::Usage))?;
+        let mirrors = flags.then(site.mirrors).then(manifest.mirrors.clone());
+        let store = global.store.clone().or(site.store).unwrap_or_else(|| manifest.root().join("mirrors/store"));
+        let lock_path = manifest.root().join(lock::FILE_NAME);
+        Ok(Project { manifest, lock_path, store, mirrors })
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// A directory that is no store.
+    pub(super) fn store(&self) -> Result<Store> {
+        Store::open(&self.store)
+    }
+
+    /// Where the store lies or would lie.
+    pub(super) fn store_path(&self) -> &Path {
+        &self.store
+    }
+
+    /// A fetcher into the project's store.
+    ///
+    /// # Errors
+    /// A store or mirror that cannot work.
+    pub(super) fn fetcher(&self, global: &GlobalArgs, output: &Output) -> Result<Fetcher> {
+        let settings =
+            Settings { mirrors: self.mirrors.clone(), jobs: usize::from(global.jobs), offline: global.offline() };
+        Fetcher::new(self.store()?, settings, Arc::clone(&output.progress))
+    }
+
+    /// The lock, for commands that only read it. One that kata.toml has moved away from is good enough to fetch by, with a
+    /// warning, unless `--locked` forbids it.
+    ///
+    /// # Errors
+    /// There is none, or (with `--locked`) it is stale.
+    pub(super) fn lock(&self, global: &GlobalArgs, output: &Output) -> Result<Lock> {
+        let lock = self.present_lock()?;
+        if global.locked() {
+            resolve::check_fresh(&self.manifest, &lock)?;
+        } else if let [first, ..] = resolve::stale(&self.manifest, &lock).as_slice() {
+            output.warn(&format!("kata.lock does not match kata.toml any more ({first}); run `kbuild lock`"));
+        }
+        Ok(lock)
+    }
+
+    /// The lock, for a build: it must say what kata.toml says.
+    ///
+    /// # Errors
+    /// There is none, or it is stale.
+    pub(super) fn fresh_lock(&self) -> Result<Lock> {
+        let lock = self.present_lock()?;
+        resolve::check_fresh(&self.manifest, &lock)?;
+        Ok(lock)
+    }
+
+    fn present_lock(&self) -> Result<Lock> {
+        Lock::read(&self.lock_path)?.ok_or_else(|| {
+            Error::input(format!("there is no {}", disk::shown(&self.lock_path))).help("run `kbuild lock` first")
+        })
+    }
+}
+
+/// Whether there is a project, or one was named: for commands that can do without.
+pub(super) fn is_there(global: &GlobalArgs) -> bool {
+    global.manifest_path.is_some() || manifest_path(global).is_ok()
+}
+
+fn manifest_path(global: &GlobalArgs) -> Result<PathBuf> {
+    match &global.manifest_path {
+        Some(path) if path.is_file() => Ok(path.clone()),
+        Some(path) => Err(Error::input(format!("there is no manifest at {}", path.display()))
+            .help("--manifest-path (or KBUILD_MANIFEST_PATH) must name a kata.toml")),
+        None => {
+            let here = std::env::current_dir().map_err(|error| Error::io("find", Path::new("."), error))?;
+            Manifest::find(&here)
+        }
+    }
+}
+
+fn site(global: &GlobalArgs) -> Result<SiteConfig> {
+    if let Some(path) = &global.config {
+        return SiteConfig::read(path);
+    }
+    let user = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".config")))
+        .map(|directory| directory.join("kbuild/config.toml"));
+    let system = PathBuf::from("/etc/kbuild/config.toml");
+    match user.into_iter().chain([system]).find(|path| path.is_file()) {
+        Some(path) => SiteConfig::read(&path),
+        None => Ok(SiteConfig::default()),
+    }
+}

@@ -1,0 +1,70 @@
+//! The repository's own kata.toml and kata.lock; and, where clones of the real layers are, the real thing.
+//!
+//! `KBUILD_TEST_CLONES` names a site configuration whose mirror rules lead to clones of the upstream repositories.
+
+use crate::support::bench::Bench;
+use crate::support::quickstart::{copy, repository};
+
+/// A clone of this project, as far as kbuild reads it.
+fn flagship() -> Bench {
+    let bench = Bench::new();
+    for name in ["kata.toml", "kata.lock"] {
+        std::fs::copy(repository().join(name), bench.path(name)).expect(name);
+    }
+    copy(&repository().join("layers"), &bench.path("layers"));
+    bench
+}
+
+/// The site configuration, or `None`, loudly.
+fn clones() -> Option<String> {
+    let clones = std::env::var("KBUILD_TEST_CLONES").ok();
+    if clones.is_none() {
+        eprintln!("SKIPPED: KBUILD_TEST_CLONES names no site configuration that leads to clones of the real layers");
+    }
+    clones
+}
+
+#[test]
+fn the_committed_lock_is_fresh() {
+    flagship().kbuild_ok(&["lock", "--locked", "--offline"]);
+}
+
+#[test]
+fn the_options_of_old_are_typed() {
+    let bench = flagship();
+    for (board, set, word) in [
+        ("raspberrypi", "ceph", "cannot have"),
+        ("qemu", "network=bridged", "no choice `bridged`"),
+        ("qemu", "boot", "initrd, rootfs"),
+    ] {
+        let run = bench.kbuild(&["build", "--board", board, "--set", set]);
+        assert_eq!(run.code, Some(1), "{run}");
+        assert!(run.stderr.contains(word), "{run}");
+    }
+}
+
+#[test]
+fn the_lock_comes_out_of_the_real_repositories() {
+    let Some(clones) = clones() else { return };
+    let bench = flagship();
+    let committed = bench.read("kata.lock");
+    std::fs::remove_file(bench.path("kata.lock")).expect("the lock");
+    bench.kbuild_ok(&["lock", "--offline", "--config", &clones]);
+    assert_eq!(bench.read("kata.lock"), committed);
+}
+
+#[test]
+fn real_bitbake_unpacks_from_the_lock() {
+    let Some(clones) = clones() else { return };
+    if rustix::process::getuid().is_root() {
+        eprintln!("SKIPPED: oe-core refuses to build as root; run the tests as an ordinary user");
+        return;
+    }
+    let bench = flagship();
+    bench.kbuild_ok(&["lock", "--offline", "--config", &clones]);
+    let targets = ["kata-guest-kernel-config", "kata-containers-config", "dpdk", "base-files", "busybox-inittab"];
+    let build = [&["build", "--board", "qemu", "--task", "unpack"], targets.as_slice()].concat();
+    bench.kbuild_ok(&build);
+    let result: serde_json::Value = serde_json::from_str(&bench.read("build/qemu/result.json")).expect("JSON");
+    assert_eq!(result["task"], "unpack", "{result}");
+}
