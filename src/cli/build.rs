@@ -11,6 +11,7 @@ use super::project::Project;
 use crate::bitbake::Job;
 use crate::build::result::ArtifactContent;
 use crate::build::{self, BuildResult, Place, Request, sandbox};
+use crate::disk;
 use crate::error::Result;
 use crate::lock::Lock;
 use crate::manifest::Selection;
@@ -121,11 +122,11 @@ impl BuildArgs {
             output.say(&format!("Built twice, {} with equal hashes", count(result.artifacts.len(), "artifact")));
         }
         let place = Place::Build.topdir(&request)?;
-        output.say(&format!(
-            "{} in {}",
-            count(result.artifacts.len(), "artifact"),
-            place.join("result.json").display()
-        ));
+        let what = match (&result.task, result.artifacts.len()) {
+            (Some(task), 0) => format!("Task {task} is done"),
+            (_, artifacts) => count(artifacts, "artifact"),
+        };
+        output.say(&format!("{what}; what went in and came out: {}", disk::shown(&place.join("result.json"))));
         let text = describe_artifacts(&result);
         let json = json!({ "directory": place, "checked": self.check, "result": result });
         Ok(Outcome::new(json, text))

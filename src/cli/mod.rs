@@ -1,7 +1,7 @@
 //! The command line: one file per command. The only room that prints.
 //!
 //! What may enter: flags, words for people, JSON for programs. A command turns flags into the values of the lower rooms,
-//! calls them, and gives back an [`output::Outcome`]; deciding anything about sources is not done here.
+//! calls them, and gives back an `Outcome`; deciding anything about sources is not done here.
 
 mod build;
 mod completions;

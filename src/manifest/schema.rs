@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::raw::RawManifest;
 
-/// See [`super::schema`].
+/// See [`super::schema()`].
 pub(super) fn schema() -> Value {
     let generator = SchemaSettings::draft07().into_generator();
     let mut schema = generator.into_root_schema_for::<RawManifest>().to_value();

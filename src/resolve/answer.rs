@@ -9,7 +9,7 @@ use super::Incomplete;
 use super::wish::{What, Wish};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, Resolved, WantedFile, WantedGit};
-use crate::lock::{Content, Lock, LockedFile, LockedGit};
+use crate::lock::{Content, Lock, Locked, LockedFile, LockedGit, Request};
 use crate::manifest::{FileRequest, GitRequest};
 use crate::source::{CommitId, SourceId, SourceUrl, name};
 
@@ -45,17 +45,30 @@ pub(super) fn kept(wish: &Wish<'_>, old: &Lock) -> Option<Answer> {
     }
 }
 
-/// Finds the answer to a wish; `kept` is what the old lock says.
-pub(super) async fn find(wish: &Wish<'_>, kept: Option<Answer>, fetcher: &Fetcher) -> Result<Answer> {
-    match (wish.what, kept) {
+/// The commit that an old lock has for the same ref. It stands also where the wish now asks for more of it (submodules,
+/// history): only `kbuild update` moves a pin.
+fn pinned_commit(wish: &Wish<'_>, old: &Lock) -> Option<CommitId> {
+    let pin = wish.pin(old)?;
+    match (wish.what, &pin.request, old.get(&pin.locked)) {
+        (What::Git(wanted), Request::Git { url, reference, .. }, Ok(Locked::Git(_, git)))
+            if *url == wanted.url && *reference == wanted.reference =>
+        {
+            Some(git.commit)
+        }
+        _ => None,
+    }
+}
+
+/// Finds the answer to a wish; `old` is the lock whose pins stand.
+pub(super) async fn find(wish: &Wish<'_>, old: &Lock, fetcher: &Fetcher) -> Result<Answer> {
+    match (wish.what, kept(wish, old)) {
         (_, Some(kept)) if kept.is_complete() => Ok(kept),
         (What::File(wanted), kept) => find_file(wanted, kept, fetcher).await,
-        (What::Git(wanted), Some(Answer::Git(kept))) => {
-            let known = Resolved { commit: kept.git.commit, refs: kept.git.refs.iter().cloned().collect() };
-            find_git(wanted, known, fetcher).await
-        }
         (What::Git(wanted), _) => {
-            let found = fetcher.resolve(&wanted.url, &wanted.reference).await?;
+            let found = match pinned_commit(wish, old) {
+                Some(commit) => Resolved { commit, refs: wanted.reference.full_names() },
+                None => fetcher.resolve(&wanted.url, &wanted.reference).await?,
+            };
             find_git(wanted, found, fetcher).await
         }
     }

@@ -74,10 +74,14 @@ pub struct Incomplete {
 pub async fn resolve(manifest: &Manifest, old: &Lock, fetcher: &Fetcher, moving: &Moving) -> Result<Resolution> {
     check_names(manifest, moving)?;
     let wishes = wish::all(manifest);
-    let answered = join_all(wishes.iter().map(|wish| async move {
-        let kept = if wish.moves(moving) { None } else { answer::kept(wish, old) };
-        answer::find(wish, kept, fetcher).await.map_err(|error| error.wrap(format!("could not lock {wish}")))
-    }));
+    let nothing = Lock::default();
+    let answered =
+        join_all(wishes.iter().map(|wish| {
+            let old = if wish.moves(moving) { &nothing } else { old };
+            async move {
+                answer::find(wish, old, fetcher).await.map_err(|error| error.wrap(format!("could not lock {wish}")))
+            }
+        }));
     let answers = all_or_errors(answered.await)?;
     let lock = assemble(manifest, wishes.iter().zip(&answers))?;
     let incomplete = answers.iter().flat_map(Answer::incomplete).collect();

@@ -183,6 +183,11 @@ fn rules_lead_files_and_git_elsewhere() {
     git(&repositories, &["commit", "-q", "-a", "-m", "second"]);
     bench.kbuild_ok(&lock);
     assert_eq!(bench.read("kata.lock"), text);
+    // Not even when more of the same commit is wanted.
+    let manifest = bench.read("kata.toml");
+    bench.write("kata.toml", &manifest.replace("branch = \"main\"\n", "branch = \"main\"\nhistory = true\n"));
+    bench.kbuild_ok(&lock);
+    assert!(bench.read("kata.lock").contains(&first) && bench.read("kata.lock").contains("history = true"));
     bench.kbuild_ok(&["update", "repo", "--offline", "--mirror", &rules[0], "--mirror", &rules[1]]);
     assert!(bench.read("kata.lock").contains(&git(&repositories, &["rev-parse", "HEAD"])));
 }
