@@ -219,7 +219,7 @@ impl Fetcher {
         if let Some(incoming) = slot {
             incoming.restart()?;
         }
-        teller.task().done(&format!("{} from {}", human(added.size), url.as_url().path()));
+        teller.task().done(&format!("{} from {}", human(added.size), peer::shown_folder(url)));
         Ok(added)
     }
 }

@@ -52,6 +52,13 @@ pub fn blob(base: &SourceUrl, blake3: &Blake3) -> Result<SourceUrl> {
     below(base, &format!("blobs/{}/{hex}", &hex[..2]))
 }
 
+/// The folder a `file:` URL leads to, as messages name it: another store by its directory, not by the blob in it.
+pub fn shown_folder(url: &SourceUrl) -> &str {
+    let path = url.as_url().path();
+    let pieces = ["/blobs/", "/sha256/"].into_iter().find_map(|piece| path.rsplit_once(piece));
+    pieces.map_or(path, |(store, _)| store)
+}
+
 /// Where a store has the record of a commit.
 ///
 /// # Errors
