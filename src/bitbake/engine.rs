@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(
             Engine::arguments(&Job { targets: &targets(&["a", "mc:b:c"]), task: Some("unpack"), words: Words::Few })
                 .unwrap(),
-            ["-c", "unpack", "a", "mc:b:c"]
+            ["-q", "-c", "unpack", "a", "mc:b:c"]
         );
         for bad in [&[] as &[&str], &["--server-only"], &[""], &["a b"]] {
             assert_eq!(
