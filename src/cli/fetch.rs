@@ -28,15 +28,8 @@ pub(super) struct FetchArgs {
 impl FetchArgs {
     pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
-        for board in &self.boards {
-            project.manifest.board(board)?;
-        }
         let lock = project.lock(global, output)?;
-        let sources = if self.boards.is_empty() {
-            lock.all_sources()
-        } else {
-            lock.closure(self.boards.iter().map(String::as_str))?
-        };
+        let sources = project.sources(&lock, &self.boards)?;
         let fetcher = project.fetcher(global, output)?;
         let fetched = super::wait(fetcher.sources(&lock, &sources))?;
         output.say(&format!(

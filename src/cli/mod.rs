@@ -14,6 +14,7 @@ mod output;
 mod progress;
 mod project;
 mod shell;
+mod verify;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -54,6 +55,7 @@ enum Command {
     Lock(lock::LockArgs),
     Update(lock::UpdateArgs),
     Fetch(fetch::FetchArgs),
+    Verify(verify::VerifyArgs),
     Build(build::BuildArgs),
     Shell(shell::ShellArgs),
     Doctor(doctor::DoctorArgs),
@@ -67,6 +69,7 @@ impl Command {
             Command::Lock(_) => "lock",
             Command::Update(_) => "update",
             Command::Fetch(_) => "fetch",
+            Command::Verify(_) => "verify",
             Command::Build(_) => "build",
             Command::Shell(_) => "shell",
             Command::Doctor(_) => "doctor",
@@ -80,6 +83,7 @@ impl Command {
             Command::Lock(args) => args.run(global, output),
             Command::Update(args) => args.run(global, output),
             Command::Fetch(args) => args.run(global, output),
+            Command::Verify(args) => args.run(global, output),
             Command::Build(args) => args.run(global, output),
             Command::Shell(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),

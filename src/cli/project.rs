@@ -11,6 +11,7 @@ use crate::fetch::{Fetcher, Settings};
 use crate::lock::{self, Lock};
 use crate::manifest::{Manifest, Mirrors, SiteConfig};
 use crate::resolve;
+use crate::source::SourceId;
 use crate::store::Store;
 
 /// The project a command works on.
@@ -73,6 +74,17 @@ impl Project {
             output.warn(&format!("kata.lock does not match kata.toml any more ({first}); run `kbuild lock`"));
         }
         Ok(lock)
+    }
+
+    /// The sources of some boards, or of all where none is named.
+    ///
+    /// # Errors
+    /// A board that does not exist, or that the lock does not know.
+    pub(super) fn sources(&self, lock: &Lock, boards: &[String]) -> Result<Vec<SourceId>> {
+        for board in boards {
+            self.manifest.board(board)?;
+        }
+        if boards.is_empty() { Ok(lock.all_sources()) } else { lock.closure(boards.iter().map(String::as_str)) }
     }
 
     /// The lock, for a build: it must say what kata.toml says.

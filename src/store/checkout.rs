@@ -15,6 +15,7 @@ use git2::{Odb, Oid};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::tree::{self, Entry, Node};
+use super::verify::MEND;
 use super::{OpenedCommit, Store};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
@@ -41,8 +42,7 @@ pub fn check_out(store: &Store, lock: &Lock, git: &LockedGit, directory: &Path) 
     checkout.write(new.path())?;
     if !checkout.stands_in(new.path())? {
         let message = format!("commit {} in the store has not the locked tree", git.commit);
-        let help = format!("run `rm -f {}` and then `kbuild fetch`", store.record_path(&git.commit).display());
-        return Err(Error::new(Kind::Mismatch, message).help(help));
+        return Err(Error::new(Kind::Mismatch, message).help(MEND));
     }
     disk::replace_directory(new, directory)
 }

@@ -10,6 +10,9 @@ use crate::error::{Error, Kind, Result};
 use crate::lock::{Locked, LockedFile, LockedGit};
 use crate::source::{Blake3, Digests};
 
+/// What mends a damaged source.
+pub(super) const MEND: &str = "run `kbuild verify --repair`: it sets the damaged bytes aside and fetches them again";
+
 /// What is added to the name of a file that was set aside. Nothing looks for such a name.
 const SET_ASIDE: &str = ".corrupt";
 
@@ -54,7 +57,7 @@ impl Store {
         if record.tree != expected {
             return Err(wrong(&path, format!("tree {expected}"), format!("tree {}", record.tree)));
         }
-        let found = self.tree_of(&record).map_err(|error| mend(error, &path))?;
+        let found = self.tree_of(&record).map_err(mend)?;
         if found != expected {
             return Err(wrong(&path, format!("tree {expected}"), format!("tree {found}")));
         }
@@ -73,7 +76,7 @@ impl Store {
             Ok((found, _)) if found == *blake3 => Ok(()),
             Ok((found, _)) => Err(wrong_blob(&path, blake3, &found)),
             Err(error) if is_bad_medium(&error) => {
-                Err(mend(Error::new(Kind::Mismatch, format!("{} is damaged", path.display())).because(error), &path))
+                Err(mend(Error::new(Kind::Mismatch, format!("{} is damaged", path.display())).because(error)))
             }
             Err(error) => Err(error),
         }
@@ -156,11 +159,11 @@ fn wrong_blob(path: &Path, expected: &Blake3, found: &Blake3) -> Error {
 
 fn wrong(path: &Path, expected: String, found: String) -> Error {
     let error = Error::new(Kind::Mismatch, format!("{} is damaged", path.display()));
-    mend(error.because(format!("expected {expected}, got {found}")), path)
+    mend(error.because(format!("expected {expected}, got {found}")))
 }
 
-fn mend(error: Error, path: &Path) -> Error {
-    error.help(format!("run `rm -f {}` and then `kbuild fetch`", path.display()))
+fn mend(error: Error) -> Error {
+    error.help(MEND)
 }
 
 /// Whether the medium itself could not give the bytes.
@@ -206,7 +209,7 @@ mod tests {
         assert_eq!(error.kind(), Kind::Mismatch);
         assert!(error.to_string().contains(blob.to_str().unwrap()), "{error}");
         assert!(error.causes()[0].contains(&digests.blake3.to_string()), "{:?}", error.causes());
-        assert!(error.hint().unwrap().contains("kbuild fetch"));
+        assert!(error.hint().unwrap().contains("kbuild verify --repair"));
 
         assert_eq!(store.discard(locked).unwrap().len(), 1);
         assert!(!store.has(locked));

@@ -77,6 +77,22 @@ fn a_wrong_byte_in_the_store_is_refused() {
     assert_eq!(run.code, Some(5), "{run}");
     assert!(run.stderr.contains("hello-1.0.tar.gz"), "{run}");
     assert!(!bench.path("build/lantern/tmp").exists(), "BitBake was never started");
+    let run = bench.kbuild(&["verify", "--format", "json"]);
+    assert_eq!(run.code, Some(5), "{run}");
+    assert_eq!(
+        run.json()["faults"],
+        serde_json::json!([{ "source": "file:hello-1.0.tar.gz", "kind": "hash-mismatch" }])
+    );
+    assert!(run.stderr.contains("kbuild verify --repair"), "{run}");
+
+    // A store that is whole elsewhere mends it.
+    let spare = bench.beside("spare");
+    copy(&bench.path("mirrors/store"), &spare);
+    let spare_blob = spare.join(blob.strip_prefix(bench.path("mirrors/store")).expect("in the store"));
+    corrupt(&spare_blob);
+    bench.kbuild_ok(&["verify", "--repair", "--offline", "--mirror", spare.to_str().expect("UTF-8")]);
+    bench.kbuild_ok(&["verify", "--board", "lantern"]);
+    bench.kbuild_ok(&["build", "--board", "lantern"]);
 }
 
 fn corrupt(path: &Path) {
