@@ -33,7 +33,7 @@ impl FetchArgs {
         let fetcher = project.fetcher(global, output)?;
         let fetched = super::wait(fetcher.sources(&lock, &sources))?;
         output.say(&format!(
-            "{} in the store: {} fetched ({}), {} already there",
+            "{} in the store: {} fetched ({} of files), {} already there",
             count(sources.len(), "source"),
             fetched.count,
             size(fetched.bytes),

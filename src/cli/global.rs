@@ -22,8 +22,9 @@ pub(super) struct GlobalArgs {
     pub(super) config: Option<PathBuf>,
 
     /// A mirror to ask first: another store (directory or URL), or a rule REGEX=REPLACEMENT over URLs.
-    #[arg(long = "mirror", global = true, value_name = "STORE|RULE", env = "KBUILD_MIRROR", hide_env = true)]
-    #[arg(value_delimiter = ' ')]
+    ///
+    /// The variable KBUILD_MIRROR holds several, parted by white space; it counts where the flag is not given.
+    #[arg(long = "mirror", global = true, value_name = "STORE|RULE")]
     pub(super) mirrors: Vec<String>,
 
     /// Use no network: only the store, and mirrors that are directories.

@@ -30,7 +30,12 @@ impl Project {
     pub(super) fn open(global: &GlobalArgs) -> Result<Project> {
         let manifest = Manifest::read(&manifest_path(global)?)?;
         let site = site(global)?;
-        let flags = Mirrors::from_arguments(global.mirrors.iter().map(String::as_str));
+        // Not clap's: a delimiter of its own would part a flag's value too, and a directory may hold a space.
+        let variable = std::env::var("KBUILD_MIRROR").unwrap_or_default();
+        let flags = match global.mirrors.as_slice() {
+            [] => Mirrors::from_arguments(variable.split_whitespace()),
+            mirrors => Mirrors::from_arguments(mirrors.iter().map(String::as_str)),
+        };
         let flags = flags.map_err(|error| error.of_kind(Kind::Usage))?;
         let mirrors = flags.then(site.mirrors).then(manifest.mirrors.clone());
         let store = global.store.clone().or(site.store).unwrap_or_else(|| manifest.root().join("mirrors/store"));

@@ -8,7 +8,7 @@ use sha2::Digest as _;
 
 use crate::support::bench::{Bench, Run, assert_run};
 use crate::support::http::{Reply, Server};
-use crate::support::quickstart::git;
+use crate::support::quickstart::{copy, git};
 
 const HEAD: &str = "[project]\nname = \"test\"\n[layers.bitbake]\npath = \"bitbake\"\n";
 
@@ -177,6 +177,17 @@ fn rules_lead_files_and_git_elsewhere() {
     let text = bench.read("kata.lock");
     assert!(text.contains(&first) && text.contains("https://upstream.example/group/repo"), "{text}");
     assert!(!text.contains("file://"), "the canonical URL is what is locked: {text}");
+
+    // A directory with a space as a flag, several mirrors as a variable.
+    let spare = bench.beside("my disk");
+    copy(&bench.path("mirrors/store"), &spare);
+    let emptied = || std::fs::remove_dir_all(bench.path("mirrors/store")).expect("the store is emptied");
+    emptied();
+    bench.kbuild_ok(&["fetch", "--offline", "--mirror", spare.to_str().expect("UTF-8")]);
+    emptied();
+    let mut fetch = bench.command(&["fetch", "--offline"]);
+    let run = Run::from(fetch.env("KBUILD_MIRROR", rules.join(" ")).output().expect("starts"));
+    assert_eq!(run.code, Some(0), "{run}");
 
     // The branch moves on; the pin does not, until it is told to.
     std::fs::write(repositories.join("README"), "hello again\n").expect("a file");
