@@ -7,11 +7,16 @@ use crate::support::quickstart::{copy, repository};
 
 /// A clone of this project, as far as kbuild reads it.
 fn flagship() -> Bench {
-    let bench = Bench::new();
+    let mut bench = Bench::new();
     for name in ["kata.toml", "kata.lock"] {
         std::fs::copy(repository().join(name), bench.path(name)).expect(name);
     }
     copy(&repository().join("layers"), &bench.path("layers"));
+    // The clones may belong to another user; git's upload-pack asks the user's own configuration whether that is right.
+    std::fs::write(bench.beside("home/.gitconfig"), "[safe]\n\tdirectory = *\n").expect("a gitconfig");
+    // The site configuration may name a store of the machine; from an empty one it shall be.
+    let store = bench.path("mirrors/store").display().to_string();
+    bench.set("KBUILD_STORE", store);
     bench
 }
 
