@@ -66,7 +66,9 @@ fn real_bitbake_unpacks_from_the_lock() {
         return;
     }
     let bench = flagship();
-    bench.kbuild_ok(&["lock", "--offline", "--config", &clones]);
+    // Not all of the lock may be among the clones; these recipes need only what is.
+    let fetch = bench.kbuild(&["fetch", "--board", "qemu", "--offline", "--config", &clones]);
+    assert!(matches!(fetch.code, Some(0 | 6)), "{fetch}");
     let targets = ["kata-guest-kernel-config", "kata-containers-config", "dpdk", "base-files", "busybox-inittab"];
     let build = [&["build", "--board", "qemu", "--task", "unpack"], targets.as_slice()].concat();
     bench.kbuild_ok(&build);
