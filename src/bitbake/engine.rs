@@ -28,6 +28,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 
 /// Seconds since 1970 for whatever asks outside of a recipe: 1980-01-01T00:00:00Z, the first moment a ZIP file can hold.
@@ -209,11 +210,12 @@ impl Engine {
     }
 }
 
-/// What BitBake's exit status means; `status` is as a shell gives it, 128 and the signal's number for a signal.
+/// What BitBake's exit status means; `status` is as a shell gives it, 128 and the signal's number for a signal. `log` is
+/// BitBake's console log, where the distribution keeps one.
 ///
 /// # Errors
 /// Kind `Interrupted` if the user stopped it, else kind `Engine` for everything but 0, with the log's place.
-pub fn outcome(status: i32, interrupted: bool, targets: &[String], log: &Path) -> Result<()> {
+pub fn outcome(status: i32, interrupted: bool, targets: &[String], log: Option<&Path>) -> Result<()> {
     const SIGINT: i32 = 130;
     const SIGTERM: i32 = 143;
     let what = targets.join(" ");
@@ -225,8 +227,12 @@ pub fn outcome(status: i32, interrupted: bool, targets: &[String], log: &Path) -
             Kind::Engine,
             format!("BitBake was killed by signal {} while it built {what}", signal - 128),
         )),
-        status => Err(Error::new(Kind::Engine, format!("BitBake could not build {what} (exit status {status})"))
-            .help(format!("its messages are above, and in {}", log.display()))),
+        status => Err(Error::new(Kind::Engine, format!("BitBake could not build {what} (exit status {status})")).help(
+            match log {
+                Some(log) => format!("its messages are above, and in {}", disk::shown(log)),
+                None => "its messages are above; `-v` shows all that it says".to_owned(),
+            },
+        )),
     }
 }
 
@@ -304,10 +310,11 @@ mod tests {
     #[test]
     fn an_exit_status_is_told_apart_from_an_interruption() {
         let targets = ["image".to_owned()];
-        let failed = |status, interrupted| outcome(status, interrupted, &targets, Path::new("/log")).unwrap_err();
-        outcome(0, true, &targets, Path::new("/log")).unwrap();
+        let failed = |status, interrupted| outcome(status, interrupted, &targets, Some(Path::new("/log"))).unwrap_err();
+        outcome(0, true, &targets, None).unwrap();
         assert_eq!(failed(1, false).to_string(), "BitBake could not build image (exit status 1)");
         assert!(failed(1, false).hint().unwrap().contains("/log"));
+        assert!(outcome(1, false, &targets, None).unwrap_err().hint().unwrap().contains("-v"));
         for error in [failed(1, true), failed(130, false), failed(143, false)] {
             assert_eq!(
                 (error.kind(), error.to_string().as_str()),

@@ -43,7 +43,7 @@ pub fn run(prepared: &Prepared, job: &Job<'_>) -> Result<BuildResult> {
     let mut command = Command::new(prepared.engine.program());
     command.args(arguments);
     let ended = run_inside(prepared, command, Stdout::ToStderr)?;
-    engine::outcome(ended.status, ended.interrupted, targets, &prepared.log())?;
+    engine::outcome(ended.status, ended.interrupted, targets, prepared.log().as_deref())?;
     let result = BuildResult {
         schema: result::SCHEMA,
         kbuild: env!("CARGO_PKG_VERSION").to_owned(),

@@ -96,9 +96,11 @@ impl Prepared {
         deploy(&self.topdir, &self.inputs.machine)
     }
 
-    /// The log of BitBake's last run (`bb.ui.knotty`: a link in the directory of BB_CONSOLELOG).
-    pub fn log(&self) -> PathBuf {
-        self.topdir.join(conf::TMPDIR).join("log/cooker").join(&self.inputs.machine).join("console-latest.log")
+    /// The log of BitBake's last run, where the distribution keeps one (`bb.ui.knotty`: a link in the directory of
+    /// BB_CONSOLELOG).
+    pub fn log(&self) -> Option<PathBuf> {
+        let logs = self.topdir.join(conf::TMPDIR).join("log/cooker");
+        Some(logs.join(&self.inputs.machine).join("console-latest.log")).filter(|log| log.exists())
     }
 }
 
