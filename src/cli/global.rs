@@ -48,7 +48,7 @@ pub(super) struct GlobalArgs {
     #[arg(long, short, global = true, action = clap::ArgAction::Count, env = "KBUILD_VERBOSE", hide_env = true)]
     pub(super) verbose: u8,
 
-    /// Say nothing but errors.
+    /// Say nothing but warnings and errors.
     #[arg(long, short, global = true, conflicts_with = "verbose", env = "KBUILD_QUIET", hide_env = true)]
     #[arg(value_parser = BoolishValueParser::new())]
     pub(super) quiet: bool,

@@ -9,10 +9,10 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::{Value, json};
 
 use super::global::{Format, GlobalArgs, When};
-use super::progress::{Bars, Lines, print_stderr};
+use super::progress::{Bars, Lines, Quiet, print_stderr};
 use crate::bitbake::Words;
 use crate::error::{Error, Result};
-use crate::progress::{Progress, Silent};
+use crate::progress::Progress;
 use crate::source::url::redact;
 
 /// The version of the JSON documents: raised when a field changes its meaning or goes.
@@ -60,7 +60,7 @@ impl Output {
             When::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
         let progress: Arc<dyn Progress> = if global.quiet {
-            Silent::shared()
+            Arc::new(Quiet { color })
         } else if terminal && !global.no_progress {
             Arc::new(Bars::new(color))
         } else {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::progress::{Progress, Task};
+use crate::progress::{Progress, Silent, Task};
 use crate::source::url::redact;
 
 /// Bars that come and go, one a transfer, with a line left behind for each that ended well.
@@ -76,6 +76,21 @@ impl Task for Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Warnings only.
+pub(super) struct Quiet {
+    pub(super) color: bool,
+}
+
+impl Progress for Quiet {
+    fn begin(&self, what: &str, total: Option<u64>) -> Box<dyn Task> {
+        Silent.begin(what, total)
+    }
+
+    fn warn(&self, message: &str) {
+        print_stderr(&warning(message, self.color));
     }
 }
 

@@ -147,6 +147,10 @@ fn an_upstream_that_is_gone() {
     let known = bench(&format!("[sources.gone]\nurl = \"{url}\"\nsha256 = \"{sha256}\"\n"));
     assert_run!(known, known.kbuild(&["lock"]), "incomplete");
     assert!(!known.read("kata.lock").contains("blake3"));
+    // What a user must know is said also to one who wants to hear little.
+    let quiet = known.kbuild_ok(&["lock", "-q"]);
+    assert!(quiet.stderr.starts_with("warning: file:gone-1.0.tar.gz is locked by its sha256 alone"), "{quiet}");
+    assert_eq!(quiet.stderr.lines().count(), 1, "{quiet}");
     assert_run!(known, known.kbuild(&["lock", "--strict"]), "incomplete_strict");
     assert_run!(known, known.kbuild(&["fetch"]), "gone_fetch");
     server.on("/gone-1.0.tar.gz", [Reply::file(bytes)]);
