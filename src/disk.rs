@@ -26,6 +26,19 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
     persist(file, path)
 }
 
+/// Replaces a file, unless it says the same already; tells whether it was written. Who looks at times (BitBake's parse
+/// cache, version control) then sees no change where there is none.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_if_changed(path: &Path, content: &[u8]) -> Result<bool> {
+    if fs::read(path).is_ok_and(|present| present == content) {
+        return Ok(false);
+    }
+    replace(path, content)?;
+    Ok(true)
+}
+
 /// Makes a finished temporary file the file at `path`, durably.
 ///
 /// # Errors
@@ -51,6 +64,17 @@ pub fn sync_directory(directory: &Path) -> Result<()> {
 /// When one cannot be made.
 pub fn create_dir_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|error| Error::io("create", path, error))
+}
+
+/// Removes a file or a link; one that is not there is fine.
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Removes a directory with all in it, read-only directories too; one that is not there is fine.
@@ -244,6 +268,19 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary directory is left");
         remove_dir_all(&target).unwrap();
         assert!(!target.exists());
+    }
+
+    #[test]
+    fn a_file_that_says_the_same_is_not_touched() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kbuild.conf");
+        replace_if_changed(&path, b"a").unwrap();
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        replace_if_changed(&path, b"a").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
+        replace_if_changed(&path, b"b").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "b");
     }
 
     #[test]

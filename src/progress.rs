@@ -26,6 +26,11 @@ pub trait Task: Send + Sync {
     fn done(&self, note: &str);
 }
 
+/// Bytes as people read them: `12.00 MiB`.
+pub fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
 /// Tells nobody.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;

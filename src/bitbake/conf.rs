@@ -36,7 +36,7 @@ use regex::Regex;
 
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Lock, Locked, Request};
-use crate::manifest::{DeclaredSource, SourceOrigin};
+use crate::manifest::{DeclaredSource, SourceOrigin, variable_part};
 use crate::source::{CommitId, Sha256, SourceUrl, name};
 
 /// The name of the one file, without `.conf`, that holds everything kbuild tells BitBake.
@@ -148,8 +148,7 @@ impl<'a> Declared<'a> {
 
     /// `KBUILD_<NAME>`.
     fn prefix(&self) -> String {
-        let letters = self.name().chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
-        format!("KBUILD_{}", letters.collect::<String>())
+        format!("KBUILD_{}", variable_part(self.name()))
     }
 
     fn write(&self, text: &mut Text) -> Result<()> {

@@ -30,6 +30,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::bitbake::{Engine, Job, conf, engine};
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 
 /// Runs BitBake in a prepared board: the job's targets or else the board's. All that BitBake says goes to stderr. The result is written into TOPDIR; an older one is gone as soon as BitBake starts.
@@ -39,7 +40,7 @@ use crate::error::{Error, Kind, Result};
 pub fn run(prepared: &Prepared, job: &Job<'_>) -> Result<BuildResult> {
     let targets = if job.targets.is_empty() { &prepared.targets } else { job.targets };
     let arguments = Engine::arguments(&Job { targets, ..*job })?;
-    remove_file(&prepared.topdir.join(result::FILE_NAME))?;
+    disk::remove_file(&prepared.topdir.join(result::FILE_NAME))?;
     let mut command = Command::new(prepared.engine.program());
     command.args(arguments);
     let ended = run_inside(prepared, command, Stdout::ToStderr)?;
@@ -132,13 +133,6 @@ fn run_inside(prepared: &Prepared, mut command: Command, stdout: Stdout) -> Resu
     }
     command.current_dir(&prepared.topdir);
     sandbox::run(&prepared.kbuild, &prepared.seal, &mut command, stdout)
-}
-
-fn remove_file(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
-        _ => Ok(()),
-    }
 }
 
 impl Prepared {

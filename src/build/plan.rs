@@ -201,7 +201,7 @@ fn present_sources(request: &Request<'_>) -> Result<Vec<SourceId>> {
                 Locked::Git(_, git) => git.submodules.values().any(|child| absent.contains(child)),
                 Locked::File(..) => false,
             };
-            if without || (never_seen(locked) && !request.store.has(locked)) {
+            if without || (!locked.is_complete() && !request.store.has(locked)) {
                 found.push(id.clone());
             }
         }
@@ -215,13 +215,6 @@ fn present_sources(request: &Request<'_>) -> Result<Vec<SourceId>> {
             ids.retain(|other| *other != id);
             absent.insert(id.key().to_owned());
         }
-    }
-}
-
-fn never_seen(locked: Locked<'_>) -> bool {
-    match locked {
-        Locked::File(_, file) => file.content.is_none(),
-        Locked::Git(_, git) => git.tree.is_none(),
     }
 }
 
@@ -339,7 +332,7 @@ fn write_configuration(
         ("conf/kbuild.conf", conf.kbuild()?),
         ("home/.gitconfig", engine::GITCONFIG.to_owned()),
     ] {
-        write_if_changed(&topdir.join(file), &text)?;
+        disk::replace_if_changed(&topdir.join(file), text.as_bytes())?;
     }
     Ok(())
 }
@@ -349,13 +342,6 @@ fn has_uninative(sources: &[SourceId]) -> bool {
     let uname = rustix::system::uname();
     let prefix = format!("{}-nativesdk-libc-", uname.machine().to_string_lossy());
     sources.iter().any(|id| matches!(id, SourceId::File(name) if name.starts_with(&prefix)))
-}
-
-fn write_if_changed(path: &Path, text: &str) -> Result<()> {
-    if std::fs::read(path).is_ok_and(|present| present == text.as_bytes()) {
-        return Ok(());
-    }
-    disk::replace(path, text.as_bytes())
 }
 
 fn inputs(
@@ -388,19 +374,6 @@ fn inputs(
 mod tests {
     use super::*;
     use std::fs;
-
-    #[test]
-    fn a_file_that_says_the_same_is_not_touched() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("kbuild.conf");
-        write_if_changed(&path, "a").unwrap();
-        let before = fs::metadata(&path).unwrap().modified().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        write_if_changed(&path, "a").unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
-        write_if_changed(&path, "b").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "b");
-    }
 
     #[test]
     fn uninative_is_of_this_architecture_or_not_at_all() {

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count, size};
+use super::output::{Outcome, Output, count};
 use super::project::Project;
 use crate::bitbake::Job;
 use crate::build::result::ArtifactContent;
@@ -15,6 +15,7 @@ use crate::disk;
 use crate::error::Result;
 use crate::lock::Lock;
 use crate::manifest::Selection;
+use crate::progress;
 use crate::store::Store;
 
 /// Builds a board from the store, with no network at all.
@@ -135,7 +136,9 @@ impl BuildArgs {
 
 fn describe_artifacts(result: &BuildResult) -> String {
     let lines = result.artifacts.iter().map(|artifact| match &artifact.content {
-        ArtifactContent::File { size: bytes, sha256, .. } => format!("{sha256}  {}  {}", artifact.path, size(*bytes)),
+        ArtifactContent::File { size: bytes, sha256, .. } => {
+            format!("{sha256}  {}  {}", artifact.path, progress::size(*bytes))
+        }
         ArtifactContent::Link { link } => format!("{:<64}  {} -> {link}", "link", artifact.path),
     });
     lines.collect::<Vec<_>>().join("\n")

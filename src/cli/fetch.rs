@@ -4,9 +4,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count, size};
+use super::output::{Outcome, Output, count};
 use super::project::Project;
 use crate::error::Result;
+use crate::progress;
 
 /// Brings what kata.lock names into the store.
 ///
@@ -36,7 +37,7 @@ impl FetchArgs {
             "{} in the store: {} fetched ({} of files), {} already there",
             count(sources.len(), "source"),
             fetched.count,
-            size(fetched.bytes),
+            progress::size(fetched.bytes),
             sources.len() - fetched.count,
         ));
         let json = json!({ "sources": sources.len(), "fetched": fetched.count, "bytes": fetched.bytes });

@@ -10,7 +10,7 @@ use super::mirrors::Candidate;
 use super::retry::{Attempts, Class, Failure};
 use super::{Fetcher, blocking, peer};
 use crate::error::{Error, Kind, Result};
-use crate::progress::{Progress, Task};
+use crate::progress::{self, Progress, Task};
 use crate::source::url::redact;
 use crate::source::{Digests, Hasher, SourceUrl};
 use crate::store::Incoming;
@@ -185,7 +185,7 @@ impl Fetcher {
             return Err(Failure::permanent(mismatch(url, &delivery.url, &order.expected, &digests, &delivery.head)));
         }
         let digests = blocking(move || incoming.finish()).await?;
-        teller.task().done(&format!("{} from {}", human(digests.size), url.host()));
+        teller.task().done(&format!("{} from {}", progress::size(digests.size), url.host()));
         Ok(digests)
     }
 
@@ -219,7 +219,7 @@ impl Fetcher {
         if let Some(incoming) = slot {
             incoming.restart()?;
         }
-        teller.task().done(&format!("{} from {}", human(added.size), peer::shown_folder(url)));
+        teller.task().done(&format!("{} from {}", progress::size(added.size), peer::shown_folder(url)));
         Ok(added)
     }
 }
@@ -304,11 +304,6 @@ fn readable(head: &[u8]) -> Option<String> {
     let words: Vec<&str> = valid.split_whitespace().collect();
     let shown: String = words.join(" ").chars().take(SHOWN).collect();
     Some(redact(&shown))
-}
-
-/// A size for people.
-pub(super) fn human(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
 }
 
 /// The same words as a failure of one place among several.

@@ -22,7 +22,7 @@ pub use retry::Patience;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::deliver::{Order, Teller, human, nobody_has};
+use self::deliver::{Order, Teller, nobody_has};
 use self::git::Git;
 use self::http::{Expected, Http};
 use self::limits::Limits;
@@ -31,7 +31,7 @@ use self::retry::{Attempts, Class, Failure};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Content;
 use crate::manifest::Mirrors;
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::source::name::check_component;
 use crate::source::url::redact;
 use crate::source::{Blake3, CommitId, Digests, GitRef, Sha256, SourceUrl};
@@ -344,7 +344,7 @@ impl Fetcher {
         });
         let record = taken.await?;
         let sizes = record.packs.iter().filter_map(|pack| self.store.blob_size(&pack.pack));
-        teller.task().done(&format!("{} from {}", human(sizes.sum()), shown_host(url)));
+        teller.task().done(&format!("{} from {}", progress::size(sizes.sum()), shown_host(url)));
         Ok(record)
     }
 

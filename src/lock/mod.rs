@@ -117,6 +117,16 @@ pub enum Locked<'a> {
     Git(&'a str, &'a LockedGit),
 }
 
+impl Locked<'_> {
+    /// Whether its bytes were ever seen, so that the lock knows the hash that only they can give.
+    pub fn is_complete(&self) -> bool {
+        match self {
+            Locked::File(_, file) => file.content.is_some(),
+            Locked::Git(_, git) => git.tree.is_some(),
+        }
+    }
+}
+
 impl Lock {
     /// Reads a lock; `None` where there is none.
     ///
@@ -150,12 +160,7 @@ impl Lock {
     /// # Errors
     /// When the file cannot be replaced; the old one then stands.
     pub fn write(&self, path: &Path) -> Result<bool> {
-        let text = self.to_string();
-        if std::fs::read_to_string(path).is_ok_and(|present| present == text) {
-            return Ok(false);
-        }
-        crate::disk::replace(path, text.as_bytes())?;
-        Ok(true)
+        disk::replace_if_changed(path, self.to_string().as_bytes())
     }
 
     /// A source by its id.
@@ -193,6 +198,13 @@ impl Lock {
         Ok(ids.into_iter().collect())
     }
 
+    /// These sources and all their submodules, each once.
+    pub fn with_submodules<'a>(&self, ids: impl IntoIterator<Item = &'a SourceId>) -> BTreeSet<SourceId> {
+        let mut all = BTreeSet::new();
+        ids.into_iter().for_each(|id| self.add_with_submodules(id, &mut all));
+        all
+    }
+
     fn add_with_submodules(&self, id: &SourceId, ids: &mut BTreeSet<SourceId>) {
         if !ids.insert(id.clone()) {
             return;
@@ -208,11 +220,8 @@ impl Lock {
 
     /// Drops every block that no board, layer or declared source reaches.
     pub fn prune(&mut self) {
-        let mut used = BTreeSet::new();
         let pins = self.layers.values().chain(self.sources.values()).map(|pin| &pin.locked);
-        for id in pins.chain(self.boards.values().flatten()) {
-            self.add_with_submodules(id, &mut used);
-        }
+        let used = self.with_submodules(pins.chain(self.boards.values().flatten()));
         self.files.retain(|key, _| used.contains(&SourceId::File(key.clone())));
         self.gits.retain(|key, _| used.contains(&SourceId::Git(key.clone())));
     }

@@ -132,11 +132,7 @@ impl Store {
 
     /// Takes away the link of a SHA-256 that leads to other bytes.
     pub(super) fn unlink_sha256(&self, sha256: &Sha256) -> Result<()> {
-        let link = self.sha256_path(sha256);
-        match fs::remove_file(&link) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", &link, error)),
-            _ => Ok(()),
-        }
+        disk::remove_file(&self.sha256_path(sha256))
     }
 }
 

@@ -63,7 +63,7 @@ impl Incoming {
         let path = self.validator_path();
         match validator {
             Some(text) => disk::replace(&path, text.as_bytes())?,
-            None => remove_if_there(&path)?,
+            None => disk::remove_file(&path)?,
         }
         self.validator = validator.map(str::to_owned);
         Ok(())
@@ -111,7 +111,7 @@ impl Incoming {
             return Err(Error::new(crate::Kind::Io, message));
         }
         self.store.publish(&self.file, &self.path, &digests)?;
-        remove_if_there(&self.validator_path())?;
+        disk::remove_file(&self.validator_path())?;
         Ok(digests)
     }
 
@@ -148,7 +148,7 @@ impl Drop for Incoming {
     /// Takes away an empty file, so that asking for a source that turns out to be there leaves nothing.
     fn drop(&mut self) {
         if self.size() == 0 && disk::is_at(&self.file, &self.path) {
-            let _ = remove_if_there(&self.validator_path());
+            let _ = disk::remove_file(&self.validator_path());
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -169,13 +169,6 @@ fn open_locked(path: &Path) -> Result<File> {
         if disk::is_at(&file, path) {
             return Ok(file);
         }
-    }
-}
-
-fn remove_if_there(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path, error)),
-        _ => Ok(()),
     }
 }
 

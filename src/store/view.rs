@@ -79,7 +79,7 @@ struct Repository {
 
 impl<'a> View<'a> {
     fn plan(store: &'a Store, lock: &Lock, sources: &[SourceId]) -> Result<View<'a>> {
-        let ids = with_submodules(lock, sources)?;
+        let ids = lock.with_submodules(sources);
         let locked = ids.iter().map(|id| lock.get(id)).collect::<Result<Vec<_>>>()?;
         let missing: Vec<_> =
             ids.iter().zip(&locked).filter(|(_, locked)| !store.has(**locked)).map(|(id, _)| id).collect();
@@ -326,20 +326,6 @@ impl Commits {
         written.map_err(|error| Error::io("write to git in", directory, error))?;
         String::from_utf8_lossy(&output.stdout).trim().parse()
     }
-}
-
-fn with_submodules(lock: &Lock, sources: &[SourceId]) -> Result<BTreeSet<SourceId>> {
-    let mut ids = BTreeSet::new();
-    let mut open = sources.to_vec();
-    while let Some(id) = open.pop() {
-        if let Locked::Git(_, git) = lock.get(&id)?
-            && !ids.contains(&id)
-        {
-            open.extend(git.submodules.values().cloned().map(SourceId::Git));
-        }
-        ids.insert(id);
-    }
-    Ok(ids)
 }
 
 fn lacking(missing: &[&SourceId]) -> Error {
