@@ -5,6 +5,7 @@
 
 pub mod conf;
 pub mod engine;
+pub mod report;
 
 pub use conf::{BoardConf, Declared};
 pub use engine::{Engine, Job, Words};

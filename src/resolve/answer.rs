@@ -1,6 +1,6 @@
 //! Finding what a wish becomes: the old pin, or a look at the upstream; then the bytes, for their hashes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, try_join_all};
@@ -88,7 +88,7 @@ async fn find_file(wanted: &FileRequest, kept: Option<Answer>, fetcher: &Fetcher
         }
         (Err(error), _) => return Err(error),
     };
-    let file = LockedFile { urls: wanted.urls.clone(), sha256, content };
+    let file = LockedFile { name: None, urls: wanted.urls.clone(), sha256, content };
     Ok(Answer::File { name: wanted.name.clone(), file, why })
 }
 
@@ -118,6 +118,7 @@ fn commit(
             commit: commit_id,
             tree: None,
             history,
+            clones: BTreeSet::new(),
             submodules: BTreeMap::new(),
         };
         let record = match fetcher.git(&request).await {

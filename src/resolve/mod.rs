@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
-use crate::lock::{Lock, Pin, Request};
+use crate::lock::{Lock, LockedBoard, Pin, Request};
 use crate::manifest::Manifest;
 use crate::source::SourceId;
 
@@ -160,7 +160,8 @@ fn assemble<'a>(manifest: &Manifest, answers: impl Iterator<Item = (&'a Wish<'a>
         section.insert(wish.name.to_owned(), pin);
     }
     for name in manifest.boards.keys() {
-        lock.boards.insert(name.clone(), needs(manifest, name, &pins));
+        let board = LockedBoard { sources: needs(manifest, name, &pins), ..LockedBoard::default() };
+        lock.boards.insert(name.clone(), board);
     }
     Ok(lock)
 }

@@ -80,9 +80,9 @@ fn one_commit_offers_the_refs_of_all_who_asked_for_it() {
 fn boards_need_the_engine_their_layers_and_their_sources() {
     let lock = locked(MANIFEST);
     let tool = SourceId::File("tool-1.0.tar.gz".to_owned());
-    assert!(lock.boards["one"].contains(&tool));
-    assert!(!lock.boards["two"].contains(&tool));
-    assert_eq!(lock.boards["two"].len(), 1);
+    assert!(lock.boards["one"].sources.contains(&tool));
+    assert!(!lock.boards["two"].sources.contains(&tool));
+    assert_eq!(lock.boards["two"].sources.len(), 1);
 }
 
 #[test]
