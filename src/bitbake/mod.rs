@@ -5,6 +5,7 @@
 
 pub mod conf;
 pub mod engine;
+pub mod metadata;
 pub mod report;
 
 pub use conf::{BoardConf, Declared};
