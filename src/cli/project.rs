@@ -144,13 +144,24 @@ impl Project {
         Ok(missing.filter_map(words).collect())
     }
 
-    /// The lock, for a build: it must say what kata.toml says.
+    /// The lock, for a build: it must say what kata.toml says. That a folder of the project was edited is no reason not to
+    /// build, with a warning: most edits change nothing that is fetched, and BitBake says so if one does. With `--locked` it is.
     ///
     /// # Errors
     /// There is none, or it is stale.
-    pub(super) fn fresh_lock(&self) -> Result<Lock> {
+    pub(super) fn fresh_lock(&self, global: &GlobalArgs, output: &Output) -> Result<Lock> {
         let lock = self.present_lock()?;
-        resolve::check_fresh(&self.manifest, &lock, &self.folders()?)?;
+        let folders = self.folders()?;
+        let edited = resolve::edited_folders(&lock, &folders);
+        if global.locked() || edited.is_empty() {
+            resolve::check_fresh(&self.manifest, &lock, &folders)?;
+        } else {
+            resolve::check_fresh(&self.manifest, &lock, &lock.folders)?;
+            output.warn(&format!(
+                "edited since its sources were locked: {}; if what recipes fetch changed, run `kbuild lock`",
+                edited.join(", ")
+            ));
+        }
         Ok(lock)
     }
 

@@ -217,7 +217,10 @@ fn check(store: &Store, lock: &Lock, sources: &[SourceId]) -> Result<Vec<Fault>>
     let faults: Vec<Fault> = sources.par_iter().filter_map(verify).collect();
     // A store that cannot be read is no statement about its sources.
     match faults.iter().position(|fault| !matches!(fault.error.kind(), Kind::Mismatch | Kind::Missing)) {
-        Some(at) => Err(faults.into_iter().nth(at).map_or_else(|| Error::bug("a fault was lost"), |fault| fault.error)),
+        Some(at) => Err(faults.into_iter().nth(at).map_or_else(
+            || Error::bug("a fault was lost"),
+            |Fault { id, error }| error.wrap(format!("{id} could not be verified")),
+        )),
         None => Ok(faults),
     }
 }
