@@ -104,9 +104,12 @@ impl ListArgs {
             Sort::Host => rows.sort_by(|a, b| a.host.cmp(&b.host)),
         }
         output.say(&summary(&lock, &rows));
-        let json = rows.iter().map(|row| row.json(&lock, store.as_ref())).collect::<Result<Vec<_>>>()?;
+        if output.is_json() {
+            let json = rows.iter().map(|row| row.json(&lock, store.as_ref())).collect::<Result<Vec<_>>>()?;
+            return Ok(Outcome::new(json!({ "sources": json }), ""));
+        }
         let text = if rows.is_empty() { String::new() } else { text(&rows, &project.manifest.engine) };
-        Ok(Outcome::new(json!({ "sources": json }), text))
+        Ok(Outcome::new(json!({}), text))
     }
 
     /// A host that nothing comes from is a mistake, not an empty list.
@@ -219,7 +222,7 @@ impl<'a> Row<'a> {
             "boards": boards,
             "configurations": configurations_json(&configurations),
             "layers": layers,
-            "sources": declared,
+            "declared": declared,
             "recipes": self.recipes().values().map(recipe_json).collect::<Vec<_>>(),
             "outside_of_recipes": outside,
         });

@@ -10,6 +10,9 @@ use crate::progress;
 use crate::source::{SourceId, SourceUrl};
 use crate::store::Store;
 
+/// Where a source is fetched that no SRC_URI names.
+pub(super) const OUTSIDE: &str = "outside of recipes";
+
 /// Where a source is to be had, the canonical URL first.
 pub(super) fn urls<'a>(locked: Locked<'a>) -> &'a [SourceUrl] {
     match locked {
@@ -124,7 +127,7 @@ pub(super) fn configuration_json(Configuration { board, setting }: Configuration
     json!({ "board": board, "with": (!setting.is_empty()).then_some(setting) })
 }
 
-/// `pi, qemu; qemu with boot=rootfs`.
+/// `pi, qemu; intel with boot=rootfs`.
 pub(super) fn configurations_text(lock: &Lock, configurations: &BTreeSet<Configuration<'_>>) -> String {
     let mut boards: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for Configuration { board, setting } in configurations {
@@ -132,6 +135,7 @@ pub(super) fn configurations_text(lock: &Lock, configurations: &BTreeSet<Configu
     }
     let groups = boards.iter().map(|(setting, boards)| match *setting {
         "" => boards_text(lock, boards),
+        setting if boards.len() > 1 => format!("{}, each with {setting}", boards_text(lock, boards)),
         setting => format!("{} with {setting}", boards_text(lock, boards)),
     });
     groups.collect::<Vec<_>>().join("; ")
@@ -153,7 +157,7 @@ pub(super) fn who(uses: &[&Use<'_>], engine: &str) -> BTreeSet<String> {
         Use::Layer(name, _) => format!("layer {name}"),
         Use::Declared(name, _) => format!("source {name}"),
         Use::Recipe(used, _) => used.name.to_owned(),
-        Use::Extra(_) => "outside of recipes".to_owned(),
+        Use::Extra(_) => OUTSIDE.to_owned(),
     };
     uses.iter().map(word).collect()
 }

@@ -47,7 +47,7 @@ fn set(cell: &str, column: Column, width: usize) -> String {
         Column::Right => format!("{cell:>width$}"),
         Column::Cut if cell.chars().count() > width => {
             let kept: String = cell.chars().take(width.saturating_sub(1)).collect();
-            format!("{kept}…")
+            format!("{}…", kept.trim_end())
         }
         Column::Left | Column::Cut => format!("{cell:<width$}"),
     }

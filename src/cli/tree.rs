@@ -7,7 +7,7 @@ use super::build::BoardArgs;
 use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
-use super::sources::{extend, recipe_json};
+use super::sources::{OUTSIDE, extend, recipe_json};
 use crate::error::{Error, Result};
 use crate::lock::{Lock, LockedBoard, Pin, Tree};
 use crate::near;
@@ -87,7 +87,7 @@ impl TreeArgs {
         extend(&mut json, beside_json(&lock, locked, &settings));
         let mut under = if wanted.sources { beside(&lock, locked, &settings) } else { Vec::new() };
         under.extend(wanted.tree.roots.iter().map(|name| wanted.node(name, 0)));
-        let label = [vec![board.clone()], settings].concat().join(" with ");
+        let label = if settings.is_empty() { board.clone() } else { format!("{board} with {}", settings.join(", ")) };
         Ok(Outcome::new(json, Node { label, under }.draw()))
     }
 }
@@ -165,7 +165,7 @@ fn beside(lock: &Lock, board: &LockedBoard, settings: &[String]) -> Vec<Node> {
     let groups = [
         ("layers", pins(&lock.layers, board).into_iter().map(named).collect::<Vec<_>>()),
         ("declared sources", pins(&lock.sources, board).into_iter().map(named).collect()),
-        ("outside of recipes", extra(board, settings).into_iter().map(ToString::to_string).collect()),
+        (OUTSIDE, extra(board, settings).into_iter().map(ToString::to_string).collect()),
     ];
     let groups = groups.into_iter().filter(|(_, labels)| !labels.is_empty());
     groups
@@ -180,7 +180,7 @@ fn beside_json(lock: &Lock, board: &LockedBoard, settings: &[String]) -> Value {
     let named = |(name, source)| json!({ "name": name, "source": source });
     json!({
         "layers": pins(&lock.layers, board).into_iter().map(named).collect::<Vec<_>>(),
-        "sources": pins(&lock.sources, board).into_iter().map(named).collect::<Vec<_>>(),
+        "declared": pins(&lock.sources, board).into_iter().map(named).collect::<Vec<_>>(),
         "outside_of_recipes": extra(board, settings),
     })
 }

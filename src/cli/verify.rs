@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
-use super::sources::{configuration_json, extend, who};
+use super::sources::{OUTSIDE, configuration_json, extend, who};
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Configuration, Lock, Use, Uses};
 use crate::source::SourceId;
@@ -172,6 +172,7 @@ impl Scope {
 fn blame(who: &[String]) -> String {
     match who {
         [] => "which nothing needs".to_owned(),
+        [one] if one == OUTSIDE => format!("which is fetched {one}"),
         [one] => format!("which {one} needs"),
         [one, two] => format!("which {one} and {two} need"),
         [one, rest @ ..] => format!("which {one} and {} more need", rest.len()),
@@ -183,7 +184,7 @@ fn would_fail_json(lacking: &BTreeMap<Configuration<'_>, Lacking<'_>>) -> Value 
         let mut value = configuration_json(*configuration);
         let Lacking { layers, declared, recipes, extra } = lacking;
         let more = json!({
-            "layers": layers, "sources": declared, "recipes": recipes, "outside_of_recipes": extra,
+            "layers": layers, "declared": declared, "recipes": recipes, "outside_of_recipes": extra,
         });
         extend(&mut value, more);
         value

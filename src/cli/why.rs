@@ -119,7 +119,8 @@ impl<'a> Query<'a> {
     /// The uses of a source itself, put together by kind and name.
     fn reasons(&self, id: &SourceId) -> Vec<Reason<'_>> {
         let mut reasons = Vec::new();
-        let mut recipes: BTreeMap<&str, (UsedRecipe<'_>, Paths<'_>)> = BTreeMap::new();
+        // Blocks that differ only in what else they fetch are one recipe here.
+        let mut recipes: BTreeMap<String, (UsedRecipe<'_>, Paths<'_>)> = BTreeMap::new();
         let mut extra = BTreeSet::new();
         for of in self.uses.direct(id) {
             match of {
@@ -127,12 +128,12 @@ impl<'a> Query<'a> {
                 Use::Declared(name, boards) => reasons.push(Reason::Declared(name, boards)),
                 Use::Extra(configuration) => drop(extra.insert(*configuration)),
                 Use::Recipe(used, configuration) => {
-                    let (_, paths) = recipes.entry(used.key).or_insert_with(|| (*used, Paths::new()));
+                    let (_, paths) = recipes.entry(recipe_text(used)).or_insert_with(|| (*used, Paths::new()));
                     paths.entry(self.uses.path(*configuration, used.name)).or_default().insert(*configuration);
                 }
             }
         }
-        reasons.extend(recipes.into_values().map(|(used, paths)| Reason::Recipe(used, paths)));
+        reasons.extend(recipes.into_values().map(|(used, paths)| Reason::Recipe(used, without_repeated(paths))));
         reasons.extend((!extra.is_empty()).then_some(Reason::Extra(extra)));
         reasons
     }
@@ -152,7 +153,7 @@ impl<'a> Query<'a> {
             Reason::Layer(name, boards) => {
                 json!({ "kind": "layer", "name": name, "engine": *name == self.engine, "boards": boards })
             }
-            Reason::Declared(name, boards) => json!({ "kind": "source", "name": name, "boards": boards }),
+            Reason::Declared(name, boards) => json!({ "kind": "declared", "name": name, "boards": boards }),
             Reason::Recipe(used, paths) => {
                 json!({ "kind": "recipe", "recipe": recipe_json(used), "paths": paths_json(paths) })
             }
@@ -246,6 +247,16 @@ impl<'a> Query<'a> {
         lines.extend(self.paths_text(&paths));
         Outcome::new(json, lines.join("\n"))
     }
+}
+
+/// A choice that has a block of its own may need the source by the same path as the board does anyway.
+fn without_repeated(mut paths: Paths<'_>) -> Paths<'_> {
+    for configurations in paths.values_mut() {
+        let default = |board| Configuration { board, setting: "" };
+        let all = configurations.clone();
+        configurations.retain(|one| one.setting.is_empty() || !all.contains(&default(one.board)));
+    }
+    paths
 }
 
 fn ambiguous(text: &str, found: &[SourceId]) -> Error {
