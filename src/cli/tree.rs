@@ -30,7 +30,7 @@ pub(super) struct TreeArgs {
     #[command(flatten)]
     board: BoardArgs,
 
-    /// The architecture of the machine that builds [default: the first of kata.toml's [closure] hosts]
+    /// The architecture of the machine that builds [default: the first that kata.toml names]
     #[arg(long, value_name = "ARCH")]
     build_host: Option<String>,
 
@@ -78,7 +78,9 @@ impl TreeArgs {
             let json = json!({ "board": board, "with": settings, "recipes": [wanted.json(recipe, 0)] });
             return Ok(Outcome::new(json, wanted.node(recipe, 0).draw()));
         }
-        output.say(&count(wanted.tree.names().count(), "recipe"));
+        if !wanted.tree.roots.is_empty() {
+            output.say(&count(wanted.tree.names().count(), "recipe"));
+        }
         let mut json = json!({
             "board": board,
             "with": settings,

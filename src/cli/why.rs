@@ -110,7 +110,11 @@ impl<'a> Query<'a> {
         let near = if recipe { near::names(text, recipes) } else { near::names(text, names.chain(recipes)) };
         let what = if recipe { "recipe" } else { "source and no recipe" };
         let error = Error::input(format!("kata.lock knows no {what} `{}`", text.escape_debug()));
+        let closed = self.lock.boards.values().any(|board| board.closure.is_some());
         match near.get(..near.len().min(LISTED)) {
+            Some([]) | None if !closed => {
+                error.help("no closure is locked: only layers and declared sources are known")
+            }
             Some([]) | None => error.help("`kbuild list` shows all sources, `kbuild tree --board BOARD` the recipes"),
             Some(near) => error.help(format!("did you mean `{}`?", near.join("`, `"))),
         }

@@ -227,6 +227,14 @@ fn what_is_not_locked_is_said() {
     bench.write("kata.toml", &bench.read("kata.toml").replace("\"defaults\"", "\"none\""));
     let run = bench.kbuild(&["tree", "--board", "pi"]);
     assert!(run.stderr.contains("only layers and declared sources are locked"), "{run}");
+    for board in lock.boards.values_mut() {
+        (board.closure, board.with) = (None, BTreeMap::new());
+    }
+    lock.write(&path).expect("written");
+    let run = bench.kbuild(&["why", "trumpet"]);
+    assert!(run.code == Some(0), "a part of the commit's key: {run}");
+    let run = bench.kbuild(&["why", "packagegroup-core"]);
+    assert!(run.stderr.contains("no closure is locked"), "{run}");
 }
 
 #[test]
