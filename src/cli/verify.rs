@@ -35,7 +35,8 @@ pub(super) struct VerifyArgs {
     #[arg(long = "set", short, value_name = "OPTION[=CHOICE]", requires = "boards")]
     set: Vec<String>,
 
-    /// Only what a machine of this architecture needs to build with the options given.
+    /// Only what a machine of this architecture needs to build with the options given [default: with --set, the first that
+    /// kata.toml names]
     #[arg(long, value_name = "ARCH", requires = "boards")]
     build_host: Option<String>,
 
