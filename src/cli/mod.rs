@@ -9,12 +9,17 @@ mod doctor;
 mod fetch;
 mod global;
 mod init;
+mod list;
 mod lock;
 mod output;
 mod progress;
 mod project;
 mod shell;
+mod sources;
+mod table;
+mod tree;
 mod verify;
+mod why;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -56,6 +61,9 @@ enum Command {
     Update(lock::UpdateArgs),
     Fetch(fetch::FetchArgs),
     Verify(verify::VerifyArgs),
+    Why(why::WhyArgs),
+    Tree(tree::TreeArgs),
+    List(list::ListArgs),
     Build(build::BuildArgs),
     Shell(shell::ShellArgs),
     Doctor(doctor::DoctorArgs),
@@ -70,6 +78,9 @@ impl Command {
             Command::Update(_) => "update",
             Command::Fetch(_) => "fetch",
             Command::Verify(_) => "verify",
+            Command::Why(_) => "why",
+            Command::Tree(_) => "tree",
+            Command::List(_) => "list",
             Command::Build(_) => "build",
             Command::Shell(_) => "shell",
             Command::Doctor(_) => "doctor",
@@ -84,6 +95,9 @@ impl Command {
             Command::Update(args) => args.run(global, output),
             Command::Fetch(args) => args.run(global, output),
             Command::Verify(args) => args.run(global, output),
+            Command::Why(args) => args.run(global, output),
+            Command::Tree(args) => args.run(global, output),
+            Command::List(args) => args.run(global, output),
             Command::Build(args) => args.run(global, output),
             Command::Shell(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),

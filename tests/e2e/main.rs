@@ -6,5 +6,6 @@ mod support;
 mod fetching;
 mod flagship;
 mod pipeline;
+mod queries;
 mod real_closure;
 mod wrong_input;
