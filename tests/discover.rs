@@ -1,7 +1,7 @@
 //! What a board fetches, asked of a real BitBake: the layer in tests/fixtures has a recipe for every fetcher. No upstream is
 //! running anywhere, and none is needed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -99,6 +99,23 @@ layers = ["meta-mini", "closure"]
 targets = ["closure-bad"]
 "#;
 
+const REAL: &str = r#"
+[project]
+name = "real"
+engine = "bitbake"
+[layers.bitbake]
+git = "https://upstream.example/bitbake.git"
+branch = "HEAD"
+[layers.openembedded-core]
+git = "https://upstream.example/openembedded-core.git"
+branch = "HEAD"
+paths = ["meta"]
+[boards.qemu]
+machine = "qemux86-64"
+layers = ["openembedded-core"]
+targets = ["core-image-minimal"]
+"#;
+
 impl Project {
     fn new(manifest: &str) -> Project {
         let directory = tempfile::tempdir().unwrap();
@@ -110,6 +127,20 @@ impl Project {
         let manifest = Manifest::read(&project.join("kata.toml")).unwrap();
         let store = Store::open(&directory.path().join("store")).unwrap();
         let lock = lock_of_the_engine(&store);
+        Project { directory, manifest, lock, store, warnings: Warnings::default() }
+    }
+
+    fn of_tree(tree: &Path) -> Project {
+        let directory = tempfile::tempdir().unwrap();
+        let project = directory.path().join("project");
+        fs::create_dir(&project).unwrap();
+        fs::write(project.join("kata.toml"), REAL).unwrap();
+        let manifest = Manifest::read(&project.join("kata.toml")).unwrap();
+        let store = Store::open(&directory.path().join("store")).unwrap();
+        let mut lock = Lock::default();
+        for layer in ["bitbake", "openembedded-core"] {
+            lock_layer(&mut lock, &store, layer, &tree.join(layer).join(".git"), "HEAD");
+        }
         Project { directory, manifest, lock, store, warnings: Warnings::default() }
     }
 
@@ -142,14 +173,20 @@ fn this_machine() -> String {
 }
 
 fn lock_of_the_engine(store: &Store) -> Lock {
-    let repository = UPSTREAMS.path().join("upstreams/bitbake.git");
-    let commit = run("git", &[Path::new("-C"), &repository, Path::new("rev-parse"), Path::new("2.19")]);
+    let mut lock = Lock::default();
+    lock_layer(&mut lock, store, "bitbake", &UPSTREAMS.path().join("upstreams/bitbake.git"), "2.19");
+    lock
+}
+
+/// Puts a commit of a repository into the store, and into the lock as a layer.
+fn lock_layer(lock: &mut Lock, store: &Store, layer: &str, repository: &Path, branch: &str) {
+    let commit = run("git", &[Path::new("-C"), repository, Path::new("rev-parse"), Path::new(branch)]);
     let commit: CommitId = commit.parse().unwrap();
-    let tree = tree::of_commit(&git2::Repository::open_bare(&repository).unwrap(), &commit).unwrap();
-    store.add_git(&repository, &commit, tree).unwrap();
-    let url: SourceUrl = "https://upstream.example/bitbake.git".parse().unwrap();
+    let tree = tree::of_commit(&git2::Repository::open(repository).unwrap(), &commit).unwrap();
+    store.add_git(repository, &commit, tree).unwrap();
+    let url: SourceUrl = format!("https://upstream.example/{layer}.git").parse().unwrap();
     let key = name::git_key(&url, &commit);
-    let reference = GitRef { branch: Some("2.19".to_owned()), tag: None, rev: None };
+    let reference = GitRef { branch: Some(branch.to_owned()), tag: None, rev: None };
     let request = lock::Request::Git { url: url.clone(), reference, version: None, submodules: false, history: false };
     let locked = LockedGit {
         url,
@@ -158,12 +195,37 @@ fn lock_of_the_engine(store: &Store) -> Lock {
         commit,
         tree: Some(tree),
         history: false,
-        submodules: std::collections::BTreeMap::new(),
+        submodules: BTreeMap::new(),
     };
-    let mut lock = Lock::default();
     lock.gits.insert(key.clone(), locked);
-    lock.layers.insert("bitbake".to_owned(), Pin { request, locked: SourceId::Git(key) });
-    lock
+    lock.layers.insert(layer.to_owned(), Pin { request, locked: SourceId::Git(key) });
+}
+
+/// KBUILD_TEST_TREE names a directory with checkouts `bitbake` and `openembedded-core` of one release; the report goes to
+/// the file KBUILD_TEST_REPORT, for `tests/support/closure_compare.py`. Not as root: oe-core refuses that.
+#[test]
+fn the_closure_of_a_real_image() {
+    let Some(tree) = std::env::var_os("KBUILD_TEST_TREE").map(PathBuf::from) else {
+        eprintln!("SKIPPED: KBUILD_TEST_TREE names no checkouts of BitBake and openembedded-core");
+        return;
+    };
+    let host = std::env::var("KBUILD_TEST_HOST").unwrap_or_else(|_| this_machine());
+    let project = Project::of_tree(&tree);
+    for attempt in ["cold", "warm"] {
+        let start = std::time::Instant::now();
+        let report = project.with("qemu", &[], &host, build::discover).unwrap();
+        eprintln!("{attempt}: {} recipes in {:.1} s", report.recipes.len(), start.elapsed().as_secs_f64());
+        eprintln!("floating: {:#?}\nextra: {:#?}\nnotes: {:#?}", report.floating, report.extra, report.notes);
+        let problems: Vec<_> = report.recipes.iter().flat_map(|recipe| &recipe.problems).collect();
+        assert!(problems.is_empty(), "{problems:#?}");
+        if let Some(file) = std::env::var_os("KBUILD_TEST_REPORT") {
+            fs::write(file, serde_json::to_string_pretty(&report).unwrap()).unwrap();
+        }
+    }
+    let caches = fs::read_dir(project.topdir("qemu").join("tmp/cache/default-glibc/qemux86-64"));
+    let caches = caches.or_else(|_| fs::read_dir(project.topdir("qemu").join("tmp/cache"))).unwrap();
+    let caches: Vec<_> = caches.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    eprintln!("caches: {caches:?}");
 }
 
 #[test]
