@@ -119,8 +119,16 @@ fn lock_by_hand(manifest: &Manifest, store: &Store) -> Lock {
             submodules: !submodules.is_empty(),
             history: false,
         };
-        let locked =
-            LockedGit { url, refs, clones: BTreeSet::new(), commit, tree: Some(tree), history: false, submodules };
+        let locked = LockedGit {
+            url,
+            refs,
+            clones: BTreeSet::new(),
+            commit,
+            tree: Some(tree),
+            history: false,
+            recursive: false,
+            submodules,
+        };
         lock.gits.insert(key.clone(), locked);
         Pin { request, locked: SourceId::Git(key) }
     };

@@ -7,6 +7,7 @@ pub mod conf;
 pub mod discovery;
 pub mod engine;
 pub mod graph;
+pub mod metadata;
 pub mod report;
 pub mod text;
 

@@ -23,7 +23,7 @@ pub mod sandbox;
 
 mod plan;
 
-pub use discover::{DiscoverRequest, discover, folder_hash, inputs};
+pub use discover::{DiscoverRequest, discover};
 pub use plan::{Place, Prepared, Request, prepare};
 pub use result::{Artifact, BuildResult, Difference, compare};
 pub use sandbox::{Seal, Stdout};

@@ -97,6 +97,14 @@ impl Lock {
         ids
     }
 
+    /// The SRCREV variables that have to be set for a board with some choices, `SRCREV_x:pn-y`, and what to.
+    pub fn pins(&self, board: &str, settings: &[String]) -> BTreeMap<&str, CommitId> {
+        let Some(locked) = self.boards.get(board) else { return BTreeMap::new() };
+        let closures = locked.closure.iter().chain(settings.iter().filter_map(|name| locked.with.get(name)));
+        let pins = closures.flat_map(|closure| &closure.pins);
+        pins.filter_map(|(variable, key)| Some((variable.as_str(), self.floating.get(key)?.commit))).collect()
+    }
+
     /// Drops recipes that no board has in its graph, and moving refs that nothing names.
     pub(super) fn drop_unused_recipes(&mut self) {
         let mut used = BTreeSet::new();

@@ -109,6 +109,7 @@ fn merge_git(ours: &LockedGit, theirs: &LockedGit) -> Option<LockedGit> {
         clones: &ours.clones | &theirs.clones,
         tree: ours.tree.or(theirs.tree),
         history: ours.history || theirs.history,
+        recursive: ours.recursive && theirs.recursive,
         submodules: if ours.submodules.is_empty() { theirs.submodules.clone() } else { ours.submodules.clone() },
         ..ours.clone()
     })

@@ -14,7 +14,7 @@ use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceId, SourceUrl};
 
-pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need};
+pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, recipe_key};
 
 /// The name of the lock's file.
 pub const FILE_NAME: &str = "kata.lock";
@@ -85,7 +85,8 @@ pub enum Request {
 /// A file, known by its hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedFile {
-    /// The name BitBake looks for, where it is not the key: two boards want different bytes under one name.
+    /// The name BitBake looks for, where it is not the key: two boards want different bytes under one name, or the recipe
+    /// puts the file into a directory of DL_DIR.
     pub name: Option<String>,
     /// Where it is to be had: the canonical URL first.
     pub urls: Vec<SourceUrl>,
@@ -119,6 +120,8 @@ pub struct LockedGit {
     pub history: bool,
     /// Names under which BitBake looks for the clone, where they are not what the URL gives (`rebaseable=1`, older releases).
     pub clones: BTreeSet<String>,
+    /// Whether submodules are wanted and could not be looked for, since the commit was never seen.
+    pub recursive: bool,
     /// Submodule path to the key of its own entry; empty where submodules were not asked for.
     pub submodules: BTreeMap<String, String>,
 }
@@ -278,6 +281,14 @@ impl Lock {
         let gits = self.gits.iter().filter(|(_, git)| git.tree.is_none());
         let files = files.map(|(key, _)| SourceId::File(key.clone()));
         files.chain(gits.map(|(key, _)| SourceId::Git(key.clone()))).collect()
+    }
+}
+
+#[cfg(test)]
+impl Lock {
+    /// The lock that a text without conflict markers holds.
+    pub(crate) fn read_text_of(text: &str) -> Lock {
+        text::parse(text, Path::new(FILE_NAME)).unwrap()
     }
 }
 

@@ -31,6 +31,7 @@ fn sample() -> Lock {
     let key = crate::source::name::git_key(&url, &commit);
     let git = |url: &SourceUrl| LockedGit {
         clones: BTreeSet::new(),
+        recursive: false,
         url: url.clone(),
         refs: BTreeSet::new(),
         commit,

@@ -94,6 +94,7 @@ fn write_git(f: &mut Formatter<'_>, key: &str, git: &LockedGit) -> fmt::Result {
     write_string(f, "commit", &git.commit)?;
     write_optional(f, "tree", git.tree.as_ref())?;
     write_flag(f, "history", git.history)?;
+    write_flag(f, "recursive", git.recursive)?;
     if !git.submodules.is_empty() {
         write_header(f, &["git", key, "submodules"])?;
         for (path, child) in &git.submodules {
@@ -295,6 +296,8 @@ struct RawGit {
     #[serde(default)]
     history: bool,
     #[serde(default)]
+    recursive: bool,
+    #[serde(default)]
     submodules: BTreeMap<String, String>,
 }
 
@@ -386,7 +389,8 @@ impl RawFile {
             (None, None) => None,
             _ => return Err(Error::input(format!("file `{name}` must have both `blake3` and `size`, or neither"))),
         };
-        self.name.iter().try_for_each(|name| crate::source::name::check_component(name))?;
+        let parts = self.name.iter().flat_map(|name| name.split('/'));
+        parts.into_iter().try_for_each(crate::source::name::check_component)?;
         Ok(LockedFile { name: self.name, urls: self.urls, sha256: self.sha256, content })
     }
 }
@@ -407,6 +411,7 @@ impl RawGit {
             commit: self.commit,
             tree: self.tree,
             history: self.history,
+            recursive: self.recursive,
             submodules: self.submodules,
         })
     }

@@ -95,6 +95,7 @@ impl Upstream {
     pub fn locked(&self, commit: &CommitId, tree: Option<Blake3>) -> LockedGit {
         LockedGit {
             clones: BTreeSet::new(),
+            recursive: false,
             url: "https://example.com/upstream.git".parse().unwrap(),
             refs: BTreeSet::new(),
             commit: *commit,
