@@ -411,9 +411,8 @@ python kbuild_build_started() {
 
 def kbuild_configuration(d):
     arch = d.getVar("BUILD_ARCH") or os.uname().machine
-    cve = ["cve-check", "vex", "sbom-cve-check", "cve-update-nvd2-native"]
-    found = {"build_arch": arch, "uninative": None,
-             "cve": [name for name in cve if bb.data.inherits_class(name, d)]}
+    # Its database is no source of any recipe. That of sbom-cve-check is.
+    found = {"build_arch": arch, "uninative": None, "cve_check": bb.data.inherits_class("cve-check", d)}
     if bb.data.inherits_class("uninative", d):
         checksum = d.getVarFlag("UNINATIVE_CHECKSUM", arch)
         tarball = d.getVar("UNINATIVE_TARBALL")

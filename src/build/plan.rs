@@ -390,9 +390,8 @@ fn write_configuration(
     form: &Form<'_>,
     topdir: &Path,
 ) -> Result<()> {
-    let [bblayers, local, kbuild] = with_conf(request, board, &layers.bblayers, form, |conf| {
-        Ok([conf.bblayers()?, conf.local(), conf.kbuild()?])
-    })?;
+    let [bblayers, local, kbuild] =
+        with_conf(request, board, &layers.bblayers, form, |conf| Ok([conf.bblayers()?, conf.local(), conf.kbuild()?]))?;
     for (file, text) in [
         ("conf/bblayers.conf", bblayers.as_str()),
         ("conf/local.conf", &local),
