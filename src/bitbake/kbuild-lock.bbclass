@@ -307,7 +307,8 @@ def kbuild_npmsw(d, written, ud):
             name = packages[address]["name"]
             stem = bb.fetch2.npm.npm_package(name) + "-"
             version = os.path.basename(sub.localpath)[len(stem):-len(".tgz")]
-            found.append(kbuild_file(proxy.d, address, sub, kbuild_npm_url(sub.host, name, version), kind="npm"))
+            coordinates = kbuild_npm_url(sub.host, name, version)
+            found.append(kbuild_file(proxy.d, coordinates, sub, coordinates, kind="npm"))
         else:
             found.extend(kbuild_fetches(proxy.d, address, sub))
     return found
