@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex};
 
 use kbuild::bitbake::Job;
 use kbuild::build::{self, BuildResult, Place, Request, Seal, result};
-use kbuild::lock::{Content, Lock, LockedFile, LockedGit, Pin};
+use kbuild::lock::{Content, Lock, LockedBoard, LockedFile, LockedGit, Pin};
 use kbuild::manifest::Manifest;
 use kbuild::progress::{Progress, Silent, Task};
 use kbuild::source::{CommitId, GitRef, SourceId, SourceUrl, name};
@@ -119,7 +119,16 @@ fn lock_by_hand(manifest: &Manifest, store: &Store) -> Lock {
             submodules: !submodules.is_empty(),
             history: false,
         };
-        let locked = LockedGit { url, refs, commit, tree: Some(tree), history: false, submodules };
+        let locked = LockedGit {
+            url,
+            refs,
+            clones: BTreeSet::new(),
+            commit,
+            tree: Some(tree),
+            history: false,
+            recursive: false,
+            submodules,
+        };
         lock.gits.insert(key.clone(), locked);
         Pin { request, locked: SourceId::Git(key) }
     };
@@ -137,14 +146,17 @@ fn lock_by_hand(manifest: &Manifest, store: &Store) -> Lock {
     let tarball = "hello-1.0.tar.gz";
     let digests = store.add_file(&upstreams.join(tarball)).unwrap();
     let content = Some(Content { blake3: digests.blake3, size: digests.size });
-    lock.files.insert(tarball.to_owned(), LockedFile { urls: vec![url(tarball)], sha256: digests.sha256, content });
+    lock.files.insert(
+        tarball.to_owned(),
+        LockedFile { name: None, urls: vec![url(tarball)], sha256: digests.sha256, content },
+    );
     let request = kbuild::lock::Request::File { url: url(tarball), version: Some("1.0".to_owned()) };
     lock.sources.insert("hello".to_owned(), Pin { request, locked: SourceId::File(tarball.to_owned()) });
 
     for board in manifest.boards.keys() {
         let ids = manifest.sources_of(board).map(|(name, _)| lock.sources[name].locked.clone());
         let ids: BTreeSet<SourceId> = ids.collect();
-        lock.boards.insert(board.clone(), ids);
+        lock.boards.insert(board.clone(), LockedBoard { sources: ids, ..LockedBoard::default() });
     }
     lock
 }

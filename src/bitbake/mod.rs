@@ -5,6 +5,8 @@
 
 pub mod conf;
 pub mod engine;
+pub mod metadata;
+pub mod report;
 
 pub use conf::{BoardConf, Declared};
 pub use engine::{Engine, Job, Words};

@@ -77,7 +77,7 @@ impl BoardArgs {
         let project = Project::open(global)?;
         project.manifest.board(&self.board)?;
         let selection = project.manifest.select(&self.board, &self.set)?;
-        let lock = project.fresh_lock()?;
+        let lock = project.fresh_lock(global, output)?;
         let store = project.store()?;
         output.say(&describe(&self.board, &selection));
         Ok(Board { project, name: self.board, selection, lock, store, kbuild: sandbox::this_program() })

@@ -45,7 +45,7 @@ impl LockArgs {
         let project = Project::open(global)?;
         if global.locked() {
             let lock = Lock::read(&project.lock_path)?.unwrap_or_default();
-            resolve::check_fresh(&project.manifest, &lock)?;
+            resolve::check_fresh(&project.manifest, &lock, &project.folders()?)?;
             check_strict(self.strict, &lock)?;
             output.say("kata.lock is up to date");
             return Ok(outcome(&lock, &[], &[], false));
@@ -102,10 +102,13 @@ fn check_strict(strict: bool, lock: &Lock) -> Result<()> {
 
 fn describe(change: &Change) -> String {
     let Change { section, name, from, to } = change;
-    match (from, to) {
-        (None, Some(to)) => format!("  + {section} {name}: {}", to.key()),
-        (Some(from), Some(to)) => format!("  ~ {section} {name}: {} -> {}", from.key(), to.key()),
-        (Some(from), None) => format!("  - {section} {name}: {}", from.key()),
+    // The kind of a source is plain from its key.
+    let short = |text: &str| text.trim_start_matches("file:").trim_start_matches("git:").to_owned();
+    match (from.as_deref().map(short), to.as_deref().map(short)) {
+        (None, Some(to)) => format!("  + {section} {name}: {to}"),
+        (Some(from), Some(to)) if from == to => format!("  ~ {section} {name}: {to}, other sources"),
+        (Some(from), Some(to)) => format!("  ~ {section} {name}: {from} -> {to}"),
+        (Some(from), None) => format!("  - {section} {name}: {from}"),
         (None, None) => String::new(),
     }
 }

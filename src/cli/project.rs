@@ -1,17 +1,19 @@
 //! The project a command works on: manifest, site configuration, store and lock, found as flags and environment say.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::global::GlobalArgs;
 use super::output::Output;
+use crate::bitbake::metadata;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, Settings};
 use crate::lock::{self, Lock};
-use crate::manifest::{Manifest, Mirrors, SiteConfig};
+use crate::manifest::{LayerOrigin, Manifest, Mirrors, SiteConfig};
 use crate::resolve;
-use crate::source::SourceId;
+use crate::source::{Blake3, SourceId};
 use crate::store::Store;
 
 /// The project a command works on.
@@ -74,7 +76,7 @@ impl Project {
     pub(super) fn lock(&self, global: &GlobalArgs, output: &Output) -> Result<Lock> {
         let lock = self.present_lock()?;
         if global.locked() {
-            resolve::check_fresh(&self.manifest, &lock)?;
+            resolve::check_fresh(&self.manifest, &lock, &self.folders()?)?;
         } else if let [first, ..] = resolve::stale(&self.manifest, &lock).as_slice() {
             output.warn(&format!("kata.lock does not match kata.toml any more ({first}); run `kbuild lock`"));
         }
@@ -92,14 +94,41 @@ impl Project {
         if boards.is_empty() { Ok(lock.all_sources()) } else { lock.closure(boards.iter().map(String::as_str)) }
     }
 
-    /// The lock, for a build: it must say what kata.toml says.
+    /// The lock, for a build: it must say what kata.toml says. That a folder of the project was edited is no reason not to
+    /// build, with a warning: most edits change nothing that is fetched, and BitBake says so if one does. With `--locked` it is.
     ///
     /// # Errors
     /// There is none, or it is stale.
-    pub(super) fn fresh_lock(&self) -> Result<Lock> {
+    pub(super) fn fresh_lock(&self, global: &GlobalArgs, output: &Output) -> Result<Lock> {
         let lock = self.present_lock()?;
-        resolve::check_fresh(&self.manifest, &lock)?;
+        let folders = self.folders()?;
+        let edited = resolve::edited_folders(&lock, &folders);
+        if global.locked() || edited.is_empty() {
+            resolve::check_fresh(&self.manifest, &lock, &folders)?;
+        } else {
+            resolve::check_fresh(&self.manifest, &lock, &lock.folders)?;
+            output.warn(&format!(
+                "edited since its sources were locked: {}; if what recipes fetch changed, run `kbuild lock`",
+                edited.join(", ")
+            ));
+        }
         Ok(lock)
+    }
+
+    /// The layers that are folders of the project, each with a hash over what BitBake reads of it.
+    ///
+    /// # Errors
+    /// A folder that is not there.
+    pub(super) fn folders(&self) -> Result<BTreeMap<String, Blake3>> {
+        let mut folders = BTreeMap::new();
+        for (name, layer) in &self.manifest.layers {
+            if let LayerOrigin::Path(path) = &layer.origin {
+                let hash = metadata::hash(&self.manifest.root().join(path));
+                let hash = hash.map_err(|error| error.wrap(format!("could not read the layer `{name}`")))?;
+                folders.insert(name.clone(), hash);
+            }
+        }
+        Ok(folders)
     }
 
     fn present_lock(&self) -> Result<Lock> {

@@ -54,7 +54,13 @@ impl Fetcher {
 
 impl WantedFile {
     fn locked(name: &str, file: &LockedFile) -> Self {
-        WantedFile { name: name.to_owned(), urls: file.urls.clone(), sha256: Some(file.sha256), content: file.content }
+        WantedFile {
+            name: name.to_owned(),
+            urls: file.urls.clone(),
+            sha256: Some(file.sha256),
+            sums: Vec::new(),
+            content: file.content,
+        }
     }
 }
 

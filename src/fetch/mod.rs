@@ -57,6 +57,8 @@ pub struct WantedFile {
     pub urls: Vec<SourceUrl>,
     /// What it must hash to, where that is known.
     pub sha256: Option<Sha256>,
+    /// Checksums that recipes give besides: algorithm and digits.
+    pub sums: Vec<(String, String)>,
     /// What else is known from the lock.
     pub content: Option<Content>,
 }

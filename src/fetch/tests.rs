@@ -161,7 +161,7 @@ fn stores(stores: &[&str]) -> Mirrors {
 fn fetching_can_be_spawned() {
     fn is_send<T: Send>(_: &T) {}
     let world = World::new();
-    let file = WantedFile { name: "x".to_owned(), urls: vec![], sha256: None, content: None };
+    let file = WantedFile { name: "x".to_owned(), urls: vec![], sha256: None, sums: Vec::new(), content: None };
     is_send(&world.fetcher.file(&file));
     let url: SourceUrl = "https://h/x".parse().unwrap();
     let git = WantedGit { url: url.clone(), commit: CommitId::from([0; 20]), refs: vec![], history: false, tree: None };

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Lock, LockedFile, LockedGit, Pin};
+use super::{Closure, Lock, LockedBoard, LockedFile, LockedGit, Pin};
 
 /// Both sides of a text with conflict markers, or `None` where there are none. Knows git's `merge` and `diff3` styles.
 pub(super) fn sides(text: &str) -> Option<(String, String)> {
@@ -49,7 +49,11 @@ pub(super) fn union(ours: &Lock, theirs: &Lock) -> Lock {
         sources: merge(&ours.sources, &theirs.sources, same),
         files,
         gits,
-        boards: merge(&ours.boards, &theirs.boards, |a, b| Some(a | b)),
+        registries: merge(&ours.registries, &theirs.registries, same),
+        floating: merge(&ours.floating, &theirs.floating, same),
+        recipes: merge(&ours.recipes, &theirs.recipes, same),
+        folders: merge(&ours.folders, &theirs.folders, same),
+        boards: merge(&ours.boards, &theirs.boards, |a, b| Some(merge_board(a, b))),
     };
     lock.drop_dangling();
     lock
@@ -75,6 +79,15 @@ fn same<T: PartialEq + Clone>(ours: &T, theirs: &T) -> Option<T> {
     (ours == theirs).then(|| ours.clone())
 }
 
+/// A closure stands only where both sides found the same one: half of each would be a third that nobody found.
+fn merge_board(ours: &LockedBoard, theirs: &LockedBoard) -> LockedBoard {
+    LockedBoard {
+        sources: &ours.sources | &theirs.sources,
+        closure: ours.closure.clone().filter(|closure| theirs.closure.as_ref() == Some(closure)),
+        with: merge(&ours.with, &theirs.with, same),
+    }
+}
+
 /// The same bytes under more URLs are the same file; a side that never saw the bytes learns from the one that did.
 fn merge_file(ours: &LockedFile, theirs: &LockedFile) -> Option<LockedFile> {
     let agree = ours.sha256 == theirs.sha256
@@ -93,8 +106,10 @@ fn merge_git(ours: &LockedGit, theirs: &LockedGit) -> Option<LockedGit> {
         && (ours.submodules == theirs.submodules || ours.submodules.is_empty() || theirs.submodules.is_empty());
     agree.then(|| LockedGit {
         refs: &ours.refs | &theirs.refs,
+        clones: &ours.clones | &theirs.clones,
         tree: ours.tree.or(theirs.tree),
         history: ours.history || theirs.history,
+        recursive: ours.recursive && theirs.recursive,
         submodules: if ours.submodules.is_empty() { theirs.submodules.clone() } else { ours.submodules.clone() },
         ..ours.clone()
     })
@@ -110,9 +125,22 @@ impl Lock {
         let stands = |pin: &Pin| known.get(&pin.locked).is_ok();
         self.layers.retain(|_, pin| stands(pin));
         self.sources.retain(|_, pin| stands(pin));
-        for sources in self.boards.values_mut() {
-            sources.retain(|id| known.get(id).is_ok());
+        self.recipes.retain(|_, recipe| recipe.sources.iter().all(|id| known.get(id).is_ok()));
+        let has_recipes = self.clone();
+        for (name, board) in &mut self.boards {
+            board.sources.retain(|id| known.get(id).is_ok());
+            let whole = |setting: &str, closure: &Closure| has_recipes.holds(&known, name, setting, closure);
+            board.closure = board.closure.take().filter(|closure| whole("", closure));
+            board.with.retain(|setting, closure| whole(setting, closure));
         }
+    }
+
+    /// Whether all that a closure of `before` leads to is still there.
+    fn holds(&self, before: &Lock, board: &str, setting: &str, closure: &Closure) -> bool {
+        let key = |lock: &Lock, recipe: &str| lock.recipe(board, setting, recipe).map(|(key, _)| key.to_owned());
+        closure.recipes.keys().all(|recipe| key(self, recipe) == key(before, recipe))
+            && closure.extra.iter().all(|id| self.get(id).is_ok())
+            && closure.pins.values().all(|floating| self.floating.contains_key(floating))
     }
 
     fn dangling_git(&self) -> Option<String> {

@@ -3,6 +3,7 @@
 //! What may enter: which bytes a source is. Where bytes lie (the store) and how they are got (fetch) never does, nor
 //! anything of the host or the time of day.
 
+mod closure;
 mod merge;
 mod text;
 
@@ -12,6 +13,8 @@ use std::path::Path;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceId, SourceUrl};
+
+pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, recipe_key};
 
 /// The name of the lock's file.
 pub const FILE_NAME: &str = "kata.lock";
@@ -33,8 +36,16 @@ pub struct Lock {
     pub files: BTreeMap<String, LockedFile>,
     /// Git commits, by `<clone name>@<first 12 digits>`.
     pub gits: BTreeMap<String, LockedGit>,
-    /// Which sources each board needs.
-    pub boards: BTreeMap<String, BTreeSet<SourceId>>,
+    /// Where packages come from that recipes name by coordinates alone: `go` to the module proxy BitBake would ask.
+    pub registries: BTreeMap<String, SourceUrl>,
+    /// What moving refs that recipes name were resolved to, by `<url>#<ref>`.
+    pub floating: BTreeMap<String, Floating>,
+    /// Recipes that fetch something, by PN (and board, where boards disagree): see [`Closure::recipes`].
+    pub recipes: BTreeMap<String, LockedRecipe>,
+    /// Layers that are folders of the project, as they were read when the closures were found: a hash over their metadata.
+    pub folders: BTreeMap<String, Blake3>,
+    /// What each board needs.
+    pub boards: BTreeMap<String, LockedBoard>,
 }
 
 /// A request of the manifest together with the source it was resolved to.
@@ -74,6 +85,9 @@ pub enum Request {
 /// A file, known by its hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedFile {
+    /// The name BitBake looks for, where it is not the key: two boards want different bytes under one name, or the recipe
+    /// puts the file into a directory of DL_DIR.
+    pub name: Option<String>,
     /// Where it is to be had: the canonical URL first.
     pub urls: Vec<SourceUrl>,
     /// What recipes speak.
@@ -104,6 +118,10 @@ pub struct LockedGit {
     pub tree: Option<Blake3>,
     /// Whether all history is kept.
     pub history: bool,
+    /// Names under which BitBake looks for the clone, where they are not what the URL gives (`rebaseable=1`, older releases).
+    pub clones: BTreeSet<String>,
+    /// Whether submodules are wanted and could not be looked for, since the commit was never seen.
+    pub recursive: bool,
     /// Submodule path to the key of its own entry; empty where submodules were not asked for.
     pub submodules: BTreeMap<String, String>,
 }
@@ -117,7 +135,15 @@ pub enum Locked<'a> {
     Git(&'a str, &'a LockedGit),
 }
 
-impl Locked<'_> {
+impl<'a> Locked<'a> {
+    /// The name BitBake looks for: of a file, or of the clone of a repository.
+    pub fn name(&self) -> &'a str {
+        match self {
+            Locked::File(key, file) => file.name.as_deref().unwrap_or(key),
+            Locked::Git(key, _) => key.rsplit_once('@').map_or(key, |(clone, _)| clone),
+        }
+    }
+
     /// Whether its bytes were ever seen, so that the lock knows the hash that only they can give.
     pub fn is_complete(&self) -> bool {
         match self {
@@ -181,21 +207,35 @@ impl Lock {
         files.chain(self.gits.keys().map(|key| SourceId::Git(key.clone()))).collect()
     }
 
-    /// The sources of some boards, each once, submodules included, in the order of the lock.
+    /// The sources of some boards with every choice that is locked, each once, submodules included, in the order of the lock.
     ///
     /// # Errors
     /// A board that the lock does not know: kind `Stale`.
     pub fn closure<'a>(&'a self, boards: impl IntoIterator<Item = &'a str>) -> Result<Vec<SourceId>> {
         let mut ids = BTreeSet::new();
-        for board in boards {
-            let sources = self.boards.get(board).ok_or_else(|| {
-                Error::new(Kind::Stale, format!("kata.lock knows no board `{board}`")).help("run `kbuild lock`")
-            })?;
-            for id in sources {
-                self.add_with_submodules(id, &mut ids);
-            }
+        for name in boards {
+            ids.extend(self.needs(name, &self.board(name)?.settings()));
         }
-        Ok(ids.into_iter().collect())
+        Ok(self.with_submodules(&ids).into_iter().collect())
+    }
+
+    /// The sources of one board with some choices (as [`LockedBoard::with`] names them), submodules included.
+    ///
+    /// # Errors
+    /// A board that the lock does not know: kind `Stale`.
+    pub fn closure_with(&self, board: &str, settings: &[String]) -> Result<Vec<SourceId>> {
+        self.board(board)?;
+        Ok(self.with_submodules(&self.needs(board, settings)).into_iter().collect())
+    }
+
+    /// A board by name.
+    ///
+    /// # Errors
+    /// A board that the lock does not know: kind `Stale`.
+    pub fn board(&self, name: &str) -> Result<&LockedBoard> {
+        self.boards.get(name).ok_or_else(|| {
+            Error::new(Kind::Stale, format!("kata.lock knows no board `{name}`")).help("run `kbuild lock`")
+        })
     }
 
     /// These sources and all their submodules, each once.
@@ -218,10 +258,19 @@ impl Lock {
         }
     }
 
+    /// Every source that something else than a submodule names.
+    fn roots(&self) -> impl Iterator<Item = &SourceId> {
+        let pins = self.layers.values().chain(self.sources.values()).map(|pin| &pin.locked);
+        let closures = self.boards.values().flat_map(|board| board.closures()).flat_map(|(_, closure)| &closure.extra);
+        let boards = self.boards.values().flat_map(|board| &board.sources);
+        let recipes = self.recipes.values().flat_map(|recipe| &recipe.sources);
+        pins.chain(boards).chain(closures).chain(recipes)
+    }
+
     /// Drops every block that no board, layer or declared source reaches.
     pub fn prune(&mut self) {
-        let pins = self.layers.values().chain(self.sources.values()).map(|pin| &pin.locked);
-        let used = self.with_submodules(pins.chain(self.boards.values().flatten()));
+        self.drop_unused_recipes();
+        let used = self.with_submodules(self.roots());
         self.files.retain(|key, _| used.contains(&SourceId::File(key.clone())));
         self.gits.retain(|key, _| used.contains(&SourceId::Git(key.clone())));
     }
@@ -232,6 +281,14 @@ impl Lock {
         let gits = self.gits.iter().filter(|(_, git)| git.tree.is_none());
         let files = files.map(|(key, _)| SourceId::File(key.clone()));
         files.chain(gits.map(|(key, _)| SourceId::Git(key.clone()))).collect()
+    }
+}
+
+#[cfg(test)]
+impl Lock {
+    /// The lock that a text without conflict markers holds.
+    pub(crate) fn read_text_of(text: &str) -> Lock {
+        text::parse(text, Path::new(FILE_NAME)).unwrap()
     }
 }
 

@@ -11,12 +11,12 @@ fn hex(digit: char, len: usize) -> String {
 fn file_source(lock: &mut Lock, name: &str, digit: char) {
     let url: SourceUrl = format!("https://h.example/{name}").parse().unwrap();
     let content = Some(Content { blake3: hex(digit, 64).parse().unwrap(), size: 7 });
-    let file = LockedFile { urls: vec![url.clone()], sha256: hex(digit, 64).parse().unwrap(), content };
+    let file = LockedFile { name: None, urls: vec![url.clone()], sha256: hex(digit, 64).parse().unwrap(), content };
     lock.files.insert(name.to_owned(), file);
     let locked = SourceId::File(name.to_owned());
     let request = Request::File { url, version: Some("1.0".into()) };
     lock.sources.insert(name.trim_end_matches(".tar.gz").to_owned(), Pin { request, locked: locked.clone() });
-    lock.boards.entry("qemu".into()).or_default().insert(locked);
+    lock.boards.entry("qemu".into()).or_default().sources.insert(locked);
 }
 
 fn sample() -> Lock {
@@ -30,6 +30,8 @@ fn sample() -> Lock {
     let child = crate::source::name::git_key(&child_url, &commit);
     let key = crate::source::name::git_key(&url, &commit);
     let git = |url: &SourceUrl| LockedGit {
+        clones: BTreeSet::new(),
+        recursive: false,
         url: url.clone(),
         refs: BTreeSet::new(),
         commit,
@@ -45,7 +47,7 @@ fn sample() -> Lock {
     let reference = GitRef { branch: Some("main".into()), tag: None, rev: None };
     let request = Request::Git { url, reference, version: None, submodules: true, history: false };
     lock.layers.insert("layer".into(), Pin { request, locked: SourceId::Git(key.clone()) });
-    lock.boards.entry("qemu".into()).or_default().insert(SourceId::Git(key));
+    lock.boards.entry("qemu".into()).or_default().sources.insert(SourceId::Git(key));
     lock
 }
 

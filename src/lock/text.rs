@@ -10,7 +10,10 @@ use std::path::Path;
 use serde::Deserialize;
 use toml_edit::Document;
 
-use super::{Content, Lock, LockedFile, LockedGit, Pin, REVISION, Request, VERSION};
+use super::{
+    Closure, Content, Floating, Lock, LockedBoard, LockedFile, LockedGit, LockedRecipe, Need, Pin, REVISION, Request,
+    VERSION,
+};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceId, SourceUrl};
@@ -32,12 +35,14 @@ impl Display for Lock {
         self.files.iter().try_for_each(|(name, file)| write_file(f, name, file))?;
         write_heading(f, "Git commits")?;
         self.gits.iter().try_for_each(|(key, git)| write_git(f, key, git))?;
+        write_heading(f, "Moving refs that recipes name, and where they stood")?;
+        self.floating.iter().try_for_each(|(key, floating)| write_floating(f, key, floating))?;
+        write_heading(f, "Recipes, and what each fetches")?;
+        self.recipes.iter().try_for_each(|(key, recipe)| write_recipe(f, key, recipe))?;
         write_heading(f, "What each board needs")?;
-        for (board, sources) in &self.boards {
-            write_header(f, &["board", board])?;
-            write_list(f, "sources", sources)?;
-        }
-        Ok(())
+        write_table(f, &["folders"], self.folders.iter())?;
+        write_table(f, &["registries"], self.registries.iter())?;
+        self.boards.iter().try_for_each(|(name, board)| write_board(f, name, board))
     }
 }
 
@@ -67,6 +72,7 @@ fn write_pin(f: &mut Formatter<'_>, section: &str, name: &str, pin: &Pin) -> fmt
 
 fn write_file(f: &mut Formatter<'_>, name: &str, file: &LockedFile) -> fmt::Result {
     write_header(f, &["file", name])?;
+    write_optional(f, "name", file.name.as_ref())?;
     write_list(f, "urls", &file.urls)?;
     write_string(f, "sha256", &file.sha256)?;
     match &file.content {
@@ -82,14 +88,71 @@ fn write_git(f: &mut Formatter<'_>, key: &str, git: &LockedGit) -> fmt::Result {
     write_header(f, &["git", key])?;
     write_string(f, "url", &git.url)?;
     write_list(f, "refs", &git.refs)?;
+    if !git.clones.is_empty() {
+        write_list(f, "clones", &git.clones)?;
+    }
     write_string(f, "commit", &git.commit)?;
     write_optional(f, "tree", git.tree.as_ref())?;
     write_flag(f, "history", git.history)?;
+    write_flag(f, "recursive", git.recursive)?;
     if !git.submodules.is_empty() {
         write_header(f, &["git", key, "submodules"])?;
         for (path, child) in &git.submodules {
             writeln!(f, "{} = {}", quoted(path), quoted(child))?;
         }
+    }
+    Ok(())
+}
+
+fn write_floating(f: &mut Formatter<'_>, key: &str, floating: &Floating) -> fmt::Result {
+    write_header(f, &["floating", key])?;
+    write_string(f, "commit", &floating.commit)
+}
+
+fn write_recipe(f: &mut Formatter<'_>, key: &str, recipe: &LockedRecipe) -> fmt::Result {
+    write_header(f, &["recipe", key])?;
+    write_string(f, "version", &recipe.version)?;
+    write_string(f, "layer", &recipe.layer)?;
+    write_string(f, "file", &recipe.file)?;
+    write_string(f, "license", &recipe.license)?;
+    write_list(f, "sources", &recipe.sources)
+}
+
+fn write_board(f: &mut Formatter<'_>, name: &str, board: &LockedBoard) -> fmt::Result {
+    write_header(f, &["board", name])?;
+    write_list(f, "sources", &board.sources)?;
+    if let Some(closure) = &board.closure {
+        write_closure(f, &["board", name], closure)?;
+    }
+    for (setting, closure) in &board.with {
+        let path = ["board", name, "with", setting];
+        write_header(f, &path)?;
+        write_closure(f, &path, closure)?;
+    }
+    Ok(())
+}
+
+/// The rest of a block whose header stands already, and the tables below it. One line a recipe: the recipe, and who needs it.
+fn write_closure(f: &mut Formatter<'_>, path: &[&str], closure: &Closure) -> fmt::Result {
+    write_string(f, "inputs", &closure.inputs)?;
+    if !closure.extra.is_empty() {
+        write_list(f, "extra", &closure.extra)?;
+    }
+    write_table(f, &[path, &["recipes"]].concat(), closure.recipes.iter())?;
+    write_table(f, &[path, &["pins"]].concat(), closure.pins.iter())
+}
+
+fn write_table<'a, T: Display + 'a>(
+    f: &mut Formatter<'_>,
+    path: &[&str],
+    entries: impl ExactSizeIterator<Item = (&'a String, T)>,
+) -> fmt::Result {
+    if entries.len() == 0 {
+        return Ok(());
+    }
+    write_header(f, path)?;
+    for (key, value) in entries {
+        writeln!(f, "{} = {}", toml_edit::Key::new(key).display_repr(), quoted(&value.to_string()))?;
     }
     Ok(())
 }
@@ -187,6 +250,14 @@ struct RawLock {
     #[serde(default)]
     git: BTreeMap<String, RawGit>,
     #[serde(default)]
+    floating: BTreeMap<String, RawFloating>,
+    #[serde(default)]
+    recipe: BTreeMap<String, RawRecipe>,
+    #[serde(default)]
+    folders: BTreeMap<String, Blake3>,
+    #[serde(default)]
+    registries: BTreeMap<String, SourceUrl>,
+    #[serde(default)]
     board: BTreeMap<String, RawBoard>,
 }
 
@@ -207,6 +278,7 @@ struct RawPin {
 
 #[derive(Deserialize)]
 struct RawFile {
+    name: Option<String>,
     urls: Vec<SourceUrl>,
     sha256: Sha256,
     blake3: Option<Blake3>,
@@ -217,17 +289,50 @@ struct RawFile {
 struct RawGit {
     url: SourceUrl,
     refs: BTreeSet<String>,
+    #[serde(default)]
+    clones: BTreeSet<String>,
     commit: CommitId,
     tree: Option<Blake3>,
     #[serde(default)]
     history: bool,
     #[serde(default)]
+    recursive: bool,
+    #[serde(default)]
     submodules: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct RawFloating {
+    commit: CommitId,
+}
+
+#[derive(Deserialize)]
+struct RawRecipe {
+    version: String,
+    layer: String,
+    file: String,
+    license: String,
+    sources: BTreeSet<SourceId>,
 }
 
 #[derive(Deserialize)]
 struct RawBoard {
     sources: BTreeSet<SourceId>,
+    #[serde(flatten)]
+    closure: RawClosure,
+    #[serde(default)]
+    with: BTreeMap<String, RawClosure>,
+}
+
+#[derive(Deserialize)]
+struct RawClosure {
+    inputs: Option<Blake3>,
+    #[serde(default)]
+    extra: BTreeSet<SourceId>,
+    #[serde(default)]
+    recipes: BTreeMap<String, String>,
+    #[serde(default)]
+    pins: BTreeMap<String, String>,
 }
 
 impl RawLock {
@@ -244,7 +349,15 @@ impl RawLock {
                 .map(|(name, raw)| Ok((name.clone(), raw.check(&name)?)))
                 .collect::<Result<_>>()?,
             gits: self.git.into_iter().map(|(key, raw)| Ok((key.clone(), raw.check(&key)?))).collect::<Result<_>>()?,
-            boards: self.board.into_iter().map(|(name, raw)| (name, raw.sources)).collect(),
+            registries: self.registries,
+            floating: self
+                .floating
+                .into_iter()
+                .map(|(key, raw)| Ok((key.clone(), raw.check(&key)?)))
+                .collect::<Result<_>>()?,
+            recipes: self.recipe.into_iter().map(|(key, raw)| (key, raw.into())).collect(),
+            folders: self.folders,
+            boards: self.board.into_iter().map(|(name, raw)| (name, raw.into())).collect(),
         };
         lock.check_references()?;
         Ok(lock)
@@ -276,7 +389,9 @@ impl RawFile {
             (None, None) => None,
             _ => return Err(Error::input(format!("file `{name}` must have both `blake3` and `size`, or neither"))),
         };
-        Ok(LockedFile { urls: self.urls, sha256: self.sha256, content })
+        let parts = self.name.iter().flat_map(|name| name.split('/'));
+        parts.into_iter().try_for_each(crate::source::name::check_component)?;
+        Ok(LockedFile { name: self.name, urls: self.urls, sha256: self.sha256, content })
     }
 }
 
@@ -287,17 +402,65 @@ impl RawGit {
         if key != expected {
             return Err(Error::input(format!("git block `{key}` should be called `{expected}`")));
         }
-        for name in &self.refs {
-            check_ref(name)?;
-        }
+        self.refs.iter().try_for_each(|name| check_ref(name))?;
+        self.clones.iter().try_for_each(|name| crate::source::name::check_component(name))?;
         Ok(LockedGit {
             url: self.url,
             refs: self.refs,
+            clones: self.clones,
             commit: self.commit,
             tree: self.tree,
             history: self.history,
+            recursive: self.recursive,
             submodules: self.submodules,
         })
+    }
+}
+
+impl RawFloating {
+    fn check(self, key: &str) -> Result<Floating> {
+        let (url, reference) = key.rsplit_once('#').ok_or_else(|| Error::input(format!("`{key}` names no ref")))?;
+        if !reference.is_empty() {
+            check_ref(reference)?;
+        }
+        Ok(Floating { url: url.parse()?, reference: reference.to_owned(), commit: self.commit })
+    }
+}
+
+impl From<RawRecipe> for LockedRecipe {
+    fn from(raw: RawRecipe) -> Self {
+        let RawRecipe { version, layer, file, license, sources } = raw;
+        LockedRecipe { version, layer, file, license, sources }
+    }
+}
+
+impl From<RawBoard> for LockedBoard {
+    fn from(raw: RawBoard) -> Self {
+        let with = raw.with.into_iter().filter_map(|(setting, closure)| Some((setting, closure.read()?)));
+        LockedBoard { sources: raw.sources, with: with.collect(), closure: raw.closure.read() }
+    }
+}
+
+impl RawClosure {
+    /// `None` without `inputs`: nobody looked.
+    fn read(self) -> Option<Closure> {
+        let recipes = self.recipes.into_iter().map(|(name, by)| (name, Need::from(by))).collect();
+        Some(Closure { inputs: self.inputs?, recipes, extra: self.extra, pins: self.pins })
+    }
+}
+
+impl Display for Need {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Need::Target => "",
+            Need::By(recipe) => recipe,
+        })
+    }
+}
+
+impl From<String> for Need {
+    fn from(by: String) -> Self {
+        if by.is_empty() { Need::Target } else { Need::By(by) }
     }
 }
 
@@ -313,9 +476,14 @@ fn check_ref(name: &str) -> Result<()> {
 
 impl Lock {
     fn check_references(&self) -> Result<()> {
-        let pins = self.layers.values().chain(self.sources.values()).map(|pin| &pin.locked);
-        for id in pins.chain(self.boards.values().flatten()) {
+        for id in self.roots() {
             self.get(id)?;
+        }
+        let pins = self.boards.values().flat_map(LockedBoard::closures).flat_map(|(_, closure)| &closure.pins);
+        for (variable, key) in pins {
+            if !self.floating.contains_key(key) {
+                return Err(Error::input(format!("`{variable}` is pinned to `{key}`, which has no block")));
+            }
         }
         for child in self.gits.values().flat_map(|git| git.submodules.values()) {
             self.get(&SourceId::Git(child.clone()))?;

@@ -5,6 +5,7 @@
 //! exist, every URL is acceptable, every template is filled in.
 
 mod boards;
+mod closure;
 mod document;
 mod git;
 mod layers;
@@ -45,8 +46,58 @@ pub struct Manifest {
     pub options: IndexMap<String, BuildOption>,
     /// Boards, in the order of the file, `extends` and `[config]` already folded in.
     pub boards: IndexMap<String, Board>,
+    /// `[closure]`.
+    pub closure: ClosureSettings,
+    /// `[registries]`: where packages lie, by `go`, `npm` or the host of `crate://HOST/…`.
+    pub registries: IndexMap<String, SourceUrl>,
     /// `[mirrors]`.
     pub mirrors: Mirrors,
+}
+
+/// `[closure]`: what is locked beyond layers and declared sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosureSettings {
+    /// Of which configurations.
+    pub lock: Scope,
+    /// Architectures of the machines that build, as `uname -m` writes them; never empty. The first is the one that every
+    /// choice of an option is looked at with.
+    pub hosts: Vec<String>,
+    /// What is kept with all its history.
+    pub history: Vec<History>,
+    /// Regular expressions of BBMASK, each with the reason for it.
+    pub mask: IndexMap<String, String>,
+}
+
+/// Which configurations of a board have their closure locked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// None: only layers and declared sources are locked.
+    None,
+    /// The one with every option at its default.
+    Defaults,
+    /// That, and each other choice of each option by itself.
+    #[default]
+    Choices,
+}
+
+/// What is kept with all its history, for recipes that run `git describe` or count commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum History {
+    /// The git sources of a recipe.
+    Recipe(String),
+    /// Repositories whose whole URL the expression matches; checked to compile.
+    Url(String),
+}
+
+/// A configuration of a board that has a closure of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variant {
+    /// What is different from the board by default: a setting (`boot=rootfs`, `ceph`) or `host=ARCH`; empty for the default.
+    pub name: String,
+    /// The options.
+    pub selection: Selection,
+    /// The architecture of the build host.
+    pub host: String,
 }
 
 /// One `[layers.NAME]`.
@@ -213,6 +264,8 @@ pub struct SiteConfig {
     pub store: Option<PathBuf>,
     /// Mirrors, asked before the manifest's.
     pub mirrors: Mirrors,
+    /// Package registries, before the manifest's.
+    pub registries: IndexMap<String, SourceUrl>,
 }
 
 impl BuildOption {
@@ -308,6 +361,22 @@ impl Manifest {
     /// an unmet requirement: never a silent no-op.
     pub fn select(&self, board: &str, set: &[String]) -> Result<Selection> {
         select::select(self, board, set)
+    }
+
+    /// The configurations of a board whose closures are locked, the default's first; none where `[closure]` says so.
+    ///
+    /// # Errors
+    /// An unknown board.
+    pub fn variants(&self, board: &str) -> Result<Vec<Variant>> {
+        closure::variants(self, board)
+    }
+
+    /// The names of the variants that a build with these options on this host consists of, the default left out.
+    ///
+    /// # Errors
+    /// An unknown board.
+    pub fn settings_of(&self, board: &str, selection: &Selection, host: &str) -> Result<Vec<String>> {
+        closure::settings_of(self, board, &selection.values, host)
     }
 
     /// The declared sources that a board needs.

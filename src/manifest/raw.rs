@@ -95,6 +95,10 @@ pub(super) struct RawManifest {
     config: IndexMap<String, String>,
     /// What can be built.
     boards: IndexMap<String, RawBoard>,
+    /// What is locked beyond layers and declared sources.
+    closure: RawClosure,
+    /// Where packages lie that recipes name by registry, name and version: `go`, `npm`, or the host of `crate://HOST/…`.
+    registries: IndexMap<String, String>,
     /// Where sources are asked for before and after their upstream.
     mirrors: RawMirrors,
 }
@@ -214,6 +218,22 @@ pub(super) enum SetTo {
     Choice(String),
 }
 
+/// `[closure]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawClosure {
+    /// Which closures are locked: `none`, `defaults` (each board with its options' defaults), `choices` (each other choice
+    /// of each option too; this is the default).
+    #[schemars(extend("enum" = ["none", "defaults", "choices"]))]
+    pub(super) lock: Option<Text>,
+    /// Architectures of the machines that build, as `uname -m` writes them (default: `x86_64`).
+    pub(super) hosts: Option<At<Vec<Text>>>,
+    /// Recipes, or expressions for whole URLs, whose git sources are kept with all history.
+    pub(super) history: Option<Vec<Text>>,
+    /// Recipes that are left out (BBMASK), each with the reason for it.
+    pub(super) mask: Option<IndexMap<Text, Text>>,
+}
+
 /// `[mirrors]`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -246,6 +266,8 @@ pub(super) struct RawSite {
     pub(super) store: Option<Text>,
     /// Mirrors, asked before those of kata.toml.
     pub(super) mirrors: Option<RawMirrors>,
+    /// Package registries, in the place of those of kata.toml.
+    pub(super) registries: IndexMap<String, String>,
 }
 
 impl<'de> Deserialize<'de> for SetTo {

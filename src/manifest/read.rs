@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use toml_edit::Table;
 
 use super::document::{self, Block, Faults};
-use super::raw::{RawManifest, RawMirrors, RawProject, RawSite, Text};
-use super::{FILE_NAME, Manifest, Mirrors, SiteConfig, boards, layers, mirrors, names, options, sources};
+use super::raw::{RawClosure, RawManifest, RawMirrors, RawProject, RawSite, Text};
+use super::{FILE_NAME, Manifest, Mirrors, SiteConfig, boards, closure, layers, mirrors, names, options, sources};
 use crate::error::{Error, Result};
 
 /// See [`Manifest::read`].
@@ -36,6 +36,9 @@ fn check(table: &Table, path: &Path, faults: &mut Faults) -> Option<Manifest> {
     let config = document::entries(table, "config", faults);
     let raw_boards = document::blocks(table, "boards", "a board", faults);
     let raw_mirrors: Option<Block<RawMirrors>> = document::single(table, "mirrors", faults);
+    let raw_closure: Option<Block<RawClosure>> = document::single(table, "closure", faults);
+    let raw_closure = raw_closure.and_then(|block| block.raw).unwrap_or_default();
+    let raw_registries = document::entries(table, "registries", faults);
 
     let options = options::check(&raw_options, &raw_boards, faults);
     let context = boards::Context {
@@ -53,6 +56,8 @@ fn check(table: &Table, path: &Path, faults: &mut Faults) -> Option<Manifest> {
         engine: String::new(),
         layers: layers::check(&raw_layers, root, faults),
         sources: sources::check(&raw_sources, &raw_boards, faults),
+        closure: closure::check(&raw_closure, faults),
+        registries: closure::registries(&raw_registries, faults),
         mirrors: raw_mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, root, faults)),
         options,
         boards,
@@ -89,9 +94,11 @@ pub(super) fn site(path: &Path) -> Result<SiteConfig> {
     let store: Option<Text> = document::top(&table, "store", &mut faults);
     let mirrors: Option<Block<RawMirrors>> = document::single(&table, "mirrors", &mut faults);
     let mirrors = mirrors.and_then(|block| block.raw);
+    let registries = document::entries(&table, "registries", &mut faults);
     let site = SiteConfig {
         store: store.map(|store| base.join(&*store)),
         mirrors: mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, base, &mut faults)),
+        registries: closure::registries(&registries, &mut faults),
     };
     faults.finish(&path, &text)?;
     Ok(site)

@@ -9,7 +9,7 @@ use super::{Board, BuildOption, Manifest, OptionKind, Selection, Setting};
 use crate::error::{Error, Result};
 
 /// The value of a flag that is on.
-const ON: &str = "on";
+pub(super) const ON: &str = "on";
 
 /// Every option a board can have with its value, `None` for a flag that is off.
 pub(super) type Values = IndexMap<String, Option<String>>;
@@ -156,7 +156,7 @@ fn shown(value: &Option<String>) -> String {
 }
 
 /// Reads `OPTION=CHOICE`, `FLAG`, or `FLAG=on|off|true|false`.
-fn one(manifest: &Manifest, board: &str, text: &str) -> Result<(String, Option<String>)> {
+pub(super) fn one(manifest: &Manifest, board: &str, text: &str) -> Result<(String, Option<String>)> {
     let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
     let Some(option) = manifest.options.get(name) else { return Err(no_option(manifest, name)) };
     if !option.is_for(board) {

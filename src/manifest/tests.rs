@@ -234,3 +234,18 @@ proptest::proptest! {
         survives(&format!("{}{with}{}", &text[..start], &text[end..]));
     }
 }
+
+#[test]
+fn a_board_has_a_variant_for_each_other_choice_and_host() {
+    let manifest = every_key();
+    let names = |board: &str| -> Vec<String> {
+        manifest.variants(board).unwrap().into_iter().map(|variant| variant.name).collect()
+    };
+    insta::assert_debug_snapshot!((names("intel"), names("qemu"), names("variant")));
+    let selection = manifest.select("qemu", &strings(&["boot=initrd", "ceph=off"])).unwrap();
+    assert_eq!(manifest.settings_of("qemu", &selection, "x86_64").unwrap(), ["boot=initrd", "ceph=off"]);
+    let selection = manifest.select("qemu", &[]).unwrap();
+    assert_eq!(manifest.settings_of("qemu", &selection, "aarch64").unwrap(), ["host=aarch64"]);
+    assert_eq!(manifest.closure.history.len(), 2);
+    assert_eq!(manifest.registries["go"].as_str(), "https://go.example.org/");
+}

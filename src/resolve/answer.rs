@@ -1,17 +1,18 @@
 //! Finding what a wish becomes: the old pin, or a look at the upstream; then the bytes, for their hashes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, try_join_all};
 
 use super::Incomplete;
+use super::gather::{FileWish, GitWish};
 use super::wish::{What, Wish};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, Resolved, WantedFile, WantedGit};
 use crate::lock::{Content, Lock, Locked, LockedFile, LockedGit, Request};
 use crate::manifest::{FileRequest, GitRequest};
-use crate::source::{CommitId, SourceId, SourceUrl, name};
+use crate::source::{CommitId, GitRef, Sha256, SourceId, SourceUrl, name};
 
 /// What a wish became.
 #[derive(Debug, Clone)]
@@ -79,7 +80,13 @@ async fn find_file(wanted: &FileRequest, kept: Option<Answer>, fetcher: &Fetcher
         Some(Answer::File { file, .. }) => Some(file.sha256),
         _ => wanted.sha256,
     };
-    let request = WantedFile { name: wanted.name.clone(), urls: wanted.urls.clone(), sha256: known, content: None };
+    let request = WantedFile {
+        name: wanted.name.clone(),
+        urls: wanted.urls.clone(),
+        sha256: known,
+        sums: Vec::new(),
+        content: None,
+    };
     let (sha256, content, why) = match (fetcher.file(&request).await, known) {
         (Ok(seen), _) => (seen.sha256, Some(Content { blake3: seen.blake3, size: seen.size }), None),
         (Err(error), Some(sha256)) if out_of_reach(&error) => (sha256, None, Some(reason(&error))),
@@ -88,8 +95,68 @@ async fn find_file(wanted: &FileRequest, kept: Option<Answer>, fetcher: &Fetcher
         }
         (Err(error), _) => return Err(error),
     };
-    let file = LockedFile { urls: wanted.urls.clone(), sha256, content };
+    let file = LockedFile { name: None, urls: wanted.urls.clone(), sha256, content };
     Ok(Answer::File { name: wanted.name.clone(), file, why })
+}
+
+/// Finds a file that recipes ask for; gives why its bytes could not be had, if so.
+pub(super) async fn find_for_recipes(
+    wish: &FileWish,
+    old: &Lock,
+    fetcher: &Fetcher,
+) -> Result<(LockedFile, Option<String>)> {
+    let block = |sha256, content| LockedFile { name: None, urls: wish.urls.clone(), sha256, content };
+    let known = wish.known(old);
+    if let Some(LockedFile { sha256, content: Some(content), .. }) = known {
+        return Ok((block(*sha256, Some(*content)), None));
+    }
+    let sha256 = wish.sha256.or(known.map(|file| file.sha256));
+    let sums = wish.sums.iter().map(|(algorithm, digits)| (algorithm.clone(), digits.clone())).collect();
+    let request = WantedFile { name: wish.name.clone(), urls: wish.urls.clone(), sha256, sums, content: None };
+    match (fetcher.file(&request).await, sha256) {
+        (Ok(seen), _) => Ok((block(seen.sha256, Some(Content { blake3: seen.blake3, size: seen.size })), None)),
+        (Err(error), Some(sha256)) if out_of_reach(&error) => Ok((block(sha256, None), Some(reason(&error)))),
+        (Err(error), None) if out_of_reach(&error) => {
+            Err(error
+                .help_or("its recipe gives no sha256, so it can only be locked where it can be reached: add a mirror"))
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Tries once more to bring what a lock knows by hash or commit alone.
+pub(super) async fn again(lock: &Lock, id: &SourceId, fetcher: &Fetcher) -> Result<Answer> {
+    match lock.get(id)? {
+        Locked::File(key, file) => {
+            let name = file.name.clone().unwrap_or_else(|| key.to_owned());
+            let known = Some(file.sha256);
+            let (urls, sums) = (file.urls.clone(), Vec::new());
+            let request = WantedFile { name, urls, sha256: known, sums, content: file.content };
+            let (content, why) = match fetcher.file(&request).await {
+                Ok(seen) => (Some(Content { blake3: seen.blake3, size: seen.size }), None),
+                Err(error) if out_of_reach(&error) => (None, Some(reason(&error))),
+                Err(error) => return Err(error),
+            };
+            Ok(Answer::File { name: key.to_owned(), file: LockedFile { content, ..file.clone() }, why })
+        }
+        Locked::Git(_, git) => {
+            let refs = git.refs.iter().cloned().collect();
+            let mut answer = commit(git.url.clone(), git.commit, refs, git.recursive, git.history, fetcher).await?;
+            answer.git.clones.clone_from(&git.clones);
+            Ok(Answer::Git(answer))
+        }
+    }
+}
+
+/// Takes a block over into another lock.
+pub(super) fn copy(from: &Lock, id: &SourceId, to: &mut Lock) -> Result<()> {
+    match from.get(id)? {
+        Locked::File(key, file) => add_file(to, key, file),
+        Locked::Git(key, git) => {
+            GitAnswer { git: git.clone(), children: Vec::new(), why: None }.add_block(key, to);
+            Ok(())
+        }
+    }
 }
 
 async fn find_git(wanted: &GitRequest, found: Resolved, fetcher: &Fetcher) -> Result<Answer> {
@@ -118,11 +185,14 @@ fn commit(
             commit: commit_id,
             tree: None,
             history,
+            clones: BTreeSet::new(),
+            recursive: false,
             submodules: BTreeMap::new(),
         };
         let record = match fetcher.git(&request).await {
             Ok(record) => record,
             Err(error) if out_of_reach(&error) => {
+                git.recursive = submodules;
                 return Ok(GitAnswer { git, children: Vec::new(), why: Some(reason(&error)) });
             }
             Err(error) => return Err(error),
@@ -155,7 +225,7 @@ impl Answer {
     pub(super) fn id(&self) -> SourceId {
         match self {
             Answer::File { name, .. } => SourceId::File(name.clone()),
-            Answer::Git(git) => SourceId::Git(git.key()),
+            Answer::Git(git) => git.id(),
         }
     }
 
@@ -176,6 +246,18 @@ impl Answer {
         }
     }
 
+    /// Fills the blocks that a lock has without bytes.
+    pub(super) fn complete(&self, lock: &mut Lock) {
+        match self {
+            Answer::File { name, file, .. } => {
+                if let Some(block) = lock.files.get_mut(name) {
+                    block.content = block.content.or(file.content);
+                }
+            }
+            Answer::Git(git) => git.add_to(lock),
+        }
+    }
+
     /// Writes its blocks into a lock.
     ///
     /// # Errors
@@ -191,7 +273,7 @@ impl Answer {
     }
 }
 
-fn add_file(lock: &mut Lock, name: &str, file: &LockedFile) -> Result<()> {
+pub(super) fn add_file(lock: &mut Lock, name: &str, file: &LockedFile) -> Result<()> {
     let Some(present) = lock.files.get_mut(name) else {
         lock.files.insert(name.to_owned(), file.clone());
         return Ok(());
@@ -209,7 +291,51 @@ fn add_file(lock: &mut Lock, name: &str, file: &LockedFile) -> Result<()> {
     Ok(())
 }
 
+impl FileWish {
+    /// The block that an old lock has for it: of the same hash or, where its recipe gives none, from the same place.
+    fn known<'l>(&self, old: &'l Lock) -> Option<&'l LockedFile> {
+        let own = |file: &&LockedFile| match self.sha256 {
+            Some(sha256) => file.sha256 == sha256,
+            None => self.urls.iter().any(|url| file.urls.contains(url)),
+        };
+        let keyed = |sha256: Sha256| old.files.get(&keyed(&self.name, &sha256));
+        old.files.get(&self.name).filter(own).or_else(|| self.sha256.and_then(keyed))
+    }
+}
+
+/// The key of a file whose name other boards have for other bytes.
+pub(super) fn keyed(name: &str, sha256: &Sha256) -> String {
+    format!("{name}@{}", &sha256.to_string()[..12])
+}
+
 impl GitAnswer {
+    /// Finds a commit that recipes ask for: what the old lock has of it, if that is all, else its bytes.
+    pub(super) async fn find(wish: &GitWish, old: &Lock, fetcher: &Fetcher) -> Result<GitAnswer> {
+        let refs: Vec<String> = wish.refs.iter().cloned().collect();
+        let request = GitRequest {
+            url: wish.url.clone(),
+            reference: GitRef { branch: None, tag: None, rev: Some(wish.commit) },
+            submodules: wish.submodules,
+            history: wish.history,
+        };
+        let key = name::git_key(&wish.url, &wish.commit);
+        let stored = GitAnswer::stored(old, &key, &request).filter(|stored| {
+            // No submodules in a lock may mean that nobody looked for any.
+            let looked = !wish.submodules || !stored.git.submodules.is_empty();
+            let history = old.gits.get(&key).is_some_and(|git| git.history || !wish.history);
+            stored.is_complete() && looked && history
+        });
+        let mut answer = match stored {
+            Some(mut stored) => {
+                stored.git.refs = wish.refs.clone();
+                stored
+            }
+            None => commit(wish.url.clone(), wish.commit, refs, wish.submodules, wish.history, fetcher).await?,
+        };
+        answer.git.clones.clone_from(&wish.clones);
+        Ok(answer)
+    }
+
     /// What an old lock holds under a key, down to the last submodule, if all of it is there.
     fn from_lock(lock: &Lock, key: &str, wanted: &GitRequest) -> Option<GitAnswer> {
         let mut answer = GitAnswer::stored(lock, key, wanted)?;
@@ -237,7 +363,7 @@ impl GitAnswer {
         self.git.tree.is_some() && self.children.iter().all(GitAnswer::is_complete)
     }
 
-    fn incomplete(&self) -> Vec<Incomplete> {
+    pub(super) fn incomplete(&self) -> Vec<Incomplete> {
         let own = self
             .git
             .tree
@@ -246,14 +372,24 @@ impl GitAnswer {
         own.into_iter().chain(self.children.iter().flat_map(GitAnswer::incomplete)).collect()
     }
 
-    fn add_to(&self, lock: &mut Lock) {
-        let block = lock.gits.entry(self.key()).or_insert_with(|| self.git.clone());
+    pub(super) fn id(&self) -> SourceId {
+        SourceId::Git(self.key())
+    }
+
+    pub(super) fn add_to(&self, lock: &mut Lock) {
+        self.add_block(&self.key(), lock);
+        self.children.iter().for_each(|child| child.add_to(lock));
+    }
+
+    fn add_block(&self, key: &str, lock: &mut Lock) {
+        let block = lock.gits.entry(key.to_owned()).or_insert_with(|| self.git.clone());
         block.refs.extend(self.git.refs.iter().cloned());
+        block.clones.extend(self.git.clones.iter().cloned());
+        block.recursive &= self.git.tree.is_none();
         block.history |= self.git.history;
         block.tree = block.tree.or(self.git.tree);
         if block.submodules.is_empty() {
             block.submodules.clone_from(&self.git.submodules);
         }
-        self.children.iter().for_each(|child| child.add_to(lock));
     }
 }

@@ -5,7 +5,13 @@
 //! values, never bookkeeping.
 
 mod answer;
+mod closure;
+mod gather;
+mod inputs;
+mod recipes;
 mod wish;
+
+pub use closure::{Found, Unknown, close, unknown};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +19,9 @@ use futures_util::future::join_all;
 
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
-use crate::lock::{Lock, Pin, Request};
+use crate::lock::{Lock, LockedBoard, Pin, Request};
 use crate::manifest::Manifest;
-use crate::source::SourceId;
+use crate::source::{Blake3, SourceId};
 
 use answer::Answer;
 use wish::Wish;
@@ -43,17 +49,17 @@ pub struct Resolution {
     pub incomplete: Vec<Incomplete>,
 }
 
-/// One layer or declared source whose pin is new, moved or gone.
+/// A layer, declared source or recipe whose pin or version is new, moved or gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// `layer` or `source`.
+    /// `layer`, `source` or `recipe`.
     pub section: &'static str,
-    /// Its name in the manifest.
+    /// Its name in the manifest, or the recipe's key in the lock.
     pub name: String,
-    /// What it was before.
-    pub from: Option<SourceId>,
+    /// The source it was before; of a recipe, the version.
+    pub from: Option<String>,
     /// What it is now.
-    pub to: Option<SourceId>,
+    pub to: Option<String>,
 }
 
 /// An entry without the hashes that only its bytes can give.
@@ -72,7 +78,7 @@ pub struct Incomplete {
 /// # Errors
 /// Every layer or source that could not be resolved, all of them at once.
 pub async fn resolve(manifest: &Manifest, old: &Lock, fetcher: &Fetcher, moving: &Moving) -> Result<Resolution> {
-    check_names(manifest, moving)?;
+    check_names(manifest, old, moving)?;
     let wishes = wish::all(manifest);
     let nothing = Lock::default();
     let answered =
@@ -88,7 +94,8 @@ pub async fn resolve(manifest: &Manifest, old: &Lock, fetcher: &Fetcher, moving:
     Ok(Resolution { changes: changes(old, &lock, &wishes), lock, incomplete })
 }
 
-/// Why a lock does not say what the manifest asks for; empty when it is fresh. Needs no network and no store.
+/// Why a lock does not say what the manifest asks for; empty when it is fresh. Needs no network and no store. That folders
+/// of the project were edited is another question: [`edited_folders`].
 pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
     let wishes = wish::all(manifest);
     let mut reasons = Vec::new();
@@ -100,21 +107,43 @@ pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
         }
     }
     if reasons.is_empty() {
-        match assemble(manifest, kept.iter().map(|(wish, answer)| (*wish, answer))) {
-            Ok(assembled) if assembled == *lock => {}
-            Ok(assembled) => reasons.extend(differences(&assembled, lock)),
+        let pins = assemble(manifest, kept.iter().map(|(wish, answer)| (*wish, answer)));
+        match pins.and_then(|pins| with_closures_of(manifest, pins, lock)) {
+            Ok((_, unknown)) if !unknown.is_empty() => reasons.extend(unknown.iter().map(Unknown::to_string)),
+            Ok((assembled, _)) if assembled == *lock => {}
+            Ok((assembled, _)) => reasons.extend(differences(&assembled, lock)),
             Err(error) => reasons.push(error.to_string()),
         }
     }
     reasons
 }
 
+/// The lock that pins and the closures of another lock give, and the closures which that one does not have.
+fn with_closures_of(manifest: &Manifest, mut pins: Lock, lock: &Lock) -> Result<(Lock, Vec<Unknown>)> {
+    let unknown = unknown(manifest, &pins, lock, &lock.folders, &Moving::Nothing)?;
+    if unknown.is_empty() {
+        let contexts = closure::keep(manifest, &[], lock, &mut pins)?;
+        recipes::assemble(&mut pins, contexts);
+        pins.folders = closure::folders_read(manifest, &pins, &lock.folders);
+        pins.prune();
+    }
+    Ok((pins, unknown))
+}
+
+/// Layers that are folders of the project and were edited since the closures were found, by name. `folders` has them as
+/// they are now.
+pub fn edited_folders(lock: &Lock, folders: &BTreeMap<String, Blake3>) -> Vec<String> {
+    let edited = lock.folders.iter().filter(|(name, hash)| folders.get(*name).is_some_and(|now| now != *hash));
+    edited.map(|(name, _)| name.clone()).collect()
+}
+
 /// Fails unless the lock is fresh.
 ///
 /// # Errors
 /// Kind `Stale`, with every reason.
-pub fn check_fresh(manifest: &Manifest, lock: &Lock) -> Result<()> {
-    let reasons = stale(manifest, lock);
+pub fn check_fresh(manifest: &Manifest, lock: &Lock, folders: &BTreeMap<String, Blake3>) -> Result<()> {
+    let mut reasons = stale(manifest, lock);
+    reasons.extend(edited_folders(lock, folders).iter().map(|name| format!("the layer `{name}` was edited")));
     if reasons.is_empty() {
         return Ok(());
     }
@@ -123,12 +152,15 @@ pub fn check_fresh(manifest: &Manifest, lock: &Lock) -> Result<()> {
         .help("run `kbuild lock` and commit kata.lock"))
 }
 
-fn check_names(manifest: &Manifest, moving: &Moving) -> Result<()> {
+fn check_names(manifest: &Manifest, old: &Lock, moving: &Moving) -> Result<()> {
     let Moving::Named(names) = moving else { return Ok(()) };
     for name in names {
-        if !manifest.layers.contains_key(name) && !manifest.sources.contains_key(name) {
-            return Err(Error::input(format!("kata.toml has no layer or source `{name}`"))
-                .help("`kbuild update` without a name moves all pins"));
+        let known = manifest.layers.contains_key(name) || manifest.sources.contains_key(name);
+        if !known && !closure::floats(old, name) {
+            return Err(Error::input(format!(
+                "kata.toml has no layer or source `{name}`, and no recipe of that name floats"
+            ))
+            .help("`kbuild update` without a name moves all pins"));
         }
     }
     Ok(())
@@ -160,7 +192,8 @@ fn assemble<'a>(manifest: &Manifest, answers: impl Iterator<Item = (&'a Wish<'a>
         section.insert(wish.name.to_owned(), pin);
     }
     for name in manifest.boards.keys() {
-        lock.boards.insert(name.clone(), needs(manifest, name, &pins));
+        let board = LockedBoard { sources: needs(manifest, name, &pins), ..LockedBoard::default() };
+        lock.boards.insert(name.clone(), board);
     }
     Ok(lock)
 }
@@ -181,8 +214,8 @@ fn changes(old: &Lock, new: &Lock, wishes: &[Wish<'_>]) -> Vec<Change> {
         let asked = wishes.iter().filter(|wish| wish.is_layer() == layer).map(|wish| wish.name.to_owned());
         let gone = before.keys().filter(|name| !after.contains_key(*name)).cloned();
         for name in asked.chain(gone) {
-            let from = before.get(&name).map(|pin| pin.locked.clone());
-            let to = after.get(&name).map(|pin| pin.locked.clone());
+            let from = before.get(&name).map(|pin| pin.locked.to_string());
+            let to = after.get(&name).map(|pin| pin.locked.to_string());
             if from != to {
                 changes.push(Change { section: if layer { "layer" } else { "source" }, name, from, to });
             }

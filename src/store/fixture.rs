@@ -94,6 +94,8 @@ impl Upstream {
     /// The block a lock would have for a commit, without history and refs.
     pub fn locked(&self, commit: &CommitId, tree: Option<Blake3>) -> LockedGit {
         LockedGit {
+            clones: BTreeSet::new(),
+            recursive: false,
             url: "https://example.com/upstream.git".parse().unwrap(),
             refs: BTreeSet::new(),
             commit: *commit,

@@ -6,6 +6,7 @@
 //!   blobs/ab/<blake3> read-only files (0444), addressed by BLAKE3: files, git packs and their indexes
 //!   sha256/<hex>      relative symlink into blobs/: Nix-style hashed-mirror requests, recipes' checksums
 //!   git/<commit>.toml which packs hold a commit, and its tree hash
+//!   verified          what was read and found right, with the times of its files
 //!   incoming/         partial downloads, resumed by the next run, never visible as content
 //!   tmp/              work in progress; whatever nobody holds a lock on is swept by the next writer
 //!   lock              readers and writers share it, gc excludes both
@@ -23,6 +24,7 @@ mod fixture;
 mod git;
 mod incoming;
 mod scratch;
+mod verified;
 mod verify;
 
 pub use git::{GitRecord, OpenedCommit, Pack};

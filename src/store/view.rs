@@ -392,7 +392,7 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             let digests = self.store.add_file(&path).unwrap();
             let content = Some(Content { blake3: digests.blake3, size: digests.size });
-            let file = LockedFile { urls: vec![url.parse().unwrap()], sha256: digests.sha256, content };
+            let file = LockedFile { name: None, urls: vec![url.parse().unwrap()], sha256: digests.sha256, content };
             self.lock.files.insert(key.to_owned(), file);
             digests
         }
@@ -467,7 +467,7 @@ mod tests {
         let mut bench = Bench::new();
         for number in 0..7 {
             let Digests { sha256, .. } = digests_of(&[number]);
-            let file = LockedFile { urls: vec![], sha256, content: None };
+            let file = LockedFile { name: None, urls: vec![], sha256, content: None };
             bench.lock.files.insert(format!("f{number}"), file);
         }
         let error = bench.lay_out().unwrap_err();

@@ -3,7 +3,7 @@
 //! `KBUILD_TEST_CLONES` names a site configuration whose mirror rules lead to clones of the upstream repositories.
 
 use crate::support::bench::Bench;
-use crate::support::quickstart::{copy, repository};
+use crate::support::quickstart::{clones, copy, repository};
 
 /// A clone of this project, as far as kbuild reads it.
 fn flagship() -> Bench {
@@ -18,15 +18,6 @@ fn flagship() -> Bench {
     let store = bench.path("mirrors/store").display().to_string();
     bench.set("KBUILD_STORE", store);
     bench
-}
-
-/// The site configuration, or `None`, loudly.
-fn clones() -> Option<String> {
-    let clones = std::env::var("KBUILD_TEST_CLONES").ok();
-    if clones.is_none() {
-        eprintln!("SKIPPED: KBUILD_TEST_CLONES names no site configuration that leads to clones of the real layers");
-    }
-    clones
 }
 
 #[test]

@@ -6,4 +6,5 @@ mod support;
 mod fetching;
 mod flagship;
 mod pipeline;
+mod real_closure;
 mod wrong_input;

@@ -4,6 +4,8 @@ use crate::support::bench::{Bench, assert_run};
 
 const MANIFEST: &str = r#"[project]
 name = "test"
+[closure]
+lock = "none"
 
 [layers.bitbake]
 path = "layers/bitbake"

@@ -24,6 +24,15 @@ pub fn engine() -> Option<PathBuf> {
     None
 }
 
+/// The site configuration that leads to clones of the real layers, or `None`, loudly.
+pub fn clones() -> Option<String> {
+    let clones = std::env::var("KBUILD_TEST_CLONES").ok();
+    if clones.is_none() {
+        eprintln!("SKIPPED: KBUILD_TEST_CLONES names no site configuration that leads to clones of the real layers");
+    }
+    clones
+}
+
 /// The upstreams' files and repositories, made once a process.
 fn upstreams(engine: &Path) -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();

@@ -4,7 +4,13 @@ use super::*;
 
 fn wanted(url: &str, content: &[u8]) -> WantedFile {
     let sha256 = Some(digests_of(content).sha256);
-    WantedFile { name: "file.bin".to_owned(), urls: vec![url.parse().unwrap()], sha256, content: None }
+    WantedFile {
+        name: "file.bin".to_owned(),
+        urls: vec![url.parse().unwrap()],
+        sha256,
+        sums: Vec::new(),
+        content: None,
+    }
 }
 
 fn unknown(url: &str) -> WantedFile {

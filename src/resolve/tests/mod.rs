@@ -1,3 +1,5 @@
+mod closure;
+
 use std::path::Path;
 
 use super::*;
@@ -9,6 +11,9 @@ use crate::store::Store;
 const MANIFEST: &str = r#"
 [project]
 name = "test"
+
+[closure]
+lock = "none"
 
 [layers.bitbake]
 git = "https://git.example/bitbake"
@@ -38,7 +43,9 @@ targets = ["image"]
 "#;
 
 fn manifest(text: &str) -> Manifest {
-    Manifest::parse(Path::new("kata.toml"), text).unwrap()
+    // Where the folders of local layers are.
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manifest/fixtures/valid/kata.toml");
+    Manifest::parse(&path, text).unwrap()
 }
 
 /// Everything in the manifest is known by hash or commit, so that it can be locked with no network and no bytes.
@@ -80,9 +87,9 @@ fn one_commit_offers_the_refs_of_all_who_asked_for_it() {
 fn boards_need_the_engine_their_layers_and_their_sources() {
     let lock = locked(MANIFEST);
     let tool = SourceId::File("tool-1.0.tar.gz".to_owned());
-    assert!(lock.boards["one"].contains(&tool));
-    assert!(!lock.boards["two"].contains(&tool));
-    assert_eq!(lock.boards["two"].len(), 1);
+    assert!(lock.boards["one"].sources.contains(&tool));
+    assert!(!lock.boards["two"].sources.contains(&tool));
+    assert_eq!(lock.boards["two"].sources.len(), 1);
 }
 
 #[test]
@@ -102,7 +109,7 @@ fn every_change_of_the_manifest_makes_the_lock_stale() {
         assert_ne!(changed, MANIFEST, "{from}");
         let reasons = stale(&manifest(&changed), &lock).join("\n");
         assert!(reasons.contains(word), "{to}: {reasons}");
-        assert_eq!(check_fresh(&manifest(&changed), &lock).unwrap_err().kind(), Kind::Stale);
+        assert_eq!(check_fresh(&manifest(&changed), &lock, &BTreeMap::new()).unwrap_err().kind(), Kind::Stale);
     }
     let gone = MANIFEST.split("[sources.tool]").next().unwrap().to_owned()
         + "[boards.one]\nmachine = \"one\"\nlayers = [\"bitbake\"]\ntargets = [\"image\"]\n";

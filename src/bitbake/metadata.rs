@@ -1,0 +1,61 @@
+//! What of a layer BitBake reads while it parses.
+
+use std::path::Path;
+
+use walkdir::WalkDir;
+
+use crate::error::{Error, Result};
+use crate::source::Blake3;
+
+/// What recipes, classes and configuration are written in. Patches and other files beside a recipe are sources: they decide
+/// what is built, not which recipes there are and what they fetch.
+const EXTENSIONS: [&str; 6] = ["bb", "bbappend", "bbclass", "inc", "conf", "py"];
+
+/// A hash over the metadata of a layer's directory: names and bytes, in the order of the names. Links are not followed.
+///
+/// # Errors
+/// A directory or file that cannot be read.
+pub fn hash(directory: &Path) -> Result<Blake3> {
+    let mut hash = blake3::Hasher::new();
+    let walk = WalkDir::new(directory).sort_by_file_name().into_iter();
+    for entry in walk.filter_entry(|entry| entry.file_name() != ".git") {
+        let entry = entry.map_err(|error| Error::io("read", directory, error.into()))?;
+        let is_metadata = entry.path().extension().is_some_and(|found| EXTENSIONS.iter().any(|known| found == *known));
+        if !entry.file_type().is_file() || !is_metadata {
+            continue;
+        }
+        let name = entry.path().strip_prefix(directory).unwrap_or(entry.path()).as_os_str().as_encoded_bytes();
+        let bytes = std::fs::read(entry.path()).map_err(|error| Error::io("read", entry.path(), error))?;
+        // Lengths before what they measure, so that no two layers give one text.
+        for part in [name, &bytes] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    }
+    Ok((*hash.finalize().as_bytes()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn only_what_bitbake_parses_counts() {
+        let layer = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(layer.path().join(name), text).unwrap();
+        fs::create_dir(layer.path().join("conf")).unwrap();
+        write("conf/layer.conf", "BBPATH .= \":${LAYERDIR}\"");
+        write("a.bb", "x");
+        let first = hash(layer.path()).unwrap();
+        write("README.md", "words");
+        write("fix.patch", "words");
+        assert_eq!(hash(layer.path()).unwrap(), first);
+        write("a.bb", "y");
+        assert_ne!(hash(layer.path()).unwrap(), first);
+        write("a.bb", "x");
+        write("b.inc", "");
+        assert_ne!(hash(layer.path()).unwrap(), first);
+        assert!(hash(&layer.path().join("none")).is_err());
+    }
+}

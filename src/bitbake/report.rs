@@ -1,0 +1,111 @@
+//! What the engine says a board's targets fetch: the closure in BitBake's own words, before anything is pinned.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What one configuration (board, options, build host) needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Every recipe in the task graph of the targets, sorted by name.
+    pub recipes: Vec<Recipe>,
+    /// Every SRCREV of every recipe of every layer that names no commit, in the closure or not.
+    pub floating: Vec<Floating>,
+    /// Files that are fetched outside of SRC_URI: uninative.
+    pub extra: Vec<Fetch>,
+    /// What was switched off because it cannot be locked, and other things a person should know; each a sentence.
+    pub notes: Vec<String>,
+    /// Where Go modules come from, as BitBake has it (GO_MOD_PROXY or its default), if any recipe takes one; with scheme.
+    pub go_proxy: Option<String>,
+}
+
+/// A recipe in the task graph.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// PN; with `mc:NAME:` in front where it belongs to a multiconfig.
+    pub name: String,
+    /// PV.
+    pub version: String,
+    /// LICENSE.
+    pub license: String,
+    /// The collection name of the layer that holds the file (FILE_LAYERNAME).
+    pub layer: String,
+    /// The recipe's file inside its layer.
+    pub file: String,
+    /// The recipe that needs it on a shortest way from a target; `None` for a target.
+    pub wanted_by: Option<String>,
+    /// What its do_fetch fetches, without `file://` from layers.
+    pub fetches: Vec<Fetch>,
+    /// What it fetches and nobody can lock.
+    pub problems: Vec<Problem>,
+}
+
+/// One remote entry of SRC_URI, as the fetcher expands it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// The fetcher: `https`, `git`, `gitsm`, `crate`, `gomod`, `svn`, ...: the scheme as the recipe writes it.
+    pub kind: String,
+    /// The entry as the recipe writes it, expanded, with parameters.
+    pub written: String,
+    /// Where BitBake would ask first (`ud.url`), without parameters.
+    pub url: String,
+    /// The name in a flat mirror: a file's own, or of the tarball that stands for a repository (`hg_…`, `svn`'s).
+    pub file: Option<String>,
+    /// The path below DL_DIR, where it is not that name.
+    pub local: Option<String>,
+    /// Checksums of the recipe by algorithm (`sha256`, `md5`, ...).
+    pub sums: BTreeMap<String, String>,
+    /// For git: what is cloned.
+    pub git: Option<GitFetch>,
+}
+
+/// A git entry of SRC_URI.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitFetch {
+    /// The URL for git itself: protocol as scheme, no parameters.
+    pub url: String,
+    /// The commit; `None` where it floats and a [`Floating`] says of what.
+    pub commit: Option<String>,
+    /// The SRCREV variable that names the commit: `SRCREV` or `SRCREV_<name>`.
+    pub variable: String,
+    /// `branch=`, unless `nobranch=1`.
+    pub branch: Option<String>,
+    /// `tag=`.
+    pub tag: Option<String>,
+    /// The name of the clone in GITDIR (the last part of `ud.clonedir`).
+    pub clone: String,
+    /// Whether submodules come along (`gitsm`).
+    pub submodules: bool,
+}
+
+/// A SRCREV that names no commit: AUTOREV, a tag or nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Floating {
+    /// PN; with `mc:NAME:` in front where it belongs to a multiconfig.
+    pub recipe: String,
+    /// `SRCREV` or `SRCREV_<name>`.
+    pub variable: String,
+    /// The repository, as in [`GitFetch::url`].
+    pub url: String,
+    /// `branch=`.
+    pub branch: Option<String>,
+    /// `tag=`; it decides where both are given.
+    pub tag: Option<String>,
+    /// The recipe's file inside its layer, and the layer.
+    pub file: String,
+    /// The collection name of the layer.
+    pub layer: String,
+}
+
+/// Something that cannot be locked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The entry of SRC_URI.
+    pub written: String,
+    /// The file that holds it (inside its layer where it lies in one) and the line, counted from 1, where it could be found.
+    pub file: String,
+    /// See `file`.
+    pub line: Option<u32>,
+    /// Why not, in a few words.
+    pub why: String,
+}

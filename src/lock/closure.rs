@@ -1,0 +1,140 @@
+//! Who needs what: boards, the recipes of their task graphs, and the sources those fetch.
+//!
+//! A source does not know who needs it; a recipe lists its sources, and a board its recipes. So a board that comes or goes
+//! touches its own blocks alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::source::{Blake3, CommitId, SourceId, SourceUrl};
+
+use super::Lock;
+
+/// What one board needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LockedBoard {
+    /// The engine, the board's git layers, its declared sources.
+    pub sources: BTreeSet<SourceId>,
+    /// What its targets' task graph fetches, with the options as they stand by default; `None` where nobody looked.
+    pub closure: Option<Closure>,
+    /// What one other choice (`boot=rootfs`, `ceph`) or build host (`host=aarch64`) needs beyond that.
+    pub with: BTreeMap<String, Closure>,
+}
+
+/// The recipes of a task graph, and what pins them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closure {
+    /// A hash over all that decided the graph: layers, configuration, options, host.
+    pub inputs: Blake3,
+    /// Every recipe by its PN, and why it is there.
+    pub recipes: BTreeMap<String, Need>,
+    /// What is fetched outside of SRC_URI (uninative).
+    pub extra: BTreeSet<SourceId>,
+    /// SRCREV variables that have to be set, since the recipe names no commit: `SRCREV_x:pn-y` to a key of [`Lock::floating`].
+    pub pins: BTreeMap<String, String>,
+}
+
+/// Why a recipe is in a task graph.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// It is a target.
+    Target,
+    /// This recipe needs it, on a shortest way from a target.
+    By(String),
+}
+
+/// A recipe that fetches something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedRecipe {
+    /// PV.
+    pub version: String,
+    /// The collection name of its layer.
+    pub layer: String,
+    /// Its file inside the layer.
+    pub file: String,
+    /// LICENSE, as the recipe writes it.
+    pub license: String,
+    /// What it fetches.
+    pub sources: BTreeSet<SourceId>,
+}
+
+/// A ref that moves, and where it stood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Floating {
+    /// The repository.
+    pub url: SourceUrl,
+    /// The full name of the ref; empty for HEAD.
+    pub reference: String,
+    /// The commit.
+    pub commit: CommitId,
+}
+
+impl Floating {
+    /// The key in [`Lock::floating`].
+    pub fn key(url: &SourceUrl, reference: &str) -> String {
+        format!("{url}#{reference}")
+    }
+}
+
+impl Lock {
+    /// The recipe of a board's graph under its PN; `setting` is the choice it is looked at with, empty for the default.
+    /// `None` where the recipe fetches nothing.
+    pub fn recipe(&self, board: &str, setting: &str, name: &str) -> Option<(&str, &LockedRecipe)> {
+        let keys = [recipe_key(name, board, setting), recipe_key(name, board, ""), name.to_owned()];
+        keys.iter().find_map(|key| self.recipes.get_key_value(key)).map(|(key, recipe)| (key.as_str(), recipe))
+    }
+
+    /// What a board needs with some choices (as [`LockedBoard::with`] names them), submodules not counted.
+    pub fn needs(&self, board: &str, settings: &[String]) -> BTreeSet<SourceId> {
+        let Some(locked) = self.boards.get(board) else { return BTreeSet::new() };
+        let base = locked.closure.iter().map(|closure| ("", closure));
+        let extra = settings.iter().filter_map(|name| Some((name.as_str(), locked.with.get(name)?)));
+        let mut ids = locked.sources.clone();
+        for (setting, closure) in base.chain(extra) {
+            ids.extend(closure.extra.iter().cloned());
+            let recipes = closure.recipes.keys().filter_map(|name| self.recipe(board, setting, name));
+            recipes.for_each(|(_, recipe)| ids.extend(recipe.sources.iter().cloned()));
+        }
+        ids
+    }
+
+    /// The SRCREV variables that have to be set for a board with some choices, `SRCREV_x:pn-y`, and what to.
+    pub fn pins(&self, board: &str, settings: &[String]) -> BTreeMap<&str, CommitId> {
+        let Some(locked) = self.boards.get(board) else { return BTreeMap::new() };
+        let closures = locked.closure.iter().chain(settings.iter().filter_map(|name| locked.with.get(name)));
+        let pins = closures.flat_map(|closure| &closure.pins);
+        pins.filter_map(|(variable, key)| Some((variable.as_str(), self.floating.get(key)?.commit))).collect()
+    }
+
+    /// Drops recipes that no board has in its graph, and moving refs that nothing names.
+    pub(super) fn drop_unused_recipes(&mut self) {
+        let mut used = BTreeSet::new();
+        let mut pins = BTreeSet::new();
+        for (board, locked) in &self.boards {
+            for (setting, closure) in locked.closures() {
+                pins.extend(closure.pins.values().cloned());
+                let recipes = closure.recipes.keys().filter_map(|name| self.recipe(board, setting, name));
+                used.extend(recipes.map(|(key, _)| key.to_owned()));
+            }
+        }
+        self.recipes.retain(|key, _| used.contains(key));
+        self.floating.retain(|key, _| pins.contains(key));
+    }
+}
+
+/// The key of a recipe's block that is for one board (and one choice of it) alone.
+pub fn recipe_key(name: &str, board: &str, setting: &str) -> String {
+    if setting.is_empty() { format!("{name}@{board}") } else { format!("{name}@{board}+{setting}") }
+}
+
+impl LockedBoard {
+    /// The closures with the choice that each is for, the default's first under an empty name.
+    pub fn closures(&self) -> impl Iterator<Item = (&str, &Closure)> {
+        let base = self.closure.iter().map(|closure| ("", closure));
+        base.chain(self.with.iter().map(|(name, closure)| (name.as_str(), closure)))
+    }
+
+    /// The choices whose closures are locked.
+    pub fn settings(&self) -> Vec<String> {
+        self.with.keys().cloned().collect()
+    }
+}

@@ -1,0 +1,221 @@
+//! Checks of `[closure]` and `[registries]`, and the configurations whose closures a board has.
+
+use indexmap::IndexMap;
+use regex::Regex;
+
+use super::document::Faults;
+use super::raw::{RawClosure, Text};
+use super::{Board, ClosureSettings, History, Manifest, Scope, Variant, names, select};
+use crate::error::{Error, Result};
+use crate::source::SourceUrl;
+
+/// The build host that is meant where nothing is said. Not this machine's: a lock holds nothing of who made it.
+const HOST: &str = "x86_64";
+
+/// What is in order of a `[closure]`.
+pub(super) fn check(raw: &RawClosure, faults: &mut Faults) -> ClosureSettings {
+    let mut settings = ClosureSettings::default();
+    if let Some(lock) = &raw.lock {
+        settings.lock = faults.take(scope(lock)).unwrap_or_default();
+    }
+    if let Some(hosts) = &raw.hosts {
+        names::check_repeated("[closure]", "host", hosts, faults);
+        if hosts.is_empty() {
+            let fault = Error::input("[closure] names no build host").at(hosts.span.clone(), "empty");
+            faults.add(fault.help(format!("take the key out, for `{HOST}`")));
+        }
+        settings.hosts = hosts.iter().filter_map(|host| faults.take(check_host(host))).collect();
+    }
+    for text in raw.history.iter().flatten() {
+        settings.history.extend(faults.take(history(text)));
+    }
+    for (pattern, why) in raw.mask.iter().flatten() {
+        if let Some(mask) = faults.take(mask(pattern, why)) {
+            settings.mask.insert(mask.0, mask.1);
+        }
+    }
+    settings
+}
+
+fn scope(text: &Text) -> Result<Scope> {
+    match text.as_str() {
+        "none" => Ok(Scope::None),
+        "defaults" => Ok(Scope::Defaults),
+        "choices" => Ok(Scope::Choices),
+        other => Err(Error::input(format!("`{}` is no closure that can be locked", other.escape_debug()))
+            .at(text.span.clone(), "here")
+            .help(
+                "write `none`, `defaults` (each board with its options' defaults) or `choices` (each other choice too)",
+            )),
+    }
+}
+
+fn check_host(host: &Text) -> Result<String> {
+    let good = !host.is_empty() && host.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if good {
+        return Ok(host.value.clone());
+    }
+    Err(Error::input(format!("`{}` is no architecture of a build host", host.escape_debug()))
+        .at(host.span.clone(), "this host")
+        .help("write it as `uname -m` does: `x86_64`, `aarch64`"))
+}
+
+/// A recipe's name, or a regular expression over URLs, which a colon tells from it.
+fn history(text: &Text) -> Result<History> {
+    if !text.contains(':') {
+        return names::check_name("a recipe", text, &text.span).map(|()| History::Recipe(text.value.clone()));
+    }
+    let regex = Regex::new(text).and_then(|_| Regex::new(&format!("^(?:{})$", text.value)));
+    regex.map(|_| History::Url(text.value.clone())).map_err(|error| {
+        let message = error.to_string();
+        let reason = message.lines().next_back().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        Error::input(format!("`{}` is not a regular expression: {reason}", text.escape_debug()))
+            .at(text.span.clone(), "here")
+            .help("name a recipe, or give an expression for whole URLs: 'https://host/.*'")
+    })
+}
+
+/// A regular expression of BBMASK with the reason for it, which stands in the configuration as a comment.
+fn mask(pattern: &Text, why: &Text) -> Result<(String, String)> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "\"'$\\#".contains(c);
+    if pattern.is_empty() || pattern.contains(odd) {
+        return Err(Error::input(format!("`{}` cannot be a word of BBMASK", pattern.escape_debug()))
+            .at(pattern.span.clone(), "this mask")
+            .help("give a part of the recipe's path, such as \"/meta-x/recipes-y/\": no spaces, quotes, `$` or `\\`"));
+    }
+    if why.trim().is_empty() || why.chars().any(char::is_control) {
+        return Err(Error::input(format!("the mask `{}` has no reason", pattern.value))
+            .at(why.span.clone(), "say why, in one line")
+            .help("a masked recipe cannot be built: whoever reads kata.toml wants to know why"));
+    }
+    Ok((pattern.value.clone(), why.trim().to_owned()))
+}
+
+/// What is in order of a `[registries]`.
+pub(super) fn registries(raw: &IndexMap<Text, Text>, faults: &mut Faults) -> IndexMap<String, SourceUrl> {
+    let mut registries = IndexMap::new();
+    for (name, base) in raw {
+        if let Some(url) = faults.take(registry(name, base)) {
+            registries.insert(name.value.clone(), url);
+        }
+    }
+    registries
+}
+
+fn registry(name: &Text, base: &Text) -> Result<SourceUrl> {
+    let good = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-:_".contains(c));
+    if !good {
+        return Err(Error::input(format!("`{}` is no package registry", name.escape_debug()))
+            .at(name.span.clone(), "this name")
+            .help("write `go`, `npm`, or the host of `crate://HOST/…`"));
+    }
+    let url: SourceUrl = base.parse().map_err(|error: Error| error.at(base.span.clone(), "this URL"))?;
+    if !matches!(url.scheme(), "http" | "https" | "file") {
+        return Err(Error::input("a package registry is reached over http or https")
+            .at(base.span.clone(), "here")
+            .help("write the URL that packages lie under: \"https://registry.example/crates\""));
+    }
+    Ok(url)
+}
+
+/// See [`Manifest::variants`].
+pub(super) fn variants(manifest: &Manifest, name: &str) -> Result<Vec<Variant>> {
+    let settings = &manifest.closure;
+    if settings.lock == Scope::None {
+        return Ok(Vec::new());
+    }
+    let board = select::board(manifest, name)?;
+    let [host, others @ ..] = settings.hosts.as_slice() else { return Ok(Vec::new()) };
+    let base = select::select(manifest, name, &[])?;
+    let variant = |name: String, selection, host: &String| Variant { name, selection, host: host.clone() };
+    let mut variants = vec![variant(String::new(), base.clone(), host)];
+    if settings.lock == Scope::Choices {
+        for setting in other_settings(manifest, name, board) {
+            let set = with_consequences(manifest, name, board, &setting);
+            // What contradicts itself whatever is switched off was reported when the manifest was read.
+            let Ok(selection) = select::select(manifest, name, &set) else { continue };
+            if selection.overrides != base.overrides {
+                variants.push(variant(setting, selection, host));
+            }
+        }
+    }
+    variants.extend(others.iter().map(|host| variant(host_setting(host), base.clone(), host)));
+    Ok(variants)
+}
+
+/// See [`Manifest::settings_of`].
+pub(super) fn settings_of(manifest: &Manifest, name: &str, values: &select::Values, host: &str) -> Result<Vec<String>> {
+    let board = select::board(manifest, name)?;
+    let base = select::values(&manifest.options, name, &board.set);
+    let changed = values.iter().filter(|(option, value)| base.get(*option) != Some(value));
+    let mut settings: Vec<String> =
+        changed.map(|(option, value)| setting(manifest, option, value.as_deref())).collect();
+    if manifest.closure.hosts.first().is_none_or(|first| first != host) {
+        settings.push(host_setting(host));
+    }
+    Ok(settings)
+}
+
+fn host_setting(host: &str) -> String {
+    format!("host={host}")
+}
+
+/// Every value of every option of a board that is not the one it has by default.
+fn other_settings(manifest: &Manifest, name: &str, board: &Board) -> Vec<String> {
+    let base = select::values(&manifest.options, name, &board.set);
+    let mut settings = Vec::new();
+    for (option, value) in &base {
+        match &manifest.options[option.as_str()].kind {
+            super::OptionKind::Flag { .. } => {
+                let other = value.is_none().then_some(select::ON);
+                settings.push(setting(manifest, option, other));
+            }
+            super::OptionKind::Choice { choices, .. } => {
+                let others = choices.keys().filter(|choice| Some(*choice) != value.as_ref());
+                settings.extend(others.map(|choice| setting(manifest, option, Some(choice))));
+            }
+        }
+    }
+    settings
+}
+
+/// An option with a value, as `--set` takes it.
+fn setting(manifest: &Manifest, option: &str, value: Option<&str>) -> String {
+    match (manifest.options.get(option).map(|option| &option.kind), value) {
+        (Some(super::OptionKind::Flag { .. }), Some(_)) => option.to_owned(),
+        (_, Some(choice)) => format!("{option}={choice}"),
+        (_, None) => format!("{option}=off"),
+    }
+}
+
+/// A setting together with what its flag requires, and without those flags of the board that cannot stand beside it.
+fn with_consequences(manifest: &Manifest, name: &str, board: &Board, setting: &str) -> Vec<String> {
+    let mut set = vec![setting.to_owned()];
+    let mut next = 0;
+    while let Some(setting) = set.get(next) {
+        let required = manifest.options.get(setting.as_str()).map(|option| option.requires.clone()).unwrap_or_default();
+        let new = required.iter().map(ToString::to_string).filter(|other| !set.contains(other));
+        set.extend(new.collect::<Vec<_>>());
+        next += 1;
+    }
+    // A flag that goes may take another with it, so as often as there are flags.
+    for _ in &manifest.options {
+        let mut values = select::values(&manifest.options, name, &board.set);
+        values.extend(set.iter().filter_map(|text| select::one(manifest, name, text).ok()));
+        let broken = select::broken(&manifest.options, &values);
+        let off: Vec<String> = broken.iter().map(|broken| format!("{}=off", broken.flag)).collect();
+        set.extend(off);
+    }
+    set
+}
+
+impl Default for ClosureSettings {
+    fn default() -> Self {
+        ClosureSettings {
+            lock: Scope::default(),
+            hosts: vec![HOST.to_owned()],
+            history: Vec::new(),
+            mask: IndexMap::new(),
+        }
+    }
+}

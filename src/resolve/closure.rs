@@ -1,0 +1,367 @@
+//! The closures of boards: which have to be found anew, and what becomes of what the engine reports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use futures_util::future::join_all;
+
+use super::answer::{self, GitAnswer};
+use super::gather::{self, Asker, FileWish, GitWish, Pins, Wishes};
+use super::{Incomplete, Moving, Resolution, inputs, recipes};
+use crate::bitbake::report::Report;
+use crate::error::{Error, Result};
+use crate::fetch::Fetcher;
+use crate::lock::{Closure, Floating, Lock, LockedFile, LockedRecipe, Need};
+use crate::manifest::{Manifest, Variant};
+use crate::source::{Blake3, GitRef, SourceId, SourceUrl};
+
+/// A configuration whose closure has to be found by the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// The board.
+    pub board: String,
+    /// Which of its configurations.
+    pub variant: Variant,
+    /// The hash over all that decides its closure.
+    pub inputs: Blake3,
+    /// Why it is not known, for people.
+    pub why: String,
+}
+
+/// What the engine found of one configuration.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The board.
+    pub board: String,
+    /// Which of its configurations.
+    pub variant: Variant,
+    /// The hash over all that decided it.
+    pub inputs: Blake3,
+    /// What it is.
+    pub report: Report,
+}
+
+/// A closure of the old lock that stands, or one found now, with what each of its recipes fetches.
+pub(super) struct Context {
+    pub(super) board: String,
+    pub(super) setting: String,
+    pub(super) closure: Closure,
+    pub(super) recipes: BTreeMap<String, LockedRecipe>,
+}
+
+/// The closures that the old lock does not have, or not of these inputs. `pinned` has the manifest's pins, `folders` are the
+/// project's own layers as they are now.
+///
+/// # Errors
+/// None that a checked manifest could give.
+pub fn unknown(
+    manifest: &Manifest,
+    pinned: &Lock,
+    old: &Lock,
+    folders: &BTreeMap<String, Blake3>,
+    moving: &Moving,
+) -> Result<Vec<Unknown>> {
+    let mut unknown = Vec::new();
+    for board in manifest.boards.keys() {
+        let edited = manifest.boards[board].layers.iter().find(|name| folders.get(*name) != old.folders.get(*name));
+        let mut base_is_unknown = false;
+        for variant in manifest.variants(board)? {
+            let inputs = inputs::of(manifest, pinned, board, &variant)?;
+            let why = match closure_of(old, board, &variant.name) {
+                None => Some("it was never looked at".to_owned()),
+                Some(closure) if closure.inputs != inputs => Some("its layers or configuration changed".to_owned()),
+                Some(_) if edited.is_some() => edited.map(|name| format!("the layer `{name}` was edited")),
+                Some(_) if base_is_unknown => Some("the board's own closure is looked at anew".to_owned()),
+                Some(closure) if moves(closure, moving) => Some("a moving ref in it is looked up anew".to_owned()),
+                Some(_) => None,
+            };
+            if let Some(why) = why {
+                base_is_unknown |= variant.name.is_empty();
+                unknown.push(Unknown { board: board.clone(), variant, inputs, why });
+            }
+        }
+    }
+    Ok(unknown)
+}
+
+fn closure_of<'a>(lock: &'a Lock, board: &str, setting: &str) -> Option<&'a Closure> {
+    let board = lock.boards.get(board)?;
+    if setting.is_empty() { board.closure.as_ref() } else { board.with.get(setting) }
+}
+
+/// Whether a pin of the closure is told to move. A pin is `SRCREV_x:pn-RECIPE`.
+fn moves(closure: &Closure, moving: &Moving) -> bool {
+    closure.pins.keys().any(|pin| pin_moves(pin, moving))
+}
+
+fn pin_moves(pin: &str, moving: &Moving) -> bool {
+    match moving {
+        Moving::Nothing => false,
+        Moving::Everything => true,
+        Moving::Named(names) => {
+            names.iter().any(|name| pin.split_once(":pn-").is_some_and(|(_, recipe)| recipe == name))
+        }
+    }
+}
+
+/// Puts the closures into a lock that has the manifest's own pins: those of the old lock that stand, and what was found.
+/// Each source is brought into the store on the way, for its hashes.
+///
+/// # Errors
+/// All sources that could not be locked, each with the recipe that asks for it.
+pub async fn close(
+    manifest: &Manifest,
+    pinned: Resolution,
+    found: Vec<Found>,
+    old: &Lock,
+    folders: BTreeMap<String, Blake3>,
+    fetcher: &Fetcher,
+    moving: &Moving,
+) -> Result<Resolution> {
+    let Resolution { mut lock, changes, mut incomplete } = pinned;
+    let (floating, pins) = pin_floating(&found, old, fetcher, moving).await?;
+    lock.floating.extend(floating);
+    let wishes = gather::gather(manifest, &found, &pins, &lock.floating)?;
+    let answers = answer_all(wishes, old, fetcher).await?;
+    let sources = answers.add_to(&mut lock, &mut incomplete)?;
+    lock.registries.extend(found.iter().filter_map(|found| go_proxy(&found.report)));
+    let mut contexts = keep(manifest, &found, old, &mut lock)?;
+    contexts.extend(found.into_iter().map(|found| context(found, &sources, &pins)));
+    recipes::assemble(&mut lock, contexts);
+    recipes::check_names(&lock)?;
+    lock.folders = folders_read(manifest, &lock, &folders);
+    lock.prune();
+    let changes = [changes, recipes::changes(old, &lock)].concat();
+    incomplete.extend(complete(&mut lock, &incomplete, fetcher).await?);
+    incomplete.retain(|entry| lock.get(&entry.id).is_ok());
+    Ok(Resolution { lock, changes, incomplete })
+}
+
+fn go_proxy(report: &Report) -> Option<(String, SourceUrl)> {
+    Some(("go".to_owned(), report.go_proxy.as_ref()?.parse().ok()?))
+}
+
+/// Those layers that were read for a closure of the lock.
+pub(super) fn folders_read(
+    manifest: &Manifest,
+    lock: &Lock,
+    folders: &BTreeMap<String, Blake3>,
+) -> BTreeMap<String, Blake3> {
+    let closed = lock.boards.iter().filter(|(_, board)| board.closures().next().is_some());
+    let layers = closed.filter_map(|(name, _)| manifest.boards.get(name)).flat_map(|board| &board.layers);
+    layers.filter_map(|name| folders.get_key_value(name)).map(|(name, hash)| (name.clone(), *hash)).collect()
+}
+
+/// Whether a recipe of this name is among the pins of a lock.
+pub(super) fn floats(lock: &Lock, recipe: &str) -> bool {
+    let pins =
+        lock.boards.values().flat_map(crate::lock::LockedBoard::closures).flat_map(|(_, closure)| closure.pins.keys());
+    pins.into_iter().any(|pin| pin.split_once(":pn-").is_some_and(|(_, name)| name == recipe))
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Unknown { board, variant, why, .. } = self;
+        match variant.name.as_str() {
+            "" => write!(f, "the closure of board `{board}`: {why}"),
+            setting => write!(f, "the closure of board `{board}` with {setting}: {why}"),
+        }
+    }
+}
+
+/// The closures of the old lock that stand: their blocks come over as they are.
+pub(super) fn keep(manifest: &Manifest, found: &[Found], old: &Lock, lock: &mut Lock) -> Result<Vec<Context>> {
+    let mut contexts = Vec::new();
+    for board in manifest.boards.keys() {
+        for variant in manifest.variants(board)? {
+            let anew = found.iter().any(|found| found.board == *board && found.variant.name == variant.name);
+            let Some(closure) = closure_of(old, board, &variant.name).filter(|_| !anew) else { continue };
+            contexts.push(kept(board, &variant.name, closure, old, lock)?);
+        }
+    }
+    Ok(contexts)
+}
+
+fn kept(board: &str, setting: &str, closure: &Closure, old: &Lock, lock: &mut Lock) -> Result<Context> {
+    let recipes = closure.recipes.keys().filter_map(|name| {
+        let (_, recipe) = old.recipe(board, setting, name)?;
+        Some((name.clone(), recipe.clone()))
+    });
+    let recipes: BTreeMap<_, _> = recipes.collect();
+    for key in closure.pins.values() {
+        lock.floating.extend(old.floating.get_key_value(key).map(|(key, floating)| (key.clone(), floating.clone())));
+    }
+    let sources = recipes.values().flat_map(|recipe| &recipe.sources).chain(&closure.extra);
+    for id in old.with_submodules(sources) {
+        answer::copy(old, &id, lock)?;
+    }
+    lock.registries.extend(old.registries.clone());
+    Ok(Context { board: board.to_owned(), setting: setting.to_owned(), closure: closure.clone(), recipes })
+}
+
+/// What was found, as the lock has it.
+fn context(found: Found, sources: &BTreeMap<Asker, BTreeSet<SourceId>>, pins: &Pins) -> Context {
+    let Found { board, variant, inputs, report } = found;
+    let of = |recipe: &str| {
+        let asker = Asker { board: board.clone(), setting: variant.name.clone(), recipe: recipe.to_owned() };
+        sources.get(&asker).cloned().unwrap_or_default()
+    };
+    let need = |by: &Option<String>| by.clone().map_or(Need::Target, Need::By);
+    let closure = Closure {
+        inputs,
+        recipes: report.recipes.iter().map(|recipe| (recipe.name.clone(), need(&recipe.wanted_by))).collect(),
+        extra: of(""),
+        pins: pins.get(&(board.clone(), variant.name.clone())).cloned().unwrap_or_default(),
+    };
+    let recipes = report.recipes.iter().map(|recipe| (recipe.name.clone(), recipes::locked(recipe, of(&recipe.name))));
+    Context { recipes: recipes.collect(), closure, board, setting: variant.name }
+}
+
+/// Resolves every moving ref that was found, in the closure or not: offline parsing needs them all.
+async fn pin_floating(
+    found: &[Found],
+    old: &Lock,
+    fetcher: &Fetcher,
+    moving: &Moving,
+) -> Result<(BTreeMap<String, Floating>, Pins)> {
+    let mut pins = Pins::new();
+    let mut wanted: BTreeMap<String, (&crate::bitbake::report::Floating, SourceUrl, String, bool)> = BTreeMap::new();
+    for found in found {
+        for floating in &found.report.floating {
+            let url: SourceUrl = floating.url.parse()?;
+            let reference = full_name(floating);
+            let key = Floating::key(&url, &reference);
+            let pin = format!("{}:pn-{}", floating.variable, gather::without_multiconfig(&floating.recipe));
+            let entry = wanted.entry(key.clone()).or_insert((floating, url, reference, false));
+            entry.3 |= pin_moves(&pin, moving);
+            pins.entry((found.board.clone(), found.variant.name.clone())).or_default().insert(pin, key);
+        }
+    }
+    let resolved = join_all(wanted.into_iter().map(|(key, (floating, url, reference, moves))| async move {
+        if let Some(known) = old.floating.get(&key).filter(|_| !moves) {
+            return Ok((key, known.clone()));
+        }
+        let asked = GitRef { branch: floating.branch.clone(), tag: floating.tag.clone(), rev: None };
+        let resolved = fetcher.resolve(&url, &asked).await.map_err(|error| cannot_pin(error, floating))?;
+        Ok((key, Floating { url, reference, commit: resolved.commit }))
+    }));
+    let (mut floating, mut errors) = (BTreeMap::new(), Vec::new());
+    for result in resolved.await {
+        match result {
+            Ok((key, value)) => drop(floating.insert(key, value)),
+            Err(error) => errors.push(error),
+        }
+    }
+    match Error::all(errors, |count| format!("{count} recipes float and could not be pinned")) {
+        Some(error) => Err(error),
+        None => Ok((floating, pins)),
+    }
+}
+
+fn cannot_pin(error: Error, floating: &crate::bitbake::report::Floating) -> Error {
+    let crate::bitbake::report::Floating { recipe, variable, file, layer, .. } = floating;
+    error
+        .wrap(format!("{recipe} ({file} in layer {layer}) names no commit in {variable}, and its upstream gives none"))
+        .help(format!(
+            "BitBake parses no layer offline while it floats: declare its repository as a source with `rev` and \
+             `recipes = [\"{recipe}\"]`, or leave the recipe out with a `[closure.mask]` in kata.toml"
+        ))
+}
+
+/// The full name of the ref that decides; empty for HEAD.
+fn full_name(floating: &crate::bitbake::report::Floating) -> String {
+    match (&floating.tag, &floating.branch) {
+        (Some(tag), _) => format!("refs/tags/{tag}"),
+        (None, Some(branch)) => format!("refs/heads/{branch}"),
+        (None, None) => String::new(),
+    }
+}
+
+/// What became of all wishes.
+struct Answers {
+    files: Vec<(FileWish, LockedFile, Option<String>)>,
+    gits: Vec<(GitWish, GitAnswer)>,
+}
+
+async fn answer_all(wishes: Wishes, old: &Lock, fetcher: &Fetcher) -> Result<Answers> {
+    let files = join_all(wishes.files.into_iter().map(|wish| async move {
+        let found = answer::find_for_recipes(&wish, old, fetcher).await;
+        let (file, why) = found.map_err(|error| blame(error, &wish.name, &wish.askers))?;
+        Ok((wish, file, why))
+    }));
+    let gits = join_all(wishes.gits.into_iter().map(|wish| async move {
+        let found = GitAnswer::find(&wish, old, fetcher).await;
+        let answer = found.map_err(|error| blame(error, wish.url.as_str(), &wish.askers))?;
+        Ok((wish, answer))
+    }));
+    let (files, gits) = futures_util::future::join(files, gits).await;
+    let mut errors: Vec<Error> = Vec::new();
+    let files = files.into_iter().filter_map(|result: Result<_>| result.map_err(|error| errors.push(error)).ok());
+    let files = files.collect();
+    let gits = gits.into_iter().filter_map(|result: Result<_>| result.map_err(|error| errors.push(error)).ok());
+    let answers = Answers { files, gits: gits.collect() };
+    match Error::all(errors, |count| format!("{count} sources of recipes could not be locked")) {
+        Some(error) => Err(error),
+        None => Ok(answers),
+    }
+}
+
+fn blame(error: Error, what: &str, askers: &BTreeSet<Asker>) -> Error {
+    let recipes: BTreeSet<&str> =
+        askers.iter().map(|asker| asker.recipe.as_str()).filter(|name| !name.is_empty()).collect();
+    let recipes: Vec<&str> = recipes.into_iter().collect();
+    error.wrap(match recipes.as_slice() {
+        [] => format!("could not lock {what}"),
+        [one] => format!("could not lock {what}, which {one} fetches"),
+        [one, rest @ ..] => format!("could not lock {what}, which {one} and {} more recipes fetch", rest.len()),
+    })
+}
+
+impl Answers {
+    /// Writes the blocks into a lock; tells what each asker got.
+    fn add_to(self, lock: &mut Lock, incomplete: &mut Vec<Incomplete>) -> Result<BTreeMap<Asker, BTreeSet<SourceId>>> {
+        let mut sources: BTreeMap<Asker, BTreeSet<SourceId>> = BTreeMap::new();
+        let mut give = |askers: BTreeSet<Asker>, id: &SourceId| {
+            for asker in askers {
+                sources.entry(asker).or_default().insert(id.clone());
+            }
+        };
+        let names: Vec<String> = self.files.iter().map(|(wish, ..)| wish.name.clone()).collect();
+        for (wish, mut file, why) in self.files {
+            // Boards that want different bytes under one name: both get a key of their own.
+            let shared = names.iter().filter(|name| **name == wish.name).count() > 1
+                || lock.files.get(&wish.name).is_some_and(|other| other.sha256 != file.sha256);
+            let key = if shared { answer::keyed(&wish.name, &file.sha256) } else { wish.name.clone() };
+            file.name = wish.local.or_else(|| shared.then_some(wish.name));
+            answer::add_file(lock, &key, &file)?;
+            let id = SourceId::File(key);
+            give(wish.askers, &id);
+            incomplete.extend(why.map(|why| Incomplete { id, why }));
+        }
+        for (wish, answer) in self.gits {
+            answer.add_to(lock);
+            incomplete.extend(answer.incomplete());
+            give(wish.askers, &answer.id());
+        }
+        Ok(sources)
+    }
+}
+
+/// Tries again what closures that stand have without bytes; gives what is incomplete still, with the reason.
+async fn complete(lock: &mut Lock, known: &[Incomplete], fetcher: &Fetcher) -> Result<Vec<Incomplete>> {
+    let ids: Vec<SourceId> = lock.incomplete();
+    let ids = ids.into_iter().filter(|id| known.iter().all(|entry| entry.id != *id));
+    let before = lock.clone();
+    let again = join_all(ids.map(|id| {
+        let before = &before;
+        async move { answer::again(before, &id, fetcher).await }
+    }));
+    let mut incomplete = Vec::new();
+    let again = again.await;
+    for answer in again {
+        let answer = answer?;
+        incomplete.extend(answer.incomplete());
+        answer.complete(lock);
+    }
+    Ok(incomplete)
+}

@@ -1,0 +1,269 @@
+//! From what the engine reports to what has to be found: each file and each commit once, with all who ask for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::closure::Found;
+use crate::bitbake::report::{Fetch, GitFetch, Recipe};
+use crate::error::{Error, Kind, Result};
+use crate::lock::Floating;
+use crate::manifest::{History, Manifest};
+use crate::source::{CommitId, GitRef, Sha256, SourceUrl, name};
+
+/// Who asks for a source.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Asker {
+    pub(super) board: String,
+    /// The variant, empty for the default.
+    pub(super) setting: String,
+    /// The recipe; empty for what is fetched outside of recipes.
+    pub(super) recipe: String,
+}
+
+/// A file that recipes ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileWish {
+    /// The name BitBake looks for in a flat mirror.
+    pub(super) name: String,
+    /// The path below DL_DIR, where it is not that.
+    pub(super) local: Option<String>,
+    pub(super) urls: Vec<SourceUrl>,
+    pub(super) sha256: Option<Sha256>,
+    /// What recipes give besides: algorithm and digits.
+    pub(super) sums: BTreeMap<String, String>,
+    pub(super) askers: BTreeSet<Asker>,
+}
+
+/// A commit that recipes ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct GitWish {
+    pub(super) url: SourceUrl,
+    pub(super) commit: CommitId,
+    /// Full names of the refs that a view must offer.
+    pub(super) refs: BTreeSet<String>,
+    pub(super) submodules: bool,
+    pub(super) history: bool,
+    /// Names of the clone that the URL does not give.
+    pub(super) clones: BTreeSet<String>,
+    pub(super) askers: BTreeSet<Asker>,
+}
+
+/// All that was found, each source once.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) files: Vec<FileWish>,
+    pub(super) gits: Vec<GitWish>,
+}
+
+/// Where a SRCREV floats, `SRCREV_x:pn-y` to the key of [`crate::lock::Lock::floating`], for each configuration.
+pub(super) type Pins = BTreeMap<(String, String), BTreeMap<String, String>>;
+
+/// Gathers what all configurations ask for.
+///
+/// # Errors
+/// What cannot be locked, with its recipe and line; two contents under one name on one board. All at once.
+pub(super) fn gather(
+    manifest: &Manifest,
+    found: &[Found],
+    pins: &Pins,
+    floating: &BTreeMap<String, Floating>,
+) -> Result<Wishes> {
+    check_problems(found)?;
+    let mut gathered = Gathered { manifest, pins, floating, files: BTreeMap::new(), gits: BTreeMap::new() };
+    let mut errors = Vec::new();
+    for found in found {
+        let asker = |recipe: &str| Asker {
+            board: found.board.clone(),
+            setting: found.variant.name.clone(),
+            recipe: recipe.to_owned(),
+        };
+        for recipe in &found.report.recipes {
+            for fetch in &recipe.fetches {
+                let added = gathered.add(fetch, Some(recipe), asker(&recipe.name));
+                errors.extend(added.err().map(|error| in_recipe(error, recipe, fetch)));
+            }
+        }
+        for fetch in &found.report.extra {
+            errors.extend(gathered.add(fetch, None, asker("")).err());
+        }
+    }
+    let files = join_unknown(gathered.files);
+    errors.extend(collisions(&files));
+    match Error::all(errors, |count| format!("{count} sources of recipes cannot be locked")) {
+        Some(error) => Err(error),
+        None => Ok(Wishes { files, gits: gathered.gits.into_values().collect() }),
+    }
+}
+
+fn in_recipe(error: Error, recipe: &Recipe, fetch: &Fetch) -> Error {
+    error.wrap(format!(
+        "could not lock `{}` of {} ({} in layer {})",
+        fetch.written, recipe.name, recipe.file, recipe.layer
+    ))
+}
+
+/// Each thing nobody can lock, once, however many boards have it.
+fn check_problems(found: &[Found]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for recipe in found.iter().flat_map(|found| &found.report.recipes) {
+        for problem in &recipe.problems {
+            let place = match problem.line {
+                Some(line) => format!("{}:{line}", problem.file),
+                None => problem.file.clone(),
+            };
+            seen.insert(format!("{} of {} ({place}): {}", problem.written, recipe.name, problem.why));
+        }
+    }
+    let errors = seen.into_iter().map(|text| {
+        Error::input(text)
+            .help("change the recipe or append to it, or leave it out with a `[closure.mask]` in kata.toml")
+    });
+    Error::all(errors.collect(), |count| format!("{count} sources of recipes cannot be locked")).map_or(Ok(()), Err)
+}
+
+struct Gathered<'a> {
+    manifest: &'a Manifest,
+    pins: &'a Pins,
+    floating: &'a BTreeMap<String, Floating>,
+    files: BTreeMap<(String, Identity), FileWish>,
+    gits: BTreeMap<(SourceUrl, CommitId), GitWish>,
+}
+
+/// What tells two files of one name apart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Identity {
+    Hash(Sha256),
+    Url(SourceUrl),
+}
+
+impl Gathered<'_> {
+    fn add(&mut self, fetch: &Fetch, recipe: Option<&Recipe>, asker: Asker) -> Result<()> {
+        match &fetch.git {
+            Some(git) => self.add_git(git, recipe, asker),
+            None => self.add_file(fetch, asker),
+        }
+    }
+
+    fn add_file(&mut self, fetch: &Fetch, asker: Asker) -> Result<()> {
+        let url: SourceUrl = fetch.url.parse()?;
+        let name = fetch.file.clone();
+        let name = name.ok_or_else(|| Error::bug(format!("the engine gave no name for {url}")))?;
+        name::check_component(&name)?;
+        // A `downloadfilename` may hold a directory: DL_DIR keeps it.
+        let local = fetch.local.clone().filter(|local| *local != name);
+        local.iter().flat_map(|local| local.split('/')).try_for_each(name::check_component)?;
+        let sha256: Option<Sha256> = fetch.sums.get("sha256").map(|digits| digits.parse()).transpose()?;
+        let identity = sha256.map_or_else(|| Identity::Url(url.clone()), Identity::Hash);
+        let wish = self.files.entry((name.clone(), identity)).or_insert_with(|| FileWish {
+            name,
+            local,
+            urls: Vec::new(),
+            sha256,
+            sums: BTreeMap::new(),
+            askers: BTreeSet::new(),
+        });
+        wish.add(&[url], &fetch.sums, [asker]);
+        Ok(())
+    }
+
+    fn add_git(&mut self, git: &GitFetch, recipe: Option<&Recipe>, asker: Asker) -> Result<()> {
+        let url: SourceUrl = git.url.parse()?;
+        let commit: CommitId = match &git.commit {
+            Some(commit) => commit.parse()?,
+            None => self.pinned(git, &asker)?,
+        };
+        let history = self.keeps_history(recipe, &url);
+        let reference = GitRef { branch: git.branch.clone(), tag: git.tag.clone(), rev: None };
+        let wish = self.gits.entry((url.clone(), commit)).or_insert_with(|| GitWish {
+            url: url.clone(),
+            commit,
+            refs: BTreeSet::new(),
+            submodules: false,
+            history: false,
+            clones: BTreeSet::new(),
+            askers: BTreeSet::new(),
+        });
+        wish.submodules |= git.submodules;
+        wish.history |= history;
+        wish.refs.extend(reference.full_names());
+        if git.clone != name::clone_name(&url) {
+            name::check_component(&git.clone)?;
+            wish.clones.insert(git.clone.clone());
+        }
+        wish.askers.insert(asker);
+        Ok(())
+    }
+
+    fn pinned(&self, git: &GitFetch, asker: &Asker) -> Result<CommitId> {
+        let variable = format!("{}:pn-{}", git.variable, without_multiconfig(&asker.recipe));
+        let key = self.pins.get(&(asker.board.clone(), asker.setting.clone())).and_then(|pins| pins.get(&variable));
+        let floating = key.and_then(|key| self.floating.get(key));
+        floating.map(|floating| floating.commit).ok_or_else(|| {
+            Error::new(Kind::Engine, format!("BitBake names no commit for {} and does not say that it floats", git.url))
+        })
+    }
+
+    fn keeps_history(&self, recipe: Option<&Recipe>, url: &SourceUrl) -> bool {
+        self.manifest.closure.history.iter().any(|history| match history {
+            History::Recipe(name) => recipe.is_some_and(|recipe| without_multiconfig(&recipe.name) == name),
+            History::Url(pattern) => {
+                regex::Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(url.as_str()))
+            }
+        })
+    }
+}
+
+/// PN: a pin is for a recipe, whichever multiconfig builds it.
+pub(super) fn without_multiconfig(recipe: &str) -> &str {
+    recipe.strip_prefix("mc:").and_then(|rest| rest.split_once(':')).map_or(recipe, |(_, name)| name)
+}
+
+impl FileWish {
+    fn add(&mut self, urls: &[SourceUrl], sums: &BTreeMap<String, String>, askers: impl IntoIterator<Item = Asker>) {
+        let new: Vec<SourceUrl> = urls.iter().filter(|url| !self.urls.contains(url)).cloned().collect();
+        self.urls.extend(new);
+        let others = sums.iter().filter(|(algorithm, _)| *algorithm != "sha256");
+        self.sums.extend(others.map(|(algorithm, digits)| (algorithm.clone(), digits.clone())));
+        self.askers.extend(askers);
+    }
+}
+
+/// A recipe without a SHA-256 means the file whose SHA-256 another one gives, where there is only one of that name.
+fn join_unknown(files: BTreeMap<(String, Identity), FileWish>) -> Vec<FileWish> {
+    let mut joined: Vec<FileWish> = Vec::new();
+    for wish in files.into_values() {
+        // `Identity::Hash` sorts before `Identity::Url`, so what is known came first.
+        let same_name = joined.iter().rev().take_while(|other| other.name == wish.name).count();
+        match joined.last_mut() {
+            Some(only) if same_name == 1 && only.sha256.is_some() && wish.sha256.is_none() => {
+                only.add(&wish.urls, &wish.sums, wish.askers);
+            }
+            _ => joined.push(wish),
+        }
+    }
+    joined
+}
+
+/// Two contents under one name on one board: BitBake has one DL_DIR, and so one place for both.
+fn collisions(files: &[FileWish]) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let mut first: BTreeMap<(&str, &str), &FileWish> = BTreeMap::new();
+    for wish in files {
+        let boards: BTreeSet<&str> = wish.askers.iter().map(|asker| asker.board.as_str()).collect();
+        for board in boards {
+            let Some(other) = first.insert((&wish.name, board), wish) else { continue };
+            errors.push(collision(board, other, wish));
+        }
+    }
+    errors
+}
+
+fn collision(board: &str, one: &FileWish, other: &FileWish) -> Error {
+    let who = |wish: &FileWish| {
+        let asker = wish.askers.iter().find(|asker| asker.board == board);
+        let hash = wish.sha256.map_or_else(|| "no sha256".to_owned(), |hash| hash.to_string());
+        let url = wish.urls.first().map(ToString::to_string).unwrap_or_default();
+        format!("{} takes {url} ({hash})", asker.map(|asker| asker.recipe.as_str()).unwrap_or_default())
+    };
+    Error::input(format!("board `{board}` has two files called `{}`: {}, {}", one.name, who(one), who(other)))
+        .help("BitBake keeps both under that name: give one of them a `downloadfilename` in its recipe")
+}

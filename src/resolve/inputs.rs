@@ -1,0 +1,80 @@
+//! What decides the closure of a configuration, as one hash.
+//!
+//! Values, not the text that BitBake is given of them: a comment in a generated file must not make every lock stale. What
+//! the project's own folders hold is not in it, see [`crate::lock::Lock::folders`]; nor are moving refs, which decide what a
+//! recipe fetches but not that it does.
+
+use crate::error::Result;
+use crate::lock::{Lock, Pin, Request};
+use crate::manifest::{LayerOrigin, Manifest, Variant};
+use crate::source::{Blake3, SourceId};
+
+/// Counts the ways in which discovery asked the engine: a way that finds more makes older closures stale.
+const DISCOVERY: &str = "kbuild closure 1";
+
+/// The hash over all that decides the closure of a board's variant; `lock` has the manifest's pins.
+///
+/// # Errors
+/// An unknown board.
+pub(super) fn of(manifest: &Manifest, lock: &Lock, name: &str, variant: &Variant) -> Result<Blake3> {
+    let board = manifest.board(name)?;
+    let mut hash = Inputs(blake3::Hasher::new());
+    hash.list("discovery", [DISCOVERY]);
+    hash.layer(manifest, lock, &manifest.engine);
+    for layer in &board.layers {
+        hash.layer(manifest, lock, layer);
+        let paths: Vec<String> =
+            manifest.layers[layer.as_str()].paths.iter().map(|path| path.display().to_string()).collect();
+        hash.list("paths", &paths);
+    }
+    hash.list("machine", [&board.machine]);
+    hash.list("targets", &board.targets);
+    hash.list("host", [&variant.host]);
+    hash.list("words", &variant.selection.overrides);
+    hash.list("config", board.config.iter().flat_map(|(name, value)| [name, value]));
+    hash.list("mask", manifest.closure.mask.keys());
+    for (source, declared) in manifest.sources_of(name) {
+        hash.pin(source, lock.sources.get(source));
+        hash.list("recipes", declared.recipes.iter().chain(&declared.srcrev_name));
+    }
+    Ok((*hash.0.finalize().as_bytes()).into())
+}
+
+struct Inputs(blake3::Hasher);
+
+impl Inputs {
+    /// Lengths stand before what they measure, so that no two lists give one text.
+    fn list<T: AsRef<str>>(&mut self, what: &str, items: impl IntoIterator<Item = T>) {
+        let items: Vec<T> = items.into_iter().collect();
+        self.0.update(format!("{what} {}\n", items.len()).as_bytes());
+        for item in items {
+            let item = item.as_ref();
+            self.0.update(format!("{} {item}\n", item.len()).as_bytes());
+        }
+    }
+
+    fn layer(&mut self, manifest: &Manifest, lock: &Lock, name: &str) {
+        match manifest.layers.get(name).map(|layer| &layer.origin) {
+            Some(LayerOrigin::Path(_)) => self.list("folder", [name]),
+            _ => self.locked(name, lock.layers.get(name).map(|pin| &pin.locked)),
+        }
+    }
+
+    fn pin(&mut self, name: &str, pin: Option<&Pin>) {
+        self.locked(name, pin.map(|pin| &pin.locked));
+        let words = pin.map(|pin| match &pin.request {
+            Request::File { url, version } => vec![url.to_string(), version.clone().unwrap_or_default()],
+            Request::Git { url, reference, version, submodules, .. } => vec![
+                url.to_string(),
+                reference.branch.clone().unwrap_or_default(),
+                version.clone().unwrap_or_default(),
+                submodules.to_string(),
+            ],
+        });
+        self.list("request", words.unwrap_or_default());
+    }
+
+    fn locked(&mut self, name: &str, id: Option<&SourceId>) {
+        self.list("source", [name.to_owned(), id.map(ToString::to_string).unwrap_or_default()]);
+    }
+}

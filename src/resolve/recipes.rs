@@ -1,0 +1,117 @@
+//! The recipes of all boards as blocks of one lock: one for all boards where they agree, one of its own where not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Change;
+use super::closure::Context;
+use crate::bitbake::report::Recipe;
+use crate::error::{Error, Result};
+use crate::lock::{Closure, Lock, LockedRecipe, recipe_key};
+use crate::source::SourceId;
+
+/// The block of a recipe that fetches these sources.
+pub(super) fn locked(recipe: &Recipe, sources: BTreeSet<SourceId>) -> LockedRecipe {
+    LockedRecipe {
+        version: recipe.version.clone(),
+        layer: recipe.layer.clone(),
+        file: recipe.file.clone(),
+        license: recipe.license.clone(),
+        sources,
+    }
+}
+
+/// Writes the closures and their recipes into a lock. What another choice of a board has in common with its default is left out.
+pub(super) fn assemble(lock: &mut Lock, mut contexts: Vec<Context>) {
+    contexts.sort_by(|a, b| (&a.board, &a.setting).cmp(&(&b.board, &b.setting)));
+    let (bases, others): (Vec<_>, Vec<_>) = contexts.into_iter().partition(|context| context.setting.is_empty());
+    for context in bases.iter().chain(&others) {
+        for (name, recipe) in context.recipes.iter().filter(|(_, recipe)| !recipe.sources.is_empty()) {
+            lock.recipes.entry(name.clone()).or_insert_with(|| recipe.clone());
+        }
+    }
+    // A board's own blocks first: they decide what is left to say for its other choices.
+    bases.iter().for_each(|context| write_own(lock, context));
+    others.iter().for_each(|context| write_own(lock, context));
+    let mut defaults = BTreeMap::new();
+    for Context { board, closure, .. } in bases {
+        if let Some(locked) = lock.boards.get_mut(&board) {
+            locked.closure = Some(closure.clone());
+        }
+        defaults.insert(board, closure);
+    }
+    for Context { board, setting, closure, .. } in others {
+        let closure = beyond(closure, defaults.get(&board), |name| {
+            lock.recipes.contains_key(&recipe_key(name, &board, &setting))
+        });
+        if let Some(locked) = lock.boards.get_mut(&board) {
+            locked.with.insert(setting, closure);
+        }
+    }
+}
+
+/// Where what all boards share, or what the board's default has, is not what this one has: a block of its own.
+fn write_own(lock: &mut Lock, context: &Context) {
+    let Context { board, setting, .. } = context;
+    for (name, recipe) in &context.recipes {
+        let shared = lock.recipe(board, setting, name).map(|(_, recipe)| recipe);
+        if shared.map_or(recipe.sources.is_empty(), |shared| shared == recipe) {
+            continue;
+        }
+        lock.recipes.insert(recipe_key(name, board, setting), recipe.clone());
+    }
+}
+
+/// A closure without what the default has too.
+fn beyond(mut closure: Closure, default: Option<&Closure>, own: impl Fn(&str) -> bool) -> Closure {
+    let Some(default) = default else { return closure };
+    closure.recipes.retain(|name, _| !default.recipes.contains_key(name) || own(name));
+    closure.extra.retain(|id| !default.extra.contains(id));
+    closure.pins.retain(|pin, key| default.pins.get(pin) != Some(key));
+    closure
+}
+
+/// Two contents under one name on one board, wherever they come from: BitBake has one place for both.
+pub(super) fn check_names(lock: &Lock) -> Result<()> {
+    let mut errors = Vec::new();
+    for board in lock.boards.keys() {
+        let mut seen: BTreeMap<&str, SourceId> = BTreeMap::new();
+        for id in lock.closure([board.as_str()])? {
+            let SourceId::File(key) = &id else { continue };
+            let Some((key, _)) = lock.files.get_key_value(key) else { continue };
+            let name = flat_name(lock, key);
+            if let Some(other) = seen.insert(name, id.clone()) {
+                errors.push(
+                    Error::input(format!("board `{board}` has two files called `{name}`: {other} and {id}")).help(
+                        "BitBake keeps both under that name: give one of them a `filename` or `downloadfilename`",
+                    ),
+                );
+            }
+        }
+    }
+    Error::all(errors, |count| format!("{count} names stand for two files each")).map_or(Ok(()), Err)
+}
+
+/// The name in a flat mirror: the last part of what BitBake looks for.
+fn flat_name<'a>(lock: &'a Lock, key: &'a str) -> &'a str {
+    let name = lock.files.get(key).and_then(|file| file.name.as_deref()).unwrap_or(key);
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// Recipes that came, went, or have another version or other sources.
+pub(super) fn changes(old: &Lock, new: &Lock) -> Vec<Change> {
+    let names: BTreeSet<&String> = old.recipes.keys().chain(new.recipes.keys()).collect();
+    let state = |recipe: Option<&LockedRecipe>| recipe.map(|recipe| recipe.version.clone());
+    names
+        .into_iter()
+        .filter(|name| {
+            let facts = |recipe: &LockedRecipe| (recipe.version.clone(), recipe.sources.clone());
+            old.recipes.get(*name).map(facts) != new.recipes.get(*name).map(facts)
+        })
+        .map(|name| Change {
+            section: "recipe",
+            name: name.clone(),
+            from: state(old.recipes.get(name)),
+            to: state(new.recipes.get(name)),
+        })
+        .collect()
+}

@@ -1,0 +1,176 @@
+//! What was read and found right, so that it need not be read again while nothing touched it.
+//!
+//! `<store>/verified` has a line for each source: a hash over what the lock says of it, and a hash over what the file
+//! system says of the files that hold it (inode, size, times), as git's index does. A changed byte changes the time of the
+//! file's status, which no program can set back. Rot on the medium changes no time: for that there is `kbuild verify`,
+//! which trusts nothing written here.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rayon::prelude::*;
+
+use super::Store;
+use crate::disk;
+use crate::error::Result;
+use crate::lock::{Lock, Locked};
+use crate::source::{Blake3, SourceId};
+
+/// A file that was touched this short a time ago may be touched again within the same tick of the file system's clock.
+const SETTLED: Duration = Duration::from_secs(2);
+
+impl Store {
+    /// Compares sources with a lock, each that was touched since it last was: all cores, every byte of those. Gives what is
+    /// not as locked.
+    pub fn verify_touched<'a>(&self, lock: &Lock, ids: &'a [SourceId]) -> Vec<(&'a SourceId, crate::Error)> {
+        let path = self.root.join("verified");
+        let known = read(&path);
+        let right = Mutex::new(BTreeMap::new());
+        let faults = ids.par_iter().filter_map(|id| {
+            let outcome = lock.get(id).and_then(|locked| self.verify_one(locked, &known));
+            match outcome {
+                Ok(Some((claim, stamp))) => {
+                    right.lock().ok()?.insert(claim, stamp);
+                    None
+                }
+                Ok(None) => None,
+                Err(error) => Some((id, error)),
+            }
+        });
+        let faults = faults.collect();
+        let right = right.into_inner().unwrap_or_default();
+        // Another process may have written meanwhile; what is lost is only time. The same for a store that is read-only.
+        if self.read_only.is_none() && !right.is_empty() {
+            let text: String =
+                read(&path).into_iter().chain(right).map(|(claim, stamp)| format!("{claim} {stamp}\n")).collect();
+            let _ = disk::replace_if_changed(&path, text.as_bytes());
+        }
+        faults
+    }
+
+    /// Verifies a source unless it is known to be right; gives the line to remember it by, where there is a new one.
+    fn verify_one(&self, locked: Locked<'_>, known: &BTreeMap<String, String>) -> Result<Option<(String, String)>> {
+        let claim = claim(locked);
+        let before = self.stamp(locked);
+        if before.as_ref().is_some_and(|(stamp, _)| known.get(&claim) == Some(stamp)) {
+            return Ok(None);
+        }
+        self.verify(locked)?;
+        let settled = before.filter(|(_, touched)| touched.elapsed().is_ok_and(|age| age > SETTLED));
+        // Touched while it was read: what was read may not be what is there.
+        Ok(settled.filter(|before| self.stamp(locked).as_ref() == Some(before)).map(|(stamp, _)| (claim, stamp)))
+    }
+
+    /// A hash over what the file system says of a source's files, and when the last of them was touched.
+    fn stamp(&self, locked: Locked<'_>) -> Option<(String, SystemTime)> {
+        let mut hash = blake3::Hasher::new();
+        let mut touched = UNIX_EPOCH;
+        for path in self.files_of(locked)? {
+            let found = std::fs::metadata(&path).ok()?;
+            let numbers = [
+                i64::try_from(found.dev()).ok()?,
+                i64::try_from(found.ino()).ok()?,
+                i64::try_from(found.size()).ok()?,
+                found.mtime(),
+                found.mtime_nsec(),
+                found.ctime(),
+                found.ctime_nsec(),
+            ];
+            for number in numbers {
+                hash.update(&number.to_le_bytes());
+            }
+            let seconds = Duration::from_secs(u64::try_from(found.ctime()).ok()?);
+            touched = touched.max(UNIX_EPOCH + seconds + Duration::from_nanos(u64::try_from(found.ctime_nsec()).ok()?));
+        }
+        Some((hash.finalize().to_hex().to_string(), touched))
+    }
+
+    /// The files that hold a source: its blobs and, of a commit, the record that names them.
+    fn files_of(&self, locked: Locked<'_>) -> Option<Vec<PathBuf>> {
+        match locked {
+            Locked::File(_, file) => Some(vec![self.blob_path(&self.find_file(file)?.blake3)]),
+            Locked::Git(_, git) => {
+                let record = self.git(&git.commit).ok()??;
+                let blobs = record.blobs().map(|blob| self.blob_path(&blob));
+                Some(blobs.chain([self.record_path(&git.commit)]).collect())
+            }
+        }
+    }
+}
+
+/// A hash over what a lock says of a source's bytes.
+fn claim(locked: Locked<'_>) -> String {
+    let hex = |hash: Option<Blake3>| hash.map(|hash| hash.to_string()).unwrap_or_default();
+    let text = match locked {
+        Locked::File(_, file) => format!("{} {}", file.sha256, hex(file.content.map(|content| content.blake3))),
+        Locked::Git(_, git) => format!("{} {}", git.commit, hex(git.tree)),
+    };
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+/// The lines that are in order; whatever else the file holds is as if it were not there.
+fn read(path: &std::path::Path) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let hex = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let lines = text.lines().filter_map(|line| line.split_once(' ')).filter(|(claim, stamp)| hex(claim) && hex(stamp));
+    lines.map(|(claim, stamp)| (claim.to_owned(), stamp.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use crate::lock::{Content, LockedFile};
+    use crate::store::tests::temporary;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// A store with one file, touched long enough ago, and a lock that names it.
+    fn bench() -> (tempfile::TempDir, Store, Lock, Vec<SourceId>, PathBuf) {
+        let (directory, store) = temporary();
+        let file = directory.path().join("file");
+        fs::write(&file, "content").unwrap();
+        let digests = store.add_file(&file).unwrap();
+        let content = Some(Content { blake3: digests.blake3, size: 7 });
+        let mut lock = Lock::default();
+        lock.files.insert("a".into(), LockedFile { name: None, urls: vec![], sha256: digests.sha256, content });
+        let blob = store.blob_path(&digests.blake3);
+        std::thread::sleep(SETTLED + Duration::from_millis(200));
+        (directory, store, lock, vec![SourceId::File("a".into())], blob)
+    }
+
+    fn kinds(store: &Store, lock: &Lock, ids: &[SourceId]) -> Vec<Kind> {
+        store.verify_touched(lock, ids).iter().map(|(_, error)| error.kind()).collect()
+    }
+
+    #[test]
+    fn what_nobody_touched_is_read_once_and_a_changed_byte_is_found() {
+        let (_directory, store, lock, ids, blob) = bench();
+        let record = store.root().join("verified");
+        assert_eq!(kinds(&store, &lock, &ids), []);
+        let line = fs::read_to_string(&record).unwrap();
+        assert_eq!(line.lines().count(), 1);
+        assert_eq!(kinds(&store, &lock, &ids), []);
+        fs::set_permissions(&blob, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(&blob, "CONTENT").unwrap();
+        let old = fs::metadata(&blob).unwrap().modified().unwrap() - Duration::from_secs(60);
+        fs::File::options().write(true).open(&blob).unwrap().set_modified(old).unwrap();
+        assert_eq!(kinds(&store, &lock, &ids), [Kind::Mismatch], "whatever its mtime was set to");
+        fs::remove_file(&blob).unwrap();
+        assert_eq!(kinds(&store, &lock, &ids), [Kind::Missing]);
+    }
+
+    #[test]
+    fn a_record_that_is_broken_or_of_another_claim_counts_for_nothing() {
+        let (_directory, store, mut lock, ids, _) = bench();
+        let record = store.root().join("verified");
+        fs::write(&record, "not a line\nshort 1\n\0").unwrap();
+        assert_eq!(kinds(&store, &lock, &ids), []);
+        assert_eq!(fs::read_to_string(&record).unwrap().lines().count(), 1);
+        lock.files.get_mut("a").unwrap().sha256 = [7; 32].into();
+        assert_eq!(kinds(&store, &lock, &ids), [Kind::Mismatch], "the same bytes, but not what is locked now");
+    }
+}

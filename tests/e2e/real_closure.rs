@@ -1,0 +1,226 @@
+//! Closures of the real world, against an independent look at the same layers. Only where clones of the upstreams are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::process::Command;
+
+use kbuild::lock::{Lock, Locked};
+use toml_edit::DocumentMut;
+
+use crate::support::bench::Bench;
+use crate::support::quickstart::{clones, copy, repository};
+
+/// A project whose store is its own, with a gitconfig that trusts clones of other users.
+fn bench(manifest: &str) -> Bench {
+    let mut bench = Bench::with_manifest(manifest);
+    std::fs::write(bench.beside("home/.gitconfig"), "[safe]\n\tdirectory = *\n").expect("a gitconfig");
+    let store = bench.path("mirrors/store").display().to_string();
+    bench.set("KBUILD_STORE", store);
+    bench
+}
+
+/// What each recipe fetches: files by name and sha256, commits by clone and id. Recipes that fetch nothing are left out.
+type Closure = BTreeMap<String, BTreeSet<String>>;
+
+fn locked(lock: &Lock, board: &str) -> Closure {
+    let closure = lock.boards[board].closure.as_ref().expect("a closure");
+    let of = |name: &String| {
+        let (_, recipe) = lock.recipe(board, "", name)?;
+        let sources = recipe.sources.iter().map(|id| match lock.get(id).expect("a block") {
+            file @ Locked::File(_, block) => format!("{} {}", file.name(), block.sha256),
+            git @ Locked::Git(_, block) => format!("{} {}", git.name(), block.commit),
+        });
+        Some((name.clone(), sources.collect::<BTreeSet<_>>())).filter(|(_, sources)| !sources.is_empty())
+    };
+    closure.recipes.keys().filter_map(of).collect()
+}
+
+fn independent(json: &str) -> (usize, Closure) {
+    let document: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    let recipes = document["recipes"].as_object().expect("recipes");
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let closure = recipes.iter().map(|(name, sources)| {
+        let sources = sources.as_array().expect("a list").iter().map(|source| match source["commit"].as_str() {
+            Some(commit) => format!("{} {commit}", text(&source["clone"])),
+            None => format!("{} {}", text(&source["file"]), text(&source["sha256"])),
+        });
+        (name.clone(), sources.collect::<BTreeSet<_>>())
+    });
+    (recipes.len(), closure.filter(|(_, sources)| !sources.is_empty()).collect())
+}
+
+/// Locks core-image-minimal of a release and compares recipe by recipe, source by source.
+fn core_image_minimal(bitbake: (&str, &str), core: (&str, &str)) {
+    let Some(clones) = clones() else { return };
+    if rustix::process::getuid().is_root() {
+        eprintln!("SKIPPED: oe-core refuses to parse as root; run the tests as an ordinary user");
+        return;
+    }
+    let bench = bench(&format!(
+        r#"
+[project]
+name = "core"
+[closure]
+lock = "defaults"
+[layers.bitbake]
+git = "https://git.openembedded.org/bitbake"
+branch = "{}"
+rev = "{}"
+[layers.openembedded-core]
+git = "https://git.openembedded.org/openembedded-core"
+branch = "{}"
+rev = "{}"
+paths = ["meta"]
+[config]
+DISTRO = "nodistro"
+[boards.core]
+machine = "qemux86-64"
+layers = ["openembedded-core"]
+targets = ["core-image-minimal"]
+"#,
+        bitbake.0, bitbake.1, core.0, core.1
+    ));
+    bench.kbuild_ok(&["lock", "--offline", "--config", &clones]);
+    let text = bench.read("kata.lock");
+    let again = bench.kbuild_ok(&["lock", "--offline", "--config", &clones]);
+    assert!(again.stderr.contains("kata.lock is unchanged") && !again.stderr.contains("Finding"), "{again}");
+    assert_eq!(bench.read("kata.lock"), text);
+
+    let check = repository().join("tests/support/closure_check.py").display().to_string();
+    let topdir = bench.path("build/core").display().to_string();
+    // BitBake itself prints on stdout, so the answer comes in a file.
+    let script = format!("python3 {check} {topdir} core-image-minimal > {topdir}/independent.json");
+    bench.kbuild_ok(&["shell", "--board", "core", "--", "bash", "-c", &script]);
+    let (recipes, independent) = independent(&bench.read("build/core/independent.json"));
+    let lock = Lock::read(&bench.path("kata.lock")).expect("the lock").expect("a lock");
+    let ours = locked(&lock, "core");
+    assert_eq!(lock.boards["core"].closure.as_ref().map(|closure| closure.recipes.len()), Some(recipes));
+    assert_eq!(ours, independent);
+    let sources: BTreeSet<_> = ours.values().flatten().collect();
+    println!("{}: {recipes} recipes, {} of them fetch {} sources", core.0, ours.len(), sources.len());
+}
+
+#[test]
+fn core_image_minimal_of_wrynose() {
+    let bitbake = ("2.18", "fae9db3168dbff1b8c76fe9c6726a9687ff97514");
+    core_image_minimal(bitbake, ("wrynose", "ef022bf82d79015802309d14c28b13373ebe53f5"));
+}
+
+#[test]
+fn core_image_minimal_of_scarthgap() {
+    let bitbake = ("2.8", "0880963fea4d91a034e4a6e007d23f98658ab986");
+    core_image_minimal(bitbake, ("scarthgap", "543550522f831479f07d332a40ba343c53ae1065"));
+}
+
+/// The commits that the upstreams' clones have for `master` decide.
+#[test]
+fn core_image_minimal_of_master() {
+    let Some(clones) = clones() else { return };
+    let head = |repository: &str| {
+        let bench = bench(&format!(
+            "[project]\nname = \"head\"\n[closure]\nlock = \"none\"\n[layers.bitbake]\n\
+             git = \"https://git.openembedded.org/{repository}\"\nbranch = \"master\"\n"
+        ));
+        bench.kbuild_ok(&["lock", "--offline", "--config", &clones]);
+        let lock = Lock::read(&bench.path("kata.lock")).expect("the lock").expect("a lock");
+        lock.gits.values().next().expect("a commit").commit.to_string()
+    };
+    let (bitbake, core) = (head("bitbake"), head("openembedded-core"));
+    core_image_minimal(("master", &bitbake), ("master", &core));
+}
+
+/// A recipe that fetches what a Cargo.lock names: crates by checksum, git dependencies by commit.
+fn recipe_of(cargo_lock: &str) -> (String, usize, usize) {
+    let document: DocumentMut = cargo_lock.parse().expect("a Cargo.lock");
+    let packages = document["package"].as_array_of_tables().expect("packages");
+    let (mut uris, mut sums, mut repositories) = (Vec::new(), String::new(), BTreeMap::new());
+    for package in packages {
+        let text = |key: &str| package.get(key).and_then(|item| item.as_str()).unwrap_or_default().to_owned();
+        let (name, version, source) = (text("name"), text("version"), text("source"));
+        if let Some(url) = source.strip_prefix("git+") {
+            let (url, commit) = url.split_once('#').expect("a commit");
+            repositories.insert(url.split('?').next().unwrap_or(url).to_owned(), commit.to_owned());
+        } else if source.starts_with("registry+") {
+            uris.push(format!("crate://crates.io/{name}/{version}"));
+            writeln!(sums, "SRC_URI[{name}-{version}.sha256sum] = \"{}\"", text("checksum")).expect("a string");
+        }
+    }
+    let crates = uris.len();
+    for (number, (url, commit)) in repositories.iter().enumerate() {
+        let rest = url.trim_start_matches("https://");
+        // cargo wants the submodules of a git dependency too.
+        uris.push(format!("gitsm://{rest};protocol=https;nobranch=1;name=git{number};destsuffix=git{number}"));
+        writeln!(sums, "SRCREV_git{number} = \"{commit}\"").expect("a string");
+    }
+    let uris = uris.join(" \\\n    ");
+    let text = format!(
+        "LICENSE = \"Apache-2.0\"\nSRCREV_FORMAT = \"git0\"\nSRC_URI = \" \\\n    {uris} \\\n    \"\n{sums}\
+         do_compile[noexec] = \"1\"\ndo_install[noexec] = \"1\"\ndo_deploy[noexec] = \"1\"\n"
+    );
+    (text, crates, repositories.len())
+}
+
+/// The sources of Kata Containers' agent 3.32.0: a workspace of some 800 crates and five repositories.
+#[test]
+fn the_closure_of_the_kata_agent_is_locked_fetched_and_unpacked_offline() {
+    let Some(clones) = clones() else { return };
+    let bench = bench(
+        r#"
+[project]
+name = "agent"
+[layers.bitbake]
+git = "https://git.openembedded.org/bitbake"
+branch = "2.18"
+rev = "fae9db3168dbff1b8c76fe9c6726a9687ff97514"
+[layers.meta-mini]
+path = "layers/meta-mini"
+[sources.kata-containers]
+git = "https://github.com/kata-containers/kata-containers"
+tag = "3.32.0"
+rev = "337b6002681479fb6a605ca8a7a1138e81b6098c"
+[boards.lantern]
+machine = "lantern"
+layers = ["meta-mini"]
+targets = ["kata-agent-sources"]
+"#,
+    );
+    copy(&repository().join("examples/quickstart/layers"), &bench.path("layers"));
+    std::fs::remove_dir_all(bench.path("layers/meta-mini/recipes")).expect("the quickstart's own recipes");
+    let cargo_lock = cargo_lock_of(&bench, &clones).expect("the Cargo.lock of Kata Containers");
+    let (recipe, crates, repositories) = recipe_of(&cargo_lock);
+    assert!(crates > 600 && repositories == 5, "{crates} crates, {repositories} repositories");
+    bench.write("layers/meta-mini/recipes/agent/kata-agent-sources_3.32.0.bb", &recipe);
+
+    bench.kbuild_ok(&["lock", "--offline", "--strict", "--config", &clones]);
+    let lock = Lock::read(&bench.path("kata.lock")).expect("the lock").expect("a lock");
+    let sources = &lock.recipes["kata-agent-sources"].sources;
+    assert_eq!(sources.len(), crates + repositories);
+    assert!(lock.files.values().all(|file| file.urls[0].scheme() == "crate"));
+    // From the store alone.
+    bench.kbuild_ok(&["fetch", "--offline"]);
+    bench.kbuild_ok(&["verify", "--offline", "--board", "lantern"]);
+    bench.kbuild_ok(&["build", "--board", "lantern", "--task", "unpack"]);
+    let unpacked = bench.path("build/lantern/tmp/work/lantern/kata-agent-sources/sources");
+    let find =
+        Command::new("find").arg(&unpacked).args(["-name", "Cargo.toml", "-mindepth", "2", "-maxdepth", "4"]).output();
+    let found = String::from_utf8_lossy(&find.expect("find").stdout).lines().count();
+    assert!(found >= crates, "{found} of {crates} crates are unpacked in {}", unpacked.display());
+    println!("{crates} crates and {repositories} repositories, {found} packages unpacked");
+}
+
+/// Cargo.lock at the tag, out of a clone of the upstream.
+fn cargo_lock_of(bench: &Bench, clones: &str) -> Option<String> {
+    // kbuild brings the commit by the rules; the checkout of a layer is the shortest way to its files.
+    let reader = self::bench(
+        "[project]\nname = \"reader\"\n[closure]\nlock = \"none\"\n[layers.bitbake]\n\
+         git = \"https://github.com/kata-containers/kata-containers\"\ntag = \"3.32.0\"\n\
+         rev = \"337b6002681479fb6a605ca8a7a1138e81b6098c\"\n",
+    );
+    reader.kbuild_ok(&["lock", "--offline", "--config", clones]);
+    let store = kbuild::store::Store::open(&reader.path("mirrors/store")).ok()?;
+    let lock = Lock::read(&reader.path("kata.lock")).ok()??;
+    let git = lock.gits.values().next()?;
+    let directory = bench.beside("kata-containers");
+    kbuild::store::checkout::check_out(&store, &lock, git, &directory).ok()?;
+    std::fs::read_to_string(directory.join("Cargo.lock")).ok()
+}
