@@ -77,6 +77,7 @@ fn of_function(file: &SourceFile, function: &Function, exported: &Variables, fin
     for one in found {
         let message = match one.reach.kind {
             Kind::DownloadPipe => format!("{place} runs or applies what `{}` downloads", one.reach.what),
+            Kind::FloatingImage => format!("{place} takes the image {} by no digest", one.reach.what),
             Kind::PythonNetwork | Kind::FetcherCall => format!("{place} calls {}", one.reach.what),
             Kind::Autorev => format!("{place} sets a revision to ${{AUTOREV}}"),
             _ => format!("{place} runs `{}`", one.reach.what),
@@ -149,7 +150,8 @@ fn of_flag(file: &SourceFile, task: &str, flag: &str, value: &str, line: usize, 
     match flag {
         "network" => {
             let known = NETWORK_TASKS.contains(&task) || task.ends_with("_setscene");
-            if !known && is_true(value) {
+            // Only tasks have such a flag; others use the name for something else.
+            if task.starts_with("do_") && !known && is_true(value) {
                 let message = format!("{task} has the network");
                 findings.push(Finding::new(file, Kind::TaskNetwork, line, task, message));
             }

@@ -17,6 +17,8 @@ pub enum Kind {
     VcsCommand,
     /// A container image pulled, built or run in a task.
     ContainerCommand,
+    /// A container image named without its digest.
+    FloatingImage,
     /// `pip install`, `go get`, `cargo fetch` and the like in a task.
     PackageCommand,
     /// `apt-get install` and the like on the build host.
@@ -31,6 +33,8 @@ pub enum Kind {
     Autorev,
     /// A repository in SRC_URI that no commit pins.
     FloatingRevision,
+    /// A download in SRC_URI whose URL names a branch.
+    MovingUrl,
     /// A download in SRC_URI with only an MD5 or SHA-1 sum.
     WeakChecksum,
     /// A download in SRC_URI with no checksum.
@@ -43,13 +47,14 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Kind; 17] = [
+    pub const ALL: [Kind; 19] = [
         Kind::TaskNetwork,
         Kind::OwnFetch,
         Kind::DownloadCommand,
         Kind::DownloadPipe,
         Kind::VcsCommand,
         Kind::ContainerCommand,
+        Kind::FloatingImage,
         Kind::PackageCommand,
         Kind::HostPackages,
         Kind::RemoteCopy,
@@ -57,6 +62,7 @@ impl Kind {
         Kind::FetcherCall,
         Kind::Autorev,
         Kind::FloatingRevision,
+        Kind::MovingUrl,
         Kind::WeakChecksum,
         Kind::NoChecksum,
         Kind::AllowWithoutReason,
@@ -72,6 +78,7 @@ impl Kind {
             Kind::DownloadPipe => "download-pipe",
             Kind::VcsCommand => "vcs-command",
             Kind::ContainerCommand => "container-command",
+            Kind::FloatingImage => "floating-image",
             Kind::PackageCommand => "package-command",
             Kind::HostPackages => "host-packages",
             Kind::RemoteCopy => "remote-copy",
@@ -79,6 +86,7 @@ impl Kind {
             Kind::FetcherCall => "fetcher-call",
             Kind::Autorev => "autorev",
             Kind::FloatingRevision => "floating-revision",
+            Kind::MovingUrl => "moving-url",
             Kind::WeakChecksum => "weak-checksum",
             Kind::NoChecksum => "no-checksum",
             Kind::AllowWithoutReason => "allow-without-reason",
@@ -100,8 +108,13 @@ impl Kind {
             Kind::DownloadPipe => {
                 "Whatever the server sends today is run or applied, and a failed download goes unseen."
             }
-            Kind::VcsCommand => "The commit that a task clones is in no lock, and may be another tomorrow.",
-            Kind::ContainerCommand => "The image comes from a registry, and its tag may mean other bytes tomorrow.",
+            Kind::VcsCommand => {
+                "What a repository's server gives a task today is in no lock, and may be another tomorrow."
+            }
+            Kind::ContainerCommand => {
+                "The image comes from a registry, and what runs in it uses the network as it likes."
+            }
+            Kind::FloatingImage => "A tag, or none, means whichever image the registry has today.",
             Kind::PackageCommand => {
                 "A package manager picks versions while the build runs, from a registry no lock names."
             }
@@ -115,6 +128,9 @@ impl Kind {
                 "The newest commit is asked for at every parse: the build floats, and cannot parse offline."
             }
             Kind::FloatingRevision => "A tag or branch can move, and BitBake asks the server what it means at parse.",
+            Kind::MovingUrl => {
+                "With the branch the bytes change: then the checksum fails, and the old bytes are nowhere."
+            }
             Kind::WeakChecksum => "MD5 and SHA-1 can be forged: other bytes may pass for these.",
             Kind::NoChecksum => "Nothing says which bytes are meant, so any will do.",
             Kind::AllowWithoutReason => {
@@ -134,13 +150,13 @@ impl Kind {
             }
             Kind::DownloadPipe => "put the URL in SRC_URI with its sha256sum; a patch is then applied by do_patch",
             Kind::VcsCommand => "put the repository in SRC_URI (gitsm:// with its submodules) with SRCREV",
-            Kind::ContainerCommand => {
-                "build with -native tools; an image that is shipped comes through SRC_URI, by digest"
-            }
+            Kind::ContainerCommand => "build with -native tools; fetch an image that is shipped in do_fetch, by digest",
             Kind::PackageCommand => {
                 "list the packages in SRC_URI (crate://, gomod://, npmsw://, pypi.bbclass) and install offline"
             }
             Kind::HostPackages => "use a -native recipe in DEPENDS, or HOSTTOOLS",
+            Kind::FloatingImage => "name the image by digest: NAME@sha256:…",
+            Kind::MovingUrl => "name a commit or a release in the URL, or fetch with git:// and SRCREV",
             Kind::RemoteCopy => "serve the file over a URL that SRC_URI can name, with its sha256sum",
             Kind::Autorev => "set SRCREV to the full commit id",
             Kind::FloatingRevision => "set SRCREV (SRCREV_<name>) to the full commit id",

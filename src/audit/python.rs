@@ -135,6 +135,10 @@ impl<'a, 'tree> Walk<'a, 'tree> {
             }
         } else if let Some(object) = name.strip_suffix(".download").or_else(|| name.strip_suffix(".checkstatus")) {
             self.fetcher(object, call);
+        } else if let Some(list) = name.strip_suffix(".append").or_else(|| name.strip_suffix(".extend")) {
+            if let Some(values) = self.names.get_mut(list) {
+                values.extend(arguments);
+            }
         } else if name.ends_with(".setVar") || name.ends_with(".appendVar") {
             let floats =
                 |node: &Node<'tree>| self.of(*node).contains("${AUTOREV}") || self.of(*node).contains("get_autorev");
@@ -256,6 +260,7 @@ impl<'a, 'tree> Walk<'a, 'tree> {
         let arguments = self.arguments(call);
         match method {
             "format" | "strip" => self.string(function.child_by_field_name("object")?, depth),
+            "join" if self.called(call)?.ends_with("path.join") => self.string(*arguments.last()?, depth),
             "join" => Some(self.list(*arguments.first()?, depth)?.join(" ")),
             "expand" | "split" if !arguments.is_empty() => self.string(arguments[0], depth),
             "split" => self.string(function.child_by_field_name("object")?, depth),
@@ -276,7 +281,10 @@ impl<'a, 'tree> Walk<'a, 'tree> {
             "identifier" => {
                 let values = self.names.get(self.of(node))?;
                 let mut words = self.list(*values.first()?, depth - 1)?;
-                words.extend(values[1..].iter().filter_map(|value| self.list(*value, depth - 1)).flatten());
+                for more in &values[1..] {
+                    let word = || vec![self.string(*more, depth - 1).unwrap_or_else(|| UNKNOWN.into())];
+                    words.extend(self.list(*more, depth - 1).unwrap_or_else(word));
+                }
                 Some(words)
             }
             "binary_operator" => {

@@ -32,7 +32,12 @@ pub(super) fn audit(family: &Family<'_>) -> Vec<Finding> {
     for entry in &entries {
         match entry.scheme.as_str() {
             "git" | "gitsm" | "gitannex" | "hg" | "svn" => findings.extend(revision(family, entry)),
-            "http" | "https" | "ftp" | "crate" => findings.extend(checksum(family, entry)),
+            "http" | "https" | "ftp" | "crate" => {
+                findings.extend(checksum(family, entry));
+                let message = |branch| format!("{} names the branch {branch}", entry.url());
+                let moves = branch_of(&entry.path).map(message);
+                findings.extend(moves.map(|message| finding(family, entry.file, Kind::MovingUrl, entry.line, message)));
+            }
             "npm" if entry.parameter("version") == Some("latest") => {
                 let message = format!("version=latest of {}", entry.url());
                 findings.push(finding(family, entry.file, Kind::FloatingRevision, entry.line, message));
@@ -214,6 +219,23 @@ fn checksum(family: &Family<'_>, entry: &Entry<'_>) -> Option<Finding> {
         None if family.python_sets || !family.complete => None,
         None => found(Kind::NoChecksum, format!("{} has no checksum", entry.url())),
     }
+}
+
+/// The branch that a forge's URL names: `raw/master/x`, `archive/refs/heads/x.zip`, `releases/latest/download/x`.
+fn branch_of(path: &str) -> Option<String> {
+    const BRANCHES: [&str; 7] = ["master", "main", "HEAD", "trunk", "develop", "devel", "latest"];
+    const BEFORE: [&str; 6] = ["raw", "archive", "blob", "tarball", "zipball", "releases"];
+    const ARCHIVES: [&str; 5] = [".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".zip"];
+    let parts: Vec<&str> = path.split(['/', '?']).collect();
+    let bare = |part: &str| ARCHIVES.iter().find_map(|end| part.strip_suffix(end)).unwrap_or(part).to_owned();
+    if let Some(at) = parts.windows(2).position(|pair| pair == ["refs", "heads"]) {
+        return parts.get(at + 2).map(|part| bare(part));
+    }
+    let at = match parts.first() {
+        Some(&"raw.githubusercontent.com") => 3,
+        _ => parts.iter().position(|part| BEFORE.contains(part))? + 1,
+    };
+    parts.get(at).map(|part| bare(part)).filter(|part| BRANCHES.contains(&part.as_str()))
 }
 
 /// `crate://crates.io/NAME/VERSION` is called `NAME-VERSION` (`bb.fetch2.crate`).

@@ -1,7 +1,7 @@
 //! Commands that run other commands: `env`, `sudo`, `xargs`, `sh -c`, `eval`, and what stands in them.
 
 use super::kind::Kind;
-use super::programs::{self, Reach, Variables, program_name};
+use super::programs::{self, Reach, Variables, containers, program_name};
 use super::python;
 use super::shell::{self, Command, Script};
 
@@ -50,30 +50,32 @@ fn mentions_a_program(text: &str) -> bool {
 fn one(command: &Command, variables: &Variables, depth: usize) -> Vec<Found> {
     let mut known = variables.clone();
     known.extend(command.environment.iter().cloned());
-    let at = |line| move |found: Found| Found { line: line + found.line, ..found };
+    let found = |reach| Found { reach, line: command.line };
+    let mut all: Vec<Found> = containers::switch(&command.words, &command.environment).map(found).into_iter().collect();
     match unwrap(&command.words, &mut known) {
-        Unwrapped::Nothing => Vec::new(),
+        Unwrapped::Nothing => {}
         Unwrapped::Shell(Some(text)) => {
-            nested(&text, &known, depth - 1).into_iter().map(|found| Found { line: command.line, ..found }).collect()
+            all.extend(nested(&text, &known, depth - 1).into_iter().map(|one| found(one.reach)));
         }
-        Unwrapped::Shell(None) => match &command.here_document {
-            Some((text, line)) => nested(text, &known, depth - 1).into_iter().map(at(*line)).collect(),
-            None => Vec::new(),
-        },
-        Unwrapped::Python(text) => {
-            python::script(&text, &known).into_iter().map(|found| Found { line: command.line, ..found }).collect()
+        Unwrapped::Shell(None) => {
+            if let Some((text, line)) = &command.here_document {
+                let inside = nested(text, &known, depth - 1).into_iter();
+                all.extend(inside.map(|one| Found { line: line + one.line, ..one }));
+            }
         }
+        Unwrapped::Python(text) => all.extend(python::script(&text, &known).into_iter().map(|one| found(one.reach))),
         Unwrapped::Command(words) => {
-            let Some(reach) = programs::reach(&words, &known) else { return Vec::new() };
-            let runs = command.pipes_into.iter().chain(&command.word_of).any(|next| runs_its_input(next));
-            let reach = if runs && reach.kind == Kind::DownloadCommand {
-                Reach { kind: Kind::DownloadPipe, ..reach }
-            } else {
-                reach
-            };
-            vec![Found { reach, line: command.line }]
+            if let Some(reach) = programs::reach(&words, &known) {
+                let runs = command.pipes_into.iter().chain(&command.word_of).any(|next| runs_its_input(next));
+                let piped = runs && reach.kind == Kind::DownloadCommand;
+                let kind = if piped { Kind::DownloadPipe } else { reach.kind };
+                let image = (kind == Kind::ContainerCommand).then(|| containers::floating(&words, &known)).flatten();
+                all.push(found(Reach { kind, ..reach }));
+                all.extend(image.map(found));
+            }
         }
     }
+    all
 }
 
 /// What a command comes to, once its wrappers are taken off.

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod doctor;
+pub mod layers;
 pub mod result;
 pub mod sandbox;
 

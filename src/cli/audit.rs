@@ -1,5 +1,6 @@
 //! `kbuild audit`: what reaches the network outside SRC_URI, or floats, found by reading the layers.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -10,9 +11,10 @@ use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
 use crate::audit::{self, Finding, Kind, Report};
-use crate::build;
+use crate::build::layers;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::manifest::LayerOrigin;
 
 /// Finds where layers reach the network outside SRC_URI, or float, without running BitBake.
 ///
@@ -39,7 +41,8 @@ impl AuditArgs {
     pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let paths = if self.paths.is_empty() { self.of_the_project(global, output)? } else { self.paths };
         let absolute = |path: PathBuf| {
-            fs::canonicalize(&path).map_err(|error| Error::input(format!("there is no {}", path.display())).because(error))
+            fs::canonicalize(&path)
+                .map_err(|error| Error::input(format!("there is no {}", path.display())).because(error))
         };
         let paths: Vec<PathBuf> = paths.into_iter().map(absolute).collect::<Result<_>>()?;
         let report = audit::audit(audit::find(&paths)?)?;
@@ -53,20 +56,39 @@ impl AuditArgs {
             output.say(&format!("{read}: nothing reaches the network outside SRC_URI or floats{allowed}"));
         } else {
             let found = count(report.findings.len(), "finding");
-            outcome.error = Some(Error::input(format!("{found} in {read}")).help(
-                "mend each as said above, or write `# kbuild-audit: allow KIND because REASON` before its line",
-            ));
+            outcome.error =
+                Some(Error::input(format!("{found} in {read}")).help(
+                    "mend each as said above, or write `# kbuild-audit: allow KIND because REASON` before its line",
+                ));
         }
         Ok(outcome)
     }
 
-    /// The layers of the manifest, git layers as the lock has them, checked out where builds have them too.
+    /// The layers of the manifest, or of the boards that were named; git layers as the lock has them.
     fn of_the_project(&self, global: &GlobalArgs, output: &Output) -> Result<Vec<PathBuf>> {
         let project = Project::open(global)?;
-        build::layers::directories(&project.manifest, &self.boards, || {
-            let lock = project.lock(global, output)?;
-            Ok((lock, project.store()?))
-        }, output.progress.as_ref())
+        let manifest = &project.manifest;
+        let mut names = BTreeSet::new();
+        let all = || manifest.boards.keys().cloned().collect();
+        for board in if self.boards.is_empty() { all() } else { self.boards.clone() } {
+            names.extend(manifest.board(&board)?.layers.iter().cloned());
+        }
+        let mut directories = Vec::new();
+        let mut git = Vec::new();
+        for name in &names {
+            match manifest.layers.get(name).map(|layer| &layer.origin) {
+                Some(LayerOrigin::Path(path)) => directories.extend(layers::local_directories(manifest, name, path)?),
+                _ => git.push(name),
+            }
+        }
+        if !git.is_empty() {
+            let (lock, store) = (project.lock(global, output)?, project.store()?);
+            let from = layers::From { manifest, lock: &lock, store: &store, progress: output.progress.as_ref() };
+            for name in git {
+                directories.extend(layers::git_directories(&from, name)?);
+            }
+        }
+        Ok(directories)
     }
 }
 

@@ -3,6 +3,7 @@
 //! What may enter: flags, words for people, JSON for programs. A command turns flags into the values of the lower rooms,
 //! calls them, and gives back an `Outcome`; deciding anything about sources is not done here.
 
+mod audit;
 mod build;
 mod completions;
 mod doctor;
@@ -56,6 +57,7 @@ enum Command {
     Update(lock::UpdateArgs),
     Fetch(fetch::FetchArgs),
     Verify(verify::VerifyArgs),
+    Audit(audit::AuditArgs),
     Build(build::BuildArgs),
     Shell(shell::ShellArgs),
     Doctor(doctor::DoctorArgs),
@@ -70,6 +72,7 @@ impl Command {
             Command::Update(_) => "update",
             Command::Fetch(_) => "fetch",
             Command::Verify(_) => "verify",
+            Command::Audit(_) => "audit",
             Command::Build(_) => "build",
             Command::Shell(_) => "shell",
             Command::Doctor(_) => "doctor",
@@ -84,6 +87,7 @@ impl Command {
             Command::Update(args) => args.run(global, output),
             Command::Fetch(args) => args.run(global, output),
             Command::Verify(args) => args.run(global, output),
+            Command::Audit(args) => args.run(global, output),
             Command::Build(args) => args.run(global, output),
             Command::Shell(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),

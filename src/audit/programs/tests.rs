@@ -140,13 +140,16 @@ fn containers() {
     all_are(
         Kind::ContainerCommand,
         &[
-            "docker run --rm -v ${S}:/s ubuntu make",
-            "docker --config x pull alpine",
+            "docker run --rm -v ${S}:/s $IMAGE make",
+            "docker --config x pull alpine@sha256:00",
             "podman build .",
-            "docker image pull alpine",
+            "docker image pull $IMAGE",
             "docker buildx build .",
-            "buildah from alpine",
-            "skopeo copy docker://alpine oci:x",
+            "buildah from ${IMAGE}",
+            "skopeo copy docker://alpine@sha256:00 oci:x",
+            "export USE_DOCKER=true; ./build.sh",
+            "USE_PODMAN=1 ./build.sh",
+            "oe_runmake USE_DOCKER=yes",
         ],
     );
     none(&[
@@ -155,7 +158,16 @@ fn containers() {
         "skopeo copy oci:a oci:b",
         "oe_runmake docker",
         "docker ps",
+        "export USE_DOCKER=false",
+        "echo USE_DOCKER=1",
     ]);
+    for line in [
+        "docker run --rm -e A=b --name x -v ${S}:/s ubuntu bash",
+        "podman pull docker.io/alpine:3.20",
+        "skopeo copy docker://alpine oci:x",
+    ] {
+        assert_eq!(found(line).last().map(|(kind, _)| *kind), Some(Kind::FloatingImage), "{line}");
+    }
 }
 
 #[test]

@@ -1,11 +1,19 @@
 //! Which programs reach the network, with which arguments.
 
+pub(super) mod containers;
+mod packages;
+#[cfg(test)]
+mod tests;
+mod vcs;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
 use super::kind::Kind;
+use packages::{go, pip, yarn};
+use vcs::{git, is_here, svn};
 
 /// A command that reaches the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,8 +170,11 @@ const SPECIAL: [&str; 13] =
 pub(super) static ANY_NAME: LazyLock<Regex> = LazyLock::new(|| {
     let names = PROGRAMS.iter().flat_map(|program| program.names).chain(&SPECIAL);
     let names: Vec<String> = names.map(|name| regex::escape(name)).collect();
-    Regex::new(&format!(r"(?i)\b(?:FETCHCMD_)?(?:{}|pip[0-9.]*|urllib\w*|requests|http)\b", names.join("|")))
-        .expect("a constant expression compiles")
+    Regex::new(&format!(
+        r"(?i)\b(?:FETCHCMD_)?(?:{}|pip[0-9.]*|urllib\w*|requests|http|USE_(?:DOCKER|PODMAN|CONTAINERS?))\b",
+        names.join("|")
+    ))
+    .expect("a constant expression compiles")
 });
 
 /// Where a command runs: what variables are known to be, its own environment last.
@@ -341,110 +352,6 @@ fn downloads(args: &[String]) -> bool {
     !args.is_empty() && !args.iter().all(about_itself) && !only_here && !has(args, &["--unix-socket"])
 }
 
-/// git's subcommand, when it asks a server.
-fn git(args: &[String]) -> Option<String> {
-    let mut rest = args.iter();
-    let command = loop {
-        match rest.next()?.as_str() {
-            "-C" | "-c" | "--git-dir" | "--work-tree" | "--namespace" | "--exec-path" => {
-                rest.next();
-            }
-            option if option.starts_with('-') => {}
-            command => break command,
-        }
-    };
-    let rest = rest.as_slice();
-    let operands = || rest.iter().filter(|arg| !arg.starts_with('-'));
-    let first = operands().next().map(String::as_str);
-    let remote = match command {
-        "clone" => !has(rest, &["-l", "--local", "-s", "--shared"]) && clones_from_elsewhere(rest),
-        "fetch" | "pull" | "ls-remote" | "push" => first.is_none_or(|from| !is_here(from)),
-        "submodule" => match first? {
-            "update" => !has(rest, &["-N", "--no-fetch"]),
-            "add" => true,
-            _ => false,
-        },
-        "remote" => {
-            matches!(first?, "update" | "prune") || (first? == "show" && operands().count() > 1 && !has(rest, &["-n"]))
-        }
-        "lfs" => matches!(first?, "fetch" | "pull" | "clone"),
-        "svn" => matches!(first?, "clone" | "fetch" | "rebase"),
-        "subtree" => matches!(first?, "add" | "pull"),
-        "archive" => has(rest, &["--remote"]),
-        _ => false,
-    };
-    let second = matches!(command, "submodule" | "remote" | "lfs" | "svn" | "subtree").then_some(first).flatten();
-    remote.then(|| second.map_or_else(|| command.to_owned(), |second| format!("{command} {second}")))
-}
-
-/// The repository of `git clone` is the first word that is no option, nor the value of one.
-fn clones_from_elsewhere(args: &[String]) -> bool {
-    const WITH_VALUE: [&str; 11] =
-        ["-b", "--branch", "--depth", "-o", "--origin", "-j", "--jobs", "--reference", "-c", "--config", "--template"];
-    let mut at = 0;
-    while let Some(arg) = args.get(at) {
-        if WITH_VALUE.contains(&arg.as_str()) {
-            at += 2;
-        } else if arg.starts_with('-') {
-            at += 1;
-        } else {
-            return !is_here(arg);
-        }
-    }
-    false
-}
-
-fn svn(args: &[String]) -> Option<String> {
-    let command = args.iter().find(|arg| !arg.starts_with('-'))?;
-    let elsewhere = args.iter().any(|arg| arg.contains("://") && !arg.starts_with("file://"));
-    let unknown = args.iter().any(|arg| arg.starts_with('$') && !is_here(arg));
-    let reaches = match command.as_str() {
-        "co" | "checkout" | "switch" => elsewhere || unknown,
-        "export" | "cat" | "list" | "ls" | "info" | "log" => elsewhere,
-        "update" | "up" => true,
-        _ => false,
-    };
-    reaches.then(|| command.clone())
-}
-
-/// A path of this machine, or of the build's own directories.
-fn is_here(word: &str) -> bool {
-    const DIRECTORIES: [&str; 22] = [
-        "WORKDIR",
-        "UNPACKDIR",
-        "S",
-        "B",
-        "D",
-        "T",
-        "DL_DIR",
-        "GITDIR",
-        "TMPDIR",
-        "TOPDIR",
-        "THISDIR",
-        "LAYERDIR",
-        "COREBASE",
-        "EXTERNALSRC",
-        "FILE_DIRNAME",
-        "PWD",
-        "HOME",
-        "OEROOT",
-        "IMAGE_ROOTFS",
-        "DEPLOY_DIR",
-        "DEPLOY_DIR_IMAGE",
-        "GOPATH",
-    ];
-    if word.starts_with(['/', '.', '~']) || word.starts_with("file://") {
-        return true;
-    }
-    let Some(rest) = word.strip_prefix('$') else { return false };
-    let name: String =
-        rest.trim_start_matches('{').chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-    DIRECTORIES.contains(&name.as_str())
-        || name.starts_with("STAGING_")
-        || name.ends_with("_dir")
-        || name.ends_with("_DIR")
-}
-
 /// `host:path`, `user@host:path`, `rsync://…`: as rsync and scp tell it from a path.
 fn is_other_machine(arg: &str) -> bool {
     if arg.starts_with("rsync://") || arg.starts_with("scp://") || arg.starts_with("sftp://") {
@@ -455,48 +362,3 @@ fn is_other_machine(arg: &str) -> bool {
     }
     arg.split_once(':').is_some_and(|(host, _)| !host.is_empty() && !host.contains('/') && !is_here(host))
 }
-
-/// `go`'s subcommand, when it may ask a proxy or a repository. `-mod=vendor` makes `get` and `install x@v` fail rather than
-/// download; `go mod` does not heed it. With `GOPROXY=off` or a directory nothing leaves the machine.
-fn go(args: &[String], variables: &Variables) -> Option<String> {
-    let value = |name: &str| variables.get(name).map(String::as_str).unwrap_or_default();
-    let proxy = value("GOPROXY");
-    if proxy == "off" || (proxy.starts_with("file://") && !proxy.contains(',')) {
-        return None;
-    }
-    let vendored = has(args, &["-mod=vendor"]) || value("GOFLAGS").contains("-mod=vendor");
-    let found = subcommand(args, &["get", "install", "mod download", "mod tidy", "mod vendor"])?;
-    let reaches = match found {
-        "get" => !vendored,
-        "install" => !vendored && args.iter().any(|arg| !arg.starts_with('-') && arg.contains('@')),
-        _ => true,
-    };
-    reaches.then(|| found.to_owned())
-}
-
-/// `pip install` from an index. A wheel or directory of the build, with neither dependencies nor build isolation, needs none:
-/// so oe-core's own classes call it.
-fn pip(args: &[String], variables: &Variables) -> Option<String> {
-    let found = subcommand(args, &["install", "download", "wheel"])?;
-    let bare = has(args, &["--no-deps"]) && has(args, &["--no-build-isolation"]);
-    let wheel = has(args, &["--no-deps"]) && args.iter().any(|arg| arg.ends_with(".whl") && !arg.contains("://"));
-    let offline = has(args, &["--no-index"]) || is_true(variables, "PIP_NO_INDEX");
-    (!offline && !bare && !wheel).then(|| found.to_owned())
-}
-
-/// `yarn` alone installs.
-fn yarn(args: &[String]) -> Option<String> {
-    if has(args, &["--offline", "--version", "-v", "--help"]) {
-        return None;
-    }
-    match args.iter().find(|arg| !arg.starts_with('-')) {
-        None => Some("yarn".into()),
-        Some(command) if ["install", "add", "upgrade", "up", "dlx", "create"].contains(&command.as_str()) => {
-            Some(format!("yarn {command}"))
-        }
-        Some(_) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests;
