@@ -80,6 +80,7 @@ fn of_function(file: &SourceFile, function: &Function, exported: &Variables, fin
             Kind::FloatingImage => format!("{place} takes the image {} by no digest", one.reach.what),
             Kind::PythonNetwork | Kind::FetcherCall => format!("{place} calls {}", one.reach.what),
             Kind::Autorev => format!("{place} sets a revision to ${{AUTOREV}}"),
+            Kind::ContainerCommand if one.reach.what.contains('=') => format!("{place} sets {}", one.reach.what),
             _ => format!("{place} runs `{}`", one.reach.what),
         };
         findings.push(Finding::new(file, one.reach.kind, body.line + one.line, place, message));

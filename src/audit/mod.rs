@@ -17,8 +17,6 @@ mod programs;
 mod python;
 mod shell;
 mod sources;
-#[cfg(test)]
-mod tests;
 mod wrappers;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -47,7 +47,7 @@ const DEPTH: usize = 8;
 pub(super) fn parse(script: &str) -> Script {
     let masked = Masked::new(script);
     let mut walk = Walk { masked: &masked, found: Script::default(), depth: DEPTH };
-    walk.script(&masked.text, 0, &Around::default());
+    walk.script(Here { text: &masked.text, line: 0 }, &Around::default());
     walk.found
 }
 
@@ -110,6 +110,33 @@ struct Around {
     word_of: Option<Vec<String>>,
 }
 
+/// A script that is being walked, and the line where it begins.
+#[derive(Clone, Copy)]
+struct Here<'t> {
+    text: &'t str,
+    line: usize,
+}
+
+impl Here<'_> {
+    /// The line of a word. Counted from its index: the parser's own line is late after a line that is continued.
+    fn line_of(self, word: &Word) -> usize {
+        let Some(place) = word.location() else { return self.line };
+        let before = self.text.chars().take(place.start.index);
+        let mut rest = self.text.chars().skip(place.start.index).peekable();
+        let mut line = self.line + before.filter(|c| *c == '\n').count();
+        // Continued lines and blanks may come before the word itself.
+        while let Some(c) = rest.next() {
+            match c {
+                '\n' => line += 1,
+                '\\' if rest.peek() == Some(&'\n') => {}
+                c if c.is_whitespace() => {}
+                _ => break,
+            }
+        }
+        line
+    }
+}
+
 struct Walk<'a> {
     masked: &'a Masked,
     found: Script,
@@ -117,35 +144,35 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// A script, or what stands in a substitution; `line` is where it begins.
-    fn script(&mut self, text: &str, line: usize, around: &Around) {
+    /// A script, or what stands in a substitution.
+    fn script(&mut self, here: Here<'_>, around: &Around) {
         if self.depth == 0 {
             return;
         }
         let options = ParserOptions::default();
-        let Ok(program) = Parser::new(text.as_bytes(), &options).parse_program() else { return };
+        let Ok(program) = Parser::new(here.text.as_bytes(), &options).parse_program() else { return };
         self.depth -= 1;
         for list in &program.complete_commands {
-            self.list(list, line, around);
+            self.list(list, here, around);
         }
         self.depth += 1;
     }
 
-    fn list(&mut self, list: &CompoundList, line: usize, around: &Around) {
+    fn list(&mut self, list: &CompoundList, here: Here<'_>, around: &Around) {
         for item in &list.0 {
-            self.and_or(&item.0, line, around);
+            self.and_or(&item.0, here, around);
         }
     }
 
-    fn and_or(&mut self, list: &AndOrList, line: usize, around: &Around) {
-        self.pipeline(&list.first, line, around);
+    fn and_or(&mut self, list: &AndOrList, here: Here<'_>, around: &Around) {
+        self.pipeline(&list.first, here, around);
         for next in &list.additional {
             let (AndOr::And(pipeline) | AndOr::Or(pipeline)) = next;
-            self.pipeline(pipeline, line, around);
+            self.pipeline(pipeline, here, around);
         }
     }
 
-    fn pipeline(&mut self, pipeline: &Pipeline, line: usize, around: &Around) {
+    fn pipeline(&mut self, pipeline: &Pipeline, here: Here<'_>, around: &Around) {
         for (at, command) in pipeline.seq.iter().enumerate() {
             let later = pipeline.seq[at + 1..].iter().filter_map(|next| match next {
                 ast::Command::Simple(simple) => Some(self.words(simple)),
@@ -153,56 +180,56 @@ impl Walk<'_> {
             });
             let mut around = around.clone();
             around.pipes_into.extend(later.filter(|words| !words.is_empty()));
-            self.command(command, line, &around);
+            self.command(command, here, &around);
         }
     }
 
-    fn command(&mut self, command: &ast::Command, line: usize, around: &Around) {
+    fn command(&mut self, command: &ast::Command, here: Here<'_>, around: &Around) {
         match command {
-            ast::Command::Simple(simple) => self.simple(simple, line, around),
-            ast::Command::Compound(compound, _) => self.compound(compound, line, around),
-            ast::Command::Function(function) => self.compound(&function.body.0, line, around),
+            ast::Command::Simple(simple) => self.simple(simple, here, around),
+            ast::Command::Compound(compound, _) => self.compound(compound, here, around),
+            ast::Command::Function(function) => self.compound(&function.body.0, here, around),
             ast::Command::ExtendedTest(..) => {}
         }
     }
 
-    fn compound(&mut self, compound: &CompoundCommand, line: usize, around: &Around) {
+    fn compound(&mut self, compound: &CompoundCommand, here: Here<'_>, around: &Around) {
         match compound {
             CompoundCommand::Arithmetic(_) => {}
-            CompoundCommand::ArithmeticForClause(each) => self.list(&each.body.list, line, around),
-            CompoundCommand::BraceGroup(group) => self.list(&group.list, line, around),
-            CompoundCommand::Subshell(subshell) => self.list(&subshell.list, line, around),
+            CompoundCommand::ArithmeticForClause(each) => self.list(&each.body.list, here, around),
+            CompoundCommand::BraceGroup(group) => self.list(&group.list, here, around),
+            CompoundCommand::Subshell(subshell) => self.list(&subshell.list, here, around),
             CompoundCommand::ForClause(each) => {
                 for value in each.values.iter().flatten() {
-                    self.substitutions(value, line, &Around::default());
+                    self.substitutions(value, here, &Around::default());
                 }
-                self.list(&each.body.list, line, around);
+                self.list(&each.body.list, here, around);
             }
             CompoundCommand::CaseClause(case) => {
-                self.substitutions(&case.value, line, &Around::default());
+                self.substitutions(&case.value, here, &Around::default());
                 for list in case.cases.iter().filter_map(|case| case.cmd.as_ref()) {
-                    self.list(list, line, around);
+                    self.list(list, here, around);
                 }
             }
             CompoundCommand::IfClause(clause) => {
-                self.list(&clause.condition, line, around);
-                self.list(&clause.then, line, around);
+                self.list(&clause.condition, here, around);
+                self.list(&clause.then, here, around);
                 for other in clause.elses.iter().flatten() {
                     if let Some(condition) = &other.condition {
-                        self.list(condition, line, around);
+                        self.list(condition, here, around);
                     }
-                    self.list(&other.body, line, around);
+                    self.list(&other.body, here, around);
                 }
             }
             CompoundCommand::WhileClause(each) | CompoundCommand::UntilClause(each) => {
-                self.list(&each.0, line, around);
-                self.list(&each.1.list, line, around);
+                self.list(&each.0, here, around);
+                self.list(&each.1.list, here, around);
             }
-            CompoundCommand::Coprocess(coprocess) => self.command(&coprocess.body, line, around),
+            CompoundCommand::Coprocess(coprocess) => self.command(&coprocess.body, here, around),
         }
     }
 
-    fn simple(&mut self, simple: &SimpleCommand, line: usize, around: &Around) {
+    fn simple(&mut self, simple: &SimpleCommand, here: Here<'_>, around: &Around) {
         let words = self.words(simple);
         let assignments: Vec<(String, String)> =
             simple.prefix.iter().flat_map(|prefix| &prefix.0).filter_map(|item| self.assignment(item)).collect();
@@ -217,13 +244,12 @@ impl Walk<'_> {
                 let declared: Vec<_> = items().filter_map(|item| self.assignment(item)).collect();
                 self.found.variables.extend(declared);
             }
-            let here_document = items().find_map(|item| self.here_document(item, line));
-            let begins =
-                simple.word_or_name.as_ref().and_then(|name| name.location()).map_or(1, |place| place.start.line);
+            let here_document = items().find_map(|item| self.here_document(item, here));
+            let line = simple.word_or_name.as_ref().map_or(here.line, |name| here.line_of(name));
             self.found.commands.push(Command {
                 words: words.clone(),
                 environment: assignments,
-                line: line + begins - 1,
+                line,
                 pipes_into: around.pipes_into.clone(),
                 word_of: around.word_of.clone(),
                 here_document,
@@ -231,34 +257,34 @@ impl Walk<'_> {
         }
         let inside = Around { pipes_into: Vec::new(), word_of: Some(words).filter(|words| !words.is_empty()) };
         if let Some(name) = &simple.word_or_name {
-            self.substitutions(name, line, &Around::default());
+            self.substitutions(name, here, &Around::default());
         }
         for item in items() {
-            self.item(item, line, &inside);
+            self.item(item, here, &inside);
         }
     }
 
-    fn item(&mut self, item: &Item, line: usize, inside: &Around) {
+    fn item(&mut self, item: &Item, here: Here<'_>, inside: &Around) {
         match item {
-            Item::Word(word) => self.substitutions(word, line, inside),
-            Item::AssignmentWord(_, word) => self.substitutions(word, line, &Around::default()),
-            Item::ProcessSubstitution(_, SubshellCommand { list, .. }) => self.list(list, line, inside),
+            Item::Word(word) => self.substitutions(word, here, inside),
+            Item::AssignmentWord(_, word) => self.substitutions(word, here, &Around::default()),
+            Item::ProcessSubstitution(_, SubshellCommand { list, .. }) => self.list(list, here, inside),
             Item::IoRedirect(IoRedirect::File(_, _, IoFileRedirectTarget::ProcessSubstitution(_, subshell))) => {
-                self.list(&subshell.list, line, inside);
+                self.list(&subshell.list, here, inside);
             }
             Item::IoRedirect(IoRedirect::HereDocument(_, document)) if document.requires_expansion => {
                 let pieces = word::parse_heredoc(&document.doc.value, &ParserOptions::default()).unwrap_or_default();
-                self.pieces(&document.doc, &pieces, line, &Around::default());
+                self.pieces(&document.doc, &pieces, here, &Around::default());
             }
-            Item::IoRedirect(IoRedirect::HereString(_, word)) => self.substitutions(word, line, inside),
+            Item::IoRedirect(IoRedirect::HereString(_, word)) => self.substitutions(word, here, inside),
             Item::IoRedirect(_) => {}
         }
     }
 
-    fn here_document(&self, item: &Item, line: usize) -> Option<(String, usize)> {
+    fn here_document(&self, item: &Item, here: Here<'_>) -> Option<(String, usize)> {
         let Item::IoRedirect(IoRedirect::HereDocument(_, document)) = item else { return None };
-        let begins = document.doc.location().map_or(1, |place| place.start.line);
-        Some((self.masked.restore(&document.doc.value), line + begins - 1))
+        let line = document.doc.location().map_or(here.line, |place| here.line + place.start.line - 1);
+        Some((self.masked.restore(&document.doc.value), line))
     }
 
     fn words(&self, simple: &SimpleCommand) -> Vec<String> {
@@ -290,23 +316,23 @@ impl Walk<'_> {
     }
 
     /// The commands in `$(…)` and backquotes of a word.
-    fn substitutions(&mut self, word: &Word, line: usize, around: &Around) {
+    fn substitutions(&mut self, word: &Word, here: Here<'_>, around: &Around) {
         if word.value.contains(['$', '`']) {
             let pieces = word::parse(&word.value, &ParserOptions::default()).unwrap_or_default();
-            self.pieces(word, &pieces, line, around);
+            self.pieces(word, &pieces, here, around);
         }
     }
 
-    fn pieces(&mut self, word: &Word, pieces: &[WordPieceWithSource], line: usize, around: &Around) {
-        let begins = word.location().map_or(1, |place| place.start.line);
+    fn pieces(&mut self, word: &Word, pieces: &[WordPieceWithSource], here: Here<'_>, around: &Around) {
+        let line = here.line_of(word);
         for piece in pieces {
             match &piece.piece {
                 WordPiece::DoubleQuotedSequence(inner) | WordPiece::GettextDoubleQuotedSequence(inner) => {
-                    self.pieces(word, inner, line, around);
+                    self.pieces(word, inner, here, around);
                 }
                 WordPiece::CommandSubstitution(script) | WordPiece::BackquotedCommandSubstitution(script) => {
                     let before = word.value.get(..piece.start_index).unwrap_or_default().matches('\n').count();
-                    self.script(script, line + begins - 1 + before, around);
+                    self.script(Here { text: script, line: line + before }, around);
                 }
                 _ => {}
             }
@@ -405,6 +431,17 @@ mod tests {
         assert_eq!(script.variables["GOFLAGS"], "-mod=vendor -v");
         assert_eq!(script.variables["A"], "b");
         assert_eq!(script.commands[1].environment, [("C".to_owned(), "d".to_owned())]);
+    }
+
+    #[test]
+    fn lines_are_those_of_the_words() {
+        let script = "a\n\nb && \\\n  c \\\n  d \\\n | e\nf \"x\n$(g)\" $(\n  h\n)\n\tsh <<E\ni\nE\n";
+        let lines: Vec<(String, usize)> =
+            parse(script).commands.into_iter().map(|command| (command.words[0].clone(), command.line)).collect();
+        let expected = [("a", 0), ("b", 2), ("c", 3), ("e", 5), ("f", 6), ("g", 7), ("h", 8), ("sh", 10)];
+        assert_eq!(lines, expected.map(|(word, line)| (word.to_owned(), line)));
+        let shell = parse(script).commands.pop().unwrap();
+        assert_eq!(shell.here_document.unwrap(), ("i\n".to_owned(), 11));
     }
 
     #[test]
