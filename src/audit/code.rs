@@ -77,7 +77,7 @@ fn of_function(file: &SourceFile, function: &Function, exported: &Variables, fin
     for one in found {
         let message = match one.reach.kind {
             Kind::DownloadPipe => format!("{place} runs or applies what `{}` downloads", one.reach.what),
-            Kind::FloatingImage => format!("{place} takes the image {} by no digest", one.reach.what),
+            Kind::FloatingImage => format!("{place} takes the image {} without its digest", one.reach.what),
             Kind::PythonNetwork | Kind::FetcherCall => format!("{place} calls {}", one.reach.what),
             Kind::Autorev => format!("{place} sets a revision to ${{AUTOREV}}"),
             Kind::ContainerCommand if one.reach.what.contains('=') => format!("{place} sets {}", one.reach.what),

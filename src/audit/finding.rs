@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::kind::Kind;
 use super::layers::{Layer, SourceFile};
+use crate::source::url::redact;
 
 /// A place that reaches the network or floats.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -56,9 +57,14 @@ impl Finding {
             recipe: file.recipe().to_owned(),
             layer: String::new(),
             place: place.to_owned(),
-            message: message.into(),
-            excerpt: excerpt.chars().take(EXCERPT).collect(),
+            message: printable(&message.into()),
+            excerpt: printable(excerpt).chars().take(EXCERPT).collect(),
             layer_index: file.layer,
         }
     }
+}
+
+/// Text of a layer as it may be shown: no credentials of URLs, nothing that speaks to the terminal.
+fn printable(text: &str) -> String {
+    redact(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

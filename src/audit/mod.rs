@@ -1,7 +1,7 @@
 //! Places in BitBake layers that reach the network outside SRC_URI, or float: found by reading, BitBake is not run.
 //!
 //! What may enter: the text of layers, whoever wrote them and for whatever release, and what is known of BitBake's syntax
-//! and of programs that download. Nothing of lock, store or network; of kbuild only `error` and `disk`.
+//! and of programs that download. Nothing of lock, store or network; of kbuild only `error`, `disk` and `source`.
 //!
 //! Only what is really there is reported. What a recipe's variables come to is worked out as far as its own files, those it
 //! includes, and the classes of the given layers tell; where that does not suffice, nothing is said.
@@ -17,6 +17,8 @@ mod programs;
 mod python;
 mod shell;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod wrappers;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,6 +8,13 @@ use super::kind::Kind;
 use super::programs::{Reach, Variables};
 use super::wrappers::{self, Found};
 
+/// How far values are followed: through so many operators and calls, a name counting for many.
+const REACH: usize = 64;
+const NAME: usize = 24;
+
+/// Values of one name that are kept.
+const MOST: usize = 32;
+
 /// What stands in a string for something that is only known when it runs.
 const UNKNOWN: &str = "$unknown";
 
@@ -43,7 +50,7 @@ pub(super) fn body(text: &str) -> Vec<Found> {
 
 /// The same of a module or an expression. `variables` are those of the environment.
 pub(super) fn script(text: &str, variables: &Variables) -> Vec<Found> {
-    if !HINTS.iter().any(|hint| text.contains(hint)) {
+    if !HINTS.iter().any(|hint| text.contains(hint)) || is_too_deep(text) {
         return Vec::new();
     }
     let mut parser = Parser::new();
@@ -52,14 +59,28 @@ pub(super) fn script(text: &str, variables: &Variables) -> Vec<Found> {
     }
     let Some(tree) = parser.parse(text, None) else { return Vec::new() };
     let mut walk = Walk { text, variables, names: HashMap::new(), found: Vec::new() };
-    walk.node(tree.root_node());
+    walk.all(tree.root_node());
     walk.found
+}
+
+/// Nesting that no recipe has; the walk over it is recursive, and a stack is not endless.
+fn is_too_deep(text: &str) -> bool {
+    const DEEPEST: usize = 200;
+    let mut depth = 0usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEEPEST
+    })
 }
 
 /// Values that a task's flags are set to from code: `d.setVarFlag('do_x', 'network', '1')`; the task, the flag, the value.
 pub(super) fn flags(text: &str) -> Vec<(String, String, String, usize)> {
     const DEF: &str = "def f(d):\n";
-    if !text.contains("VarFlag") {
+    if !text.contains("VarFlag") || is_too_deep(text) {
         return Vec::new();
     }
     let whole = format!("{DEF}{text}\n");
@@ -71,17 +92,17 @@ pub(super) fn flags(text: &str) -> Vec<(String, String, String, usize)> {
     let none = Variables::new();
     let walk = Walk { text: &whole, variables: &none, names: HashMap::new(), found: Vec::new() };
     let mut found = Vec::new();
-    walk.each_call(tree.root_node(), &mut |call| {
+    for call in descendants(tree.root_node()).filter(|node| node.kind() == "call") {
         let name = walk.called(call).unwrap_or_default();
         if !["setVarFlag", "appendVarFlag", "prependVarFlag"].iter().any(|setter| name.ends_with(setter)) {
-            return;
+            continue;
         }
         let arguments = walk.arguments(call);
         let literals: Vec<Option<String>> = arguments.iter().map(|node| walk.literal(*node)).collect();
         if let [Some(task), Some(flag), Some(value), ..] = literals.as_slice() {
             found.push((task.clone(), flag.clone(), value.clone(), call.start_position().row.saturating_sub(1)));
         }
-    });
+    }
     found
 }
 
@@ -94,15 +115,14 @@ struct Walk<'a, 'tree> {
 }
 
 impl<'a, 'tree> Walk<'a, 'tree> {
-    fn node(&mut self, node: Node<'tree>) {
-        match node.kind() {
-            "assignment" => self.remember(node, false),
-            "augmented_assignment" => self.remember(node, true),
-            "call" => self.call(node),
-            _ => {}
-        }
-        for child in children(node) {
-            self.node(child);
+    fn all(&mut self, root: Node<'tree>) {
+        for node in descendants(root) {
+            match node.kind() {
+                "assignment" => self.remember(node, false),
+                "augmented_assignment" => self.remember(node, true),
+                "call" => self.call(node),
+                _ => {}
+            }
         }
     }
 
@@ -117,7 +137,9 @@ impl<'a, 'tree> Walk<'a, 'tree> {
         if !more {
             values.clear();
         }
-        values.push(right);
+        if values.len() < MOST {
+            values.push(right);
+        }
     }
 
     fn call(&mut self, call: Node<'tree>) {
@@ -137,7 +159,8 @@ impl<'a, 'tree> Walk<'a, 'tree> {
             self.fetcher(object, call);
         } else if let Some(list) = name.strip_suffix(".append").or_else(|| name.strip_suffix(".extend")) {
             if let Some(values) = self.names.get_mut(list) {
-                values.extend(arguments);
+                let room = MOST.saturating_sub(values.len());
+                values.extend(arguments.into_iter().take(room));
             }
         } else if name.ends_with(".setVar") || name.ends_with(".appendVar") {
             let floats =
@@ -159,10 +182,10 @@ impl<'a, 'tree> Walk<'a, 'tree> {
 
     /// What a program that Python runs reaches: a command line, or a list of words.
     fn run(&self, argument: Node<'tree>) -> Vec<Found> {
-        if let Some(words) = self.list(argument, 4) {
+        if let Some(words) = self.list(argument, REACH) {
             return wrappers::words(&words, self.variables);
         }
-        self.string(argument, 4).map(|line| wrappers::script(&line, self.variables)).unwrap_or_default()
+        self.string(argument, REACH).map(|line| wrappers::script(&line, self.variables)).unwrap_or_default()
     }
 
     /// `Fetch(urls, d).download()`, unless the URLs are those of SRC_URI.
@@ -182,19 +205,9 @@ impl<'a, 'tree> Walk<'a, 'tree> {
         if self.of(node).contains("SRC_URI") {
             return true;
         }
-        let named = |node: Node<'tree>| self.names.get(self.of(node)).into_iter().flatten().copied();
-        let deeper = || named(node).any(|value| self.leads_to_src_uri(value, depth - 1));
-        let inside = || children(node).into_iter().any(|child| self.leads_to_src_uri(child, depth));
-        (node.kind() == "identifier" && depth > 0 && deeper()) || inside()
-    }
-
-    fn each_call(&self, node: Node<'tree>, visit: &mut dyn FnMut(Node<'tree>)) {
-        if node.kind() == "call" {
-            visit(node);
-        }
-        for child in children(node) {
-            self.each_call(child, visit);
-        }
+        let names = descendants(node).filter(|node| depth > 0 && node.kind() == "identifier");
+        let mut values = names.flat_map(|name| self.names.get(self.of(name)).into_iter().flatten().copied());
+        values.any(|value| self.leads_to_src_uri(value, depth - 1))
     }
 
     /// `a.b.c` of `a.b.c(…)`; of `f().g(…)`, `f().g` with what `f` is given.
@@ -217,26 +230,24 @@ impl<'a, 'tree> Walk<'a, 'tree> {
 
     /// A string that is known as it stands.
     fn literal(&self, node: Node<'tree>) -> Option<String> {
-        self.string(node, 4).filter(|text| !text.contains(UNKNOWN))
+        self.string(node, REACH).filter(|text| !text.contains(UNKNOWN))
     }
 
     fn string(&self, node: Node<'tree>, depth: usize) -> Option<String> {
-        if depth == 0 {
-            return None;
-        }
+        let inner = depth.checked_sub(1)?;
         match node.kind() {
             "string" => Some(self.plain(node)),
             "concatenated_string" => Some(children(node).into_iter().map(|part| self.plain(part)).collect()),
-            "parenthesized_expression" => self.string(*children(node).first()?, depth),
+            "parenthesized_expression" => self.string(*children(node).first()?, inner),
             "identifier" => {
-                let values = self.names.get(self.of(node))?;
-                let parts: Option<Vec<String>> = values.iter().map(|value| self.string(*value, depth - 1)).collect();
+                let (values, inner) = (self.names.get(self.of(node))?, inner.checked_sub(NAME)?);
+                let parts: Option<Vec<String>> = values.iter().map(|value| self.string(*value, inner)).collect();
                 parts.map(|parts| parts.concat())
             }
             "binary_operator" => {
                 let operator = node.child_by_field_name("operator").map(|operator| self.of(operator))?;
-                let left = self.string(node.child_by_field_name("left")?, depth);
-                let right = || node.child_by_field_name("right").and_then(|right| self.string(right, depth));
+                let left = self.string(node.child_by_field_name("left")?, inner);
+                let right = || node.child_by_field_name("right").and_then(|right| self.string(right, inner));
                 match operator {
                     "%" => left,
                     "+" => match (left, right()) {
@@ -248,7 +259,7 @@ impl<'a, 'tree> Walk<'a, 'tree> {
                     _ => None,
                 }
             }
-            "call" => self.string_of_call(node, depth),
+            "call" => self.string_of_call(node, inner),
             _ => None,
         }
     }
@@ -270,26 +281,24 @@ impl<'a, 'tree> Walk<'a, 'tree> {
 
     /// A list of words; those that are not known stand for themselves as [`UNKNOWN`].
     fn list(&self, node: Node<'tree>, depth: usize) -> Option<Vec<String>> {
-        if depth == 0 {
-            return None;
-        }
+        let inner = depth.checked_sub(1)?;
         match node.kind() {
             "list" | "tuple" => {
-                let word = |node: Node<'tree>| self.string(node, depth).unwrap_or_else(|| UNKNOWN.into());
+                let word = |node: Node<'tree>| self.string(node, inner).unwrap_or_else(|| UNKNOWN.into());
                 Some(children(node).into_iter().filter(|child| child.kind() != "comment").map(word).collect())
             }
             "identifier" => {
-                let values = self.names.get(self.of(node))?;
-                let mut words = self.list(*values.first()?, depth - 1)?;
+                let (values, inner) = (self.names.get(self.of(node))?, inner.checked_sub(NAME)?);
+                let mut words = self.list(*values.first()?, inner)?;
                 for more in &values[1..] {
-                    let word = || vec![self.string(*more, depth - 1).unwrap_or_else(|| UNKNOWN.into())];
-                    words.extend(self.list(*more, depth - 1).unwrap_or_else(word));
+                    let word = || vec![self.string(*more, inner).unwrap_or_else(|| UNKNOWN.into())];
+                    words.extend(self.list(*more, inner).unwrap_or_else(word));
                 }
                 Some(words)
             }
             "binary_operator" => {
-                let mut words = self.list(node.child_by_field_name("left")?, depth)?;
-                let right = node.child_by_field_name("right").and_then(|right| self.list(right, depth));
+                let mut words = self.list(node.child_by_field_name("left")?, inner)?;
+                let right = node.child_by_field_name("right").and_then(|right| self.list(right, inner));
                 words.extend(right.unwrap_or_else(|| vec![UNKNOWN.into()]));
                 Some(words)
             }
@@ -315,6 +324,16 @@ impl<'a, 'tree> Walk<'a, 'tree> {
     fn of(&self, node: Node<'tree>) -> &'a str {
         self.text.get(node.byte_range()).unwrap_or_default()
     }
+}
+
+/// A node and all below it, in the order of the text. Not recursive: a chain of operators nests as deep as it is long.
+fn descendants(root: Node<'_>) -> impl Iterator<Item = Node<'_>> {
+    let mut stack = vec![root];
+    std::iter::from_fn(move || {
+        let node = stack.pop()?;
+        stack.extend(children(node).into_iter().rev());
+        Some(node)
+    })
 }
 
 fn children(node: Node<'_>) -> Vec<Node<'_>> {
@@ -392,12 +411,10 @@ mod tests {
             "subprocess.call(' '.join(['git', 'clone', url]), shell=True)",
             "subprocess.check_call('git clone '\n        'https://a.example/b', shell=True)",
             "cmd = 'git clone '\n    cmd += url + ' x'\n    os.popen(cmd)",
+            "cmd = ['git']\n    cmd.append('clone')\n    cmd.extend([url])\n    subprocess.run(cmd)",
+            "git = os.path.join(d.getVar('B'), 'git')\n    subprocess.run([git, 'clone', url])",
             "subprocess.run(['sh', '-c', 'true; git clone https://a.example/b'])",
         ] {
-            if line.contains("+= url") {
-                // What is added is not known, and with it the whole line: no guess is made.
-                continue;
-            }
             finds(line, Kind::VcsCommand, "git clone");
         }
         finds("cmd = ['curl', '-O', u]\n    subprocess.run(cmd)", Kind::DownloadCommand, "curl");
@@ -448,6 +465,24 @@ mod tests {
     #[test]
     fn revisions_set_from_code() {
         finds("d.setVar('SRCREV', '${AUTOREV}')", Kind::Autorev, "${AUTOREV}");
+    }
+
+    #[test]
+    fn nesting_without_end_is_passed_over() {
+        for (open, close) in [
+            ("[", "]"),
+            ("f(", ")"),
+            ("(", ")"),
+            ("{1:", "}"),
+            ("not ", ""),
+            ("lambda: ", ""),
+            ("a.", "b"),
+            ("1+", "1"),
+        ] {
+            for count in [150, 5000] {
+                let _ = body(&format!("    os.system({}{})\n", open.repeat(count), close.repeat(count)));
+            }
+        }
     }
 
     #[test]

@@ -94,6 +94,34 @@ impl Masked {
     }
 }
 
+/// Nesting that no recipe has: the parser takes twice as long for each parenthesis in a parenthesis, and its stack is not
+/// endless.
+fn is_too_deep(text: &str) -> bool {
+    const PARENTHESES: usize = 14;
+    const OTHERS: usize = 100;
+    let deepest =
+        |opens: &dyn Fn(&str) -> bool, closes: &dyn Fn(&str) -> bool, parts: &mut dyn Iterator<Item = &str>| {
+            let mut depth = 0usize;
+            let mut deepest = 0;
+            for part in parts {
+                if opens(part) {
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                } else if closes(part) {
+                    depth = depth.saturating_sub(1);
+                }
+            }
+            deepest
+        };
+    let characters = || text.char_indices().map(|(at, c)| &text[at..at + c.len_utf8()]);
+    let parentheses = deepest(&|c| c == "(", &|c| c == ")", &mut characters());
+    let braces = deepest(&|c| c == "{", &|c| c == "}", &mut characters());
+    let begins = |word: &str| matches!(word, "if" | "while" | "until" | "for" | "case" | "select" | "!" | "time");
+    let ends = |word: &str| matches!(word.trim_end_matches(';'), "fi" | "done" | "esac");
+    let words = deepest(&begins, &ends, &mut text.split_whitespace());
+    parentheses > PARENTHESES || braces > OTHERS || words > OTHERS
+}
+
 /// Plain variables, and `${x%.*}`, `${x:-y}`, `${#x}`: BitBake leaves alone what has characters that no variable's name has.
 /// What spans lines is left too, so that lines stay what they are.
 fn is_for_the_shell(name: &str) -> bool {
@@ -150,6 +178,9 @@ impl Walk<'_> {
             return;
         }
         let options = ParserOptions::default();
+        if is_too_deep(here.text) {
+            return;
+        }
         let Ok(program) = Parser::new(here.text.as_bytes(), &options).parse_program() else { return };
         self.depth -= 1;
         for list in &program.complete_commands {
@@ -442,6 +473,33 @@ mod tests {
         assert_eq!(lines, expected.map(|(word, line)| (word.to_owned(), line)));
         let shell = parse(script).commands.pop().unwrap();
         assert_eq!(shell.here_document.unwrap(), ("i\n".to_owned(), 11));
+    }
+
+    #[test]
+    fn nesting_without_end_is_passed_over() {
+        for unit in [
+            "(",
+            "((",
+            "$(",
+            "\"$(",
+            "`",
+            "${",
+            "${x:-",
+            "{ ",
+            "if ",
+            "while ",
+            "! ",
+            "case x in x) ",
+            "f() { ",
+            "a && ",
+            "a | ",
+        ] {
+            for count in [10, 40, 2000] {
+                let _ = parse(&format!("wget x; {}", unit.repeat(count)));
+            }
+        }
+        let closed = format!("{}wget x{}", "(".repeat(9), ")".repeat(9));
+        assert_eq!(parse(&closed).commands.len(), 1);
     }
 
     #[test]
