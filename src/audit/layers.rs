@@ -91,14 +91,14 @@ fn walk(directory: &Path, visit: &mut dyn FnMut(&Path, &[PathBuf])) -> Result<()
 fn name(directory: &Path) -> String {
     let text = fs::read(directory.join("conf/layer.conf")).unwrap_or_default();
     let statements = metadata::read(&String::from_utf8_lossy(&text));
-    let collections = statements.iter().filter_map(|statement| match statement {
+    let mut collections = statements.iter().filter_map(|statement| match statement {
         Statement::Assignment(a) if metadata::base_name(&a.name) == "BBFILE_COLLECTIONS" => {
             a.value.text.split_whitespace().next()
         }
         _ => None,
     });
     let folder = || directory.file_name().map(|name| name.to_string_lossy().into_owned());
-    collections.last().map(str::to_owned).or_else(folder).unwrap_or_default()
+    collections.next_back().map(str::to_owned).or_else(folder).unwrap_or_default()
 }
 
 /// The paths of all files that BitBake reads in these layers, each under the innermost layer it lies in, sorted.

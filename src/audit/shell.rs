@@ -94,32 +94,36 @@ impl Masked {
     }
 }
 
-/// Nesting that no recipe has: the parser takes twice as long for each parenthesis in a parenthesis, and its stack is not
-/// endless.
+/// Nesting that no recipe has: the parser takes twice as long for each level of some, and its stack is not endless.
 fn is_too_deep(text: &str) -> bool {
-    const PARENTHESES: usize = 14;
-    const OTHERS: usize = 100;
-    let deepest =
-        |opens: &dyn Fn(&str) -> bool, closes: &dyn Fn(&str) -> bool, parts: &mut dyn Iterator<Item = &str>| {
-            let mut depth = 0usize;
-            let mut deepest = 0;
-            for part in parts {
-                if opens(part) {
-                    depth += 1;
-                    deepest = deepest.max(depth);
-                } else if closes(part) {
-                    depth = depth.saturating_sub(1);
-                }
-            }
-            deepest
-        };
-    let characters = || text.char_indices().map(|(at, c)| &text[at..at + c.len_utf8()]);
-    let parentheses = deepest(&|c| c == "(", &|c| c == ")", &mut characters());
-    let braces = deepest(&|c| c == "{", &|c| c == "}", &mut characters());
-    let begins = |word: &str| matches!(word, "if" | "while" | "until" | "for" | "case" | "select" | "!" | "time");
-    let ends = |word: &str| matches!(word.trim_end_matches(';'), "fi" | "done" | "esac");
-    let words = deepest(&begins, &ends, &mut text.split_whitespace());
-    parentheses > PARENTHESES || braces > OTHERS || words > OTHERS
+    const DEEPEST: usize = 14;
+    let too_deep = |mut depths: &mut dyn Iterator<Item = i8>| {
+        let mut depth = 0usize;
+        Iterator::any(&mut depths, |step| {
+            depth = if step > 0 { depth + 1 } else { depth.saturating_sub(usize::from(step < 0)) };
+            depth > DEEPEST
+        })
+    };
+    let brackets =
+        |open: u8, close: u8| too_deep(&mut text.bytes().map(|byte| i8::from(byte == open) - i8::from(byte == close)));
+    brackets(b'(', b')') || brackets(b'{', b'}') || too_deep(&mut keywords(text))
+}
+
+/// 1 where a compound command begins, -1 where one ends; words of comments and arguments are neither.
+fn keywords(text: &str) -> impl Iterator<Item = i8> {
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
+    lines.flat_map(|line| {
+        let mut begins = true;
+        line.split_whitespace().map(move |word| {
+            let bare = word.trim_end_matches([';', ')', '}']);
+            let keyword = matches!(bare, "if" | "while" | "until" | "for" | "case" | "select" | "!" | "time");
+            let step = i8::from(begins && keyword) - i8::from(matches!(bare, "fi" | "done" | "esac"));
+            begins = (begins && keyword)
+                || word.ends_with([';', ')', '(', '{', '|', '&'])
+                || matches!(word, "then" | "do" | "else" | "elif");
+            step
+        })
+    })
 }
 
 /// Plain variables, and `${x%.*}`, `${x:-y}`, `${#x}`: BitBake leaves alone what has characters that no variable's name has.
@@ -498,7 +502,7 @@ mod tests {
                 let _ = parse(&format!("wget x; {}", unit.repeat(count)));
             }
         }
-        let closed = format!("{}wget x{}", "(".repeat(9), ")".repeat(9));
+        let closed = format!("{}wget x{}", "( ".repeat(9), " )".repeat(9));
         assert_eq!(parse(&closed).commands.len(), 1);
     }
 

@@ -206,9 +206,7 @@ fn checksum(family: &Family<'_>, entry: &Entry<'_>) -> Option<Finding> {
     let has = |algorithm: &str| {
         let flag = if name.is_empty() { algorithm.to_owned() } else { format!("{name}.{algorithm}") };
         let set = |one: &&Assignment| one.flag.as_ref() == Some(&flag) && !one.value.text.trim().is_empty();
-        entry.parameter(algorithm).is_some()
-            || entry.parameter(&flag).is_some()
-            || family.checksums.iter().any(|one| set(one))
+        entry.parameter(algorithm).is_some() || entry.parameter(&flag).is_some() || family.checksums.iter().any(set)
     };
     if ["sha256sum", "sha384sum", "sha512sum"].into_iter().any(has) {
         return None;

@@ -188,7 +188,7 @@ pub(super) fn reach(words: &[String], variables: &Variables) -> Option<Reach> {
     let args = args.as_slice();
     let found = |kind, what: String| Some(Reach { kind, what });
     match name.as_str() {
-        "curl" | "wget" => downloads(args).then(|| Reach { kind: Kind::DownloadCommand, what: name }),
+        "curl" | "wget" => downloads(args).then_some(Reach { kind: Kind::DownloadCommand, what: name }),
         "git" => found(Kind::VcsCommand, format!("git {}", git(args)?)),
         "svn" => found(Kind::VcsCommand, format!("svn {}", svn(args)?)),
         "skopeo" => args
@@ -198,11 +198,11 @@ pub(super) fn reach(words: &[String], variables: &Variables) -> Option<Reach> {
         "go" => found(Kind::PackageCommand, format!("go {}", go(args, variables)?)),
         "yarn" | "yarnpkg" => found(Kind::PackageCommand, yarn(args)?),
         "rsync" | "scp" | "sftp" => {
-            args.iter().any(|arg| is_other_machine(arg)).then(|| Reach { kind: Kind::RemoteCopy, what: name })
+            args.iter().any(|arg| is_other_machine(arg)).then_some(Reach { kind: Kind::RemoteCopy, what: name })
         }
         "ssh" => {
             let asks = args.iter().any(|arg| !arg.starts_with('-'));
-            asks.then(|| Reach { kind: Kind::RemoteCopy, what: name })
+            asks.then_some(Reach { kind: Kind::RemoteCopy, what: name })
         }
         "uv" if args.first().is_some_and(|arg| arg == "pip") => {
             found(Kind::PackageCommand, format!("uv pip {}", pip(&args[1..], variables)?))
