@@ -502,7 +502,7 @@ mod tests {
                 let _ = parse(&format!("wget x; {}", unit.repeat(count)));
             }
         }
-        let closed = format!("{}wget x{}", "( ".repeat(9), " )".repeat(9));
+        let closed = format!("{}wget x{}", "{ ".repeat(9), "; }".repeat(9));
         assert_eq!(parse(&closed).commands.len(), 1);
     }
 
