@@ -156,7 +156,7 @@ fn revision(family: &Family<'_>, entry: &Entry<'_>) -> Option<Finding> {
     }
 }
 
-/// Whether SRCREV or SRCREV_<name> is set, with whatever overrides (`srcrev_internal_helper` of `bb.fetch2`).
+/// Whether SRCREV or `SRCREV_<name>` is set, with whatever overrides (`srcrev_internal_helper` of `bb.fetch2`).
 fn has_revision(family: &Family<'_>, name: &str) -> bool {
     family.assignments.iter().any(|(_, assignment)| {
         let Some(rest) = assignment.name.strip_prefix("SRCREV") else { return false };
