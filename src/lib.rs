@@ -5,6 +5,7 @@
 //! a view ([`bitbake`]), and a board is built ([`build`]). A later room takes the earlier room's value and never reaches
 //! back past it. [`resolve`] makes the lock out of the manifest, through the fetcher. Only [`cli`] prints.
 
+pub mod audit;
 pub mod bitbake;
 pub mod build;
 pub mod cli;

@@ -3,6 +3,7 @@
 //! What may enter: flags, words for people, JSON for programs. A command turns flags into the values of the lower rooms,
 //! calls them, and gives back an `Outcome`; deciding anything about sources is not done here.
 
+mod audit;
 mod build;
 mod completions;
 mod doctor;
@@ -64,6 +65,7 @@ enum Command {
     Why(why::WhyArgs),
     Tree(tree::TreeArgs),
     List(list::ListArgs),
+    Audit(audit::AuditArgs),
     Build(build::BuildArgs),
     Shell(shell::ShellArgs),
     Doctor(doctor::DoctorArgs),
@@ -81,6 +83,7 @@ impl Command {
             Command::Why(_) => "why",
             Command::Tree(_) => "tree",
             Command::List(_) => "list",
+            Command::Audit(_) => "audit",
             Command::Build(_) => "build",
             Command::Shell(_) => "shell",
             Command::Doctor(_) => "doctor",
@@ -98,6 +101,7 @@ impl Command {
             Command::Why(args) => args.run(global, output),
             Command::Tree(args) => args.run(global, output),
             Command::List(args) => args.run(global, output),
+            Command::Audit(args) => args.run(global, output),
             Command::Build(args) => args.run(global, output),
             Command::Shell(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),
