@@ -276,6 +276,8 @@ impl Lock {
         let used = self.with_submodules(self.roots());
         self.files.retain(|key, _| used.contains(&SourceId::File(key.clone())));
         self.gits.retain(|key, _| used.contains(&SourceId::Git(key.clone())));
+        let takes_modules = self.files.values().flat_map(|file| &file.urls).any(|url| url.scheme() == "gomod");
+        self.registries.retain(|name, _| name != "go" || takes_modules);
     }
 
     /// The entries whose bytes were never seen: known by a declared hash or a commit only.
