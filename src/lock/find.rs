@@ -54,17 +54,21 @@ fn by_name(lock: &Lock, text: &str) -> Vec<SourceId> {
     found
 }
 
+/// As it was written, as the lock would write it, or without all or some of the parameters that recipes add (`;branch=…`).
 fn by_url(lock: &Lock, text: &str) -> Vec<SourceId> {
-    let Some(wanted) = place(text) else { return Vec::new() };
-    let same = |url: &SourceUrl| place(url.as_str()) == Some(wanted);
+    let canonical = text.parse::<SourceUrl>().map(|url| url.to_string()).unwrap_or_default();
+    let bare = text.split(';').next().unwrap_or(text);
+    let wanted: Vec<&str> = [text, &canonical, bare].into_iter().filter_map(place).collect();
+    let written = wanted.first().copied().unwrap_or_default();
+    let goes_on = |place: &str| written.strip_prefix(place).is_some_and(|rest| rest.starts_with(';'));
+    let same = |url: &SourceUrl| place(url.as_str()).is_some_and(|place| wanted.contains(&place) || goes_on(place));
     lock.select(|_, file| file.urls.iter().any(same), |_, git| same(&git.url))
 }
 
-/// What of a URL says where it leads, whichever way it is written: without the scheme, the parameters that recipes add
-/// (`;branch=…`), and git's `.git`.
+/// What of a URL says where it leads, whichever way it is written: without the scheme, and without git's `.git`.
 fn place(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
-    let rest = rest.split(';').next().unwrap_or(rest).trim_end_matches('/');
+    let rest = rest.trim_end_matches('/');
     Some(rest.strip_suffix(".git").unwrap_or(rest))
 }
 

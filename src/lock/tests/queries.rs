@@ -147,6 +147,12 @@ fn a_source_is_found_by_whatever_names_it() {
     for text in ["file:box", "box", "dir/busybox.tar", "busybox.tar", "http://h.example/box"] {
         assert_eq!(lock.named(text), [id("file:box")], "{text}");
     }
+    // Of packages by their coordinates the parameters decide.
+    for (key, url) in [("box", "gomod://h.example/m;version=v1"), ("patch", "gomod://h.example/m;version=v2")] {
+        lock.files.get_mut(key).unwrap().urls = vec![url.parse().unwrap()];
+        assert_eq!(lock.named(url), [id(&format!("file:{key}"))], "{url}");
+        assert_eq!(lock.named(&format!("{url};sha256sum=1111")), [id(&format!("file:{key}"))], "{url}");
+    }
     assert_eq!(lock.named("1111111").len(), 3, "several have one hash");
     for text in ["", "aaaaaa", "git:", "file:own", "://", "example", "zzzzzzzzz"] {
         assert_eq!(lock.named(text), [], "{text}");
