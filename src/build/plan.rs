@@ -241,8 +241,9 @@ fn lock_board(request: &Request<'_>, place: Place, build: &Path) -> Result<FileL
     })
 }
 
-/// The board's sources that the store has, compared with the lock: every byte of what was touched since that was last done. One that was never seen (the lock knows only
-/// a declared hash or a commit) may be missing: BitBake says so if a task wants it.
+/// The board's sources that the store has, compared with the lock: every byte of what was touched since that was last done.
+/// One that was never seen (the lock knows only a declared hash or a commit) may be missing: BitBake says so if a task
+/// wants it.
 fn verified_sources(request: &Request<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
     let ids = present_sources(request, settings)?;
     let task = request.progress.begin("verify sources", None);
