@@ -21,19 +21,15 @@
 //!
 //! # Quoting
 //!
-//! BitBake's conf grammar (`bb.parse.parse_py.ConfHandler`) has no escapes: a value is one line between two quotes of one
-//! kind, backslashes stand for themselves, and `${…}` is expanded. So a value goes between `"`, or between `'` where it
-//! holds `"`; one that holds both, or a line break or other control character, is refused. `${` is refused in what comes
-//! from URLs, versions and names, where expansion is never meant; in `[config]` it is BitBake's own language and stays.
+//! See [`super::text`]. `${` is refused in what comes from URLs, versions and names, where expansion is never meant; in
+//! `[config]` it is BitBake's own language and stays.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::path::PathBuf;
 
 use indexmap::IndexMap;
-use regex::Regex;
 
+use super::text::{Text, check_override, check_path, check_variable};
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Lock, Locked, Request};
 use crate::manifest::{DeclaredSource, SourceOrigin, variable_part};
@@ -47,6 +43,15 @@ pub const VIEW: &str = "sources";
 
 /// Directories inside TOPDIR that the configuration names.
 pub const TMPDIR: &str = "tmp";
+
+/// The class by which kbuild learns what recipes fetch, and its place inside TOPDIR, which BBPATH names.
+pub const CLASS_FILE: &str = "classes/kbuild-lock.bbclass";
+
+/// The name of BitBake's console log, where the distribution gives it none.
+pub const CONSOLE_LOG: &str = "console.log";
+
+/// The text of [`CLASS_FILE`].
+pub const CLASS: &str = include_str!("kbuild-lock.bbclass");
 
 /// The one line that sends every fetcher to the flat directory (measured on BitBake 2.8, 2.18 and 2.19).
 const PREMIRRORS: &str = "(git|gitsm|gomodgit|https?|ftps?|sftp|s3|gs|az|hg|p4|repo)://.*/.*";
@@ -68,8 +73,34 @@ pub struct BoardConf<'a> {
     pub words: &'a [String],
     /// The board's declared sources.
     pub sources: &'a [Declared<'a>],
+    /// Commits for recipes that name none.
+    pub pins: &'a [Pin<'a>],
+    /// Regular expressions of BBMASK, each with the reason for it.
+    pub mask: &'a IndexMap<String, String>,
+    /// The architecture of the build host (`uname -m`), where it is not this machine's.
+    pub build_arch: Option<&'a str>,
     /// Whether the view holds the uninative tarball of this host's architecture.
     pub uninative: bool,
+}
+
+/// The commit of a recipe that names none (AUTOREV, a tag, a moving branch).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pin<'a> {
+    /// `SRCREV` or `SRCREV_<name>`.
+    pub variable: &'a str,
+    /// PN, without a multiconfig.
+    pub recipe: &'a str,
+    /// The commit.
+    pub commit: CommitId,
+}
+
+impl Pin<'_> {
+    /// `forcevariable`: the only form that wins over every override and over AUTOREV (`bb.fetch2.srcrev_internal_helper`).
+    fn write(&self, text: &mut Text) -> Result<()> {
+        let variable = format!("{}:pn-{}:forcevariable", self.variable, self.recipe);
+        check_variable(&variable)?;
+        text.plain(&variable, &self.commit.to_string())
+    }
 }
 
 /// A declared source as the lock has it.
@@ -146,6 +177,13 @@ impl<'a> Declared<'a> {
         }
     }
 
+    /// The variables and recipes whose commit it gives.
+    fn pinned(&self) -> Vec<(String, &'a str)> {
+        let Declared::Git { recipes, srcrev_name, .. } = self else { return Vec::new() };
+        let variable = srcrev_name.map_or("SRCREV".to_owned(), |name| format!("SRCREV_{name}"));
+        recipes.iter().map(|recipe| (variable.clone(), recipe.as_str())).collect()
+    }
+
     /// `KBUILD_<NAME>`.
     fn prefix(&self) -> String {
         format!("KBUILD_{}", variable_part(self.name()))
@@ -160,19 +198,14 @@ impl<'a> Declared<'a> {
                 text.optional(&format!("{prefix}_VERSION"), *version)?;
                 text.plain(&format!("{prefix}_SHA256"), &sha256.to_string())
             }
-            Declared::Git { url, branch, commit, version, submodules, recipes, srcrev_name, .. } => {
+            Declared::Git { url, branch, commit, version, submodules, .. } => {
                 text.plain(&format!("{prefix}_URI"), &git_uri(url, *branch, *submodules)?)?;
                 text.plain(&format!("{prefix}_URL"), url.as_str())?;
                 text.optional(&format!("{prefix}_BRANCH"), *branch)?;
                 text.plain(&format!("{prefix}_SRCREV"), &commit.to_string())?;
                 text.optional(&format!("{prefix}_VERSION"), *version)?;
-                let suffix = srcrev_name.map(|name| format!("_{name}")).unwrap_or_default();
-                for recipe in *recipes {
-                    let variable = format!("SRCREV{suffix}:pn-{recipe}:forcevariable");
-                    check_variable(&variable)?;
-                    text.plain(&variable, &commit.to_string())?;
-                }
-                Ok(())
+                let pins = self.pinned();
+                pins.iter().try_for_each(|(variable, recipe)| Pin { variable, recipe, commit: **commit }.write(text))
             }
         }
     }
@@ -184,7 +217,7 @@ impl BoardConf<'_> {
     /// # Errors
     /// A layer in a directory whose path BitBake cannot take.
     pub fn bblayers(&self) -> Result<String> {
-        let mut text = Text::new(self, "bblayers.conf");
+        let mut text = Text::new(self.project, self.board, "bblayers.conf");
         // oe-core's sanity.bbclass compares the two and asks people to merge its newer sample file. This file is written
         // anew each time, so there is nothing to merge, whatever oe-core's number is.
         text.raw("LCONF_VERSION = \"${LAYER_CONF_VERSION}\"\n");
@@ -198,7 +231,7 @@ impl BoardConf<'_> {
 
     /// The text of `conf/local.conf`.
     pub fn local(&self) -> String {
-        let mut text = Text::new(self, "local.conf");
+        let mut text = Text::new(self.project, self.board, "local.conf");
         text.raw("# What belongs to the build is said in kata.toml, where it is reviewed and locked:\n");
         text.raw("# variables under [config] or a board's `config`, choices under [options].\n\n");
         text.raw("require conf/kbuild.conf\n\n");
@@ -213,18 +246,24 @@ impl BoardConf<'_> {
     /// A value or name that BitBake's grammar cannot hold, two sources with one variable name. (That `[config]` sets nothing of
     /// what is kbuild's own, the manifest's reader has checked.)
     pub fn kbuild(&self) -> Result<String> {
-        let mut text = Text::new(self, "kbuild.conf");
+        let mut text = Text::new(self.project, self.board, "kbuild.conf");
         self.write_places(&mut text)?;
         write_seal(&mut text);
         self.write_config(&mut text)?;
         self.write_options(&mut text)?;
         self.write_sources(&mut text)?;
+        self.write_pins(&mut text)?;
+        self.write_mask(&mut text)?;
         Ok(text.0)
     }
 
     fn write_places(&self, text: &mut Text) -> Result<()> {
         text.section("The board, and where its build lies");
         text.plain("MACHINE", self.machine)?;
+        if let Some(arch) = self.build_arch {
+            text.raw("# Not this machine: what another one would build with.\n");
+            text.plain("BUILD_ARCH", arch)?;
+        }
         // `forcevariable`: oe-core up to 5.0 appends the C library's name to TMPDIR.
         text.raw(&format!("TMPDIR:forcevariable = \"${{TOPDIR}}/{TMPDIR}\"\n"));
         text.raw("SSTATE_DIR = \"${TOPDIR}/sstate-cache\"\n");
@@ -234,6 +273,10 @@ impl BoardConf<'_> {
             "# The server ends with its client: nothing is left running, and no later run talks to an older seal.\n",
         );
         text.raw("BB_SERVER_TIMEOUT = \"0\"\n");
+        text.raw("# Where the distribution keeps no log of its own.\n");
+        text.raw(&format!("BB_CONSOLELOG ??= \"${{TOPDIR}}/{TMPDIR}/{}/{CONSOLE_LOG}\"\n", console_logs("${MACHINE}")));
+        text.raw("# Tells kbuild what recipes fetch; changes no task.\n");
+        text.raw("INHERIT:append = \" kbuild-lock\"\n");
 
         text.section("Sources: only those of kata.lock, out of the store");
         text.raw(&format!("DL_DIR = \"${{TOPDIR}}/{VIEW}/dl\"\n"));
@@ -270,6 +313,30 @@ impl BoardConf<'_> {
         text.plain("OVERRIDES:append", &format!(":{}", self.words.join(":")))
     }
 
+    fn write_pins(&self, text: &mut Text) -> Result<()> {
+        // What a declared source pins stands above, and is the person's own word.
+        let declared = self.sources.iter().flat_map(Declared::pinned).collect::<BTreeSet<_>>();
+        let pins = self.pins.iter().filter(|pin| !declared.contains(&(pin.variable.to_owned(), pin.recipe)));
+        let pins: BTreeSet<_> = pins.collect();
+        if pins.is_empty() {
+            return Ok(());
+        }
+        text.section("Commits for recipes that name none (AUTOREV, tags, moving branches), as locked");
+        pins.into_iter().try_for_each(|pin| pin.write(text))
+    }
+
+    fn write_mask(&self, text: &mut Text) -> Result<()> {
+        if self.mask.is_empty() {
+            return Ok(());
+        }
+        text.section("[closure] mask: recipes that are left out");
+        for (pattern, why) in self.mask {
+            text.raw(&format!("# {}\n", why.replace(|c: char| c.is_control(), " ")));
+            text.plain("BBMASK:append", &format!(" {pattern}"))?;
+        }
+        Ok(())
+    }
+
     fn write_sources(&self, text: &mut Text) -> Result<()> {
         if self.sources.is_empty() {
             return Ok(());
@@ -289,6 +356,11 @@ impl BoardConf<'_> {
     }
 }
 
+/// The directory of BitBake's console logs inside TMPDIR, as oe-core has it; `console-latest.log` there is the last run's.
+pub fn console_logs(machine: &str) -> String {
+    format!("log/cooker/{machine}")
+}
+
 fn write_seal(text: &mut Text) {
     text.section("No network. The kernel holds the seal; these make BitBake say so early and clearly");
     for (variable, value) in [
@@ -301,108 +373,9 @@ fn write_seal(text: &mut Text) {
         ("BB_HASHSERVE_UPSTREAM", ""),
         ("PRSERV_UPSTREAM", ""),
         ("CONNECTIVITY_CHECK_URIS", ""),
+        ("CVE_DB_UPDATE_INTERVAL", "-1"),
     ] {
         text.raw(&format!("{variable} = \"{value}\"\n"));
-    }
-}
-
-/// A configuration file while it is written.
-struct Text(String);
-
-impl Text {
-    fn new(conf: &BoardConf<'_>, file: &str) -> Text {
-        Text(format!(
-            "# {file} of the board `{}` of `{}`. Written by kbuild from kata.toml and kata.lock.\n\
-             # Do not edit: the next build writes it again. Change kata.toml instead.\n\n",
-            conf.board, conf.project
-        ))
-    }
-
-    fn section(&mut self, title: &str) {
-        let gap = if self.0.ends_with("\n\n") { "" } else { "\n" };
-        let _ = writeln!(self.0, "{gap}# ---- {title}");
-    }
-
-    fn raw(&mut self, line: &str) {
-        self.0.push_str(line);
-    }
-
-    /// A value in which BitBake shall expand nothing.
-    fn plain(&mut self, variable: &str, value: &str) -> Result<()> {
-        if value.contains("${") {
-            return Err(Error::input(format!("`{value}` holds `${{`, which BitBake would expand in {variable}")));
-        }
-        self.expanded(variable, value)
-    }
-
-    fn optional(&mut self, variable: &str, value: Option<&str>) -> Result<()> {
-        value.map_or(Ok(()), |value| self.plain(variable, value))
-    }
-
-    /// A value in BitBake's own language.
-    fn expanded(&mut self, variable: &str, value: &str) -> Result<()> {
-        let quoted = quote(value).map_err(|error| error.wrap(format!("{variable} cannot be written for BitBake")))?;
-        let _ = writeln!(self.0, "{variable} = {quoted}");
-        Ok(())
-    }
-}
-
-/// A value between the quotes that can hold it.
-fn quote(value: &str) -> Result<String> {
-    if value.chars().any(|c| c.is_control() && c != '\t') {
-        return Err(Error::input("BitBake's configuration has one line per value").help("write the value on one line"));
-    }
-    match (value.contains('"'), value.contains('\'')) {
-        (false, _) => Ok(format!("\"{value}\"")),
-        (true, false) => Ok(format!("'{value}'")),
-        (true, true) => Err(Error::input("a BitBake value cannot hold both kinds of quotes")
-            .help("use one kind of quotes in the value, or set the variable in a layer")),
-    }
-}
-
-static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^[A-Za-z_][A-Za-z0-9_.+/~-]*(:[A-Za-z0-9_.+/~-]+)*(\[[A-Za-z0-9_.+-][A-Za-z0-9_.+@/-]*\])?$")
-        .expect("a constant expression compiles")
-});
-
-static OVERRIDE: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"^[a-z0-9][a-z0-9_.+-]*$").expect("a constant expression compiles"));
-
-/// The name of a variable with overrides and flag, as `ConfHandler.__config_regexp__` takes it.
-fn check_variable(variable: &str) -> Result<()> {
-    if VARIABLE.is_match(variable) {
-        return Ok(());
-    }
-    Err(Error::input(format!("`{variable}` is no name of a BitBake variable"))
-        .help("a name looks like `DISTRO`, `DISTRO_FEATURES:append` or `VAR[flag]`"))
-}
-
-/// A word of OVERRIDES: BitBake takes only lower case as one (`data_smart.__override_regexp__`, `__setvar_regexp__`).
-fn check_override(word: &str) -> Result<()> {
-    if OVERRIDE.is_match(word) {
-        return Ok(());
-    }
-    Err(Error::input(format!("`{word}` cannot be a word of OVERRIDES"))
-        .help("use lower-case letters, digits, `-`, `_`, `.` and `+`"))
-}
-
-/// A directory as BBLAYERS and BBPATH can hold it: lists separated by white space and colons, with `${…}` and `~` expanded,
-/// used in regular expressions and shell commands.
-///
-/// # Errors
-/// A path with a character that one of these would take for its own.
-pub fn check_path(path: &Path) -> Result<&str> {
-    let refused = |c: char| c.is_whitespace() || c.is_control() || "\"'`\\$:;&|<>(){}[]*?!~#%+@^".contains(c);
-    match path.to_str().map(|text| (text, text.chars().find(|c| refused(*c)))) {
-        Some((text, None)) => Ok(text),
-        Some((_, Some(c))) => Err(Error::input(format!(
-            "BitBake cannot work in {}: the path holds `{}`",
-            path.display(),
-            c.escape_debug()
-        ))
-        .help("move the project to a directory with a plain name")),
-        None => Err(Error::input(format!("BitBake cannot work in {}: the path is not UTF-8", path.display()))
-            .help("move the project to a directory with a plain name")),
     }
 }
 
@@ -444,6 +417,9 @@ fn refuse_semicolon(url: &SourceUrl) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::OnceLock;
+
+    static NO_MASK: OnceLock<IndexMap<String, String>> = OnceLock::new();
 
     fn url(text: &str) -> SourceUrl {
         text.parse().unwrap()
@@ -462,6 +438,9 @@ mod tests {
             config,
             words,
             sources,
+            pins: &[],
+            mask: NO_MASK.get_or_init(IndexMap::new),
+            build_arch: None,
             uninative: false,
         }
     }
@@ -524,7 +503,18 @@ mod tests {
         let words = ["kata-initrd".to_owned(), "kata-network-bridging".to_owned()];
         let layers =
             [PathBuf::from("/p/build/layers/openembedded-core-ef022bf82d79/meta"), PathBuf::from("/p/layers/mine")];
-        let conf = BoardConf { layers: &layers, ..with(&config, &words, &sources) };
+        let float = |recipe| Pin { variable: "SRCREV", recipe, commit };
+        // What a declared source pins is written once, and so is what two closures pin.
+        let pins =
+            [float("tidings"), Pin { variable: "SRCREV_agent", ..float("kata-agent") }, float("news"), float("news")];
+        let mask = [("/meta-x/recipes-y/".to_owned(), "needs an account".to_owned())].into();
+        let conf = BoardConf {
+            layers: &layers,
+            pins: &pins,
+            mask: &mask,
+            build_arch: Some("aarch64"),
+            ..with(&config, &words, &sources)
+        };
         insta::assert_snapshot!("bblayers", conf.bblayers().unwrap());
         insta::assert_snapshot!("local", conf.local());
         insta::assert_snapshot!("kbuild", conf.kbuild().unwrap());
@@ -537,15 +527,6 @@ mod tests {
         assert!(without.kbuild().unwrap().contains("INHERIT:remove"));
         let conf = BoardConf { uninative: true, ..without };
         assert!(!conf.kbuild().unwrap().contains("INHERIT:remove"));
-    }
-
-    #[test]
-    fn values_get_the_quotes_that_can_hold_them() {
-        assert_eq!(quote("a\\b 'c'\t").unwrap(), "\"a\\b 'c'\t\"");
-        assert_eq!(quote("a \"b\"").unwrap(), "'a \"b\"'");
-        for bad in ["a \"b\" 'c'", "a\nb", "a\r", "\u{1b}[0m", "\0"] {
-            assert!(quote(bad).is_err(), "{bad:?}");
-        }
     }
 
     #[test]
@@ -605,13 +586,5 @@ mod tests {
             assert_eq!(git_uri(&url(from), branch, submodules).unwrap(), to);
         }
         assert!(git_uri(&url("https://h/a"), Some("x;y=1"), false).is_err());
-    }
-
-    #[test]
-    fn paths_that_bitbake_would_misread_are_refused() {
-        assert_eq!(check_path(Path::new("/a/b-c_d.e/f,g=h")).unwrap(), "/a/b-c_d.e/f,g=h");
-        for bad in ["/a b", "/a:b", "/a$b", "/~a", "/a+b", "/a@b", "/a\"b", "/a\nb"] {
-            assert!(check_path(Path::new(bad)).is_err(), "{bad:?}");
-        }
     }
 }

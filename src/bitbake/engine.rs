@@ -28,6 +28,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::discovery;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 
@@ -143,18 +144,7 @@ impl Engine {
     /// No target, or a name that BitBake would take for an option: kind `Usage`.
     pub fn arguments(job: &Job<'_>) -> Result<Vec<String>> {
         let Job { targets, task, words } = *job;
-        if targets.is_empty() {
-            return Err(Error::new(Kind::Usage, "there is nothing to build")
-                .help("name a target, or give the board `targets` in kata.toml"));
-        }
-        for name in targets.iter().map(String::as_str).chain(task) {
-            if name.is_empty() || name.starts_with('-') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
-                return Err(Error::new(
-                    Kind::Usage,
-                    format!("`{}` is no target or task of BitBake", name.escape_debug()),
-                ));
-            }
-        }
+        check_names(targets.iter().map(String::as_str).chain(task))?;
         let quiet = match words {
             Words::All => None,
             Words::Few => Some("-q".to_owned()),
@@ -162,6 +152,27 @@ impl Engine {
         };
         let task = task.into_iter().flat_map(|task| ["-c".to_owned(), task.to_owned()]);
         Ok(quiet.into_iter().chain(task).chain(targets.iter().cloned()).collect())
+    }
+
+    /// BitBake's arguments for asking every recipe in the targets' task graph what it fetches: a bar while it parses, no
+    /// line for each task.
+    ///
+    /// # Errors
+    /// As [`Engine::arguments`].
+    pub fn closure_arguments(targets: &[String], words: Words) -> Result<Vec<String>> {
+        check_names(targets.iter().map(String::as_str))?;
+        let quiet = if words == Words::Complaints { "-qq" } else { "-q" };
+        let own = [quiet.to_owned(), format!("--runall={}", discovery::TASK)];
+        Ok(own.into_iter().chain(targets.iter().cloned()).collect())
+    }
+
+    /// BitBake's arguments for writing the targets' task graph into the working directory ([`super::graph::FILE_NAME`]).
+    ///
+    /// # Errors
+    /// As [`Engine::arguments`].
+    pub fn graph_arguments(targets: &[String]) -> Result<Vec<String>> {
+        check_names(targets.iter().map(String::as_str))?;
+        Ok(["-qq".to_owned(), "-g".to_owned()].into_iter().chain(targets.iter().cloned()).collect())
     }
 
     /// The whole environment of a build: see the table above. `user` gives the caller's variables; `layers` are the top
@@ -236,6 +247,72 @@ pub fn outcome(status: i32, interrupted: bool, targets: &[String], log: Option<&
     }
 }
 
+fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    let mut names = names.into_iter().peekable();
+    if names.peek().is_none() {
+        return Err(Error::new(Kind::Usage, "there is nothing to build")
+            .help("name a target, or give the board `targets` in kata.toml"));
+    }
+    for name in names {
+        if name.is_empty() || name.starts_with('-') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(Error::new(Kind::Usage, format!("`{}` is no target or task of BitBake", name.escape_debug())));
+        }
+    }
+    Ok(())
+}
+
+/// What BitBake's exit status means when it was asked for a closure; see [`outcome`]. BitBake's own first errors are the
+/// message: nothing was built, so nothing stands in other logs.
+///
+/// # Errors
+/// Kind `Interrupted` if the user stopped it, else kind `Engine` for everything but 0.
+pub fn discovery_outcome(status: i32, interrupted: bool, board: &str, log: Option<&Path>) -> Result<()> {
+    match outcome(status, interrupted, &[], log) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == Kind::Interrupted => {
+            Err(Error::new(Kind::Interrupted, format!("finding the closure of `{board}` was interrupted")))
+        }
+        Err(_) => {
+            let said = log.and_then(|log| fs::read_to_string(log).ok()).map(|text| first_errors(&text));
+            let said = said.filter(|said| !said.is_empty()).map(|said| format!(":\n{said}")).unwrap_or_default();
+            let message =
+                format!("BitBake could not say what the board `{board}` fetches (exit status {status}){said}");
+            Err(Error::new(Kind::Engine, message).help(match log {
+                Some(log) => format!("all that BitBake said is in {}", disk::shown(log)),
+                None => "BitBake's messages are above".to_owned(),
+            }))
+        }
+    }
+}
+
+/// The first errors of a console log, each with the lines that belong to it, without the ones that only sum up.
+fn first_errors(log: &str) -> String {
+    const ERRORS: usize = 3;
+    const LINES: usize = 6;
+    const SUMS: [&str; 3] = ["Parsing halted due to errors", "Task (", "Command execution failed"];
+    let mut errors: Vec<Vec<&str>> = Vec::new();
+    let mut within = false;
+    for line in log.lines() {
+        let starts =
+            ["ERROR: ", "WARNING: ", "NOTE: ", "DEBUG: ", "Summary: "].iter().any(|level| line.starts_with(level));
+        if let Some(message) = line.strip_prefix("ERROR: ") {
+            within = !SUMS.iter().any(|sum| message.starts_with(sum));
+            if within {
+                errors.push(vec![message]);
+            }
+        } else if starts {
+            within = false;
+        } else if let (true, Some(last)) = (within, errors.last_mut()) {
+            // Where in BitBake it happened helps nobody.
+            if !line.is_empty() && !line.starts_with("Traceback (") && !line.starts_with("  ") {
+                last.push(line);
+            }
+        }
+    }
+    let errors = errors.iter().take(ERRORS).flat_map(|lines| lines.iter().take(LINES));
+    errors.map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
 fn numbers(version: &str) -> (u32, u32) {
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
@@ -281,6 +358,33 @@ mod tests {
             );
         }
         assert!(Engine::arguments(&Job { targets: &targets(&["a"]), task: Some("-f"), ..Job::default() }).is_err());
+    }
+
+    #[test]
+    fn a_closure_is_asked_for_of_targets_alone() {
+        let targets = ["image".to_owned()];
+        let arguments = Engine::closure_arguments(&targets, Words::All).unwrap();
+        assert_eq!(arguments, ["-q", "--runall=kbuild_closure", "image"]);
+        assert_eq!(Engine::graph_arguments(&targets).unwrap(), ["-qq", "-g", "image"]);
+        for bad in [&[] as &[String], &["--runall=x".to_owned()]] {
+            assert!(Engine::closure_arguments(bad, Words::All).is_err() && Engine::graph_arguments(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn the_first_errors_of_a_log_are_told_without_its_summary() {
+        let log = "NOTE: Started\nERROR: ExpansionError during parsing /l/x.bb\nTraceback (most recent call last):\n  \
+                   File \"b.py\"\nFetchError: unknown\n\nWARNING: w\nmore\n\
+                   ERROR: Parsing halted due to errors, see error messages above\n";
+        assert_eq!(first_errors(log), "  ExpansionError during parsing /l/x.bb\n  FetchError: unknown");
+        assert_eq!(first_errors("NOTE: all is well\n"), "");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("log");
+        fs::write(&file, log).unwrap();
+        let error = discovery_outcome(1, false, "b", Some(&file)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Engine);
+        assert!(error.to_string().contains("/l/x.bb"), "{error}");
+        assert_eq!(discovery_outcome(1, true, "b", None).unwrap_err().kind(), Kind::Interrupted);
     }
 
     #[test]

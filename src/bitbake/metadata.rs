@@ -2,32 +2,41 @@
 
 use std::path::Path;
 
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 use crate::error::{Error, Result};
 use crate::source::Blake3;
 
-/// What recipes, classes and configuration are written in. Patches and other files beside a recipe are sources: they decide
-/// what is built, not which recipes there are and what they fetch.
-const EXTENSIONS: [&str; 6] = ["bb", "bbappend", "bbclass", "inc", "conf", "py"];
+/// What recipes, classes and configuration are written in, and lists of packages (npm's shrinkwrap files). Patches and other
+/// files beside a recipe decide what is built, not which recipes there are and what they fetch.
+const EXTENSIONS: [&str; 7] = ["bb", "bbappend", "bbclass", "conf", "inc", "json", "py"];
 
-/// A hash over the metadata of a layer's directory: names and bytes, in the order of the names. Links are not followed.
+/// A hash over the metadata of a layer's directory: names and bytes, in the order of the names. A symbolic link counts by
+/// where it points. Directories whose names begin with a dot are left out.
 ///
 /// # Errors
 /// A directory or file that cannot be read.
 pub fn hash(directory: &Path) -> Result<Blake3> {
     let mut hash = blake3::Hasher::new();
-    let walk = WalkDir::new(directory).sort_by_file_name().into_iter();
-    for entry in walk.filter_entry(|entry| entry.file_name() != ".git") {
+    let walk = WalkDir::new(directory).min_depth(1).sort_by_file_name().into_iter();
+    let hidden =
+        |entry: &DirEntry| entry.file_type().is_dir() && entry.file_name().as_encoded_bytes().starts_with(b".");
+    for entry in walk.filter_entry(|entry| !hidden(entry)) {
         let entry = entry.map_err(|error| Error::io("read", directory, error.into()))?;
         let is_metadata = entry.path().extension().is_some_and(|found| EXTENSIONS.iter().any(|known| found == *known));
-        if !entry.file_type().is_file() || !is_metadata {
+        if entry.file_type().is_dir() || !is_metadata {
             continue;
         }
+        let read = |error| Error::io("read", entry.path(), error);
+        let (kind, bytes) = if entry.path_is_symlink() {
+            let target = std::fs::read_link(entry.path()).map_err(read)?;
+            ("link", target.into_os_string().into_encoded_bytes())
+        } else {
+            ("file", std::fs::read(entry.path()).map_err(read)?)
+        };
         let name = entry.path().strip_prefix(directory).unwrap_or(entry.path()).as_os_str().as_encoded_bytes();
-        let bytes = std::fs::read(entry.path()).map_err(|error| Error::io("read", entry.path(), error))?;
         // Lengths before what they measure, so that no two layers give one text.
-        for part in [name, &bytes] {
+        for part in [name, kind.as_bytes(), &bytes] {
             hash.update(&(part.len() as u64).to_le_bytes());
             hash.update(part);
         }

@@ -4,9 +4,13 @@
 //! that decides which sources a build has (the lock), where bytes lie (the store) or when BitBake runs (`build`).
 
 pub mod conf;
+pub mod discovery;
 pub mod engine;
+pub mod graph;
 pub mod metadata;
 pub mod report;
+pub mod text;
 
-pub use conf::{BoardConf, Declared};
+pub use conf::{BoardConf, Declared, Pin};
 pub use engine::{Engine, Job, Words};
+pub use report::Report;

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
-use crate::bitbake::{conf, engine};
+use crate::bitbake::{engine, text};
 use crate::build::result::version_of;
 use crate::build::sandbox::{self, Seal};
 use crate::manifest::Manifest;
@@ -264,7 +264,7 @@ fn user(host: &Host<'_>) -> Check {
 
 fn paths(host: &Host<'_>) -> Check {
     const NAME: &str = "path of the project";
-    match conf::check_path(host.build) {
+    match text::check_path(host.build) {
         Ok(path) => Check::new(NAME, Verdict::Ok, path),
         Err(error) => {
             let check = Check::new(NAME, Verdict::Fail, error.to_string());

@@ -8,13 +8,15 @@
 //!   layers/<name>-<commit12>/   checkouts, shared by boards
 //!   <board>.lock                held while something is built in <board>/
 //!   <board>/                    TOPDIR
-//!     conf/                     bblayers.conf, local.conf, kbuild.conf
+//!     conf/ classes/            bblayers.conf, local.conf, kbuild.conf; kbuild's own class
+//!     kbuild/                   what that class says of the recipes, see [`discover`](mod@discover)
 //!     sources/{flat,git2,dl}    the view
 //!     tmp/ sstate-cache/ home/  TMPDIR, SSTATE_DIR, HOME
 //!     result.json
 //!   <board>.check/              the same, from nothing, for `--check`
 //! ```
 
+pub mod discover;
 pub mod doctor;
 pub mod layers;
 pub mod result;
@@ -22,6 +24,7 @@ pub mod sandbox;
 
 mod plan;
 
+pub use discover::{DiscoverRequest, discover};
 pub use plan::{Place, Prepared, Request, prepare};
 pub use result::{Artifact, BuildResult, Difference, compare};
 pub use sandbox::{Seal, Stdout};
@@ -42,9 +45,7 @@ pub fn run(prepared: &Prepared, job: &Job<'_>) -> Result<BuildResult> {
     let targets = if job.targets.is_empty() { &prepared.targets } else { job.targets };
     let arguments = Engine::arguments(&Job { targets, ..*job })?;
     disk::remove_file(&prepared.topdir.join(result::FILE_NAME))?;
-    let mut command = Command::new(prepared.engine.program());
-    command.args(arguments);
-    let ended = run_inside(prepared, command, Stdout::ToStderr)?;
+    let ended = bitbake(prepared, arguments, &prepared.topdir)?;
     engine::outcome(ended.status, ended.interrupted, targets, prepared.log().as_deref())?;
     let result = BuildResult {
         schema: result::SCHEMA,
@@ -77,6 +78,7 @@ pub fn shell(prepared: &Prepared, command: &[OsString], shell: Option<&OsStr>) -
         }
     };
     program.env("SHELL", shell.unwrap_or("/bin/bash".as_ref()));
+    program.current_dir(&prepared.topdir);
     Ok(run_inside(prepared, program, Stdout::Own)?.status)
 }
 
@@ -125,6 +127,14 @@ fn not_reproducible(board: &str, differences: &[Difference], first: &Path, secon
     Error::new(Kind::NotReproducible, message).help(help)
 }
 
+/// Runs BitBake from a directory; all that it says goes to stderr.
+fn bitbake(prepared: &Prepared, arguments: Vec<String>, from: &Path) -> Result<sandbox::Ended> {
+    prepared.forget_log()?;
+    let mut command = Command::new(prepared.engine.program());
+    command.args(arguments).current_dir(from);
+    run_inside(prepared, command, Stdout::ToStderr)
+}
+
 fn run_inside(prepared: &Prepared, mut command: Command, stdout: Stdout) -> Result<sandbox::Ended> {
     for (name, value) in &prepared.environment {
         // What was set for this command alone stays.
@@ -132,7 +142,6 @@ fn run_inside(prepared: &Prepared, mut command: Command, stdout: Stdout) -> Resu
             command.env(name, value);
         }
     }
-    command.current_dir(&prepared.topdir);
     sandbox::run(&prepared.kbuild, &prepared.seal, &mut command, stdout)
 }
 

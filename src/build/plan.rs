@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
-use crate::bitbake::{BoardConf, Declared, Engine, conf, engine};
+use crate::bitbake::{BoardConf, Declared, Engine, Pin, conf, engine, text};
 use crate::build::layers::{From, LAYERS, Layers};
 use crate::build::result::{self, EngineRecord, Inputs};
 use crate::build::sandbox::{self, Seal};
@@ -97,11 +95,20 @@ impl Prepared {
         deploy(&self.topdir, &self.inputs.machine)
     }
 
-    /// The log of BitBake's last run, where the distribution keeps one (`bb.ui.knotty`: a link in the directory of
-    /// BB_CONSOLELOG).
+    /// The log of BitBake's last run (`bb.ui.knotty`: a link in the directory of BB_CONSOLELOG); `None` where it ended before
+    /// it knew where to write one, or the distribution keeps it elsewhere.
     pub fn log(&self) -> Option<PathBuf> {
-        let logs = self.topdir.join(conf::TMPDIR).join("log/cooker");
-        Some(logs.join(&self.inputs.machine).join("console-latest.log")).filter(|log| log.exists())
+        Some(self.logs().join("console-latest.log")).filter(|log| log.exists())
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.topdir.join(conf::TMPDIR).join(conf::console_logs(&self.inputs.machine))
+    }
+
+    /// Removes the log of the run before, which BitBake would append to, or which would be taken for that of this run.
+    pub(super) fn forget_log(&self) -> Result<()> {
+        disk::remove_file(&self.logs().join("console-latest.log"))?;
+        disk::remove_file(&self.logs().join(conf::CONSOLE_LOG))
     }
 }
 
@@ -123,42 +130,103 @@ pub(super) fn build_directory(manifest: &Manifest) -> Result<PathBuf> {
 /// Sources that are not in the store (kind `Missing`) or not what the lock says (`Mismatch`), before BitBake sees any;
 /// a lock that lacks something the manifest declares (`Stale`); a configuration BitBake cannot be given (`Input`).
 pub fn prepare(request: &Request<'_>, place: Place) -> Result<Prepared> {
-    let board = request.manifest.board(request.board)?;
-    let build = build_directory(request.manifest)?;
-    conf::check_path(&build)?;
-    disk::create_dir_all(&build)?;
-    let topdir = place.topdir(request)?;
-    let lock = lock_board(request, place, &build)?;
-    if place == Place::Check {
-        disk::remove_dir_all(&topdir)?;
-    }
-    disk::create_dir_all(&topdir.join("conf"))?;
+    let ground = Ground::take(request, place)?;
+    let settings = request.manifest.settings_of(request.board, request.selection, &this_machine())?;
+    let sources = verified_sources(request, &settings)?;
+    let layers = Layers::lay_out(&from(request), ground.board, &ground.build)?;
+    view::lay_out(request.store, request.lock, &sources, &ground.topdir.join(conf::VIEW))?;
+    let pins = pins(request.lock, request.board, &settings)?;
+    let form = Form { pins: &pins, build_arch: None, uninative: has_uninative(&sources) };
+    ground.finish(request, &layers, &form)
+}
 
-    let sources = verified_sources(request)?;
-    let layers = Layers::lay_out(&from(request), board, &build)?;
-    view::lay_out(request.store, request.lock, &sources, &topdir.join(conf::VIEW))?;
-    let engine = Engine::find(&layers.engine.directory)?;
-    write_configuration(request, board, &layers, &sources, &topdir)?;
-    let environment = engine.environment(&topdir, layers.tops(), |name| std::env::var_os(name))?;
-
-    let seal = sandbox::probe(request.kbuild, &[request.store.root().to_owned(), build.join(LAYERS)])?;
-    if let Seal::Open(why) = &seal {
-        request.progress.warn(&format!(
-            "the build is not sealed: {why}. Only BitBake's own BB_NO_NETWORK keeps it off the network, and the store is \
-             writable to it; `kbuild doctor` says what would help"
-        ));
+/// As [`prepare`], for asking what the board fetches: there are no sources yet, so the view is left as it is or stays empty,
+/// and no commit of a recipe is pinned. For a build host of this architecture (`uname -m`).
+///
+/// # Errors
+/// As [`prepare`], of layers and engine alone.
+pub(super) fn prepare_discovery(request: &Request<'_>, host: &str) -> Result<Prepared> {
+    let ground = Ground::take(request, Place::Build)?;
+    let layers = Layers::lay_out(&from(request), ground.board, &ground.build)?;
+    for part in ["flat", "git2", "dl"] {
+        disk::create_dir_all(&ground.topdir.join(conf::VIEW).join(part))?;
     }
-    let inputs = inputs(request, board, &layers, &engine, &seal, &environment);
-    Ok(Prepared {
-        targets: board.targets.clone(),
-        topdir,
-        engine,
-        environment,
-        seal,
-        inputs,
-        kbuild: request.kbuild.to_owned(),
-        _lock: lock,
-    })
+    // uninative stays: the lock will have it, and then the build has the same configuration and the same parse cache.
+    let form = Form { pins: &[], build_arch: Some(host).filter(|host| *host != this_machine()), uninative: true };
+    ground.finish(request, &layers, &form)
+}
+
+/// A board's directory, and the right to it.
+struct Ground<'a> {
+    board: &'a Board,
+    build: PathBuf,
+    topdir: PathBuf,
+    lock: FileLock,
+}
+
+/// In what a board's configuration differs between a build and a discovery.
+pub(super) struct Form<'a> {
+    pub(super) pins: &'a [Pin<'a>],
+    pub(super) build_arch: Option<&'a str>,
+    pub(super) uninative: bool,
+}
+
+impl<'a> Ground<'a> {
+    fn take(request: &Request<'a>, place: Place) -> Result<Ground<'a>> {
+        let board = request.manifest.board(request.board)?;
+        let build = build_directory(request.manifest)?;
+        text::check_path(&build)?;
+        disk::create_dir_all(&build)?;
+        let topdir = place.topdir(request)?;
+        let lock = lock_board(request, place, &build)?;
+        if place == Place::Check {
+            disk::remove_dir_all(&topdir)?;
+        }
+        for directory in ["conf", "classes", "home"] {
+            disk::create_dir_all(&topdir.join(directory))?;
+        }
+        Ok(Ground { board, build, topdir, lock })
+    }
+
+    fn finish(self, request: &Request<'_>, layers: &Layers, form: &Form<'_>) -> Result<Prepared> {
+        let engine = Engine::find(&layers.engine.directory)?;
+        write_configuration(request, self.board, layers, form, &self.topdir)?;
+        let environment = engine.environment(&self.topdir, layers.tops(), |name| std::env::var_os(name))?;
+        let seal = sandbox::probe(request.kbuild, &[request.store.root().to_owned(), self.build.join(LAYERS)])?;
+        if let Seal::Open(why) = &seal {
+            request.progress.warn(&format!(
+                "the build is not sealed: {why}. Only BitBake's own BB_NO_NETWORK keeps it off the network, and the store is \
+                 writable to it; `kbuild doctor` says what would help"
+            ));
+        }
+        let inputs = inputs(request, self.board, layers, &engine, &seal, &environment);
+        Ok(Prepared {
+            targets: self.board.targets.clone(),
+            topdir: self.topdir,
+            engine,
+            environment,
+            seal,
+            inputs,
+            kbuild: request.kbuild.to_owned(),
+            _lock: self.lock,
+        })
+    }
+}
+
+/// This machine's architecture, as `uname -m` and BUILD_ARCH have it.
+fn this_machine() -> String {
+    rustix::system::uname().machine().to_string_lossy().into_owned()
+}
+
+/// The commits that the lock has for recipes that name none, in the default's closure and in those of these settings.
+fn pins<'a>(lock: &'a Lock, board: &str, settings: &[String]) -> Result<Vec<Pin<'a>>> {
+    let pins = lock.pins(board, settings).into_iter().map(|(pinned, commit)| {
+        let (variable, recipe) = pinned.split_once(":pn-").ok_or_else(|| {
+            Error::input(format!("kata.lock pins `{pinned}`, which names no recipe")).help("run `kbuild lock`")
+        })?;
+        Ok(Pin { variable, recipe, commit })
+    });
+    pins.collect()
 }
 
 /// What a request's layers are laid out from.
@@ -173,28 +241,28 @@ fn lock_board(request: &Request<'_>, place: Place, build: &Path) -> Result<FileL
     })
 }
 
-/// The board's sources that the store has, every byte compared with the lock. One that was never seen (the lock knows only
+/// The board's sources that the store has, compared with the lock: every byte of what was touched since that was last done. One that was never seen (the lock knows only
 /// a declared hash or a commit) may be missing: BitBake says so if a task wants it.
-fn verified_sources(request: &Request<'_>) -> Result<Vec<SourceId>> {
-    let ids = present_sources(request)?;
+fn verified_sources(request: &Request<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
+    let ids = present_sources(request, settings)?;
     let task = request.progress.begin("verify sources", None);
-    let verify = |id: &SourceId| request.lock.get(id).and_then(|locked| request.store.verify(locked));
     let name = |id: &SourceId, error: Error| match error.kind() {
         Kind::Mismatch => error.wrap(format!("the store's {id} is not what kata.lock says")),
         _ => error,
     };
-    let mut bad =
-        ids.par_iter().filter_map(|id| verify(id).err().map(|error| name(id, error))).collect::<Vec<_>>().into_iter();
+    let bad = request.store.verify_touched(request.lock, &ids).into_iter();
+    let mut bad = bad.map(|(id, error)| name(id, error));
     if let Some(first) = bad.next() {
         return Err(first.with_related(bad));
     }
+    drop(bad);
     task.done(&format!("{} sources", ids.len()));
     Ok(ids)
 }
 
 /// The closure without what was never seen, and without whatever has such a submodule.
-fn present_sources(request: &Request<'_>) -> Result<Vec<SourceId>> {
-    let mut ids = request.lock.closure([request.board])?;
+fn present_sources(request: &Request<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
+    let mut ids = request.lock.closure_with(request.board, settings)?;
     let mut absent: BTreeSet<String> = BTreeSet::new();
     loop {
         let mut found = Vec::new();
@@ -225,38 +293,52 @@ fn write_configuration(
     request: &Request<'_>,
     board: &Board,
     layers: &Layers,
-    sources: &[SourceId],
+    form: &Form<'_>,
     topdir: &Path,
 ) -> Result<()> {
-    let declared = request.manifest.sources_of(request.board);
-    let declared = declared.map(|(name, source)| Declared::from_lock(name, source, request.lock));
-    let declared: Vec<Declared<'_>> = declared.collect::<Result<_>>()?;
-    let conf = BoardConf {
-        project: &request.manifest.project,
-        board: request.board,
-        machine: &board.machine,
-        layers: &layers.bblayers,
-        config: &board.config,
-        words: &request.selection.overrides,
-        sources: &declared,
-        uninative: has_uninative(sources),
-    };
-    disk::create_dir_all(&topdir.join("home"))?;
+    let [bblayers, local, kbuild] =
+        with_conf(request, board, &layers.bblayers, form, |conf| Ok([conf.bblayers()?, conf.local(), conf.kbuild()?]))?;
     for (file, text) in [
-        ("conf/bblayers.conf", conf.bblayers()?),
-        ("conf/local.conf", conf.local()),
-        ("conf/kbuild.conf", conf.kbuild()?),
-        ("home/.gitconfig", engine::GITCONFIG.to_owned()),
+        ("conf/bblayers.conf", bblayers.as_str()),
+        ("conf/local.conf", &local),
+        ("conf/kbuild.conf", &kbuild),
+        (conf::CLASS_FILE, conf::CLASS),
+        ("home/.gitconfig", engine::GITCONFIG),
     ] {
         disk::replace_if_changed(&topdir.join(file), text.as_bytes())?;
     }
     Ok(())
 }
 
+/// Makes something of a board's configuration.
+pub(super) fn with_conf<T>(
+    request: &Request<'_>,
+    board: &Board,
+    layers: &[PathBuf],
+    form: &Form<'_>,
+    make: impl FnOnce(&BoardConf<'_>) -> Result<T>,
+) -> Result<T> {
+    let declared = request.manifest.sources_of(request.board);
+    let declared = declared.map(|(name, source)| Declared::from_lock(name, source, request.lock));
+    let declared: Vec<Declared<'_>> = declared.collect::<Result<_>>()?;
+    make(&BoardConf {
+        project: &request.manifest.project,
+        board: request.board,
+        machine: &board.machine,
+        layers,
+        config: &board.config,
+        words: &request.selection.overrides,
+        sources: &declared,
+        pins: form.pins,
+        mask: &request.manifest.closure.mask,
+        build_arch: form.build_arch,
+        uninative: form.uninative,
+    })
+}
+
 /// Whether the view holds uninative for this host (`UNINATIVE_TARBALL` of oe-core's uninative.bbclass).
 fn has_uninative(sources: &[SourceId]) -> bool {
-    let uname = rustix::system::uname();
-    let prefix = format!("{}-nativesdk-libc-", uname.machine().to_string_lossy());
+    let prefix = format!("{}-nativesdk-libc-", this_machine());
     sources.iter().any(|id| matches!(id, SourceId::File(name) if name.starts_with(&prefix)))
 }
 

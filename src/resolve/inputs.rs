@@ -4,13 +4,11 @@
 //! the project's own folders hold is not in it, see [`crate::lock::Lock::folders`]; nor are moving refs, which decide what a
 //! recipe fetches but not that it does.
 
+use crate::bitbake::discovery;
 use crate::error::Result;
 use crate::lock::{Lock, Pin, Request};
 use crate::manifest::{LayerOrigin, Manifest, Variant};
 use crate::source::{Blake3, SourceId};
-
-/// Counts the ways in which discovery asked the engine: a way that finds more makes older closures stale.
-const DISCOVERY: &str = "kbuild closure 1";
 
 /// The hash over all that decides the closure of a board's variant; `lock` has the manifest's pins.
 ///
@@ -19,7 +17,7 @@ const DISCOVERY: &str = "kbuild closure 1";
 pub(super) fn of(manifest: &Manifest, lock: &Lock, name: &str, variant: &Variant) -> Result<Blake3> {
     let board = manifest.board(name)?;
     let mut hash = Inputs(blake3::Hasher::new());
-    hash.list("discovery", [DISCOVERY]);
+    hash.list("discovery", [discovery::VERSION.to_string()]);
     hash.layer(manifest, lock, &manifest.engine);
     for layer in &board.layers {
         hash.layer(manifest, lock, layer);

@@ -46,7 +46,8 @@ fn independent(json: &str) -> (usize, Closure) {
         });
         (name.clone(), sources.collect::<BTreeSet<_>>())
     });
-    (recipes.len(), closure.filter(|(_, sources)| !sources.is_empty()).collect())
+    let without = document["unfetched"].as_array().map_or(0, Vec::len);
+    (recipes.len() + without, closure.filter(|(_, sources)| !sources.is_empty()).collect())
 }
 
 /// Locks core-image-minimal of a release and compares recipe by recipe, source by source.

@@ -1,0 +1,320 @@
+//! What kbuild's class (`kbuild-lock.bbclass`) wrote while BitBake ran, as a [`Report`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::graph::Graph;
+use super::report::{Fetch, Floating, Problem, Recipe, Report};
+use crate::disk;
+use crate::error::{Error, Result};
+
+/// Goes into the hash over what decides a closure: raised when the class or the reading of its words finds something else
+/// in the same layers.
+pub const VERSION: u32 = 1;
+
+/// The directory inside TOPDIR that the class writes into.
+pub const DIRECTORY: &str = "kbuild";
+
+/// The task of the class, for `--runall`.
+pub const TASK: &str = "kbuild_closure";
+
+/// What the class says of one recipe.
+#[derive(Debug, Deserialize)]
+struct Found {
+    name: String,
+    version: String,
+    license: String,
+    layer: String,
+    file: String,
+    provides: BTreeSet<String>,
+    go_proxy: Option<String>,
+    fetches: Vec<Fetch>,
+    problems: Vec<Problem>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FloatingFile {
+    floating: Vec<FloatingRepository>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FloatingRepository {
+    kind: String,
+    #[serde(flatten)]
+    floating: Floating,
+}
+
+/// What the class says of a configuration.
+#[derive(Debug, Deserialize)]
+struct Configuration {
+    build_arch: String,
+    uninative: Option<Uninative>,
+    cve: BTreeSet<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Uninative {
+    url: String,
+    file: String,
+    local: String,
+    checksum: Option<String>,
+}
+
+/// The directory of the class's files, for one run.
+#[derive(Debug, Clone)]
+pub struct Discovery(PathBuf);
+
+impl Discovery {
+    /// The place below TOPDIR, emptied, so that whatever is there afterwards was found by the run that follows.
+    ///
+    /// # Errors
+    /// When it cannot be emptied.
+    pub fn begin(topdir: &Path) -> Result<Discovery> {
+        let directory = topdir.join(DIRECTORY);
+        disk::remove_dir_all(&directory)?;
+        let discovery = Discovery(directory);
+        disk::create_dir_all(&discovery.graph_directory())?;
+        Ok(discovery)
+    }
+
+    /// Where `bitbake -g` is to run: it writes into its working directory.
+    pub fn graph_directory(&self) -> PathBuf {
+        self.0.join("graph")
+    }
+
+    /// The report, once both runs are done.
+    ///
+    /// # Errors
+    /// Files that are missing or are not what the class writes; recipes of the graph that the class did not see or the other
+    /// way round, which would be kbuild's fault.
+    pub fn report(&self, targets: &[String]) -> Result<Report> {
+        let found: Vec<Found> = read_all(&self.0.join("closure"))?;
+        let floating: Vec<FloatingFile> = read_all(&self.0.join("floating"))?;
+        let configurations: Vec<Configuration> = read_all(&self.0.join("configuration"))?;
+        let graph = self.graph_directory().join(super::graph::FILE_NAME);
+        let graph = fs::read_to_string(&graph).map_err(|error| Error::io("read", &graph, error))?;
+        report(found, floating, configurations, &Graph::parse(&graph), targets)
+    }
+}
+
+fn read_all<T: DeserializeOwned>(directory: &Path) -> Result<Vec<T>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries.collect::<std::io::Result<Vec<_>>>(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    let entries = entries.map_err(|error| Error::io("list", directory, error))?;
+    let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    paths.iter().map(|path| read(path)).collect()
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+    serde_json::from_str(&text)
+        .map_err(|error| Error::bug(format!("{} is not what kbuild's class writes", path.display())).because(error))
+}
+
+fn report(
+    found: Vec<Found>,
+    floating: Vec<FloatingFile>,
+    configurations: Vec<Configuration>,
+    graph: &Graph,
+    targets: &[String],
+) -> Result<Report> {
+    compare(&found, graph)?;
+    let wanted_by = graph.wanted_by(&target_recipes(targets, &found));
+    let mut report = Report::default();
+    let proxies: BTreeSet<String> = found.iter().filter_map(|recipe| recipe.go_proxy.clone()).collect();
+    if proxies.len() > 1 {
+        let list: Vec<&str> = proxies.iter().map(String::as_str).collect();
+        report.notes.push(format!("Recipes name more than one Go module proxy: {}", list.join(", ")));
+    }
+    report.go_proxy = proxies.into_iter().next();
+    report.recipes = found.into_iter().map(|recipe| recipe.with(&wanted_by)).collect();
+    report.recipes.sort_by(|a, b| a.name.cmp(&b.name));
+    for FloatingRepository { kind, floating } in floating.into_iter().flat_map(|file| file.floating) {
+        // kbuild can tell where a ref stands in git only.
+        if matches!(kind.as_str(), "git" | "gitsm" | "gomodgit" | "gitannex") {
+            report.floating.push(floating);
+        } else {
+            report.notes.push(format!(
+                "The recipe {} ({} in {}) names no revision of {}, which kbuild cannot follow: it can be parsed, not built",
+                floating.recipe, floating.file, floating.layer, floating.url
+            ));
+        }
+    }
+    report.floating.sort();
+    report.floating.dedup();
+    configurations.into_iter().for_each(|configuration| configuration.add_to(&mut report));
+    report.notes.sort();
+    report.notes.dedup();
+    Ok(report)
+}
+
+/// The class sees what BitBake's own graph holds, or one of the two is wrong.
+fn compare(found: &[Found], graph: &Graph) -> Result<()> {
+    let class: BTreeSet<&str> = found.iter().map(|recipe| recipe.name.as_str()).collect();
+    let graph: BTreeSet<&str> = graph.recipes().collect();
+    if class == graph && !class.is_empty() {
+        return Ok(());
+    }
+    let list = |names: Vec<&&str>| match names.as_slice() {
+        [] => "none".to_owned(),
+        names => names.iter().map(|name| **name).collect::<Vec<_>>().join(" "),
+    };
+    Err(Error::bug(format!(
+        "BitBake's graph and kbuild's class do not name the same recipes\n  only in the graph: {}\n  only seen by the class: {}",
+        list(graph.difference(&class).collect()),
+        list(class.difference(&graph).collect()),
+    )))
+}
+
+/// The recipes that targets (`pn`, `virtual/x`, `mc:y:pn`, `pn:do_task`) stand for.
+fn target_recipes(targets: &[String], found: &[Found]) -> BTreeSet<String> {
+    let mut recipes = BTreeSet::new();
+    for target in targets {
+        let target = target.split_once(":do_").map_or(target.as_str(), |(name, _)| name);
+        let (context, name) = match target.strip_prefix("mc:").or(target.strip_prefix("multiconfig:")) {
+            Some(rest) => rest.split_once(':').unwrap_or(("", rest)),
+            None => ("", target),
+        };
+        let inside = found.iter().filter_map(|recipe| {
+            let (own, pn) = split_context(&recipe.name);
+            (context == "*" || context == own).then_some((recipe, pn))
+        });
+        let (named, others): (Vec<_>, Vec<_>) = inside.partition(|(_, pn)| *pn == name);
+        let providers = others.into_iter().filter(|(recipe, _)| recipe.provides.contains(name)).collect();
+        let chosen: Vec<_> = if named.is_empty() { providers } else { named };
+        recipes.extend(chosen.into_iter().map(|(recipe, _)| recipe.name.clone()));
+    }
+    recipes
+}
+
+/// `mc:NAME:PN` as multiconfig and PN; the multiconfig is empty for the default.
+fn split_context(name: &str) -> (&str, &str) {
+    name.strip_prefix("mc:").and_then(|rest| rest.split_once(':')).unwrap_or(("", name))
+}
+
+impl Found {
+    fn with(self, wanted_by: &BTreeMap<String, Option<String>>) -> Recipe {
+        Recipe {
+            wanted_by: wanted_by.get(&self.name).cloned().flatten(),
+            name: self.name,
+            version: self.version,
+            license: self.license,
+            layer: self.layer,
+            file: self.file,
+            fetches: self.fetches,
+            problems: self.problems,
+        }
+    }
+}
+
+impl Configuration {
+    fn add_to(self, report: &mut Report) {
+        match self.uninative {
+            None => {}
+            Some(Uninative { url, file, local, checksum: Some(sha256) }) => {
+                let fetch = Fetch {
+                    kind: url.split("://").next().unwrap_or_default().to_owned(),
+                    written: format!("{url};sha256sum={sha256}"),
+                    url,
+                    local: Some(local).filter(|local| *local != file),
+                    file: Some(file),
+                    sums: [("sha256".to_owned(), sha256)].into(),
+                    git: None,
+                };
+                if !report.extra.contains(&fetch) {
+                    report.extra.push(fetch);
+                }
+            }
+            Some(Uninative { checksum: None, .. }) => report.notes.push(format!(
+                "uninative is switched off: the distribution has no UNINATIVE_CHECKSUM for {}",
+                self.build_arch
+            )),
+        }
+        if !self.cve.is_empty() {
+            let classes: Vec<&str> = self.cve.iter().map(String::as_str).collect();
+            report.notes.push(format!(
+                "CVE databases are not updated in builds ({}): they change daily, so no lock can hold them",
+                classes.join(", ")
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(name: &str, provides: &[&str]) -> Found {
+        Found {
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            license: "MIT".to_owned(),
+            layer: "core".to_owned(),
+            file: format!("{name}.bb"),
+            provides: provides.iter().map(|name| (*name).to_owned()).collect(),
+            go_proxy: None,
+            fetches: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    fn names(targets: &[&str], found: &[Found]) -> Vec<String> {
+        let targets: Vec<String> = targets.iter().map(|name| (*name).to_owned()).collect();
+        target_recipes(&targets, found).into_iter().collect()
+    }
+
+    #[test]
+    fn targets_stand_for_recipes() {
+        let all = [
+            found("linux", &["linux", "virtual/kernel"]),
+            found("mc:b:linux", &["linux", "virtual/kernel"]),
+            found("image", &["image"]),
+        ];
+        assert_eq!(names(&["image", "virtual/kernel:do_deploy"], &all), ["image", "linux"]);
+        assert_eq!(names(&["mc:b:linux"], &all), ["mc:b:linux"]);
+        assert_eq!(names(&["mc:*:virtual/kernel"], &all), ["linux", "mc:b:linux"]);
+        assert!(names(&["world"], &all).is_empty());
+    }
+
+    #[test]
+    fn a_graph_with_other_recipes_is_a_fault() {
+        let graph = Graph::parse("\"a.do_x\" -> \"b.do_x\"");
+        let error = report(vec![found("a", &[]), found("c", &[])], vec![], vec![], &graph, &[]).unwrap_err();
+        assert_eq!(error.kind(), crate::Kind::Bug);
+        assert!(error.to_string().ends_with("only in the graph: b\n  only seen by the class: c"), "{error}");
+    }
+
+    #[test]
+    fn what_floats_outside_of_git_is_said_and_not_pinned() {
+        let graph = Graph::parse("\"a.do_x\" -> \"a.do_y\"");
+        let text = r#"{"floating": [
+            {"kind": "git", "recipe": "x", "variable": "SRCREV", "url": "https://h/x", "branch": "main", "tag": null,
+             "file": "x.bb", "layer": "l"},
+            {"kind": "svn", "recipe": "y", "variable": "SRCREV", "url": "svn://h/y", "branch": null, "tag": null,
+             "file": "y.bb", "layer": "l"}]}"#;
+        let configuration = r#"{"build_arch": "riscv64", "cve": ["cve-check"],
+            "uninative": {"url": "http://h/t.xz", "file": "t.xz", "local": "uninative/aa/t.xz", "checksum": null}}"#;
+        let report = report(
+            vec![found("a", &[])],
+            vec![serde_json::from_str(text).unwrap()],
+            vec![serde_json::from_str(configuration).unwrap()],
+            &graph,
+            &["a".to_owned()],
+        );
+        let report = report.unwrap();
+        assert_eq!(report.floating.len(), 1);
+        assert_eq!(report.floating[0].branch.as_deref(), Some("main"));
+        assert_eq!(report.notes.len(), 3, "{:?}", report.notes);
+        assert!(report.notes[1].contains("names no revision of svn://h/y"), "{:?}", report.notes);
+        assert!(report.extra.is_empty());
+    }
+}

@@ -1,0 +1,120 @@
+//! BitBake's task graph, as `bitbake -g` writes it (`task-depends.dot`), read by recipe.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The file that `bitbake -g` writes into its working directory.
+pub const FILE_NAME: &str = "task-depends.dot";
+
+/// Which recipe needs which others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Graph(BTreeMap<String, BTreeSet<String>>);
+
+impl Graph {
+    /// Reads the text of `task-depends.dot`: a line `"pn.do_task" [...]` for each task, `"a.do_x" -> "b.do_y"` for each
+    /// dependency (`bb.cooker.BBCooker.generateDotGraphFiles`). PN may hold dots, and begins with `mc:NAME:` in a multiconfig.
+    pub fn parse(text: &str) -> Graph {
+        let mut recipes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for line in text.lines() {
+            let mut quoted = line.split('"').skip(1).step_by(2);
+            let Some(from) = quoted.next().and_then(recipe) else { continue };
+            let needed = recipes.entry(from.to_owned()).or_default();
+            if line.contains("\" -> \"")
+                && let Some(to) = quoted.next().and_then(recipe)
+                && to != from
+            {
+                needed.insert(to.to_owned());
+            }
+        }
+        let needed: Vec<String> = recipes.values().flatten().cloned().collect();
+        for name in needed {
+            recipes.entry(name).or_default();
+        }
+        Graph(recipes)
+    }
+
+    /// Every recipe, by name.
+    pub fn recipes(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// For each recipe the one that needs it on a shortest way from a target, the first by name where there are several;
+    /// `None` for targets. What no target leads to (targets such as `world` have no name in the graph) begins ways of its
+    /// own: first whatever nothing needs, then the first by name.
+    pub fn wanted_by(&self, targets: &BTreeSet<String>) -> BTreeMap<String, Option<String>> {
+        let mut found = BTreeMap::new();
+        self.walk(targets.iter().filter(|name| self.0.contains_key(*name)), &mut found);
+        let needed: BTreeSet<&String> = self.0.values().flatten().collect();
+        let unneeded: Vec<&String> =
+            self.0.keys().filter(|name| !found.contains_key(*name) && !needed.contains(name)).collect();
+        self.walk(unneeded, &mut found);
+        for name in self.0.keys() {
+            self.walk([name], &mut found);
+        }
+        found
+    }
+
+    fn walk<'a>(&self, from: impl IntoIterator<Item = &'a String>, found: &mut BTreeMap<String, Option<String>>) {
+        let mut next: BTreeMap<String, Option<String>> = from.into_iter().map(|name| (name.clone(), None)).collect();
+        while !next.is_empty() {
+            let mut after = BTreeMap::new();
+            for (name, why) in next {
+                if found.contains_key(&name) {
+                    continue;
+                }
+                for needed in self.0.get(&name).into_iter().flatten() {
+                    // In the order of names, so the first stays.
+                    after.entry(needed.clone()).or_insert_with(|| Some(name.clone()));
+                }
+                found.insert(name, why);
+            }
+            next = after;
+        }
+    }
+}
+
+/// `pn.do_task` without the task.
+fn recipe(task: &str) -> Option<&str> {
+    task.rfind(".do_").map(|at| &task[..at]).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOT: &str = r#"digraph depends {
+"image.do_build" [label="image do_build\n:1.0-r0\n/l/image.bb"]
+"image.do_build" -> "image.do_rootfs"
+"image.do_rootfs" -> "zlib.do_package"
+"image.do_rootfs" -> "alpha.do_package"
+"zlib.do_package" -> "deep.do_x"
+"alpha.do_package" -> "deep.do_x"
+"deep.do_x" -> "image.do_rootfs"
+"mc:other:a.b.do_fetch" [label="..."]
+"island.do_x" -> "islet.do_y"
+"ring.do_x" -> "rung.do_x"
+"rung.do_x" -> "ring.do_x"
+}"#;
+
+    #[test]
+    fn who_needs_a_recipe_is_found_on_a_shortest_way() {
+        let graph = Graph::parse(DOT);
+        let names = ["alpha", "deep", "image", "island", "islet", "mc:other:a.b", "ring", "rung", "zlib"];
+        assert_eq!(graph.recipes().collect::<Vec<_>>(), names);
+        let wanted = graph.wanted_by(&["image".to_owned(), "virtual/none".to_owned()].into());
+        let by: Vec<(&str, Option<&str>)> = wanted.iter().map(|(name, by)| (name.as_str(), by.as_deref())).collect();
+        assert_eq!(
+            by,
+            [
+                ("alpha", Some("image")),
+                ("deep", Some("alpha")),
+                ("image", None),
+                ("island", None),
+                ("islet", Some("island")),
+                ("mc:other:a.b", None),
+                ("ring", None),
+                ("rung", Some("ring")),
+                ("zlib", Some("image")),
+            ]
+        );
+    }
+}

@@ -1,0 +1,424 @@
+# kbuild-lock.bbclass: how kbuild learns from BitBake which sources a board's recipes fetch.
+# Written by kbuild, the same text for every BitBake from 2.8 on, in builds and while locking
+# alike, so that one parse cache serves both. It changes no task and no task hash.
+#
+#   bitbake --runall=kbuild_closure TARGET    one file for each recipe in the task graph, below
+#                                             ${TOPDIR}/kbuild/closure
+#   any run                                   one file for each recipe, of any layer, whose revision
+#                                             is still to be asked for, below ${TOPDIR}/kbuild/floating
+
+# ---- When BitBake starts
+
+addhandler kbuild_configured
+kbuild_configured[eventmask] = "bb.event.ConfigParsed"
+python kbuild_configured() {
+    kbuild_cold_as_warm()
+    kbuild_ask_nobody_for_revisions()
+    kbuild_uninative_from_the_view(d)
+}
+
+def kbuild_cold_as_warm():
+    """Makes the hash over the configuration that names the parse cache the same with and without
+    cache/bb_codeparser.dat.
+
+    bb.data_smart.DataSmart.get_hash counts all of bb.codeparser.modulecode_deps, whose third
+    part, var_execs, is known only where a module was parsed in this very run: it is not cached.
+    Nothing else reads it (bb.data.build_dependencies takes it from the second part). As it is,
+    BitBake parses all recipes a second time, in the second run in a fresh directory."""
+    for dependencies in getattr(bb.codeparser, "modulecode_deps", {}).values():
+        dependencies[2] = set()
+
+def kbuild_ask_nobody_for_revisions():
+    """Answers the question for a repository's newest revision (AUTOREV, a tag, a branch's name)
+    with a revision that no repository has, where BitBake would ask the upstream while it parses:
+    bb.fetch2.FetchMethod.latest_revision, which every fetcher goes through. One such recipe in
+    any layer would halt every run without network, whatever is to be built.
+
+    kbuild gives the real revision from outside, as SRCREV:pn-RECIPE:forcevariable, and then
+    nothing asks."""
+    known = bb.fetch2.FetchMethod.latest_revision
+    if hasattr(known, "kbuild_asked"):
+        return
+    def latest_revision(self, ud, d, name="default"):
+        if getattr(ud, "proto", None) == "file":
+            return known(self, ud, d, name)
+        latest_revision.kbuild_asked.add(d.getVar("FILE"))
+        return "0" * 40
+    latest_revision.kbuild_asked = set()
+    bb.fetch2.FetchMethod.latest_revision = latest_revision
+
+    if tuple(int(part) for part in bb.__version__.split(".")[:2]) >= (2, 12):
+        return
+    # Before 2.12 a URL could not have both a tag and a SRCREV: kbuild's SRCREV stands for the tag.
+    helper = bb.fetch2.srcrev_internal_helper
+    def srcrev_internal_helper(ud, d, name):
+        tag = ud.parm.pop("tag", None)
+        if tag is None:
+            return helper(ud, d, name)
+        pn = d.getVar("PN")
+        names = ["SRCREV_%s:pn-%s" % (name, pn), "SRCREV_%s" % name, "SRCREV:pn-%s" % pn, "SRCREV"]
+        revision = next((value for value in map(d.getVar, names) if value and value != "INVALID"), "")
+        if not kbuild_is_commit(revision):
+            ud.parm["tag"] = tag
+        return helper(ud, d, name)
+    bb.fetch2.srcrev_internal_helper = srcrev_internal_helper
+
+def kbuild_is_commit(revision):
+    import re
+    return re.fullmatch("[0-9a-f]{40,64}", revision or "") is not None
+
+def kbuild_uninative_from_the_view(d):
+    """uninative.bbclass fetches when a build starts. It is left alone if the tarball is there."""
+    if not bb.data.inherits_class("uninative", d):
+        return
+    tarball = d.getVar("UNINATIVE_TARBALL")
+    checksum = d.getVarFlag("UNINATIVE_CHECKSUM", d.getVar("BUILD_ARCH"))
+    if not checksum or not os.path.exists(d.expand("${TOPDIR}/sources/flat/") + tarball):
+        try:
+            bb.event.remove("uninative_event_fetchloader", None, d)
+        except KeyError:
+            pass
+
+# ---- What floats
+
+addhandler kbuild_recipe_parsed
+kbuild_recipe_parsed[eventmask] = "bb.event.RecipeParsed"
+python kbuild_recipe_parsed() {
+    asked = getattr(bb.fetch2.FetchMethod.latest_revision, "kbuild_asked", set())
+    if d.getVar("FILE") not in asked:
+        return
+    floating = kbuild_floating(d)
+    if floating:
+        # Parsed again in each run, so that a warm cache hides nothing.
+        d.setVar("BB_DONT_CACHE", "1")
+        kbuild_write(d, "floating", kbuild_name(d), {"floating": floating})
+}
+
+def kbuild_floating(d):
+    """What of SRC_URI has a revision that nobody was asked for."""
+    floating = []
+    urldata = kbuild_urldata(d)
+    for ud in urldata:
+        names = kbuild_names(ud) if ud.method.supports_srcrev() else []
+        for index, name in enumerate(names):
+            if kbuild_revision(ud, name) is None:
+                floating.append(dict(kbuild_where(d), kind=ud.type,
+                    recipe=kbuild_name(d), variable=kbuild_variable(d, urldata, name),
+                    url=kbuild_repository(ud), branch=kbuild_branch(ud, index), tag=kbuild_tag(ud, index)))
+    return floating
+
+def kbuild_urldata(d):
+    """SRC_URI as the fetchers have it, without what they refuse (kbuild_closure reports that)."""
+    found = []
+    for url in dict.fromkeys((d.getVar("SRC_URI") or "").split()):
+        try:
+            found.append(bb.fetch2.Fetch([url], d).ud[url])
+        except bb.fetch2.BBFetchException:
+            pass
+    return found
+
+def kbuild_names(ud):
+    # One since 2.12, with `name`; before, `;name=a,b` could give several.
+    return getattr(ud, "names", None) or [getattr(ud, "name", None) or "default"]
+
+def kbuild_revision(ud, name):
+    """The revision, or None where there is none yet."""
+    revisions = getattr(ud, "revisions", None) or {}
+    revision = revisions.get(name) or getattr(ud, "revision", None) or ""
+    return None if set(revision) <= {"0"} else revision
+
+def kbuild_variable(d, urldata, name):
+    """The variable that gives a URL of this name its revision (bb.fetch2.srcrev_internal_helper)."""
+    own = "SRCREV_" + name
+    for variable in [own + ":pn-" + d.getVar("PN"), own]:
+        if (d.getVar(variable) or "INVALID") != "INVALID":
+            return own
+    repositories = [ud for ud in urldata if ud.method.supports_srcrev()]
+    # ${SRCREV} itself shall be the commit too where only one can be meant.
+    alone = len(repositories) == 1 and len(kbuild_names(repositories[0])) == 1
+    return "SRCREV" if name == "default" or alone else own
+
+def kbuild_branch(ud, index):
+    if getattr(ud, "nobranch", False):
+        return None
+    branches = list((getattr(ud, "branches", None) or {}).values()) or [getattr(ud, "branch", None)]
+    return branches[min(index, len(branches) - 1)] or None
+
+def kbuild_tag(ud, index):
+    """The tag or other name that decides the commit instead of the branch."""
+    unresolved = getattr(ud, "unresolvedrev", None) or ""
+    if isinstance(unresolved, dict):
+        unresolved = unresolved.get(kbuild_names(ud)[index]) or ""
+    if ud.parm.get("tag"):
+        return ud.parm["tag"]
+    if kbuild_revision(ud, kbuild_names(ud)[index]) or unresolved == kbuild_branch(ud, index):
+        return None
+    return unresolved or None
+
+def kbuild_repository(ud):
+    """The URL for the version control system itself, without parameters."""
+    ask = getattr(ud.method, "_get_repo_url", None)
+    return ask(ud) if ask else "%s://%s%s" % (ud.type, ud.host, ud.path)
+
+# ---- What is fetched: one file for each recipe
+
+addtask kbuild_closure
+do_kbuild_closure[nostamp] = "1"
+do_kbuild_closure[dirs] = "${TOPDIR}/kbuild"
+do_kbuild_closure[vardepsexclude] = "kbuild_closure kbuild_write kbuild_name"
+python do_kbuild_closure() {
+    kbuild_write(d, "closure", kbuild_name(d), kbuild_closure(d))
+}
+
+def kbuild_closure(d):
+    # As do_fetch sees it.
+    data = d.createCopy()
+    own = "task-kbuild-closure:"
+    data.setVar("OVERRIDES", data.getVar("OVERRIDES", False).replace(own, "task-fetch:", 1))
+    found = dict(kbuild_where(d), name=kbuild_name(d), version=d.getVar("PV") or "",
+        license=d.getVar("LICENSE") or "", provides=(d.getVar("PROVIDES") or "").split(),
+        go_proxy=None, fetches=[], problems=[])
+    tasks = d.getVar("__BBTASKS", False) or []
+    if "do_fetch" not in tasks or d.getVarFlag("do_fetch", "noexec"):
+        return found
+    urldata = []
+    for url in dict.fromkeys((data.getVar("SRC_URI") or "").split()):
+        try:
+            ud = kbuild_parsed(data, url)
+            found["fetches"].extend(kbuild_fetches(data, url, ud))
+        except (NotImplementedError, bb.fetch2.BBFetchException) as error:
+            why = kbuild_redacted(str(error).replace("Fetcher failure: ", "").strip().splitlines()[0])
+            found["problems"].append(dict(kbuild_place(d, url), written=kbuild_redacted(url), why=why))
+            continue
+        urldata.append(ud)
+        if ud.type == "gomod":
+            found["go_proxy"] = kbuild_go_proxy(ud)
+    # Which variable gives a revision depends on what else there is.
+    for entry in found["fetches"]:
+        if entry["git"]:
+            entry["git"]["variable"] = kbuild_variable(data, urldata, entry["git"].pop("name"))
+    return found
+
+def kbuild_parsed(d, url):
+    """An entry of SRC_URI as its fetcher has it. A fetcher that fails in whatever way speaks of the
+    entry; what fails elsewhere in this file is kbuild's fault, and fails the task."""
+    try:
+        ud = bb.fetch2.Fetch([url], d, cache=False).ud[url]
+        ud.setup_localpath(d)
+        return ud
+    except bb.fetch2.BBFetchException:
+        raise
+    except Exception as error:
+        kbuild_refuse(str(error) or type(error).__name__)
+
+def kbuild_refuse(why):
+    """A source that cannot be locked. A class file cannot hold an exception of its own."""
+    raise NotImplementedError(why)
+
+def kbuild_unlockable(kind):
+    return {
+        "p4": "Perforce needs its own client and a login",
+        "repo": "what the repo tool fetches moves with its manifest; list the repositories as git:// entries",
+        "ccrc": "ClearCase needs its own client and a login",
+        "osc": "the Open Build Service's client names no revision",
+        "bzr": "Bazaar repositories cannot be locked",
+        "cvs": "CVS knows no revision of a whole module",
+        "ssh": "scp has no checksum for what it copies; use sftp:// with a checksum, or git:// with protocol=ssh",
+        "gitannex": "files of git-annex lie outside of the repository",
+    }.get(kind, "kbuild does not know the fetcher `%s`" % kind)
+
+def kbuild_fetches(d, written, ud):
+    """One entry of SRC_URI as kbuild sees it; raises where it cannot be locked."""
+    if ud.type == "file":
+        kbuild_check_local(d, ud)
+        return []
+    if ud.pswd or "pswd" in ud.parm:
+        kbuild_refuse("its URL holds a password; leave that to ~/.netrc or git's credential helpers")
+    if ud.type in ["git", "gitsm", "gomodgit"]:
+        return kbuild_git(d, written, ud)
+    if ud.type == "npmsw":
+        return kbuild_npmsw(d, written, ud)
+    if ud.type in ["http", "https", "ftp", "ftps", "sftp", "s3", "gs", "az"]:
+        return [kbuild_file(d, written, ud, ud.url.split(";")[0])]
+    if ud.type == "crate":
+        return [kbuild_file(d, written, ud, written.split(";")[0])]
+    if ud.type == "gomod":
+        mod = ";mod=1" if ud.parm.get("mod", "0") == "1" else ""
+        return [kbuild_file(d, written, ud, "gomod://%s;version=%s%s" % (ud.parm["module"], ud.parm["version"], mod))]
+    if ud.type == "npm":
+        if ud.version == "latest":
+            kbuild_refuse("`version=latest` is another file every day; name the version")
+        return [kbuild_file(d, written, ud, kbuild_npm_url(ud.host, ud.package, ud.version))]
+    if ud.type in ["hg", "svn"]:
+        return [kbuild_tarball(d, written, ud)]
+    kbuild_refuse(kbuild_unlockable(ud.type))
+
+def kbuild_entry(written, ud, **more):
+    sums = {}
+    for algorithm in bb.fetch2.CHECKSUM_LIST:
+        expected = getattr(ud, algorithm + "_expected", None)
+        if expected:
+            sums[algorithm] = expected
+    return dict({"kind": ud.type, "written": written, "file": None, "local": None, "sums": sums, "git": None}, **more)
+
+def kbuild_file(d, written, ud, address, **more):
+    name = os.path.basename(ud.localpath)
+    return kbuild_entry(written, ud, url=address, file=name, local=kbuild_local(d, ud, name), **more)
+
+def kbuild_local(d, ud, name):
+    downloads = d.getVar("DL_DIR").rstrip("/") + "/"
+    below = ud.localpath[len(downloads):] if ud.localpath.startswith(downloads) else name
+    return None if below == name else below
+
+def kbuild_tarball(d, written, ud):
+    """hg and svn: what stands for the repository at that revision is a tarball."""
+    name = kbuild_names(ud)[0]
+    revision = kbuild_revision(ud, name)
+    if not revision or (ud.type == "svn" and revision.upper() == "HEAD"):
+        kbuild_refuse("its revision floats, which kbuild can follow in git only; set SRCREV or `;rev=`")
+    name = ud.mirrortarballs[0] if ud.mirrortarballs else os.path.basename(ud.localpath)
+    kept = ["%s=%s" % (key, ud.parm[key]) for key in ["module", "path_spec", "protocol"] if key in ud.parm]
+    address = ";".join(["%s://%s%s" % (ud.type, ud.host, ud.path)] + kept + ["rev=" + revision])
+    return kbuild_entry(written, ud, url=address, file=name)
+
+def kbuild_git(d, written, ud):
+    """A repository; one entry for each `;name=`, of which releases before 2.12 take several."""
+    if ud.proto == "file":
+        kbuild_check_inside(d, ud.path)
+        return []
+    if ud.proto == "rsync":
+        kbuild_refuse("kbuild does not clone over rsync; use protocol=https or ssh")
+    clone = os.path.basename(ud.clonedir.rstrip("/"))
+    names = kbuild_names(ud)
+    return [kbuild_entry(written, ud, url=kbuild_repository(ud), git={
+        "name": name, "url": kbuild_repository(ud), "commit": kbuild_revision(ud, name), "clone": clone,
+        "branch": kbuild_branch(ud, index), "tag": kbuild_tag(ud, index), "submodules": ud.type == "gitsm",
+    }) for index, name in enumerate(names)]
+
+def kbuild_npmsw(d, written, ud):
+    """The dependencies in a shrinkwrap file; those from a registry by name and version."""
+    found = []
+    proxy = getattr(ud, "proxy", None)
+    packages = {dep["url"]: dep for dep in ud.deps if dep["url"] and dep["extrapaths"]}
+    for address in proxy.urls if proxy else []:
+        sub = proxy.ud[address]
+        sub.setup_localpath(proxy.d)
+        if address in packages:
+            name = packages[address]["name"]
+            stem = bb.fetch2.npm.npm_package(name) + "-"
+            version = os.path.basename(sub.localpath)[len(stem):-len(".tgz")]
+            found.append(kbuild_file(proxy.d, address, sub, kbuild_npm_url(sub.host, name, version), kind="npm"))
+        else:
+            found.extend(kbuild_fetches(proxy.d, address, sub))
+    return found
+
+def kbuild_npm_url(host, package, version):
+    return "npm://%s;package=%s;version=%s" % (host, package, version)
+
+def kbuild_go_proxy(ud):
+    """The base URL under which this module was looked for: BitBake appends MODULE/@v/FILE."""
+    import urllib.parse
+    base = urllib.parse.unquote(ud.url.split(";")[0]).split("/@v/")[0]
+    return "/".join(base.split("/")[:-len(ud.parm["module"].split("/"))])
+
+def kbuild_roots(d):
+    """What is pinned with the layers, or made by the build."""
+    topdir = d.getVar("TOPDIR")
+    layers = (d.getVar("BBLAYERS") or "").split()
+    more = [topdir, os.path.dirname(topdir) + "/layers", d.getVar("COREBASE"), d.getVar("TMPDIR")]
+    return [os.path.normpath(root) + "/" for root in layers + more if root]
+
+def kbuild_check_inside(d, path):
+    path = os.path.normpath(path)
+    if not any((path + "/").startswith(root) for root in kbuild_roots(d)):
+        kbuild_refuse("%s lies outside of every layer, so nothing pins it; put it into one" % path)
+
+def kbuild_check_local(d, ud):
+    path = ud.localpath or ud.path
+    if os.path.isabs(path):
+        kbuild_check_inside(d, path)
+
+# ---- Where an entry stands, for messages
+
+def kbuild_place(d, url):
+    """The file and line that hold an entry of SRC_URI: among the recipe's files, the first word
+    of a line that expands to it."""
+    import re
+    for path in kbuild_files(d):
+        try:
+            with open(path, errors="replace") as file:
+                lines = file.readlines()
+        except OSError:
+            continue
+        for number, line in enumerate(lines, 1):
+            if "://" in line and not line.lstrip().startswith("#"):
+                if any(kbuild_expands_to(d, word, url) for word in re.split("[\\s\"']+", line)):
+                    return {"file": kbuild_below_layer(d, path), "line": number}
+    return {"file": kbuild_below_layer(d, d.getVar("FILE")), "line": None}
+
+def kbuild_files(d):
+    """The recipe, what is appended to it, and what these include; not the base configuration."""
+    own = [d.getVar("FILE")] + (d.getVar("__BBAPPEND") or "").split()
+    included = (d.getVar("BBINCLUDED") or "").split()
+    return dict.fromkeys(own + [path for path in included if not path.endswith(".conf")] + included)
+
+def kbuild_expands_to(d, word, url):
+    if "://" not in word:
+        return False
+    try:
+        return d.expand(word) == url
+    except Exception:
+        return False
+
+def kbuild_redacted(text):
+    import re
+    text = re.sub("(://[^/@\\s:;]*):[^/@\\s;]*@", "\\1:***@", text)
+    return re.sub(";pswd=[^;\\s]*", ";pswd=***", text)
+
+# ---- What is said of a recipe, and where it is written
+
+def kbuild_name(d):
+    context = d.getVar("BB_CURRENT_MC") or "default"
+    return d.getVar("PN") if context == "default" else "mc:%s:%s" % (context, d.getVar("PN"))
+
+def kbuild_where(d):
+    path = d.getVar("FILE")
+    return {"layer": d.getVar("FILE_LAYERNAME") or bb.utils.get_file_layer(path, d) or "",
+            "file": kbuild_below_layer(d, path)}
+
+def kbuild_below_layer(d, path):
+    layers = [layer.rstrip("/") + "/" for layer in (d.getVar("BBLAYERS") or "").split()]
+    found = max((layer for layer in layers if path.startswith(layer)), key=len, default="")
+    return path[len(found):]
+
+def kbuild_write(d, folder, name, found):
+    """Whole or not at all, under a name that is a file name whatever the recipe is called."""
+    import json, tempfile, urllib.parse
+    folder = os.path.join(d.getVar("TOPDIR"), "kbuild", folder)
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".part", delete=False) as file:
+        json.dump(found, file, sort_keys=True)
+    os.replace(file.name, os.path.join(folder, urllib.parse.quote(name, safe="") + ".json"))
+
+# ---- What is fetched outside of SRC_URI
+
+addhandler kbuild_build_started
+kbuild_build_started[eventmask] = "bb.event.BuildStarted"
+python kbuild_build_started() {
+    context = d.getVar("BB_CURRENT_MC") or "default"
+    kbuild_write(d, "configuration", context, kbuild_configuration(d))
+}
+
+def kbuild_configuration(d):
+    arch = d.getVar("BUILD_ARCH") or os.uname().machine
+    cve = ["cve-check", "vex", "sbom-cve-check", "cve-update-nvd2-native"]
+    found = {"build_arch": arch, "uninative": None,
+             "cve": [name for name in cve if bb.data.inherits_class(name, d)]}
+    if bb.data.inherits_class("uninative", d):
+        checksum = d.getVarFlag("UNINATIVE_CHECKSUM", arch)
+        tarball = d.getVar("UNINATIVE_TARBALL")
+        directory = os.path.join(d.getVar("UNINATIVE_DLDIR"), checksum or "", tarball)
+        found["uninative"] = {"checksum": checksum, "file": tarball,
+            "url": (d.getVar("UNINATIVE_URL") or "") + tarball,
+            "local": os.path.relpath(directory, d.getVar("DL_DIR"))}
+    return found

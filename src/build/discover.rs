@@ -1,0 +1,43 @@
+//! What a board fetches, in BitBake's own words: its layers laid out as for a build, the engine asked, nothing built.
+//!
+//! BitBake runs twice, behind the seal: once for the task of kbuild's class in every recipe of the targets' task graph, once
+//! for the graph itself. Both use the directory and the configuration of builds, so that one parse cache serves all.
+
+use std::path::Path;
+
+use super::plan::{self, Request};
+use super::{Prepared, bitbake};
+use crate::bitbake::discovery::Discovery;
+use crate::bitbake::{Engine, Report, Words, engine};
+use crate::error::Result;
+
+/// Of which configuration the closure is asked.
+#[derive(Clone, Copy)]
+pub struct DiscoverRequest<'a> {
+    /// Project, board and options. Of the lock, layers and declared sources are read; the store must have the layers.
+    pub build: Request<'a>,
+    /// The architecture of the machine that will build (`uname -m`), which may be another than this one.
+    pub host: &'a str,
+    /// How much BitBake says; a line for each task is never shown.
+    pub words: Words,
+}
+
+/// Asks BitBake what the board's targets fetch, and which recipes of all layers name no commit.
+///
+/// # Errors
+/// Layers or engine that are not in the store or not as locked; kind `Engine`, with BitBake's own words, when it cannot
+/// parse the layers or knows no such target; kind `Interrupted`.
+pub fn discover(request: &DiscoverRequest<'_>) -> Result<Report> {
+    let DiscoverRequest { build, host, words } = *request;
+    let prepared = plan::prepare_discovery(&build, host)?;
+    let targets = prepared.targets.as_slice();
+    let found = Discovery::begin(prepared.topdir())?;
+    run(&prepared, Engine::closure_arguments(targets, words)?, prepared.topdir())?;
+    run(&prepared, Engine::graph_arguments(targets)?, &found.graph_directory())?;
+    found.report(targets)
+}
+
+fn run(prepared: &Prepared, arguments: Vec<String>, from: &Path) -> Result<()> {
+    let ended = bitbake(prepared, arguments, from)?;
+    engine::discovery_outcome(ended.status, ended.interrupted, &prepared.inputs.board, prepared.log().as_deref())
+}
