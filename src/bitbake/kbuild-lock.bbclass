@@ -307,7 +307,8 @@ def kbuild_npmsw(d, written, ud):
             name = packages[address]["name"]
             stem = bb.fetch2.npm.npm_package(name) + "-"
             version = os.path.basename(sub.localpath)[len(stem):-len(".tgz")]
-            found.append(kbuild_file(proxy.d, address, sub, kbuild_npm_url(sub.host, name, version), kind="npm"))
+            coordinates = kbuild_npm_url(sub.host, name, version)
+            found.append(kbuild_file(proxy.d, coordinates, sub, coordinates, kind="npm"))
         else:
             found.extend(kbuild_fetches(proxy.d, address, sub))
     return found
@@ -411,9 +412,8 @@ python kbuild_build_started() {
 
 def kbuild_configuration(d):
     arch = d.getVar("BUILD_ARCH") or os.uname().machine
-    cve = ["cve-check", "vex", "sbom-cve-check", "cve-update-nvd2-native"]
-    found = {"build_arch": arch, "uninative": None,
-             "cve": [name for name in cve if bb.data.inherits_class(name, d)]}
+    # Its database is no source of any recipe. That of sbom-cve-check is.
+    found = {"build_arch": arch, "uninative": None, "cve_check": bb.data.inherits_class("cve-check", d)}
     if bb.data.inherits_class("uninative", d):
         checksum = d.getVarFlag("UNINATIVE_CHECKSUM", arch)
         tarball = d.getVar("UNINATIVE_TARBALL")

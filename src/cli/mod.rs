@@ -10,12 +10,17 @@ mod doctor;
 mod fetch;
 mod global;
 mod init;
+mod list;
 mod lock;
 mod output;
 mod progress;
 mod project;
 mod shell;
+mod sources;
+mod table;
+mod tree;
 mod verify;
+mod why;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -58,6 +63,9 @@ enum Command {
     Fetch(fetch::FetchArgs),
     Verify(verify::VerifyArgs),
     Audit(audit::AuditArgs),
+    Why(why::WhyArgs),
+    Tree(tree::TreeArgs),
+    List(list::ListArgs),
     Build(build::BuildArgs),
     Shell(shell::ShellArgs),
     Doctor(doctor::DoctorArgs),
@@ -73,6 +81,9 @@ impl Command {
             Command::Fetch(_) => "fetch",
             Command::Verify(_) => "verify",
             Command::Audit(_) => "audit",
+            Command::Why(_) => "why",
+            Command::Tree(_) => "tree",
+            Command::List(_) => "list",
             Command::Build(_) => "build",
             Command::Shell(_) => "shell",
             Command::Doctor(_) => "doctor",
@@ -88,6 +99,9 @@ impl Command {
             Command::Fetch(args) => args.run(global, output),
             Command::Verify(args) => args.run(global, output),
             Command::Audit(args) => args.run(global, output),
+            Command::Why(args) => args.run(global, output),
+            Command::Tree(args) => args.run(global, output),
+            Command::List(args) => args.run(global, output),
             Command::Build(args) => args.run(global, output),
             Command::Shell(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),

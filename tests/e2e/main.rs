@@ -7,5 +7,6 @@ mod audit;
 mod fetching;
 mod flagship;
 mod pipeline;
+mod queries;
 mod real_closure;
 mod wrong_input;
