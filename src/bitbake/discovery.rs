@@ -22,6 +22,20 @@ pub const DIRECTORY: &str = "kbuild";
 /// The task of the class, for `--runall`.
 pub const TASK: &str = "kbuild_closure";
 
+/// The task of the class that fetches and unpacks, for `--runall`.
+pub const UNPACK: &str = "kbuild_unpack";
+
+/// What became of fetching and unpacking one recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Outcome {
+    /// PN; with `mc:NAME:` in front where it belongs to a multiconfig.
+    pub name: String,
+    /// `fetch` or `unpack`.
+    pub task: String,
+    /// What BitBake says, where it failed.
+    pub error: Option<String>,
+}
+
 /// What the class says of one recipe.
 #[derive(Debug, Deserialize)]
 struct Found {
@@ -84,6 +98,16 @@ impl Discovery {
     /// Where `bitbake -g` is to run: it writes into its working directory.
     pub fn graph_directory(&self) -> PathBuf {
         self.0.join("graph")
+    }
+
+    /// What became of each recipe that was fetched and unpacked, by its name.
+    ///
+    /// # Errors
+    /// Files that are not what the class writes.
+    pub fn outcomes(&self) -> Result<BTreeMap<String, Outcome>> {
+        let unpacked: Vec<Outcome> = read_all(&self.0.join("unpacked"))?;
+        let failed: Vec<Outcome> = read_all(&self.0.join("failed"))?;
+        Ok(unpacked.into_iter().chain(failed).map(|outcome| (outcome.name.clone(), outcome)).collect())
     }
 
     /// The report, once both runs are done.

@@ -35,13 +35,15 @@ pub struct Request<'a> {
     pub progress: &'a dyn Progress,
 }
 
-/// Which of a board's two directories.
+/// Which of a board's directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// `build/<board>`, which keeps its work from build to build.
     Build,
     /// `build/<board>.check`, emptied first.
     Check,
+    /// `build/<board>.deep`, emptied first.
+    Deep,
 }
 
 /// A board, ready for BitBake. Nobody else can build in its directory while this lives.
@@ -70,6 +72,7 @@ impl Place {
         match self {
             Place::Build => board.to_owned(),
             Place::Check => format!("{board}.check"),
+            Place::Deep => format!("{board}.deep"),
         }
     }
 }
@@ -179,7 +182,7 @@ impl<'a> Ground<'a> {
         disk::create_dir_all(&build)?;
         let topdir = place.topdir(request)?;
         let lock = lock_board(request, place, &build)?;
-        if place == Place::Check {
+        if place != Place::Build {
             disk::remove_dir_all(&topdir)?;
         }
         for directory in ["conf", "classes", "home"] {
@@ -214,7 +217,7 @@ impl<'a> Ground<'a> {
 }
 
 /// This machine's architecture, as `uname -m` and BUILD_ARCH have it.
-fn this_machine() -> String {
+pub(super) fn this_machine() -> String {
     rustix::system::uname().machine().to_string_lossy().into_owned()
 }
 

@@ -10,6 +10,8 @@ use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
 use super::sources::{OUTSIDE, configuration_json, extend, who};
+use crate::build;
+use crate::build::deep::Failure;
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Configuration, Lock, Use, Uses};
 use crate::source::SourceId;
@@ -25,7 +27,8 @@ Examples:
   kbuild verify                                 everything the lock names
   kbuild verify --board qemu                    what one board needs, with any of its options
   kbuild verify --board qemu --set boot=rootfs  what one build needs
-  kbuild verify --repair                        set damaged bytes aside and fetch them again")]
+  kbuild verify --repair                        set damaged bytes aside and fetch them again
+  kbuild verify --deep --board qemu             BitBake fetches and unpacks the board's closure, offline")]
 pub(super) struct VerifyArgs {
     /// Only what these boards need.
     #[arg(long = "board", short, value_name = "BOARD")]
@@ -43,6 +46,10 @@ pub(super) struct VerifyArgs {
     /// Set aside what is damaged, and fetch it and what is missing again.
     #[arg(long)]
     repair: bool,
+
+    /// Then let BitBake itself fetch and unpack each board's whole closure, with no network and from nothing but the store.
+    #[arg(long)]
+    deep: bool,
 }
 
 /// What is verified: everything, or what some configurations need.
@@ -90,8 +97,49 @@ impl VerifyArgs {
         if outcome.error.is_none() {
             let mended = if repaired > 0 { format!(", {repaired} of them fetched again") } else { String::new() };
             output.say(&format!("{} in the store, every byte as locked{mended}", count(sources.len(), "source")));
+            if self.deep {
+                self.go_deep(&project, &lock, &store, output, &mut outcome)?;
+            }
         }
         Ok(outcome)
+    }
+
+    /// BitBake's own fetchers over each board's closure.
+    fn go_deep(
+        &self,
+        project: &Project,
+        lock: &Lock,
+        store: &Store,
+        output: &Output,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
+        let all: Vec<String> = project.manifest.boards.keys().cloned().collect();
+        let kbuild = build::sandbox::this_program();
+        let mut errors = Vec::new();
+        let mut boards = serde_json::Map::new();
+        for board in if self.boards.is_empty() { &all } else { &self.boards } {
+            let selection = project.manifest.select(board, &self.set)?;
+            let request = build::Request {
+                manifest: &project.manifest,
+                lock,
+                store,
+                board,
+                selection: &selection,
+                kbuild: &kbuild,
+                progress: output.progress.as_ref(),
+            };
+            output.say(&format!("Board {board}: BitBake fetches and unpacks all, with no network"));
+            let proof = build::fetch_and_unpack(&request, output.words)?;
+            let failures: Vec<Value> = proof.failures.iter().map(failure_json).collect();
+            boards.insert(board.clone(), json!({ "recipes": proof.recipes, "failures": failures }));
+            if proof.failures.is_empty() {
+                output.say(&format!("Board {board}: {} fetched and unpacked", count(proof.recipes, "recipe")));
+            }
+            errors.extend(proof.failures.into_iter().map(|failure| failed(board, failure)));
+        }
+        extend(&mut outcome.json, json!({ "deep": boards }));
+        outcome.error = Error::all(errors, |count| format!("{count} recipes could not be fetched or unpacked"));
+        Ok(())
     }
 
     fn scope(&self, project: &Project, lock: &Lock, output: &Output) -> Result<Scope> {
@@ -167,6 +215,16 @@ impl Scope {
             }
         }
     }
+}
+
+fn failed(board: &str, failure: Failure) -> Error {
+    let Failure { recipe, task, why } = failure;
+    let what = if task == "none" { "was not tried".to_owned() } else { format!("failed to {task}") };
+    Error::new(Kind::Engine, format!("{recipe} of board `{board}` {what}")).because(Error::new(Kind::Engine, why))
+}
+
+fn failure_json(failure: &Failure) -> Value {
+    json!({ "recipe": failure.recipe, "task": failure.task, "why": failure.why })
 }
 
 /// Who needs a source, for an error: few by name.
