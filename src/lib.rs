@@ -5,6 +5,7 @@
 //! a view ([`bitbake`]), and a board is built ([`build`]). A later room takes the earlier room's value and never reaches
 //! back past it. [`resolve`] makes the lock out of the manifest, through the fetcher. Only [`cli`] prints.
 
+pub mod audit;
 pub mod bitbake;
 pub mod build;
 pub mod cli;
@@ -14,6 +15,7 @@ pub mod fetch;
 pub mod git;
 pub mod lock;
 pub mod manifest;
+pub mod near;
 pub mod progress;
 pub mod resolve;
 pub mod source;

@@ -18,6 +18,7 @@
 
 pub mod discover;
 pub mod doctor;
+pub mod layers;
 pub mod result;
 pub mod sandbox;
 

@@ -3,18 +3,24 @@
 //! What may enter: flags, words for people, JSON for programs. A command turns flags into the values of the lower rooms,
 //! calls them, and gives back an `Outcome`; deciding anything about sources is not done here.
 
+mod audit;
 mod build;
 mod completions;
 mod doctor;
 mod fetch;
 mod global;
 mod init;
+mod list;
 mod lock;
 mod output;
 mod progress;
 mod project;
 mod shell;
+mod sources;
+mod table;
+mod tree;
 mod verify;
+mod why;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -56,6 +62,10 @@ enum Command {
     Update(lock::UpdateArgs),
     Fetch(fetch::FetchArgs),
     Verify(verify::VerifyArgs),
+    Why(why::WhyArgs),
+    Tree(tree::TreeArgs),
+    List(list::ListArgs),
+    Audit(audit::AuditArgs),
     Build(build::BuildArgs),
     Shell(shell::ShellArgs),
     Doctor(doctor::DoctorArgs),
@@ -70,6 +80,10 @@ impl Command {
             Command::Update(_) => "update",
             Command::Fetch(_) => "fetch",
             Command::Verify(_) => "verify",
+            Command::Why(_) => "why",
+            Command::Tree(_) => "tree",
+            Command::List(_) => "list",
+            Command::Audit(_) => "audit",
             Command::Build(_) => "build",
             Command::Shell(_) => "shell",
             Command::Doctor(_) => "doctor",
@@ -84,6 +98,10 @@ impl Command {
             Command::Update(args) => args.run(global, output),
             Command::Fetch(args) => args.run(global, output),
             Command::Verify(args) => args.run(global, output),
+            Command::Why(args) => args.run(global, output),
+            Command::Tree(args) => args.run(global, output),
+            Command::List(args) => args.run(global, output),
+            Command::Audit(args) => args.run(global, output),
             Command::Build(args) => args.run(global, output),
             Command::Shell(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),

@@ -3,8 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
 mod fetching;
 mod flagship;
 mod pipeline;
+mod queries;
 mod real_closure;
 mod wrong_input;
