@@ -4,6 +4,7 @@
 mod support;
 
 mod audit;
+mod closure;
 mod fetching;
 mod flagship;
 mod pipeline;
