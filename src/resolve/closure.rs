@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
 use crate::lock::{Closure, Floating, Lock, LockedFile, LockedRecipe, Need};
 use crate::manifest::{Manifest, Variant};
-use crate::source::{Blake3, GitRef, SourceId, SourceUrl};
+use crate::source::{Blake3, CommitId, GitRef, SourceId, SourceUrl};
 
 /// A configuration whose closure has to be found by the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,8 +118,8 @@ pub async fn close(
     fetcher: &Fetcher,
     moving: &Moving,
 ) -> Result<Resolution> {
-    let Resolution { mut lock, changes, mut incomplete } = pinned;
-    let (floating, pins) = pin_floating(&found, old, fetcher, moving).await?;
+    let Resolution { mut lock, changes, mut incomplete, mut warnings } = pinned;
+    let (floating, pins) = pin_floating(&found, old, fetcher, moving, &mut warnings).await?;
     lock.floating.extend(floating);
     let wishes = gather::gather(manifest, &found, &pins, &lock.floating)?;
     lock.registries.extend(found.iter().filter_map(|found| go_proxy(&found.report)));
@@ -135,7 +135,7 @@ pub async fn close(
     let changes = [changes, recipes::changes(old, &lock)].concat();
     incomplete.extend(complete(&mut lock, &incomplete, fetcher).await?);
     incomplete.retain(|entry| lock.get(&entry.id).is_ok());
-    Ok(Resolution { lock, changes, incomplete })
+    Ok(Resolution { lock, changes, incomplete, warnings })
 }
 
 fn go_proxy(report: &Report) -> Option<(String, SourceUrl)> {
@@ -218,39 +218,79 @@ fn context(found: Found, sources: &BTreeMap<Asker, BTreeSet<SourceId>>, pins: &P
     Context { recipes: recipes.collect(), closure, board, setting: variant.name }
 }
 
-/// Resolves every moving ref that was found, in the closure or not: offline parsing needs them all.
+/// A moving ref, and who wants it.
+struct Asked<'a> {
+    /// The first that named it.
+    floating: &'a crate::bitbake::report::Floating,
+    url: SourceUrl,
+    reference: String,
+    moves: bool,
+    /// Whether a recipe of a closure fetches it.
+    needed: bool,
+}
+
+/// Where a ref stands now. BitBake takes a name that SRCREV gives for a tag as well as for a branch
+/// (`bb.fetch2.git.Git._latest_revision`).
+async fn look_up(floating: &crate::bitbake::report::Floating, url: &SourceUrl, fetcher: &Fetcher) -> Result<CommitId> {
+    let branch = |name: &str| GitRef { branch: Some(name.to_owned()), tag: None, rev: None };
+    let tag = |name: &str| GitRef { branch: None, tag: Some(name.to_owned()), rev: None };
+    let resolve = async |reference: GitRef| Ok(fetcher.resolve(url, &reference).await?.commit);
+    match floating.tag.as_deref() {
+        None => resolve(GitRef { branch: floating.branch.clone(), tag: None, rev: None }).await,
+        Some(name) => match (name.strip_prefix("refs/heads/"), name.strip_prefix("refs/tags/")) {
+            (Some(name), _) => resolve(branch(name)).await,
+            (_, Some(name)) => resolve(tag(name)).await,
+            _ => match resolve(tag(name)).await {
+                Ok(commit) => Ok(commit),
+                Err(error) => resolve(branch(name)).await.map_err(|_| error),
+            },
+        },
+    }
+}
+
+/// Resolves every moving ref that was found, in the closure or not, so that BitBake parses the same everywhere.
 async fn pin_floating(
     found: &[Found],
     old: &Lock,
     fetcher: &Fetcher,
     moving: &Moving,
+    warnings: &mut Vec<String>,
 ) -> Result<(BTreeMap<String, Floating>, Pins)> {
     let mut pins = Pins::new();
-    let mut wanted: BTreeMap<String, (&crate::bitbake::report::Floating, SourceUrl, String, bool)> = BTreeMap::new();
+    let mut wanted: BTreeMap<String, Asked<'_>> = BTreeMap::new();
     for found in found {
         for floating in &found.report.floating {
             let url: SourceUrl = floating.url.parse()?;
             let reference = full_name(floating);
             let key = Floating::key(&url, &reference);
             let pin = format!("{}:pn-{}", floating.variable, gather::without_multiconfig(&floating.recipe));
-            let entry = wanted.entry(key.clone()).or_insert((floating, url, reference, false));
-            entry.3 |= pin_moves(&pin, moving);
+            let asked = Asked { floating, url, reference, moves: false, needed: false };
+            let asked = wanted.entry(key.clone()).or_insert(asked);
+            asked.moves |= pin_moves(&pin, moving);
+            asked.needed |= found.report.recipes.iter().any(|recipe| recipe.name == floating.recipe);
             pins.entry((found.board.clone(), found.variant.name.clone())).or_default().insert(pin, key);
         }
     }
-    let resolved = join_all(wanted.into_iter().map(|(key, (floating, url, reference, moves))| async move {
-        if let Some(known) = old.floating.get(&key).filter(|_| !moves) {
-            return Ok((key, known.clone()));
-        }
-        let asked = GitRef { branch: floating.branch.clone(), tag: floating.tag.clone(), rev: None };
-        let resolved = fetcher.resolve(&url, &asked).await.map_err(|error| cannot_pin(error, floating))?;
-        Ok((key, Floating { url, reference, commit: resolved.commit }))
-    }));
+    let resolved =
+        join_all(wanted.into_iter().map(|(key, Asked { floating, url, reference, moves, needed })| async move {
+            if let Some(known) = old.floating.get(&key).filter(|_| !moves) {
+                return Ok((key, known.clone()));
+            }
+            match look_up(floating, &url, fetcher).await {
+                Ok(commit) => Ok((key, Floating { url, reference, commit })),
+                Err(error) => Err((key, cannot_pin(error, floating), needed)),
+            }
+        }));
     let (mut floating, mut errors) = (BTreeMap::new(), Vec::new());
     for result in resolved.await {
         match result {
             Ok((key, value)) => drop(floating.insert(key, value)),
-            Err(error) => errors.push(error),
+            Err((_, error, true)) => errors.push(error),
+            // BitBake parses without it, and nothing that is built fetches it.
+            Err((key, error, false)) => {
+                warnings.push(error.to_string());
+                pins.values_mut().for_each(|pins| pins.retain(|_, other| *other != key));
+            }
         }
     }
     match Error::all(errors, |count| format!("{count} recipes float and could not be pinned")) {
@@ -264,14 +304,15 @@ fn cannot_pin(error: Error, floating: &crate::bitbake::report::Floating) -> Erro
     error
         .wrap(format!("{recipe} ({file} in layer {layer}) names no commit in {variable}, and its upstream gives none"))
         .help(format!(
-            "BitBake parses no layer offline while it floats: declare its repository as a source with `rev` and \
-             `recipes = [\"{recipe}\"]`, or leave the recipe out with a `[closure.mask]` in kata.toml"
+            "declare its repository as a source with `rev` and `recipes = [\"{recipe}\"]`, or leave the recipe out \
+             with a `[closure.mask]` in kata.toml"
         ))
 }
 
 /// The full name of the ref that decides; empty for HEAD.
 fn full_name(floating: &crate::bitbake::report::Floating) -> String {
     match (&floating.tag, &floating.branch) {
+        (Some(full), _) if full.starts_with("refs/") => full.clone(),
         (Some(tag), _) => format!("refs/tags/{tag}"),
         (None, Some(branch)) => format!("refs/heads/{branch}"),
         (None, None) => String::new(),

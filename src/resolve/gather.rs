@@ -172,7 +172,6 @@ impl Gathered<'_> {
             None => self.pinned(git, &asker)?,
         };
         let history = self.keeps_history(recipe, &url);
-        let reference = GitRef { branch: git.branch.clone(), tag: git.tag.clone(), rev: None };
         let wish = self.gits.entry((url.clone(), commit)).or_insert_with(|| GitWish {
             url: url.clone(),
             commit,
@@ -184,10 +183,11 @@ impl Gathered<'_> {
         });
         wish.submodules |= git.submodules;
         wish.history |= history;
-        wish.refs.extend(reference.full_names());
-        if git.clone != name::clone_name(&url) {
-            name::check_component(&git.clone)?;
-            wish.clones.insert(git.clone.clone());
+        wish.refs.extend(refs_of(git));
+        let clone = git.clone_at(&commit);
+        if clone != name::clone_name(&url) {
+            name::check_component(&clone)?;
+            wish.clones.insert(clone);
         }
         wish.askers.insert(asker);
         Ok(())
@@ -210,6 +210,17 @@ impl Gathered<'_> {
             }
         })
     }
+}
+
+/// The refs that BitBake will look for in the clone. What stands for a tag may be a full ref: SRCREV can name one.
+fn refs_of(git: &GitFetch) -> Vec<String> {
+    let (full, tag) = match &git.tag {
+        Some(tag) if tag.starts_with("refs/") => (Some(tag.clone()), None),
+        tag => (None, tag.clone()),
+    };
+    let named = GitRef { branch: git.branch.clone(), tag, rev: None };
+    let known = |name: &String| name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
+    named.full_names().into_iter().chain(full.filter(known)).collect()
 }
 
 /// PN: a pin is for a recipe, whichever multiconfig builds it.

@@ -47,6 +47,8 @@ pub struct Resolution {
     pub changes: Vec<Change>,
     /// Entries that are known by a hash or commit only, and why their bytes could not be had.
     pub incomplete: Vec<Incomplete>,
+    /// What a person should know besides, each a sentence.
+    pub warnings: Vec<String>,
 }
 
 /// A layer, declared source or recipe whose pin or version is new, moved or gone.
@@ -91,7 +93,7 @@ pub async fn resolve(manifest: &Manifest, old: &Lock, fetcher: &Fetcher, moving:
     let answers = all_or_errors(answered.await)?;
     let lock = assemble(manifest, wishes.iter().zip(&answers))?;
     let incomplete = answers.iter().flat_map(Answer::incomplete).collect();
-    Ok(Resolution { changes: changes(old, &lock, &wishes), lock, incomplete })
+    Ok(Resolution { changes: changes(old, &lock, &wishes), lock, incomplete, warnings: Vec::new() })
 }
 
 /// Why a lock does not say what the manifest asks for; empty when it is fresh. Needs no network and no store. That folders

@@ -151,6 +151,8 @@ fn nested(made: &mut Made) {
     let module = |work: &Path, name: &str, url: &str, commit: &str| {
         let text = format!("[submodule \"{name}\"]\n\tpath = {name}\n\turl = {url}\n");
         fs::write(work.join(".gitmodules"), text).expect("a file");
+        // Or `git add .` would take the entry for a deleted file.
+        fs::create_dir(work.join(name)).expect("a directory");
         git(work, &["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{name}")]);
     };
     let child = made.repository("child.git", "main", |work| module(work, "inner", "../inner.git", &inner));
