@@ -7,13 +7,13 @@ use futures_util::future::join_all;
 
 use super::answer::{self, GitAnswer};
 use super::gather::{self, Asker, FileWish, GitWish, Pins, Wishes};
-use super::{Incomplete, Moving, Resolution, inputs, recipes};
+use super::{Incomplete, Moving, Resolution, floating, inputs, recipes};
 use crate::bitbake::report::Report;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
-use crate::lock::{Closure, Floating, Lock, LockedFile, LockedRecipe, Need};
+use crate::lock::{Closure, Lock, LockedFile, LockedRecipe, Need};
 use crate::manifest::{Manifest, Variant};
-use crate::source::{Blake3, CommitId, GitRef, SourceId, SourceUrl};
+use crate::source::{Blake3, SourceId, SourceUrl};
 
 /// A configuration whose closure has to be found by the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,9 @@ pub fn unknown(
                 Some(closure) if closure.inputs != inputs => Some("its layers or configuration changed".to_owned()),
                 Some(_) if edited.is_some() => edited.map(|name| format!("the layer `{name}` was edited")),
                 Some(_) if base_is_unknown => Some("the board's own closure is looked at anew".to_owned()),
-                Some(closure) if moves(closure, moving) => Some("a moving ref in it is looked up anew".to_owned()),
+                Some(closure) if floating::moves(closure, moving) => {
+                    Some("a moving ref in it is looked up anew".to_owned())
+                }
                 Some(_) => None,
             };
             if let Some(why) = why {
@@ -87,21 +89,6 @@ pub fn unknown(
 fn closure_of<'a>(lock: &'a Lock, board: &str, setting: &str) -> Option<&'a Closure> {
     let board = lock.boards.get(board)?;
     if setting.is_empty() { board.closure.as_ref() } else { board.with.get(setting) }
-}
-
-/// Whether a pin of the closure is told to move. A pin is `SRCREV_x:pn-RECIPE`.
-fn moves(closure: &Closure, moving: &Moving) -> bool {
-    closure.pins.keys().any(|pin| pin_moves(pin, moving))
-}
-
-fn pin_moves(pin: &str, moving: &Moving) -> bool {
-    match moving {
-        Moving::Nothing => false,
-        Moving::Everything => true,
-        Moving::Named(names) => {
-            names.iter().any(|name| pin.split_once(":pn-").is_some_and(|(_, recipe)| recipe == name))
-        }
-    }
 }
 
 /// Puts the closures into a lock that has the manifest's own pins: those of the old lock that stand, and what was found.
@@ -119,8 +106,8 @@ pub async fn close(
     moving: &Moving,
 ) -> Result<Resolution> {
     let Resolution { mut lock, changes, mut incomplete, mut warnings } = pinned;
-    let (floating, pins) = pin_floating(&found, old, fetcher, moving, &mut warnings).await?;
-    lock.floating.extend(floating);
+    let (pinned, pins) = floating::pin(&found, old, fetcher, moving, &mut warnings).await?;
+    lock.floating.extend(pinned);
     let wishes = gather::gather(manifest, &found, &pins, &lock.floating)?;
     lock.registries.extend(found.iter().filter_map(|found| go_proxy(&found.report)));
     fetcher.learn_registries(&lock.registries);
@@ -151,13 +138,6 @@ pub(super) fn folders_read(
     let closed = lock.boards.iter().filter(|(_, board)| board.closures().next().is_some());
     let layers = closed.filter_map(|(name, _)| manifest.boards.get(name)).flat_map(|board| &board.layers);
     layers.filter_map(|name| folders.get_key_value(name)).map(|(name, hash)| (name.clone(), *hash)).collect()
-}
-
-/// Whether a recipe of this name is among the pins of a lock.
-pub(super) fn floats(lock: &Lock, recipe: &str) -> bool {
-    let pins =
-        lock.boards.values().flat_map(crate::lock::LockedBoard::closures).flat_map(|(_, closure)| closure.pins.keys());
-    pins.into_iter().any(|pin| pin.split_once(":pn-").is_some_and(|(_, name)| name == recipe))
 }
 
 impl fmt::Display for Unknown {
@@ -216,107 +196,6 @@ fn context(found: Found, sources: &BTreeMap<Asker, BTreeSet<SourceId>>, pins: &P
     };
     let recipes = report.recipes.iter().map(|recipe| (recipe.name.clone(), recipes::locked(recipe, of(&recipe.name))));
     Context { recipes: recipes.collect(), closure, board, setting: variant.name }
-}
-
-/// A moving ref, and who wants it.
-struct Asked<'a> {
-    /// The first that named it.
-    floating: &'a crate::bitbake::report::Floating,
-    url: SourceUrl,
-    reference: String,
-    moves: bool,
-    /// Whether a recipe of a closure fetches it.
-    needed: bool,
-}
-
-/// Where a ref stands now. BitBake takes a name that SRCREV gives for a tag as well as for a branch
-/// (`bb.fetch2.git.Git._latest_revision`).
-async fn look_up(floating: &crate::bitbake::report::Floating, url: &SourceUrl, fetcher: &Fetcher) -> Result<CommitId> {
-    let branch = |name: &str| GitRef { branch: Some(name.to_owned()), tag: None, rev: None };
-    let tag = |name: &str| GitRef { branch: None, tag: Some(name.to_owned()), rev: None };
-    let resolve = async |reference: GitRef| Ok(fetcher.resolve(url, &reference).await?.commit);
-    match floating.tag.as_deref() {
-        None => resolve(GitRef { branch: floating.branch.clone(), tag: None, rev: None }).await,
-        Some(name) => match (name.strip_prefix("refs/heads/"), name.strip_prefix("refs/tags/")) {
-            (Some(name), _) => resolve(branch(name)).await,
-            (_, Some(name)) => resolve(tag(name)).await,
-            _ => match resolve(tag(name)).await {
-                Ok(commit) => Ok(commit),
-                Err(error) => resolve(branch(name)).await.map_err(|_| error),
-            },
-        },
-    }
-}
-
-/// Resolves every moving ref that was found, in the closure or not, so that BitBake parses the same everywhere.
-async fn pin_floating(
-    found: &[Found],
-    old: &Lock,
-    fetcher: &Fetcher,
-    moving: &Moving,
-    warnings: &mut Vec<String>,
-) -> Result<(BTreeMap<String, Floating>, Pins)> {
-    let mut pins = Pins::new();
-    let mut wanted: BTreeMap<String, Asked<'_>> = BTreeMap::new();
-    for found in found {
-        for floating in &found.report.floating {
-            let url: SourceUrl = floating.url.parse()?;
-            let reference = full_name(floating);
-            let key = Floating::key(&url, &reference);
-            let pin = format!("{}:pn-{}", floating.variable, gather::without_multiconfig(&floating.recipe));
-            let asked = Asked { floating, url, reference, moves: false, needed: false };
-            let asked = wanted.entry(key.clone()).or_insert(asked);
-            asked.moves |= pin_moves(&pin, moving);
-            asked.needed |= found.report.recipes.iter().any(|recipe| recipe.name == floating.recipe);
-            pins.entry((found.board.clone(), found.variant.name.clone())).or_default().insert(pin, key);
-        }
-    }
-    let resolved =
-        join_all(wanted.into_iter().map(|(key, Asked { floating, url, reference, moves, needed })| async move {
-            if let Some(known) = old.floating.get(&key).filter(|_| !moves) {
-                return Ok((key, known.clone()));
-            }
-            match look_up(floating, &url, fetcher).await {
-                Ok(commit) => Ok((key, Floating { url, reference, commit })),
-                Err(error) => Err((key, cannot_pin(error, floating), needed)),
-            }
-        }));
-    let (mut floating, mut errors) = (BTreeMap::new(), Vec::new());
-    for result in resolved.await {
-        match result {
-            Ok((key, value)) => drop(floating.insert(key, value)),
-            Err((_, error, true)) => errors.push(error),
-            // BitBake parses without it, and nothing that is built fetches it.
-            Err((key, error, false)) => {
-                warnings.push(error.to_string());
-                pins.values_mut().for_each(|pins| pins.retain(|_, other| *other != key));
-            }
-        }
-    }
-    match Error::all(errors, |count| format!("{count} recipes float and could not be pinned")) {
-        Some(error) => Err(error),
-        None => Ok((floating, pins)),
-    }
-}
-
-fn cannot_pin(error: Error, floating: &crate::bitbake::report::Floating) -> Error {
-    let crate::bitbake::report::Floating { recipe, variable, file, layer, .. } = floating;
-    error
-        .wrap(format!("{recipe} ({file} in layer {layer}) names no commit in {variable}, and its upstream gives none"))
-        .help(format!(
-            "declare its repository as a source with `rev` and `recipes = [\"{recipe}\"]`, or leave the recipe out \
-             with a `[closure.mask]` in kata.toml"
-        ))
-}
-
-/// The full name of the ref that decides; empty for HEAD.
-fn full_name(floating: &crate::bitbake::report::Floating) -> String {
-    match (&floating.tag, &floating.branch) {
-        (Some(full), _) if full.starts_with("refs/") => full.clone(),
-        (Some(tag), _) => format!("refs/tags/{tag}"),
-        (None, Some(branch)) => format!("refs/heads/{branch}"),
-        (None, None) => String::new(),
-    }
 }
 
 /// What became of all wishes.

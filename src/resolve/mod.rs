@@ -6,6 +6,7 @@
 
 mod answer;
 mod closure;
+mod floating;
 mod gather;
 mod inputs;
 mod recipes;
@@ -158,7 +159,7 @@ fn check_names(manifest: &Manifest, old: &Lock, moving: &Moving) -> Result<()> {
     let Moving::Named(names) = moving else { return Ok(()) };
     for name in names {
         let known = manifest.layers.contains_key(name) || manifest.sources.contains_key(name);
-        if !known && !closure::floats(old, name) {
+        if !known && !floating::floats(old, name) {
             return Err(Error::input(format!(
                 "kata.toml has no layer or source `{name}`, and no recipe of that name floats"
             ))
