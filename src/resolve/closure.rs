@@ -6,12 +6,13 @@ use std::fmt;
 use futures_util::future::join_all;
 
 use super::answer::{self, GitAnswer};
-use super::gather::{self, Asker, FileWish, GitWish, Pins, Wishes};
+use super::gather::{self, Asker, FileWish, Found, GitWish, Pins, Wishes};
+use super::recipes::Context;
 use super::{Incomplete, Moving, Resolution, floating, inputs, recipes};
 use crate::bitbake::report::Report;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
-use crate::lock::{Closure, Lock, LockedFile, LockedRecipe, Need};
+use crate::lock::{Closure, Lock, LockedFile, Need};
 use crate::manifest::{Manifest, Variant};
 use crate::source::{Blake3, SourceId, SourceUrl};
 
@@ -26,27 +27,6 @@ pub struct Unknown {
     pub inputs: Blake3,
     /// Why it is not known, for people.
     pub why: String,
-}
-
-/// What the engine found of one configuration.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// The board.
-    pub board: String,
-    /// Which of its configurations.
-    pub variant: Variant,
-    /// The hash over all that decided it.
-    pub inputs: Blake3,
-    /// What it is.
-    pub report: Report,
-}
-
-/// A closure of the old lock that stands, or one found now, with what each of its recipes fetches.
-pub(super) struct Context {
-    pub(super) board: String,
-    pub(super) setting: String,
-    pub(super) closure: Closure,
-    pub(super) recipes: BTreeMap<String, LockedRecipe>,
 }
 
 /// The closures that the old lock does not have, or not of these inputs. `pinned` has the manifest's pins, `folders` are the

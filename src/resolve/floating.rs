@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 
 use super::Moving;
-use super::closure::Found;
-use super::gather::{Pins, without_multiconfig};
+use super::gather::{Found, Pins, without_multiconfig};
 use crate::bitbake::report::Floating as Reported;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;

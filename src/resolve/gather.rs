@@ -2,12 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::closure::Found;
-use crate::bitbake::report::{Fetch, GitFetch, Recipe};
+use crate::bitbake::report::{Fetch, GitFetch, Recipe, Report};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Floating;
-use crate::manifest::{History, Manifest};
-use crate::source::{CommitId, GitRef, Sha256, SourceUrl, name};
+use crate::manifest::{History, Manifest, Variant};
+use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceUrl, name};
+
+/// What the engine found of one configuration.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The board.
+    pub board: String,
+    /// Which of its configurations.
+    pub variant: Variant,
+    /// The hash over all that decided it.
+    pub inputs: Blake3,
+    /// What it is.
+    pub report: Report,
+}
 
 /// Who asks for a source.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,7 +12,8 @@ mod inputs;
 mod recipes;
 mod wish;
 
-pub use closure::{Found, Unknown, close, unknown};
+pub use closure::{Unknown, close, unknown};
+pub use gather::Found;
 
 use std::collections::{BTreeMap, BTreeSet};
 
