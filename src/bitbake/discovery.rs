@@ -45,6 +45,12 @@ struct Found {
     layer: String,
     file: String,
     provides: BTreeSet<String>,
+    /// DEPENDS and the `depends` of tasks: names that recipes provide.
+    needs: BTreeSet<String>,
+    /// The packages it gives.
+    packages: BTreeSet<String>,
+    /// The packages that those want beside them, or that its image installs.
+    wants: BTreeSet<String>,
     go_proxy: Option<String>,
     fetches: Vec<Fetch>,
     problems: Vec<Problem>,
@@ -152,7 +158,7 @@ fn report(
     targets: &[String],
 ) -> Result<Report> {
     compare(&found, graph)?;
-    let wanted_by = graph.wanted_by(&target_recipes(targets, &found));
+    let wanted_by = graph.wanted_by(&target_recipes(targets, &found), &own_words(&found));
     let mut report = Report::default();
     let proxies: BTreeSet<String> = found.iter().filter_map(|recipe| recipe.go_proxy.clone()).collect();
     if proxies.len() > 1 {
@@ -220,6 +226,29 @@ fn target_recipes(targets: &[String], found: &[Found]) -> BTreeSet<String> {
     recipes
 }
 
+/// Which recipes each one asks for in its own words: DEPENDS, RDEPENDS and the like. The task graph has more: an image's
+/// tasks depend on all that its recipes need, to the last.
+fn own_words(found: &[Found]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut providers: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    let mut packages: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for recipe in found {
+        let (context, pn) = split_context(&recipe.name);
+        for name in recipe.provides.iter().map(String::as_str).chain([pn]) {
+            providers.entry((context, name)).or_default().push(&recipe.name);
+        }
+        for name in &recipe.packages {
+            packages.entry((context, name)).or_default().push(&recipe.name);
+        }
+    }
+    let asked = |recipe: &Found| {
+        let (context, _) = split_context(&recipe.name);
+        let needs = recipe.needs.iter().filter_map(|name| providers.get(&(context, name.as_str())));
+        let wants = recipe.wants.iter().filter_map(|name| packages.get(&(context, name.as_str())));
+        needs.chain(wants).flatten().map(|name| (*name).to_owned()).collect()
+    };
+    found.iter().map(|recipe| (recipe.name.clone(), asked(recipe))).collect()
+}
+
 /// `mc:NAME:PN` as multiconfig and PN; the multiconfig is empty for the default.
 fn split_context(name: &str) -> (&str, &str) {
     name.strip_prefix("mc:").and_then(|rest| rest.split_once(':')).unwrap_or(("", name))
@@ -284,6 +313,9 @@ mod tests {
             layer: "core".to_owned(),
             file: format!("{name}.bb"),
             provides: provides.iter().map(|name| (*name).to_owned()).collect(),
+            needs: BTreeSet::new(),
+            packages: BTreeSet::new(),
+            wants: BTreeSet::new(),
             go_proxy: None,
             fetches: Vec::new(),
             problems: Vec::new(),

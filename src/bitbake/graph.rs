@@ -38,23 +38,57 @@ impl Graph {
     }
 
     /// For each recipe the one that needs it on a shortest way from a target, the first by name where there are several;
-    /// `None` for targets. What no target leads to (targets such as `world` have no name in the graph) begins ways of its
-    /// own: first whatever nothing needs, then the first by name.
-    pub fn wanted_by(&self, targets: &BTreeSet<String>) -> BTreeMap<String, Option<String>> {
+    /// `None` for targets. A way goes by what recipes ask for in their own words (`asked`) as far as that leads, and only
+    /// then by the task graph, in which a target needs everything at once. What no target leads to (targets such as `world`
+    /// have no name in the graph) begins ways of its own: first whatever nothing needs, then the first by name.
+    pub fn wanted_by(
+        &self,
+        targets: &BTreeSet<String>,
+        asked: &BTreeMap<String, BTreeSet<String>>,
+    ) -> BTreeMap<String, Option<String>> {
+        let nothing = BTreeSet::new();
+        let both =
+            |(name, needed): (&String, &BTreeSet<String>)| (name.clone(), needed & asked.get(name).unwrap_or(&nothing));
+        let words = Graph(self.0.iter().map(both).collect());
         let mut found = BTreeMap::new();
-        self.walk(targets.iter().filter(|name| self.0.contains_key(*name)), &mut found);
+        let known: Vec<String> = targets.iter().filter(|name| self.0.contains_key(*name)).cloned().collect();
+        words.walk(start(known), &mut found);
+        // What only tasks say: from whoever is not a target, if there is one, on in recipes' own words.
+        loop {
+            let beyond = self.beyond(&found, targets);
+            if beyond.is_empty() {
+                break;
+            }
+            words.walk(beyond, &mut found);
+        }
         let needed: BTreeSet<&String> = self.0.values().flatten().collect();
-        let unneeded: Vec<&String> =
-            self.0.keys().filter(|name| !found.contains_key(*name) && !needed.contains(name)).collect();
-        self.walk(unneeded, &mut found);
+        let unneeded = self.0.keys().filter(|name| !found.contains_key(*name) && !needed.contains(name));
+        self.walk(start(unneeded.cloned()), &mut found);
         for name in self.0.keys() {
-            self.walk([name], &mut found);
+            self.walk(start([name.clone()]), &mut found);
         }
         found
     }
 
-    fn walk<'a>(&self, from: impl IntoIterator<Item = &'a String>, found: &mut BTreeMap<String, Option<String>>) {
-        let mut next: BTreeMap<String, Option<String>> = from.into_iter().map(|name| (name.clone(), None)).collect();
+    /// What a task of a recipe that was found needs, and was not found yet, with that recipe.
+    fn beyond(
+        &self,
+        found: &BTreeMap<String, Option<String>>,
+        targets: &BTreeSet<String>,
+    ) -> BTreeMap<String, Option<String>> {
+        let mut from: Vec<&String> = found.keys().collect();
+        from.sort_by_key(|name| targets.contains(*name));
+        let mut beyond = BTreeMap::new();
+        for name in from {
+            for needed in self.0.get(name).into_iter().flatten().filter(|needed| !found.contains_key(*needed)) {
+                beyond.entry(needed.clone()).or_insert_with(|| Some(name.clone()));
+            }
+        }
+        beyond
+    }
+
+    fn walk(&self, from: BTreeMap<String, Option<String>>, found: &mut BTreeMap<String, Option<String>>) {
+        let mut next = from;
         while !next.is_empty() {
             let mut after = BTreeMap::new();
             for (name, why) in next {
@@ -70,6 +104,11 @@ impl Graph {
             next = after;
         }
     }
+}
+
+/// Where ways begin.
+fn start(names: impl IntoIterator<Item = String>) -> BTreeMap<String, Option<String>> {
+    names.into_iter().map(|name| (name, None)).collect()
 }
 
 /// `pn.do_task` without the task.
@@ -100,7 +139,7 @@ mod tests {
         let graph = Graph::parse(DOT);
         let names = ["alpha", "deep", "image", "island", "islet", "mc:other:a.b", "ring", "rung", "zlib"];
         assert_eq!(graph.recipes().collect::<Vec<_>>(), names);
-        let wanted = graph.wanted_by(&["image".to_owned(), "virtual/none".to_owned()].into());
+        let wanted = graph.wanted_by(&["image".to_owned(), "virtual/none".to_owned()].into(), &BTreeMap::new());
         let by: Vec<(&str, Option<&str>)> = wanted.iter().map(|(name, by)| (name.as_str(), by.as_deref())).collect();
         assert_eq!(
             by,
@@ -116,5 +155,23 @@ mod tests {
                 ("zlib", Some("image")),
             ]
         );
+    }
+
+    #[test]
+    fn what_recipes_say_themselves_comes_before_what_an_image_gathers() {
+        let edges =
+            ["group", "busybox", "zlib", "quiet"].map(|name| format!("\"image.do_rootfs\" -> \"{name}.do_x\"\n"));
+        let more =
+            "\"group.do_x\" -> \"busybox.do_x\"\n\"busybox.do_x\" -> \"zlib.do_x\"\n\"zlib.do_x\" -> \"quiet.do_x\"\n";
+        let graph = Graph::parse(&(edges.concat() + more));
+        let said = [("image", "group"), ("group", "busybox"), ("busybox", "zlib"), ("busybox", "no-task-for-it")];
+        let said = said.map(|(from, to)| (from.to_owned(), [to.to_owned()].into()));
+        let mut asked: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        said.into_iter().for_each(|(from, to): (String, BTreeSet<String>)| asked.entry(from).or_default().extend(to));
+        let wanted = graph.wanted_by(&["image".to_owned()].into(), &asked);
+        let by = |name: &str| wanted[name].as_deref();
+        assert_eq!((by("group"), by("busybox"), by("zlib")), (Some("image"), Some("group"), Some("busybox")));
+        assert_eq!(by("quiet"), Some("zlib"), "nobody says so, but a task of zlib needs it");
+        assert_eq!(wanted.len(), 5);
     }
 }

@@ -184,6 +184,7 @@ def kbuild_closure(d):
     data = kbuild_as_fetch(d, "kbuild-closure")
     found = dict(kbuild_where(d), name=kbuild_name(d), version=d.getVar("PV") or "",
         license=d.getVar("LICENSE") or "", provides=(d.getVar("PROVIDES") or "").split(),
+        needs=kbuild_needs(d), **kbuild_packages(d),
         go_proxy=None, fetches=[], problems=[])
     if kbuild_fetches_nothing(d):
         return found
@@ -204,6 +205,23 @@ def kbuild_closure(d):
         if entry["git"]:
             entry["git"]["variable"] = kbuild_variable(data, urldata, entry["git"].pop("name"))
     return found
+
+def kbuild_needs(d):
+    """What the recipe itself says that it needs to be built, by any name that a recipe provides."""
+    needs = set(bb.utils.explode_deps(d.getVar("DEPENDS") or ""))
+    for task in d.getVar("__BBTASKS", False) or []:
+        needs.update(word.rsplit(":", 1)[0] for word in (d.getVarFlag(task, "depends") or "").split())
+    return sorted(needs)
+
+def kbuild_packages(d):
+    """The packages it gives, and those that they, or its image, want installed beside them."""
+    packages = (d.getVar("PACKAGES") or "").split()
+    gives, wants = set(packages), set(bb.utils.explode_deps(d.getVar("PACKAGE_INSTALL") or ""))
+    for package in packages:
+        gives.update(bb.utils.explode_deps(d.getVar("RPROVIDES:" + package) or ""))
+        for variable in ["RDEPENDS:", "RRECOMMENDS:"]:
+            wants.update(bb.utils.explode_deps(d.getVar(variable + package) or ""))
+    return {"packages": sorted(gives), "wants": sorted(wants)}
 
 def kbuild_parsed(d, url):
     """An entry of SRC_URI as its fetcher has it. A fetcher that fails in whatever way speaks of the
