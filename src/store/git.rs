@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::blob::blake3_file;
 use super::{Scratch, Store, tree};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
@@ -168,13 +169,15 @@ impl Store {
         self.add_record(GitRecord { commit: *commit, tree, shallow: reached.shallow, packs })
     }
 
-    /// Takes in the record of another store, whose blobs are here already: its commit has to be in the packs, and the tree
-    /// is hashed, so that nothing rests on the other store's word.
+    /// Takes in the record of another store, whose blobs are here already: its packs are indexed anew, which hashes every
+    /// object, its commit has to be in them, and the tree is hashed, so that nothing rests on the other store's word.
     ///
     /// # Errors
-    /// Blobs that are not here (kind `Missing`); a commit or tree that is not the recorded one (kind `Mismatch`).
+    /// Blobs that are not here (kind `Missing`); a commit, tree or index that is not the recorded one (kind `Mismatch`).
     pub fn adopt_git(&self, record: GitRecord) -> Result<GitRecord> {
         let opened = self.open_record(&record)?;
+        let packs: BTreeSet<_> = record.packs.iter().map(|pack| (pack.pack, pack.index)).collect();
+        packs.iter().try_for_each(|(pack, index)| self.check_index(pack, index))?;
         let tree = tree::of_commit(&opened, &record.commit)?;
         if tree != record.tree {
             let message = format!("the tree of commit {} is not what its record says", record.commit);
@@ -183,6 +186,22 @@ impl Store {
             );
         }
         self.add_record(record)
+    }
+
+    /// Compares the index of a pack with the one that git makes of it: the same bytes, whatever git's version.
+    fn check_index(&self, pack: &Blake3, index: &Blake3) -> Result<()> {
+        let scratch = self.scratch()?;
+        let mut options = git2::RepositoryInitOptions::new();
+        let made = git2::Repository::init_opts(scratch.path(), options.bare(true).external_template(false));
+        made.map_err(|error| Error::new(Kind::Io, "could not make a repository in the store").because(error))?;
+        let anew = scratch.path().join("pack.idx");
+        run(local_git(scratch.path()).args(["index-pack", "-o"]).args([&anew, &self.blob_path(pack)]), Kind::Mismatch)?;
+        let (found, _) = blake3_file(&anew)?;
+        if found == *index {
+            return Ok(());
+        }
+        let error = Error::new(Kind::Mismatch, format!("the index of the pack {pack} is not its own"));
+        Err(error.because(format!("expected blake3 {index}, got {found}")))
     }
 
     /// Writes a record, unless one with more history stands: a source that wants all of it must not lose it to one that
