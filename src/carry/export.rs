@@ -27,6 +27,8 @@ pub struct Order<'a> {
     pub lock: &'a Lock,
     /// The sources of the lock that are wanted.
     pub sources: &'a [SourceId],
+    /// The text of its file.
+    pub lock_text: Vec<u8>,
     /// The text of the manifest.
     pub manifest: Vec<u8>,
     /// The program kbuild, where it is to come along.
@@ -67,8 +69,7 @@ pub fn plan(store: &Store, order: Order<'_>, theirs: &Ledger) -> Result<Plan> {
     let contents = Contents::of(store, order.lock, order.sources)?;
     let mut small = Vec::new();
     let mut documents = Vec::new();
-    let lock = order.lock.to_string().into_bytes();
-    for (name, bytes) in [(DocumentName::Lock, lock), (DocumentName::Manifest, order.manifest)] {
+    for (name, bytes) in [(DocumentName::Lock, order.lock_text), (DocumentName::Manifest, order.manifest)] {
         documents.push(Document { name, sum: Sum::of(&bytes) });
         small.push((name.path().to_owned(), 0o644, bytes));
     }

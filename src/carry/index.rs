@@ -156,7 +156,7 @@ fn is_false(flag: &bool) -> bool {
 /// A line of the text.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Line {
+pub(super) enum Line {
     Bundle(Header),
     Document(Document),
     Program(Program),
@@ -180,7 +180,12 @@ impl Commit {
 impl Blob {
     /// Where it lies in a bundle.
     pub(super) fn path(&self) -> String {
-        let hex = self.blake3.to_string();
+        Blob::place(&self.blake3)
+    }
+
+    /// Where a blob of this address lies in a bundle: as in a store.
+    pub(super) fn place(blake3: &Blake3) -> String {
+        let hex = blake3.to_string();
         format!("blobs/{}/{hex}", &hex[..2])
     }
 }
@@ -285,8 +290,9 @@ impl Index {
         if self.header.bytes != self.bytes() {
             return Err(wrong(format!("{} bytes were announced, the lines make {}", self.header.bytes, self.bytes())));
         }
-        if self.small_bytes() > SMALL_LIMIT {
-            return Err(wrong(format!("its texts are of {} bytes, {SMALL_LIMIT} are the most", self.small_bytes())));
+        let program = self.program.as_ref().map_or(0, |program| program.sum.size);
+        if self.small_bytes().max(program) > SMALL_LIMIT {
+            return Err(wrong(format!("texts or programs of more than {SMALL_LIMIT} bytes are not read")));
         }
         Ok(())
     }

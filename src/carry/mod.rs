@@ -41,7 +41,7 @@ const INDEX_LIMIT: u64 = 256 << 20;
 /// The longest signature that is read, in bytes; minisign's are of some 300 and a comment.
 const SIGNATURE_LIMIT: u64 = 16 << 10;
 
-/// What documents and records may be together, in bytes: they are held in memory, blobs are not.
+/// What documents and records may be together, in bytes, and the program alone: they are held in memory, blobs are not.
 const SMALL_LIMIT: u64 = 256 << 20;
 
 /// Bytes that are copied at once.
@@ -94,5 +94,7 @@ fn each_chunk(name: &str, from: &mut dyn Read, mut take: impl FnMut(&[u8]) -> Re
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -6,14 +6,18 @@
 mod build;
 mod completions;
 mod doctor;
+mod export;
 mod fetch;
+mod gc;
 mod global;
+mod import;
 mod init;
 mod lock;
 mod output;
 mod progress;
 mod project;
 mod shell;
+mod store;
 mod verify;
 
 use std::future::Future;
@@ -56,6 +60,10 @@ enum Command {
     Update(lock::UpdateArgs),
     Fetch(fetch::FetchArgs),
     Verify(verify::VerifyArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
+    Gc(gc::GcArgs),
+    Store(store::StoreArgs),
     Build(build::BuildArgs),
     Shell(shell::ShellArgs),
     Doctor(doctor::DoctorArgs),
@@ -70,6 +78,10 @@ impl Command {
             Command::Update(_) => "update",
             Command::Fetch(_) => "fetch",
             Command::Verify(_) => "verify",
+            Command::Export(_) => "export",
+            Command::Import(_) => "import",
+            Command::Gc(_) => "gc",
+            Command::Store(_) => "store",
             Command::Build(_) => "build",
             Command::Shell(_) => "shell",
             Command::Doctor(_) => "doctor",
@@ -84,6 +96,10 @@ impl Command {
             Command::Update(args) => args.run(global, output),
             Command::Fetch(args) => args.run(global, output),
             Command::Verify(args) => args.run(global, output),
+            Command::Export(args) => args.run(global, output),
+            Command::Import(args) => args.run(global, output),
+            Command::Gc(args) => args.run(global, output),
+            Command::Store(args) => args.run(global),
             Command::Build(args) => args.run(global, output),
             Command::Shell(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),

@@ -23,7 +23,7 @@ mod blob;
 mod census;
 mod collect;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod git;
 mod incoming;
 mod roots;
@@ -51,7 +51,7 @@ use crate::lock::Locked;
 const FORMAT: &str = "kbuild store ";
 
 /// The layout that this kbuild writes; a store with a higher one is refused.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// An open store. Cheap to clone; many processes may have the same one open.
 ///
