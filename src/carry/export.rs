@@ -13,7 +13,7 @@ use super::{INDEX, SIGNATURE, archive, directory, each_chunk};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
-use crate::progress::{Progress, Task};
+use crate::progress::{self, Progress, Task};
 use crate::source::{Blake3, SourceId};
 use crate::store::Store;
 
@@ -153,7 +153,7 @@ pub fn export(
         Target::Stream(mut to) => export.stream(&mut to)?,
     }
     let exported = Exported { kept: export.kept, index: export.plan.index };
-    task.done("");
+    task.done(&progress::size(exported.index.header.bytes));
     Ok(exported)
 }
 

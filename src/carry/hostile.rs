@@ -336,7 +336,7 @@ fn indexes_that_agree_with_lies_are_refused() {
             }
         }
     });
-    assert!(wrong_sha256.to_string().contains("SHA-256"), "{wrong_sha256}");
+    assert!(wrong_sha256.causes()[0].contains("SHA-256"), "{wrong_sha256}");
 }
 
 #[test]

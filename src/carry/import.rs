@@ -18,7 +18,7 @@ use super::sign::{self, Trust, TrustedKey};
 use super::{CHUNK, INDEX, INDEX_LIMIT, SIGNATURE, SIGNATURE_LIMIT, Size, each_chunk, read_all, refused};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
-use crate::progress::{Progress, Task};
+use crate::progress::{self, Progress, Task};
 use crate::source::{Blake3, CommitId};
 use crate::store::{GitRecord, Store};
 
@@ -186,7 +186,7 @@ fn take(store: &Store, mut files: impl Files, keys: &[TrustedKey], progress: &dy
         commits += usize::from(adopt(store, record)?);
     }
     let (blobs, bytes) = (taking.blobs.into_inner(), taking.bytes.into_inner());
-    taking.task.done("");
+    taking.task.done(&progress::size(bytes));
     Ok(Imported { index, trust, blobs, bytes, commits, lock })
 }
 
@@ -265,7 +265,7 @@ fn check_room(store: &Store, index: &Index) -> Result<()> {
     if needed <= free {
         return Ok(());
     }
-    let shown = crate::progress::size;
+    let shown = progress::size;
     let error = Error::new(Kind::Io, "the bundle is larger than the room that the store's disk has");
     Err(error.because(format!("{} are to come, {} are free on {}", shown(needed), shown(free), store.root().display())))
 }
@@ -334,12 +334,18 @@ impl<'a> Taking<'a> {
         });
         if let Err(error) = right {
             incoming.restart()?;
-            return Err(error);
+            return Err(error.wrap(format!("could not take in {}", shown_sources(blob))));
         }
         incoming.finish()?;
         self.blobs.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// What a blob is, for people; a stranger's words.
+fn shown_sources(blob: &Blob) -> String {
+    let sources: Vec<String> = blob.sources.iter().map(|source| source.escape_debug().take(200).collect()).collect();
+    if sources.is_empty() { blob.path() } else { sources.join(", ") }
 }
 
 fn cut_short(name: &str) -> Error {

@@ -63,6 +63,7 @@ impl TrustedKey {
         let path = Path::new(text);
         let file = std::fs::read_to_string(path).map_err(|error| {
             Error::io("read", path, error).wrap(format!("`{text}` is neither a public key nor a file with one"))
+                .help("`minisign -G` writes one beside the secret key")
         })?;
         PublicKey::decode(&file).map(TrustedKey).map_err(|error| {
             Error::input(format!("{} is no public key of minisign", disk::shown(path))).because(error)

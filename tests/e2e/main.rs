@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod carrying;
 mod fetching;
 mod flagship;
 mod pipeline;
