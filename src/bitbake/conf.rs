@@ -505,12 +505,8 @@ mod tests {
             [PathBuf::from("/p/build/layers/openembedded-core-ef022bf82d79/meta"), PathBuf::from("/p/layers/mine")];
         let float = |recipe| Pin { variable: "SRCREV", recipe, commit };
         // What a declared source pins is written once, and so is what two closures pin.
-        let pins = [
-            float("tidings"),
-            Pin { variable: "SRCREV_agent", ..float("kata-agent") },
-            float("news"),
-            float("news"),
-        ];
+        let pins =
+            [float("tidings"), Pin { variable: "SRCREV_agent", ..float("kata-agent") }, float("news"), float("news")];
         let mask = [("/meta-x/recipes-y/".to_owned(), "needs an account".to_owned())].into();
         let conf = BoardConf {
             layers: &layers,
@@ -591,5 +587,4 @@ mod tests {
         }
         assert!(git_uri(&url("https://h/a"), Some("x;y=1"), false).is_err());
     }
-
 }

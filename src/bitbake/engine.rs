@@ -275,7 +275,8 @@ pub fn discovery_outcome(status: i32, interrupted: bool, board: &str, log: Optio
         Err(_) => {
             let said = log.and_then(|log| fs::read_to_string(log).ok()).map(|text| first_errors(&text));
             let said = said.filter(|said| !said.is_empty()).map(|said| format!(":\n{said}")).unwrap_or_default();
-            let message = format!("BitBake could not say what the board `{board}` fetches (exit status {status}){said}");
+            let message =
+                format!("BitBake could not say what the board `{board}` fetches (exit status {status}){said}");
             Err(Error::new(Kind::Engine, message).help(match log {
                 Some(log) => format!("all that BitBake said is in {}", disk::shown(log)),
                 None => "BitBake's messages are above".to_owned(),
@@ -292,7 +293,8 @@ fn first_errors(log: &str) -> String {
     let mut errors: Vec<Vec<&str>> = Vec::new();
     let mut within = false;
     for line in log.lines() {
-        let starts = ["ERROR: ", "WARNING: ", "NOTE: ", "DEBUG: ", "Summary: "].iter().any(|level| line.starts_with(level));
+        let starts =
+            ["ERROR: ", "WARNING: ", "NOTE: ", "DEBUG: ", "Summary: "].iter().any(|level| line.starts_with(level));
         if let Some(message) = line.strip_prefix("ERROR: ") {
             within = !SUMS.iter().any(|sum| message.starts_with(sum));
             if within {

@@ -101,8 +101,7 @@ mod tests {
         let names = ["alpha", "deep", "image", "island", "islet", "mc:other:a.b", "ring", "rung", "zlib"];
         assert_eq!(graph.recipes().collect::<Vec<_>>(), names);
         let wanted = graph.wanted_by(&["image".to_owned(), "virtual/none".to_owned()].into());
-        let by: Vec<(&str, Option<&str>)> =
-            wanted.iter().map(|(name, by)| (name.as_str(), by.as_deref())).collect();
+        let by: Vec<(&str, Option<&str>)> = wanted.iter().map(|(name, by)| (name.as_str(), by.as_deref())).collect();
         assert_eq!(
             by,
             [

@@ -19,7 +19,8 @@ const EXTENSIONS: [&str; 7] = ["bb", "bbappend", "bbclass", "conf", "inc", "json
 pub fn hash(directory: &Path) -> Result<Blake3> {
     let mut hash = blake3::Hasher::new();
     let walk = WalkDir::new(directory).min_depth(1).sort_by_file_name().into_iter();
-    let hidden = |entry: &DirEntry| entry.file_type().is_dir() && entry.file_name().as_encoded_bytes().starts_with(b".");
+    let hidden =
+        |entry: &DirEntry| entry.file_type().is_dir() && entry.file_name().as_encoded_bytes().starts_with(b".");
     for entry in walk.filter_entry(|entry| !hidden(entry)) {
         let entry = entry.map_err(|error| Error::io("read", directory, error.into()))?;
         let is_metadata = entry.path().extension().is_some_and(|found| EXTENSIONS.iter().any(|known| found == *known));

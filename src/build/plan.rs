@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use crate::bitbake::{BoardConf, Declared, Engine, Pin, conf, engine, text};
 use crate::build::result::{self, EngineRecord, Inputs, LayerRecord};
 use crate::build::sandbox::{self, Seal};
@@ -221,21 +219,13 @@ fn this_machine() -> String {
 
 /// The commits that the lock has for recipes that name none, in the default's closure and in those of these settings.
 fn pins<'a>(lock: &'a Lock, board: &str, settings: &[String]) -> Result<Vec<Pin<'a>>> {
-    let Some(locked) = lock.boards.get(board) else { return Ok(Vec::new()) };
-    let settings = settings.iter().filter_map(|name| locked.with.get(name));
-    let mut commits = BTreeMap::new();
-    for (pinned, key) in locked.closure.iter().chain(settings).flat_map(|closure| &closure.pins) {
-        let wrong = |what: &str| {
-            Error::input(format!("kata.lock pins `{pinned}` to `{key}`, {what}")).help("run `kbuild lock`")
-        };
-        let (variable, recipe) = pinned.split_once(":pn-").ok_or_else(|| wrong("which names no recipe"))?;
-        let floating = lock.floating.get(key).ok_or_else(|| wrong("which it does not have"))?;
-        // What is set for a recipe is set in every multiconfig.
-        let recipe = recipe.rsplit_once(':').map_or(recipe, |(_, recipe)| recipe);
-        // A choice's own word comes after the default's.
-        commits.insert((variable, recipe), floating.commit);
-    }
-    Ok(commits.into_iter().map(|((variable, recipe), commit)| Pin { variable, recipe, commit }).collect())
+    let pins = lock.pins(board, settings).into_iter().map(|(pinned, commit)| {
+        let (variable, recipe) = pinned.split_once(":pn-").ok_or_else(|| {
+            Error::input(format!("kata.lock pins `{pinned}`, which names no recipe")).help("run `kbuild lock`")
+        })?;
+        Ok(Pin { variable, recipe, commit })
+    });
+    pins.collect()
 }
 
 /// Where checkouts lie in the build directory.
@@ -248,21 +238,21 @@ fn lock_board(request: &Request<'_>, place: Place, build: &Path) -> Result<FileL
     })
 }
 
-/// The board's sources that the store has, every byte compared with the lock. One that was never seen (the lock knows only
+/// The board's sources that the store has, compared with the lock: every byte of what was touched since that was last done. One that was never seen (the lock knows only
 /// a declared hash or a commit) may be missing: BitBake says so if a task wants it.
 fn verified_sources(request: &Request<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
     let ids = present_sources(request, settings)?;
     let task = request.progress.begin("verify sources", None);
-    let verify = |id: &SourceId| request.lock.get(id).and_then(|locked| request.store.verify(locked));
     let name = |id: &SourceId, error: Error| match error.kind() {
         Kind::Mismatch => error.wrap(format!("the store's {id} is not what kata.lock says")),
         _ => error,
     };
-    let mut bad =
-        ids.par_iter().filter_map(|id| verify(id).err().map(|error| name(id, error))).collect::<Vec<_>>().into_iter();
+    let bad = request.store.verify_touched(request.lock, &ids).into_iter();
+    let mut bad = bad.map(|(id, error)| name(id, error));
     if let Some(first) = bad.next() {
         return Err(first.with_related(bad));
     }
+    drop(bad);
     task.done(&format!("{} sources", ids.len()));
     Ok(ids)
 }
@@ -390,9 +380,8 @@ fn write_configuration(
     form: &Form<'_>,
     topdir: &Path,
 ) -> Result<()> {
-    let [bblayers, local, kbuild] = with_conf(request, board, &layers.bblayers, form, |conf| {
-        Ok([conf.bblayers()?, conf.local(), conf.kbuild()?])
-    })?;
+    let [bblayers, local, kbuild] =
+        with_conf(request, board, &layers.bblayers, form, |conf| Ok([conf.bblayers()?, conf.local(), conf.kbuild()?]))?;
     for (file, text) in [
         ("conf/bblayers.conf", bblayers.as_str()),
         ("conf/local.conf", &local),

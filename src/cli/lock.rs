@@ -6,14 +6,17 @@ use serde_json::json;
 use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
+use crate::build;
 use crate::error::{Error, Kind, Result};
+use crate::fetch::Fetcher;
 use crate::lock::Lock;
-use crate::resolve::{self, Change, Incomplete, Moving, Resolution};
+use crate::resolve::{self, Change, Found, Incomplete, Moving, Resolution, Unknown};
+use crate::source::SourceId;
 
-/// Pins everything that kata.toml asks for, in kata.lock.
+/// Pins everything that kata.toml asks for, and every source that the boards' recipes fetch, in kata.lock.
 ///
-/// Pins that stand are kept; only what is new or asked for differently is looked up. Each source is brought into the
-/// store on the way, for its hashes. A source whose upstream is out of reach is still locked if its sha256 or commit is
+/// Pins that stand are kept; only what is new or asked for differently is looked up, and BitBake is asked about a board
+/// only when its layers or configuration changed. Each source is brought into the store on the way, for its hashes. A source whose upstream is out of reach is still locked if its sha256 or commit is
 /// known, and said to be incomplete.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -68,17 +71,16 @@ impl UpdateArgs {
 fn relock(project: &Project, global: &GlobalArgs, output: &Output, moving: &Moving, strict: bool) -> Result<Outcome> {
     let old = Lock::read_merging(&project.lock_path)?.unwrap_or_default();
     let fetcher = project.fetcher(global, output)?;
-    let resolving = resolve::resolve(&project.manifest, &old, &fetcher, moving);
-    let Resolution { lock, changes, incomplete } = super::wait(resolving)?;
+    let folders = project.folders()?;
+    let pinned = super::wait(resolve::resolve(&project.manifest, &old, &fetcher, moving))?;
+    let unknown = resolve::unknown(&project.manifest, &pinned.lock, &old, &folders, moving)?;
+    let found = discover(project, output, &fetcher, &pinned.lock, unknown)?;
+    let closing = resolve::close(&project.manifest, pinned, found, &old, folders, &fetcher, moving);
+    let Resolution { lock, changes, incomplete } = super::wait(closing)?;
     check_strict(strict, &lock)?;
     let written = lock.write(&project.lock_path)?;
-    for change in &changes {
-        output.say(&describe(change));
-    }
-    for Incomplete { id, why } in &incomplete {
-        let known = if id.to_string().starts_with("git:") { "commit" } else { "sha256" };
-        output.warn(&format!("{id} is locked by its {known} alone, its bytes were never seen: {why}"));
-    }
+    say_changes(&changes, output);
+    warn_of_incomplete(&incomplete, output);
     let total = lock.files.len() + lock.gits.len();
     output.say(&format!(
         "{} {}{}",
@@ -87,6 +89,65 @@ fn relock(project: &Project, global: &GlobalArgs, output: &Output, moving: &Movi
         if incomplete.is_empty() { String::new() } else { format!(", {} incomplete", incomplete.len()) },
     ));
     Ok(outcome(&lock, &changes, &incomplete, written))
+}
+
+/// Asks the engine for the closures that are not known. Layers have to be in the store for that.
+fn discover(
+    project: &Project,
+    output: &Output,
+    fetcher: &Fetcher,
+    lock: &Lock,
+    unknown: Vec<Unknown>,
+) -> Result<Vec<Found>> {
+    if unknown.is_empty() {
+        return Ok(Vec::new());
+    }
+    let layers: Vec<SourceId> = lock.layers.values().map(|pin| pin.locked.clone()).collect();
+    super::wait(fetcher.sources(lock, &layers))
+        .map_err(|error| error.wrap("the closure of a board can only be found with its layers"))?;
+    let total = unknown.len();
+    let one_by_one = unknown.into_iter().enumerate().map(|(index, unknown)| {
+        output.say(&format!("Finding {unknown} ({} of {total})", index + 1));
+        let Unknown { board, variant, inputs, .. } = unknown;
+        let kbuild = build::sandbox::this_program();
+        let build = build::Request {
+            manifest: &project.manifest,
+            lock,
+            store: fetcher.store(),
+            board: &board,
+            selection: &variant.selection,
+            kbuild: &kbuild,
+            progress: &*output.progress,
+        };
+        let request = build::DiscoverRequest { build, host: &variant.host, words: output.words };
+        let report = build::discover(&request)?;
+        report.notes.iter().for_each(|note| output.warn(note));
+        Ok(Found { board, variant, inputs, report })
+    });
+    one_by_one.collect()
+}
+
+/// What changed, a line each, as many as a person reads.
+fn say_changes(changes: &[Change], output: &Output) {
+    const SHOWN: usize = 30;
+    changes.iter().take(SHOWN).for_each(|change| output.say(&describe(change)));
+    if changes.len() > SHOWN {
+        output.say(&format!("  and {} more (`git diff kata.lock`, or --format json)", changes.len() - SHOWN));
+    }
+}
+
+/// What is known by hash or commit alone, with the reason; many of one reason in one line.
+fn warn_of_incomplete(incomplete: &[Incomplete], output: &Output) {
+    const SHOWN: usize = 10;
+    for Incomplete { id, why } in incomplete.iter().take(SHOWN) {
+        let known = if matches!(id, SourceId::Git(_)) { "commit" } else { "sha256" };
+        output.warn(&format!("{id} is locked by its {known} alone, its bytes were never seen: {why}"));
+    }
+    if incomplete.len() > SHOWN {
+        let more = incomplete.len() - SHOWN;
+        output
+            .warn(&format!("{more} more sources are locked by sha256 or commit alone: see `kbuild list --incomplete`"));
+    }
 }
 
 fn check_strict(strict: bool, lock: &Lock) -> Result<()> {

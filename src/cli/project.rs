@@ -9,7 +9,7 @@ use super::output::Output;
 use crate::bitbake::metadata;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
-use crate::fetch::{Fetcher, Settings};
+use crate::fetch::{Fetcher, Registries, Settings};
 use crate::lock::{self, Lock};
 use crate::manifest::{LayerOrigin, Manifest, Mirrors, SiteConfig};
 use crate::resolve;
@@ -22,6 +22,7 @@ pub(super) struct Project {
     pub(super) lock_path: PathBuf,
     store: PathBuf,
     mirrors: Mirrors,
+    registries: Registries,
 }
 
 impl Project {
@@ -42,7 +43,9 @@ impl Project {
         let mirrors = flags.then(site.mirrors).then(manifest.mirrors.clone());
         let store = global.store.clone().or(site.store).unwrap_or_else(|| manifest.root().join("mirrors/store"));
         let lock_path = manifest.root().join(lock::FILE_NAME);
-        Ok(Project { manifest, lock_path, store, mirrors })
+        let registries =
+            Registries { entries: manifest.registries.clone().into_iter().chain(site.registries).collect() };
+        Ok(Project { manifest, lock_path, store, mirrors, registries })
     }
 
     /// Opens the store, which then remembers that this project uses it.
@@ -92,8 +95,12 @@ impl Project {
     /// # Errors
     /// A store or mirror that cannot work.
     pub(super) fn fetcher(&self, global: &GlobalArgs, output: &Output) -> Result<Fetcher> {
-        let settings =
-            Settings { mirrors: self.mirrors.clone(), jobs: usize::from(global.jobs), offline: global.offline() };
+        let settings = Settings {
+            mirrors: self.mirrors.clone(),
+            registries: self.registries.clone(),
+            jobs: usize::from(global.jobs),
+            offline: global.offline(),
+        };
         Fetcher::new(self.store()?, settings, Arc::clone(&output.progress))
     }
 

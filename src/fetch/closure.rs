@@ -24,6 +24,7 @@ impl Fetcher {
     /// # Errors
     /// Every source that could not be had, all of them at once.
     pub async fn sources(&self, lock: &Lock, ids: &[SourceId]) -> Result<Fetched> {
+        self.learn_registries(&lock.registries);
         let mut missing = Vec::new();
         for id in ids {
             let locked = lock.get(id)?;
@@ -42,8 +43,8 @@ impl Fetcher {
 
     async fn source(&self, locked: Locked<'_>, bytes: &AtomicU64) -> Result<()> {
         match locked {
-            Locked::File(name, file) => {
-                let digests = self.file(&WantedFile::locked(name, file)).await?;
+            Locked::File(_, file) => {
+                let digests = self.file(&WantedFile::locked(locked.name(), file)).await?;
                 bytes.fetch_add(digests.size, Ordering::Relaxed);
             }
             Locked::Git(_, git) => drop(self.git(&WantedGit::locked(git)).await?),
@@ -54,13 +55,8 @@ impl Fetcher {
 
 impl WantedFile {
     fn locked(name: &str, file: &LockedFile) -> Self {
-        WantedFile {
-            name: name.to_owned(),
-            urls: file.urls.clone(),
-            sha256: Some(file.sha256),
-            sums: Vec::new(),
-            content: file.content,
-        }
+        let (urls, sha256) = (file.urls.clone(), Some(file.sha256));
+        WantedFile { name: name.to_owned(), urls, sha256, sums: Vec::new(), content: file.content }
     }
 }
 

@@ -5,14 +5,15 @@ use std::sync::{Arc, OnceLock};
 
 use url::Url;
 
-use super::http::{Delivery, Expected};
 use super::mirrors::Candidate;
 use super::retry::{Attempts, Class, Failure};
+use super::sums::{Disagreement, compare};
+use super::transfer::{Delivery, Expected, at};
 use super::{Fetcher, blocking, peer};
 use crate::error::{Error, Kind, Result};
 use crate::progress::{self, Progress, Task};
 use crate::source::url::redact;
-use crate::source::{Digests, Hasher, SourceUrl};
+use crate::source::{Checksum, Digests, Hasher, SourceUrl, Sums};
 use crate::store::Incoming;
 
 /// A transfer that brought this much got somewhere: its failure does not count against the mirror.
@@ -60,20 +61,21 @@ impl Fetcher {
             return Err(nobody_has(order.name, Vec::new(), self.settings.offline));
         }
         let (store, key) = (self.store.clone(), order.key.clone());
-        let incoming = blocking(move || store.incoming(&key)).await?;
+        let sums = Sums::of(order.expected.sums.iter().map(Checksum::algorithm));
+        let incoming = blocking(move || store.incoming_with(&key, sums)).await?;
         if let Some(found) = self.present(&order.expected) {
-            return Ok(found); // Another process, or another task, has brought it meanwhile.
-        }
-        // An earlier run may have been ended between the last byte and the rename.
-        if order.expected.is_known() && incoming.size() > 0 && order.expected.matches(&incoming.digests()) {
-            return blocking(move || incoming.finish()).await;
+            drop(incoming); // Another process, or another task, has brought it meanwhile.
+            return self.must_agree(order.name, &order.expected, found).await;
         }
         let mut slot = Some(incoming);
+        if let Some(done) = self.left_whole(&mut slot, &order.expected).await? {
+            return Ok(done);
+        }
         let mut tried = Vec::new();
         for candidate in &order.candidates {
             let outcome = match candidate {
                 Ok(url) if url.scheme() == "file" => self.out_of_folder(url, &mut slot, &order, teller).await,
-                Ok(url) => self.over_http(url, &mut slot, &order, teller).await,
+                Ok(url) => self.over_network(url, &mut slot, &order, teller).await,
                 Err(error) => {
                     tried.push(said(error));
                     continue;
@@ -99,17 +101,41 @@ impl Fetcher {
         expected.matches(&found).then_some(found)
     }
 
-    async fn over_http(
+    /// The same, if the other checksums of a recipe agree with what the store has. Its bytes are read for that.
+    pub(super) async fn must_agree(&self, name: &str, expected: &Expected, found: Digests) -> Result<Digests> {
+        if expected.sums.is_empty() {
+            return Ok(found);
+        }
+        let (path, sums) = (self.store.blob_path(&found.blake3), expected.sums.clone());
+        let Some(wrong) = blocking(move || compare(&sums, &[], &path)).await? else { return Ok(found) };
+        let lines = format!("its sha256 is {}\n{}", found.sha256, wrong.lines());
+        let message = format!("the checksums that are given for {name} do not belong to one file");
+        Err(Error::new(Kind::Mismatch, message).because(lines).help("one of them is wrong: mend it where it is given"))
+    }
+
+    /// An earlier run may have been ended between the last byte and the rename.
+    async fn left_whole(&self, slot: &mut Option<Incoming>, expected: &Expected) -> Result<Option<Digests>> {
+        let Some(incoming) = slot.as_ref().filter(|incoming| incoming.size() > 0) else { return Ok(None) };
+        if !expected.is_known() || !expected.matches(&incoming.digests()) {
+            return Ok(None);
+        }
+        let (wanted, known, path) = (expected.sums.clone(), incoming.sums(), incoming.path().to_owned());
+        if blocking(move || Ok(compare(&wanted, &known, &path).ok())).await? != Some(None) {
+            return Ok(None);
+        }
+        match slot.take() {
+            Some(incoming) => blocking(move || incoming.finish()).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn over_network(
         &self,
         url: &SourceUrl,
         slot: &mut Option<Incoming>,
         order: &Order<'_>,
         teller: &Teller,
     ) -> Result<Digests, Failure> {
-        if !["http", "https"].contains(&url.scheme()) {
-            let why = format!("kbuild does not fetch files over `{}:`", url.scheme());
-            return Err(Failure::permanent(super::http::at(url, why)));
-        }
         let mut attempts = Attempts::new(&self.patience);
         let mut doubted = false;
         loop {
@@ -118,7 +144,7 @@ impl Fetcher {
                 let _permit = self.limits.transfer(&url.host()).await;
                 self.must_be_up(url)?;
                 teller.task().note(&format!("from {}", url.host()));
-                self.http.transfer(url, slot, &order.expected, teller.task()).await
+                self.transfer(url, slot, &order.expected, teller.task()).await
             };
             let failure = match result {
                 Ok(delivery) => match self.judge(url, slot, order, &delivery, teller).await {
@@ -140,10 +166,27 @@ impl Fetcher {
         }
     }
 
+    async fn transfer(
+        &self,
+        url: &SourceUrl,
+        slot: &mut Option<Incoming>,
+        expected: &Expected,
+        task: &dyn Task,
+    ) -> Result<Delivery, Failure> {
+        match url.scheme() {
+            "http" | "https" => self.http.transfer(url, slot, expected, task).await,
+            "ftp" | "ftps" => {
+                let login = self.http.netrc().for_host(url.as_url().host_str().unwrap_or_default());
+                self.ftp.transfer(url, login, slot, expected, task).await
+            }
+            other => Err(Failure::permanent(at(url, format!("kbuild does not fetch files over `{other}:`")))),
+        }
+    }
+
     /// Whether there is any use in asking this host: not for a little while after it did not answer at all.
     pub(super) fn must_be_up(&self, url: &SourceUrl) -> Result<(), Failure> {
         if self.limits.is_down(&url.host()) {
-            return Err(Failure::permanent(super::http::at(url, format!("{} did not answer just now", url.host()))));
+            return Err(Failure::permanent(at(url, format!("{} did not answer just now", url.host()))));
         }
         Ok(())
     }
@@ -184,6 +227,12 @@ impl Fetcher {
             *slot = Some(incoming);
             return Err(Failure::permanent(mismatch(url, &delivery.url, &order.expected, &digests, &delivery.head)));
         }
+        let (wanted, known, path) = (order.expected.sums.clone(), incoming.sums(), incoming.path().to_owned());
+        if let Some(wrong) = blocking(move || compare(&wanted, &known, &path)).await? {
+            incoming.restart()?;
+            *slot = Some(incoming);
+            return Err(Failure::permanent(wrong_sum(url, &delivery.url, &wrong, &digests, &delivery.head)));
+        }
         let digests = blocking(move || incoming.finish()).await?;
         teller.task().done(&format!("{} from {}", progress::size(digests.size), url.host()));
         Ok(digests)
@@ -199,21 +248,29 @@ impl Fetcher {
     ) -> Result<Digests, Failure> {
         let path = peer::local_path(url)?;
         let _permit = self.limits.transfer("").await;
-        let (from, expected) = (path.clone(), order.expected);
+        let (from, expected) = (path.clone(), order.expected.clone());
         // A folder that cannot be read is that mirror's trouble, and not the end of the matter.
         let read = blocking(move || read(&from, &expected)).await;
         let (found, head) = read.map_err(|error| Failure::permanent(said(&error)))?;
         let Some(found) = found else {
-            return Err(Failure::permanent(super::http::at(url, "there is no such file")));
+            return Err(Failure::permanent(at(url, "there is no such file")));
         };
         if !order.expected.matches(&found) {
             return Err(Failure::permanent(mismatch(url, url.as_url(), &order.expected, &found, &head)));
+        }
+        let (from, sums) = (path.clone(), order.expected.sums.clone());
+        let compared = blocking(move || compare(&sums, &[], &from)).await;
+        if let Some(wrong) = compared.map_err(|error| Failure::permanent(said(&error)))? {
+            return Err(Failure::permanent(wrong_sum(url, url.as_url(), &wrong, &found, &head)));
         }
         teller.task().note("from a folder");
         let store = self.store.clone();
         let added = blocking(move || store.add_file(&path)).await?;
         if !order.expected.matches(&added) {
             return Err(Failure::permanent(mismatch(url, url.as_url(), &order.expected, &added, &head)));
+        }
+        if order.expected.is_known() && added != found {
+            return Err(Failure::permanent(at(url, "the file changed while it was read")));
         }
         // What an earlier transfer left of it is of no use any more.
         if let Some(incoming) = slot {
@@ -273,17 +330,32 @@ fn mismatch(url: &SourceUrl, end: &Url, expected: &Expected, got: &Digests, head
         }
         _ => lines.push(format!("the hash is right, but {} bytes came{}", got.size, bytes(expected.size))),
     }
+    wrong_bytes(url, end, lines, head).help(format!(
+        "if these are the right bytes, put sha256 {} where the source is declared (kata.toml or its recipe) and run \
+         `kbuild lock`",
+        got.sha256
+    ))
+}
+
+/// One of a recipe's other checksums is not that of the bytes.
+fn wrong_sum(url: &SourceUrl, end: &Url, wrong: &Disagreement, got: &Digests, head: &[u8]) -> Error {
+    let lines = vec![wrong.lines(), format!("     got sha256 {} ({} bytes)", got.sha256, got.size)];
+    let algorithm = wrong.got.algorithm();
+    wrong_bytes(url, end, lines, head).help(format!(
+        "if these are the right bytes, put {algorithm} {} or better sha256 {} into the recipe, and run `kbuild lock`",
+        wrong.got.hex(),
+        got.sha256
+    ))
+}
+
+fn wrong_bytes(url: &SourceUrl, end: &Url, mut lines: Vec<String>, head: &[u8]) -> Error {
     if end != url.as_url() {
         lines.push(format!("redirected to {}", redact(end.as_str())));
     }
     if let Some(text) = readable(head) {
         lines.push(format!("it begins with `{text}`"));
     }
-    Error::new(Kind::Mismatch, redact(url.as_str())).because(lines.join("\n")).help(format!(
-        "if these are the right bytes, put sha256 {} where the source is declared (kata.toml or its recipe) and run \
-         `kbuild lock`",
-        got.sha256
-    ))
+    Error::new(Kind::Mismatch, redact(url.as_str())).because(lines.join("\n"))
 }
 
 fn bytes(size: Option<u64>) -> String {
@@ -308,7 +380,8 @@ fn readable(head: &[u8]) -> Option<String> {
 
 /// The same words as a failure of one place among several.
 fn said(error: &Error) -> Error {
-    Error::new(Kind::Network, redact(&error.to_string())).because(error.causes().join(": "))
+    let told = Error::new(Kind::Network, redact(&error.to_string())).because(error.causes().join(": "));
+    error.hint().iter().fold(told, |told, hint| told.help(*hint))
 }
 
 /// The one failure when no place had a source. Wrong bytes anywhere decide its kind, as that is what needs a person.

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
 use super::WantedGit;
-use super::http::at;
 use super::retry::{Failure, Patience};
+use super::transfer::at;
 use crate::error::{Error, Kind, Result};
 use crate::git::{could_not_start, local_git, run};
 use crate::progress::Task;

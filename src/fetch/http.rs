@@ -6,20 +6,19 @@
 use std::error::Error as StdError;
 use std::io;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use url::Url;
 
 use super::netrc::Netrc;
 use super::retry::{Class, Failure, Patience};
+use super::transfer::{Chunks, Delivery, Expected, Inflow, at, partial};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Task;
+use crate::source::SourceUrl;
 use crate::source::url::redact;
-use crate::source::{Blake3, Digests, Sha256, SourceUrl};
 use crate::store::Incoming;
 
 /// Name and version, and where the project is to be found if the package says so. Servers like to know their clients;
@@ -34,48 +33,6 @@ fn user_agent() -> String {
 
 /// Redirects that are followed; more is a loop.
 const REDIRECTS: usize = 10;
-
-/// How much of a file's beginning is kept to show what came instead of it.
-const HEAD: usize = 512;
-
-/// A small file that is too long is still read to its end, so that its hash can be shown.
-const SMALL: u64 = 1 << 20;
-
-/// What is known of the bytes before they come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Expected {
-    /// What they must hash to.
-    pub sha256: Option<Sha256>,
-    /// What they must hash to.
-    pub blake3: Option<Blake3>,
-    /// How many they are.
-    pub size: Option<u64>,
-}
-
-impl Expected {
-    /// Whether a hash is known, which then decides alone.
-    pub fn is_known(&self) -> bool {
-        self.sha256.is_some() || self.blake3.is_some()
-    }
-
-    /// Whether these are the bytes; without a known hash any are.
-    pub fn matches(&self, digests: &Digests) -> bool {
-        self.sha256.is_none_or(|sha256| sha256 == digests.sha256)
-            && self.blake3.is_none_or(|blake3| blake3 == digests.blake3)
-            && self.size.is_none_or(|size| size == digests.size)
-    }
-}
-
-/// A body that arrived whole, as far as the server's words go.
-#[derive(Debug)]
-pub struct Delivery {
-    /// Where the bytes came from in the end, redirects followed.
-    pub url: Url,
-    /// The first bytes, for messages; empty when the transfer began in the middle.
-    pub head: Vec<u8>,
-    /// Whether bytes of an earlier transfer are part of it.
-    pub resumed: bool,
-}
 
 /// The HTTP client of a fetcher.
 pub struct Http {
@@ -198,7 +155,8 @@ impl Http {
         })
     }
 
-    fn netrc(&self) -> &Netrc {
+    /// Whom the user's `.netrc` logs in where.
+    pub fn netrc(&self) -> &Netrc {
         self.netrc.get_or_init(|| {
             Netrc::read().unwrap_or_else(|error| {
                 tracing::warn!("{error}: {}", error.causes().join(": "));
@@ -214,118 +172,39 @@ impl Http {
         slot: &mut Option<Incoming>,
         expected: &Expected,
         task: &dyn Task,
-        mut response: Response,
+        response: Response,
         from: u64,
         total: Option<u64>,
     ) -> Result<Delivery, Failure> {
-        if let Some(total) = total.or(expected.size) {
-            task.set_total(total);
-        }
-        let too_long = |size: u64| expected.size.is_some_and(|wanted| size > wanted.max(SMALL));
-        if total.is_some_and(too_long) {
-            return Err(Failure::permanent(oversized(url, &response, expected)));
-        }
+        let end = response.url().clone();
+        let strong = strong_validator(response.headers());
+        let inflow = Inflow { url, end: &end, expected, task, patience: &self.patience, from, total };
+        inflow.must_fit()?;
         let incoming = partial(slot)?;
         if from == 0 && incoming.size() > 0 {
             incoming.restart()?;
         }
-        let strong = strong_validator(response.headers());
         // Bytes of two places: no server can vouch for them any more, only the hash.
         let mixed = from > 0 && !incoming.validator().is_some_and(|known| known.starts_with(&tag(url)));
         let validator = strong.filter(|_| !mixed).map(|validator| format!("{}{validator}", tag(url)));
         incoming.set_validator(validator.as_deref())?;
-
-        let (sender, writer) = writer(slot.take().ok_or_else(no_partial)?);
-        let mut head = Vec::new();
-        let mut pace = Pace::new(&self.patience);
-        let mut position = from;
-        task.set_position(position);
-        let outcome = loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) => {
-                    let length = chunk.len();
-                    if from == 0 && head.len() < HEAD {
-                        head.extend_from_slice(&chunk[..length.min(HEAD - head.len())]);
-                    }
-                    if sender.send(chunk).await.is_err() {
-                        break Ok(()); // The writer has failed, and says why below.
-                    }
-                    position += length as u64;
-                    task.set_position(position);
-                    if too_long(position) {
-                        break Err(Failure::permanent(oversized(url, &response, expected)));
-                    }
-                    if let Err(slow) = pace.took(length as u64) {
-                        break Err(Failure::transient(at(url, slow)));
-                    }
-                }
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(failed(url, error)),
-            }
-        };
-        drop(sender);
-        let (incoming, written) =
-            writer.await.map_err(|error| Failure::from(Error::bug("a writer broke").because(error)))?;
-        *slot = Some(incoming);
-        written?;
-        outcome?;
-        if let Some(total) = total.filter(|total| *total != position) {
-            return Err(Failure::transient(at(url, format!("the body ended after {position} of {total} bytes"))));
-        }
-        Ok(Delivery { url: response.url().clone(), head, resumed: from > 0 })
+        let head = inflow.take(slot, &mut Body { url, response }).await?;
+        Ok(Delivery { url: end, head, resumed: from > 0 })
     }
 }
 
-/// Notices a transfer that trickles.
-struct Pace {
-    slow: u64,
-    window: Duration,
-    since: Instant,
-    bytes: u64,
+/// The body of a response.
+struct Body<'a> {
+    url: &'a SourceUrl,
+    response: Response,
 }
 
-impl Pace {
-    fn new(patience: &Patience) -> Pace {
-        Pace { slow: patience.slow, window: patience.slow_for, since: Instant::now(), bytes: 0 }
+impl Chunks for Body<'_> {
+    type Chunk = Bytes;
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        self.response.chunk().await.map_err(|error| failed(self.url, error))
     }
-
-    fn took(&mut self, bytes: u64) -> Result<(), String> {
-        self.bytes += bytes;
-        let elapsed = self.since.elapsed();
-        if elapsed < self.window {
-            return Ok(());
-        }
-        let per_second = self.bytes as f64 / elapsed.as_secs_f64();
-        if per_second < self.slow as f64 {
-            return Err(format!("only {per_second:.0} bytes per second came for {} s", elapsed.as_secs()));
-        }
-        (self.since, self.bytes) = (Instant::now(), 0);
-        Ok(())
-    }
-}
-
-/// Hashes and writes on a thread of its own: the network does not wait for the disk, nor other transfers for this one.
-fn writer<Chunk: AsRef<[u8]> + Send + 'static>(
-    mut incoming: Incoming,
-) -> (mpsc::Sender<Chunk>, JoinHandle<(Incoming, Result<()>)>) {
-    let (sender, mut receiver) = mpsc::channel::<Chunk>(32);
-    let write = move || {
-        while let Some(chunk) = receiver.blocking_recv() {
-            if let Err(error) = incoming.write(chunk.as_ref()) {
-                return (incoming, Err(error));
-            }
-        }
-        (incoming, Ok(()))
-    };
-    (sender, tokio::task::spawn_blocking(write))
-}
-
-fn partial(slot: &mut Option<Incoming>) -> Result<&mut Incoming> {
-    slot.as_mut().ok_or_else(no_partial)
-}
-
-fn no_partial() -> Error {
-    Error::bug("a transfer has lost its partial download")
 }
 
 fn client(
@@ -452,19 +331,6 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     };
     // Only a range that goes to the end is what was asked for.
     (from <= to && total.is_none_or(|total: u64| to.checked_add(1) == Some(total))).then_some((from, total))
-}
-
-fn oversized(url: &SourceUrl, response: &Response, expected: &Expected) -> Error {
-    let mut error = format!("more bytes than the {} that are wanted", expected.size.unwrap_or_default());
-    if response.url() != url.as_url() {
-        error.push_str(&format!(", redirected to {}", redact(response.url().as_str())));
-    }
-    Error::new(Kind::Mismatch, redact(url.as_str())).because(error)
-}
-
-/// A failure at a URL.
-pub fn at(url: &SourceUrl, why: impl Into<String>) -> Error {
-    Error::new(Kind::Network, redact(url.as_str())).because(why.into())
 }
 
 fn failed(url: &SourceUrl, error: reqwest::Error) -> Failure {

@@ -5,36 +5,46 @@
 
 mod closure;
 mod deliver;
+mod ftp;
 mod git;
 mod http;
 mod limits;
 mod mirrors;
 mod netrc;
 mod peer;
+mod registry;
 mod retry;
 mod submodules;
+mod sums;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use closure::Fetched;
+pub use registry::Registries;
 pub use retry::Patience;
+
+use std::collections::BTreeMap;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use self::deliver::{Order, Teller, nobody_has};
+use self::ftp::Ftp;
 use self::git::Git;
-use self::http::{Expected, Http};
+use self::http::Http;
 use self::limits::Limits;
 use self::mirrors::{Candidate, Fill, Rules};
+use self::registry::Directory;
 use self::retry::{Attempts, Class, Failure};
+use self::transfer::{Expected, at};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Content;
 use crate::manifest::Mirrors;
 use crate::progress::{self, Progress};
 use crate::source::name::check_component;
 use crate::source::url::redact;
-use crate::source::{Blake3, CommitId, Digests, GitRef, Sha256, SourceUrl};
+use crate::source::{Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};
 use crate::store::{GitRecord, Store, tree};
 
 /// How fetching behaves.
@@ -42,6 +52,8 @@ use crate::store::{GitRecord, Store, tree};
 pub struct Settings {
     /// Mirrors in order: command line, site, manifest, already joined.
     pub mirrors: Mirrors,
+    /// Registries that a site puts in place of those that recipes name.
+    pub registries: Registries,
     /// At most so many transfers at once.
     pub jobs: usize,
     /// Only other stores in folders, and `file:` rules, may be asked; nothing that is a network.
@@ -57,8 +69,8 @@ pub struct WantedFile {
     pub urls: Vec<SourceUrl>,
     /// What it must hash to, where that is known.
     pub sha256: Option<Sha256>,
-    /// Checksums that recipes give besides: algorithm and digits.
-    pub sums: Vec<(String, String)>,
+    /// Other checksums that its recipe gives. All of them have to be right.
+    pub sums: Vec<Checksum>,
     /// What else is known from the lock.
     pub content: Option<Content>,
 }
@@ -102,7 +114,9 @@ pub struct Fetcher {
     stores: Vec<SourceUrl>,
     rules: Rules,
     builtin: Rules,
+    registries: Directory,
     http: Http,
+    ftp: Ftp,
     git: Git,
     limits: Limits,
 }
@@ -118,7 +132,9 @@ impl Fetcher {
             stores: settings.mirrors.stores.iter().map(|text| peer::base(text)).collect::<Result<_>>()?,
             rules: Rules::new(&settings.mirrors.rules)?,
             builtin: if settings.mirrors.builtin { Rules::builtin()? } else { Rules::default() },
+            registries: Directory::from_env(settings.registries.clone()),
             http: Http::new(patience.clone()),
+            ftp: Ftp::new(patience.clone()),
             git: Git { patience: patience.clone(), offline: settings.offline, environment: Vec::new() },
             limits: Limits::new(settings.jobs),
             store,
@@ -133,19 +149,26 @@ impl Fetcher {
         &self.store
     }
 
+    /// Remembers registries (by the keys of [`Registries`]) that discovery or a lock knows: they are asked where the settings
+    /// and the environment name none. [`Fetcher::sources`] does this with its lock's.
+    pub fn learn_registries(&self, found: &BTreeMap<String, SourceUrl>) {
+        self.registries.learn(found);
+    }
+
     /// Makes sure that a file is in the store.
     ///
     /// # Errors
     /// Nobody has it (kind `Network`, or `Missing` when offline), or only wrong bytes came (kind `Mismatch`).
     pub async fn file(&self, wanted: &WantedFile) -> Result<Digests> {
-        check_component(&wanted.name)?;
+        wanted.name.split('/').try_for_each(check_component)?;
         let expected = Expected {
             sha256: wanted.sha256,
             blake3: wanted.content.map(|content| content.blake3),
             size: wanted.content.map(|content| content.size),
+            sums: wanted.sums.clone(),
         };
         if let Some(found) = self.present(&expected) {
-            return Ok(found);
+            return self.must_agree(&wanted.name, &expected, found).await;
         }
         let _in_hand = self.limits.begin().await;
         let key = match (wanted.sha256, wanted.urls.first()) {
@@ -154,8 +177,9 @@ impl Fetcher {
             (None, Some(url)) => format!("url-{}", blake3::hash(url.as_str().as_bytes()).to_hex()),
             (None, None) => return Err(Error::input(format!("{} has neither a URL nor a hash", wanted.name))),
         };
-        let order = Order { name: &wanted.name, key, expected, candidates: self.places_of_file(wanted, &expected) };
         let teller = Teller::new(&self.progress, &wanted.name, expected.size);
+        let candidates = self.places_of_file(wanted, &expected);
+        let order = Order { name: &wanted.name, key, expected, candidates };
         self.deliver(order, &teller).await
     }
 
@@ -232,13 +256,33 @@ impl Fetcher {
         submodules::of_commit(&self.store, url, commit)
     }
 
+    /// Where a file may be had. People write rules for what the recipe says as well as for the address behind it, so
+    /// both are matched; a rule may again lead to a package or an object.
     fn places_of_file(&self, wanted: &WantedFile, expected: &Expected) -> Vec<Candidate> {
-        let fill = Fill { name: Some(&wanted.name), sha256: wanted.sha256.as_ref() };
+        // A mirror knows a file by its name alone, without the directory it may have in DL_DIR.
+        let name = wanted.name.rsplit('/').next().unwrap_or(&wanted.name);
+        let fill = Fill { name: Some(name), sha256: wanted.sha256.as_ref() };
+        let mut spellings = Vec::new();
+        let mut upstream = Vec::new();
+        for url in &wanted.urls {
+            spellings.push(url.clone());
+            for place in self.registries.places(url, name) {
+                spellings.extend(place.as_ref().ok().filter(|place| *place != url).cloned());
+                upstream.push(place);
+            }
+        }
+        let rewritten = |rules: &Rules| {
+            let made: Vec<Candidate> = spellings.iter().flat_map(|url| rules.rewrite(url, fill)).collect();
+            made.into_iter()
+                .flat_map(|place| place.map_or_else(|e| vec![Err(e)], |url| self.registries.places(&url, name)))
+                .collect::<Vec<_>>()
+        };
         let mut places: Vec<Candidate> = self.stores.iter().filter_map(|base| peer::file(base, expected)).collect();
-        places.extend(wanted.urls.iter().flat_map(|url| self.rules.rewrite(url, fill)));
-        places.extend(wanted.urls.iter().cloned().map(Ok));
+        places.extend(rewritten(&self.rules));
+        // Why there is no address does not matter where none could be asked.
+        places.extend(upstream.into_iter().filter(|place| place.is_ok() || !self.settings.offline));
         if wanted.sha256.is_some() {
-            places.extend(wanted.urls.iter().flat_map(|url| self.builtin.rewrite(url, fill)));
+            places.extend(rewritten(&self.builtin));
         }
         self.allowed(places)
     }
@@ -278,9 +322,7 @@ impl Fetcher {
 
     /// A commit from a repository, or from a mirror of it.
     async fn git_from(&self, url: &SourceUrl, wanted: &WantedGit, teller: &Teller) -> Result<GitRecord, Failure> {
-        if url.scheme() == "ftp" {
-            return Err(Failure::permanent(http::at(url, "kbuild does not speak git over ftp")));
-        }
+        must_be_for_git(url)?;
         let mut attempts = Attempts::new(&self.patience);
         loop {
             let scratch = self.store.scratch()?;
@@ -355,7 +397,7 @@ impl Fetcher {
             let path = peer::local_path(url)?;
             let read =
                 blocking(move || std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error)));
-            return read.await.map_err(|error| Failure::permanent(http::at(url, error.causes().join(": "))));
+            return read.await.map_err(|error| Failure::permanent(at(url, error.causes().join(": "))));
         }
         let mut attempts = Attempts::new(&self.patience);
         loop {
@@ -372,6 +414,7 @@ impl Fetcher {
     }
 
     async fn resolve_at(&self, url: &SourceUrl, reference: &GitRef, teller: &Teller) -> Result<Resolved, Failure> {
+        must_be_for_git(url)?;
         let mut attempts = Attempts::new(&self.patience);
         loop {
             let answer = {
@@ -426,6 +469,14 @@ enum Place {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let joined = tokio::task::spawn_blocking(work).await;
     joined.unwrap_or_else(|error| Err(Error::bug("a worker thread ended early").because(error)))
+}
+
+/// git has helpers for other schemes (`svn:`, `hg:`, `s3:`) on some machines: it is never asked to use one.
+fn must_be_for_git(url: &SourceUrl) -> Result<(), Failure> {
+    if url.is_for_git() {
+        return Ok(());
+    }
+    Err(Failure::permanent(at(url, format!("git does not speak `{}:`", url.scheme()))))
 }
 
 fn shown_host(url: &SourceUrl) -> String {

@@ -6,9 +6,9 @@
 
 use std::path::Path;
 
-use super::http::{Expected, at};
 use super::mirrors::place;
 use super::retry::Failure;
+use super::transfer::{Expected, at};
 use crate::error::{Error, Kind, Result};
 use crate::source::{Blake3, CommitId, SourceUrl};
 use crate::store::GitRecord;

@@ -3,8 +3,13 @@
 #[path = "../../tests/support/http.rs"]
 mod http_server;
 
+#[path = "../../tests/support/ftp.rs"]
+mod ftp_server;
+
 mod files;
+mod ftp;
 mod gits;
+mod places;
 
 use std::ffi::OsString;
 use std::fs;
@@ -55,9 +60,11 @@ impl World {
         let store = Store::open(&directory.path().join("store")).unwrap();
         let said = Arc::new(Mutex::new(Vec::new()));
         let progress = Arc::new(Recorder(said.clone()));
-        let settings = Settings { mirrors, jobs: 4, offline };
+        let settings = Settings { mirrors, registries: Registries::default(), jobs: 4, offline };
         let mut fetcher = Fetcher::new(store, settings, progress).unwrap();
         fetcher.patience = impatient();
+        fetcher.registries = Directory::default();
+        fetcher.ftp = Ftp::new(impatient());
         fetcher.http = Http::for_tests(impatient(), Netrc::parse(netrc));
         fetcher.git.patience = impatient();
         fetcher.git.environment = hermetic(directory.path());
@@ -161,7 +168,7 @@ fn stores(stores: &[&str]) -> Mirrors {
 fn fetching_can_be_spawned() {
     fn is_send<T: Send>(_: &T) {}
     let world = World::new();
-    let file = WantedFile { name: "x".to_owned(), urls: vec![], sha256: None, sums: Vec::new(), content: None };
+    let file = WantedFile { name: "x".to_owned(), urls: vec![], sha256: None, sums: vec![], content: None };
     is_send(&world.fetcher.file(&file));
     let url: SourceUrl = "https://h/x".parse().unwrap();
     let git = WantedGit { url: url.clone(), commit: CommitId::from([0; 20]), refs: vec![], history: false, tree: None };

@@ -87,6 +87,10 @@ fn source_url(text: &Text) -> Result<SourceUrl> {
     }
     let help = "give a whole URL, such as `https://host/path`, without a password";
     let url: SourceUrl = text.parse().map_err(|error: Error| at(error, "this URL").help(help))?;
+    if !url.is_declarable() {
+        let fault = at(Error::input(format!("a declared source does not come over `{}:`", url.scheme())), "this URL");
+        return Err(fault.help("write it into a recipe's SRC_URI: what recipes fetch is locked without being declared"));
+    }
     if ["https", "http", "ftp"].contains(&url.scheme()) && !url.as_url().username().is_empty() {
         let fault = at(Error::input("a URL carries a user name, which may be a token"), "it would get into the lock");
         return Err(fault.help("take it out, and put it into ~/.netrc or git's credential helper"));

@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, Resolved, WantedFile, WantedGit};
 use crate::lock::{Content, Lock, Locked, LockedFile, LockedGit, Request};
 use crate::manifest::{FileRequest, GitRequest};
-use crate::source::{CommitId, GitRef, Sha256, SourceId, SourceUrl, name};
+use crate::source::{Checksum, CommitId, GitRef, Sha256, SourceId, SourceUrl, name};
 
 /// What a wish became.
 #[derive(Debug, Clone)]
@@ -111,7 +111,9 @@ pub(super) async fn find_for_recipes(
         return Ok((block(*sha256, Some(*content)), None));
     }
     let sha256 = wish.sha256.or(known.map(|file| file.sha256));
-    let sums = wish.sums.iter().map(|(algorithm, digits)| (algorithm.clone(), digits.clone())).collect();
+    let sums = wish.sums.iter().map(|(algorithm, digits)| Checksum::new(algorithm.parse()?, digits));
+    let sums =
+        sums.collect::<Result<_>>().map_err(|error| error.wrap(format!("a recipe gives {} wrongly", wish.name)))?;
     let request = WantedFile { name: wish.name.clone(), urls: wish.urls.clone(), sha256, sums, content: None };
     match (fetcher.file(&request).await, sha256) {
         (Ok(seen), _) => Ok((block(seen.sha256, Some(Content { blake3: seen.blake3, size: seen.size })), None)),

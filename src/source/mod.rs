@@ -3,12 +3,16 @@
 //! The lowest room: plain values and pure functions, no file system, no network. What may enter here is true of a source
 //! wherever it lies.
 
+mod checksum;
 pub mod hash;
 pub mod name;
+mod package;
 pub mod url;
 
+pub use checksum::{Algorithm, Checksum, Sums};
 pub use hash::{Blake3, CommitId, Digests, Hasher, Sha256};
-pub use url::SourceUrl;
+pub use package::Package;
+pub use url::{Access, SourceUrl};
 
 use std::fmt;
 use std::str::FromStr;

@@ -81,7 +81,7 @@ pub fn check_component(name: &str) -> Result<()> {
 }
 
 /// Percent-decoding as Python's `urllib.parse.unquote`: sequences that are no UTF-8 become replacement characters.
-fn percent_decode(text: &str) -> String {
+pub fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -10,12 +10,62 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
+use super::Package;
 use crate::error::{Error, Result};
 
-/// Schemes that a source's URL may have. `ext::`, `fd::` and the like never come near git.
-const SCHEMES: [&str; 7] = ["https", "http", "ftp", "git", "ssh", "file", "git+ssh"];
+/// How what a URL names is reached; its scheme decides. `ext::`, `fd::` and the like are none: they never come near git.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// A file on a server (`https`, `http`, `ftp`, `ftps`), or a repository behind `https` or `http`.
+    Web,
+    /// A repository that only git speaks to (`git`, `ssh`, `git+ssh`).
+    Git,
+    /// This machine's own disk (`file`).
+    Disk,
+    /// An object of a cloud's storage (`s3`, `gs`, `az`), which also has a public https address.
+    Cloud,
+    /// A package of a registry by its coordinates (`crate`, `gomod`, `npm`): see [`super::Package`].
+    Package,
+    /// What kbuild does not speak (`sftp`, `hg`, `svn`): the file BitBake would make of it is had from mirrors.
+    Mirrors,
+}
+
+impl Access {
+    fn of(scheme: &str) -> Option<Access> {
+        Some(match scheme {
+            "https" | "http" | "ftp" | "ftps" => Access::Web,
+            "git" | "ssh" | "git+ssh" => Access::Git,
+            "file" => Access::Disk,
+            "s3" | "gs" | "az" => Access::Cloud,
+            "crate" | "gomod" | "npm" => Access::Package,
+            "sftp" | "hg" | "svn" => Access::Mirrors,
+            _ => return None,
+        })
+    }
+}
+
+/// Schemes whose host is a name of the DNS, and so the same in any case. (`url` sees to it for those that browsers know; a
+/// Go module's or a bucket's first part is no host.)
+const DNS: [&str; 8] = ["git", "ssh", "git+ssh", "ftps", "sftp", "hg", "svn", "az"];
+
+/// The parameters (`;version=v1`) of a scheme's URLs that say which bytes are meant or where they are, in the order in which
+/// kbuild writes them; empty for schemes whose URLs have none. The other parameters of a recipe's entry say what BitBake
+/// does with the bytes (`subdir`, `name`, `sha256sum`).
+fn parameters_of(scheme: &str) -> &'static [&'static str] {
+    match scheme {
+        "crate" => &["protocol"],
+        "gomod" => &["version", "mod"],
+        "npm" => &["package", "version"],
+        "hg" => &["module", "rev", "protocol"],
+        "svn" => &["module", "path_spec", "rev", "protocol"],
+        _ => &[],
+    }
+}
 
 /// A checked URL of a source: a known scheme, no password, nothing that a command line could take for an option.
+///
+/// A URL by coordinates (`gomod://MODULE;version=V`) keeps its parameters as they were written, behind a path that is
+/// never empty, so that its text is the same however often it is read and written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceUrl(Url);
 
@@ -33,6 +83,60 @@ impl SourceUrl {
     /// The scheme in lower case, without the colon.
     pub fn scheme(&self) -> &str {
         self.0.scheme()
+    }
+
+    /// The URL of an entry of SRC_URI: what identifies the source stays, in an order that does not depend on the recipe's.
+    /// (A revision that only SRCREV gives has to be added as `;rev=`.)
+    ///
+    /// # Errors
+    /// An entry that no URL can be made of: kind `Input`.
+    pub fn of_recipe(entry: &str) -> Result<SourceUrl> {
+        let (place, parameters) = entry.split_once(';').unwrap_or((entry, ""));
+        let scheme = place.split(':').next().unwrap_or_default();
+        let mut text = place.to_owned();
+        for name in parameters_of(scheme) {
+            let mut pairs = parameters.split(';').filter_map(|pair| pair.split_once('='));
+            let value = pairs.find(|(key, _)| key == name).map(|(_, value)| value);
+            // What goes without saying is not said.
+            let usual = |value: &&str| matches!((scheme, *value), ("crate", "https") | ("gomod", "0"));
+            if let Some(value) = value.filter(|value| !usual(value)) {
+                text.push_str(&format!(";{name}={value}"));
+            }
+        }
+        text.parse()
+    }
+
+    /// How it is reached.
+    pub fn access(&self) -> Access {
+        // Nothing else gets past `from_str`.
+        Access::of(self.scheme()).unwrap_or(Access::Mirrors)
+    }
+
+    /// Whether kata.toml may declare a source by it. What needs a registry, a cloud's storage or another version control
+    /// comes from recipes alone, where BitBake unpacks it.
+    pub fn is_declarable(&self) -> bool {
+        matches!(self.access(), Access::Web | Access::Git | Access::Disk) && self.scheme() != "ftps"
+    }
+
+    /// Whether git can be given it.
+    pub fn is_for_git(&self) -> bool {
+        matches!(self.access(), Access::Git | Access::Disk) || ["https", "http"].contains(&self.scheme())
+    }
+
+    /// A parameter (`;name=value`) of a URL whose scheme has such.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let mut pairs = self.split().1.split(';').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The text in front of the parameters.
+    pub fn without_parameters(&self) -> &str {
+        self.split().0
+    }
+
+    fn split(&self) -> (&str, &str) {
+        let parts = self.as_str().split_once(';').filter(|_| !parameters_of(self.scheme()).is_empty());
+        parts.unwrap_or((self.as_str(), ""))
     }
 
     /// The host, with the port where it is not the scheme's own; empty for `file:`.
@@ -85,16 +189,13 @@ impl FromStr for SourceUrl {
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return refuse("it holds white space or control characters");
         }
-        let parsed = match scp_to_ssh(text) {
-            Some(ssh) => Url::parse(&ssh),
-            None => Url::parse(text),
-        };
-        let Ok(url) = parsed else {
+        let spelled = scp_to_ssh(text).or_else(|| with_path(text));
+        let Ok(mut url) = Url::parse(spelled.as_deref().unwrap_or(text)) else {
             return refuse("it has no scheme, or cannot be parsed");
         };
-        if !SCHEMES.contains(&url.scheme()) {
+        let Some(access) = Access::of(url.scheme()) else {
             return refuse(&format!("kbuild does not fetch `{}:`", url.scheme()));
-        }
+        };
         if url.password().is_some() {
             return refuse("it carries a password (put it in ~/.netrc or git's credential helper)");
         }
@@ -104,8 +205,32 @@ impl FromStr for SourceUrl {
         if url.host_str().is_some_and(|host| host.starts_with('-')) || url.username().starts_with('-') {
             return refuse("its host or user begins with a dash");
         }
-        Ok(SourceUrl(url))
+        if let Some(lower) = url.host_str().filter(|_| DNS.contains(&url.scheme())).map(str::to_ascii_lowercase)
+            && url.set_host(Some(&lower)).is_err()
+        {
+            return refuse("its host cannot be one");
+        }
+        let url = SourceUrl(url);
+        if let Err(error) = Package::of(&url) {
+            return refuse(&error.to_string());
+        }
+        if access == Access::Cloud && url.as_url().path().trim_matches('/').is_empty() {
+            return refuse("it names no object");
+        }
+        if ["hg", "svn"].contains(&url.scheme()) && url.parameter("module").is_none_or(str::is_empty) {
+            return refuse("it has no `;module=`");
+        }
+        Ok(url)
     }
+}
+
+/// Parameters may follow the host at once (`npm://HOST;package=P`); what is parsed has a path between them, which BitBake
+/// takes for the same (`bb.fetch2.decodeurl`).
+fn with_path(text: &str) -> Option<String> {
+    let (url, parameters) = text.split_once(';')?;
+    let (scheme, place) = url.split_once("://")?;
+    let bare = !parameters_of(scheme).is_empty() && !place.contains('/');
+    bare.then(|| format!("{url}/;{parameters}"))
 }
 
 /// `git@host:path`, git's short form, as an `ssh:` URL.
@@ -193,6 +318,93 @@ mod tests {
             let error = text.parse::<SourceUrl>().unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_recipes_name_reads_back_as_it_was_written() {
+        for (text, canonical) in [
+            ("crate://crates.io/serde/1.0.219", ""),
+            ("crate://Registry.corp/api/x/0.1.0+b;protocol=https", ""),
+            ("gomod://github.com/BurntSushi/toml;version=v1.2.3;mod=1", ""),
+            ("gomod://gonum.org;version=v1.0.0", "gomod://gonum.org/;version=v1.0.0"),
+            ("npm://registry.corp/;package=@scope/a;version=1.0.0", ""),
+            (
+                "npm://registry.corp;package=@scope/a;version=1.0.0",
+                "npm://registry.corp/;package=@scope/a;version=1.0.0",
+            ),
+            ("s3://bucket/dir/a%20b.tgz", ""),
+            ("gs://bucket/a.tgz", ""),
+            ("az://Account.blob.example/c/a.tgz", "az://account.blob.example/c/a.tgz"),
+            ("sftp://me@Host:2222/~/a.tgz", "sftp://me@host:2222/~/a.tgz"),
+            ("ftps://Host/a.tgz", "ftps://host/a.tgz"),
+            ("hg://host/hg;module=repo;rev=0123;protocol=https", ""),
+            ("svn://host/svn;module=trunk;rev=42;protocol=svn+ssh", ""),
+            ("git://GitHub.com/A/b", "git://github.com/A/b"),
+        ] {
+            let parsed = url(text);
+            assert_eq!(parsed.as_str(), if canonical.is_empty() { text } else { canonical });
+            assert_eq!(url(parsed.as_str()), parsed, "stable");
+            let json = serde_json::to_string(&parsed).unwrap();
+            assert_eq!(serde_json::from_str::<SourceUrl>(&json).unwrap(), parsed);
+        }
+    }
+
+    #[test]
+    fn of_an_entry_only_what_identifies_it_stays() {
+        for (entry, identity) in [
+            ("https://h/x.tgz;downloadfilename=y.tgz;name=z;subdir=w", "https://h/x.tgz"),
+            ("crate://crates.io/a/1.0;name=a-1.0;protocol=https", "crate://crates.io/a/1.0"),
+            ("crate://h/a/1.0;protocol=http", "crate://h/a/1.0;protocol=http"),
+            ("gomod://h/m;sha256sum=00;mod=1;version=v1", "gomod://h/m;version=v1;mod=1"),
+            ("gomod://h/m;version=v1;mod=0;subdir=x", "gomod://h/m;version=v1"),
+            ("npm://h;version=1.0.0;package=@s/a;destsuffix=x", "npm://h/;package=@s/a;version=1.0.0"),
+            ("svn://h/p;rev=4;protocol=https;module=m;scmdata=keep", "svn://h/p;module=m;rev=4;protocol=https"),
+            ("s3://b/k;sha256sum=00", "s3://b/k"),
+        ] {
+            assert_eq!(SourceUrl::of_recipe(entry).unwrap().as_str(), identity);
+        }
+        assert!(SourceUrl::of_recipe("gomod://h/m;sha256sum=00").is_err());
+    }
+
+    #[test]
+    fn what_identifies_nothing_is_refused() {
+        for text in [
+            "crate://crates.io/serde",
+            "crate://crates.io/serde/",
+            "crate://crates.io//1.0",
+            "gomod://golang.org/x/net",
+            "gomod://golang.org/x/net;version=",
+            "gomod://golang.org/x/../net;version=a/b",
+            "npm://h/;package=a",
+            "npm://h/;package=a;version=latest",
+            "npm://h/;package=../a;version=1",
+            "s3://bucket",
+            "az:///c/a",
+            "hg://host/repo",
+            "svn://host/repo;rev=1",
+            "svn://me:secret@host/repo;module=m",
+            "sftp://-oProxyCommand=x/y",
+            "crate://-x/a/1",
+            "gomod://golang.org/x/net;version=v1\n",
+        ] {
+            let error = text.parse::<SourceUrl>().unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_says_how_it_is_reached() {
+        let declarable =
+            ["https://h/x", "http://h/x", "ftp://h/x", "file:///x", "git://h/x", "ssh://h/x", "git+ssh://h/x"];
+        assert!(declarable.iter().all(|text| url(text).is_declarable()));
+        for text in ["crate://crates.io/a/1", "s3://b/k", "ftps://h/x", "sftp://h/x", "svn://h/p;module=m"] {
+            assert!(!url(text).is_declarable() && !url(text).is_for_git(), "{text}");
+        }
+        assert!(url("https://h/x").is_for_git() && !url("ftp://h/x").is_for_git());
+        let svn = url("svn://h/p;module=m;rev=4");
+        assert_eq!((svn.parameter("rev"), svn.parameter("re")), (Some("4"), None));
+        assert_eq!(svn.without_parameters(), "svn://h/p");
+        assert_eq!(url("https://h/x;a=b").without_parameters(), "https://h/x;a=b");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::Store;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::name::check_component;
-use crate::source::{Digests, Hasher};
+use crate::source::{Checksum, Digests, Hasher, Sums};
 
 /// Bytes that are read at once when a partial download is hashed again.
 const CHUNK: usize = 1 << 20;
@@ -23,6 +23,7 @@ pub struct Incoming {
     path: PathBuf,
     file: File,
     hasher: Hasher,
+    sums: Sums,
     validator: Option<String>,
 }
 
@@ -34,11 +35,20 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub fn incoming(&self, key: &str) -> Result<Incoming> {
+        self.incoming_with(key, Sums::default())
+    }
+
+    /// As [`Store::incoming`]; these checksums, of which nothing was taken yet, are computed on the way too.
+    ///
+    /// # Errors
+    /// As [`Store::incoming`].
+    pub fn incoming_with(&self, key: &str, sums: Sums) -> Result<Incoming> {
         self.must_be_writable()?;
         check_component(key)?;
         let path = self.root.join("incoming").join(key);
         let file = open_locked(&path)?;
-        let mut incoming = Incoming { store: self.clone(), path, file, hasher: Hasher::default(), validator: None };
+        let (store, hasher) = (self.clone(), Hasher::default());
+        let mut incoming = Incoming { store, path, file, hasher, sums, validator: None };
         incoming.take_up()?;
         Ok(incoming)
     }
@@ -77,6 +87,7 @@ impl Incoming {
         self.set_validator(None)?;
         self.cut_to(0).map_err(|error| Error::io("truncate", &self.path, error))?;
         self.hasher = Hasher::default();
+        self.sums.reset();
         Ok(())
     }
 
@@ -90,13 +101,28 @@ impl Incoming {
             let _ = self.cut_to(self.size());
             return Err(Error::io("write", &self.path, error));
         }
-        self.hasher.update(bytes);
+        self.take(bytes);
         Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.sums.update(bytes);
     }
 
     /// The digests of all bytes so far.
     pub fn digests(&self) -> Digests {
         self.hasher.clone().finish()
+    }
+
+    /// The other checksums of all bytes so far.
+    pub fn sums(&self) -> Vec<Checksum> {
+        self.sums.so_far()
+    }
+
+    /// Where the bytes are, for what has to look at the file as a whole.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Makes the bytes a blob: fsync, 0444, rename, link by SHA-256. The caller has compared the digests.
@@ -121,7 +147,7 @@ impl Incoming {
         loop {
             match self.file.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(count) => self.hasher.update(&buffer[..count]),
+                Ok(count) => self.take(&buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(Error::io("read", &self.path, error)),
             }

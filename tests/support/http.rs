@@ -182,25 +182,9 @@ impl Server {
 
     /// A server with TLS, whose certificate for `localhost` nobody knows but who reads [`Server::authority`].
     pub fn start_tls() -> Server {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        authority.distinguished_name.push(rcgen::DnType::CommonName, "kbuild test authority");
-        let authority_certificate = authority.self_signed(&key).unwrap();
-        let issuer = rcgen::Issuer::new(authority, key);
-        let server_key = rcgen::KeyPair::generate().unwrap();
-        let server = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let certificate = server.signed_by(&server_key, &issuer).unwrap();
-        let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(server_key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], private)
-            .unwrap();
-        let mut server = Server::listen(Some(Arc::new(config)));
-        server.authority = Some(authority_certificate.pem());
+        let (config, authority) = localhost_certificate();
+        let mut server = Server::listen(Some(config));
+        server.authority = Some(authority);
         server
     }
 
@@ -281,6 +265,28 @@ impl Drop for Server {
 
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
+
+/// A TLS configuration for `localhost`, and the certificate (PEM) of the authority that nobody knows.
+pub fn localhost_certificate() -> (Arc<rustls::ServerConfig>, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "kbuild test authority");
+    let authority_certificate = authority.self_signed(&key).unwrap();
+    let issuer = rcgen::Issuer::new(authority, key);
+    let server_key = rcgen::KeyPair::generate().unwrap();
+    let server = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = server.signed_by(&server_key, &issuer).unwrap();
+    let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(server_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .unwrap();
+    (Arc::new(config), authority_certificate.pem())
+}
 
 fn connection(state: &State, stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));

@@ -138,7 +138,8 @@ pub fn clone_project(from: &Bench) -> Bench {
     bench
 }
 
-fn copy_project(bench: &Bench) {
+/// The project as the repository has it: manifest and layers.
+pub fn copy_project(bench: &Bench) {
     let quickstart = repository().join("examples/quickstart");
     std::fs::copy(quickstart.join("kata.toml"), bench.path("kata.toml")).expect("the manifest");
     copy(&quickstart.join("layers"), &bench.path("layers"));

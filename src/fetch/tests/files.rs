@@ -4,13 +4,7 @@ use super::*;
 
 fn wanted(url: &str, content: &[u8]) -> WantedFile {
     let sha256 = Some(digests_of(content).sha256);
-    WantedFile {
-        name: "file.bin".to_owned(),
-        urls: vec![url.parse().unwrap()],
-        sha256,
-        sums: Vec::new(),
-        content: None,
-    }
+    WantedFile { name: "file.bin".to_owned(), urls: vec![url.parse().unwrap()], sha256, sums: vec![], content: None }
 }
 
 fn unknown(url: &str) -> WantedFile {
@@ -500,7 +494,7 @@ fn as_users_have_it(url: &str) -> Result<Digests> {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&directory.path().join("store")).unwrap();
     let mirrors = Mirrors { builtin: false, ..Mirrors::default() };
-    let settings = Settings { mirrors, jobs: 4, offline: false };
+    let settings = Settings { mirrors, registries: Registries::default(), jobs: 4, offline: false };
     let fetcher = Fetcher::new(store, settings, crate::progress::Silent::shared()).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(fetcher.file(&wanted(url, b"right")))
 }

@@ -86,7 +86,12 @@ fn lock_with(
 ) -> Result<(Resolution, usize)> {
     let manifest = manifest(text);
     let directory = tempfile::tempdir().unwrap();
-    let settings = Settings { mirrors: Mirrors::default(), jobs: 2, offline: true };
+    let settings = Settings {
+        mirrors: Mirrors::default(),
+        registries: crate::fetch::Registries::default(),
+        jobs: 2,
+        offline: true,
+    };
     let fetcher = Fetcher::new(Store::open(directory.path()).unwrap(), settings, Silent::shared()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let pinned = runtime.block_on(resolve(&manifest, old, &fetcher, moving))?;

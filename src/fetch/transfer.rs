@@ -1,0 +1,222 @@
+//! What every transfer shares, whichever protocol it speaks: what is expected, and how a body flows into a partial download.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use super::retry::{Failure, Patience};
+use crate::error::{Error, Kind, Result};
+use crate::progress::Task;
+use crate::source::url::redact;
+use crate::source::{Blake3, Checksum, Digests, Sha256, SourceUrl};
+use crate::store::Incoming;
+
+/// How much of a file's beginning is kept to show what came instead of it.
+const HEAD: usize = 512;
+
+/// A small file that is too long is still read to its end, so that its hash can be shown.
+const SMALL: u64 = 1 << 20;
+
+/// What is known of the bytes before they come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// What they must hash to.
+    pub sha256: Option<Sha256>,
+    /// What they must hash to.
+    pub blake3: Option<Blake3>,
+    /// How many they are.
+    pub size: Option<u64>,
+    /// What else a recipe says of them.
+    pub sums: Vec<Checksum>,
+}
+
+impl Expected {
+    /// Whether a hash is known, which then decides alone.
+    pub fn is_known(&self) -> bool {
+        self.sha256.is_some() || self.blake3.is_some() || !self.sums.is_empty()
+    }
+
+    /// Whether these are the bytes, as far as their own hashes say; without a known hash any are.
+    pub fn matches(&self, digests: &Digests) -> bool {
+        self.sha256.is_none_or(|sha256| sha256 == digests.sha256)
+            && self.blake3.is_none_or(|blake3| blake3 == digests.blake3)
+            && self.size.is_none_or(|size| size == digests.size)
+    }
+}
+
+/// A body that arrived whole, as far as the server's words go.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Where the bytes came from in the end, redirects followed.
+    pub url: Url,
+    /// The first bytes, for messages; empty when the transfer began in the middle.
+    pub head: Vec<u8>,
+    /// Whether bytes of an earlier transfer are part of it.
+    pub resumed: bool,
+}
+
+/// A body that comes piece by piece.
+pub trait Chunks {
+    /// A piece.
+    type Chunk: AsRef<[u8]> + Send + 'static;
+
+    /// The next piece; nothing at the end.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Self::Chunk>, Failure>> + Send;
+}
+
+/// One body on its way into a partial download.
+pub struct Inflow<'a> {
+    /// What was asked.
+    pub url: &'a SourceUrl,
+    /// What answered in the end.
+    pub end: &'a Url,
+    /// What must come.
+    pub expected: &'a Expected,
+    /// Who is told of the progress.
+    pub task: &'a dyn Task,
+    /// How slow it may be.
+    pub patience: &'a Patience,
+    /// The body's first byte in the file.
+    pub from: u64,
+    /// The size of the whole file in bytes, if the server says so.
+    pub total: Option<u64>,
+}
+
+impl Inflow<'_> {
+    /// Refuses what the server calls longer than the wanted file before a byte of it is read.
+    ///
+    /// # Errors
+    /// It is: a permanent failure.
+    pub fn must_fit(&self) -> Result<(), Failure> {
+        if self.total.is_some_and(|total| self.is_too_long(total)) {
+            return Err(Failure::permanent(self.oversized()));
+        }
+        Ok(())
+    }
+
+    /// Appends the body to the partial download and gives the first bytes of the file, for messages. The partial is taken
+    /// out of `slot` and put back, with all bytes that came, also on failure.
+    ///
+    /// # Errors
+    /// Whatever kept the body from arriving whole, with its class.
+    pub async fn take<Body: Chunks>(&self, slot: &mut Option<Incoming>, body: &mut Body) -> Result<Vec<u8>, Failure> {
+        if let Some(total) = self.total.or(self.expected.size) {
+            self.task.set_total(total);
+        }
+        let (sender, writer) = writer(slot.take().ok_or_else(no_partial)?);
+        let mut head = Vec::new();
+        let mut pace = Pace::new(self.patience);
+        let mut position = self.from;
+        self.task.set_position(position);
+        let outcome = loop {
+            match body.next().await {
+                Ok(Some(chunk)) => {
+                    let bytes = chunk.as_ref();
+                    let length = bytes.len();
+                    if self.from == 0 && head.len() < HEAD {
+                        head.extend_from_slice(&bytes[..length.min(HEAD - head.len())]);
+                    }
+                    if sender.send(chunk).await.is_err() {
+                        break Ok(()); // The writer has failed, and says why below.
+                    }
+                    position += length as u64;
+                    self.task.set_position(position);
+                    if self.is_too_long(position) {
+                        break Err(Failure::permanent(self.oversized()));
+                    }
+                    if let Err(slow) = pace.took(length as u64) {
+                        break Err(Failure::transient(at(self.url, slow)));
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(failure) => break Err(failure),
+            }
+        };
+        drop(sender);
+        let (incoming, written) =
+            writer.await.map_err(|error| Failure::from(Error::bug("a writer broke").because(error)))?;
+        *slot = Some(incoming);
+        written?;
+        outcome?;
+        if let Some(total) = self.total.filter(|total| *total != position) {
+            let why = format!("the body ended after {position} of {total} bytes");
+            return Err(Failure::transient(at(self.url, why)));
+        }
+        Ok(head)
+    }
+
+    fn is_too_long(&self, size: u64) -> bool {
+        self.expected.size.is_some_and(|wanted| size > wanted.max(SMALL))
+    }
+
+    fn oversized(&self) -> Error {
+        let mut why = format!("more bytes than the {} that are wanted", self.expected.size.unwrap_or_default());
+        if self.end != self.url.as_url() {
+            why.push_str(&format!(", redirected to {}", redact(self.end.as_str())));
+        }
+        Error::new(Kind::Mismatch, redact(self.url.as_str())).because(why)
+    }
+}
+
+/// Notices a transfer that trickles.
+struct Pace {
+    slow: u64,
+    window: Duration,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(patience: &Patience) -> Pace {
+        Pace { slow: patience.slow, window: patience.slow_for, since: Instant::now(), bytes: 0 }
+    }
+
+    fn took(&mut self, bytes: u64) -> Result<(), String> {
+        self.bytes += bytes;
+        let elapsed = self.since.elapsed();
+        if elapsed < self.window {
+            return Ok(());
+        }
+        let per_second = self.bytes as f64 / elapsed.as_secs_f64();
+        if per_second < self.slow as f64 {
+            return Err(format!("only {per_second:.0} bytes per second came for {} s", elapsed.as_secs()));
+        }
+        (self.since, self.bytes) = (Instant::now(), 0);
+        Ok(())
+    }
+}
+
+/// Hashes and writes on a thread of its own: the network does not wait for the disk, nor other transfers for this one.
+fn writer<Chunk: AsRef<[u8]> + Send + 'static>(
+    mut incoming: Incoming,
+) -> (mpsc::Sender<Chunk>, JoinHandle<(Incoming, Result<()>)>) {
+    let (sender, mut receiver) = mpsc::channel::<Chunk>(32);
+    let write = move || {
+        while let Some(chunk) = receiver.blocking_recv() {
+            if let Err(error) = incoming.write(chunk.as_ref()) {
+                return (incoming, Err(error));
+            }
+        }
+        (incoming, Ok(()))
+    };
+    (sender, tokio::task::spawn_blocking(write))
+}
+
+/// The partial download that a transfer works on.
+///
+/// # Errors
+/// It was lost on the way: a bug.
+pub fn partial(slot: &mut Option<Incoming>) -> Result<&mut Incoming> {
+    slot.as_mut().ok_or_else(no_partial)
+}
+
+fn no_partial() -> Error {
+    Error::bug("a transfer has lost its partial download")
+}
+
+/// A failure at a URL.
+pub fn at(url: &SourceUrl, why: impl Into<String>) -> Error {
+    Error::new(Kind::Network, redact(url.as_str())).because(why.into())
+}

@@ -1,0 +1,229 @@
+//! Views: the sources of one board under the names BitBake looks for, made of links.
+//!
+//! ```text
+//! <view>/
+//!   view              hash over what the view holds
+//!   flat/<name>       symlink to a blob: what PREMIRRORS names
+//!   dl/<name>         the same, in a directory that BitBake may write: DL_DIR
+//!   dl/<name>.done    empty, where BitBake takes no file without it
+//!   dl/npm2/<name>.resolved
+//!                     what `npm view` would say of a package, so that nobody is asked (BitBake 2.8)
+//!   git2/<clone>/     bare repository over hard links to packs: GITDIR
+//! ```
+//! A view can be deleted and made again, and BitBake may do to it what it likes: it renames links whose bytes it dislikes
+//! (`bb.fetch2.rename_bad_checksum`), and `cleanall` deletes repositories. So a view that lost something is made anew.
+
+mod repository;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use self::repository::Repository;
+use super::Store;
+use crate::disk;
+use crate::error::{Error, Kind, Result};
+use crate::lock::{Lock, Locked, LockedFile, LockedGit};
+use crate::source::name::{check_component, file_name, older_file_names, other_clone_name};
+use crate::source::{Blake3, Package, SourceId, SourceUrl};
+
+/// What the stamp hashes begins with; another layout gets another number.
+const DOMAIN: &str = "kbuild view 2\n";
+
+/// How many missing sources a message names.
+const NAMED: usize = 5;
+
+/// The directory below DL_DIR where BitBake's npm fetcher keeps packages (`bb.fetch2.npm`, `npm_localfile`).
+const NPM: &str = "npm2/";
+
+/// Lays out `directory/{flat,git2,dl}` for the given sources (submodules come along); whatever was there is replaced as a
+/// whole, unless it is the same view already.
+///
+/// # Errors
+/// A source that the store lacks (kind `Missing`), two contents under one name (kind `Input`).
+pub fn lay_out(store: &Store, lock: &Lock, sources: &[SourceId], directory: &Path) -> Result<()> {
+    let view = View::plan(store, lock, sources)?;
+    if view.stands_in(directory) {
+        return Ok(());
+    }
+    let new = disk::directory_beside(directory)?;
+    view.write(new.path())?;
+    disk::replace_directory(new, directory)
+}
+
+/// All that a view will hold.
+struct View<'a> {
+    store: &'a Store,
+    /// Path below the view to the blob it leads to.
+    links: BTreeMap<String, Link>,
+    /// Path below the view to the text of a file of our own, which BitBake may write anew.
+    notes: BTreeMap<String, String>,
+    repositories: BTreeMap<String, Repository>,
+}
+
+/// A name of a file.
+#[derive(Clone)]
+struct Link {
+    blob: Blake3,
+    /// The lock's key that asked for it.
+    key: String,
+}
+
+impl<'a> View<'a> {
+    fn plan(store: &'a Store, lock: &Lock, sources: &[SourceId]) -> Result<View<'a>> {
+        let ids = lock.with_submodules(sources);
+        let locked = ids.iter().map(|id| lock.get(id)).collect::<Result<Vec<_>>>()?;
+        let missing: Vec<_> =
+            ids.iter().zip(&locked).filter(|(_, locked)| !store.has(**locked)).map(|(id, _)| id).collect();
+        if !missing.is_empty() {
+            return Err(lacking(&missing));
+        }
+        let mut view = View { store, links: BTreeMap::new(), notes: BTreeMap::new(), repositories: BTreeMap::new() };
+        for locked in locked {
+            match locked {
+                Locked::File(key, file) => view.add_file(key, locked.name(), file)?,
+                Locked::Git(key, git) => view.add_git(key, locked.name(), git)?,
+            }
+        }
+        view.repositories.iter().try_for_each(|(name, repository)| repository.check(name))?;
+        view.add_other_spellings();
+        Ok(view)
+    }
+
+    fn add_file(&mut self, key: &str, name: &str, file: &LockedFile) -> Result<()> {
+        let found = self.store.find_file(file).ok_or_else(|| lacking(&[&SourceId::File(key.to_owned())]))?;
+        let link = Link { blob: found.blake3, key: key.to_owned() };
+        let schemes: BTreeSet<&str> = file.urls.iter().map(SourceUrl::scheme).collect();
+        // Where the npm fetcher keeps its packages, whether or not the name says so.
+        let name =
+            if schemes.contains("npm") && !name.contains('/') { format!("{NPM}{name}") } else { name.to_owned() };
+        // Older releases take other names from the same URL, unless the recipe gave the name itself.
+        let url = file.urls.first().filter(|url| file_name(url).is_ok_and(|taken| taken == name));
+        for name in url.map(older_file_names).unwrap_or_default().iter().chain([&name]) {
+            // A `downloadfilename` may hold a directory: DL_DIR keeps it, a mirror is asked for the last part alone.
+            name.split('/').try_for_each(check_component)?;
+            let last = name.rsplit('/').next().unwrap_or(name);
+            self.add_link(format!("flat/{last}"), &link)?;
+            self.add_link(format!("dl/{name}"), &link)?;
+        }
+        // These fetchers have no checksums: BitBake takes what lies in DL_DIR only with a stamp beside it
+        // (`bb.fetch2.verify_donestamp`), and takes a directory for the file when it comes from a flat mirror.
+        if schemes.contains("svn") || schemes.contains("ssh") {
+            self.notes.insert(format!("dl/{name}.done"), String::new());
+        }
+        if let Some(text) = resolved(&name, file) {
+            self.notes.insert(format!("dl/{name}.resolved"), text);
+        }
+        Ok(())
+    }
+
+    fn add_link(&mut self, path: String, link: &Link) -> Result<()> {
+        match self.links.get(&path) {
+            Some(present) if present.blob != link.blob => {
+                let (_, name) = path.split_once('/').unwrap_or_default();
+                let message = format!("file:{} and file:{} are different files", present.key, link.key);
+                let help = format!("BitBake would look for both as `{name}`: give one of them another `filename`");
+                Err(Error::input(message).help(help))
+            }
+            _ => {
+                self.links.insert(path, link.clone());
+                Ok(())
+            }
+        }
+    }
+
+    fn add_git(&mut self, key: &str, name: &str, git: &LockedGit) -> Result<()> {
+        let record = self.store.git(&git.commit)?.ok_or_else(|| lacking(&[&SourceId::Git(key.to_owned())]))?;
+        // The name in the key is the engine's own where it was discovered.
+        for name in git.clones.iter().map(String::as_str).chain([name]) {
+            check_component(name)?;
+            self.repositories.entry(name.to_owned()).or_default().add(&record, git);
+        }
+        Ok(())
+    }
+
+    /// Offers each clone under both spellings of its URL; one that has pins of its own stays as it is.
+    fn add_other_spellings(&mut self) {
+        let others = self.repositories.iter().map(|(name, repository)| (other_clone_name(name), repository.clone()));
+        let others: Vec<_> = others.collect();
+        for (name, repository) in others {
+            self.repositories.entry(name).or_insert(repository);
+        }
+    }
+
+    /// Whether the directory holds this view, with nothing renamed or deleted by BitBake.
+    fn stands_in(&self, directory: &Path) -> bool {
+        let stamp = fs::read_to_string(directory.join("view"));
+        stamp.is_ok_and(|stamp| stamp == self.stamp())
+            && self.links.iter().all(|(path, link)| {
+                // That the blob is there was seen while planning.
+                fs::read_link(directory.join(path)).is_ok_and(|target| target == self.store.blob_path(&link.blob))
+            })
+            && self.notes.keys().all(|path| directory.join(path).is_file())
+            && self
+                .repositories
+                .iter()
+                .all(|(name, repository)| repository.stands_in(self.store, &directory.join("git2").join(name)))
+    }
+
+    /// A hash over all that the view holds, and where the links lead.
+    fn stamp(&self) -> String {
+        let mut text = format!("{DOMAIN}{}\n", self.store.root().display());
+        for (path, link) in &self.links {
+            let _ = writeln!(text, "{path} {}", link.blob);
+        }
+        for (path, note) in &self.notes {
+            let _ = writeln!(text, "{path} {note:?}");
+        }
+        for (name, repository) in &self.repositories {
+            let _ = writeln!(text, "git2/{name}\n{}", repository.summary());
+        }
+        format!("{}\n", blake3::hash(text.as_bytes()))
+    }
+
+    fn write(&self, directory: &Path) -> Result<()> {
+        let parents = self.links.keys().filter_map(|path| Some(path.rsplit_once('/')?.0));
+        for name in parents.chain(["flat", "dl", "git2"]).collect::<BTreeSet<_>>() {
+            disk::create_dir_all(&directory.join(name))?;
+        }
+        for (path, link) in &self.links {
+            let path = directory.join(path);
+            symlink(self.store.blob_path(&link.blob), &path).map_err(|error| Error::io("link", &path, error))?;
+        }
+        for (path, note) in &self.notes {
+            write_file(&directory.join(path), note)?;
+        }
+        for (name, repository) in &self.repositories {
+            repository.write(self.store, &directory.join("git2").join(name))?;
+        }
+        write_file(&directory.join("view"), &self.stamp())
+    }
+}
+
+/// What BitBake 2.8's npm fetcher keeps beside a package so that it need not ask the registry again: a URL with the name and
+/// a checksum as parameters (`bb.fetch2.npm`, `_resolve_proxy_url`). Nobody is asked at that URL: the file is there.
+fn resolved(name: &str, file: &LockedFile) -> Option<String> {
+    name.strip_prefix(NPM)?;
+    let package = file.urls.iter().find_map(|url| Package::of(url).ok()?);
+    let address = package.and_then(|package| Some(format!("{}/{}", package.usual_base()?, package.path())));
+    let address = address.or_else(|| Some(file.urls.first()?.as_str().split(';').next()?.to_owned()))?;
+    Some(format!("{address};downloadfilename={name};sha256sum={}", file.sha256))
+}
+
+fn lacking(missing: &[&SourceId]) -> Error {
+    let named: Vec<_> = missing.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = missing.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let count = if missing.len() == 1 { "a source is".to_owned() } else { format!("{} sources are", missing.len()) };
+    let message = format!("{count} not in the store: {}{more}", named.join(", "));
+    Error::new(Kind::Missing, message).help("run `kbuild fetch`")
+}
+
+fn write_file(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).map_err(|error| Error::io("write", path, error))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+//! Views of stores that hold a few files and commits.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use super::*;
+use crate::git::{local_git, run};
+use crate::lock::Content;
+use crate::source::{CommitId, Digests};
+use crate::store::fixture::{Item, Tree, Upstream, file, tree};
+use crate::store::tests::{digests_of, temporary};
+
+/// A store, a lock over what is put into it, and the place of a view.
+struct Bench {
+    directory: tempfile::TempDir,
+    store: Store,
+    lock: Lock,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let (directory, store) = temporary();
+        Bench { directory, store, lock: Lock::default() }
+    }
+
+    fn view(&self) -> PathBuf {
+        self.directory.path().join("sources")
+    }
+
+    fn ids(&self) -> Vec<SourceId> {
+        let files = self.lock.files.keys().cloned().map(SourceId::File);
+        files.chain(self.lock.gits.keys().cloned().map(SourceId::Git)).collect()
+    }
+
+    fn lay_out(&self) -> Result<()> {
+        lay_out(&self.store, &self.lock, &self.ids(), &self.view())
+    }
+
+    fn file(&mut self, key: &str, url: &str, bytes: &[u8]) -> Digests {
+        let path = self.directory.path().join("upstream");
+        fs::write(&path, bytes).unwrap();
+        let digests = self.store.add_file(&path).unwrap();
+        let content = Some(Content { blake3: digests.blake3, size: digests.size });
+        let file = LockedFile { name: None, urls: vec![url.parse().unwrap()], sha256: digests.sha256, content };
+        self.lock.files.insert(key.to_owned(), file);
+        digests
+    }
+
+    /// Brings one commit of an upstream in, cut off behind it unless `history`, and locks it.
+    fn git(&mut self, name: &str, upstream: &Upstream, commit: &CommitId, refs: &[&str], history: bool) -> String {
+        upstream.set_ref("refs/heads/fetched", commit);
+        let scratch = self.store.scratch().unwrap();
+        run(local_git(scratch.path()).args(["init", "-q", "--bare"]).arg(scratch.path()), Kind::Bug).unwrap();
+        let url = format!("file://{}", upstream.path().display());
+        let depth = if history { "--no-tags" } else { "--depth=1" };
+        let mut fetch = local_git(scratch.path());
+        run(fetch.args(["fetch", "-q", depth, &url, "fetched"]), Kind::Bug).unwrap();
+        let hash = crate::store::tree::of_commit(&upstream.repository, commit).unwrap();
+        self.store.add_git(scratch.path(), commit, hash).unwrap();
+        let refs = refs.iter().map(|&name| name.to_owned()).collect();
+        let key = format!("{name}@{}", commit.short());
+        let locked = LockedGit { refs, history, ..upstream.locked(commit, Some(hash)) };
+        self.lock.gits.insert(key.clone(), locked);
+        key
+    }
+
+    fn git_in(&self, name: &str, arguments: &[&str]) -> String {
+        let output = run(local_git(&self.view().join("git2").join(name)).args(arguments), Kind::Bug);
+        String::from_utf8(output.unwrap()).unwrap().trim().to_owned()
+    }
+}
+
+fn inner(text: &str) -> Tree {
+    tree([("a", file(text))])
+}
+
+#[test]
+fn files_stand_under_every_name_that_a_release_looks_for() {
+    let mut bench = Bench::new();
+    bench.file("get.php", "https://h/get.php?f=a", b"one");
+    bench.file("named.tgz", "https://h/x?y", b"two");
+    bench.file("sub/deep.tgz", "https://h/deep.tgz", b"three");
+    bench.lay_out().unwrap();
+    for (path, bytes) in [
+        ("flat/get.php", "one"),
+        ("flat/get.php?f=a", "one"),
+        ("dl/get.php", "one"),
+        ("dl/get.php?f=a", "one"),
+        ("flat/named.tgz", "two"),
+        ("flat/deep.tgz", "three"),
+        ("dl/sub/deep.tgz", "three"),
+    ] {
+        assert_eq!(fs::read_to_string(bench.view().join(path)).unwrap(), bytes, "{path}");
+        assert!(fs::read_link(bench.view().join(path)).unwrap().starts_with(bench.store.root()));
+    }
+    assert!(!bench.view().join("flat/x?y").exists(), "a name that was given is the only one");
+}
+
+#[test]
+fn two_contents_under_one_name_are_refused_naming_both() {
+    let mut bench = Bench::new();
+    bench.file("get.php", "https://h/get.php?f=a", b"one");
+    bench.file("get.php?f=a", "https://h/other", b"two");
+    let error = bench.lay_out().unwrap_err();
+    assert_eq!(error.kind(), Kind::Input);
+    assert!(error.to_string().contains("file:get.php and file:get.php?f=a"), "{error}");
+
+    let mut bench = Bench::new();
+    bench.file("a/x", "https://h/x", b"same");
+    bench.file("b/x", "https://h/x", b"same");
+    bench.lay_out().unwrap();
+}
+
+#[test]
+fn what_is_missing_is_counted_and_named() {
+    let mut bench = Bench::new();
+    for number in 0..7 {
+        let Digests { sha256, .. } = digests_of(&[number]);
+        let file = LockedFile { name: None, urls: vec![], sha256, content: None };
+        bench.lock.files.insert(format!("f{number}"), file);
+    }
+    let error = bench.lay_out().unwrap_err();
+    assert_eq!(error.kind(), Kind::Missing);
+    assert_eq!(
+        error.to_string(),
+        "7 sources are not in the store: file:f0, file:f1, file:f2, file:f3, file:f4 and 2 more"
+    );
+    assert!(!bench.view().exists());
+}
+
+#[test]
+fn a_view_that_stands_is_left_alone_and_a_damaged_or_other_one_is_made_again() {
+    let mut bench = Bench::new();
+    let upstream = Upstream::new();
+    let commit = upstream.commit(&[], &inner("one"));
+    bench.git("h.x", &upstream, &commit, &["refs/heads/main"], false);
+    bench.file("x.tgz", "https://h/x.tgz", b"one");
+    let inode = || fs::metadata(bench.view()).unwrap().ino();
+    bench.lay_out().unwrap();
+    fs::write(bench.view().join("dl/x.tgz.done"), "stamp").unwrap();
+    let mut last = inode();
+    bench.lay_out().unwrap();
+    assert_eq!(inode(), last);
+    assert!(bench.view().join("dl/x.tgz.done").exists(), "what BitBake wrote stays with the view");
+
+    let renamed = |path: &str| fs::rename(bench.view().join(path), bench.view().join("away")).unwrap();
+    for path in ["flat/x.tgz", "dl/x.tgz", "git2/h.x", "git2/h.x/packed-refs", "view"] {
+        renamed(path);
+        bench.lay_out().unwrap();
+        assert_ne!(inode(), last, "{path}");
+        assert!(bench.view().join(path).exists(), "{path}");
+        last = inode();
+    }
+    bench.lock.gits.clear();
+    bench.lay_out().unwrap();
+    assert!(!bench.view().join("git2/h.x").exists());
+    assert_eq!(fs::read_dir(bench.directory.path()).unwrap().count(), 3, "store, upstream and view");
+}
+
+#[test]
+fn a_clone_holds_what_bitbake_asks_git_for() {
+    let mut bench = Bench::new();
+    let upstream = Upstream::new();
+    let first = upstream.commit(&[], &inner("one"));
+    let second = upstream.commit(&[first], &inner("two"));
+    bench.git("h.x", &upstream, &second, &["refs/heads/main", "refs/tags/v2"], false);
+    bench.lay_out().unwrap();
+    assert_eq!(bench.git_in("h.x", &["symbolic-ref", "HEAD"]), "refs/heads/main");
+    assert_eq!(bench.git_in("h.x", &["rev-parse", "refs/tags/v2"]), second.to_string());
+    assert_eq!(bench.git_in("h.x", &["branch", "--contains", &second.to_string(), "--list", "main"]), "* main");
+    assert_eq!(bench.git_in("h.x", &["rev-list", "--count", "main"]), "1");
+    assert_eq!(bench.git_in("h.x", &["fsck", "--strict"]), "");
+    let work = bench.directory.path().join("work");
+    bench.git_in(
+        "h.x",
+        &["clone", "-q", "-n", "-s", bench.view().join("git2/h.x").to_str().unwrap(), work.to_str().unwrap()],
+    );
+    let mut checkout = local_git(&work.join(".git"));
+    run(checkout.arg("--work-tree").arg(&work).args(["checkout", "-q", "-B", "main", &second.to_string()]), Kind::Bug)
+        .unwrap();
+    assert_eq!(fs::read_to_string(work.join("a")).unwrap(), "two");
+
+    let pack = fs::read_dir(bench.view().join("git2/h.x/objects/pack")).unwrap().next().unwrap().unwrap();
+    assert_eq!(pack.metadata().unwrap().nlink(), 3, "the blob and both spellings of the clone are one file");
+    assert_eq!(pack.metadata().unwrap().mode() & 0o777, 0o444);
+}
+
+#[test]
+fn several_pins_share_a_clone() {
+    let mut bench = Bench::new();
+    let upstream = Upstream::new();
+    let first = upstream.commit(&[], &inner("one"));
+    let second = upstream.commit(&[first], &inner("two"));
+    let third = upstream.commit(&[second], &inner("three"));
+    // The whole history of `second`, and of the others one commit each; two are pinned on one branch.
+    bench.git("h.x", &upstream, &first, &[], false);
+    bench.git("h.x", &upstream, &second, &["refs/heads/main"], true);
+    bench.git("h.x", &upstream, &third, &["refs/heads/main", "refs/tags/v3"], false);
+    bench.lay_out().unwrap();
+    for commit in [&second, &third] {
+        let list = bench.git_in("h.x", &["branch", "--contains", &commit.to_string(), "--list", "main"]);
+        assert!(list.contains("main"), "{commit}: {list}");
+    }
+    let nameless = format!("refs/heads/kbuild-{}", first.short());
+    assert_eq!(bench.git_in("h.x", &["rev-parse", &nameless]), first.to_string());
+    assert_eq!(bench.git_in("h.x", &["rev-list", "--count", &second.to_string()]), "2", "history is not cut");
+    assert!(!bench.view().join("git2/h.x/shallow").exists(), "every parent is there");
+    // A recipe may spell the URL with `.git`.
+    assert_eq!(bench.git_in("h.x.git", &["rev-parse", "main"]), bench.git_in("h.x", &["rev-parse", "main"]));
+    bench.git_in("h.x", &["fsck", "--connectivity-only"]);
+
+    let other = upstream.commit(&[], &inner("other"));
+    bench.git("h.x", &upstream, &other, &["refs/tags/v3"], false);
+    let error = bench.lay_out().unwrap_err();
+    assert_eq!(error.kind(), Kind::Input);
+    assert!(error.to_string().contains("refs/tags/v3"), "{error}");
+}
+
+#[test]
+fn refs_that_git_would_refuse_are_refused() {
+    for refs in [vec!["main"], vec!["refs/heads/../x"], vec!["refs/heads/a", "refs/heads/a/b"]] {
+        let mut bench = Bench::new();
+        let upstream = Upstream::new();
+        let commit = upstream.commit(&[], &inner("one"));
+        bench.git("h.x", &upstream, &commit, &refs, false);
+        assert_eq!(bench.lay_out().unwrap_err().kind(), Kind::Input, "{refs:?}");
+    }
+}
+
+#[test]
+fn submodules_come_along_as_clones_of_their_own() {
+    let mut bench = Bench::new();
+    let upstream = Upstream::new();
+    let child = upstream.commit(&[], &inner("child"));
+    let parent = upstream.commit(&[], &tree([("sub", Item::Submodule(child))]));
+    let child_key = bench.git("h.child", &upstream, &child, &[], false);
+    let key = bench.git("h.parent", &upstream, &parent, &["refs/heads/main"], false);
+    bench.lock.gits.get_mut(&key).unwrap().submodules.insert("sub".to_owned(), child_key);
+    lay_out(&bench.store, &bench.lock, &[SourceId::Git(key)], &bench.view()).unwrap();
+    let branch = format!("refs/heads/kbuild-{}", child.short());
+    assert_eq!(bench.git_in("h.child", &["symbolic-ref", "HEAD"]), branch);
+    assert_eq!(bench.git_in("h.child", &["rev-parse", "HEAD"]), child.to_string());
+}
+
+#[test]
+fn a_store_that_cannot_be_written_gives_views_and_checkouts() {
+    let mut bench = Bench::new();
+    let upstream = Upstream::new();
+    let commit = upstream.commit(&[], &inner("one"));
+    let key = bench.git("h.x", &upstream, &commit, &[], false);
+    bench.file("x.tgz", "https://h/x.tgz", b"one");
+    let reader = Store::open_existing(bench.store.root()).unwrap();
+    lay_out(&reader, &bench.lock, &bench.ids(), &bench.view()).unwrap();
+    assert_eq!(bench.git_in("h.x", &["rev-parse", "HEAD"]), commit.to_string());
+    let target = bench.directory.path().join("layer");
+    crate::store::checkout::check_out(&reader, &bench.lock, &bench.lock.gits[&key], &target).unwrap();
+    assert_eq!(fs::read_to_string(target.join("a")).unwrap(), "one");
+    bench.ids().iter().try_for_each(|id| reader.verify(bench.lock.get(id).unwrap())).unwrap();
+}
+
+#[test]
+fn a_name_of_its_own_is_the_name_that_is_offered() {
+    let mut bench = Bench::new();
+    bench.file("x.tgz", "https://h/x.tgz", b"one");
+    bench.file("x.tgz@other", "https://other/x.tgz", b"two");
+    bench.lock.files.get_mut("x.tgz@other").unwrap().name = Some("x.tgz".to_owned());
+    let one = |key: &str| vec![SourceId::File(key.to_owned())];
+    for (key, bytes) in [("x.tgz", "one"), ("x.tgz@other", "two")] {
+        lay_out(&bench.store, &bench.lock, &one(key), &bench.view()).unwrap();
+        assert_eq!(fs::read_to_string(bench.view().join("flat/x.tgz")).unwrap(), bytes);
+        assert!(!bench.view().join("flat/x.tgz@other").exists());
+    }
+    let error = bench.lay_out().unwrap_err();
+    assert!(error.to_string().contains("file:x.tgz and file:x.tgz@other"), "{error}");
+}
+
+#[test]
+fn a_clone_stands_under_every_name_that_recipes_give_it() {
+    let mut bench = Bench::new();
+    let upstream = Upstream::new();
+    let commit = upstream.commit(&[], &inner("one"));
+    let key = bench.git("h.x", &upstream, &commit, &["refs/heads/main"], false);
+    let rebaseable = format!("h.x_{commit}");
+    bench.lock.gits.get_mut(&key).unwrap().clones.insert(rebaseable.clone());
+    bench.lay_out().unwrap();
+    for name in ["h.x", "h.x.git", &rebaseable] {
+        assert_eq!(bench.git_in(name, &["rev-parse", "main"]), commit.to_string());
+    }
+    bench.lock.gits.get_mut(&key).unwrap().clones.insert("../out".to_owned());
+    assert_eq!(bench.lay_out().unwrap_err().kind(), Kind::Input);
+}
+
+#[test]
+fn fetchers_that_want_more_than_a_file_get_it() {
+    let mut bench = Bench::new();
+    bench.file("m_h_.p_1_1.tar.gz", "svn://h/p;module=m;rev=1", b"svn");
+    let a = bench.file("scope-a-1.0.0.tgz", "npm://h/;package=@scope/a;version=1.0.0", b"npm");
+    let b = bench.file("npm2/b-1.0.0.tgz", "https://h/b/-/b-1.0.0.tgz", b"npmsw");
+    bench.lay_out().unwrap();
+    let read = |path: &str| fs::read_to_string(bench.view().join(path)).unwrap();
+    assert_eq!((read("dl/m_h_.p_1_1.tar.gz"), read("dl/m_h_.p_1_1.tar.gz.done")), ("svn".to_owned(), String::new()));
+    assert_eq!(read("flat/scope-a-1.0.0.tgz"), "npm");
+    let says = |url: &str, name: &str, sha256| format!("{url};downloadfilename=npm2/{name};sha256sum={sha256}");
+    let expected = says("https://h/@scope/a/-/a-1.0.0.tgz", "scope-a-1.0.0.tgz", a.sha256);
+    assert_eq!(read("dl/npm2/scope-a-1.0.0.tgz.resolved"), expected);
+    let expected = says("https://h/b/-/b-1.0.0.tgz", "b-1.0.0.tgz", b.sha256);
+    assert_eq!(read("dl/npm2/b-1.0.0.tgz.resolved"), expected);
+    assert!(!bench.view().join("dl/scope-a-1.0.0.tgz").exists());
+
+    let inode = fs::metadata(bench.view()).unwrap().ino();
+    fs::write(bench.view().join("dl/npm2/b-1.0.0.tgz.resolved"), "by npmsw").unwrap();
+    bench.lay_out().unwrap();
+    assert_eq!(fs::metadata(bench.view()).unwrap().ino(), inode, "what BitBake wrote anew is no damage");
+    fs::remove_file(bench.view().join("dl/m_h_.p_1_1.tar.gz.done")).unwrap();
+    bench.lay_out().unwrap();
+    assert_ne!(fs::metadata(bench.view()).unwrap().ino(), inode);
+}
+
+#[test]
+fn thousands_of_files_are_laid_out_without_reading_one() {
+    let mut bench = Bench::new();
+    for number in 0..5000_u32 {
+        // Blobs with the size that the lock says, and none of its bytes: whoever read them would notice.
+        let digests = digests_of(&number.to_le_bytes());
+        let blob = bench.store.blob_path(&digests.blake3);
+        fs::create_dir_all(blob.parent().unwrap()).unwrap();
+        fs::write(&blob, [0; 4]).unwrap();
+        let content = Some(Content { blake3: digests.blake3, size: 4 });
+        let urls = vec![format!("crate://crates.io/c/{number}").parse().unwrap()];
+        let file = LockedFile { name: None, urls, sha256: digests.sha256, content };
+        bench.lock.files.insert(format!("c-{number}.crate"), file);
+    }
+    let begun = std::time::Instant::now();
+    bench.lay_out().unwrap();
+    let laid_out = begun.elapsed();
+    bench.lay_out().unwrap();
+    let stood = begun.elapsed() - laid_out;
+    eprintln!("5000 files: laid out in {laid_out:?}, found to stand in {stood:?}");
+    assert_eq!(fs::read_dir(bench.view().join("flat")).unwrap().count(), 5000);
+    // Far above what it takes, far below what syncing each would take.
+    assert!(laid_out.as_secs() < 5 && stood.as_secs() < 5, "{laid_out:?} {stood:?}");
+}
