@@ -75,7 +75,10 @@ fn refused(sample: &Sample, what: &str, import: impl FnOnce(&Store) -> Result<Im
     let outside: Vec<PathBuf> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(outside, [directory.path().join("store")], "{what}");
     let census = store.census().unwrap();
-    assert!(census.commits.is_empty() && census.partial.is_empty() && census.set_aside.is_empty(), "{what}: {census:?}");
+    assert!(
+        census.commits.is_empty() && census.partial.is_empty() && census.set_aside.is_empty(),
+        "{what}: {census:?}"
+    );
     let honest: BTreeSet<(Blake3, u64)> = sample.store.census().unwrap().blobs.into_iter().collect();
     assert!(census.blobs.iter().all(|blob| honest.contains(blob)), "{what}: {census:?}");
     for entry in walkdir::WalkDir::new(store.root()).into_iter().map(|entry| entry.unwrap()) {
@@ -101,9 +104,7 @@ fn with_tar_alone(honest: &[Entry]) -> Vec<(&'static str, Vec<Entry>)> {
         entries
     };
     let renamed = |name: &'static str| changed(&|entries| entries[blob].name = name.into());
-    let instead = |kind, link: &'static str| {
-        changed(&|entries| entries[blob] = entries[blob].clone().of(kind, link))
-    };
+    let instead = |kind, link: &'static str| changed(&|entries| entries[blob] = entries[blob].clone().of(kind, link));
     let before = |entry: Entry| changed(&|entries| entries.insert(blob, entry.clone()));
     vec![
         ("a name that climbs", renamed("../../escape")),
@@ -132,23 +133,32 @@ fn with_tar_alone(honest: &[Entry]) -> Vec<(&'static str, Vec<Entry>)> {
         ("the index twice", changed(&|entries| entries.insert(1, entries[0].clone()))),
         ("no index", changed(&|entries| drop(entries.remove(0)))),
         ("nothing at all", vec![]),
-        ("a larger file than the index says", changed(&|entries| {
-            entries[blob].bytes.push(b'x');
-            entries[blob].size += 1;
-        })),
-        ("a smaller file than the index says", changed(&|entries| {
-            entries[blob].bytes.pop();
-            entries[blob].size -= 1;
-        })),
+        (
+            "a larger file than the index says",
+            changed(&|entries| {
+                entries[blob].bytes.push(b'x');
+                entries[blob].size += 1;
+            }),
+        ),
+        (
+            "a smaller file than the index says",
+            changed(&|entries| {
+                entries[blob].bytes.pop();
+                entries[blob].size -= 1;
+            }),
+        ),
         ("a size beyond all disks", changed(&|entries| entries[blob].size = u64::MAX >> 2)),
         ("a text beyond all memories", changed(&|entries| entries[1].size = u64::MAX >> 2)),
         ("an index beyond all memories", changed(&|entries| entries[0].size = u64::MAX >> 2)),
         ("other bytes under a name", changed(&|entries| entries[blob].bytes[0] ^= 1)),
         ("other bytes in the lock", changed(&|entries| entries[1].bytes[0] ^= 1)),
-        ("other bytes in a record", changed(&|entries| {
-            let record = entries.iter_mut().find(|entry| entry.name.starts_with(b"git/")).unwrap();
-            record.bytes[0] ^= 1;
-        })),
+        (
+            "other bytes in a record",
+            changed(&|entries| {
+                let record = entries.iter_mut().find(|entry| entry.name.starts_with(b"git/")).unwrap();
+                record.bytes[0] ^= 1;
+            }),
+        ),
     ]
 }
 
@@ -275,7 +285,10 @@ fn indexes_that_agree_with_lies_are_refused() {
     };
     let commits = {
         let forged = Forged::of(&sample);
-        let commits = forged.lines.iter().filter_map(|line| if let Line::Commit(commit) = line { Some(commit.commit) } else { None });
+        let commits = forged
+            .lines
+            .iter()
+            .filter_map(|line| if let Line::Commit(commit) = line { Some(commit.commit) } else { None });
         commits.collect::<Vec<_>>()
     };
     forged("a record that is no text", &|forged| forged.record(|_| "\u{1}".to_owned()));
@@ -314,11 +327,14 @@ fn indexes_that_agree_with_lies_are_refused() {
         ("an index of a pack", |record| record.packs[0].index),
     ] {
         // The bytes that came have the hashes they claim, so they are blobs; no commit is made of them.
-        for change in [|_| b"PACK".to_vec(), |mut bytes: Vec<u8>| {
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-            bytes
-        }] as [fn(Vec<u8>) -> Vec<u8>; 2]
+        for change in [
+            |_| b"PACK".to_vec(),
+            |mut bytes: Vec<u8>| {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                bytes
+            },
+        ] as [fn(Vec<u8>) -> Vec<u8>; 2]
         {
             let mut forged = Forged::of(&sample);
             other(&mut forged, which, &change);
@@ -351,9 +367,21 @@ fn texts_that_are_no_index_are_refused() {
         archive(&entries)
     };
     let blob = lines.iter().position(|line| line.contains("\"type\":\"blob\"")).unwrap();
-    let swapped = { let mut lines = lines.clone(); lines.swap(blob, blob + 1); lines.join("\n") };
-    let doubled = { let mut lines = lines.clone(); lines.insert(blob, lines[blob]); lines.join("\n") };
-    let first_last = { let mut lines = lines.clone(); lines.swap(0, blob); lines.join("\n") };
+    let swapped = {
+        let mut lines = lines.clone();
+        lines.swap(blob, blob + 1);
+        lines.join("\n")
+    };
+    let doubled = {
+        let mut lines = lines.clone();
+        lines.insert(blob, lines[blob]);
+        lines.join("\n")
+    };
+    let first_last = {
+        let mut lines = lines.clone();
+        lines.swap(0, blob);
+        lines.join("\n")
+    };
     let deep = format!("{}{}", lines[0], "[".repeat(100_000));
     for (what, text) in [
         ("empty", String::new()),
@@ -367,7 +395,10 @@ fn texts_that_are_no_index_are_refused() {
         ("a document that climbs", text.replace("\"kata.toml\"", "\"../kata.toml\"")),
         ("a document nobody knows", text.replace("\"kata.toml\"", "\"passwd\"")),
         ("a kind nobody knows", text.replacen("\"type\":\"blob\"", "\"type\":\"link\"", 1)),
-        ("an address that climbs", text.replacen("\"type\":\"blob\",\"blake3\":\"", "\"type\":\"blob\",\"blake3\":\"../../", 1)),
+        (
+            "an address that climbs",
+            text.replacen("\"type\":\"blob\",\"blake3\":\"", "\"type\":\"blob\",\"blake3\":\"../../", 1),
+        ),
         ("a commit that climbs", text.replacen("\"commit\":\"", "\"commit\":\"../", 1)),
         ("a negative size", text.replacen("\"size\":7", "\"size\":-7", 1)),
         ("another size", text.replacen("\"size\":7", "\"size\":8", 1)),

@@ -157,11 +157,8 @@ pub(super) struct Head {
 
 /// Reads the head of a bundle; nothing of it is believed yet.
 fn read_head(files: &mut impl Files) -> Result<Head> {
-    let signature = if files.comes(SIGNATURE)? {
-        Some(files.read(SIGNATURE, Size::AtMost(SIGNATURE_LIMIT))?)
-    } else {
-        None
-    };
+    let signature =
+        if files.comes(SIGNATURE)? { Some(files.read(SIGNATURE, Size::AtMost(SIGNATURE_LIMIT))?) } else { None };
     Ok(Head { index: files.read(INDEX, Size::AtMost(INDEX_LIMIT))?, signature })
 }
 
@@ -204,9 +201,9 @@ fn check_left_out(store: &Store, index: &Index) -> Result<()> {
     }
     let sources: BTreeSet<String> = missing.into_iter().map(|source| source.escape_debug().to_string()).collect();
     let list: Vec<String> = sources.into_iter().collect();
-    Err(Error::new(Kind::Missing, "the bundle leaves out what this store does not have")
-        .because(list.join("\n"))
-        .help("import the bundle that it builds on first, or have one made with `--since` this store's `kbuild store ledger`"))
+    Err(Error::new(Kind::Missing, "the bundle leaves out what this store does not have").because(list.join("\n")).help(
+        "import the bundle that it builds on first, or have one made with `--since` this store's `kbuild store ledger`",
+    ))
 }
 
 /// Reads and checks all that is small, and gives the lock and the records of commits.
@@ -248,9 +245,7 @@ fn check_blobs_of(records: &BTreeMap<CommitId, GitRecord>, index: &Index) -> Res
     let listed: BTreeSet<Blake3> = index.blobs.iter().map(|blob| blob.blake3).collect();
     let astray = records.values().find(|record| record.blobs().any(|blob| !listed.contains(&blob)));
     match astray {
-        Some(record) => {
-            Err(refused(format!("the bundle's index does not list the packs of commit {}", record.commit)))
-        }
+        Some(record) => Err(refused(format!("the bundle's index does not list the packs of commit {}", record.commit))),
         None => Ok(()),
     }
 }

@@ -236,7 +236,8 @@ impl Index {
     /// # Errors
     /// Another version: kind `Input`; whatever is not in order: kind `Mismatch`.
     pub(super) fn parse(bytes: &[u8]) -> Result<Index> {
-        let text = std::str::from_utf8(bytes).map_err(|error| refused("the bundle's index is no text").because(error))?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| refused("the bundle's index is no text").because(error))?;
         let mut lines = text.lines().enumerate();
         let (_, first) = lines.next().ok_or_else(|| refused("the bundle's index is empty"))?;
         let Version { version } = serde_json::from_str(first).map_err(|error| at_line(1, error))?;
@@ -259,7 +260,8 @@ impl Index {
     /// Adds a line, which has to stand behind all that are there: so nothing can stand twice.
     fn add(&mut self, line: Line) -> Result<(), &'static str> {
         const ORDER: &str = "it stands twice, or in the wrong order";
-        let (before_program, before_commits) = (self.program.is_none() && self.commits.is_empty(), self.blobs.is_empty());
+        let (before_program, before_commits) =
+            (self.program.is_none() && self.commits.is_empty(), self.blobs.is_empty());
         let in_order = match line {
             Line::Bundle(_) => return Err("a second `bundle`"),
             Line::Document(document) => {

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::archive::Archive;
 use super::contents::HeldCommit;
 use super::directory::Directory;
-use super::index::Index;
 use super::import::read_index;
+use super::index::Index;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
@@ -54,7 +54,8 @@ impl Ledger {
     /// A store that cannot be read.
     pub fn of_store(store: &Store) -> Result<Ledger> {
         let census = store.census()?;
-        let mut ledger = Ledger { blobs: census.blobs.into_iter().map(|(blob, _)| blob).collect(), ..Ledger::default() };
+        let mut ledger =
+            Ledger { blobs: census.blobs.into_iter().map(|(blob, _)| blob).collect(), ..Ledger::default() };
         for commit in census.commits {
             // One that cannot be read, or whose packs are gone, is not there.
             if let Ok(Some(record)) = store.git(&commit) {
@@ -125,9 +126,9 @@ impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut write = |line: &Line| writeln!(f, "{}", serde_json::to_string(line).map_err(|_| fmt::Error)?);
         write(&Line::Ledger { version: VERSION })?;
-        self.commits.iter().try_for_each(|(commit, history)| {
-            write(&Line::Commit { commit: *commit, history: *history })
-        })?;
+        self.commits
+            .iter()
+            .try_for_each(|(commit, history)| write(&Line::Commit { commit: *commit, history: *history }))?;
         self.blobs.iter().try_for_each(|blake3| write(&Line::Blob { blake3: *blake3 }))
     }
 }

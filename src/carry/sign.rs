@@ -31,7 +31,8 @@ impl Signer {
         let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
         let boxed = minisign::SecretKeyBox::from_string(&text).map_err(wrong)?;
         let encrypted = text.lines().nth(1).is_some_and(|key| key.starts_with(ENCRYPTED));
-        let key = if encrypted { boxed.into_secret_key(Some(password()?)) } else { boxed.into_unencrypted_secret_key() };
+        let key =
+            if encrypted { boxed.into_secret_key(Some(password()?)) } else { boxed.into_unencrypted_secret_key() };
         key.map(Signer).map_err(wrong)
     }
 
@@ -42,9 +43,9 @@ impl Signer {
     pub(super) fn sign(&self, index: &[u8]) -> Result<String> {
         let comment = format!("kbuild bundle, index blake3:{}", blake3::hash(index).to_hex());
         let signed = minisign::sign(None, &self.0, index, Some(&comment), Some("signature of a kbuild bundle"));
-        signed.map(minisign::SignatureBox::into_string).map_err(|error| {
-            Error::new(Kind::Io, "could not sign the bundle").because(error)
-        })
+        signed
+            .map(minisign::SignatureBox::into_string)
+            .map_err(|error| Error::new(Kind::Io, "could not sign the bundle").because(error))
     }
 }
 
@@ -62,12 +63,13 @@ impl TrustedKey {
         }
         let path = Path::new(text);
         let file = std::fs::read_to_string(path).map_err(|error| {
-            Error::io("read", path, error).wrap(format!("`{text}` is neither a public key nor a file with one"))
+            Error::io("read", path, error)
+                .wrap(format!("`{text}` is neither a public key nor a file with one"))
                 .help("`minisign -G` writes one beside the secret key")
         })?;
-        PublicKey::decode(&file).map(TrustedKey).map_err(|error| {
-            Error::input(format!("{} is no public key of minisign", disk::shown(path))).because(error)
-        })
+        PublicKey::decode(&file)
+            .map(TrustedKey)
+            .map_err(|error| Error::input(format!("{} is no public key of minisign", disk::shown(path))).because(error))
     }
 }
 
@@ -96,7 +98,8 @@ pub(super) fn check(keys: &[TrustedKey], index: &[u8], signature: Option<&[u8]>)
     if keys.is_empty() {
         return Ok(Trust::Unchecked);
     }
-    let text = std::str::from_utf8(signature).map_err(|error| refused("the bundle's signature is none").because(error))?;
+    let text =
+        std::str::from_utf8(signature).map_err(|error| refused("the bundle's signature is none").because(error))?;
     let signature =
         Signature::decode(text).map_err(|error| refused("the bundle's signature is none").because(error))?;
     let mut why = None;

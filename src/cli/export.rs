@@ -79,7 +79,8 @@ impl ExportArgs {
             program: program.as_deref(),
         };
         let plan = carry::plan(&store, order, &theirs)?;
-        let exported = carry::export(&store, plan, target(self.target.clone()), signer.as_ref(), output.progress.as_ref())?;
+        let exported =
+            carry::export(&store, plan, target(self.target.clone()), signer.as_ref(), output.progress.as_ref())?;
         let place = if pipe { "standard output".to_owned() } else { disk::shown(&self.target) };
         output.say(&describe(&exported, &place, signer.is_some()));
         Ok(Outcome::new(json(&exported, signer.is_some()), ""))

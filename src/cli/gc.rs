@@ -83,7 +83,8 @@ impl GcArgs {
     fn told(&self, garbage: &Garbage, roots: &Roots, output: &Output) -> Outcome {
         for root in &roots.gone {
             let gone = root.lock.display();
-            output.say(&format!("{gone} is gone: what only it kept {}", if self.dry_run { "would go" } else { "goes" }));
+            output
+                .say(&format!("{gone} is gone: what only it kept {}", if self.dry_run { "would go" } else { "goes" }));
         }
         let aside = garbage.partial.len() + garbage.set_aside.len();
         output.say(&format!(

@@ -46,7 +46,9 @@ impl ImportArgs {
         match imported.trust {
             Trust::Signed => {}
             Trust::Unchecked => output.warn("the signature was not checked: `--trust KEY` names whose is taken"),
-            Trust::Unsigned => output.warn("the bundle is not signed: its bytes agree with its own index, no more is known"),
+            Trust::Unsigned => {
+                output.warn("the bundle is not signed: its bytes agree with its own index, no more is known")
+            }
         }
         output.say(&describe(&imported));
         let same_lock = place.lock_text()?.map(|text| text == imported.lock);

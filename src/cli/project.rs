@@ -194,7 +194,8 @@ impl Place {
             Some(store) => Some(store.clone()),
             None => site(global)?.store,
         };
-        let none = || Error::input("there is no project here, and no store was named").help("name one with `--store DIR`");
+        let none =
+            || Error::input("there is no project here, and no store was named").help("name one with `--store DIR`");
         Ok(Place { project: None, store: store.ok_or_else(none)? })
     }
 

@@ -211,7 +211,10 @@ impl Store {
         }
         let reached = Reached::from(scratch.path(), &record.commit)?;
         if reached.shallow != record.shallow {
-            return Err(Error::new(Kind::Mismatch, format!("commit {} reaches elsewhere than its record says", record.commit)));
+            return Err(Error::new(
+                Kind::Mismatch,
+                format!("commit {} reaches elsewhere than its record says", record.commit),
+            ));
         }
         Ok(())
     }

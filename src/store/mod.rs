@@ -167,7 +167,9 @@ fn make(root: &Path) -> Result<()> {
 
 /// Makes what belongs into a store and is not there.
 fn prepare(root: &Path) -> Result<()> {
-    ["blobs", "sha256", "git", "incoming", "roots", "tmp"].iter().try_for_each(|name| disk::create_dir_all(&root.join(name)))
+    ["blobs", "sha256", "git", "incoming", "roots", "tmp"]
+        .iter()
+        .try_for_each(|name| disk::create_dir_all(&root.join(name)))
 }
 
 fn canonical(root: &Path) -> Result<PathBuf> {

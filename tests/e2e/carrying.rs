@@ -78,8 +78,7 @@ fn a_clone_and_a_bundle_are_all_that_a_build_needs() {
     isolated(&there, &["fetch", "--offline"]);
     isolated(&there, &["build", "--board", "lantern"]);
     let artifacts = |bench: &Bench| {
-        let result: serde_json::Value =
-            serde_json::from_str(&bench.read("build/lantern/result.json")).expect("JSON");
+        let result: serde_json::Value = serde_json::from_str(&bench.read("build/lantern/result.json")).expect("JSON");
         result["artifacts"].clone()
     };
     assert_eq!(artifacts(&there), artifacts(here));
@@ -153,7 +152,11 @@ fn what_export_and_import_say() {
     assert_run!(here, here.kbuild(&["export", "--since", text(&ledger), "../third.tar"]), "export_since");
     carry("third.tar");
     let elsewhere = there.beside("elsewhere");
-    assert_run!(there, there.kbuild(&["import", "--store", text(&elsewhere), "../third.tar"]), "import_without_the_first");
+    assert_run!(
+        there,
+        there.kbuild(&["import", "--store", text(&elsewhere), "../third.tar"]),
+        "import_without_the_first"
+    );
     assert_run!(there, there.kbuild(&["import", "../third.tar"]), "import_of_another_lock");
 
     // A byte that was lost on the way, and half a bundle.
@@ -203,7 +206,10 @@ fn a_signed_bundle_and_the_keys_it_is_taken_with() {
         assert_eq!(std::fs::read_dir(here.beside(blobs)).map_or(0, Iterator::count), 0, "nothing was taken in");
     }
     // What minisign itself says of it, where it is installed.
-    let minisign = Command::new("minisign").args(["-V", "-p", "ours.pub", "-m", "signed/index.jsonl"]).current_dir(here.path("")).output();
+    let minisign = Command::new("minisign")
+        .args(["-V", "-p", "ours.pub", "-m", "signed/index.jsonl"])
+        .current_dir(here.path(""))
+        .output();
     match minisign {
         Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
         Err(_) => eprintln!("SKIPPED: no minisign here to look at the signature"),
