@@ -435,13 +435,16 @@ fn what_no_disk_can_hold_is_refused_before_it_is_read() {
     assert!(error.to_string().contains("larger than the room"), "{error}");
 }
 
+/// What is wrong with a directory, and how it is made so.
+type Case<'a> = (&'a str, &'a dyn Fn(&Path));
+
 #[test]
 fn directories_that_mean_harm_are_refused() {
     let sample = Sample::new();
     let outside = sample.directory.path().join("outside");
     fs::create_dir(&outside).unwrap();
     let blob = Blob::place(&sample.lock.files["small.tar.gz"].content.unwrap().blake3);
-    let cases: [(&str, &dyn Fn(&Path)); 11] = [
+    let cases: [Case<'_>; 11] = [
         ("a link to the very bytes", &|place| {
             fs::rename(place.join(&blob), outside.join("blob")).unwrap();
             symlink(outside.join("blob"), place.join(&blob)).unwrap();

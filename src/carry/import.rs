@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use rayon::prelude::*;
 
@@ -20,7 +22,10 @@ use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::progress::{self, Progress, Task};
 use crate::source::{Blake3, CommitId};
-use crate::store::{GitRecord, Store};
+use crate::store::{GitRecord, Incoming, Store};
+
+/// Blobs that wait for the disk at once: it syncs several in the time of one.
+const AT_ONCE: usize = 8;
 
 /// Where a bundle comes from.
 pub enum Origin {
@@ -77,13 +82,8 @@ pub(super) trait Files {
     /// A small one, as a whole.
     fn read(&mut self, name: &str, size: Size) -> Result<Vec<u8>>;
 
-    /// Every blob that is carried, one by one or several at once.
-    fn each_blob(
-        &mut self,
-        index: &Index,
-        is_present: &(dyn Fn(&Blob) -> bool + Sync),
-        take: &(dyn Fn(&Blob, &mut dyn Read) -> Result<()> + Sync),
-    ) -> Result<()>;
+    /// Takes every blob that is carried and not there yet.
+    fn take_blobs(&mut self, index: &Index, taking: &Taking<'_>) -> Result<()>;
 
     /// Insists that nothing more comes.
     fn finish(self) -> Result<()>;
@@ -98,15 +98,15 @@ impl Files for Directory {
         read_all(name, self.file(name, size)?)
     }
 
-    fn each_blob(
-        &mut self,
-        index: &Index,
-        is_present: &(dyn Fn(&Blob) -> bool + Sync),
-        take: &(dyn Fn(&Blob, &mut dyn Read) -> Result<()> + Sync),
-    ) -> Result<()> {
-        let carried: Vec<&Blob> = index.carried().filter(|blob| !is_present(blob)).collect();
-        let take_one = |blob: &&Blob| take(blob, &mut self.file(&blob.path(), Size::Exactly(blob.size))?);
-        carried.par_iter().try_for_each(take_one)
+    fn take_blobs(&mut self, index: &Index, taking: &Taking<'_>) -> Result<()> {
+        let new: Vec<&Blob> = index.carried().filter(|blob| !taking.is_present(blob)).collect();
+        let take = |blob: &&Blob| {
+            let incoming = taking.receive(blob, &mut self.file(&blob.path(), Size::Exactly(blob.size))?)?;
+            taking.keep(incoming)
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(AT_ONCE).build();
+        let pool = pool.map_err(|error| Error::bug("could not start threads").because(error))?;
+        pool.install(|| new.par_iter().try_for_each(take))
     }
 
     fn finish(self) -> Result<()> {
@@ -129,19 +129,30 @@ impl<R: Read> Files for Archive<R> {
         Ok(bytes)
     }
 
-    fn each_blob(
-        &mut self,
-        index: &Index,
-        is_present: &(dyn Fn(&Blob) -> bool + Sync),
-        take: &(dyn Fn(&Blob, &mut dyn Read) -> Result<()> + Sync),
-    ) -> Result<()> {
-        for blob in index.carried() {
-            let mut bytes = self.open(&blob.path(), Size::Exactly(blob.size))?;
-            if !is_present(blob) {
-                take(blob, &mut bytes)?;
-            }
-        }
-        Ok(())
+    /// Reads one after the other, and lets others wait for the disk.
+    fn take_blobs(&mut self, index: &Index, taking: &Taking<'_>) -> Result<()> {
+        let (send, queue) = sync_channel::<Incoming>(AT_ONCE);
+        let queue = Mutex::new(queue);
+        std::thread::scope(|scope| {
+            let keepers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| taking.keep_all(&queue))).collect();
+            let read = (|| {
+                for blob in index.carried() {
+                    let mut bytes = self.open(&blob.path(), Size::Exactly(blob.size))?;
+                    if !taking.is_present(blob) {
+                        let incoming = taking.receive(blob, &mut bytes)?;
+                        send.send(incoming).map_err(|_| Error::bug("nobody keeps what came"))?;
+                    }
+                }
+                Ok(())
+            })();
+            drop(send);
+            let ended = |keeper: std::thread::ScopedJoinHandle<'_, Result<()>>| {
+                keeper.join().unwrap_or_else(|_| Err(Error::bug("a worker thread ended early")))
+            };
+            // All are waited for; what the reader met comes first.
+            let kept: Vec<Result<()>> = keepers.into_iter().map(ended).collect();
+            read.and(kept.into_iter().collect())
+        })
     }
 
     fn finish(self) -> Result<()> {
@@ -176,7 +187,7 @@ fn take(store: &Store, mut files: impl Files, keys: &[TrustedKey], progress: &dy
     check_blobs_of(&records, &index)?;
     check_room(store, &index)?;
     let taking = Taking::new(store, &index, progress);
-    files.each_blob(&index, &|blob| taking.is_present(blob), &|blob, from| taking.take(blob, from))?;
+    files.take_blobs(&index, &taking)?;
     files.finish()?;
     let mut commits = 0;
     for record in records.into_values() {
@@ -279,7 +290,7 @@ fn adopt(store: &Store, record: GitRecord) -> Result<bool> {
 }
 
 /// Blobs on their way into the store.
-struct Taking<'a> {
+pub(super) struct Taking<'a> {
     store: &'a Store,
     task: Box<dyn Task>,
     blobs: AtomicUsize,
@@ -308,8 +319,8 @@ impl<'a> Taking<'a> {
         self.store.blob_size(&blob.blake3) == Some(blob.size) && linked()
     }
 
-    /// Takes in a blob: hashed as it comes, and kept only if it is what the index says.
-    fn take(&self, blob: &Blob, from: &mut dyn Read) -> Result<()> {
+    /// Receives a blob: hashed as it comes, and there to be kept only if it is what the index says.
+    fn receive(&self, blob: &Blob, from: &mut dyn Read) -> Result<Incoming> {
         let name = blob.path();
         let mut incoming = self.store.incoming(&blob.blake3.to_string())?;
         // What an earlier run left of it is not gone on with: copying it again is as fast as hashing it.
@@ -331,9 +342,24 @@ impl<'a> Taking<'a> {
             incoming.restart()?;
             return Err(error.wrap(format!("could not take in {}", shown_sources(blob))));
         }
+        Ok(incoming)
+    }
+
+    /// Makes what was received a blob of the store; most of that is waiting for the disk.
+    fn keep(&self, incoming: Incoming) -> Result<()> {
         incoming.finish()?;
         self.blobs.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Keeps what comes until nothing more does. After a failure the rest is let go, so that nobody waits for room.
+    fn keep_all(&self, queue: &Mutex<Receiver<Incoming>>) -> Result<()> {
+        let mut outcome = Ok(());
+        let next = || queue.lock().ok()?.recv().ok();
+        while let Some(incoming) = next() {
+            outcome = outcome.and_then(|()| self.keep(incoming));
+        }
+        outcome
     }
 }
 

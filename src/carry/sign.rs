@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use ct_codecs::{Base64, Decoder as _};
 use minisign_verify::{PublicKey, Signature};
 
 use super::refused;
@@ -13,6 +14,15 @@ use crate::error::{Error, Kind, Result};
 
 /// How a secret key with a password begins: the letters of its three algorithms (`Ed`, `Sc`, `B2`), in base64.
 const ENCRYPTED: &str = "RWRTY0Iy";
+
+/// How the bytes of one without a password begin: the second algorithm is none.
+const PLAIN: &[u8] = b"Ed\0\0B2";
+
+/// The bytes of a secret key: three algorithms, salt, two limits, number, key, checksum.
+const KEY_SIZE: usize = CHECKSUM.end;
+
+/// Where in them the checksum is.
+const CHECKSUM: std::ops::Range<usize> = 126..158;
 
 /// A secret key, ready to sign.
 pub struct Signer(minisign::SecretKey);
@@ -29,11 +39,18 @@ impl Signer {
                 .help("`minisign -G -p KEY.pub -s KEY` makes a pair of keys")
         };
         let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+        let line = text.lines().nth(1).unwrap_or_default();
+        if line.starts_with(ENCRYPTED) {
+            let boxed = minisign::SecretKeyBox::from_string(&text).map_err(wrong)?;
+            return boxed.into_secret_key(Some(password()?)).map(Signer).map_err(wrong);
+        }
+        let bytes = Base64::decode_to_vec(line, None).unwrap_or_default();
+        // `minisign -G -W` leaves the checksum of a key without a password empty, which the library takes for damage.
+        if bytes.len() == KEY_SIZE && bytes.starts_with(PLAIN) && bytes[CHECKSUM].iter().all(|byte| *byte == 0) {
+            return minisign::SecretKey::from_bytes(&bytes).map(Signer).map_err(wrong);
+        }
         let boxed = minisign::SecretKeyBox::from_string(&text).map_err(wrong)?;
-        let encrypted = text.lines().nth(1).is_some_and(|key| key.starts_with(ENCRYPTED));
-        let key =
-            if encrypted { boxed.into_secret_key(Some(password()?)) } else { boxed.into_unencrypted_secret_key() };
-        key.map(Signer).map_err(wrong)
+        boxed.into_unencrypted_secret_key().map(Signer).map_err(wrong)
     }
 
     /// The signature over an index. Its trusted comment says what was signed; no time of day.

@@ -404,6 +404,26 @@ fn only_what_a_trusted_key_signed_is_taken() {
 }
 
 #[test]
+fn a_key_as_minisign_writes_it_without_a_password_signs() {
+    use ct_codecs::{Base64, Encoder as _};
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("key");
+    let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+    let mut bytes = pair.sk.to_bytes();
+    let length = bytes.len();
+    bytes[length - 32..].fill(0);
+    fs::write(&path, format!("untrusted comment: key\n{}\n", Base64::encode_to_string(&bytes).unwrap())).unwrap();
+    let signature = Signer::read(&path, || panic!("it has no password")).unwrap().sign(b"index").unwrap();
+    let trusted = TrustedKey::read(&pair.pk.to_base64()).unwrap();
+    assert_eq!(sign::check(&[trusted], b"index", Some(signature.as_bytes())).unwrap(), Trust::Signed);
+    // One that was damaged on the way is not taken for such a one.
+    bytes[length - 1] = 1;
+    fs::write(&path, format!("untrusted comment: key\n{}\n", Base64::encode_to_string(&bytes).unwrap())).unwrap();
+    assert!(Signer::read(&path, || panic!("it has no password")).is_err());
+}
+
+#[test]
 fn a_key_with_a_password_signs_too() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("key");

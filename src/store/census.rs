@@ -79,7 +79,7 @@ impl Census {
 /// A plain file with its size.
 fn aside(path: PathBuf) -> Option<Aside> {
     let metadata = fs::symlink_metadata(&path).ok()?;
-    metadata.is_file().then(|| Aside { path, size: metadata.len() })
+    metadata.is_file().then_some(Aside { path, size: metadata.len() })
 }
 
 /// A file that was set aside, with its size. What the store never made is nobody's to count.
