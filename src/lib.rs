@@ -6,6 +6,7 @@
 //! later room takes the earlier room's value and never reaches back past it. [`resolve`] makes the lock out of the manifest,
 //! through the fetcher. Only [`cli`] prints.
 
+pub mod audit;
 pub mod bitbake;
 pub mod build;
 pub mod carry;
@@ -16,6 +17,7 @@ pub mod fetch;
 pub mod git;
 pub mod lock;
 pub mod manifest;
+pub mod near;
 pub mod progress;
 pub mod resolve;
 pub mod source;

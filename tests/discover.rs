@@ -1,16 +1,16 @@
 //! What a board fetches, asked of a real BitBake: the layer in tests/fixtures has a recipe for every fetcher. No upstream is
 //! running anywhere, and none is needed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex};
 
-use kbuild::bitbake::report::{Fetch, GitFetch, Recipe};
+use kbuild::bitbake::report::{Problem, Recipe};
 use kbuild::bitbake::{Report, Words};
-use kbuild::build::{self, DiscoverRequest, Request};
-use kbuild::lock::{self, Lock, LockedGit, Pin};
+use kbuild::build::{self, DiscoverRequest, Place, Request};
+use kbuild::lock::{self, Closure, Content, Floating, Lock, LockedBoard, LockedFile, LockedGit, Pin};
 use kbuild::manifest::Manifest;
 use kbuild::progress::{Progress, Silent, Task};
 use kbuild::source::{CommitId, GitRef, SourceId, SourceUrl, name};
@@ -135,6 +135,39 @@ impl Project {
     fn topdir(&self, board: &str) -> PathBuf {
         self.directory.path().join("project/build").join(board)
     }
+
+    /// Runs a script in the environment of a build, whose board the lock must know, and gives what it writes into `out`.
+    fn script(&self, board: &str, script: &str) -> String {
+        self.with(board, &[], &this_machine(), |request| {
+            let prepared = build::prepare(&request.build, Place::Build).unwrap();
+            let words: Vec<std::ffi::OsString> = ["bash", "-ec", script].map(Into::into).to_vec();
+            assert_eq!(build::shell(&prepared, &words, None).unwrap(), 0);
+        });
+        fs::read_to_string(self.topdir(board).join("out")).unwrap_or_default()
+    }
+
+    /// Puts this machine's uninative into lock and store, as a closure has it.
+    fn lock_uninative(&mut self) -> SourceId {
+        let name = format!("{}-nativesdk-libc-1.tar.xz", this_machine());
+        let file = self.directory.path().join(&name);
+        fs::write(&file, "a loader").unwrap();
+        let digests = self.store.add_file(&file).unwrap();
+        let locked = LockedFile {
+            name: None,
+            urls: vec![format!("https://upstream.example/uninative/{name}").parse().unwrap()],
+            sha256: digests.sha256,
+            content: Some(Content { blake3: digests.blake3, size: digests.size }),
+        };
+        self.lock.files.insert(name.clone(), locked);
+        SourceId::File(name)
+    }
+
+    /// The parse caches of a board: one for each configuration it was parsed with.
+    fn caches(&self, board: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.topdir(board).join("tmp/cache")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("bb_cache.dat.")).collect()
+    }
 }
 
 fn this_machine() -> String {
@@ -142,14 +175,20 @@ fn this_machine() -> String {
 }
 
 fn lock_of_the_engine(store: &Store) -> Lock {
-    let repository = UPSTREAMS.path().join("upstreams/bitbake.git");
-    let commit = run("git", &[Path::new("-C"), &repository, Path::new("rev-parse"), Path::new("2.19")]);
+    let mut lock = Lock::default();
+    lock_layer(&mut lock, store, "bitbake", &UPSTREAMS.path().join("upstreams/bitbake.git"), "2.19");
+    lock
+}
+
+/// Puts a commit of a repository into the store, and into the lock as a layer.
+fn lock_layer(lock: &mut Lock, store: &Store, layer: &str, repository: &Path, branch: &str) {
+    let commit = run("git", &[Path::new("-C"), repository, Path::new("rev-parse"), Path::new(branch)]);
     let commit: CommitId = commit.parse().unwrap();
-    let tree = tree::of_commit(&git2::Repository::open_bare(&repository).unwrap(), &commit).unwrap();
-    store.add_git(&repository, &commit, tree).unwrap();
-    let url: SourceUrl = "https://upstream.example/bitbake.git".parse().unwrap();
+    let tree = tree::of_commit(&git2::Repository::open(repository).unwrap(), &commit).unwrap();
+    store.add_git(repository, &commit, tree).unwrap();
+    let url: SourceUrl = format!("https://upstream.example/{layer}.git").parse().unwrap();
     let key = name::git_key(&url, &commit);
-    let reference = GitRef { branch: Some("2.19".to_owned()), tag: None, rev: None };
+    let reference = GitRef { branch: Some(branch.to_owned()), tag: None, rev: None };
     let request = lock::Request::Git { url: url.clone(), reference, version: None, submodules: false, history: false };
     let locked = LockedGit {
         url,
@@ -158,18 +197,173 @@ fn lock_of_the_engine(store: &Store) -> Lock {
         commit,
         tree: Some(tree),
         history: false,
-        submodules: std::collections::BTreeMap::new(),
+        recursive: false,
+        submodules: BTreeMap::new(),
     };
-    let mut lock = Lock::default();
     lock.gits.insert(key.clone(), locked);
-    lock.layers.insert("bitbake".to_owned(), Pin { request, locked: SourceId::Git(key) });
-    lock
+    lock.layers.insert(layer.to_owned(), Pin { request, locked: SourceId::Git(key) });
 }
 
 #[test]
 fn every_fetcher_is_reported_in_bitbakes_own_words() {
     let project = Project::new(MANIFEST);
-    let report = project.discover("good").unwrap();
+    let discover = || project.with("good", &[], "x86_64", build::discover).unwrap();
+    let report = discover();
     insta::assert_json_snapshot!("closure", report);
-    assert_eq!(project.discover("good").unwrap(), report, "a warm cache hides nothing");
+    assert_eq!(discover(), report, "a warm cache hides nothing");
+}
+
+fn recipe<'a>(report: &'a Report, name: &str) -> &'a Recipe {
+    report.recipes.iter().find(|recipe| recipe.name == name).unwrap_or_else(|| panic!("{name} is not in the report"))
+}
+
+#[test]
+fn a_directory_is_parsed_once_for_discovery_and_builds() {
+    let mut project = Project::new(MANIFEST);
+    let uninative = project.lock_uninative();
+    let board = LockedBoard { sources: [uninative].into(), ..LockedBoard::default() };
+    project.lock.boards.insert("good".to_owned(), board);
+    project.discover("good").unwrap();
+    let parsed = project.caches("good");
+    assert_eq!(parsed.len(), 1, "{parsed:?}");
+    // Offline, with nothing pinned, and although recipes float.
+    project.script("good", "bitbake -qq -p");
+    assert_eq!(project.caches("good"), parsed);
+}
+
+#[test]
+fn the_lock_pins_what_floats() {
+    let mut project = Project::new(MANIFEST);
+    let commit: CommitId = "337b6002681479fb6a605ca8a7a1138e81b6098c".parse().unwrap();
+    let report = project.discover("good").unwrap();
+    let mut pins = BTreeMap::new();
+    for floating in &report.floating {
+        let url: SourceUrl = floating.url.parse().unwrap();
+        let key = Floating::key(&url, "refs/heads/main");
+        project.lock.floating.insert(key.clone(), Floating { url, reference: "refs/heads/main".to_owned(), commit });
+        pins.insert(format!("{}:pn-{}", floating.variable, floating.recipe), key);
+    }
+    let closure = Closure { inputs: [0; 32].into(), recipes: BTreeMap::new(), extra: BTreeSet::new(), pins };
+    let board = LockedBoard { closure: Some(closure), ..LockedBoard::default() };
+    project.lock.boards.insert("good".to_owned(), board);
+
+    // The task of kbuild's class says what a build would fetch.
+    project.script("good", "rm -rf kbuild; bitbake -qq --runall=kbuild_closure closure-image strays");
+    let found = |name: &str| -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(project.topdir("good").join(format!("kbuild/closure/{name}.json"))).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        document["fetches"].as_array().unwrap().iter().map(|fetch| fetch["git"]["commit"].clone()).collect()
+    };
+    for (name, count) in [("autorev", 1), ("tagged", 1), ("branched", 2), ("strays", 1)] {
+        assert_eq!(found(name), vec![serde_json::Value::from(commit.to_string()); count], "{name}");
+    }
+    // Nothing is left that floats, but for what is no git.
+    let floating = fs::read_dir(project.topdir("good").join("kbuild/floating")).unwrap();
+    let floating: Vec<_> = floating.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(floating, ["drifter.json"]);
+    // Asked again, BitBake still says what floats, whatever the lock has.
+    assert_eq!(project.discover("good").unwrap(), report);
+}
+
+#[test]
+fn another_machine_fetches_something_else() {
+    let project = Project::new(MANIFEST);
+    let report = project.discover("harbour").unwrap();
+    assert_eq!(report.recipes.len(), 1);
+    let git = recipe(&report, "autorev").fetches[0].git.clone().unwrap();
+    assert_eq!(git.commit.map(|commit| commit.len()), Some(40));
+    assert!(report.floating.iter().all(|floating| floating.recipe != "autorev"), "{:?}", report.floating);
+}
+
+#[test]
+fn another_build_host_fetches_something_else() {
+    let project = Project::new(&MANIFEST.replace("\"closure-image\"", "\"snapshot\""));
+    for host in ["riscv64", this_machine().as_str()] {
+        let report = project.with("good", &[], host, build::discover).unwrap();
+        let names: Vec<_> =
+            recipe(&report, "snapshot").fetches.iter().map(|fetch| fetch.file.clone().unwrap()).collect();
+        assert_eq!(names, [format!("snapshot-{host}.tar.xz")]);
+        // uninative has no checksum for the one, and is what builds of the other start with.
+        let extra: Vec<_> = report.extra.iter().map(|fetch| fetch.written.as_str()).collect();
+        if host == "riscv64" {
+            assert_eq!((extra.len(), report.notes.len()), (0, 3), "{:?}", report.notes);
+            assert!(report.notes.iter().any(|note| note.contains("no UNINATIVE_CHECKSUM for riscv64")));
+        } else {
+            let sum = "ab".repeat(32);
+            assert_eq!(
+                extra,
+                [format!("https://upstream.example/uninative/{host}-nativesdk-libc-1.tar.xz;sha256sum={sum}")]
+            );
+            assert_eq!(
+                report.extra[0].local.as_deref(),
+                Some(&*format!("uninative/{sum}/{host}-nativesdk-libc-1.tar.xz"))
+            );
+        }
+    }
+}
+
+#[test]
+fn an_option_and_a_multiconfig_have_their_own_closures() {
+    let manifest = MANIFEST
+        .replace("[\"closure-image\"]", "[\"twin-a\", \"mc:other:autorev\"]")
+        .replace("[config]", "[config]\nBBMULTICONFIG = \"other\"\n\"SRC_URI:append:closure-more\" = \" https://upstream.example/more;unpack=0\"");
+    let project = Project::new(&manifest);
+    let report = project.discover("good").unwrap();
+    let names: Vec<&str> = report.recipes.iter().map(|recipe| recipe.name.as_str()).collect();
+    assert_eq!(names, ["mc:other:autorev", "twin-a"]);
+    assert!(report.recipes.iter().all(|recipe| recipe.wanted_by.is_none()));
+    // `other` is for a machine where its commit is known; the default is not, and nobody has to build it to know that.
+    assert!(recipe(&report, "mc:other:autorev").fetches[0].git.as_ref().unwrap().commit.is_some());
+    let floats = |name: &str| report.floating.iter().any(|floating| floating.recipe == name);
+    assert_eq!((floats("autorev"), floats("mc:other:autorev"), floats("mc:other:strays")), (true, false, true));
+
+    let more = project.with("good", &["more"], &this_machine(), build::discover).unwrap();
+    let files = |report: &Report| recipe(report, "twin-a").fetches.len();
+    assert_eq!((files(&report), files(&more)), (1, 2));
+}
+
+#[test]
+fn what_cannot_be_locked_is_named_with_its_place() {
+    let project = Project::new(MANIFEST);
+    let report = project.discover("bad").unwrap();
+    let place = |problem: &Problem| {
+        let line = problem.line.map(|line| line.to_string()).unwrap_or_default();
+        format!("{}:{line}: {}\n    {}", problem.file, problem.written, problem.why)
+    };
+    let problems: Vec<String> = report.recipes.iter().flat_map(|recipe| &recipe.problems).map(place).collect();
+    insta::assert_snapshot!("problems", problems.join("\n"));
+    // What is good of a bad recipe is there all the same.
+    let urls: Vec<&str> = recipe(&report, "badly").fetches.iter().map(|fetch| fetch.url.as_str()).collect();
+    assert_eq!(urls, ["https://upstream.example/good.tar.gz"]);
+}
+
+#[test]
+fn layers_that_cannot_be_parsed_end_it_with_bitbakes_own_words() {
+    let project = Project::new(&MANIFEST.replace("\"/recipes-broken/\"", "\"/recipes-none/\""));
+    let error = project.discover("good").unwrap_err();
+    assert_eq!(error.kind(), Kind::Engine);
+    let text = error.to_string();
+    assert!(text.contains("/recipes-broken/unknown/unknown.bb") && text.contains("fossil://"), "{text}");
+    assert!(!text.contains("Traceback"), "{text}");
+
+    let project = Project::new(&MANIFEST.replace("closure-image", "no-such-recipe"));
+    let error = project.discover("good").unwrap_err();
+    assert_eq!(error.kind(), Kind::Engine);
+    assert!(error.to_string().contains("no-such-recipe"), "{error}");
+}
+
+#[test]
+fn the_class_changes_no_task() {
+    // Without the class nothing parses that floats.
+    let floats = "\"/recipes-out/\" = \"floats\"\n\"/recipes/(autorev|tagged|branched)/\" = \"float\"";
+    let mut project = Project::new(&MANIFEST.replace("[closure.mask]", &format!("[closure.mask]\n{floats}")));
+    project.lock.boards.insert("good".to_owned(), LockedBoard::default());
+    // With it, then without: the names of signature files hold the hashes of the tasks.
+    let signatures = "bitbake -qq -S none plain files crates tool-sibling; \
+                      find tmp/stamps -name '*.sigdata.*' | grep -v kbuild_closure | sort";
+    let without = "rm -rf tmp/stamps; sed -i /kbuild-lock/d conf/kbuild.conf";
+    let script =
+        format!("({signatures}) > with; {without}; ({signatures}) > without; diff with without; cat with > out");
+    let text = project.script("good", &script);
+    assert!(text.lines().count() >= 16, "{text}");
 }

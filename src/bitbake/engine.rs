@@ -166,6 +166,18 @@ impl Engine {
         Ok(own.into_iter().chain(targets.iter().cloned()).collect())
     }
 
+    /// BitBake's arguments for fetching and unpacking everything in the targets' task graph, whatever fails of it
+    /// ([`discovery::UNPACK`]).
+    ///
+    /// # Errors
+    /// As [`Engine::arguments`].
+    pub fn unpack_arguments(targets: &[String], words: Words) -> Result<Vec<String>> {
+        check_names(targets.iter().map(String::as_str))?;
+        let quiet = if words == Words::Complaints { "-qq" } else { "-q" };
+        let own = [quiet.to_owned(), "-k".to_owned(), format!("--runall={}", discovery::UNPACK)];
+        Ok(own.into_iter().chain(targets.iter().cloned()).collect())
+    }
+
     /// BitBake's arguments for writing the targets' task graph into the working directory ([`super::graph::FILE_NAME`]).
     ///
     /// # Errors

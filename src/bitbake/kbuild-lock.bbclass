@@ -170,16 +170,22 @@ python do_kbuild_closure() {
     kbuild_write(d, "closure", kbuild_name(d), kbuild_closure(d))
 }
 
-def kbuild_closure(d):
-    # As do_fetch sees it.
+def kbuild_as_fetch(d, task):
+    """A copy of the recipe as do_fetch sees it, for another task."""
     data = d.createCopy()
-    own = "task-kbuild-closure:"
-    data.setVar("OVERRIDES", data.getVar("OVERRIDES", False).replace(own, "task-fetch:", 1))
+    data.setVar("OVERRIDES", data.getVar("OVERRIDES", False).replace("task-%s:" % task, "task-fetch:", 1))
+    return data
+
+def kbuild_fetches_nothing(d):
+    tasks = d.getVar("__BBTASKS", False) or []
+    return "do_fetch" not in tasks or bool(d.getVarFlag("do_fetch", "noexec"))
+
+def kbuild_closure(d):
+    data = kbuild_as_fetch(d, "kbuild-closure")
     found = dict(kbuild_where(d), name=kbuild_name(d), version=d.getVar("PV") or "",
         license=d.getVar("LICENSE") or "", provides=(d.getVar("PROVIDES") or "").split(),
         go_proxy=None, fetches=[], problems=[])
-    tasks = d.getVar("__BBTASKS", False) or []
-    if "do_fetch" not in tasks or d.getVarFlag("do_fetch", "noexec"):
+    if kbuild_fetches_nothing(d):
         return found
     urldata = []
     for url in dict.fromkeys((data.getVar("SRC_URI") or "").split()):
@@ -307,7 +313,8 @@ def kbuild_npmsw(d, written, ud):
             name = packages[address]["name"]
             stem = bb.fetch2.npm.npm_package(name) + "-"
             version = os.path.basename(sub.localpath)[len(stem):-len(".tgz")]
-            found.append(kbuild_file(proxy.d, address, sub, kbuild_npm_url(sub.host, name, version), kind="npm"))
+            coordinates = kbuild_npm_url(sub.host, name, version)
+            found.append(kbuild_file(proxy.d, coordinates, sub, coordinates, kind="npm"))
         else:
             found.extend(kbuild_fetches(proxy.d, address, sub))
     return found
@@ -400,6 +407,51 @@ def kbuild_write(d, folder, name, found):
         json.dump(found, file, sort_keys=True)
     os.replace(file.name, os.path.join(folder, urllib.parse.quote(name, safe="") + ".json"))
 
+# ---- What can be fetched and unpacked, tried: one file for each recipe, below ${TOPDIR}/kbuild/unpacked
+
+addtask kbuild_unpack after do_fetch
+do_kbuild_unpack[nostamp] = "1"
+do_kbuild_unpack[dirs] = "${TOPDIR}/kbuild"
+do_kbuild_unpack[vardepsexclude] = "kbuild_unpack kbuild_write kbuild_name"
+python do_kbuild_unpack() {
+    kbuild_write(d, "unpacked", kbuild_name(d), {"name": kbuild_name(d), "task": "unpack", "error": kbuild_unpack(d)})
+}
+
+def kbuild_unpack(d):
+    """Unpacks what do_fetch fetched, and throws it away; what BitBake says where it cannot. A task of its own, since
+    do_unpack would first build the recipe's own unpackers (xz-native, unzip-native): here the host's do."""
+    import shutil, tempfile
+    if kbuild_fetches_nothing(d):
+        return None
+    data = kbuild_as_fetch(d, "kbuild-unpack")
+    host = d.getVar("BB_ORIGENV", False).getVar("PATH") or ""
+    data.setVar("PATH", "%s:%s" % (d.getVar("PATH"), host))
+    directory = tempfile.mkdtemp(dir=os.path.join(d.getVar("TOPDIR"), "kbuild"), prefix="unpack-")
+    try:
+        bb.fetch2.Fetch(list(dict.fromkeys((data.getVar("SRC_URI") or "").split())), data).unpack(directory)
+    except bb.fetch2.BBFetchException as error:
+        return kbuild_redacted(str(error))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+addhandler kbuild_task_failed
+kbuild_task_failed[eventmask] = "bb.build.TaskFailed"
+python kbuild_task_failed() {
+    if e.task in ["do_fetch", "do_kbuild_unpack"]:
+        found = {"name": kbuild_name(d), "task": e.task[len("do_"):], "error": kbuild_complaints(e.logfile)}
+        kbuild_write(d, "failed", kbuild_name(d), found)
+}
+
+def kbuild_complaints(log):
+    """What a task's log complains of. A wrong checksum is a warning; the error after it only says that nobody else was
+    asked."""
+    try:
+        with open(log, errors="replace") as file:
+            lines = [line.strip() for line in file if line.startswith(("WARNING: ", "ERROR: "))]
+    except (OSError, TypeError):
+        lines = []
+    return kbuild_redacted("\n".join(list(dict.fromkeys(lines))[:5])) or "its log says nothing"
+
 # ---- What is fetched outside of SRC_URI
 
 addhandler kbuild_build_started
@@ -411,9 +463,8 @@ python kbuild_build_started() {
 
 def kbuild_configuration(d):
     arch = d.getVar("BUILD_ARCH") or os.uname().machine
-    cve = ["cve-check", "vex", "sbom-cve-check", "cve-update-nvd2-native"]
-    found = {"build_arch": arch, "uninative": None,
-             "cve": [name for name in cve if bb.data.inherits_class(name, d)]}
+    # Its database is no source of any recipe. That of sbom-cve-check is.
+    found = {"build_arch": arch, "uninative": None, "cve_check": bb.data.inherits_class("cve-check", d)}
     if bb.data.inherits_class("uninative", d):
         checksum = d.getVarFlag("UNINATIVE_CHECKSUM", arch)
         tarball = d.getVar("UNINATIVE_TARBALL")

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::source::CommitId;
+
 /// What one configuration (board, options, build host) needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -72,11 +74,24 @@ pub struct GitFetch {
     pub branch: Option<String>,
     /// `tag=`.
     pub tag: Option<String>,
-    /// The name of the clone in GITDIR (the last part of `ud.clonedir`).
+    /// The name of the clone in GITDIR (the last part of `ud.clonedir`); see [`GitFetch::clone_at`].
     pub clone: String,
     /// Whether submodules come along (`gitsm`).
     pub submodules: bool,
 }
+
+impl GitFetch {
+    /// The name of the clone once the commit is known: with `rebaseable=1` the name holds it, and was found without.
+    pub fn clone_at(&self, commit: &CommitId) -> String {
+        match self.commit {
+            Some(_) => self.clone.clone(),
+            None => self.clone.replace(NO_COMMIT, &commit.to_string()),
+        }
+    }
+}
+
+/// What kbuild's class answers where BitBake asks for the newest commit.
+const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 
 /// A SRCREV that names no commit: AUTOREV, a tag or nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,7 +104,8 @@ pub struct Floating {
     pub url: String,
     /// `branch=`.
     pub branch: Option<String>,
-    /// `tag=`; it decides where both are given.
+    /// `tag=`, or what SRCREV names instead of a commit: a tag's or branch's name, or a ref's full one. It decides where a
+    /// branch is given too.
     pub tag: Option<String>,
     /// The recipe's file inside its layer, and the layer.
     pub file: String,
@@ -108,4 +124,18 @@ pub struct Problem {
     pub line: Option<u32>,
     /// Why not, in a few words.
     pub why: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_that_is_named_after_its_commit_gets_its_name_when_that_is_known() {
+        let commit: CommitId = "337b6002681479fb6a605ca8a7a1138e81b6098c".parse().unwrap();
+        let floating = GitFetch { clone: format!("h.x.git_{NO_COMMIT}"), ..GitFetch::default() };
+        assert_eq!(floating.clone_at(&commit), "h.x.git_337b6002681479fb6a605ca8a7a1138e81b6098c");
+        let fixed = GitFetch { commit: Some(commit.to_string()), ..floating };
+        assert_eq!(fixed.clone_at(&commit), fixed.clone);
+    }
 }

@@ -16,13 +16,16 @@
 //!   <board>.check/              the same, from nothing, for `--check`
 //! ```
 
+pub mod deep;
 pub mod discover;
 pub mod doctor;
+pub mod layers;
 pub mod result;
 pub mod sandbox;
 
 mod plan;
 
+pub use deep::fetch_and_unpack;
 pub use discover::{DiscoverRequest, discover};
 pub use plan::{Place, Prepared, Request, prepare};
 pub use result::{Artifact, BuildResult, Difference, compare};

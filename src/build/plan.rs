@@ -5,15 +5,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::bitbake::{BoardConf, Declared, Engine, Pin, conf, engine, text};
-use crate::build::result::{self, EngineRecord, Inputs, LayerRecord};
+use crate::build::layers::{From, LAYERS, Layers};
+use crate::build::result::{self, EngineRecord, Inputs};
 use crate::build::sandbox::{self, Seal};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Lock, Locked};
-use crate::manifest::{Board, LayerOrigin, Manifest, Selection};
+use crate::manifest::{Board, Manifest, Selection};
 use crate::progress::Progress;
 use crate::source::SourceId;
-use crate::store::{Store, checkout, tree, view};
+use crate::store::{Store, view};
 
 /// What is to be built, from what.
 #[derive(Clone, Copy)]
@@ -34,13 +35,15 @@ pub struct Request<'a> {
     pub progress: &'a dyn Progress,
 }
 
-/// Which of a board's two directories.
+/// Which of a board's directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// `build/<board>`, which keeps its work from build to build.
     Build,
     /// `build/<board>.check`, emptied first.
     Check,
+    /// `build/<board>.deep`, emptied first.
+    Deep,
 }
 
 /// A board, ready for BitBake. Nobody else can build in its directory while this lives.
@@ -69,6 +72,7 @@ impl Place {
         match self {
             Place::Build => board.to_owned(),
             Place::Check => format!("{board}.check"),
+            Place::Deep => format!("{board}.deep"),
         }
     }
 }
@@ -116,7 +120,7 @@ pub(super) fn deploy(topdir: &Path, machine: &str) -> PathBuf {
     topdir.join(conf::TMPDIR).join("deploy/images").join(machine)
 }
 
-fn build_directory(manifest: &Manifest) -> Result<PathBuf> {
+pub(super) fn build_directory(manifest: &Manifest) -> Result<PathBuf> {
     let root = manifest.root();
     let root = std::fs::canonicalize(root).map_err(|error| Error::io("find", root, error))?;
     Ok(root.join("build"))
@@ -132,7 +136,7 @@ pub fn prepare(request: &Request<'_>, place: Place) -> Result<Prepared> {
     let ground = Ground::take(request, place)?;
     let settings = request.manifest.settings_of(request.board, request.selection, &this_machine())?;
     let sources = verified_sources(request, &settings)?;
-    let layers = Layers::lay_out(request, ground.board, &ground.build)?;
+    let layers = Layers::lay_out(&from(request), ground.board, &ground.build)?;
     view::lay_out(request.store, request.lock, &sources, &ground.topdir.join(conf::VIEW))?;
     let pins = pins(request.lock, request.board, &settings)?;
     let form = Form { pins: &pins, build_arch: None, uninative: has_uninative(&sources) };
@@ -146,7 +150,7 @@ pub fn prepare(request: &Request<'_>, place: Place) -> Result<Prepared> {
 /// As [`prepare`], of layers and engine alone.
 pub(super) fn prepare_discovery(request: &Request<'_>, host: &str) -> Result<Prepared> {
     let ground = Ground::take(request, Place::Build)?;
-    let layers = Layers::lay_out(request, ground.board, &ground.build)?;
+    let layers = Layers::lay_out(&from(request), ground.board, &ground.build)?;
     for part in ["flat", "git2", "dl"] {
         disk::create_dir_all(&ground.topdir.join(conf::VIEW).join(part))?;
     }
@@ -178,7 +182,7 @@ impl<'a> Ground<'a> {
         disk::create_dir_all(&build)?;
         let topdir = place.topdir(request)?;
         let lock = lock_board(request, place, &build)?;
-        if place == Place::Check {
+        if place != Place::Build {
             disk::remove_dir_all(&topdir)?;
         }
         for directory in ["conf", "classes", "home"] {
@@ -213,7 +217,7 @@ impl<'a> Ground<'a> {
 }
 
 /// This machine's architecture, as `uname -m` and BUILD_ARCH have it.
-fn this_machine() -> String {
+pub(super) fn this_machine() -> String {
     rustix::system::uname().machine().to_string_lossy().into_owned()
 }
 
@@ -228,8 +232,10 @@ fn pins<'a>(lock: &'a Lock, board: &str, settings: &[String]) -> Result<Vec<Pin<
     pins.collect()
 }
 
-/// Where checkouts lie in the build directory.
-const LAYERS: &str = "layers";
+/// What a request's layers are laid out from.
+fn from<'a>(request: &Request<'a>) -> From<'a> {
+    From { manifest: request.manifest, lock: request.lock, store: request.store, progress: request.progress }
+}
 
 fn lock_board(request: &Request<'_>, place: Place, build: &Path) -> Result<FileLock> {
     let name = place.name(request.board);
@@ -238,8 +244,9 @@ fn lock_board(request: &Request<'_>, place: Place, build: &Path) -> Result<FileL
     })
 }
 
-/// The board's sources that the store has, compared with the lock: every byte of what was touched since that was last done. One that was never seen (the lock knows only
-/// a declared hash or a commit) may be missing: BitBake says so if a task wants it.
+/// The board's sources that the store has, compared with the lock: every byte of what was touched since that was last done.
+/// One that was never seen (the lock knows only a declared hash or a commit) may be missing: BitBake says so if a task
+/// wants it.
 fn verified_sources(request: &Request<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
     let ids = present_sources(request, settings)?;
     let task = request.progress.begin("verify sources", None);
@@ -284,93 +291,6 @@ fn present_sources(request: &Request<'_>, settings: &[String]) -> Result<Vec<Sou
             absent.insert(id.key().to_owned());
         }
     }
-}
-
-/// A layer where BitBake reads it.
-struct Layer {
-    directory: PathBuf,
-    record: LayerRecord,
-}
-
-/// A board's layers.
-struct Layers {
-    engine: Layer,
-    /// In the order of the board.
-    board: Vec<Layer>,
-    /// BitBake's layer directories, in the order of BBLAYERS.
-    bblayers: Vec<PathBuf>,
-}
-
-impl Layers {
-    fn lay_out(request: &Request<'_>, board: &Board, build: &Path) -> Result<Layers> {
-        let checkouts = build.join(LAYERS);
-        disk::create_dir_all(&checkouts)?;
-        // Boards share the checkouts: one at a time writes them.
-        let _lock = FileLock::exclusive(&build.join(format!("{LAYERS}.lock")), || ())?;
-        let engine = lay_out_layer(request, &request.manifest.engine, &checkouts)?;
-        let mut layers = Layers { engine, board: Vec::new(), bblayers: Vec::new() };
-        for name in &board.layers {
-            let layer = lay_out_layer(request, name, &checkouts)?;
-            for path in &request.manifest.layers[name.as_str()].paths {
-                layers.bblayers.push(bblayer(name, &layer.directory, path)?);
-            }
-            layers.board.push(layer);
-        }
-        Ok(layers)
-    }
-
-    fn tops(&self) -> impl Iterator<Item = &Path> {
-        self.board.iter().map(|layer| layer.directory.as_path())
-    }
-}
-
-fn bblayer(name: &str, directory: &Path, path: &Path) -> Result<PathBuf> {
-    let bblayer = if path == Path::new(".") { directory.to_owned() } else { directory.join(path) };
-    if bblayer.join("conf/layer.conf").is_file() {
-        return Ok(bblayer);
-    }
-    Err(Error::input(format!("the layer `{name}` has no conf/layer.conf in `{}`", path.display()))
-        .help(format!("[layers.{name}] paths must name the directories that hold BitBake layers")))
-}
-
-fn lay_out_layer(request: &Request<'_>, name: &str, checkouts: &Path) -> Result<Layer> {
-    let layer = request.manifest.layers.get(name);
-    let layer = layer.ok_or_else(|| Error::bug(format!("the manifest was checked and has no layer `{name}`")))?;
-    match &layer.origin {
-        LayerOrigin::Path(path) => local_layer(request, name, path),
-        LayerOrigin::Git(_) => git_layer(request, name, checkouts),
-    }
-}
-
-fn local_layer(request: &Request<'_>, name: &str, path: &Path) -> Result<Layer> {
-    let directory = request.manifest.root().join(path);
-    let directory = std::fs::canonicalize(&directory).map_err(|error| {
-        Error::input(format!("the layer `{name}` is not in {}", directory.display())).because(error)
-    })?;
-    let tree = tree::of_directory(&directory, &BTreeMap::new())?;
-    Ok(Layer { directory, record: LayerRecord { name: name.to_owned(), commit: None, tree } })
-}
-
-fn git_layer(request: &Request<'_>, name: &str, checkouts: &Path) -> Result<Layer> {
-    let pin = request.lock.layers.get(name).ok_or_else(|| {
-        Error::new(Kind::Stale, format!("kata.lock does not have the layer `{name}`")).help("run `kbuild lock`")
-    })?;
-    let Locked::Git(_, git) = request.lock.get(&pin.locked)? else {
-        return Err(Error::input(format!("kata.lock has the layer `{name}` as a file")).help("run `kbuild lock`"));
-    };
-    let directory = checkouts.join(format!("{name}-{}", git.commit.short()));
-    let task = request.progress.begin(&format!("check out {name}"), None);
-    let checked_out = checkout::check_out(request.store, request.lock, git, &directory);
-    checked_out.map_err(|error| error.wrap(format!("could not check out the layer `{name}`")))?;
-    // An incomplete entry has no tree in the lock; then what the checkout is decides.
-    let submodules =
-        git.submodules.iter().filter_map(|(path, key)| Some((path.clone(), request.lock.gits.get(key)?.commit)));
-    let tree = match git.tree {
-        Some(tree) => tree,
-        None => tree::of_directory(&directory, &submodules.collect())?,
-    };
-    task.done(&git.commit.short());
-    Ok(Layer { directory, record: LayerRecord { name: name.to_owned(), commit: Some(git.commit), tree } })
 }
 
 fn write_configuration(
@@ -455,7 +375,6 @@ fn inputs(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
     fn uninative_is_of_this_architecture_or_not_at_all() {
@@ -464,16 +383,5 @@ mod tests {
         assert!(has_uninative(&file(format!("{arch}-nativesdk-libc-5.1.tar.xz"))));
         assert!(!has_uninative(&file("z80-nativesdk-libc-5.1.tar.xz".to_owned())));
         assert!(!has_uninative(&[]));
-    }
-
-    #[test]
-    fn a_directory_without_a_layer_is_said_to_be_none() {
-        let directory = tempfile::tempdir().unwrap();
-        let error = bblayer("mine", directory.path(), Path::new(".")).unwrap_err();
-        assert_eq!(error.kind(), Kind::Input);
-        assert!(error.hint().unwrap().contains("[layers.mine] paths"));
-        fs::create_dir_all(directory.path().join("meta/conf")).unwrap();
-        fs::write(directory.path().join("meta/conf/layer.conf"), "").unwrap();
-        assert_eq!(bblayer("mine", directory.path(), Path::new("meta")).unwrap(), directory.path().join("meta"));
     }
 }

@@ -51,11 +51,11 @@ pub(super) struct BuildArgs {
 pub(super) struct BoardArgs {
     /// The board.
     #[arg(long, short, value_name = "BOARD", env = "KBUILD_BOARD", hide_env = true)]
-    board: String,
+    pub(super) board: String,
 
     /// An option of the build, OPTION=CHOICE or FLAG; may be repeated.
     #[arg(long = "set", short, value_name = "OPTION[=CHOICE]")]
-    set: Vec<String>,
+    pub(super) set: Vec<String>,
 }
 
 /// Everything a build of a board works on.

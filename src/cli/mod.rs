@@ -3,6 +3,7 @@
 //! What may enter: flags, words for people, JSON for programs. A command turns flags into the values of the lower rooms,
 //! calls them, and gives back an `Outcome`; deciding anything about sources is not done here.
 
+mod audit;
 mod build;
 mod completions;
 mod doctor;
@@ -12,13 +13,18 @@ mod gc;
 mod global;
 mod import;
 mod init;
+mod list;
 mod lock;
 mod output;
 mod progress;
 mod project;
 mod shell;
+mod sources;
 mod store;
+mod table;
+mod tree;
 mod verify;
+mod why;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -60,6 +66,10 @@ enum Command {
     Update(lock::UpdateArgs),
     Fetch(fetch::FetchArgs),
     Verify(verify::VerifyArgs),
+    Why(why::WhyArgs),
+    Tree(tree::TreeArgs),
+    List(list::ListArgs),
+    Audit(audit::AuditArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Gc(gc::GcArgs),
@@ -78,6 +88,10 @@ impl Command {
             Command::Update(_) => "update",
             Command::Fetch(_) => "fetch",
             Command::Verify(_) => "verify",
+            Command::Why(_) => "why",
+            Command::Tree(_) => "tree",
+            Command::List(_) => "list",
+            Command::Audit(_) => "audit",
             Command::Export(_) => "export",
             Command::Import(_) => "import",
             Command::Gc(_) => "gc",
@@ -96,6 +110,10 @@ impl Command {
             Command::Update(args) => args.run(global, output),
             Command::Fetch(args) => args.run(global, output),
             Command::Verify(args) => args.run(global, output),
+            Command::Why(args) => args.run(global, output),
+            Command::Tree(args) => args.run(global, output),
+            Command::List(args) => args.run(global, output),
+            Command::Audit(args) => args.run(global, output),
             Command::Export(args) => args.run(global, output),
             Command::Import(args) => args.run(global, output),
             Command::Gc(args) => args.run(global, output),

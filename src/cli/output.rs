@@ -74,6 +74,11 @@ impl Output {
         Output { command, format: global.format, quiet: global.quiet, color, words, progress }
     }
 
+    /// Whether the JSON document is what is printed, so that a long one need not be made in vain.
+    pub(super) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
     /// A word to the user, on stderr.
     pub(super) fn say(&self, message: &str) {
         if !self.quiet {

@@ -11,7 +11,7 @@ use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, Registries, Settings};
 use crate::lock::{self, Lock};
-use crate::manifest::{LayerOrigin, Manifest, Mirrors, SiteConfig};
+use crate::manifest::{LayerOrigin, Manifest, Mirrors, Scope, SiteConfig};
 use crate::resolve;
 use crate::source::{Blake3, SourceId};
 use crate::store::Store;
@@ -85,6 +85,14 @@ impl Project {
         std::fs::read(path).map_err(|error| Error::io("read", path, error))
     }
 
+    /// The store, only to be looked at; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// A store of a newer format.
+    pub(super) fn present_store(&self) -> Result<Option<Store>> {
+        if self.store.join("format").exists() { Store::open_existing(&self.store).map(Some) } else { Ok(None) }
+    }
+
     /// Where the store lies or would lie.
     pub(super) fn store_path(&self) -> &Path {
         &self.store
@@ -128,6 +136,48 @@ impl Project {
             self.manifest.board(board)?;
         }
         if boards.is_empty() { Ok(lock.all_sources()) } else { lock.closure(boards.iter().map(String::as_str)) }
+    }
+
+    /// The names of the choices (as the lock's `with` has them) that a build of a board with these options consists of, on
+    /// this build host: by default the one that kata.toml names first.
+    ///
+    /// # Errors
+    /// A board, option or host that does not exist, or options that contradict each other.
+    pub(super) fn settings(&self, board: &str, set: &[String], host: Option<&str>) -> Result<Vec<String>> {
+        let selection = self.manifest.select(board, set)?;
+        let hosts = &self.manifest.closure.hosts;
+        let host = host.or(hosts.first().map(String::as_str)).unwrap_or_default();
+        if !hosts.iter().any(|known| known == host) {
+            return Err(Error::input(format!("kata.toml names no build host `{}`", host.escape_debug()))
+                .help(format!("[closure] hosts: {}", hosts.join(", "))));
+        }
+        self.manifest.settings_of(board, &selection, host)
+    }
+
+    /// What of a board's closure the lock does not have, in a sentence each; `settings` are the choices that matter.
+    ///
+    /// # Errors
+    /// A board that does not exist, or that the lock does not know.
+    pub(super) fn unlocked(&self, lock: &Lock, board: &str, settings: &[String]) -> Result<Vec<String>> {
+        let locked = lock.board(board)?;
+        if self.manifest.closure.lock == Scope::None {
+            return Ok(vec!["only layers and declared sources are locked ([closure] lock = \"none\")".to_owned()]);
+        }
+        if locked.closure.is_none() {
+            return Ok(vec![format!("the closure of board `{board}` is not locked: run `kbuild lock`")]);
+        }
+        let variants = self.manifest.variants(board)?;
+        let missing = settings.iter().filter(|setting| !locked.with.contains_key(*setting));
+        let why = |setting: &String| match self.manifest.closure.lock {
+            // A choice that changes no word of OVERRIDES has the closure of the default.
+            _ if variants.iter().any(|variant| variant.name == *setting) => Some("run `kbuild lock`"),
+            Scope::Defaults => Some("[closure] lock = \"defaults\" asks for none of choices"),
+            _ => None,
+        };
+        let words = |setting| {
+            why(setting).map(|why| format!("the closure of board `{board}` with {setting} is not locked: {why}"))
+        };
+        Ok(missing.filter_map(words).collect())
     }
 
     /// The lock, for a build: it must say what kata.toml says. That a folder of the project was edited is no reason not to

@@ -1,34 +1,62 @@
 //! `kbuild verify`: every byte of the store that the lock names, read and compared.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use clap::Args;
 use rayon::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
+use super::sources::{OUTSIDE, configuration_json, extend, who};
+use crate::build;
+use crate::build::deep::Failure;
 use crate::error::{Error, Kind, Result};
-use crate::lock::Lock;
+use crate::lock::{Configuration, Lock, Use, Uses};
 use crate::source::SourceId;
 use crate::store::Store;
 
 /// Reads every byte of the store that kata.lock names, and compares it with the lock.
 ///
-/// Uses no network, unless --repair has something to fetch again.
+/// Names the recipes and boards that would fail for want of what is missing or damaged. Uses no network, unless --repair has
+/// something to fetch again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild verify                     everything the lock names
-  kbuild verify --board qemu        what one board needs
-  kbuild verify --repair            set damaged bytes aside and fetch them again")]
+  kbuild verify                                 everything the lock names
+  kbuild verify --board qemu                    what one board needs, with any of its options
+  kbuild verify --board qemu --set boot=rootfs  what one build needs
+  kbuild verify --repair                        set damaged bytes aside and fetch them again
+  kbuild verify --deep --board qemu             BitBake fetches and unpacks the board's closure, offline")]
 pub(super) struct VerifyArgs {
     /// Only what these boards need.
     #[arg(long = "board", short, value_name = "BOARD")]
     boards: Vec<String>,
 
+    /// Only what a build with this option needs, beside the defaults; may be repeated.
+    #[arg(long = "set", short, value_name = "OPTION[=CHOICE]", requires = "boards")]
+    set: Vec<String>,
+
+    /// Only what a machine of this architecture needs to build with the options given [default: with --set, the first that
+    /// kata.toml names]
+    #[arg(long, value_name = "ARCH", requires = "boards")]
+    build_host: Option<String>,
+
     /// Set aside what is damaged, and fetch it and what is missing again.
     #[arg(long)]
     repair: bool,
+
+    /// Then let BitBake itself fetch and unpack each board's whole closure, with no network and from nothing but the store.
+    #[arg(long)]
+    deep: bool,
+}
+
+/// What is verified: everything, or what some configurations need.
+struct Scope {
+    sources: Vec<SourceId>,
+    /// The choices that matter on each board, beside its default; `None` where every configuration matters.
+    boards: Option<BTreeMap<String, Vec<String>>>,
 }
 
 /// A source that the store does not have as the lock says.
@@ -37,13 +65,23 @@ struct Fault {
     error: Error,
 }
 
+/// What a configuration lacks.
+#[derive(Default)]
+struct Lacking<'a> {
+    layers: BTreeSet<&'a str>,
+    declared: BTreeSet<&'a str>,
+    recipes: BTreeSet<&'a str>,
+    extra: bool,
+}
+
 impl VerifyArgs {
     pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
         let lock = project.lock(global, output)?;
-        let sources = project.sources(&lock, &self.boards)?;
+        let scope = self.scope(&project, &lock, output)?;
+        let sources = &scope.sources;
         let store = project.store()?;
-        let mut faults = check(&store, &lock, &sources)?;
+        let mut faults = check(&store, &lock, sources)?;
         let mut repaired = 0;
         if self.repair && !faults.is_empty() {
             repaired = faults.len();
@@ -54,31 +92,195 @@ impl VerifyArgs {
             super::wait(project.fetcher(global, output)?.sources(&lock, &again))?;
             faults = check(&store, &lock, &again)?;
         }
-        let list: Vec<_> =
-            faults.iter().map(|fault| json!({ "source": fault.id, "kind": fault.error.kind().name() })).collect();
-        let json = json!({ "sources": sources.len(), "faults": list, "repaired": repaired });
-        let mut outcome = Outcome::new(json, "");
-        let errors = faults.into_iter().map(|fault| fault.error).collect();
-        outcome.error =
-            Error::all(errors, |faults| format!("{faults} of {} are not as locked", count(sources.len(), "source")));
+        let mut outcome = scope.report(&lock, faults, &project.manifest.engine);
+        extend(&mut outcome.json, json!({ "repaired": repaired }));
         if outcome.error.is_none() {
             let mended = if repaired > 0 { format!(", {repaired} of them fetched again") } else { String::new() };
             output.say(&format!("{} in the store, every byte as locked{mended}", count(sources.len(), "source")));
+            if self.deep {
+                self.go_deep(&project, &lock, &store, output, &mut outcome)?;
+            }
         }
         Ok(outcome)
     }
+
+    /// BitBake's own fetchers over each board's closure.
+    fn go_deep(
+        &self,
+        project: &Project,
+        lock: &Lock,
+        store: &Store,
+        output: &Output,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
+        let all: Vec<String> = project.manifest.boards.keys().cloned().collect();
+        let kbuild = build::sandbox::this_program();
+        let mut errors = Vec::new();
+        let mut boards = serde_json::Map::new();
+        for board in if self.boards.is_empty() { &all } else { &self.boards } {
+            let selection = project.manifest.select(board, &self.set)?;
+            let request = build::Request {
+                manifest: &project.manifest,
+                lock,
+                store,
+                board,
+                selection: &selection,
+                kbuild: &kbuild,
+                progress: output.progress.as_ref(),
+            };
+            output.say(&format!("Board {board}: BitBake fetches and unpacks all, with no network"));
+            let proof = build::fetch_and_unpack(&request, output.words)?;
+            let failures: Vec<Value> = proof.failures.iter().map(failure_json).collect();
+            boards.insert(board.clone(), json!({ "recipes": proof.recipes, "failures": failures }));
+            if proof.failures.is_empty() {
+                output.say(&format!("Board {board}: {} fetched and unpacked", count(proof.recipes, "recipe")));
+            }
+            errors.extend(proof.failures.into_iter().map(|failure| failed(board, failure)));
+        }
+        extend(&mut outcome.json, json!({ "deep": boards }));
+        outcome.error = Error::all(errors, |count| format!("{count} recipes could not be fetched or unpacked"));
+        Ok(())
+    }
+
+    fn scope(&self, project: &Project, lock: &Lock, output: &Output) -> Result<Scope> {
+        if self.boards.is_empty() {
+            return Ok(Scope { sources: lock.all_sources(), boards: None });
+        }
+        let mut sources = BTreeSet::new();
+        let mut boards = BTreeMap::new();
+        for board in &self.boards {
+            let variants = project.manifest.variants(board)?;
+            let all = variants.into_iter().map(|variant| variant.name).filter(|name| !name.is_empty());
+            let mut settings = if self.set.is_empty() && self.build_host.is_none() {
+                all.chain(lock.board(board)?.settings()).collect::<Vec<_>>()
+            } else {
+                project.settings(board, &self.set, self.build_host.as_deref())?
+            };
+            settings.sort();
+            settings.dedup();
+            for missing in project.unlocked(lock, board, &settings)? {
+                output.warn(&missing);
+            }
+            sources.extend(lock.closure_with(board, &settings)?);
+            boards.insert(board.clone(), settings);
+        }
+        Ok(Scope { sources: sources.into_iter().collect(), boards: Some(boards) })
+    }
+}
+
+impl Scope {
+    fn report(&self, lock: &Lock, faults: Vec<Fault>, engine: &str) -> Outcome {
+        let uses = Uses::of(lock);
+        let mut lacking: BTreeMap<Configuration<'_>, Lacking<'_>> = BTreeMap::new();
+        let mut list = Vec::new();
+        let mut errors = Vec::new();
+        for Fault { id, error } in faults {
+            let all = uses.all(&id);
+            let named: Vec<&Use<'_>> = all.into_iter().filter(|of| self.covers_any(of)).collect();
+            let mut alone: BTreeMap<Configuration<'_>, Lacking<'_>> = BTreeMap::new();
+            for of in &named {
+                self.add(of, &mut alone);
+                self.add(of, &mut lacking);
+            }
+            list.push(json!({ "source": id, "kind": error.kind().name(), "needed_by": would_fail_json(&alone) }));
+            let who: Vec<String> = who(&named, engine).into_iter().collect();
+            errors.push(error.wrap(format!("{id}, {}, is not in order", blame(&who))));
+        }
+        let total = self.sources.len();
+        let json = json!({ "sources": total, "faults": list, "would_fail": would_fail_json(&lacking) });
+        let mut outcome = Outcome::new(json, would_fail_text(&lacking, engine));
+        outcome.error =
+            Error::all(errors, |faults| format!("{faults} of {} are not as locked", count(total, "source")));
+        outcome
+    }
+
+    fn covers(&self, configuration: Configuration<'_>) -> bool {
+        let Some(boards) = &self.boards else { return true };
+        let Some(settings) = boards.get(configuration.board) else { return false };
+        configuration.setting.is_empty() || settings.iter().any(|name| name == configuration.setting)
+    }
+
+    fn covers_any(&self, of: &Use<'_>) -> bool {
+        of.configurations().into_iter().any(|configuration| self.covers(configuration))
+    }
+
+    fn add<'a>(&self, of: &Use<'a>, lacking: &mut BTreeMap<Configuration<'a>, Lacking<'a>>) {
+        for configuration in of.configurations().into_iter().filter(|configuration| self.covers(*configuration)) {
+            let lacking = lacking.entry(configuration).or_default();
+            match of {
+                Use::Layer(name, _) => drop(lacking.layers.insert(name)),
+                Use::Declared(name, _) => drop(lacking.declared.insert(name)),
+                Use::Recipe(used, _) => drop(lacking.recipes.insert(used.name)),
+                Use::Extra(_) => lacking.extra = true,
+            }
+        }
+    }
+}
+
+fn failed(board: &str, failure: Failure) -> Error {
+    let Failure { recipe, task, why } = failure;
+    let what = if task == "none" { "was not tried".to_owned() } else { format!("failed to {task}") };
+    Error::new(Kind::Engine, format!("{recipe} of board `{board}` {what}")).because(Error::new(Kind::Engine, why))
+}
+
+fn failure_json(failure: &Failure) -> Value {
+    json!({ "recipe": failure.recipe, "task": failure.task, "why": failure.why })
+}
+
+/// Who needs a source, for an error: few by name.
+fn blame(who: &[String]) -> String {
+    match who {
+        [] => "which nothing needs".to_owned(),
+        [one] if one == OUTSIDE => format!("which is fetched {one}"),
+        [one] => format!("which {one} needs"),
+        [one, two] => format!("which {one} and {two} need"),
+        [one, rest @ ..] => format!("which {one} and {} more need", rest.len()),
+    }
+}
+
+fn would_fail_json(lacking: &BTreeMap<Configuration<'_>, Lacking<'_>>) -> Value {
+    let one = |(configuration, lacking): (&Configuration<'_>, &Lacking<'_>)| {
+        let mut value = configuration_json(*configuration);
+        let Lacking { layers, declared, recipes, extra } = lacking;
+        let more = json!({
+            "layers": layers, "declared": declared, "recipes": recipes, "outside_of_recipes": extra,
+        });
+        extend(&mut value, more);
+        value
+    };
+    lacking.iter().map(one).collect()
+}
+
+/// A line for each configuration that would fail, with all that fails in it.
+fn would_fail_text(lacking: &BTreeMap<Configuration<'_>, Lacking<'_>>, engine: &str) -> String {
+    let line = |(Configuration { board, setting }, lacking): (&Configuration<'_>, &Lacking<'_>)| {
+        let with = if setting.is_empty() { String::new() } else { format!(" with {setting}") };
+        let layer = |name: &&str| if *name == engine { "the engine".to_owned() } else { format!("layer {name}") };
+        let mut what: Vec<String> = lacking.layers.iter().map(layer).collect();
+        what.extend(lacking.extra.then(|| "what is fetched outside of recipes".to_owned()));
+        if !what.is_empty() {
+            what = vec![format!("every recipe, for want of {}", what.join(", "))];
+        }
+        what.extend(lacking.declared.iter().map(|name| format!("source {name}")));
+        what.extend(lacking.recipes.iter().map(|name| (*name).to_owned()));
+        format!("{board}{with} would fail: {}", what.join(", "))
+    };
+    lacking.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The sources that the store lacks or has with other bytes; all cores, as fast as the disk gives.
 fn check(store: &Store, lock: &Lock, sources: &[SourceId]) -> Result<Vec<Fault>> {
     let verify = |id: &SourceId| {
         let outcome = lock.get(id).and_then(|locked| store.verify(locked));
-        outcome.err().map(|error| Fault { id: id.clone(), error: error.wrap(format!("{id} is not in order")) })
+        outcome.err().map(|error| Fault { id: id.clone(), error })
     };
     let faults: Vec<Fault> = sources.par_iter().filter_map(verify).collect();
     // A store that cannot be read is no statement about its sources.
     match faults.iter().position(|fault| !matches!(fault.error.kind(), Kind::Mismatch | Kind::Missing)) {
-        Some(at) => Err(faults.into_iter().nth(at).map_or_else(|| Error::bug("a fault was lost"), |fault| fault.error)),
+        Some(at) => Err(faults.into_iter().nth(at).map_or_else(
+            || Error::bug("a fault was lost"),
+            |Fault { id, error }| error.wrap(format!("{id} could not be verified")),
+        )),
         None => Ok(faults),
     }
 }

@@ -4,8 +4,10 @@
 //! anything of the host or the time of day.
 
 mod closure;
+mod find;
 mod merge;
 mod text;
+mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceId, SourceUrl};
 
 pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, recipe_key};
+pub use uses::{Configuration, Holder, Parent, Tree, Use, UsedRecipe, Uses};
 
 /// The name of the lock's file.
 pub const FILE_NAME: &str = "kata.lock";
@@ -273,6 +276,8 @@ impl Lock {
         let used = self.with_submodules(self.roots());
         self.files.retain(|key, _| used.contains(&SourceId::File(key.clone())));
         self.gits.retain(|key, _| used.contains(&SourceId::Git(key.clone())));
+        let takes_modules = self.files.values().flat_map(|file| &file.urls).any(|url| url.scheme() == "gomod");
+        self.registries.retain(|name, _| name != "go" || takes_modules);
     }
 
     /// The entries whose bytes were never seen: known by a declared hash or a commit only.

@@ -165,3 +165,5 @@ fn diff3_markers_are_understood() {
     assert_eq!(merge::sides(text), Some(("a\nb\nd\n".to_owned(), "a\nc\nd\n".to_owned())));
     assert_eq!(merge::sides("a\n=======\nb\n"), None);
 }
+
+mod queries;

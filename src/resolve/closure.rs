@@ -122,9 +122,10 @@ pub async fn close(
     let (floating, pins) = pin_floating(&found, old, fetcher, moving).await?;
     lock.floating.extend(floating);
     let wishes = gather::gather(manifest, &found, &pins, &lock.floating)?;
+    lock.registries.extend(found.iter().filter_map(|found| go_proxy(&found.report)));
+    fetcher.learn_registries(&lock.registries);
     let answers = answer_all(wishes, old, fetcher).await?;
     let sources = answers.add_to(&mut lock, &mut incomplete)?;
-    lock.registries.extend(found.iter().filter_map(|found| go_proxy(&found.report)));
     let mut contexts = keep(manifest, &found, old, &mut lock)?;
     contexts.extend(found.into_iter().map(|found| context(found, &sources, &pins)));
     recipes::assemble(&mut lock, contexts);

@@ -144,7 +144,7 @@ impl Gathered<'_> {
     }
 
     fn add_file(&mut self, fetch: &Fetch, asker: Asker) -> Result<()> {
-        let url: SourceUrl = fetch.url.parse()?;
+        let url = SourceUrl::of_recipe(&fetch.url)?;
         let name = fetch.file.clone();
         let name = name.ok_or_else(|| Error::bug(format!("the engine gave no name for {url}")))?;
         name::check_component(&name)?;

@@ -122,6 +122,17 @@ impl Store {
         }
     }
 
+    /// What a source takes in the store, in bytes, if it is there; of a commit, its packs with their indexes.
+    pub fn size(&self, locked: Locked<'_>) -> Option<u64> {
+        match locked {
+            Locked::File(_, file) => self.find_file(file).map(|found| found.size),
+            Locked::Git(_, git) if self.has_git(git) => {
+                self.git(&git.commit).ok()??.blobs().map(|blob| self.blob_size(&blob)).sum()
+            }
+            Locked::Git(..) => None,
+        }
+    }
+
     fn must_be_writable(&self) -> Result<()> {
         let Some(why) = &self.read_only else { return Ok(()) };
         let error = Error::new(Kind::Io, format!("the store {} cannot be written", self.root.display()));

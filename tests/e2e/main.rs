@@ -3,9 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
 mod carrying;
 mod fetching;
 mod flagship;
 mod pipeline;
+mod queries;
 mod real_closure;
 mod wrong_input;

@@ -1,0 +1,107 @@
+//! Places in BitBake layers that reach the network outside SRC_URI, or float: found by reading, BitBake is not run.
+//!
+//! What may enter: the text of layers, whoever wrote them and for whatever release, and what is known of BitBake's syntax
+//! and of programs that download. Nothing of lock, store or network; of kbuild only `error`, `disk` and `source`.
+//!
+//! Only what is really there is reported. What a recipe's variables come to is worked out as far as its own files, those it
+//! includes, and the classes of the given layers tell; where that does not suffice, nothing is said.
+
+mod code;
+mod exceptions;
+mod family;
+mod finding;
+mod kind;
+mod layers;
+mod metadata;
+mod programs;
+mod python;
+mod shell;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod wrappers;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::error::Result;
+use exceptions::Exception;
+use family::Index;
+use layers::SourceFile;
+
+pub use finding::{Finding, Report};
+pub use kind::Kind;
+pub use layers::{Layer, find};
+
+/// Reads all files of these layers, and tells what reaches the network or floats in them.
+///
+/// # Errors
+/// A file or directory that cannot be read.
+pub fn audit(layers: Vec<Layer>) -> Result<Report> {
+    let files: Vec<SourceFile> = layers::files(&layers)?.into_par_iter().map(layers::read).collect::<Result<_>>()?;
+    let index = Index::new(&files, &layers);
+    let recipes: Vec<&SourceFile> = index.families().collect();
+    let mut findings: Vec<Finding> = files.par_iter().flat_map_iter(code::audit).collect();
+    findings.par_extend(recipes.par_iter().flat_map_iter(|recipe| sources::audit(&index.family(recipe))));
+    // A file that several recipes include is found at fault once for each.
+    findings.sort();
+    findings.dedup_by(|a, b| (&a.file, a.line, a.kind) == (&b.file, b.line, b.kind));
+    let (mut findings, allowed) = except(findings, &files);
+    for finding in &mut findings {
+        finding.layer = layers.get(finding.layer_index).map(|layer| layer.name.clone()).unwrap_or_default();
+    }
+    findings.sort();
+    Ok(Report { findings, files: files.len(), layers, allowed })
+}
+
+/// Takes out what exceptions allow, and adds the exceptions that are wrong. Gives the number of findings that were allowed.
+fn except(findings: Vec<Finding>, files: &[SourceFile]) -> (Vec<Finding>, usize) {
+    let mut by_file: BTreeMap<PathBuf, Vec<Finding>> = BTreeMap::new();
+    for finding in findings {
+        by_file.entry(finding.file.clone()).or_default().push(finding);
+    }
+    let mut rest = Vec::new();
+    let mut allowed = 0;
+    for file in files {
+        let found = by_file.remove(Path::new(&file.path)).unwrap_or_default();
+        let exceptions = exceptions::read(&file.text);
+        if exceptions.is_empty() {
+            rest.extend(found);
+            continue;
+        }
+        let lines: Vec<&str> = file.text.split('\n').collect();
+        let mut used = BTreeSet::new();
+        for finding in found {
+            let places = exceptions::lines_for(&lines, finding.line);
+            let mut fitting =
+                exceptions.iter().filter(|one| one.kind == Some(finding.kind) && places.contains(&one.line));
+            match fitting.next() {
+                Some(exception) => {
+                    used.insert(exception.line);
+                    if exception.has_reason {
+                        allowed += 1;
+                    } else {
+                        rest.push(finding);
+                    }
+                }
+                None => rest.push(finding),
+            }
+        }
+        rest.extend(exceptions.iter().filter_map(|exception| fault(file, exception, &used)));
+    }
+    (rest, allowed)
+}
+
+fn fault(file: &SourceFile, exception: &Exception, used: &BTreeSet<usize>) -> Option<Finding> {
+    let (kind, message) = match exception.kind {
+        None => (Kind::AllowWithoutEffect, "this exception names no kind of finding".to_owned()),
+        Some(_) if !exception.has_reason => (Kind::AllowWithoutReason, "this exception does not say why".to_owned()),
+        Some(kind) if !used.contains(&exception.line) => {
+            (Kind::AllowWithoutEffect, format!("there is no {} here to allow", kind.name()))
+        }
+        Some(_) => return None,
+    };
+    Some(Finding::new(file, kind, exception.line, "exception", message))
+}

@@ -1,0 +1,364 @@
+//! Which programs reach the network, with which arguments.
+
+pub(super) mod containers;
+mod packages;
+#[cfg(test)]
+mod tests;
+mod vcs;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::kind::Kind;
+use packages::{go, pip, yarn};
+use vcs::{git, is_here, svn};
+
+/// A command that reaches the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reach {
+    pub(super) kind: Kind,
+    /// `git clone`: for the message.
+    pub(super) what: String,
+}
+
+/// A program with subcommands that reach the network.
+struct Program {
+    names: &'static [&'static str],
+    /// Words that must follow, options apart; empty: any use.
+    subcommands: &'static [&'static str],
+    /// Options that keep it off the network.
+    unless: &'static [&'static str],
+    kind: Kind,
+}
+
+const fn program(
+    names: &'static [&'static str],
+    subcommands: &'static [&'static str],
+    unless: &'static [&'static str],
+    kind: Kind,
+) -> Program {
+    Program { names, subcommands, unless, kind }
+}
+
+/// What needs no closer look than a subcommand and an option.
+const PROGRAMS: &[Program] = &[
+    program(&["axel", "lftp", "ncftpget", "zsync"], &[], &["--version", "--help"], Kind::DownloadCommand),
+    program(&["aria2c"], &[], &["--version", "-v", "--help", "-h"], Kind::DownloadCommand),
+    program(&["hg"], &["clone", "pull", "incoming"], &[], Kind::VcsCommand),
+    program(&["cvs"], &["co", "checkout", "update", "export"], &[], Kind::VcsCommand),
+    program(&["bzr", "brz"], &["branch", "checkout", "pull", "export"], &[], Kind::VcsCommand),
+    program(&["repo"], &["init", "sync"], &["--local-only", "-l"], Kind::VcsCommand),
+    program(&["west"], &["init", "update"], &[], Kind::VcsCommand),
+    program(&["gh"], &["release download", "repo clone", "run download"], &[], Kind::VcsCommand),
+    program(
+        &["docker", "podman", "nerdctl", "buildah"],
+        &[
+            "pull",
+            "build",
+            "run",
+            "create",
+            "push",
+            "login",
+            "search",
+            "from",
+            "bud",
+            "image pull",
+            "image build",
+            "container run",
+            "container create",
+            "compose up",
+            "compose pull",
+            "compose build",
+            "buildx build",
+            "buildx bake",
+            "manifest inspect",
+        ],
+        &["--pull=never"],
+        Kind::ContainerCommand,
+    ),
+    program(&["docker-compose", "podman-compose"], &["up", "pull", "build", "run"], &[], Kind::ContainerCommand),
+    program(&["crane", "oras"], &["pull", "push", "copy", "cp", "manifest", "digest"], &[], Kind::ContainerCommand),
+    program(
+        &["npm"],
+        &["install", "i", "ci", "add", "update", "exec", "install-test"],
+        &["--offline"],
+        Kind::PackageCommand,
+    ),
+    program(&["npx"], &[], &["--offline", "--no-install", "--no", "--version"], Kind::PackageCommand),
+    program(&["pnpm"], &["install", "i", "add", "fetch", "update", "dlx"], &["--offline"], Kind::PackageCommand),
+    program(&["bun"], &["install", "add", "update"], &[], Kind::PackageCommand),
+    program(&["bower", "jspm"], &["install"], &["--offline"], Kind::PackageCommand),
+    program(
+        &["cargo"],
+        &["fetch", "update", "add", "vendor", "search", "publish", "generate-lockfile"],
+        &["--offline", "--frozen"],
+        Kind::PackageCommand,
+    ),
+    program(
+        &["rustup"],
+        &["toolchain install", "install", "update", "default", "component add", "target add"],
+        &[],
+        Kind::PackageCommand,
+    ),
+    program(&["gem"], &["install", "fetch", "update"], &["--local", "-l"], Kind::PackageCommand),
+    program(&["bundle", "bundler"], &["install", "update"], &["--local"], Kind::PackageCommand),
+    program(&["conan"], &["install", "download", "create"], &["--no-remote", "-nr"], Kind::PackageCommand),
+    program(&["composer"], &["install", "update", "require", "create-project"], &[], Kind::PackageCommand),
+    program(&["cpan", "cpanm", "easy_install", "easy_install3"], &[], &["--version", "--help"], Kind::PackageCommand),
+    program(&["luarocks", "opam", "vcpkg", "pipx"], &["install"], &[], Kind::PackageCommand),
+    program(&["poetry"], &["install", "update", "lock", "add"], &[], Kind::PackageCommand),
+    program(&["cabal", "stack"], &["update", "setup"], &[], Kind::PackageCommand),
+    program(&["mix"], &["deps.get", "deps.update"], &[], Kind::PackageCommand),
+    program(&["flutter", "dart"], &["pub get", "pub upgrade"], &["--offline"], Kind::PackageCommand),
+    program(&["dotnet", "nuget"], &["restore", "install"], &[], Kind::PackageCommand),
+    program(&["meson"], &["subprojects download", "subprojects update", "wrap install"], &[], Kind::PackageCommand),
+    program(&["mvn", "mvnw", "gradle", "gradlew"], &[], &["-o", "--offline", "--version", "-v"], Kind::PackageCommand),
+    program(
+        &["apt-get", "apt", "aptitude"],
+        &[
+            "install",
+            "update",
+            "upgrade",
+            "dist-upgrade",
+            "full-upgrade",
+            "download",
+            "source",
+            "build-dep",
+            "reinstall",
+        ],
+        &["--no-download", "-o", "-c", "--print-uris"],
+        Kind::HostPackages,
+    ),
+    program(
+        &["dnf", "yum", "microdnf", "tdnf", "zypper"],
+        &[
+            "install",
+            "update",
+            "upgrade",
+            "download",
+            "reinstall",
+            "builddep",
+            "groupinstall",
+            "makecache",
+            "in",
+            "refresh",
+        ],
+        &["--installroot", "--root", "-C", "--cacheonly", "-c", "--config"],
+        Kind::HostPackages,
+    ),
+    program(&["apk"], &["add", "update", "upgrade", "fetch"], &["--no-network", "--root", "-p"], Kind::HostPackages),
+    program(&["pacman"], &[], &["-Q", "-U", "-T", "-R", "--root", "-r", "-V", "--version"], Kind::HostPackages),
+    program(
+        &["brew", "snap", "flatpak"],
+        &["install", "update", "upgrade", "download", "refresh"],
+        &[],
+        Kind::HostPackages,
+    ),
+    program(&["debootstrap", "multistrap", "mmdebstrap"], &[], &["--version", "--help"], Kind::HostPackages),
+    program(&["ostree"], &["pull"], &[], Kind::RemoteCopy),
+    program(&["ssh-keyscan"], &[], &[], Kind::RemoteCopy),
+];
+
+/// Programs that need a closer look.
+const SPECIAL: [&str; 13] =
+    ["curl", "wget", "git", "svn", "skopeo", "go", "yarn", "yarnpkg", "rsync", "scp", "sftp", "ssh", "uv"];
+
+/// Finds a text that may name a program of this file; what it does not match needs no parsing. Python is named by what is
+/// called in it.
+pub(super) static ANY_NAME: LazyLock<Regex> = LazyLock::new(|| {
+    let names = PROGRAMS.iter().flat_map(|program| program.names).chain(&SPECIAL);
+    let names: Vec<String> = names.map(|name| regex::escape(name)).collect();
+    Regex::new(&format!(
+        r"(?i)\b(?:FETCHCMD_)?(?:{}|pip[0-9.]*|urllib\w*|requests|http|USE_(?:DOCKER|PODMAN|CONTAINERS?))\b",
+        names.join("|")
+    ))
+    .expect("a constant expression compiles")
+});
+
+/// Where a command runs: what variables are known to be, its own environment last.
+pub(super) type Variables = BTreeMap<String, String>;
+
+/// What this command reaches, if anything. `words` begin with the program and are no wrapper (see `wrappers`).
+pub(super) fn reach(words: &[String], variables: &Variables) -> Option<Reach> {
+    let (first, rest) = words.split_first()?;
+    let name = program_name(first);
+    let args: Vec<String> = rest.iter().map(|word| resolve(word, variables)).collect();
+    let args = args.as_slice();
+    let found = |kind, what: String| Some(Reach { kind, what });
+    match name.as_str() {
+        "curl" | "wget" => downloads(args).then_some(Reach { kind: Kind::DownloadCommand, what: name }),
+        "git" => found(Kind::VcsCommand, format!("git {}", git(args)?)),
+        "svn" => found(Kind::VcsCommand, format!("svn {}", svn(args)?)),
+        "skopeo" => args
+            .iter()
+            .any(|arg| arg.starts_with("docker://"))
+            .then(|| Reach { kind: Kind::ContainerCommand, what: "skopeo".into() }),
+        "go" => found(Kind::PackageCommand, format!("go {}", go(args, variables)?)),
+        "yarn" | "yarnpkg" => found(Kind::PackageCommand, yarn(args)?),
+        "rsync" | "scp" | "sftp" => {
+            args.iter().any(|arg| is_other_machine(arg)).then_some(Reach { kind: Kind::RemoteCopy, what: name })
+        }
+        "ssh" => {
+            let asks = args.iter().any(|arg| !arg.starts_with('-'));
+            asks.then_some(Reach { kind: Kind::RemoteCopy, what: name })
+        }
+        "uv" if args.first().is_some_and(|arg| arg == "pip") => {
+            found(Kind::PackageCommand, format!("uv pip {}", pip(&args[1..], variables)?))
+        }
+        "cargo" if subcommand(args, &["install"]).is_some() => {
+            let own = has(args, &["--path", "--offline", "--frozen"]);
+            (!own && !is_true(variables, "CARGO_NET_OFFLINE"))
+                .then(|| Reach { kind: Kind::PackageCommand, what: "cargo install".into() })
+        }
+        "cargo" if is_true(variables, "CARGO_NET_OFFLINE") => None,
+        "npm" if is_true(variables, "npm_config_offline") => None,
+        _ if is_python(&name) => {
+            let module = args
+                .iter()
+                .position(|arg| arg == "-m")
+                .filter(|at| args[..*at].iter().all(|arg| arg.starts_with('-')))?;
+            match args.get(module + 1)?.as_str() {
+                "pip" => found(Kind::PackageCommand, format!("pip {}", pip(&args[module + 2..], variables)?)),
+                _ => None,
+            }
+        }
+        _ if is_versioned(&name, "pip") => found(Kind::PackageCommand, format!("pip {}", pip(args, variables)?)),
+        _ => from_table(&name, args),
+    }
+}
+
+fn from_table(name: &str, args: &[String]) -> Option<Reach> {
+    let program = PROGRAMS.iter().find(|program| program.names.contains(&name))?;
+    if has(args, program.unless) {
+        return None;
+    }
+    if program.subcommands.is_empty() {
+        return (!args.is_empty()).then(|| Reach { kind: program.kind, what: name.to_owned() });
+    }
+    let subcommand = subcommand(args, program.subcommands)?;
+    Some(Reach { kind: program.kind, what: format!("{name} {subcommand}") })
+}
+
+/// The program that a command's first word names: its last part, or what a variable like `${CARGO}` stands for.
+pub(super) fn program_name(word: &str) -> String {
+    let name = word.rsplit('/').next().unwrap_or(word);
+    let variable = name.strip_prefix("${").and_then(|name| name.strip_suffix('}')).or_else(|| name.strip_prefix('$'));
+    match variable {
+        Some(variable) => variable.strip_prefix("FETCHCMD_").unwrap_or(variable).to_ascii_lowercase(),
+        None => name.to_owned(),
+    }
+}
+
+pub(super) fn is_python(name: &str) -> bool {
+    is_versioned(name, "python") || name == "nativepython3"
+}
+
+/// `pip`, `pip3`, `pip3.12`.
+fn is_versioned(name: &str, stem: &str) -> bool {
+    name.strip_prefix(stem).is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.'))
+}
+
+/// Whether one of the options is there: `--x`, `--x=y`; `-x` also with what belongs to it.
+fn has(args: &[String], options: &[&str]) -> bool {
+    args.iter().any(|arg| {
+        options.iter().any(|option| {
+            let rest = arg.strip_prefix(option);
+            rest.is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with('=') || (option.len() == 2 && arg.starts_with(option))
+            })
+        })
+    })
+}
+
+/// Which of the subcommands this is. Options, and the word after one (it may be the option's), are passed over.
+fn subcommand(args: &[String], subcommands: &[&'static str]) -> Option<&'static str> {
+    let mut after_option = false;
+    for (at, arg) in args.iter().enumerate() {
+        if arg.starts_with(['-', '+']) {
+            after_option = !arg.contains('=');
+            continue;
+        }
+        let here = args[at..].iter().filter(|arg| !arg.starts_with('-')).map(String::as_str);
+        let found = subcommands
+            .iter()
+            .copied()
+            .filter(|words| here.clone().take(words.split(' ').count()).eq(words.split(' ')));
+        if let Some(found) = found.max_by_key(|words| words.len()) {
+            return Some(found);
+        }
+        if !after_option {
+            return None;
+        }
+        after_option = false;
+    }
+    None
+}
+
+/// A word with the variables that are known put in.
+fn resolve(word: &str, variables: &Variables) -> String {
+    let mut resolved = word.to_owned();
+    for _ in 0..4 {
+        let next = substitute(&resolved, variables);
+        if next == resolved {
+            break;
+        }
+        resolved = next;
+    }
+    resolved
+}
+
+fn substitute(word: &str, variables: &Variables) -> String {
+    if !word.contains('$') {
+        return word.to_owned();
+    }
+    let mut out = String::new();
+    let mut rest = word;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let braced =
+            rest.strip_prefix("${").and_then(|inner| inner.split_once('}')).map(|(name, _)| (name, name.len() + 3));
+        let bare = || {
+            let length = rest[1..].bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+            (&rest[1..=length], length + 1)
+        };
+        let (name, length) = braced.unwrap_or_else(bare);
+        match variables.get(name).filter(|value| !value.contains(name) && value.len() < 4096) {
+            Some(value) => out.push_str(value),
+            None => out.push_str(&rest[..length]),
+        }
+        rest = &rest[length..];
+    }
+    out.push_str(rest);
+    out
+}
+
+fn is_true(variables: &Variables, name: &str) -> bool {
+    variables.get(name).is_some_and(|value| matches!(value.as_str(), "1" | "true" | "yes"))
+}
+
+/// `curl` and `wget` download unless they are asked about themselves or this machine.
+fn downloads(args: &[String]) -> bool {
+    let about_itself = |arg: &String| matches!(arg.as_str(), "--version" | "-V" | "--help" | "-h");
+    let here = |arg: &&String| {
+        let host = arg.split_once("://").map_or(arg.as_str(), |(_, rest)| rest);
+        arg.starts_with("file://") || ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| host.starts_with(name))
+    };
+    let urls: Vec<&String> =
+        args.iter().filter(|arg| !arg.starts_with('-') && (arg.contains("://") || here(arg))).collect();
+    let only_here = !urls.is_empty() && urls.iter().all(here);
+    !args.is_empty() && !args.iter().all(about_itself) && !only_here && !has(args, &["--unix-socket"])
+}
+
+/// `host:path`, `user@host:path`, `rsync://…`: as rsync and scp tell it from a path.
+fn is_other_machine(arg: &str) -> bool {
+    if arg.starts_with("rsync://") || arg.starts_with("scp://") || arg.starts_with("sftp://") {
+        return true;
+    }
+    if arg.starts_with(['-', '/', '.']) {
+        return false;
+    }
+    arg.split_once(':').is_some_and(|(host, _)| !host.is_empty() && !host.contains('/') && !is_here(host))
+}

@@ -1,0 +1,170 @@
+//! A project's layers where BitBake reads them: folders of the project as they are, git layers checked out from the store.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::plan::build_directory;
+use crate::build::result::LayerRecord;
+use crate::disk::{self, FileLock};
+use crate::error::{Error, Kind, Result};
+use crate::lock::{Lock, Locked, LockedGit};
+use crate::manifest::{Board, LayerOrigin, Manifest};
+use crate::progress::Progress;
+use crate::store::{Store, checkout, tree};
+
+/// Where checkouts lie in the build directory.
+pub(super) const LAYERS: &str = "layers";
+
+/// What layers are laid out from.
+#[derive(Clone, Copy)]
+pub struct From<'a> {
+    /// The manifest; `build/` lies beside it.
+    pub manifest: &'a Manifest,
+    /// The lock, with the commits of git layers.
+    pub lock: &'a Lock,
+    /// The store that has these commits.
+    pub store: &'a Store,
+    /// Told what goes on.
+    pub progress: &'a dyn Progress,
+}
+
+/// The directories of BitBake layers that a layer of the manifest, a folder of the project, has.
+///
+/// # Errors
+/// No such folder, or no `conf/layer.conf` where the manifest says.
+pub fn local_directories(manifest: &Manifest, name: &str, path: &Path) -> Result<Vec<PathBuf>> {
+    bblayers(manifest, name, &local_directory(manifest, name, path)?)
+}
+
+/// The same of a git layer, checked out from the store where builds have it too.
+///
+/// # Errors
+/// A commit the lock (kind `Stale`) or the store (kind `Missing`) does not have, or no `conf/layer.conf` where the manifest
+/// says.
+pub fn git_directories(from: &From<'_>, name: &str) -> Result<Vec<PathBuf>> {
+    let build = build_directory(from.manifest)?;
+    let (checkouts, _lock) = checkouts(&build)?;
+    let (directory, _) = check_out(from, name, &checkouts)?;
+    bblayers(from.manifest, name, &directory)
+}
+
+/// The directory of checkouts. Boards share it: one at a time writes there.
+fn checkouts(build: &Path) -> Result<(PathBuf, FileLock)> {
+    let checkouts = build.join(LAYERS);
+    disk::create_dir_all(&checkouts)?;
+    let lock = FileLock::exclusive(&build.join(format!("{LAYERS}.lock")), || ())?;
+    Ok((checkouts, lock))
+}
+
+/// A layer where BitBake reads it.
+pub(super) struct Layer {
+    pub(super) directory: PathBuf,
+    pub(super) record: LayerRecord,
+}
+
+/// A board's layers.
+pub(super) struct Layers {
+    pub(super) engine: Layer,
+    /// In the order of the board.
+    pub(super) board: Vec<Layer>,
+    /// BitBake's layer directories, in the order of BBLAYERS.
+    pub(super) bblayers: Vec<PathBuf>,
+}
+
+impl Layers {
+    pub(super) fn lay_out(from: &From<'_>, board: &Board, build: &Path) -> Result<Layers> {
+        let (checkouts, _lock) = checkouts(build)?;
+        let engine = lay_out_layer(from, &from.manifest.engine, &checkouts)?;
+        let mut layers = Layers { engine, board: Vec::new(), bblayers: Vec::new() };
+        for name in &board.layers {
+            let layer = lay_out_layer(from, name, &checkouts)?;
+            layers.bblayers.extend(bblayers(from.manifest, name, &layer.directory)?);
+            layers.board.push(layer);
+        }
+        Ok(layers)
+    }
+
+    pub(super) fn tops(&self) -> impl Iterator<Item = &Path> {
+        self.board.iter().map(|layer| layer.directory.as_path())
+    }
+}
+
+fn bblayers(manifest: &Manifest, name: &str, directory: &Path) -> Result<Vec<PathBuf>> {
+    let paths = manifest.layers.get(name).into_iter().flat_map(|layer| &layer.paths);
+    paths.map(|path| bblayer(name, directory, path)).collect()
+}
+
+fn bblayer(name: &str, directory: &Path, path: &Path) -> Result<PathBuf> {
+    let bblayer = if path == Path::new(".") { directory.to_owned() } else { directory.join(path) };
+    if bblayer.join("conf/layer.conf").is_file() {
+        return Ok(bblayer);
+    }
+    Err(Error::input(format!("the layer `{name}` has no conf/layer.conf in `{}`", path.display()))
+        .help(format!("[layers.{name}] paths must name the directories that hold BitBake layers")))
+}
+
+fn lay_out_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<Layer> {
+    let layer = from.manifest.layers.get(name);
+    let layer = layer.ok_or_else(|| Error::bug(format!("the manifest was checked and has no layer `{name}`")))?;
+    match &layer.origin {
+        LayerOrigin::Path(path) => local_layer(from, name, path),
+        LayerOrigin::Git(_) => git_layer(from, name, checkouts),
+    }
+}
+
+fn local_layer(from: &From<'_>, name: &str, path: &Path) -> Result<Layer> {
+    let directory = local_directory(from.manifest, name, path)?;
+    let tree = tree::of_directory(&directory, &BTreeMap::new())?;
+    Ok(Layer { directory, record: LayerRecord { name: name.to_owned(), commit: None, tree } })
+}
+
+fn local_directory(manifest: &Manifest, name: &str, path: &Path) -> Result<PathBuf> {
+    let directory = manifest.root().join(path);
+    std::fs::canonicalize(&directory)
+        .map_err(|error| Error::input(format!("the layer `{name}` is not in {}", directory.display())).because(error))
+}
+
+fn git_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<Layer> {
+    let (directory, git) = check_out(from, name, checkouts)?;
+    // An incomplete entry has no tree in the lock; then what the checkout is decides.
+    let submodules =
+        git.submodules.iter().filter_map(|(path, key)| Some((path.clone(), from.lock.gits.get(key)?.commit)));
+    let tree = match git.tree {
+        Some(tree) => tree,
+        None => tree::of_directory(&directory, &submodules.collect())?,
+    };
+    Ok(Layer { directory, record: LayerRecord { name: name.to_owned(), commit: Some(git.commit), tree } })
+}
+
+/// Checks a git layer out as the lock has it: where, and which commit.
+fn check_out<'a>(from: &From<'a>, name: &str, checkouts: &Path) -> Result<(PathBuf, &'a LockedGit)> {
+    let pin = from.lock.layers.get(name).ok_or_else(|| {
+        Error::new(Kind::Stale, format!("kata.lock does not have the layer `{name}`")).help("run `kbuild lock`")
+    })?;
+    let Locked::Git(_, git) = from.lock.get(&pin.locked)? else {
+        return Err(Error::input(format!("kata.lock has the layer `{name}` as a file")).help("run `kbuild lock`"));
+    };
+    let directory = checkouts.join(format!("{name}-{}", git.commit.short()));
+    let task = from.progress.begin(&format!("check out {name}"), None);
+    let checked_out = checkout::check_out(from.store, from.lock, git, &directory);
+    checked_out.map_err(|error| error.wrap(format!("could not check out the layer `{name}`")))?;
+    task.done(&git.commit.short());
+    Ok((directory, git))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_directory_without_a_layer_is_said_to_be_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = bblayer("mine", directory.path(), Path::new(".")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        assert!(error.hint().unwrap().contains("[layers.mine] paths"));
+        fs::create_dir_all(directory.path().join("meta/conf")).unwrap();
+        fs::write(directory.path().join("meta/conf/layer.conf"), "").unwrap();
+        assert_eq!(bblayer("mine", directory.path(), Path::new("meta")).unwrap(), directory.path().join("meta"));
+    }
+}

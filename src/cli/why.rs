@@ -1,0 +1,281 @@
+//! `kbuild why`: who needs a source, and by which path.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::global::GlobalArgs;
+use super::output::{Outcome, Output};
+use super::project::Project;
+use super::sources::{
+    boards_text, configurations_json, configurations_text, extend, recipe_json, recipe_text, source_json, source_text,
+};
+use crate::error::{Error, Result};
+use crate::lock::{Configuration, Holder, Lock, Parent, Use, UsedRecipe, Uses};
+use crate::near;
+use crate::source::SourceId;
+
+/// So many sources are named where a text could mean several.
+const LISTED: usize = 10;
+
+/// Tells who needs a source: which boards, options and recipes, and by which path from a target.
+///
+/// From kata.lock alone. What a choice of options has in common with the board's default is not repeated.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbuild why busybox-1.37.0.tar.bz2         a file, by the name BitBake looks for
+  kbuild why https://example.org/a.tar.gz   by any of its URLs
+  kbuild why 2f0c1d4                        by the first digits of a commit or hash
+  kbuild why linux                          a layer or source of kata.toml, or a recipe")]
+pub(super) struct WhyArgs {
+    /// A source (file:NAME, git:NAME@COMMIT, a name, a URL, a commit, a unique part of its name), or a recipe.
+    source: String,
+
+    /// Take SOURCE for the name of a recipe, also where a source has that name.
+    #[arg(long)]
+    recipe: bool,
+}
+
+/// What was asked about.
+enum Asked {
+    Source(SourceId),
+    Recipe,
+}
+
+/// Paths from targets, each with the configurations that have it.
+type Paths<'a> = BTreeMap<Vec<&'a str>, BTreeSet<Configuration<'a>>>;
+
+/// All uses of one kind and name.
+enum Reason<'a> {
+    Layer(&'a str, &'a [&'a str]),
+    Declared(&'a str, &'a [&'a str]),
+    Recipe(UsedRecipe<'a>, Paths<'a>),
+    Extra(BTreeSet<Configuration<'a>>),
+}
+
+/// What a command's answers are put together from.
+struct Query<'a> {
+    lock: &'a Lock,
+    uses: Uses<'a>,
+    engine: &'a str,
+}
+
+impl WhyArgs {
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        let project = Project::open(global)?;
+        let lock = project.lock(global, output)?;
+        let query = Query { lock: &lock, uses: Uses::of(&lock), engine: &project.manifest.engine };
+        match query.asked(&self.source, self.recipe)? {
+            Asked::Recipe => Ok(query.recipe(&self.source)),
+            Asked::Source(id) => {
+                let store = project.present_store()?;
+                let holders = query.uses.holders(&id);
+                let reasons: Vec<_> = holders.iter().map(|holder| (holder, query.reasons(&holder.id))).collect();
+                let needed_by: Vec<Value> = reasons.iter().flat_map(|(holder, all)| query.json(holder, all)).collect();
+                let json = json!({ "source": source_json(&lock, &id, store.as_ref())?, "needed_by": needed_by });
+                let mut text = vec![source_text(&lock, &id, store.as_ref())?];
+                text.extend(reasons.iter().filter_map(|(holder, all)| query.text(holder, all)));
+                Ok(Outcome::new(json, text.join("\n\n")))
+            }
+        }
+    }
+}
+
+impl<'a> Query<'a> {
+    /// What a text means: what names it outright, then a recipe, then what only holds it.
+    fn asked(&self, text: &str, recipe: bool) -> Result<Asked> {
+        let rules = [Lock::named, Lock::containing];
+        for (at, rule) in rules.iter().enumerate() {
+            let found = if recipe { Vec::new() } else { rule(self.lock, text) };
+            match found.as_slice() {
+                [] => {}
+                [one] => return Ok(Asked::Source(one.clone())),
+                several => return Err(ambiguous(text, several)),
+            }
+            if at == 0 && !self.uses.configurations_of(text).is_empty() {
+                return Ok(Asked::Recipe);
+            }
+        }
+        Err(self.unknown(text, recipe))
+    }
+
+    fn unknown(&self, text: &str, recipe: bool) -> Error {
+        let boards = self.lock.boards.values();
+        let recipes = boards.flat_map(|board| board.closures()).flat_map(|(_, closure)| closure.recipes.keys());
+        let recipes = recipes.map(String::as_str);
+        let keys = self.lock.files.keys().chain(self.lock.gits.keys());
+        let names = keys.chain(self.lock.layers.keys()).chain(self.lock.sources.keys()).map(String::as_str);
+        let near = if recipe { near::names(text, recipes) } else { near::names(text, names.chain(recipes)) };
+        let what = if recipe { "recipe" } else { "source and no recipe" };
+        let error = Error::input(format!("kata.lock knows no {what} `{}`", text.escape_debug()));
+        let closed = self.lock.boards.values().any(|board| board.closure.is_some());
+        match near.get(..near.len().min(LISTED)) {
+            Some([]) | None if !closed => {
+                error.help("no closure is locked: only layers and declared sources are known")
+            }
+            Some([]) | None => error.help("`kbuild list` shows all sources, `kbuild tree --board BOARD` the recipes"),
+            Some(near) => error.help(format!("did you mean `{}`?", near.join("`, `"))),
+        }
+    }
+
+    /// The uses of a source itself, put together by kind and name.
+    fn reasons(&self, id: &SourceId) -> Vec<Reason<'_>> {
+        let mut reasons = Vec::new();
+        // Blocks that differ only in what else they fetch are one recipe here.
+        let mut recipes: BTreeMap<String, (UsedRecipe<'_>, Paths<'_>)> = BTreeMap::new();
+        let mut extra = BTreeSet::new();
+        for of in self.uses.direct(id) {
+            match of {
+                Use::Layer(name, boards) => reasons.push(Reason::Layer(name, boards)),
+                Use::Declared(name, boards) => reasons.push(Reason::Declared(name, boards)),
+                Use::Extra(configuration) => drop(extra.insert(*configuration)),
+                Use::Recipe(used, configuration) => {
+                    let (_, paths) = recipes.entry(recipe_text(used)).or_insert_with(|| (*used, Paths::new()));
+                    paths.entry(self.uses.path(*configuration, used.name)).or_default().insert(*configuration);
+                }
+            }
+        }
+        reasons.extend(recipes.into_values().map(|(used, paths)| Reason::Recipe(used, without_repeated(paths))));
+        reasons.extend((!extra.is_empty()).then_some(Reason::Extra(extra)));
+        reasons
+    }
+
+    fn json(&self, holder: &Holder<'_>, reasons: &[Reason<'_>]) -> Vec<Value> {
+        let through: Vec<Value> = holder.through.iter().map(parent_json).collect();
+        let reason = |reason: &Reason<'_>| {
+            let mut value = self.reason_json(reason);
+            extend(&mut value, json!({ "submodule_of": through }));
+            value
+        };
+        reasons.iter().map(reason).collect()
+    }
+
+    fn reason_json(&self, reason: &Reason<'_>) -> Value {
+        match reason {
+            Reason::Layer(name, boards) => {
+                json!({ "kind": "layer", "name": name, "engine": *name == self.engine, "boards": boards })
+            }
+            Reason::Declared(name, boards) => json!({ "kind": "declared", "name": name, "boards": boards }),
+            Reason::Recipe(used, paths) => {
+                json!({ "kind": "recipe", "recipe": recipe_json(used), "paths": paths_json(paths) })
+            }
+            Reason::Extra(configurations) => {
+                json!({ "kind": "outside-of-recipes", "configurations": configurations_json(configurations) })
+            }
+        }
+    }
+
+    /// A paragraph, or `None` where nothing needs the source itself.
+    fn text(&self, holder: &Holder<'_>, reasons: &[Reason<'_>]) -> Option<String> {
+        let alone = holder.through.is_empty();
+        if reasons.is_empty() {
+            return None;
+        }
+        let mut lines = Vec::new();
+        if !alone {
+            let steps = holder.through.iter().map(|Parent { key, path }| format!("submodule {path} of git:{key}"));
+            lines.push(format!("As {}:", steps.collect::<Vec<_>>().join(", ")));
+        }
+        let indent = if alone { "" } else { "  " };
+        for reason in reasons {
+            lines.extend(self.reason_text(reason).into_iter().map(|line| format!("{indent}{line}")));
+        }
+        Some(lines.join("\n"))
+    }
+
+    fn reason_text(&self, reason: &Reason<'_>) -> Vec<String> {
+        match reason {
+            Reason::Layer(name, boards) => {
+                let what = if *name == self.engine { "the engine," } else { "the" };
+                vec![format!("Needed as {what} layer {name}"), format!("  {}", boards_text(self.lock, boards))]
+            }
+            Reason::Declared(name, boards) => {
+                vec![format!("Needed as source {name}"), format!("  {}", boards_text(self.lock, boards))]
+            }
+            Reason::Recipe(used, paths) => {
+                let mut lines = vec![format!("Needed by recipe {}", recipe_text(used))];
+                lines.extend(self.paths_text(paths));
+                lines
+            }
+            Reason::Extra(configurations) => vec![
+                "Needed outside of recipes".to_owned(),
+                format!("  {}", configurations_text(self.lock, configurations)),
+            ],
+        }
+    }
+
+    /// The paths under the configurations that have them, those that most have first.
+    fn paths_text(&self, paths: &Paths<'_>) -> Vec<String> {
+        let mut groups: BTreeMap<&BTreeSet<Configuration<'_>>, Vec<String>> = BTreeMap::new();
+        for (path, configurations) in paths {
+            groups.entry(configurations).or_default().push(path.join(" > "));
+        }
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        groups.sort_by_key(|(configurations, _)| std::cmp::Reverse(configurations.len()));
+        let group = |(configurations, paths): (&BTreeSet<Configuration<'_>>, Vec<String>)| {
+            let heading = format!("  {}", configurations_text(self.lock, configurations));
+            [heading].into_iter().chain(paths.into_iter().map(|path| format!("    {path}")))
+        };
+        groups.into_iter().flat_map(group).collect()
+    }
+
+    /// Why a recipe is in task graphs, and what it fetches there.
+    fn recipe(&self, name: &'a str) -> Outcome {
+        let mut paths = Paths::new();
+        let mut blocks: BTreeMap<&str, UsedRecipe<'_>> = BTreeMap::new();
+        for configuration in self.uses.configurations_of(name) {
+            paths.entry(self.uses.path(configuration, name)).or_default().insert(configuration);
+            if let Some((key, recipe)) = self.lock.recipe(configuration.board, configuration.setting, name) {
+                blocks.insert(key, UsedRecipe { name, key, recipe });
+            }
+        }
+        let block_json = |used: &UsedRecipe<'_>| {
+            let mut value = recipe_json(used);
+            extend(&mut value, json!({ "sources": used.recipe.sources }));
+            value
+        };
+        let fetches: Vec<Value> = blocks.values().map(block_json).collect();
+        let json = json!({ "recipe": name, "fetches": fetches, "paths": paths_json(&paths) });
+        let mut lines = vec![if blocks.is_empty() {
+            format!("recipe {name}, which fetches nothing")
+        } else {
+            format!("recipe {name}")
+        }];
+        for used in blocks.values() {
+            lines.push(format!("  {}", recipe_text(used)));
+            lines.extend(used.recipe.sources.iter().map(|id| format!("    {id}")));
+        }
+        lines.extend(["".to_owned(), "Needed".to_owned()]);
+        lines.extend(self.paths_text(&paths));
+        Outcome::new(json, lines.join("\n"))
+    }
+}
+
+/// A choice that has a block of its own may need the source by the same path as the board does anyway.
+fn without_repeated(mut paths: Paths<'_>) -> Paths<'_> {
+    for configurations in paths.values_mut() {
+        let default = |board| Configuration { board, setting: "" };
+        let all = configurations.clone();
+        configurations.retain(|one| one.setting.is_empty() || !all.contains(&default(one.board)));
+    }
+    paths
+}
+
+fn ambiguous(text: &str, found: &[SourceId]) -> Error {
+    let mut list: Vec<String> = found.iter().take(LISTED).map(ToString::to_string).collect();
+    list.extend((found.len() > LISTED).then(|| format!("and {} more", found.len() - LISTED)));
+    Error::input(format!("`{}` may mean {} sources", text.escape_debug(), found.len()))
+        .because(Error::input(list.join("\n")))
+        .help("name one of them whole")
+}
+
+fn parent_json(Parent { key, path }: &Parent<'_>) -> Value {
+    json!({ "source": SourceId::Git((*key).to_owned()), "path": path })
+}
+
+fn paths_json(paths: &Paths<'_>) -> Value {
+    let path = |(path, configurations): (&Vec<&str>, &BTreeSet<Configuration<'_>>)| json!({ "path": path, "configurations": configurations_json(configurations) });
+    paths.iter().map(path).collect()
+}
