@@ -76,7 +76,8 @@ fn relock(project: &Project, global: &GlobalArgs, output: &Output, moving: &Movi
     let unknown = resolve::unknown(&project.manifest, &pinned.lock, &old, &folders, moving)?;
     let found = discover(project, output, &fetcher, &pinned.lock, unknown)?;
     let closing = resolve::close(&project.manifest, pinned, found, &old, folders, &fetcher, moving);
-    let Resolution { lock, changes, incomplete } = super::wait(closing)?;
+    let Resolution { lock, changes, incomplete, warnings } = super::wait(closing)?;
+    warnings.iter().for_each(|warning| output.warn(warning));
     check_strict(strict, &lock)?;
     let written = lock.write(&project.lock_path)?;
     say_changes(&changes, output);

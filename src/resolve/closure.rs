@@ -6,14 +6,15 @@ use std::fmt;
 use futures_util::future::join_all;
 
 use super::answer::{self, GitAnswer};
-use super::gather::{self, Asker, FileWish, GitWish, Pins, Wishes};
-use super::{Incomplete, Moving, Resolution, inputs, recipes};
+use super::gather::{self, Asker, FileWish, Found, GitWish, Pins, Wishes};
+use super::recipes::Context;
+use super::{Incomplete, Moving, Resolution, floating, inputs, recipes};
 use crate::bitbake::report::Report;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
-use crate::lock::{Closure, Floating, Lock, LockedFile, LockedRecipe, Need};
+use crate::lock::{Closure, Lock, LockedFile, Need};
 use crate::manifest::{Manifest, Variant};
-use crate::source::{Blake3, GitRef, SourceId, SourceUrl};
+use crate::source::{Blake3, SourceId, SourceUrl};
 
 /// A configuration whose closure has to be found by the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,27 +27,6 @@ pub struct Unknown {
     pub inputs: Blake3,
     /// Why it is not known, for people.
     pub why: String,
-}
-
-/// What the engine found of one configuration.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// The board.
-    pub board: String,
-    /// Which of its configurations.
-    pub variant: Variant,
-    /// The hash over all that decided it.
-    pub inputs: Blake3,
-    /// What it is.
-    pub report: Report,
-}
-
-/// A closure of the old lock that stands, or one found now, with what each of its recipes fetches.
-pub(super) struct Context {
-    pub(super) board: String,
-    pub(super) setting: String,
-    pub(super) closure: Closure,
-    pub(super) recipes: BTreeMap<String, LockedRecipe>,
 }
 
 /// The closures that the old lock does not have, or not of these inputs. `pinned` has the manifest's pins, `folders` are the
@@ -72,7 +52,9 @@ pub fn unknown(
                 Some(closure) if closure.inputs != inputs => Some("its layers or configuration changed".to_owned()),
                 Some(_) if edited.is_some() => edited.map(|name| format!("the layer `{name}` was edited")),
                 Some(_) if base_is_unknown => Some("the board's own closure is looked at anew".to_owned()),
-                Some(closure) if moves(closure, moving) => Some("a moving ref in it is looked up anew".to_owned()),
+                Some(closure) if floating::moves(closure, moving) => {
+                    Some("a moving ref in it is looked up anew".to_owned())
+                }
                 Some(_) => None,
             };
             if let Some(why) = why {
@@ -89,21 +71,6 @@ fn closure_of<'a>(lock: &'a Lock, board: &str, setting: &str) -> Option<&'a Clos
     if setting.is_empty() { board.closure.as_ref() } else { board.with.get(setting) }
 }
 
-/// Whether a pin of the closure is told to move. A pin is `SRCREV_x:pn-RECIPE`.
-fn moves(closure: &Closure, moving: &Moving) -> bool {
-    closure.pins.keys().any(|pin| pin_moves(pin, moving))
-}
-
-fn pin_moves(pin: &str, moving: &Moving) -> bool {
-    match moving {
-        Moving::Nothing => false,
-        Moving::Everything => true,
-        Moving::Named(names) => {
-            names.iter().any(|name| pin.split_once(":pn-").is_some_and(|(_, recipe)| recipe == name))
-        }
-    }
-}
-
 /// Puts the closures into a lock that has the manifest's own pins: those of the old lock that stand, and what was found.
 /// Each source is brought into the store on the way, for its hashes.
 ///
@@ -118,9 +85,9 @@ pub async fn close(
     fetcher: &Fetcher,
     moving: &Moving,
 ) -> Result<Resolution> {
-    let Resolution { mut lock, changes, mut incomplete } = pinned;
-    let (floating, pins) = pin_floating(&found, old, fetcher, moving).await?;
-    lock.floating.extend(floating);
+    let Resolution { mut lock, changes, mut incomplete, mut warnings } = pinned;
+    let (pinned, pins) = floating::pin(&found, old, fetcher, moving, &mut warnings).await?;
+    lock.floating.extend(pinned);
     let wishes = gather::gather(manifest, &found, &pins, &lock.floating)?;
     lock.registries.extend(found.iter().filter_map(|found| go_proxy(&found.report)));
     fetcher.learn_registries(&lock.registries);
@@ -135,7 +102,7 @@ pub async fn close(
     let changes = [changes, recipes::changes(old, &lock)].concat();
     incomplete.extend(complete(&mut lock, &incomplete, fetcher).await?);
     incomplete.retain(|entry| lock.get(&entry.id).is_ok());
-    Ok(Resolution { lock, changes, incomplete })
+    Ok(Resolution { lock, changes, incomplete, warnings })
 }
 
 fn go_proxy(report: &Report) -> Option<(String, SourceUrl)> {
@@ -151,13 +118,6 @@ pub(super) fn folders_read(
     let closed = lock.boards.iter().filter(|(_, board)| board.closures().next().is_some());
     let layers = closed.filter_map(|(name, _)| manifest.boards.get(name)).flat_map(|board| &board.layers);
     layers.filter_map(|name| folders.get_key_value(name)).map(|(name, hash)| (name.clone(), *hash)).collect()
-}
-
-/// Whether a recipe of this name is among the pins of a lock.
-pub(super) fn floats(lock: &Lock, recipe: &str) -> bool {
-    let pins =
-        lock.boards.values().flat_map(crate::lock::LockedBoard::closures).flat_map(|(_, closure)| closure.pins.keys());
-    pins.into_iter().any(|pin| pin.split_once(":pn-").is_some_and(|(_, name)| name == recipe))
 }
 
 impl fmt::Display for Unknown {
@@ -216,66 +176,6 @@ fn context(found: Found, sources: &BTreeMap<Asker, BTreeSet<SourceId>>, pins: &P
     };
     let recipes = report.recipes.iter().map(|recipe| (recipe.name.clone(), recipes::locked(recipe, of(&recipe.name))));
     Context { recipes: recipes.collect(), closure, board, setting: variant.name }
-}
-
-/// Resolves every moving ref that was found, in the closure or not: offline parsing needs them all.
-async fn pin_floating(
-    found: &[Found],
-    old: &Lock,
-    fetcher: &Fetcher,
-    moving: &Moving,
-) -> Result<(BTreeMap<String, Floating>, Pins)> {
-    let mut pins = Pins::new();
-    let mut wanted: BTreeMap<String, (&crate::bitbake::report::Floating, SourceUrl, String, bool)> = BTreeMap::new();
-    for found in found {
-        for floating in &found.report.floating {
-            let url: SourceUrl = floating.url.parse()?;
-            let reference = full_name(floating);
-            let key = Floating::key(&url, &reference);
-            let pin = format!("{}:pn-{}", floating.variable, gather::without_multiconfig(&floating.recipe));
-            let entry = wanted.entry(key.clone()).or_insert((floating, url, reference, false));
-            entry.3 |= pin_moves(&pin, moving);
-            pins.entry((found.board.clone(), found.variant.name.clone())).or_default().insert(pin, key);
-        }
-    }
-    let resolved = join_all(wanted.into_iter().map(|(key, (floating, url, reference, moves))| async move {
-        if let Some(known) = old.floating.get(&key).filter(|_| !moves) {
-            return Ok((key, known.clone()));
-        }
-        let asked = GitRef { branch: floating.branch.clone(), tag: floating.tag.clone(), rev: None };
-        let resolved = fetcher.resolve(&url, &asked).await.map_err(|error| cannot_pin(error, floating))?;
-        Ok((key, Floating { url, reference, commit: resolved.commit }))
-    }));
-    let (mut floating, mut errors) = (BTreeMap::new(), Vec::new());
-    for result in resolved.await {
-        match result {
-            Ok((key, value)) => drop(floating.insert(key, value)),
-            Err(error) => errors.push(error),
-        }
-    }
-    match Error::all(errors, |count| format!("{count} recipes float and could not be pinned")) {
-        Some(error) => Err(error),
-        None => Ok((floating, pins)),
-    }
-}
-
-fn cannot_pin(error: Error, floating: &crate::bitbake::report::Floating) -> Error {
-    let crate::bitbake::report::Floating { recipe, variable, file, layer, .. } = floating;
-    error
-        .wrap(format!("{recipe} ({file} in layer {layer}) names no commit in {variable}, and its upstream gives none"))
-        .help(format!(
-            "BitBake parses no layer offline while it floats: declare its repository as a source with `rev` and \
-             `recipes = [\"{recipe}\"]`, or leave the recipe out with a `[closure.mask]` in kata.toml"
-        ))
-}
-
-/// The full name of the ref that decides; empty for HEAD.
-fn full_name(floating: &crate::bitbake::report::Floating) -> String {
-    match (&floating.tag, &floating.branch) {
-        (Some(tag), _) => format!("refs/tags/{tag}"),
-        (None, Some(branch)) => format!("refs/heads/{branch}"),
-        (None, None) => String::new(),
-    }
 }
 
 /// What became of all wishes.

@@ -2,12 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::closure::Found;
-use crate::bitbake::report::{Fetch, GitFetch, Recipe};
+use crate::bitbake::report::{Fetch, GitFetch, Recipe, Report};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Floating;
-use crate::manifest::{History, Manifest};
-use crate::source::{CommitId, GitRef, Sha256, SourceUrl, name};
+use crate::manifest::{History, Manifest, Variant};
+use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceUrl, name};
+
+/// What the engine found of one configuration.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The board.
+    pub board: String,
+    /// Which of its configurations.
+    pub variant: Variant,
+    /// The hash over all that decided it.
+    pub inputs: Blake3,
+    /// What it is.
+    pub report: Report,
+}
 
 /// Who asks for a source.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,7 +184,6 @@ impl Gathered<'_> {
             None => self.pinned(git, &asker)?,
         };
         let history = self.keeps_history(recipe, &url);
-        let reference = GitRef { branch: git.branch.clone(), tag: git.tag.clone(), rev: None };
         let wish = self.gits.entry((url.clone(), commit)).or_insert_with(|| GitWish {
             url: url.clone(),
             commit,
@@ -184,10 +195,11 @@ impl Gathered<'_> {
         });
         wish.submodules |= git.submodules;
         wish.history |= history;
-        wish.refs.extend(reference.full_names());
-        if git.clone != name::clone_name(&url) {
-            name::check_component(&git.clone)?;
-            wish.clones.insert(git.clone.clone());
+        wish.refs.extend(refs_of(git));
+        let clone = git.clone_at(&commit);
+        if clone != name::clone_name(&url) {
+            name::check_component(&clone)?;
+            wish.clones.insert(clone);
         }
         wish.askers.insert(asker);
         Ok(())
@@ -210,6 +222,17 @@ impl Gathered<'_> {
             }
         })
     }
+}
+
+/// The refs that BitBake will look for in the clone. What stands for a tag may be a full ref: SRCREV can name one.
+fn refs_of(git: &GitFetch) -> Vec<String> {
+    let (full, tag) = match &git.tag {
+        Some(tag) if tag.starts_with("refs/") => (Some(tag.clone()), None),
+        tag => (None, tag.clone()),
+    };
+    let named = GitRef { branch: git.branch.clone(), tag, rev: None };
+    let known = |name: &String| name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
+    named.full_names().into_iter().chain(full.filter(known)).collect()
 }
 
 /// PN: a pin is for a recipe, whichever multiconfig builds it.

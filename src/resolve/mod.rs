@@ -6,12 +6,14 @@
 
 mod answer;
 mod closure;
+mod floating;
 mod gather;
 mod inputs;
 mod recipes;
 mod wish;
 
-pub use closure::{Found, Unknown, close, unknown};
+pub use closure::{Unknown, close, unknown};
+pub use gather::Found;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +49,8 @@ pub struct Resolution {
     pub changes: Vec<Change>,
     /// Entries that are known by a hash or commit only, and why their bytes could not be had.
     pub incomplete: Vec<Incomplete>,
+    /// What a person should know besides, each a sentence.
+    pub warnings: Vec<String>,
 }
 
 /// A layer, declared source or recipe whose pin or version is new, moved or gone.
@@ -91,7 +95,7 @@ pub async fn resolve(manifest: &Manifest, old: &Lock, fetcher: &Fetcher, moving:
     let answers = all_or_errors(answered.await)?;
     let lock = assemble(manifest, wishes.iter().zip(&answers))?;
     let incomplete = answers.iter().flat_map(Answer::incomplete).collect();
-    Ok(Resolution { changes: changes(old, &lock, &wishes), lock, incomplete })
+    Ok(Resolution { changes: changes(old, &lock, &wishes), lock, incomplete, warnings: Vec::new() })
 }
 
 /// Why a lock does not say what the manifest asks for; empty when it is fresh. Needs no network and no store. That folders
@@ -156,7 +160,7 @@ fn check_names(manifest: &Manifest, old: &Lock, moving: &Moving) -> Result<()> {
     let Moving::Named(names) = moving else { return Ok(()) };
     for name in names {
         let known = manifest.layers.contains_key(name) || manifest.sources.contains_key(name);
-        if !known && !closure::floats(old, name) {
+        if !known && !floating::floats(old, name) {
             return Err(Error::input(format!(
                 "kata.toml has no layer or source `{name}`, and no recipe of that name floats"
             ))

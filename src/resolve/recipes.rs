@@ -3,11 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Change;
-use super::closure::Context;
 use crate::bitbake::report::Recipe;
 use crate::error::{Error, Result};
 use crate::lock::{Closure, Lock, LockedRecipe, recipe_key};
 use crate::source::SourceId;
+
+/// A closure of the old lock that stands, or one found now, with what each of its recipes fetches.
+pub(super) struct Context {
+    pub(super) board: String,
+    pub(super) setting: String,
+    pub(super) closure: Closure,
+    pub(super) recipes: BTreeMap<String, LockedRecipe>,
+}
 
 /// The block of a recipe that fetches these sources.
 pub(super) fn locked(recipe: &Recipe, sources: BTreeSet<SourceId>) -> LockedRecipe {

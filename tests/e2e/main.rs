@@ -5,6 +5,7 @@ mod support;
 
 mod audit;
 mod carrying;
+mod closure;
 mod fetching;
 mod flagship;
 mod pipeline;

@@ -34,7 +34,7 @@ pub fn clones() -> Option<String> {
 }
 
 /// The upstreams' files and repositories, made once a process.
-fn upstreams(engine: &Path) -> &'static Path {
+pub fn upstreams(engine: &Path) -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("upstreams-{}", std::process::id()));

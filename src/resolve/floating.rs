@@ -1,0 +1,135 @@
+//! What floats: refs that recipes name and that move, resolved once for all who name them.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+
+use super::Moving;
+use super::gather::{Found, Pins, without_multiconfig};
+use crate::bitbake::report::Floating as Reported;
+use crate::error::{Error, Result};
+use crate::fetch::Fetcher;
+use crate::lock::{Closure, Floating, Lock, LockedBoard};
+use crate::source::{CommitId, GitRef, SourceUrl};
+
+/// Whether a pin of the closure is told to move. A pin is `SRCREV_x:pn-RECIPE`.
+pub(super) fn moves(closure: &Closure, moving: &Moving) -> bool {
+    closure.pins.keys().any(|pin| pin_moves(pin, moving))
+}
+
+fn pin_moves(pin: &str, moving: &Moving) -> bool {
+    match moving {
+        Moving::Nothing => false,
+        Moving::Everything => true,
+        Moving::Named(names) => {
+            names.iter().any(|name| pin.split_once(":pn-").is_some_and(|(_, recipe)| recipe == name))
+        }
+    }
+}
+
+/// Whether a recipe of this name is among the pins of a lock.
+pub(super) fn floats(lock: &Lock, recipe: &str) -> bool {
+    let pins = lock.boards.values().flat_map(LockedBoard::closures).flat_map(|(_, closure)| closure.pins.keys());
+    pins.into_iter().any(|pin| pin.split_once(":pn-").is_some_and(|(_, name)| name == recipe))
+}
+
+/// A moving ref, and who wants it.
+struct Asked<'a> {
+    /// The first that named it.
+    floating: &'a Reported,
+    url: SourceUrl,
+    reference: String,
+    moves: bool,
+    /// Whether a recipe of a closure fetches it.
+    needed: bool,
+}
+
+/// Where a ref stands now. BitBake takes a name that SRCREV gives for a tag as well as for a branch
+/// (`bb.fetch2.git.Git._latest_revision`).
+async fn look_up(floating: &Reported, url: &SourceUrl, fetcher: &Fetcher) -> Result<CommitId> {
+    let branch = |name: &str| GitRef { branch: Some(name.to_owned()), tag: None, rev: None };
+    let tag = |name: &str| GitRef { branch: None, tag: Some(name.to_owned()), rev: None };
+    let resolve = async |reference: GitRef| Ok(fetcher.resolve(url, &reference).await?.commit);
+    match floating.tag.as_deref() {
+        None => resolve(GitRef { branch: floating.branch.clone(), tag: None, rev: None }).await,
+        Some(name) => match (name.strip_prefix("refs/heads/"), name.strip_prefix("refs/tags/")) {
+            (Some(name), _) => resolve(branch(name)).await,
+            (_, Some(name)) => resolve(tag(name)).await,
+            _ => match resolve(tag(name)).await {
+                Ok(commit) => Ok(commit),
+                Err(error) => resolve(branch(name)).await.map_err(|_| error),
+            },
+        },
+    }
+}
+
+/// Resolves every moving ref that was found, in the closure or not, so that BitBake parses the same everywhere.
+pub(super) async fn pin(
+    found: &[Found],
+    old: &Lock,
+    fetcher: &Fetcher,
+    moving: &Moving,
+    warnings: &mut Vec<String>,
+) -> Result<(BTreeMap<String, Floating>, Pins)> {
+    let mut pins = Pins::new();
+    let mut wanted: BTreeMap<String, Asked<'_>> = BTreeMap::new();
+    for found in found {
+        for floating in &found.report.floating {
+            let url: SourceUrl = floating.url.parse()?;
+            let reference = full_name(floating);
+            let key = Floating::key(&url, &reference);
+            let pin = format!("{}:pn-{}", floating.variable, without_multiconfig(&floating.recipe));
+            let asked = Asked { floating, url, reference, moves: false, needed: false };
+            let asked = wanted.entry(key.clone()).or_insert(asked);
+            asked.moves |= pin_moves(&pin, moving);
+            asked.needed |= found.report.recipes.iter().any(|recipe| recipe.name == floating.recipe);
+            pins.entry((found.board.clone(), found.variant.name.clone())).or_default().insert(pin, key);
+        }
+    }
+    let resolved =
+        join_all(wanted.into_iter().map(|(key, Asked { floating, url, reference, moves, needed })| async move {
+            if let Some(known) = old.floating.get(&key).filter(|_| !moves) {
+                return Ok((key, known.clone()));
+            }
+            match look_up(floating, &url, fetcher).await {
+                Ok(commit) => Ok((key, Floating { url, reference, commit })),
+                Err(error) => Err((key, cannot_pin(error, floating), needed)),
+            }
+        }));
+    let (mut floating, mut errors) = (BTreeMap::new(), Vec::new());
+    for result in resolved.await {
+        match result {
+            Ok((key, value)) => drop(floating.insert(key, value)),
+            Err((_, error, true)) => errors.push(error),
+            // BitBake parses without it, and nothing that is built fetches it.
+            Err((key, error, false)) => {
+                warnings.push(error.to_string());
+                pins.values_mut().for_each(|pins| pins.retain(|_, other| *other != key));
+            }
+        }
+    }
+    match Error::all(errors, |count| format!("{count} recipes float and could not be pinned")) {
+        Some(error) => Err(error),
+        None => Ok((floating, pins)),
+    }
+}
+
+fn cannot_pin(error: Error, floating: &Reported) -> Error {
+    let Reported { recipe, variable, file, layer, .. } = floating;
+    error
+        .wrap(format!("{recipe} ({file} in layer {layer}) names no commit in {variable}, and its upstream gives none"))
+        .help(format!(
+            "declare its repository as a source with `rev` and `recipes = [\"{recipe}\"]`, or leave the recipe out \
+             with a `[closure.mask]` in kata.toml"
+        ))
+}
+
+/// The full name of the ref that decides; empty for HEAD.
+fn full_name(floating: &Reported) -> String {
+    match (&floating.tag, &floating.branch) {
+        (Some(full), _) if full.starts_with("refs/") => full.clone(),
+        (Some(tag), _) => format!("refs/tags/{tag}"),
+        (None, Some(branch)) => format!("refs/heads/{branch}"),
+        (None, None) => String::new(),
+    }
+}
