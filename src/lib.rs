@@ -2,12 +2,14 @@
 //!
 //! Data flows one way: `kata.toml` ([`manifest`]) is resolved into `kata.lock` ([`lock`]), whose sources ([`source`])
 //! are brought ([`fetch`]) into the content-addressed store ([`store`]); from there BitBake is given a configuration and
-//! a view ([`bitbake`]), and a board is built ([`build`]). A later room takes the earlier room's value and never reaches
-//! back past it. [`resolve`] makes the lock out of the manifest, through the fetcher. Only [`cli`] prints.
+//! a view ([`bitbake`]), and a board is built ([`build`]); what the store holds is carried to other stores ([`carry`]). A
+//! later room takes the earlier room's value and never reaches back past it. [`resolve`] makes the lock out of the manifest,
+//! through the fetcher. Only [`cli`] prints.
 
 pub mod audit;
 pub mod bitbake;
 pub mod build;
+pub mod carry;
 pub mod cli;
 pub mod disk;
 pub mod error;

@@ -7,8 +7,11 @@ mod audit;
 mod build;
 mod completions;
 mod doctor;
+mod export;
 mod fetch;
+mod gc;
 mod global;
+mod import;
 mod init;
 mod list;
 mod lock;
@@ -17,6 +20,7 @@ mod progress;
 mod project;
 mod shell;
 mod sources;
+mod store;
 mod table;
 mod tree;
 mod verify;
@@ -66,6 +70,10 @@ enum Command {
     Tree(tree::TreeArgs),
     List(list::ListArgs),
     Audit(audit::AuditArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
+    Gc(gc::GcArgs),
+    Store(store::StoreArgs),
     Build(build::BuildArgs),
     Shell(shell::ShellArgs),
     Doctor(doctor::DoctorArgs),
@@ -84,6 +92,10 @@ impl Command {
             Command::Tree(_) => "tree",
             Command::List(_) => "list",
             Command::Audit(_) => "audit",
+            Command::Export(_) => "export",
+            Command::Import(_) => "import",
+            Command::Gc(_) => "gc",
+            Command::Store(_) => "store",
             Command::Build(_) => "build",
             Command::Shell(_) => "shell",
             Command::Doctor(_) => "doctor",
@@ -102,6 +114,10 @@ impl Command {
             Command::Tree(args) => args.run(global, output),
             Command::List(args) => args.run(global, output),
             Command::Audit(args) => args.run(global, output),
+            Command::Export(args) => args.run(global, output),
+            Command::Import(args) => args.run(global, output),
+            Command::Gc(args) => args.run(global, output),
+            Command::Store(args) => args.run(global),
             Command::Build(args) => args.run(global, output),
             Command::Shell(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),

@@ -48,12 +48,41 @@ impl Project {
         Ok(Project { manifest, lock_path, store, mirrors, registries })
     }
 
-    /// Opens the store.
+    /// Opens the store, which then remembers that this project uses it.
     ///
     /// # Errors
     /// A directory that is no store.
     pub(super) fn store(&self) -> Result<Store> {
-        Store::open(&self.store)
+        let store = Store::open(&self.store)?;
+        store.register(&self.registered_lock())?;
+        Ok(store)
+    }
+
+    /// The lock's path as the store remembers it: one however the project was reached.
+    fn registered_lock(&self) -> PathBuf {
+        let root = self.manifest.root();
+        std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned()).join(lock::FILE_NAME)
+    }
+
+    /// The text of the lock, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn lock_text(&self) -> Result<Option<Vec<u8>>> {
+        match std::fs::read(&self.lock_path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("read", &self.lock_path, error)),
+        }
+    }
+
+    /// The text of kata.toml.
+    ///
+    /// # Errors
+    /// When it cannot be read any more.
+    pub(super) fn manifest_text(&self) -> Result<Vec<u8>> {
+        let path = &self.manifest.path;
+        std::fs::read(path).map_err(|error| Error::io("read", path, error))
     }
 
     /// The store, only to be looked at; `None` where there is none yet.
@@ -192,6 +221,62 @@ impl Project {
         Lock::read(&self.lock_path)?.ok_or_else(|| {
             Error::input(format!("there is no {}", disk::shown(&self.lock_path))).help("run `kbuild lock` first")
         })
+    }
+}
+
+/// A store, with or without a project around it: for commands that care for the store alone.
+pub(super) struct Place {
+    project: Option<Project>,
+    store: PathBuf,
+}
+
+impl Place {
+    /// The project's store; where there is no project, the one that was named.
+    ///
+    /// # Errors
+    /// Neither a project nor a store was named.
+    pub(super) fn find(global: &GlobalArgs) -> Result<Place> {
+        if is_there(global) {
+            let project = Project::open(global)?;
+            return Ok(Place { store: project.store.clone(), project: Some(project) });
+        }
+        let store = match &global.store {
+            Some(store) => Some(store.clone()),
+            None => site(global)?.store,
+        };
+        let none =
+            || Error::input("there is no project here, and no store was named").help("name one with `--store DIR`");
+        Ok(Place { project: None, store: store.ok_or_else(none)? })
+    }
+
+    /// Where the store lies or would lie.
+    pub(super) fn store_path(&self) -> &Path {
+        &self.store
+    }
+
+    /// Opens the store, and makes it where there is none.
+    ///
+    /// # Errors
+    /// A directory that is no store.
+    pub(super) fn store(&self) -> Result<Store> {
+        self.project.as_ref().map_or_else(|| Store::open(&self.store), Project::store)
+    }
+
+    /// Opens the store that is there.
+    ///
+    /// # Errors
+    /// A directory that is no store, or none at all.
+    pub(super) fn existing_store(&self) -> Result<Store> {
+        Store::open_existing(&self.store)?;
+        self.store()
+    }
+
+    /// The text of the project's lock, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn lock_text(&self) -> Result<Option<Vec<u8>>> {
+        self.project.as_ref().map_or(Ok(None), Project::lock_text)
     }
 }
 

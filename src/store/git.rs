@@ -1,6 +1,6 @@
 //! Git commits in the store: packs as blobs, a record of which packs hold which commit, and reading them back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::blob::blake3_file;
 use super::{Scratch, Store, tree};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
@@ -168,13 +169,14 @@ impl Store {
         self.add_record(GitRecord { commit: *commit, tree, shallow: reached.shallow, packs })
     }
 
-    /// Takes in the record of another store, whose blobs are here already: its commit has to be in the packs, and the tree
-    /// is hashed, so that nothing rests on the other store's word.
+    /// Takes in the record of another store, whose blobs are here already: its packs are indexed anew, which hashes every
+    /// object, its commit has to be in them, and the tree is hashed, so that nothing rests on the other store's word.
     ///
     /// # Errors
-    /// Blobs that are not here (kind `Missing`); a commit or tree that is not the recorded one (kind `Mismatch`).
+    /// Blobs that are not here (kind `Missing`); a commit, tree or index that is not the recorded one (kind `Mismatch`).
     pub fn adopt_git(&self, record: GitRecord) -> Result<GitRecord> {
         let opened = self.open_record(&record)?;
+        self.check_packs(&record)?;
         let tree = tree::of_commit(&opened, &record.commit)?;
         if tree != record.tree {
             let message = format!("the tree of commit {} is not what its record says", record.commit);
@@ -183,6 +185,38 @@ impl Store {
             );
         }
         self.add_record(record)
+    }
+
+    /// Compares the index of each pack with the one that git makes of it (the same bytes, whatever git's version), and how
+    /// far the commit reaches in the packs with what the record says.
+    fn check_packs(&self, record: &GitRecord) -> Result<()> {
+        let scratch = self.scratch()?;
+        let mut options = git2::RepositoryInitOptions::new();
+        let made = git2::Repository::init_opts(scratch.path(), options.bare(true).external_template(false));
+        made.map_err(|error| Error::new(Kind::Io, "could not make a repository in the store").because(error))?;
+        let packs: BTreeMap<_, _> = record.packs.iter().map(|pack| (pack.pack, pack)).collect();
+        for (blob, pack) in packs {
+            let link = scratch.path().join("objects/pack").join(format!("{}.pack", pack.name));
+            fs::hard_link(self.blob_path(&blob), &link).map_err(|error| Error::io("link", &link, error))?;
+            run(local_git(scratch.path()).arg("index-pack").arg(&link), Kind::Mismatch)?;
+            let (found, _) = blake3_file(&link.with_extension("idx"))?;
+            if found != pack.index {
+                let error = Error::new(Kind::Mismatch, format!("the index of the pack {blob} is not its own"));
+                return Err(error.because(format!("expected blake3 {}, got {found}", pack.index)));
+            }
+        }
+        let shallow: String = record.shallow.iter().map(|commit| format!("{commit}\n")).collect();
+        if !shallow.is_empty() {
+            disk::replace(&scratch.path().join("shallow"), shallow.as_bytes())?;
+        }
+        let reached = Reached::from(scratch.path(), &record.commit)?;
+        if reached.shallow != record.shallow {
+            return Err(Error::new(
+                Kind::Mismatch,
+                format!("commit {} reaches elsewhere than its record says", record.commit),
+            ));
+        }
+        Ok(())
     }
 
     /// Writes a record, unless one with more history stands: a source that wants all of it must not lose it to one that
@@ -497,6 +531,17 @@ mod tests {
         assert_eq!(store.adopt_git(lie).unwrap_err().kind(), Kind::Mismatch);
         assert_eq!(store.adopt_git(record.clone()).unwrap(), record);
         assert_eq!(store.git(&second).unwrap(), Some(record));
+
+        let (_third_directory, third) = temporary();
+        let shallow = fetched(&third, &upstream, &["--depth=1"]);
+        let cut = add(&third, shallow.path(), &second);
+        let (_fourth_directory, fourth) = temporary();
+        for blob in cut.blobs() {
+            fourth.add_file(&third.blob_path(&blob)).unwrap();
+        }
+        let lie = GitRecord { shallow: vec![], ..cut.clone() };
+        assert_eq!(fourth.adopt_git(lie).unwrap_err().kind(), Kind::Mismatch, "history that is not there");
+        assert_eq!(fourth.adopt_git(cut.clone()).unwrap(), cut);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //!   git/<commit>.toml which packs hold a commit, and its tree hash
 //!   verified          what was read and found right, with the times of its files
 //!   incoming/         partial downloads, resumed by the next run, never visible as content
+//!   roots/<hash>      the path of a project's lock: what a collector keeps
 //!   tmp/              work in progress; whatever nobody holds a lock on is swept by the next writer
 //!   lock              readers and writers share it, gc excludes both
 //! ```
@@ -19,16 +20,22 @@ pub mod tree;
 pub mod view;
 
 mod blob;
+mod census;
+mod collect;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod git;
 mod incoming;
+mod roots;
 mod scratch;
 mod verified;
 mod verify;
 
+pub use census::{Aside, Census};
+pub use collect::{Alone, Garbage};
 pub use git::{GitRecord, OpenedCommit, Pack};
 pub use incoming::Incoming;
+pub use roots::Root;
 pub use scratch::Scratch;
 
 use std::fs;
@@ -44,7 +51,7 @@ use crate::lock::Locked;
 const FORMAT: &str = "kbuild store ";
 
 /// The layout that this kbuild writes; a store with a higher one is refused.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// An open store. Cheap to clone; many processes may have the same one open.
 ///
@@ -100,6 +107,11 @@ impl Store {
     /// The store's directory: absolute, without symlinks.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Why it cannot be written, where it cannot.
+    pub fn read_only_because(&self) -> Option<&str> {
+        self.read_only.as_deref()
     }
 
     /// Whether the store holds a source (its bytes are not read).
@@ -166,7 +178,9 @@ fn make(root: &Path) -> Result<()> {
 
 /// Makes what belongs into a store and is not there.
 fn prepare(root: &Path) -> Result<()> {
-    ["blobs", "sha256", "git", "incoming", "tmp"].iter().try_for_each(|name| disk::create_dir_all(&root.join(name)))
+    ["blobs", "sha256", "git", "incoming", "roots", "tmp"]
+        .iter()
+        .try_for_each(|name| disk::create_dir_all(&root.join(name)))
 }
 
 fn canonical(root: &Path) -> Result<PathBuf> {

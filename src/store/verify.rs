@@ -14,7 +14,7 @@ use crate::source::{Blake3, Digests};
 pub(super) const MEND: &str = "run `kbuild verify --repair`: it sets the damaged bytes aside and fetches them again";
 
 /// What is added to the name of a file that was set aside. Nothing looks for such a name.
-const SET_ASIDE: &str = ".corrupt";
+pub(super) const SET_ASIDE: &str = ".corrupt";
 
 impl Store {
     /// Reads every byte of a source and compares it with the lock. Of a commit, the packs are hashed and then the tree,

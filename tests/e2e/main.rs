@@ -4,6 +4,7 @@
 mod support;
 
 mod audit;
+mod carrying;
 mod closure;
 mod fetching;
 mod flagship;

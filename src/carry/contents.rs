@@ -1,0 +1,114 @@
+//! What the sources of a lock are in a store: blobs and records of commits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{Error, Kind, Result};
+use crate::lock::{Lock, Locked};
+use crate::source::{Blake3, CommitId, Sha256, SourceId};
+use crate::store::{GitRecord, Store};
+
+/// The blobs and commits that some sources of a lock are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Blobs by their address.
+    pub blobs: BTreeMap<Blake3, HeldBlob>,
+    /// Commits, each with its record.
+    pub commits: BTreeMap<CommitId, HeldCommit>,
+}
+
+/// A blob, and what it is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeldBlob {
+    /// In bytes.
+    pub size: u64,
+    /// What recipes speak; not known of packs, which no recipe names.
+    pub sha256: Option<Sha256>,
+    /// The sources it is, or is part of.
+    pub sources: BTreeSet<SourceId>,
+    /// LICENSE of the recipes that fetch these sources, where the lock knows.
+    pub licenses: BTreeSet<String>,
+}
+
+/// A commit, and what it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldCommit {
+    /// As the store has it.
+    pub record: GitRecord,
+    /// Whether a source wants all its history.
+    pub history: bool,
+    /// The sources it is.
+    pub sources: BTreeSet<SourceId>,
+    /// As of a blob.
+    pub licenses: BTreeSet<String>,
+}
+
+impl Contents {
+    /// Finds sources of a lock in a store; no byte is read but those of records.
+    ///
+    /// # Errors
+    /// Sources that the store lacks: kind `Missing`, each of them named.
+    pub fn of(store: &Store, lock: &Lock, ids: &[SourceId]) -> Result<Contents> {
+        let licenses = licenses(lock);
+        let mut contents = Contents::default();
+        let mut missing = Vec::new();
+        for id in ids {
+            let of_id = licenses.get(id).cloned().unwrap_or_default();
+            if !contents.add(store, lock.get(id)?, id, &of_id)? {
+                missing.push(id.to_string());
+            }
+        }
+        if missing.is_empty() {
+            return Ok(contents);
+        }
+        let sources = if missing.len() == 1 { "source is" } else { "sources are" };
+        Err(Error::new(Kind::Missing, format!("{} {sources} not in the store", missing.len()))
+            .because(Error::input(missing.join("\n")))
+            .help("run `kbuild fetch` first"))
+    }
+
+    /// Adds a source; `false` where the store does not have it.
+    fn add(&mut self, store: &Store, locked: Locked<'_>, id: &SourceId, licenses: &BTreeSet<String>) -> Result<bool> {
+        match locked {
+            Locked::File(_, file) => {
+                let Some(digests) = store.find_file(file) else { return Ok(false) };
+                let blob = self.blob(&digests.blake3, digests.size, id, licenses);
+                blob.sha256 = Some(digests.sha256);
+            }
+            Locked::Git(_, git) => {
+                if !store.has(locked) {
+                    return Ok(false);
+                }
+                let Some(record) = store.git(&git.commit)? else { return Ok(false) };
+                for blob in record.blobs() {
+                    let Some(size) = store.blob_size(&blob) else { return Ok(false) };
+                    self.blob(&blob, size, id, licenses);
+                }
+                let new = HeldCommit { record, history: false, sources: BTreeSet::new(), licenses: BTreeSet::new() };
+                let held = self.commits.entry(git.commit).or_insert(new);
+                held.history |= git.history;
+                held.sources.insert(id.clone());
+                held.licenses.extend(licenses.iter().cloned());
+            }
+        }
+        Ok(true)
+    }
+
+    fn blob(&mut self, blake3: &Blake3, size: u64, id: &SourceId, licenses: &BTreeSet<String>) -> &mut HeldBlob {
+        let blob = self.blobs.entry(*blake3).or_default();
+        blob.size = size;
+        blob.sources.insert(id.clone());
+        blob.licenses.extend(licenses.iter().cloned());
+        blob
+    }
+}
+
+/// LICENSE of the recipes that fetch each source, submodules with what they are submodules of.
+fn licenses(lock: &Lock) -> BTreeMap<SourceId, BTreeSet<String>> {
+    let mut licenses: BTreeMap<SourceId, BTreeSet<String>> = BTreeMap::new();
+    for recipe in lock.recipes.values().filter(|recipe| !recipe.license.is_empty()) {
+        for id in lock.with_submodules(&recipe.sources) {
+            licenses.entry(id).or_default().insert(recipe.license.clone());
+        }
+    }
+    licenses
+}

@@ -1,0 +1,262 @@
+//! Writing a bundle: what of a lock the other side lacks, out of the store.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::contents::Contents;
+use super::index::{Blob, Commit, Document, DocumentName, Index, PROGRAM, Program, Sum};
+use super::ledger::Ledger;
+use super::sign::Signer;
+use super::{INDEX, SIGNATURE, archive, directory, each_chunk};
+use crate::disk;
+use crate::error::{Error, Kind, Result};
+use crate::lock::Lock;
+use crate::progress::{self, Progress, Task};
+use crate::source::{Blake3, SourceId};
+use crate::store::Store;
+
+/// What goes into a bundle.
+pub struct Order<'a> {
+    /// The project's name.
+    pub project: &'a str,
+    /// The boards that were asked for; empty where all of the lock is.
+    pub boards: &'a [String],
+    /// The lock.
+    pub lock: &'a Lock,
+    /// The sources of the lock that are wanted.
+    pub sources: &'a [SourceId],
+    /// The text of its file.
+    pub lock_text: Vec<u8>,
+    /// The text of the manifest.
+    pub manifest: Vec<u8>,
+    /// The program kbuild, where it is to come along.
+    pub program: Option<&'a Path>,
+}
+
+/// Where a bundle goes.
+pub enum Target {
+    /// A directory.
+    Directory(PathBuf),
+    /// One file.
+    File(PathBuf),
+    /// A pipe.
+    Stream(Box<dyn Write>),
+}
+
+/// What will be in a bundle, before anything is written.
+pub struct Plan {
+    index: Index,
+    /// Everything but the blobs, in the order of the index: place, mode, bytes.
+    small: Vec<(String, u32, Vec<u8>)>,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Exported {
+    /// The index.
+    pub index: Index,
+    /// Blobs that a former, broken-off export had written already.
+    pub kept: usize,
+}
+
+/// Looks up what goes into a bundle, and leaves out what the other side has.
+///
+/// # Errors
+/// Sources that the store lacks: kind `Missing`.
+pub fn plan(store: &Store, order: Order<'_>, theirs: &Ledger) -> Result<Plan> {
+    let contents = Contents::of(store, order.lock, order.sources)?;
+    let mut small = Vec::new();
+    let mut documents = Vec::new();
+    for (name, bytes) in [(DocumentName::Lock, order.lock_text), (DocumentName::Manifest, order.manifest)] {
+        documents.push(Document { name, sum: Sum::of(&bytes) });
+        small.push((name.path().to_owned(), 0o644, bytes));
+    }
+    let mut program = None;
+    if let Some(path) = order.program {
+        let bytes = fs::read(path).map_err(|error| Error::io("read", path, error))?;
+        let platform = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+        program = Some(Program { platform, release: env!("CARGO_PKG_VERSION").to_owned(), sum: Sum::of(&bytes) });
+        small.push((PROGRAM.to_owned(), 0o755, bytes));
+    }
+    let (commits, packs) = commits(&contents, theirs, &mut small);
+    let blobs = blobs(&contents, theirs, &packs);
+    let index = Index::new(order.project, order.boards, documents, program, commits, blobs);
+    Ok(Plan { index, small })
+}
+
+/// Commits, and the blobs that those need which are carried.
+fn commits(
+    contents: &Contents,
+    theirs: &Ledger,
+    small: &mut Vec<(String, u32, Vec<u8>)>,
+) -> (Vec<Commit>, BTreeSet<Blake3>) {
+    let (mut commits, mut packs) = (Vec::new(), BTreeSet::new());
+    for (id, held) in &contents.commits {
+        let mut commit = Commit {
+            commit: *id,
+            tree: held.record.tree,
+            history: held.record.shallow.is_empty(),
+            record: None,
+            sources: held.sources.iter().map(ToString::to_string).collect(),
+            licenses: held.licenses.clone(),
+        };
+        if theirs.has_commit(id, held) {
+            // Theirs may be cut shorter than ours; of one that was enough, no more is known.
+            commit.history = held.history;
+        } else {
+            let text = held.record.to_string().into_bytes();
+            commit.record = Some(Sum::of(&text));
+            small.push((commit.path(), 0o644, text));
+            packs.extend(held.record.blobs());
+        }
+        commits.push(commit);
+    }
+    (commits, packs)
+}
+
+/// Files, and the packs of commits that are carried. Packs of a commit that the other side has are none of its business:
+/// it has its own.
+fn blobs(contents: &Contents, theirs: &Ledger, packs: &BTreeSet<Blake3>) -> Vec<Blob> {
+    let wanted = contents.blobs.iter().filter(|(blake3, held)| held.sha256.is_some() || packs.contains(blake3));
+    let blobs = wanted.map(|(blake3, held)| Blob {
+        blake3: *blake3,
+        size: held.size,
+        sha256: held.sha256,
+        left_out: theirs.blobs.contains(blake3),
+        sources: held.sources.iter().map(ToString::to_string).collect(),
+        licenses: held.licenses.clone(),
+    });
+    blobs.collect()
+}
+
+/// Writes a bundle. Every blob is hashed on its way out.
+///
+/// # Errors
+/// A blob that is not what its name says: kind `Mismatch`. A place that cannot be written: kind `Io`, or `Input` where
+/// something else lies there.
+pub fn export(
+    store: &Store,
+    plan: Plan,
+    target: Target,
+    signer: Option<&Signer>,
+    progress: &dyn Progress,
+) -> Result<Exported> {
+    let index = plan.index.to_string().into_bytes();
+    let signature = signer.map(|signer| signer.sign(&index)).transpose()?;
+    let task = progress.begin("bundle", Some(plan.index.header.bytes));
+    let mut export = Export { store, plan, index, signature, task: task.as_ref(), done: 0, kept: 0 };
+    match target {
+        Target::Directory(path) => export.directory(&path)?,
+        Target::File(path) => export.file(&path)?,
+        Target::Stream(mut to) => export.stream(&mut to)?,
+    }
+    let exported = Exported { kept: export.kept, index: export.plan.index };
+    task.done(&progress::size(exported.index.header.bytes));
+    Ok(exported)
+}
+
+struct Export<'a> {
+    store: &'a Store,
+    plan: Plan,
+    index: Vec<u8>,
+    signature: Option<String>,
+    task: &'a dyn Task,
+    done: u64,
+    kept: usize,
+}
+
+impl Export<'_> {
+    fn directory(&mut self, path: &Path) -> Result<()> {
+        let mut writer = directory::Writer::begin(path)?;
+        for (name, mode, bytes) in std::mem::take(&mut self.plan.small) {
+            writer.file(&name, mode, |file| file.write_all(&bytes).map_err(|error| failed(&name, error)))?;
+        }
+        for blob in self.carried() {
+            let name = blob.path();
+            if writer.keeps(&name, blob.size) {
+                self.kept += 1;
+                self.tell(blob.size);
+            } else {
+                writer.file(&name, 0o444, |file| self.blob(&blob, file))?;
+            }
+        }
+        writer.finish(&self.index, self.signature.as_deref())
+    }
+
+    /// One file: written beside its place, so that what has the name is whole.
+    fn file(&mut self, path: &Path) -> Result<()> {
+        if path.is_dir() {
+            return Err(Error::input(format!("{} is a directory", disk::shown(path))));
+        }
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        disk::remove_file(&part)?;
+        let file = OpenOptions::new().write(true).create_new(true).open(&part);
+        let file = file.map_err(|error| Error::io("create", &part, error))?;
+        let written = self.stream(&mut BufWriter::with_capacity(super::CHUNK, &file)).and_then(|()| {
+            file.sync_all().and_then(|()| fs::rename(&part, path)).map_err(|error| Error::io("write", path, error))
+        });
+        if written.is_err() {
+            let _ = fs::remove_file(&part);
+        }
+        written
+    }
+
+    fn stream(&mut self, to: &mut dyn Write) -> Result<()> {
+        let mut to = to;
+        // The signature first: whoever reads then knows what to expect of the index.
+        let signature = self.signature.take().map(|text| (SIGNATURE.to_owned(), 0o644, text.into_bytes()));
+        let index = (INDEX.to_owned(), 0o644, std::mem::take(&mut self.index));
+        let small = std::mem::take(&mut self.plan.small);
+        for (name, mode, bytes) in signature.into_iter().chain([index]).chain(small) {
+            let size = bytes.len() as u64;
+            let written = archive::write_header(&mut to, &name, size, mode)
+                .and_then(|()| to.write_all(&bytes))
+                .and_then(|()| archive::write_filling(&mut to, size));
+            written.map_err(|error| failed(&name, error))?;
+        }
+        for blob in self.carried() {
+            let name = blob.path();
+            archive::write_header(&mut to, &name, blob.size, 0o444).map_err(|error| failed(&name, error))?;
+            self.blob(&blob, &mut to)?;
+            archive::write_filling(&mut to, blob.size).map_err(|error| failed(&name, error))?;
+        }
+        archive::write_end(&mut to).map_err(|error| failed("the end", error))
+    }
+
+    fn carried(&self) -> Vec<Blob> {
+        self.plan.index.carried().cloned().collect()
+    }
+
+    /// The bytes of a blob, compared with its name as they go.
+    fn blob(&mut self, blob: &Blob, to: &mut dyn Write) -> Result<()> {
+        let path = self.store.blob_path(&blob.blake3);
+        let file = File::open(&path).map_err(|error| Error::io("read", &path, error))?;
+        let mut hasher = blake3::Hasher::new();
+        each_chunk(&path.display().to_string(), &mut file.take(blob.size), |bytes| {
+            hasher.update_rayon(bytes);
+            self.tell(bytes.len() as u64);
+            to.write_all(bytes).map_err(|error| failed(&blob.path(), error))
+        })?;
+        let found = Blake3::from(*hasher.finalize().as_bytes());
+        if found == blob.blake3 && hasher.count() == blob.size {
+            return Ok(());
+        }
+        let error = Error::new(Kind::Mismatch, format!("{} is damaged", path.display()));
+        Err(error
+            .because(format!("expected blake3 {}, got {found}", blob.blake3))
+            .help("run `kbuild verify --repair`: it sets the damaged bytes aside and fetches them again"))
+    }
+
+    fn tell(&mut self, bytes: u64) {
+        self.done += bytes;
+        self.task.set_position(self.done);
+    }
+}
+
+fn failed(name: &str, error: std::io::Error) -> Error {
+    Error::new(Kind::Io, format!("could not write {name} of the bundle")).because(error)
+}

@@ -1,0 +1,379 @@
+//! Taking in a bundle: the signature, then the index, then what the index says, each checked before it is written.
+//!
+//! Only the store is written. A blob becomes visible when all its bytes were right, a commit when all its blobs are there,
+//! so an import that is broken off leaves nothing half, and the next one passes over what has come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use rayon::prelude::*;
+
+use super::archive::Archive;
+use super::directory::Directory;
+use super::index::{Blob, DocumentName, Index, PROGRAM, Sum};
+use super::sign::{self, Trust, TrustedKey};
+use super::{CHUNK, INDEX, INDEX_LIMIT, SIGNATURE, SIGNATURE_LIMIT, Size, each_chunk, read_all, refused};
+use crate::disk;
+use crate::error::{Error, Kind, Result};
+use crate::progress::{self, Progress, Task};
+use crate::source::{Blake3, CommitId};
+use crate::store::{GitRecord, Incoming, Store};
+
+/// Blobs that wait for the disk at once: it syncs several in the time of one.
+const AT_ONCE: usize = 8;
+
+/// Where a bundle comes from.
+pub enum Origin {
+    /// A directory or one file.
+    Path(PathBuf),
+    /// A pipe.
+    Stream(Box<dyn Read + Send>),
+}
+
+/// What came in.
+#[derive(Debug)]
+pub struct Imported {
+    /// The index.
+    pub index: Index,
+    /// What is known of who made it.
+    pub trust: Trust,
+    /// Blobs that were new here.
+    pub blobs: usize,
+    /// What they take, in bytes.
+    pub bytes: u64,
+    /// Commits that were new here.
+    pub commits: usize,
+    /// The text of the lock in the bundle.
+    pub lock: Vec<u8>,
+}
+
+/// Takes a bundle into a store.
+///
+/// # Errors
+/// Whatever is not as signed, indexed or hashed: kind `Mismatch`. What the bundle leaves out and the store lacks: kind
+/// `Missing`. Another format: kind `Input`.
+pub fn import(store: &Store, origin: Origin, keys: &[TrustedKey], progress: &dyn Progress) -> Result<Imported> {
+    match origin {
+        Origin::Stream(input) => take(store, Archive::new("the bundle", input), keys, progress),
+        Origin::Path(path) if path.is_dir() => take(store, Directory::open(&path)?, keys, progress),
+        Origin::Path(path) => take(store, open_archive(&path)?, keys, progress),
+    }
+}
+
+fn open_archive(path: &Path) -> Result<Archive<BufReader<File>>> {
+    if !Archive::is_one(path)? {
+        let error = Error::input(format!("{} is no bundle", disk::shown(path)));
+        return Err(error.help("`kbuild export FILE.tar` or `kbuild export DIR` makes one"));
+    }
+    let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
+    Ok(Archive::new(disk::shown(path), BufReader::with_capacity(CHUNK, file)))
+}
+
+/// The files of a bundle, in the order of its index.
+pub(super) trait Files {
+    /// Whether this one is there, or comes next.
+    fn comes(&mut self, name: &str) -> Result<bool>;
+
+    /// A small one, as a whole.
+    fn read(&mut self, name: &str, size: Size) -> Result<Vec<u8>>;
+
+    /// Takes every blob that is carried and not there yet.
+    fn take_blobs(&mut self, index: &Index, taking: &Taking<'_>) -> Result<()>;
+
+    /// Insists that nothing more comes.
+    fn finish(self) -> Result<()>;
+}
+
+impl Files for Directory {
+    fn comes(&mut self, name: &str) -> Result<bool> {
+        Ok(self.has(name))
+    }
+
+    fn read(&mut self, name: &str, size: Size) -> Result<Vec<u8>> {
+        read_all(name, self.file(name, size)?)
+    }
+
+    fn take_blobs(&mut self, index: &Index, taking: &Taking<'_>) -> Result<()> {
+        let new: Vec<&Blob> = index.carried().filter(|blob| !taking.is_present(blob)).collect();
+        let take = |blob: &&Blob| {
+            let incoming = taking.receive(blob, &mut self.file(&blob.path(), Size::Exactly(blob.size))?)?;
+            taking.keep(incoming)
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(AT_ONCE).build();
+        let pool = pool.map_err(|error| Error::bug("could not start threads").because(error))?;
+        pool.install(|| new.par_iter().try_for_each(take))
+    }
+
+    fn finish(self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<R: Read> Files for Archive<R> {
+    fn comes(&mut self, name: &str) -> Result<bool> {
+        Archive::comes(self, name)
+    }
+
+    fn read(&mut self, name: &str, size: Size) -> Result<Vec<u8>> {
+        let bytes = read_all(name, self.open(name, size)?)?;
+        if let Size::Exactly(size) = size
+            && bytes.len() as u64 != size
+        {
+            return Err(cut_short(name));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads one after the other, and lets others wait for the disk.
+    fn take_blobs(&mut self, index: &Index, taking: &Taking<'_>) -> Result<()> {
+        let (send, queue) = sync_channel::<Incoming>(AT_ONCE);
+        let queue = Mutex::new(queue);
+        std::thread::scope(|scope| {
+            let keepers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| taking.keep_all(&queue))).collect();
+            let read = (|| {
+                for blob in index.carried() {
+                    let mut bytes = self.open(&blob.path(), Size::Exactly(blob.size))?;
+                    if !taking.is_present(blob) {
+                        let incoming = taking.receive(blob, &mut bytes)?;
+                        send.send(incoming).map_err(|_| Error::bug("nobody keeps what came"))?;
+                    }
+                }
+                Ok(())
+            })();
+            drop(send);
+            let ended = |keeper: std::thread::ScopedJoinHandle<'_, Result<()>>| {
+                keeper.join().unwrap_or_else(|_| Err(Error::bug("a worker thread ended early")))
+            };
+            // All are waited for; what the reader met comes first.
+            let kept: Vec<Result<()>> = keepers.into_iter().map(ended).collect();
+            read.and(kept.into_iter().collect())
+        })
+    }
+
+    fn finish(self) -> Result<()> {
+        Archive::finish(self)
+    }
+}
+
+/// The index and the signature over it, as they came.
+pub(super) struct Head {
+    index: Vec<u8>,
+    signature: Option<Vec<u8>>,
+}
+
+/// Reads the head of a bundle; nothing of it is believed yet.
+fn read_head(files: &mut impl Files) -> Result<Head> {
+    let signature =
+        if files.comes(SIGNATURE)? { Some(files.read(SIGNATURE, Size::AtMost(SIGNATURE_LIMIT))?) } else { None };
+    Ok(Head { index: files.read(INDEX, Size::AtMost(INDEX_LIMIT))?, signature })
+}
+
+/// Reads the index of a bundle, whoever made it.
+pub(super) fn read_index(files: &mut impl Files) -> Result<Index> {
+    Index::parse(&read_head(files)?.index)
+}
+
+fn take(store: &Store, mut files: impl Files, keys: &[TrustedKey], progress: &dyn Progress) -> Result<Imported> {
+    let head = read_head(&mut files)?;
+    let trust = sign::check(keys, &head.index, head.signature.as_deref())?;
+    let index = Index::parse(&head.index)?;
+    check_left_out(store, &index)?;
+    let (lock, records) = read_small(&mut files, &index)?;
+    check_blobs_of(&records, &index)?;
+    check_room(store, &index)?;
+    let taking = Taking::new(store, &index, progress);
+    files.take_blobs(&index, &taking)?;
+    files.finish()?;
+    let mut commits = 0;
+    for record in records.into_values() {
+        commits += usize::from(adopt(store, record)?);
+    }
+    let (blobs, bytes) = (taking.blobs.into_inner(), taking.bytes.into_inner());
+    taking.task.done(&progress::size(bytes));
+    Ok(Imported { index, trust, blobs, bytes, commits, lock })
+}
+
+/// Refuses a bundle that builds on another one which is not here, before anything is written.
+fn check_left_out(store: &Store, index: &Index) -> Result<()> {
+    let blobs = index.blobs.iter().filter(|blob| blob.left_out && store.blob_size(&blob.blake3) != Some(blob.size));
+    let commits = index.commits.iter().filter(|commit| {
+        let enough = |record: GitRecord| record.tree == commit.tree && (!commit.history || record.shallow.is_empty());
+        commit.record.is_none() && !store.git(&commit.commit).is_ok_and(|record| record.is_some_and(enough))
+    });
+    let missing: Vec<&String> =
+        blobs.flat_map(|blob| &blob.sources).chain(commits.flat_map(|commit| &commit.sources)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let sources: BTreeSet<String> = missing.into_iter().map(|source| source.escape_debug().to_string()).collect();
+    let list: Vec<String> = sources.into_iter().collect();
+    Err(Error::new(Kind::Missing, "the bundle leaves out what this store does not have").because(list.join("\n")).help(
+        "import the bundle that it builds on first, or have one made with `--since` this store's `kbuild store ledger`",
+    ))
+}
+
+/// Reads and checks all that is small, and gives the lock and the records of commits.
+fn read_small(files: &mut impl Files, index: &Index) -> Result<(Vec<u8>, BTreeMap<CommitId, GitRecord>)> {
+    let mut lock = Vec::new();
+    for document in &index.documents {
+        let bytes = read_summed(files, document.name.path(), document.sum)?;
+        if document.name == DocumentName::Lock {
+            lock = bytes;
+        }
+    }
+    if let Some(program) = &index.program {
+        read_summed(files, PROGRAM, program.sum)?;
+    }
+    let mut records = BTreeMap::new();
+    for commit in &index.commits {
+        let Some(sum) = commit.record else { continue };
+        let name = commit.path();
+        let wrong = || refused(format!("{name} of the bundle is not what the index says"));
+        let text = String::from_utf8(read_summed(files, &name, sum)?).map_err(|error| wrong().because(error))?;
+        let record: GitRecord = text.parse().map_err(|error: Error| wrong().because(error))?;
+        let whole = !commit.history || record.shallow.is_empty();
+        if (record.commit, record.tree) != (commit.commit, commit.tree) || !whole {
+            return Err(wrong());
+        }
+        records.insert(commit.commit, record);
+    }
+    Ok((lock, records))
+}
+
+fn read_summed(files: &mut impl Files, name: &str, sum: Sum) -> Result<Vec<u8>> {
+    let bytes = files.read(name, Size::Exactly(sum.size))?;
+    let found = Sum::of(&bytes);
+    if found == sum { Ok(bytes) } else { Err(wrong_bytes(name, &sum.blake3, &found.blake3)) }
+}
+
+/// A record may only name blobs that the index lists: then none can be missing once all have come.
+fn check_blobs_of(records: &BTreeMap<CommitId, GitRecord>, index: &Index) -> Result<()> {
+    let listed: BTreeSet<Blake3> = index.blobs.iter().map(|blob| blob.blake3).collect();
+    let astray = records.values().find(|record| record.blobs().any(|blob| !listed.contains(&blob)));
+    match astray {
+        Some(record) => Err(refused(format!("the bundle's index does not list the packs of commit {}", record.commit))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a bundle that the disk cannot hold: sizes are a stranger's word, but no file comes that is larger.
+fn check_room(store: &Store, index: &Index) -> Result<()> {
+    let needed = index.carried().filter(|blob| !store.has_blob(&blob.blake3)).map(|blob| blob.size);
+    let needed = needed.fold(0, u64::saturating_add);
+    // A file system that tells nothing is tried.
+    let Ok(found) = rustix::fs::statvfs(store.root()) else { return Ok(()) };
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    if needed <= free {
+        return Ok(());
+    }
+    let shown = progress::size;
+    let error = Error::new(Kind::Io, "the bundle is larger than the room that the store's disk has");
+    Err(error.because(format!("{} are to come, {} are free on {}", shown(needed), shown(free), store.root().display())))
+}
+
+/// Adopts a commit unless the store has as much of it; tells whether it was new.
+fn adopt(store: &Store, record: GitRecord) -> Result<bool> {
+    let enough = |present: &GitRecord| {
+        present.tree == record.tree && (present.shallow.is_empty() || present.shallow == record.shallow)
+    };
+    if store.git(&record.commit).is_ok_and(|present| present.as_ref().is_some_and(enough)) {
+        return Ok(false);
+    }
+    let name = format!("commit {} of the bundle is not in order", record.commit);
+    store.adopt_git(record).map_err(|error| error.wrap(name))?;
+    Ok(true)
+}
+
+/// Blobs on their way into the store.
+pub(super) struct Taking<'a> {
+    store: &'a Store,
+    task: Box<dyn Task>,
+    blobs: AtomicUsize,
+    bytes: AtomicU64,
+}
+
+impl<'a> Taking<'a> {
+    fn new(store: &'a Store, index: &Index, progress: &dyn Progress) -> Taking<'a> {
+        let taking = Taking {
+            store,
+            task: progress.begin("bundle", None),
+            blobs: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
+        };
+        let new = index.carried().filter(|blob| !taking.is_present(blob)).map(|blob| blob.size);
+        taking.task.set_total(new.fold(0, u64::saturating_add));
+        taking
+    }
+
+    /// Whether there is nothing to be done for a blob: it is there, and found by both its hashes.
+    fn is_present(&self, blob: &Blob) -> bool {
+        let linked = || {
+            let found = blob.sha256.map(|sha256| self.store.by_sha256(&sha256));
+            found.is_none_or(|found| found.is_some_and(|found| found.blake3 == blob.blake3))
+        };
+        self.store.blob_size(&blob.blake3) == Some(blob.size) && linked()
+    }
+
+    /// Receives a blob: hashed as it comes, and there to be kept only if it is what the index says.
+    fn receive(&self, blob: &Blob, from: &mut dyn Read) -> Result<Incoming> {
+        let name = blob.path();
+        let mut incoming = self.store.incoming(&blob.blake3.to_string())?;
+        // What an earlier run left of it is not gone on with: copying it again is as fast as hashing it.
+        incoming.restart()?;
+        let copied = each_chunk(&name, from, |bytes| {
+            self.task.set_position(self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed));
+            incoming.write(bytes)
+        });
+        let found = incoming.digests();
+        let right = copied.and_then(|()| match () {
+            () if found.size != blob.size => Err(cut_short(&name)),
+            () if found.blake3 != blob.blake3 => Err(wrong_bytes(&name, &blob.blake3, &found.blake3)),
+            () if blob.sha256.is_some_and(|sha256| sha256 != found.sha256) => {
+                Err(refused(format!("{name} of the bundle has another SHA-256 than its index says")))
+            }
+            () => Ok(()),
+        });
+        if let Err(error) = right {
+            incoming.restart()?;
+            return Err(error.wrap(format!("could not take in {}", shown_sources(blob))));
+        }
+        Ok(incoming)
+    }
+
+    /// Makes what was received a blob of the store; most of that is waiting for the disk.
+    fn keep(&self, incoming: Incoming) -> Result<()> {
+        incoming.finish()?;
+        self.blobs.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Keeps what comes until nothing more does. After a failure the rest is let go, so that nobody waits for room.
+    fn keep_all(&self, queue: &Mutex<Receiver<Incoming>>) -> Result<()> {
+        let mut outcome = Ok(());
+        let next = || queue.lock().ok()?.recv().ok();
+        while let Some(incoming) = next() {
+            outcome = outcome.and_then(|()| self.keep(incoming));
+        }
+        outcome
+    }
+}
+
+/// What a blob is, for people; a stranger's words.
+fn shown_sources(blob: &Blob) -> String {
+    let sources: Vec<String> = blob.sources.iter().map(|source| source.escape_debug().take(200).collect()).collect();
+    if sources.is_empty() { blob.path() } else { sources.join(", ") }
+}
+
+fn cut_short(name: &str) -> Error {
+    refused(format!("the bundle ends in the middle of {name}"))
+}
+
+fn wrong_bytes(name: &str, expected: &Blake3, found: &Blake3) -> Error {
+    refused(format!("{name} of the bundle is not what the index says"))
+        .because(format!("expected blake3 {expected}, got {found}"))
+}

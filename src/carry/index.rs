@@ -1,0 +1,316 @@
+//! The index of a bundle: what it holds, one JSON object a line, in one order.
+//!
+//! No line holds a path: the place of everything in a bundle follows from what it is, so that a name can neither lead
+//! out of anywhere nor stand twice.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{SMALL_LIMIT, refused};
+use crate::error::{Error, Result};
+use crate::source::{Blake3, CommitId, Sha256};
+
+/// The format that this kbuild writes; a bundle with another one is refused.
+pub const VERSION: u32 = 1;
+
+/// A whole index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// The first line.
+    pub header: Header,
+    /// Texts that come along: the lock and the manifest.
+    pub documents: Vec<Document>,
+    /// kbuild itself.
+    pub program: Option<Program>,
+    /// Commits, sorted by id.
+    pub commits: Vec<Commit>,
+    /// Blobs, sorted by address.
+    pub blobs: Vec<Blob>,
+}
+
+/// The first line of an index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The project's name.
+    pub project: String,
+    /// The boards whose sources it is about; empty where all of the lock are.
+    #[serde(default)]
+    pub boards: Vec<String>,
+    /// How many lines follow.
+    pub entries: usize,
+    /// What all files that are carried take, in bytes, the index and its signature left out.
+    pub bytes: u64,
+}
+
+/// What the bytes of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sum {
+    /// Their BLAKE3.
+    pub blake3: Blake3,
+    /// How many there are.
+    pub size: u64,
+}
+
+impl Sum {
+    /// The sum of some bytes.
+    pub(super) fn of(bytes: &[u8]) -> Sum {
+        Sum { blake3: (*blake3::hash(bytes).as_bytes()).into(), size: bytes.len() as u64 }
+    }
+}
+
+/// A text that comes along.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// Which one.
+    pub name: DocumentName,
+    /// Its bytes.
+    #[serde(flatten)]
+    pub sum: Sum,
+}
+
+/// Which text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum DocumentName {
+    /// The lock.
+    #[serde(rename = "kata.lock")]
+    Lock,
+    /// The manifest.
+    #[serde(rename = "kata.toml")]
+    Manifest,
+}
+
+impl DocumentName {
+    /// Where it lies in a bundle.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            DocumentName::Lock => crate::lock::FILE_NAME,
+            DocumentName::Manifest => "kata.toml",
+        }
+    }
+}
+
+/// The program `kbuild`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Where it runs: `x86_64-linux`.
+    pub platform: String,
+    /// Its version.
+    pub release: String,
+    /// Its bytes.
+    #[serde(flatten)]
+    pub sum: Sum,
+}
+
+/// Where the program lies in a bundle.
+pub(super) const PROGRAM: &str = "kbuild";
+
+/// A commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Its id.
+    pub commit: CommitId,
+    /// The hash over its tree.
+    pub tree: Blake3,
+    /// Whether all history is there.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub history: bool,
+    /// Its record; `None` where the other side has the commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Sum>,
+    /// What it is, in the words of the lock.
+    pub sources: BTreeSet<String>,
+    /// LICENSE of the recipes that fetch it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub licenses: BTreeSet<String>,
+}
+
+/// A blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blob {
+    /// Its address.
+    pub blake3: Blake3,
+    /// In bytes.
+    pub size: u64,
+    /// Its SHA-256, where recipes speak of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
+    /// Whether it is left out, since the other side has it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub left_out: bool,
+    /// What it is, or is part of, in the words of the lock.
+    pub sources: BTreeSet<String>,
+    /// LICENSE of the recipes that fetch it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub licenses: BTreeSet<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// A line of the text.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(super) enum Line {
+    Bundle(Header),
+    Document(Document),
+    Program(Program),
+    Commit(Commit),
+    Blob(Blob),
+}
+
+/// The version alone, so that an index of another format is told from a broken one.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+impl Commit {
+    /// Where the record lies in a bundle.
+    pub(super) fn path(&self) -> String {
+        format!("git/{}.toml", self.commit)
+    }
+}
+
+impl Blob {
+    /// Where it lies in a bundle.
+    pub(super) fn path(&self) -> String {
+        Blob::place(&self.blake3)
+    }
+
+    /// Where a blob of this address lies in a bundle: as in a store.
+    pub(super) fn place(blake3: &Blake3) -> String {
+        let hex = blake3.to_string();
+        format!("blobs/{}/{hex}", &hex[..2])
+    }
+}
+
+impl Index {
+    /// An index over these, its header filled in.
+    pub(super) fn new(
+        project: &str,
+        boards: &[String],
+        documents: Vec<Document>,
+        program: Option<Program>,
+        commits: Vec<Commit>,
+        blobs: Vec<Blob>,
+    ) -> Index {
+        let header =
+            Header { version: VERSION, project: project.to_owned(), boards: boards.to_vec(), entries: 0, bytes: 0 };
+        let mut index = Index { header, documents, program, commits, blobs };
+        index.header.entries = index.entries();
+        index.header.bytes = index.bytes();
+        index
+    }
+
+    fn entries(&self) -> usize {
+        self.documents.len() + usize::from(self.program.is_some()) + self.commits.len() + self.blobs.len()
+    }
+
+    /// What all files that are carried take, in bytes.
+    fn bytes(&self) -> u64 {
+        let blobs = self.carried().map(|blob| blob.size);
+        let program = self.program.iter().map(|program| program.sum.size);
+        // Sizes of strangers: a sum that overflows is as good as the largest.
+        blobs.chain(program).fold(self.small_bytes(), u64::saturating_add)
+    }
+
+    fn small_bytes(&self) -> u64 {
+        let documents = self.documents.iter().map(|document| document.sum.size);
+        let records = self.commits.iter().filter_map(|commit| commit.record).map(|record| record.size);
+        documents.chain(records).fold(0, u64::saturating_add)
+    }
+
+    /// The blobs that are in the bundle.
+    pub fn carried(&self) -> impl Iterator<Item = &Blob> {
+        self.blobs.iter().filter(|blob| !blob.left_out)
+    }
+
+    /// Reads an index, of whoever: its version first, then each line, then what holds of all of them.
+    ///
+    /// # Errors
+    /// Another version: kind `Input`; whatever is not in order: kind `Mismatch`.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Index> {
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| refused("the bundle's index is no text").because(error))?;
+        let mut lines = text.lines().enumerate();
+        let (_, first) = lines.next().ok_or_else(|| refused("the bundle's index is empty"))?;
+        let Version { version } = serde_json::from_str(first).map_err(|error| at_line(1, error))?;
+        if version != VERSION {
+            let message = format!("the bundle has format {version}, this kbuild knows {VERSION}");
+            return Err(Error::input(message).help("take a newer kbuild, or have the bundle made by one like this"));
+        }
+        let Line::Bundle(header) = serde_json::from_str(first).map_err(|error| at_line(1, error))? else {
+            return Err(at_line(1, "an index begins with a `bundle`"));
+        };
+        let mut index = Index { header, documents: vec![], program: None, commits: vec![], blobs: vec![] };
+        for (number, line) in lines {
+            let line = serde_json::from_str(line).map_err(|error| at_line(number + 1, error))?;
+            index.add(line).map_err(|why| at_line(number + 1, why))?;
+        }
+        index.check()?;
+        Ok(index)
+    }
+
+    /// Adds a line, which has to stand behind all that are there: so nothing can stand twice.
+    fn add(&mut self, line: Line) -> Result<(), &'static str> {
+        const ORDER: &str = "it stands twice, or in the wrong order";
+        let (before_program, before_commits) =
+            (self.program.is_none() && self.commits.is_empty(), self.blobs.is_empty());
+        let in_order = match line {
+            Line::Bundle(_) => return Err("a second `bundle`"),
+            Line::Document(document) => {
+                let after = self.documents.last().is_none_or(|last| last.name < document.name);
+                self.documents.push(document);
+                after && before_program && before_commits
+            }
+            Line::Program(program) => self.program.replace(program).is_none() && before_program && before_commits,
+            Line::Commit(commit) => {
+                let after = self.commits.last().is_none_or(|last| last.commit < commit.commit);
+                self.commits.push(commit);
+                after && before_commits
+            }
+            Line::Blob(blob) => {
+                let after = self.blobs.last().is_none_or(|last| last.blake3 < blob.blake3);
+                self.blobs.push(blob);
+                after
+            }
+        };
+        if in_order { Ok(()) } else { Err(ORDER) }
+    }
+
+    fn check(&self) -> Result<()> {
+        let wrong = |why: String| refused("the bundle's index is not in order").because(why);
+        if self.header.entries != self.entries() {
+            return Err(wrong(format!("{} lines were announced, {} came", self.header.entries, self.entries())));
+        }
+        if self.header.bytes != self.bytes() {
+            return Err(wrong(format!("{} bytes were announced, the lines make {}", self.header.bytes, self.bytes())));
+        }
+        let program = self.program.as_ref().map_or(0, |program| program.sum.size);
+        if self.small_bytes().max(program) > SMALL_LIMIT {
+            return Err(wrong(format!("texts or programs of more than {SMALL_LIMIT} bytes are not read")));
+        }
+        Ok(())
+    }
+}
+
+fn at_line(number: usize, why: impl fmt::Display) -> Error {
+    refused("the bundle's index is not in order").because(format!("line {number}: {why}"))
+}
+
+impl fmt::Display for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut write = |line: Line| writeln!(f, "{}", serde_json::to_string(&line).map_err(|_| fmt::Error)?);
+        write(Line::Bundle(self.header.clone()))?;
+        self.documents.iter().cloned().map(Line::Document).try_for_each(&mut write)?;
+        self.program.iter().cloned().map(Line::Program).try_for_each(&mut write)?;
+        self.commits.iter().cloned().map(Line::Commit).try_for_each(&mut write)?;
+        self.blobs.iter().cloned().map(Line::Blob).try_for_each(&mut write)
+    }
+}

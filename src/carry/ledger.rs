@@ -1,0 +1,181 @@
+//! What a store has already, as a small file that travels back to where bundles are made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::archive::Archive;
+use super::contents::HeldCommit;
+use super::directory::Directory;
+use super::import::read_index;
+use super::index::Index;
+use crate::disk;
+use crate::error::{Error, Kind, Result};
+use crate::lock::Lock;
+use crate::source::{Blake3, CommitId};
+use crate::store::Store;
+
+/// The format that this kbuild writes.
+const VERSION: u32 = 1;
+
+/// What another store has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Blobs.
+    pub blobs: BTreeSet<Blake3>,
+    /// Commits, and whether all their history is there.
+    pub commits: BTreeMap<CommitId, bool>,
+}
+
+/// A line of the file.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Line {
+    Ledger {
+        version: u32,
+    },
+    Commit {
+        commit: CommitId,
+        #[serde(default)]
+        history: bool,
+    },
+    Blob {
+        blake3: Blake3,
+    },
+}
+
+impl Ledger {
+    /// What a store has.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub fn of_store(store: &Store) -> Result<Ledger> {
+        let census = store.census()?;
+        let mut ledger =
+            Ledger { blobs: census.blobs.into_iter().map(|(blob, _)| blob).collect(), ..Ledger::default() };
+        for commit in census.commits {
+            // One that cannot be read, or whose packs are gone, is not there.
+            if let Ok(Some(record)) = store.git(&commit) {
+                ledger.commits.insert(commit, record.shallow.is_empty());
+            }
+        }
+        Ok(ledger)
+    }
+
+    /// What whoever took in a bundle has; what that bundle left out was there before.
+    pub fn of_index(index: &Index) -> Ledger {
+        Ledger {
+            blobs: index.blobs.iter().map(|blob| blob.blake3).collect(),
+            commits: index.commits.iter().map(|commit| (commit.commit, commit.history)).collect(),
+        }
+    }
+
+    /// What whoever fetched a lock has. Packs differ from store to store, so of git only commits are known.
+    pub fn of_lock(lock: &Lock) -> Ledger {
+        let blobs = lock.files.values().filter_map(|file| file.content).map(|content| content.blake3);
+        let mut commits = BTreeMap::new();
+        for git in lock.gits.values() {
+            *commits.entry(git.commit).or_default() |= git.history;
+        }
+        Ledger { blobs: blobs.collect(), commits }
+    }
+
+    /// Reads any of the three: a bundle (directory or file), a ledger, a kata.lock.
+    ///
+    /// # Errors
+    /// What is none of them, or not in order.
+    pub fn read(path: &Path) -> Result<Ledger> {
+        let name = disk::shown(path);
+        if path.is_dir() {
+            let index = read_index(&mut Directory::open(path)?)?;
+            return Ok(Ledger::of_index(&index));
+        }
+        if Archive::is_one(path)? {
+            let file = std::fs::File::open(path).map_err(|error| Error::io("read", path, error))?;
+            return Ok(Ledger::of_index(&read_index(&mut Archive::new(name, file))?));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+        if text.starts_with('{') {
+            return text.parse().map_err(|error: Error| error.wrap(format!("{name} is not in order")));
+        }
+        let lock = Lock::read(path).map_err(|error| {
+            let neither = format!("{name} is neither a bundle, nor a ledger, nor a kata.lock");
+            error.wrap(neither).help("`kbuild store ledger > FILE` on the other side makes a ledger")
+        })?;
+        Ok(Ledger::of_lock(&lock.unwrap_or_default()))
+    }
+
+    /// Takes in another one.
+    pub fn merge(&mut self, other: Ledger) {
+        self.blobs.extend(other.blobs);
+        for (commit, history) in other.commits {
+            *self.commits.entry(commit).or_default() |= history;
+        }
+    }
+
+    /// Whether the other side has as much of a commit as is wanted.
+    pub(super) fn has_commit(&self, commit: &CommitId, held: &HeldCommit) -> bool {
+        self.commits.get(commit).is_some_and(|history| *history || !held.history)
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut write = |line: &Line| writeln!(f, "{}", serde_json::to_string(line).map_err(|_| fmt::Error)?);
+        write(&Line::Ledger { version: VERSION })?;
+        self.commits
+            .iter()
+            .try_for_each(|(commit, history)| write(&Line::Commit { commit: *commit, history: *history }))?;
+        self.blobs.iter().try_for_each(|blake3| write(&Line::Blob { blake3: *blake3 }))
+    }
+}
+
+impl FromStr for Ledger {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut ledger = Ledger::default();
+        for (number, line) in text.lines().enumerate() {
+            let wrong = |why: String| Error::input(format!("line {} of a ledger: {why}", number + 1));
+            match (number, serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?) {
+                (0, Line::Ledger { version: VERSION }) => {}
+                (0, Line::Ledger { version }) => {
+                    return Err(wrong(format!("its format is {version}, this kbuild knows {VERSION}")));
+                }
+                (0, _) | (_, Line::Ledger { .. }) => return Err(wrong("a ledger begins with its version".to_owned())),
+                (_, Line::Commit { commit, history }) => *ledger.commits.entry(commit).or_default() |= history,
+                (_, Line::Blob { blake3 }) => drop(ledger.blobs.insert(blake3)),
+            }
+        }
+        if text.is_empty() {
+            return Err(Error::new(Kind::Input, "an empty file is no ledger"));
+        }
+        Ok(ledger)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_is_read_as_it_was_written() {
+        let ledger = Ledger {
+            blobs: [Blake3::from([1; 32]), Blake3::from([2; 32])].into(),
+            commits: [(CommitId::from([3; 20]), true), (CommitId::from([4; 20]), false)].into(),
+        };
+        let text = ledger.to_string();
+        assert_eq!(text.lines().count(), 5);
+        assert_eq!(text.parse::<Ledger>().unwrap(), ledger);
+    }
+
+    #[test]
+    fn what_is_no_ledger_is_refused() {
+        for text in ["", "{}", "{\"type\":\"ledger\",\"version\":2}", "{\"type\":\"blob\",\"blake3\":\"../x\"}"] {
+            assert_eq!(text.parse::<Ledger>().unwrap_err().kind(), Kind::Input, "{text}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `kbuild export`: what a lock names, out of the store, for where there is no network.
+
+use std::io::{BufWriter, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::global::{Format, GlobalArgs};
+use super::output::{Outcome, Output, count};
+use super::project::Project;
+use crate::build::sandbox;
+use crate::carry::{self, Exported, Ledger, Order, Signer, Target};
+use crate::disk;
+use crate::error::{Error, Kind, Result};
+use crate::progress;
+
+/// The variable that holds the password of a secret key.
+const PASSWORD: &str = "KBUILD_SIGN_PASSWORD";
+
+/// Writes a bundle: what kata.lock names, out of the store, for where there is no network.
+///
+/// A directory, which an auditor can look into and whose broken-off copy is gone on with; or one file, a tar archive,
+/// where the name ends in .tar. The same lock and store give the same bytes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbuild export /media/usb/bundle                   a directory
+  kbuild export --board qemu qemu.tar               one file, for one board
+  kbuild export - | ssh there kbuild import -       through a pipe
+  kbuild export --since old.tar new.tar             only what old.tar did not hold
+  kbuild export --sign kbuild.key --self out.tar    signed, with kbuild itself")]
+pub(super) struct ExportArgs {
+    /// A directory; one file, if the name ends in .tar; `-` for standard output.
+    #[arg(value_name = "DIR|FILE")]
+    target: PathBuf,
+
+    /// Only what these boards need.
+    #[arg(long = "board", short, value_name = "BOARD")]
+    boards: Vec<String>,
+
+    /// Leave out what the other side has: a former bundle, its `kbuild store ledger`, or its kata.lock.
+    #[arg(long, value_name = "BUNDLE|LEDGER|LOCK")]
+    since: Vec<PathBuf>,
+
+    /// Sign with this secret key of minisign; its password is asked for, or taken from KBUILD_SIGN_PASSWORD.
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
+
+    /// Put this kbuild in.
+    #[arg(long = "self")]
+    program: bool,
+}
+
+impl ExportArgs {
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        let pipe = self.target == Path::new("-");
+        if pipe && global.format == Format::Json {
+            let clash = "a bundle and a JSON document cannot both go to standard output";
+            return Err(Error::new(Kind::Usage, clash).help("name a file, or leave `--format json` out"));
+        }
+        let project = Project::open(global)?;
+        let lock = project.lock(global, output)?;
+        let sources = project.sources(&lock, &self.boards)?;
+        let mut theirs = Ledger::default();
+        for path in &self.since {
+            theirs.merge(Ledger::read(path)?);
+        }
+        let signer = self.sign.as_deref().map(|key| Signer::read(key, || password(key))).transpose()?;
+        let store = project.store()?;
+        let program = self.program.then(sandbox::this_program);
+        let order = Order {
+            project: &project.manifest.project,
+            boards: &self.boards,
+            lock: &lock,
+            sources: &sources,
+            lock_text: project.lock_text()?.unwrap_or_default(),
+            manifest: project.manifest_text()?,
+            program: program.as_deref(),
+        };
+        let plan = carry::plan(&store, order, &theirs)?;
+        let exported =
+            carry::export(&store, plan, target(self.target.clone()), signer.as_ref(), output.progress.as_ref())?;
+        let place = if pipe { "standard output".to_owned() } else { disk::shown(&self.target) };
+        output.say(&describe(&exported, &place, signer.is_some()));
+        Ok(Outcome::new(json(&exported, signer.is_some()), ""))
+    }
+}
+
+fn target(path: PathBuf) -> Target {
+    if path == Path::new("-") {
+        return Target::Stream(Box::new(BufWriter::with_capacity(1 << 20, std::io::stdout())));
+    }
+    let archive = path.extension().is_some_and(|extension| extension == "tar");
+    if archive { Target::File(path) } else { Target::Directory(path) }
+}
+
+fn password(key: &Path) -> Result<String> {
+    if let Ok(password) = std::env::var(PASSWORD) {
+        return Ok(password);
+    }
+    let nobody = || Error::input(format!("{} has a password, and there is nobody to ask", disk::shown(key)));
+    if !std::io::stderr().is_terminal() {
+        return Err(nobody().help(format!("give it in {PASSWORD}")));
+    }
+    rpassword::prompt_password(format!("Password of {}: ", disk::shown(key))).map_err(|error| nobody().because(error))
+}
+
+fn describe(exported: &Exported, place: &str, signed: bool) -> String {
+    let index = &exported.index;
+    let (carried, left_out) = (index.carried().count(), index.blobs.len() - index.carried().count());
+    let records = index.commits.iter().filter(|commit| commit.record.is_some()).count();
+    let mut text = format!(
+        "{} and {} ({}) in {place}{}",
+        count(carried, "blob"),
+        count(records, "commit"),
+        progress::size(index.header.bytes),
+        if signed { ", signed" } else { "" },
+    );
+    let commits = index.commits.len() - records;
+    if left_out + commits > 0 {
+        text += &format!("; left out {} and {}", count(left_out, "blob"), count(commits, "commit"));
+    }
+    if exported.kept > 0 {
+        text += &format!("; {} were there already", exported.kept);
+    }
+    text
+}
+
+fn json(exported: &Exported, signed: bool) -> serde_json::Value {
+    let index = &exported.index;
+    let (carried, records) =
+        (index.carried().count(), index.commits.iter().filter(|commit| commit.record.is_some()).count());
+    json!({
+        "blobs": carried,
+        "commits": records,
+        "bytes": index.header.bytes,
+        "left_out": { "blobs": index.blobs.len() - carried, "commits": index.commits.len() - records },
+        "signed": signed,
+    })
+}

@@ -1,0 +1,132 @@
+//! `kbuild gc`: takes out of the store what no lock reaches.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::global::GlobalArgs;
+use super::output::{Outcome, Output, count};
+use super::project::Place;
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::lock::Lock;
+use crate::progress;
+use crate::store::{Alone, Garbage, Root, Store};
+
+/// Removes from the store what no kata.lock reaches.
+///
+/// A store remembers the locks of the projects that used it; those and --keep decide. Also goes what `kbuild verify
+/// --repair` set aside, and what broken-off downloads left. Waits until no other kbuild uses the store.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbuild gc --dry-run                     what would go, and how much
+  kbuild gc --keep release/kata.lock      what this lock names stays, too")]
+pub(super) struct GcArgs {
+    /// Only say what would go.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// A lock whose sources stay.
+    #[arg(long, value_name = "LOCK")]
+    keep: Vec<PathBuf>,
+}
+
+/// The locks that decide, and the roots whose locks are gone.
+struct Roots {
+    locks: Vec<Lock>,
+    gone: Vec<Root>,
+}
+
+impl GcArgs {
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        let place = Place::find(global)?;
+        if self.dry_run {
+            let store = place.existing_store()?;
+            let roots = self.roots(&store)?;
+            let garbage = store.garbage(&roots.locks)?;
+            return Ok(self.told(&garbage, &roots, output));
+        }
+        // Registers the project, should it be the first time that it meets this store.
+        drop(place.existing_store()?);
+        let alone = Alone::with(place.store_path(), || output.say("Waiting for other kbuilds that use the store"))?;
+        let roots = self.roots(alone.store())?;
+        let garbage = alone.store().garbage(&roots.locks)?;
+        alone.remove(&garbage)?;
+        roots.gone.iter().try_for_each(|root| disk::remove_file(&root.record))?;
+        Ok(self.told(&garbage, &roots, output))
+    }
+
+    /// Reads every lock that keeps something. One that cannot be read ends it: nobody knows what it keeps.
+    fn roots(&self, store: &Store) -> Result<Roots> {
+        let mut roots = Roots { locks: Vec::new(), gone: Vec::new() };
+        for path in &self.keep {
+            let lock = Lock::read(path)?;
+            let none = || Error::input(format!("there is no {}", disk::shown(path)));
+            roots.locks.push(lock.ok_or_else(|| none().help("--keep names a kata.lock"))?);
+        }
+        for root in store.roots()? {
+            if !root.is_there()? {
+                roots.gone.push(root);
+            } else if let Some(lock) = Lock::read(&root.lock).map_err(|error| unreadable(error, &root))? {
+                roots.locks.push(lock);
+            }
+        }
+        if roots.locks.is_empty() {
+            let error = Error::input("no lock is known that uses this store: all of it would go");
+            return Err(error.help("name one with `--keep LOCK`; to be rid of the store, remove its directory"));
+        }
+        Ok(roots)
+    }
+
+    fn told(&self, garbage: &Garbage, roots: &Roots, output: &Output) -> Outcome {
+        for root in &roots.gone {
+            let gone = root.lock.display();
+            output
+                .say(&format!("{gone} is gone: what only it kept {}", if self.dry_run { "would go" } else { "goes" }));
+        }
+        let aside = garbage.partial.len() + garbage.set_aside.len();
+        output.say(&format!(
+            "{}{}, {} and {} ({}); {} ({}) kept by {}",
+            if self.dry_run { "Would remove " } else { "Removed " },
+            count(garbage.blobs.len(), "blob"),
+            count(garbage.commits.len(), "commit"),
+            count(aside, "leftover file"),
+            progress::size(garbage.bytes()),
+            count(garbage.kept, "blob"),
+            progress::size(garbage.kept_bytes),
+            count(roots.locks.len(), "lock"),
+        ));
+        let gone: Vec<_> = roots.gone.iter().map(|root| &root.lock).collect();
+        let json = json!({
+            "dry_run": self.dry_run,
+            "blobs": garbage.blobs.len(),
+            "commits": garbage.commits.len(),
+            "leftovers": aside,
+            "bytes": garbage.bytes(),
+            "kept": { "blobs": garbage.kept, "bytes": garbage.kept_bytes },
+            "roots_gone": gone,
+        });
+        Outcome::new(json, if self.dry_run { list(garbage) } else { String::new() })
+    }
+}
+
+/// What would go, a line each, largest first.
+fn list(garbage: &Garbage) -> String {
+    let blobs = garbage.blobs.iter().map(|(blob, size)| (*size, format!("blob {blob}")));
+    let aside = garbage.partial.iter().chain(&garbage.set_aside);
+    let aside = aside.map(|file| (file.size, file.path.display().to_string()));
+    let mut lines: Vec<(u64, String)> = blobs.chain(aside).collect();
+    lines.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    let sized = lines.iter().map(|(size, what)| format!("{:>12}  {what}", progress::size(*size)));
+    let commits = garbage.commits.iter().map(|commit| format!("{:>12}  commit {commit}", ""));
+    sized.chain(commits).collect::<Vec<_>>().join("\n")
+}
+
+fn unreadable(error: Error, root: &Root) -> Error {
+    let path = root.record.display();
+    error
+        .help(format!("mend it, or run `rm {path}` if that project no longer uses this store"))
+        .wrap(format!("{} keeps what nobody can tell", root.lock.display()))
+}

@@ -1,0 +1,92 @@
+//! `kbuild store`: what the store holds.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::global::GlobalArgs;
+use super::output::{Outcome, count};
+use super::project::Place;
+use crate::carry::Ledger;
+use crate::error::Result;
+use crate::progress;
+use crate::store::{Aside, Census, Store};
+
+/// Says what the store holds.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbuild store info                 where it is, how much is in it, who uses it
+  kbuild store ledger > ledger      what it has, for `kbuild export --since ledger` elsewhere")]
+pub(super) struct StoreArgs {
+    #[command(subcommand)]
+    command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    /// Where it is, how much is in it, and which projects use it.
+    Info,
+    /// Every blob and commit that it has, for `kbuild export --since` on the other side.
+    Ledger,
+}
+
+impl StoreArgs {
+    pub(super) fn run(self, global: &GlobalArgs) -> Result<Outcome> {
+        let store = Place::find(global)?.existing_store()?;
+        match self.command {
+            StoreCommand::Info => info(&store),
+            StoreCommand::Ledger => ledger(&store),
+        }
+    }
+}
+
+fn info(store: &Store) -> Result<Outcome> {
+    let census = store.census()?;
+    let mut roots = Vec::new();
+    for root in store.roots()? {
+        let there = root.is_there().unwrap_or(true);
+        roots.push((root.lock, there));
+    }
+    let json = json!({
+        "store": store.root(),
+        "format": crate::store::VERSION,
+        "read_only": store.read_only_because(),
+        "blobs": census.blobs.len(),
+        "bytes": census.bytes(),
+        "commits": census.commits.len(),
+        "partial": { "files": census.partial.len(), "bytes": bytes(&census.partial) },
+        "set_aside": { "files": census.set_aside.len(), "bytes": bytes(&census.set_aside) },
+        "roots": roots.iter().map(|(lock, there)| json!({ "lock": lock, "present": there })).collect::<Vec<_>>(),
+    });
+    let mut lines = lines(store, &census);
+    let shown = |(lock, there): &(std::path::PathBuf, bool)| {
+        format!("  {}{}", lock.display(), if *there { "" } else { " (gone)" })
+    };
+    lines.push(format!("used by      {}", if roots.is_empty() { "no lock" } else { "" }).trim_end().to_owned());
+    lines.extend(roots.iter().map(shown));
+    Ok(Outcome::new(json, lines.join("\n")))
+}
+
+fn lines(store: &Store, census: &Census) -> Vec<String> {
+    let sized = |bytes| progress::size(bytes);
+    let mut lines = vec![
+        format!("store        {}", store.root().display()),
+        format!("format       {}", crate::store::VERSION),
+        format!("blobs        {} ({})", census.blobs.len(), sized(census.bytes())),
+        format!("commits      {}", census.commits.len()),
+        format!("partial      {} ({})", count(census.partial.len(), "download"), sized(bytes(&census.partial))),
+        format!("set aside    {} ({})", count(census.set_aside.len(), "file"), sized(bytes(&census.set_aside))),
+    ];
+    lines.extend(store.read_only_because().map(|why| format!("read-only    {why}")));
+    lines
+}
+
+fn bytes(files: &[Aside]) -> u64 {
+    files.iter().map(|file| file.size).sum()
+}
+
+fn ledger(store: &Store) -> Result<Outcome> {
+    let ledger = Ledger::of_store(store)?;
+    let json = json!({ "blobs": ledger.blobs, "commits": ledger.commits.keys().collect::<Vec<_>>() });
+    Ok(Outcome::new(json, ledger.to_string().trim_end()))
+}

@@ -1,0 +1,102 @@
+//! What a store holds: counted, listed, and told to the other side.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Store;
+use crate::error::{Error, Result};
+use crate::source::{Blake3, CommitId};
+
+/// A file of the store that is no content, with its size in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aside {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// All that a store holds. Read off names and sizes; no byte is hashed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Every blob with its size in bytes, sorted.
+    pub blobs: Vec<(Blake3, u64)>,
+    /// Every commit that has a record, whether its packs are there or not; sorted.
+    pub commits: Vec<CommitId>,
+    /// Partial downloads.
+    pub partial: Vec<Aside>,
+    /// What `kbuild verify --repair` set aside.
+    pub set_aside: Vec<Aside>,
+}
+
+impl Census {
+    /// What all blobs take, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.blobs.iter().map(|(_, size)| size).sum()
+    }
+}
+
+impl Store {
+    /// Counts and lists what is in the store.
+    ///
+    /// # Errors
+    /// A directory of the store that cannot be read.
+    pub fn census(&self) -> Result<Census> {
+        let mut census = Census::default();
+        for directory in names(&self.root.join("blobs"))? {
+            for path in names(&directory)? {
+                census.count_blob(path);
+            }
+        }
+        for path in names(&self.root.join("git"))? {
+            let commit = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".toml"));
+            match commit.and_then(|commit| commit.parse().ok()) {
+                Some(commit) => census.commits.push(commit),
+                None => census.set_aside.extend(set_aside(path)),
+            }
+        }
+        // A validator belongs to the download beside it.
+        let partial = names(&self.root.join("incoming"))?.into_iter().filter_map(aside);
+        census.partial = partial.collect();
+        census.blobs.sort_unstable();
+        census.commits.sort_unstable();
+        census.partial.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        census.set_aside.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(census)
+    }
+}
+
+impl Census {
+    fn count_blob(&mut self, path: PathBuf) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match name.parse() {
+            Ok(blake3) => self.blobs.extend(aside(path).map(|file| (blake3, file.size))),
+            Err(_) => self.set_aside.extend(set_aside(path)),
+        }
+    }
+}
+
+/// A plain file with its size.
+fn aside(path: PathBuf) -> Option<Aside> {
+    let metadata = fs::symlink_metadata(&path).ok()?;
+    metadata.is_file().then_some(Aside { path, size: metadata.len() })
+}
+
+/// A file that was set aside, with its size. What the store never made is nobody's to count.
+fn set_aside(path: PathBuf) -> Option<Aside> {
+    let ours = path.to_str().is_some_and(|path| path.ends_with(super::verify::SET_ASIDE));
+    if ours { aside(path) } else { None }
+}
+
+/// The paths in a directory of the store; none where it is not there (a read-only store may lack some), or is a file.
+pub(super) fn names(directory: &Path) -> Result<Vec<PathBuf>> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("read", directory, error)),
+    };
+    let entries = entries.collect::<std::io::Result<Vec<_>>>().map_err(|error| Error::io("read", directory, error))?;
+    Ok(entries.iter().map(fs::DirEntry::path).collect())
+}

@@ -1,0 +1,201 @@
+//! Taking out of a store what no lock reaches.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::census::{Aside, names};
+use super::{GitRecord, Store, not_a_store};
+use crate::disk::{self, FileLock};
+use crate::error::Result;
+use crate::lock::Lock;
+use crate::source::{Blake3, CommitId};
+
+/// What no lock reaches.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Garbage {
+    /// Blobs with their sizes in bytes.
+    pub blobs: Vec<(Blake3, u64)>,
+    /// Commits whose records go.
+    pub commits: Vec<CommitId>,
+    /// Partial downloads: nobody is downloading, since the collector is alone.
+    pub partial: Vec<Aside>,
+    /// What `kbuild verify --repair` set aside.
+    pub set_aside: Vec<Aside>,
+    /// How many blobs stay.
+    pub kept: usize,
+    /// What they take, in bytes.
+    pub kept_bytes: u64,
+}
+
+impl Garbage {
+    /// What all of it takes, in bytes.
+    pub fn bytes(&self) -> u64 {
+        let aside = self.partial.iter().chain(&self.set_aside).map(|file| file.size);
+        self.blobs.iter().map(|(_, size)| *size).chain(aside).sum()
+    }
+
+    /// Whether there is nothing to collect.
+    pub fn is_empty(&self) -> bool {
+        self.blobs.is_empty() && self.commits.is_empty() && self.partial.is_empty() && self.set_aside.is_empty()
+    }
+}
+
+/// A store that nobody else has open, while this lives.
+#[derive(Debug)]
+pub struct Alone(Store);
+
+impl Alone {
+    /// Waits until nobody has the store open, and keeps everybody out. `waiting` is called once if there is somebody.
+    ///
+    /// # Errors
+    /// A directory that is no store, or one that cannot be written.
+    pub fn with(root: &Path, waiting: impl FnOnce()) -> Result<Alone> {
+        if !super::has_format(root)? {
+            return Err(not_a_store(root));
+        }
+        let root = super::canonical(root)?;
+        super::prepare(&root)?;
+        let held = FileLock::exclusive(&root.join("lock"), waiting)?;
+        let store = Store { root, read_only: None, lock: Some(std::sync::Arc::new(held)) };
+        store.sweep();
+        Ok(Alone(store))
+    }
+
+    /// The store, for reading what is in it.
+    pub fn store(&self) -> &Store {
+        &self.0
+    }
+
+    /// Removes what [`Store::garbage`] found. Records and links go before the blobs that they lead to, so that a
+    /// collector that is killed leaves a store.
+    ///
+    /// # Errors
+    /// When something cannot be removed; what was not yet removed stays.
+    pub fn remove(&self, garbage: &Garbage) -> Result<()> {
+        let gone: BTreeSet<Blake3> = garbage.blobs.iter().map(|(blob, _)| *blob).collect();
+        garbage.commits.iter().try_for_each(|commit| disk::remove_file(&self.0.record_path(commit)))?;
+        self.0.links_to(&gone)?.iter().try_for_each(|link| disk::remove_file(link))?;
+        gone.iter().try_for_each(|blob| disk::remove_file(&self.0.blob_path(blob)))?;
+        let aside = garbage.partial.iter().chain(&garbage.set_aside);
+        aside.into_iter().try_for_each(|file| disk::remove_file(&file.path))
+    }
+}
+
+impl Store {
+    /// What none of these locks reaches. Of a lock all boards and choices count, and git commits with all their packs.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or a record of a commit that is wanted.
+    pub fn garbage(&self, locks: &[Lock]) -> Result<Garbage> {
+        let commits: BTreeSet<CommitId> =
+            locks.iter().flat_map(|lock| lock.gits.values()).map(|git| git.commit).collect();
+        let mut blobs = BTreeSet::new();
+        for file in locks.iter().flat_map(|lock| lock.files.values()) {
+            blobs.extend(file.content.map(|content| content.blake3));
+            blobs.extend(self.by_sha256(&file.sha256).map(|found| found.blake3));
+        }
+        for commit in &commits {
+            // Of a record that cannot be read nobody knows the packs: fetching replaces all of it.
+            blobs.extend(self.record(commit).ok().flatten().iter().flat_map(GitRecord::blobs));
+        }
+        let census = self.census()?;
+        let (kept, gone): (Vec<_>, Vec<_>) = census.blobs.into_iter().partition(|(blob, _)| blobs.contains(blob));
+        Ok(Garbage {
+            blobs: gone,
+            commits: census.commits.into_iter().filter(|commit| !commits.contains(commit)).collect(),
+            partial: census.partial,
+            set_aside: census.set_aside,
+            kept: kept.len(),
+            kept_bytes: kept.iter().map(|(_, size)| size).sum(),
+        })
+    }
+
+    /// Links in `sha256/` that lead to these blobs, or to none.
+    fn links_to(&self, blobs: &BTreeSet<Blake3>) -> Result<Vec<PathBuf>> {
+        let mut links = names(&self.root.join("sha256"))?;
+        links.retain(|link| {
+            let target = fs::read_link(link).ok();
+            let blob = target.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()?.parse().ok());
+            blob.is_none_or(|blob: Blake3| blobs.contains(&blob) || !self.has_blob(&blob))
+        });
+        Ok(links)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::{Content, LockedFile};
+    use crate::source::Digests;
+    use crate::store::fixture::{Upstream, file, tree as a_tree};
+    use crate::store::tests::temporary;
+    use crate::store::tree;
+
+    fn lock_of(digests: &Digests) -> Lock {
+        let content = Some(Content { blake3: digests.blake3, size: digests.size });
+        let file = LockedFile { name: None, urls: vec![], sha256: digests.sha256, content };
+        Lock { files: [("file".to_owned(), file)].into(), ..Lock::default() }
+    }
+
+    #[test]
+    fn what_no_lock_reaches_goes_and_the_rest_stays() {
+        let (directory, store) = temporary();
+        let add = |text: &str| {
+            let path = directory.path().join("file");
+            fs::write(&path, text).unwrap();
+            store.add_file(&path).unwrap()
+        };
+        let (wanted, unwanted) = (add("wanted"), add("unwanted"));
+        let upstream = Upstream::new();
+        let commits = ["one", "two"].map(|text| upstream.commit(&[], &a_tree([("a", file(text))])));
+        let mut lock = lock_of(&wanted);
+        for commit in &commits {
+            let hash = tree::of_commit(&upstream.repository, commit).unwrap();
+            store.add_git(upstream.path(), commit, hash).unwrap();
+        }
+        lock.gits.insert("kept".to_owned(), upstream.locked(&commits[0], None));
+        store.incoming("partial").unwrap().write(b"half").unwrap();
+
+        let garbage = store.garbage(std::slice::from_ref(&lock)).unwrap();
+        assert_eq!((garbage.kept, garbage.blobs.len(), garbage.commits.as_slice()), (3, 3, &commits[1..]));
+        assert_eq!(garbage.partial.iter().map(|partial| partial.size).collect::<Vec<_>>(), [4]);
+        let root = store.root().to_owned();
+        drop(store);
+        let alone = Alone::with(&root, || panic!("nobody else is there")).unwrap();
+        alone.remove(&garbage).unwrap();
+        assert_eq!(alone.store().by_sha256(&wanted.sha256), Some(wanted));
+        assert!(fs::symlink_metadata(root.join("sha256").join(unwanted.sha256.to_string())).is_err());
+        assert!(alone.store().git(&commits[0]).unwrap().is_some());
+        assert_eq!(alone.store().git(&commits[1]).unwrap(), None);
+        let left = alone.store().garbage(&[lock]).unwrap();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[test]
+    fn a_lock_that_knows_only_a_sha256_keeps_the_blob() {
+        let (directory, store) = temporary();
+        let path = directory.path().join("file");
+        fs::write(&path, "content").unwrap();
+        let mut lock = lock_of(&store.add_file(&path).unwrap());
+        lock.files.values_mut().for_each(|file| file.content = None);
+        assert!(store.garbage(&[lock]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_collector_waits_for_readers_and_keeps_them_out() {
+        let (_directory, store) = temporary();
+        let root = store.root().to_owned();
+        let (waits, waited) = std::sync::mpsc::channel();
+        let collector = std::thread::spawn({
+            let root = root.clone();
+            move || Alone::with(&root, || waits.send(()).unwrap()).unwrap()
+        });
+        waited.recv().unwrap();
+        assert!(!collector.is_finished());
+        drop(store);
+        let alone = collector.join().unwrap();
+        assert!(FileLock::try_exclusive(&root.join("lock")).unwrap().is_none());
+        drop(alone);
+    }
+}
