@@ -233,7 +233,12 @@ mod tests {
         drop(store);
         assert!(FileLock::try_exclusive(&lock).unwrap().is_none());
         drop(clone);
-        assert!(FileLock::try_exclusive(&lock).unwrap().is_some());
+        // What another test starts holds all files for a moment, between fork and exec.
+        let free = || FileLock::try_exclusive(&lock).unwrap().is_some();
+        assert!((0..100).any(|_| free() || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            false
+        }));
     }
 
     #[test]
