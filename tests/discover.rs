@@ -4,52 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{LazyLock, Mutex};
 
 use kbuild::bitbake::report::{Problem, Recipe};
 use kbuild::bitbake::{Report, Words};
 use kbuild::build::{self, DiscoverRequest, Place, Request};
 use kbuild::lock::{self, Closure, Content, Floating, Lock, LockedBoard, LockedFile, LockedGit, Pin};
 use kbuild::manifest::Manifest;
-use kbuild::progress::{Progress, Silent, Task};
 use kbuild::source::{CommitId, GitRef, SourceId, SourceUrl, name};
 use kbuild::store::{Store, tree};
 use kbuild::{Error, Kind};
 
-fn repository_file(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
+#[path = "support/upstreams.rs"]
+mod upstreams;
 
-fn run(program: &str, arguments: &[&Path]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-/// The engine as a repository, made once for all tests of this file.
-static UPSTREAMS: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().unwrap();
-    let (engine, upstreams) = (directory.path().join("engine"), directory.path().join("upstreams"));
-    run("python3", &[&repository_file("tests/support/bitbake/make-engine"), &engine]);
-    let script = repository_file("examples/quickstart/upstreams.py");
-    run("python3", &[&script, Path::new("make"), &upstreams, Path::new("--engine"), &engine]);
-    directory
-});
-
-/// Remembers warnings.
-#[derive(Default)]
-struct Warnings(Mutex<Vec<String>>);
-
-impl Progress for Warnings {
-    fn begin(&self, what: &str, total: Option<u64>) -> Box<dyn Task> {
-        Silent.begin(what, total)
-    }
-
-    fn warn(&self, message: &str) {
-        self.0.lock().unwrap().push(message.to_owned());
-    }
-}
+use upstreams::{UPSTREAMS, Warnings, repository_file, run};
 
 /// A project of the fixture's layer over the quickstart's.
 struct Project {

@@ -27,7 +27,7 @@ mod plan;
 
 pub use deep::fetch_and_unpack;
 pub use discover::{DiscoverRequest, discover};
-pub use plan::{Place, Prepared, Request, prepare};
+pub use plan::{Place, Prepared, Request, prepare, this_machine};
 pub use result::{Artifact, BuildResult, Difference, compare};
 pub use sandbox::{Seal, Stdout};
 

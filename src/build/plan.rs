@@ -217,7 +217,7 @@ impl<'a> Ground<'a> {
 }
 
 /// This machine's architecture, as `uname -m` and BUILD_ARCH have it.
-pub(super) fn this_machine() -> String {
+pub fn this_machine() -> String {
     rustix::system::uname().machine().to_string_lossy().into_owned()
 }
 

@@ -14,7 +14,7 @@ use crate::build::{self, BuildResult, Place, Request, sandbox};
 use crate::disk;
 use crate::error::Result;
 use crate::lock::Lock;
-use crate::manifest::Selection;
+use crate::manifest::{Scope, Selection};
 use crate::progress;
 use crate::store::Store;
 
@@ -78,6 +78,7 @@ impl BoardArgs {
         project.manifest.board(&self.board)?;
         let selection = project.manifest.select(&self.board, &self.set)?;
         let lock = project.fresh_lock(global, output)?;
+        warn_of_unlocked(&project, &lock, &self.board, &selection, &build::this_machine(), output)?;
         let store = project.store()?;
         output.say(&describe(&self.board, &selection));
         Ok(Board { project, name: self.board, selection, lock, store, kbuild: sandbox::this_program() })
@@ -97,6 +98,31 @@ impl Board {
             progress: output.progress.as_ref(),
         }
     }
+}
+
+/// What this build may need and the lock has not. Tasks that miss it fail, and say so.
+fn warn_of_unlocked(
+    project: &Project,
+    lock: &Lock,
+    board: &str,
+    selection: &Selection,
+    host: &str,
+    output: &Output,
+) -> Result<()> {
+    let hosts = &project.manifest.closure.hosts;
+    let (closed, known) = (project.manifest.closure.lock != Scope::None, hosts.iter().any(|known| known == host));
+    if closed && !known {
+        output.warn(&format!(
+            "this machine is {host}, and kata.lock has what machines of {} build with: add `{host}` to `[closure] hosts` in \
+             kata.toml and run `kbuild lock`",
+            hosts.join(", ")
+        ));
+    }
+    let host = if known { host } else { hosts.first().map_or(host, String::as_str) };
+    let settings = project.manifest.settings_of(board, selection, host)?;
+    let missing = if closed { project.unlocked(lock, board, &settings)? } else { Vec::new() };
+    missing.iter().for_each(|missing| output.warn(missing));
+    Ok(())
 }
 
 fn describe(board: &str, selection: &Selection) -> String {

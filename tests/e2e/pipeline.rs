@@ -171,6 +171,18 @@ fn an_option_changes_what_it_says() {
 }
 
 #[test]
+fn what_the_lock_lacks_for_a_build_is_said() {
+    let Some(quickstart) = Quickstart::start(0.0) else { return };
+    let bench = &quickstart.bench;
+    let manifest = bench.read("kata.toml");
+    bench.write("kata.toml", &format!("{manifest}\n[closure]\nlock = \"defaults\"\nhosts = [\"riscv64\"]\n"));
+    bench.kbuild_ok(&["lock"]);
+    let run = bench.kbuild_ok(&["build", "--board", "lantern", "--set", "loud"]);
+    assert!(run.stderr.contains("kata.lock has what machines of riscv64 build with"), "{run}");
+    assert!(run.stderr.contains("with loud is not locked"), "{run}");
+}
+
+#[test]
 fn nothing_is_built_from_what_is_not_there() {
     let Some(quickstart) = locked_and_fetched() else { return };
     let bench = &quickstart.bench;
