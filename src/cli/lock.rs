@@ -36,9 +36,10 @@ pub(super) struct LockArgs {
 #[command(after_help = "\
 Examples:
   kbuild update                      move all pins
-  kbuild update openembedded-core    move one")]
+  kbuild update openembedded-core    move one
+  kbuild update linux-yocto-dev      look up anew what this recipe's AUTOREV stands for")]
 pub(super) struct UpdateArgs {
-    /// Layers or sources; without any, all.
+    /// Layers, sources, or recipes that name a moving ref; without any, all.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }

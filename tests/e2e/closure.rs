@@ -295,6 +295,7 @@ fn every_fetcher_from_recipe_to_unpacked_source_with_the_upstreams_gone() {
     let again = bench.kbuild_ok(&["lock"]);
     assert!(again.stderr.contains("kata.lock is unchanged") && !again.stderr.contains("Finding"), "{again}");
     assert_eq!(upstreams.requests(), asked);
+    let lock = a_moving_ref_stays_until_it_is_told_to_move(&bench, &lock);
     drop(upstreams);
 
     let deep = bench.kbuild_ok(&["verify", "--deep", "--offline", "--format", "json"]).json();
@@ -305,6 +306,26 @@ fn every_fetcher_from_recipe_to_unpacked_source_with_the_upstreams_gone() {
     assert!(!bench.path("build/lantern.deep").exists());
     each_missing_source_names_what_would_fail(&bench, &lock);
     what_bitbake_cannot_unpack_is_named(&bench);
+}
+
+/// The branch that a recipe's AUTOREV stands for gets a commit. Gives the lock in the end.
+fn a_moving_ref_stays_until_it_is_told_to_move(bench: &Bench, before: &Lock) -> Lock {
+    let (work, served) = (bench.beside("served/work-autorev.git"), bench.beside("served/autorev.git"));
+    fs::write(work.join("README"), "moved on").expect("a file");
+    git(&work, &["commit", "-q", "-a", "-m", "Another commit"]);
+    git(&work, &["push", "-q", &served.display().to_string(), "main"]);
+    let commit = git(&work, &["rev-parse", "HEAD"]);
+    bench.kbuild_ok(&["lock"]);
+    assert_eq!(read_lock(bench), *before);
+    bench.kbuild_ok(&["update", "autorev"]);
+    let after = read_lock(bench);
+    let moved: Vec<_> =
+        after.floating.iter().filter(|(key, floating)| before.floating.get(*key) != Some(floating)).collect();
+    assert_eq!(moved.len(), 1, "{moved:?}");
+    assert_eq!(moved[0].1.commit.to_string(), commit);
+    let pinned = SourceId::Git(format!("upstream.example.autorev.git@{}", &commit[..12]));
+    assert_eq!(after.recipes["autorev"].sources, [pinned].into());
+    after
 }
 
 /// Takes each source out of the store by itself.

@@ -330,13 +330,9 @@ fn thousands_of_files_are_laid_out_without_reading_one() {
         let file = LockedFile { name: None, urls, sha256: digests.sha256, content };
         bench.lock.files.insert(format!("c-{number}.crate"), file);
     }
-    let begun = std::time::Instant::now();
     bench.lay_out().unwrap();
-    let laid_out = begun.elapsed();
+    let inode = fs::metadata(bench.view()).unwrap().ino();
     bench.lay_out().unwrap();
-    let stood = begun.elapsed() - laid_out;
-    eprintln!("5000 files: laid out in {laid_out:?}, found to stand in {stood:?}");
+    assert_eq!(fs::metadata(bench.view()).unwrap().ino(), inode, "it stands");
     assert_eq!(fs::read_dir(bench.view().join("flat")).unwrap().count(), 5000);
-    // Far above what it takes, far below what syncing each would take.
-    assert!(laid_out.as_secs() < 5 && stood.as_secs() < 5, "{laid_out:?} {stood:?}");
 }
