@@ -1,7 +1,7 @@
 //! Writing to disk so that a crash at any instant leaves the old or the new, and locks between processes.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -209,6 +209,29 @@ impl FileLock {
             Ok(()) => Ok(Some(FileLock(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
+        }
+    }
+}
+
+/// Bytes that are read at once.
+pub const CHUNK: usize = 1 << 20;
+
+/// Hands over what a reader gives, piece by piece.
+///
+/// # Errors
+/// What `failed` makes of a failed read, and those of `take`.
+pub fn each_chunk(
+    from: &mut (impl Read + ?Sized),
+    failed: impl FnOnce(std::io::Error) -> Error,
+    mut take: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => take(&buffer[..count])?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
         }
     }
 }

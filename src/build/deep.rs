@@ -58,9 +58,9 @@ pub fn fetch_and_unpack(request: &Request<'_>, words: Words) -> Result<Proof> {
 fn wanted(request: &Request<'_>) -> Result<Vec<String>> {
     let settings = request.manifest.settings_of(request.board, request.selection, &plan::this_machine())?;
     let board = request.lock.board(request.board)?;
-    let closures =
-        board.closures().filter(|(name, _)| name.is_empty() || settings.iter().any(|setting| setting == name));
-    let recipes = closures.flat_map(|(setting, closure)| closure.recipes.keys().map(move |name| (setting, name)));
+    let recipes = board
+        .closures_with(&settings)
+        .flat_map(|(setting, closure)| closure.recipes.keys().map(move |name| (setting, name)));
     let fetches = |setting: &str, name: &str| {
         request.lock.recipe(request.board, setting, name).is_some_and(|(_, recipe)| !recipe.sources.is_empty())
     };

@@ -10,7 +10,7 @@ use crate::build::result::{self, EngineRecord, Inputs};
 use crate::build::sandbox::{self, Seal};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
-use crate::lock::{Lock, Locked};
+use crate::lock::{self, Lock, Locked};
 use crate::manifest::{Board, Manifest, Selection};
 use crate::progress::Progress;
 use crate::source::SourceId;
@@ -224,7 +224,7 @@ pub fn this_machine() -> String {
 /// The commits that the lock has for recipes that name none, in the default's closure and in those of these settings.
 fn pins<'a>(lock: &'a Lock, board: &str, settings: &[String]) -> Result<Vec<Pin<'a>>> {
     let pins = lock.pins(board, settings).into_iter().map(|(pinned, commit)| {
-        let (variable, recipe) = pinned.split_once(":pn-").ok_or_else(|| {
+        let (variable, recipe) = lock::pin_parts(pinned).ok_or_else(|| {
             Error::input(format!("kata.lock pins `{pinned}`, which names no recipe")).help("run `kbuild lock`")
         })?;
         Ok(Pin { variable, recipe, commit })
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn uninative_is_of_this_architecture_or_not_at_all() {
-        let arch = rustix::system::uname().machine().to_string_lossy().into_owned();
+        let arch = this_machine();
         let file = |name: String| [SourceId::File(name)];
         assert!(has_uninative(&file(format!("{arch}-nativesdk-libc-5.1.tar.xz"))));
         assert!(!has_uninative(&file("z80-nativesdk-libc-5.1.tar.xz".to_owned())));

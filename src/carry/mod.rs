@@ -22,8 +22,9 @@ pub use index::{Index, VERSION};
 pub use ledger::Ledger;
 pub use sign::{Signer, Trust, TrustedKey};
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 
+use crate::disk::{self, CHUNK};
 use crate::error::{Error, Kind, Result};
 
 /// The index of a bundle, from its top.
@@ -43,9 +44,6 @@ const SIGNATURE_LIMIT: u64 = 16 << 10;
 
 /// What documents and records may be together, in bytes, and the program alone: they are held in memory, blobs are not.
 const SMALL_LIMIT: u64 = 256 << 20;
-
-/// Bytes that are copied at once.
-const CHUNK: usize = 1 << 20;
 
 /// What a bundle is that does not keep its own word: kind `Mismatch`.
 fn refused(why: impl Into<String>) -> Error {
@@ -82,16 +80,8 @@ fn read_all(name: &str, mut from: impl Read) -> Result<Vec<u8>> {
 }
 
 /// Hands over what a reader gives, piece by piece.
-fn each_chunk(name: &str, from: &mut dyn Read, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => take(&buffer[..count])?,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::new(Kind::Io, format!("could not read {name}")).because(error)),
-        }
-    }
+fn each_chunk(name: &str, from: &mut dyn Read, take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    disk::each_chunk(from, |error| Error::new(Kind::Io, format!("could not read {name}")).because(error), take)
 }
 
 #[cfg(test)]

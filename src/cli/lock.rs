@@ -16,8 +16,8 @@ use crate::source::SourceId;
 /// Pins everything that kata.toml asks for, and every source that the boards' recipes fetch, in kata.lock.
 ///
 /// Pins that stand are kept; only what is new or asked for differently is looked up, and BitBake is asked about a board
-/// only when its layers or configuration changed. Each source is brought into the store on the way, for its hashes. A source whose upstream is out of reach is still locked if its sha256 or commit is
-/// known, and said to be incomplete.
+/// only when its layers or configuration changed. Each source is brought into the store on the way, for its hashes. A
+/// source whose upstream is out of reach is still locked if its sha256 or commit is known, and said to be incomplete.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

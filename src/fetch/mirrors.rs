@@ -9,7 +9,7 @@ use regex::{Captures, Regex};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::manifest::MirrorRule;
+use crate::manifest::{MirrorRule, whole_url};
 use crate::source::{Sha256, SourceUrl};
 
 /// The fallback lists shipped with kbuild, by file name. Each is TOML: `name`, `origin` (where the list is from), and
@@ -126,8 +126,7 @@ fn parse_list(text: &str) -> Result<Vec<Rule>> {
 
 impl Rule {
     fn new(pattern: &str, to: &[String]) -> Result<Rule> {
-        // Anchored: a rule for one upstream must not catch a URL that merely carries its name.
-        let compiled = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
+        let compiled = whole_url(pattern).map_err(|error| {
             Error::input(format!("mirror rule `{pattern}` is no regular expression")).because(error)
         })?;
         let to = to.iter().map(|text| Template::new(text, &compiled)).collect::<Result<_>>()?;

@@ -86,10 +86,8 @@ impl Lock {
     /// What a board needs with some choices (as [`LockedBoard::with`] names them), submodules not counted.
     pub fn needs(&self, board: &str, settings: &[String]) -> BTreeSet<SourceId> {
         let Some(locked) = self.boards.get(board) else { return BTreeSet::new() };
-        let base = locked.closure.iter().map(|closure| ("", closure));
-        let extra = settings.iter().filter_map(|name| Some((name.as_str(), locked.with.get(name)?)));
         let mut ids = locked.sources.clone();
-        for (setting, closure) in base.chain(extra) {
+        for (setting, closure) in locked.closures_with(settings) {
             ids.extend(closure.extra.iter().cloned());
             let recipes = closure.recipes.keys().filter_map(|name| self.recipe(board, setting, name));
             recipes.for_each(|(_, recipe)| ids.extend(recipe.sources.iter().cloned()));
@@ -100,8 +98,7 @@ impl Lock {
     /// The SRCREV variables that have to be set for a board with some choices, `SRCREV_x:pn-y`, and what to.
     pub fn pins(&self, board: &str, settings: &[String]) -> BTreeMap<&str, CommitId> {
         let Some(locked) = self.boards.get(board) else { return BTreeMap::new() };
-        let closures = locked.closure.iter().chain(settings.iter().filter_map(|name| locked.with.get(name)));
-        let pins = closures.flat_map(|closure| &closure.pins);
+        let pins = locked.closures_with(settings).flat_map(|(_, closure)| &closure.pins);
         pins.filter_map(|(variable, key)| Some((variable.as_str(), self.floating.get(key)?.commit))).collect()
     }
 
@@ -121,6 +118,16 @@ impl Lock {
     }
 }
 
+/// A key of [`Closure::pins`]: the variable, `SRCREV` or `SRCREV_x`, of a recipe.
+pub fn pin(variable: &str, recipe: &str) -> String {
+    format!("{variable}:pn-{recipe}")
+}
+
+/// Variable and recipe of a key of [`Closure::pins`].
+pub fn pin_parts(pin: &str) -> Option<(&str, &str)> {
+    pin.split_once(":pn-")
+}
+
 /// The key of a recipe's block that is for one board (and one choice of it) alone.
 pub fn recipe_key(name: &str, board: &str, setting: &str) -> String {
     if setting.is_empty() { format!("{name}@{board}") } else { format!("{name}@{board}+{setting}") }
@@ -131,6 +138,16 @@ impl LockedBoard {
     pub fn closures(&self) -> impl Iterator<Item = (&str, &Closure)> {
         let base = self.closure.iter().map(|closure| ("", closure));
         base.chain(self.with.iter().map(|(name, closure)| (name.as_str(), closure)))
+    }
+
+    /// Those of [`LockedBoard::closures`] that a build with some choices consists of, the default's first.
+    pub fn closures_with<'a, 's>(
+        &'a self,
+        settings: &'s [String],
+    ) -> impl Iterator<Item = (&'a str, &'a Closure)> + use<'a, 's> {
+        let base = self.closure.iter().map(|closure| ("", closure));
+        let chosen = settings.iter().filter_map(|setting| self.with.get_key_value(setting));
+        base.chain(chosen.map(|(setting, closure)| (setting.as_str(), closure)))
     }
 
     /// The choices whose closures are locked.

@@ -16,7 +16,7 @@ use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceId, SourceUrl};
 
-pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, recipe_key};
+pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key};
 pub use uses::{Configuration, Holder, Parent, Tree, Use, UsedRecipe, Uses};
 
 /// The name of the lock's file.

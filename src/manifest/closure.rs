@@ -1,11 +1,10 @@
 //! Checks of `[closure]` and `[registries]`, and the configurations whose closures a board has.
 
 use indexmap::IndexMap;
-use regex::Regex;
 
 use super::document::Faults;
 use super::raw::{RawClosure, Text};
-use super::{Board, ClosureSettings, History, Manifest, Scope, Variant, names, select};
+use super::{Board, ClosureSettings, History, Manifest, Scope, Variant, mirrors, names, select};
 use crate::error::{Error, Result};
 use crate::source::SourceUrl;
 
@@ -65,11 +64,8 @@ fn history(text: &Text) -> Result<History> {
     if !text.contains(':') {
         return names::check_name("a recipe", text, &text.span).map(|()| History::Recipe(text.value.clone()));
     }
-    let regex = Regex::new(text).and_then(|_| Regex::new(&format!("^(?:{})$", text.value)));
-    regex.map(|_| History::Url(text.value.clone())).map_err(|error| {
-        let message = error.to_string();
-        let reason = message.lines().next_back().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        Error::input(format!("`{}` is not a regular expression: {reason}", text.escape_debug()))
+    mirrors::compile(text).map(|_| History::Url(text.value.clone())).map_err(|error| {
+        error
             .at(text.span.clone(), "here")
             .help("name a recipe, or give an expression for whole URLs: 'https://host/.*'")
     })

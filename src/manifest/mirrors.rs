@@ -104,10 +104,10 @@ fn rule(raw: &At<RawRule>, faults: &mut Faults) -> Option<MirrorRule> {
     (faults.count() == before).then(|| MirrorRule { pattern: pattern.value.clone(), to })
 }
 
-/// A rule's expression, which must match the whole URL.
-fn compile(pattern: &str) -> Result<Regex> {
+/// An expression that must match a whole URL, as people write it.
+pub(super) fn compile(pattern: &str) -> Result<Regex> {
     // By itself first: `a)(b` would only be balanced by the group put around it.
-    let alone = Regex::new(pattern).and_then(|_| anchored(pattern));
+    let alone = Regex::new(pattern).and_then(|_| whole_url(pattern));
     alone.map_err(|error| {
         let message = error.to_string();
         let reason = message.lines().next_back().unwrap_or_default().trim_start_matches("error: ").to_owned();
@@ -116,7 +116,8 @@ fn compile(pattern: &str) -> Result<Regex> {
     })
 }
 
-fn anchored(pattern: &str) -> std::result::Result<Regex, regex::Error> {
+/// See [`super::whole_url`].
+pub(super) fn whole_url(pattern: &str) -> std::result::Result<Regex, regex::Error> {
     Regex::new(&format!("^(?:{pattern})$"))
 }
 

@@ -304,6 +304,15 @@ impl Mirrors {
     }
 }
 
+/// The expression of a mirror rule or of `[closure] history`, for matching. It is anchored: one for an upstream must not
+/// catch a URL that merely carries its name.
+///
+/// # Errors
+/// Text that is no regular expression; what a manifest holds was checked.
+pub fn whole_url(pattern: &str) -> std::result::Result<regex::Regex, regex::Error> {
+    mirrors::whole_url(pattern)
+}
+
 /// What `NAME` is in the `KBUILD_<NAME>_*` variables of a declared source: upper case, anything that is no letter or
 /// digit as `_`. A manifest never holds two sources that come to the same.
 pub fn variable_part(source: &str) -> String {

@@ -227,10 +227,13 @@ impl Answers {
                 sources.entry(asker).or_default().insert(id.clone());
             }
         };
-        let names: Vec<String> = self.files.iter().map(|(wish, ..)| wish.name.clone()).collect();
+        let mut contents: BTreeMap<String, usize> = BTreeMap::new();
+        for (wish, ..) in &self.files {
+            *contents.entry(wish.name.clone()).or_default() += 1;
+        }
         for (wish, mut file, why) in self.files {
             // Boards that want different bytes under one name: both get a key of their own.
-            let shared = names.iter().filter(|name| **name == wish.name).count() > 1
+            let shared = contents.get(&wish.name).is_some_and(|count| *count > 1)
                 || lock.files.get(&wish.name).is_some_and(|other| other.sha256 != file.sha256);
             let key = if shared { answer::keyed(&wish.name, &file.sha256) } else { wish.name.clone() };
             file.name = wish.local.or_else(|| shared.then_some(wish.name));
@@ -252,13 +255,12 @@ impl Answers {
 async fn complete(lock: &mut Lock, known: &[Incomplete], fetcher: &Fetcher) -> Result<Vec<Incomplete>> {
     let ids: Vec<SourceId> = lock.incomplete();
     let ids = ids.into_iter().filter(|id| known.iter().all(|entry| entry.id != *id));
-    let before = lock.clone();
     let again = join_all(ids.map(|id| {
-        let before = &before;
-        async move { answer::again(before, &id, fetcher).await }
+        let lock = &*lock;
+        async move { answer::again(lock, &id, fetcher).await }
     }));
-    let mut incomplete = Vec::new();
     let again = again.await;
+    let mut incomplete = Vec::new();
     for answer in again {
         let answer = answer?;
         incomplete.extend(answer.incomplete());

@@ -9,7 +9,7 @@ use super::gather::{Found, Pins, without_multiconfig};
 use crate::bitbake::report::Floating as Reported;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
-use crate::lock::{Closure, Floating, Lock, LockedBoard};
+use crate::lock::{self, Closure, Floating, Lock, LockedBoard};
 use crate::source::{CommitId, GitRef, SourceUrl};
 
 /// Whether a pin of the closure is told to move. A pin is `SRCREV_x:pn-RECIPE`.
@@ -21,16 +21,14 @@ fn pin_moves(pin: &str, moving: &Moving) -> bool {
     match moving {
         Moving::Nothing => false,
         Moving::Everything => true,
-        Moving::Named(names) => {
-            names.iter().any(|name| pin.split_once(":pn-").is_some_and(|(_, recipe)| recipe == name))
-        }
+        Moving::Named(names) => names.iter().any(|name| lock::pin_parts(pin).is_some_and(|(_, recipe)| recipe == name)),
     }
 }
 
 /// Whether a recipe of this name is among the pins of a lock.
 pub(super) fn floats(lock: &Lock, recipe: &str) -> bool {
     let pins = lock.boards.values().flat_map(LockedBoard::closures).flat_map(|(_, closure)| closure.pins.keys());
-    pins.into_iter().any(|pin| pin.split_once(":pn-").is_some_and(|(_, name)| name == recipe))
+    pins.into_iter().any(|pin| lock::pin_parts(pin).is_some_and(|(_, name)| name == recipe))
 }
 
 /// A moving ref, and who wants it.
@@ -78,7 +76,7 @@ pub(super) async fn pin(
             let url: SourceUrl = floating.url.parse()?;
             let reference = full_name(floating);
             let key = Floating::key(&url, &reference);
-            let pin = format!("{}:pn-{}", floating.variable, without_multiconfig(&floating.recipe));
+            let pin = lock::pin(&floating.variable, without_multiconfig(&floating.recipe));
             let asked = Asked { floating, url, reference, moves: false, needed: false };
             let asked = wanted.entry(key.clone()).or_insert(asked);
             asked.moves |= pin_moves(&pin, moving);

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use regex::Regex;
+
 use crate::bitbake::report::{Fetch, GitFetch, Recipe, Report};
 use crate::error::{Error, Kind, Result};
-use crate::lock::Floating;
-use crate::manifest::{History, Manifest, Variant};
+use crate::lock::{self, Floating};
+use crate::manifest::{History, Manifest, Variant, whole_url};
 use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceUrl, name};
 
 /// What the engine found of one configuration.
@@ -80,7 +82,8 @@ pub(super) fn gather(
     floating: &BTreeMap<String, Floating>,
 ) -> Result<Wishes> {
     check_problems(found)?;
-    let mut gathered = Gathered { manifest, pins, floating, files: BTreeMap::new(), gits: BTreeMap::new() };
+    let mut gathered =
+        Gathered { history: history(manifest), pins, floating, files: BTreeMap::new(), gits: BTreeMap::new() };
     let mut errors = Vec::new();
     for found in found {
         let asker = |recipe: &str| Asker {
@@ -133,11 +136,17 @@ fn check_problems(found: &[Found]) -> Result<()> {
 }
 
 struct Gathered<'a> {
-    manifest: &'a Manifest,
+    history: Vec<Keep<'a>>,
     pins: &'a Pins,
     floating: &'a BTreeMap<String, Floating>,
     files: BTreeMap<(String, Identity), FileWish>,
     gits: BTreeMap<(SourceUrl, CommitId), GitWish>,
+}
+
+/// What is kept with all its history.
+enum Keep<'a> {
+    Recipe(&'a str),
+    Url(Regex),
 }
 
 /// What tells two files of one name apart.
@@ -206,7 +215,7 @@ impl Gathered<'_> {
     }
 
     fn pinned(&self, git: &GitFetch, asker: &Asker) -> Result<CommitId> {
-        let variable = format!("{}:pn-{}", git.variable, without_multiconfig(&asker.recipe));
+        let variable = lock::pin(&git.variable, without_multiconfig(&asker.recipe));
         let key = self.pins.get(&(asker.board.clone(), asker.setting.clone())).and_then(|pins| pins.get(&variable));
         let floating = key.and_then(|key| self.floating.get(key));
         floating.map(|floating| floating.commit).ok_or_else(|| {
@@ -215,13 +224,21 @@ impl Gathered<'_> {
     }
 
     fn keeps_history(&self, recipe: Option<&Recipe>, url: &SourceUrl) -> bool {
-        self.manifest.closure.history.iter().any(|history| match history {
-            History::Recipe(name) => recipe.is_some_and(|recipe| without_multiconfig(&recipe.name) == name),
-            History::Url(pattern) => {
-                regex::Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(url.as_str()))
-            }
+        self.history.iter().any(|keep| match keep {
+            Keep::Recipe(name) => recipe.is_some_and(|recipe| without_multiconfig(&recipe.name) == *name),
+            Keep::Url(regex) => regex.is_match(url.as_str()),
         })
     }
+}
+
+/// The manifest's `[closure] history`, its expressions compiled once for all sources.
+fn history(manifest: &Manifest) -> Vec<Keep<'_>> {
+    let keep = manifest.closure.history.iter().filter_map(|history| match history {
+        History::Recipe(name) => Some(Keep::Recipe(name)),
+        // The manifest's reader has checked that it compiles.
+        History::Url(pattern) => whole_url(pattern).ok().map(Keep::Url),
+    });
+    keep.collect()
 }
 
 /// The refs that BitBake will look for in the clone. What stands for a tag may be a full ref: SRCREV can name one.

@@ -11,9 +11,6 @@ use crate::error::{Error, Result};
 use crate::lock::LockedFile;
 use crate::source::{Blake3, Digests, Hasher, Sha256};
 
-/// Bytes that are copied at once.
-const CHUNK: usize = 1 << 20;
-
 impl Store {
     /// Where a blob lies, or would lie.
     pub fn blob_path(&self, blake3: &Blake3) -> PathBuf {
@@ -170,16 +167,8 @@ pub(super) fn blake3_file(path: &Path) -> Result<(Blake3, u64)> {
     Ok(((*hasher.finalize().as_bytes()).into(), hasher.count()))
 }
 
-fn each_chunk(from: &mut impl Read, path: &Path, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => take(&buffer[..count])?,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("read", path, error)),
-        }
-    }
+fn each_chunk(from: &mut impl Read, path: &Path, take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    disk::each_chunk(from, |error| Error::io("read", path, error), take)
 }
 
 #[cfg(test)]
