@@ -146,7 +146,11 @@ impl Http {
         Ok(request)
     }
 
-    fn client(&self) -> Result<&Client> {
+    /// The client itself, for protocols that have more to say than GET.
+    ///
+    /// # Errors
+    /// No CA certificates: kind `Network`.
+    pub fn client(&self) -> Result<&Client> {
         let made = self.client.get_or_init(|| client(&self.patience, |builder| builder).map_err(|e| describe(&e)));
         made.as_ref().map_err(|why| {
             Error::new(Kind::Network, "the TLS client could not be set up").because(why.clone()).help(
@@ -286,7 +290,7 @@ fn check_status(url: &SourceUrl, response: &Response, ranged: bool) -> Result<()
 }
 
 /// `Retry-After`, in seconds or as a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
@@ -333,7 +337,8 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     (from <= to && total.is_none_or(|total: u64| to.checked_add(1) == Some(total))).then_some((from, total))
 }
 
-fn failed(url: &SourceUrl, error: reqwest::Error) -> Failure {
+/// A request that came to nothing, with its class.
+pub fn failed(url: &SourceUrl, error: reqwest::Error) -> Failure {
     let class = classify(&error);
     let unknown_issuer = is_certificate(&error);
     let mut told = at(url, describe(&error.without_url()));

@@ -5,12 +5,14 @@
 
 mod checksum;
 pub mod hash;
+pub mod image;
 pub mod name;
 mod package;
 pub mod url;
 
 pub use checksum::{Algorithm, Checksum, Sums};
 pub use hash::{Blake3, CommitId, Digests, Hasher, Sha256};
+pub use image::ImageName;
 pub use package::Package;
 pub use url::{Access, SourceUrl};
 
