@@ -384,7 +384,8 @@ mod tests {
         // Locks hold hashes of such archives: this one is not to change.
         let mut hasher = Hasher::default();
         hasher.update(&bytes);
-        insta::assert_snapshot!(hasher.finish().sha256, @"");
+        let fixed = "a0f879dba70f34785e131f309ce82694253212ac2473793d62d8a9df3a07c39f";
+        assert_eq!(hasher.finish().sha256.to_string(), fixed);
     }
 
     #[test]
@@ -397,9 +398,11 @@ mod tests {
             let present = plan.present(from, true).0;
             assert_eq!(present.iter().map(|(_, _, length)| length).sum::<u64>(), from);
         }
-        let begun = plan.present(512 + 100, false).0;
-        assert_eq!(begun.iter().map(|(at, _, length)| (*at, *length)).collect::<Vec<_>>(), [(512, 100)]);
-        assert!(plan.present(512 + 600, false).0.is_empty());
+        let before = plan.pieces.iter().take_while(|piece| piece.len() != 600);
+        let start: u64 = before.map(Piece::len).sum();
+        let begun = plan.present(start + 100, false).0;
+        assert_eq!(begun.iter().map(|(at, _, length)| (*at, *length)).collect::<Vec<_>>(), [(start, 100)]);
+        assert!(plan.present(start + 600, false).0.is_empty());
     }
 
     #[test]
