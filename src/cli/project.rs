@@ -108,6 +108,7 @@ impl Project {
             registries: self.registries.clone(),
             jobs: usize::from(global.jobs),
             offline: global.offline(),
+            upstreams: true,
         };
         Fetcher::new(self.store()?, settings, Arc::clone(&output.progress))
     }
