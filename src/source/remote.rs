@@ -95,7 +95,7 @@ impl FromStr for RemoteUrl {
         }
         if url.port().is_some() || url.query().is_some() || url.fragment().is_some() {
             let error = refuse("a bucket and a prefix are all that it may have");
-            return Err(error.help("`s3://BUCKET/PREFIX`; AWS_ENDPOINT_URL names another server than Amazon's"));
+            return Err(error.help("variables name another server: AWS_ENDPOINT_URL for what speaks S3"));
         }
         let bucket = url.host_str().unwrap_or_default();
         let usual = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

@@ -19,7 +19,7 @@ use crate::fetch::manners::Manners;
 use crate::fetch::retry::{Failure, Patience};
 use crate::progress::{self, Progress};
 use crate::source::{Blake3, RemoteUrl};
-use crate::store::{GitRecord, Store};
+use crate::store::{GitRecord, Store, damaged};
 
 /// A remote that is sent to.
 pub struct Outlet {
@@ -175,9 +175,6 @@ impl Outgoing {
         if found == self.parcel.blake3 && self.hasher.count() == self.parcel.size {
             return Ok(());
         }
-        let error = Error::new(Kind::Mismatch, format!("{} is damaged", self.path.display()));
-        Err(error
-            .because(format!("expected blake3 {}, got {found}", self.parcel.blake3))
-            .help("run `kbuild verify --repair`: it sets the damaged bytes aside and fetches them again"))
+        Err(damaged(&self.path, &self.parcel.blake3, &found))
     }
 }
