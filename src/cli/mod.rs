@@ -18,6 +18,8 @@ mod lock;
 mod output;
 mod progress;
 mod project;
+mod pull;
+mod push;
 mod shell;
 mod sources;
 mod store;
@@ -72,6 +74,8 @@ enum Command {
     Audit(audit::AuditArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Push(push::PushArgs),
+    Pull(pull::PullArgs),
     Gc(gc::GcArgs),
     Store(store::StoreArgs),
     Build(build::BuildArgs),
@@ -94,6 +98,8 @@ impl Command {
             Command::Audit(_) => "audit",
             Command::Export(_) => "export",
             Command::Import(_) => "import",
+            Command::Push(_) => "push",
+            Command::Pull(_) => "pull",
             Command::Gc(_) => "gc",
             Command::Store(_) => "store",
             Command::Build(_) => "build",
@@ -116,6 +122,8 @@ impl Command {
             Command::Audit(args) => args.run(global, output),
             Command::Export(args) => args.run(global, output),
             Command::Import(args) => args.run(global, output),
+            Command::Push(args) => args.run(global, output),
+            Command::Pull(args) => args.run(global, output),
             Command::Gc(args) => args.run(global, output),
             Command::Store(args) => args.run(global),
             Command::Build(args) => args.run(global, output),

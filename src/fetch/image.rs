@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::deliver::{Teller, nobody_has};
+use super::deliver::Teller;
 use super::remote::archive::{Archive, Plan};
 use super::remote::registry::{INDEXES, MANIFESTS, Received};
 use super::retry::{Attempts, Class, Failure};
@@ -84,7 +84,7 @@ impl Fetcher {
                 Err(Failure { error, .. }) => tried.push(error),
             }
         }
-        Err(unknown.unwrap_or_else(|| nobody_has(&what, tried, self.settings.offline)))
+        Err(unknown.unwrap_or_else(|| self.nobody_has(&what, tried)))
     }
 
     async fn image_at(
@@ -101,7 +101,7 @@ impl Fetcher {
         loop {
             let answer = {
                 let _permit = self.limits.transfer(&place.host()).await;
-                self.must_be_up(place)?;
+                self.manners(teller).must_be_up(&place.host(), place)?;
                 teller.task().note(&format!("asking {}", place.host()));
                 self.resolve_image(&image, architectures).await
             };
@@ -111,7 +111,7 @@ impl Fetcher {
                     teller.task().done(&format!("{} says sha256:{}", place.host(), &digest[..12]));
                     return Ok(resolved);
                 }
-                Err(failure) => self.wait(place, &mut attempts, failure, teller).await?,
+                Err(failure) => self.manners(teller).wait(&place.host(), &mut attempts, failure).await?,
             }
         }
     }
@@ -182,7 +182,8 @@ impl Fetcher {
             };
             let mut archive = Archive::new(&self.images, &self.http, &image, plan.after(from), hashed);
             let total = Some(plan.total());
-            let inflow = Inflow { url, end: url.as_url(), expected, task, patience: &self.patience, from, total };
+            let inflow =
+                Inflow { url: url.as_url(), end: url.as_url(), expected, task, patience: &self.patience, from, total };
             inflow.must_fit()?;
             match inflow.take(slot, &mut archive).await {
                 Ok(head) => return Ok(Delivery { url: url.as_url().clone(), head, resumed: from > 0 }),

@@ -3,8 +3,9 @@
 //! Nothing rests on a registry's word: whatever is asked for by digest is hashed. TLS is asked of every registry that is
 //! not on this machine, as docker does.
 
+use bytes::Bytes;
 use reqwest::header::{self, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::login::{Logins, Right};
@@ -46,6 +47,15 @@ pub struct Received {
     pub media_type: String,
 }
 
+/// An upload that was begun.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// Where its next bytes go.
+    address: String,
+    /// The shortest chunk that the registry takes but for the last, in bytes.
+    pub chunk: u64,
+}
+
 #[derive(Deserialize)]
 struct TagList {
     tags: Option<Vec<String>>,
@@ -79,7 +89,7 @@ impl Registry {
         let accepted = [MANIFESTS, INDEXES].concat().join(", ");
         let path = format!("manifests/{}", image.reference());
         let ask = |client: &Client, address: &str| client.get(address).header(header::ACCEPT, &accepted);
-        let response = self.send(http, image, Right::Read, &path, ask).await?;
+        let response = self.send(http, image, &path, ask).await?;
         if response.status() == StatusCode::NOT_FOUND && image.digest.is_none() {
             return Err(Failure::permanent(self.no_such_tag(http, &url, image).await));
         }
@@ -109,7 +119,7 @@ impl Registry {
             0 => client.get(address),
             from => client.get(address).header(header::RANGE, format!("bytes={from}-")),
         };
-        let response = self.send(http, image, Right::Read, &path, ask).await?;
+        let response = self.send(http, image, &path, ask).await?;
         checked(&image.at(*digest).to_url()?, image, response).await
     }
 
@@ -129,30 +139,162 @@ impl Registry {
         Ok(bytes)
     }
 
-    /// Sends a request for something in a repository, with a login where the registry wants one. Whatever it answers then
-    /// is given as it is.
+    /// Whether a blob is there.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`].
+    pub async fn has_blob(&self, http: &Http, image: &ImageName, digest: &Sha256) -> Result<bool, Failure> {
+        let url = image.at(*digest).to_url()?;
+        let address = address(image, &format!("blobs/sha256:{digest}"));
+        let response =
+            self.send_to(http, image, Right::Write, &address, |client, address| client.head(address)).await?;
+        match checked(&url, image, response).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.error.kind() == Kind::Missing => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Begins an upload.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`].
+    pub async fn begin(&self, http: &Http, image: &ImageName) -> Result<Upload, Failure> {
+        let begin = |client: &Client, address: &str| client.post(address).header(header::CONTENT_LENGTH, 0);
+        let response = self.send_to(http, image, Right::Write, &address(image, "blobs/uploads/"), begin).await?;
+        next(image, checked(&image.to_url()?, image, response).await?)
+    }
+
+    /// Sends a chunk of an upload, whose first byte is this one of the blob.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`]; an upload that the registry does not know any more: kind `Missing`.
+    pub async fn chunk(
+        &self,
+        http: &Http,
+        image: &ImageName,
+        upload: &Upload,
+        from: u64,
+        bytes: Bytes,
+    ) -> Result<Upload, Failure> {
+        let range = format!("{from}-{}", (from + bytes.len() as u64).saturating_sub(1));
+        let patch = |client: &Client, address: &str| {
+            let request = client.patch(address).header(header::CONTENT_TYPE, "application/octet-stream");
+            request.header(header::CONTENT_RANGE, &range).body(bytes.clone())
+        };
+        let response = self.send_to(http, image, Right::Write, &upload.address, patch).await?;
+        next(image, checked(&image.to_url()?, image, response).await?)
+    }
+
+    /// How many bytes of an upload have arrived, and where it goes on.
+    ///
+    /// # Errors
+    /// As [`Registry::chunk`].
+    pub async fn arrived(&self, http: &Http, image: &ImageName, upload: &Upload) -> Result<(u64, Upload), Failure> {
+        let url = image.to_url()?;
+        let response =
+            self.send_to(http, image, Right::Write, &upload.address, |client, address| client.get(address)).await?;
+        let response = match checked(&url, image, response).await {
+            Ok(response) => response,
+            // Some registries throw an upload away when they cannot tell where it is.
+            Err(failure) if failure.class == Class::Permanent => {
+                return Err(Failure::permanent(failure.error.of_kind(Kind::Missing)));
+            }
+            Err(failure) => return Err(failure),
+        };
+        let range = response.headers().get(header::RANGE).and_then(|value| value.to_str().ok());
+        let last = range.and_then(|range| range.trim_start_matches("bytes=").split_once('-')?.1.parse::<u64>().ok());
+        // `0-0` is what both nothing and one byte are called; nobody sends a single byte.
+        let arrived = last.map_or(0, |last| if last == 0 { 0 } else { last + 1 });
+        Ok((arrived, next(image, response)?))
+    }
+
+    /// Ends an upload with its last bytes: the blob is there then.
+    ///
+    /// # Errors
+    /// As [`Registry::chunk`].
+    pub async fn end(
+        &self,
+        http: &Http,
+        image: &ImageName,
+        upload: &Upload,
+        digest: &Sha256,
+        bytes: Bytes,
+    ) -> Result<(), Failure> {
+        let url = image.at(*digest).to_url()?;
+        let joint = if upload.address.contains('?') { '&' } else { '?' };
+        let address = format!("{}{joint}digest=sha256:{digest}", upload.address);
+        let put = |client: &Client, address: &str| {
+            let request = client.put(address).header(header::CONTENT_TYPE, "application/octet-stream");
+            request.header(header::CONTENT_LENGTH, bytes.len()).body(bytes.clone())
+        };
+        let response = self.send_to(http, image, Right::Write, &address, put).await?;
+        checked(&url, image, response).await.map(drop)
+    }
+
+    /// Tells a registry that an upload will not be finished.
+    ///
+    /// # Errors
+    /// As [`Registry::chunk`].
+    pub async fn cancel(&self, http: &Http, image: &ImageName, upload: &Upload) -> Result<(), Failure> {
+        let cancel = |client: &Client, address: &str| client.delete(address);
+        self.send_to(http, image, Right::Write, &upload.address, cancel).await.map(drop)
+    }
+
+    /// Puts a manifest under a tag, or under its digest.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`].
+    pub async fn put_manifest(
+        &self,
+        http: &Http,
+        image: &ImageName,
+        name: &str,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), Failure> {
+        let put = |client: &Client, address: &str| {
+            client.put(address).header(header::CONTENT_TYPE, media_type).body(bytes.clone())
+        };
+        let response =
+            self.send_to(http, image, Right::Write, &address(image, &format!("manifests/{name}")), put).await?;
+        checked(&image.to_url()?, image, response).await.map(drop)
+    }
+
     async fn send(
         &self,
         http: &Http,
         image: &ImageName,
-        right: Right,
         path: &str,
         make: impl Fn(&Client, &str) -> RequestBuilder,
     ) -> Result<Response, Failure> {
+        self.send_to(http, image, Right::Read, &address(image, path), make).await
+    }
+
+    /// Sends a request for something in a repository, with a login where the registry wants one. Whatever it answers then
+    /// is given as it is.
+    async fn send_to(
+        &self,
+        http: &Http,
+        image: &ImageName,
+        right: Right,
+        address: &str,
+        make: impl Fn(&Client, &str) -> RequestBuilder,
+    ) -> Result<Response, Failure> {
         let url = image.to_url()?;
-        let scheme = if image.is_loopback() { "http" } else { "https" };
-        let address = format!("{scheme}://{}/v2/{}/{path}", image.api_host(), image.repository);
         let client = http.client()?;
+        // An upload may go to another server, which is given no login for this one.
+        let own = address.starts_with(&address_of(image));
         let with = |header: Option<HeaderValue>| {
-            let request = make(client, &address);
-            match header {
+            let request = make(client, address);
+            match header.filter(|_| own) {
                 Some(header) => request.header(header::AUTHORIZATION, header),
                 None => request,
             }
         };
         let known = self.logins.header(image, right);
         let response = with(known).send().await.map_err(|error| failed(&url, error))?;
-        if response.status() != StatusCode::UNAUTHORIZED {
+        if response.status() != StatusCode::UNAUTHORIZED || !own {
             return Ok(response);
         }
         // No login yet, or a token that is too old by now.
@@ -167,8 +309,7 @@ impl Registry {
         let place = ImageName { tag: None, digest: None, ..image.clone() };
         let error = Error::input(format!("{} has no tag `{tag}`", redact(place.to_string().as_str())));
         let path = format!("tags/list?n={TAGS}");
-        let Ok(response) = self.send(http, image, Right::Read, &path, |client, address| client.get(address)).await
-        else {
+        let Ok(response) = self.send(http, image, &path, |client, address| client.get(address)).await else {
             return error;
         };
         if response.status() == StatusCode::NOT_FOUND {
@@ -183,6 +324,30 @@ impl Registry {
         let near: Vec<String> = near.into_iter().take(4).map(|name| format!("`{name}`")).collect();
         if near.is_empty() { error } else { error.help(format!("did you mean {}?", near.join(" or "))) }
     }
+}
+
+/// The beginning of all addresses of a registry, up to its host.
+fn address_of(image: &ImageName) -> String {
+    let scheme = if image.is_loopback() { "http" } else { "https" };
+    format!("{scheme}://{}/", image.api_host())
+}
+
+/// The address of something in a repository.
+fn address(image: &ImageName, path: &str) -> String {
+    format!("{}v2/{}/{path}", address_of(image), image.repository)
+}
+
+/// Where an upload goes on, as the registry says; never without TLS where it began with it.
+fn next(image: &ImageName, response: Response) -> Result<Upload, Failure> {
+    let url = image.to_url()?;
+    let headers = response.headers();
+    let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let next = location.and_then(|location| response.url().join(location).ok());
+    let secure = |next: &Url| next.scheme() == "https" || (next.scheme() == "http" && image.is_loopback());
+    let next = next.filter(secure);
+    let next = next.ok_or_else(|| Failure::permanent(at(&url, "the registry does not say where an upload goes on")))?;
+    let chunk = headers.get("oci-chunk-min-length").and_then(|value| value.to_str().ok()?.parse().ok());
+    Ok(Upload { address: next.into(), chunk: chunk.unwrap_or(0).min(256 << 20) })
 }
 
 /// Lets only an answer through that has what was asked for; the others say what the registry says.
@@ -210,6 +375,7 @@ pub async fn checked(url: &SourceUrl, image: &ImageName, response: Response) -> 
              may be answered so too",
             image.registry
         )))),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Err(Failure::permanent(error.of_kind(Kind::Missing))),
         _ => Err(Failure::permanent(error)),
     }
 }
