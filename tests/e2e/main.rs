@@ -12,4 +12,5 @@ mod images;
 mod pipeline;
 mod queries;
 mod real_closure;
+mod registries;
 mod wrong_input;

@@ -14,7 +14,7 @@ use super::quickstart::repository;
 /// A running registry with a directory of its own; stopped when dropped.
 pub struct Registry {
     child: Child,
-    directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
     /// `127.0.0.1:PORT`.
     pub host: String,
     /// Basic credentials that it wants, as a header has them.
@@ -58,17 +58,12 @@ impl Registry {
                 .stderr(Stdio::null());
             let mut child = command.spawn().expect("docker-registry starts");
             if answers(&host, &mut child) {
-                return Some(Registry { child, directory, host, login });
+                return Some(Registry { child, _directory: directory, host, login });
             }
             let _ = child.kill();
             let _ = child.wait();
         }
         panic!("docker-registry does not answer");
-    }
-
-    /// Where it keeps its blobs.
-    pub fn root(&self) -> PathBuf {
-        self.directory.path().join("data/docker/registry/v2")
     }
 
     /// A config.json with its login.
@@ -156,6 +151,44 @@ impl Drop for Registry {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A way to a registry that is cut once: the first connection that sends a chunk ends after a megabyte of it. Gives its host.
+pub fn cutting(registry: &Registry) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let host = format!("127.0.0.1:{}", listener.local_addr().expect("an address").port());
+    let to = registry.host.clone();
+    let whole = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let (Ok(server), whole) = (TcpStream::connect(&to), whole.clone()) else { continue };
+            let (Ok(back), Ok(answers)) = (client.try_clone(), server.try_clone()) else { continue };
+            std::thread::spawn(move || pass(answers, back, None));
+            std::thread::spawn(move || pass(client, server, Some(&whole)));
+        }
+    });
+    host
+}
+
+/// Copies what comes, until either side ends or the one cut is made.
+fn pass(mut from: TcpStream, mut to: TcpStream, whole: Option<&std::sync::atomic::AtomicBool>) {
+    use std::sync::atomic::Ordering::SeqCst;
+    let mut buffer = vec![0; 64 << 10];
+    let mut left = None;
+    while let Ok(count) = from.read(&mut buffer) {
+        let is_chunk = buffer[..count].starts_with(b"PATCH ");
+        if is_chunk && whole.is_some_and(|whole| !whole.swap(true, SeqCst)) {
+            left = Some(1 << 20);
+        }
+        if count == 0 || to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+        left = left.map(|left: usize| left.saturating_sub(count));
+        if left == Some(0) {
+            break;
+        }
+    }
+    let _ = (from.shutdown(std::net::Shutdown::Both), to.shutdown(std::net::Shutdown::Both));
 }
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -427,7 +427,9 @@ impl Artifacts {
         // The packs that others' records name.
         if !theirs.is_empty() {
             let packs = contents.0.iter().filter(|(title, _)| title.starts_with("blobs/"));
-            packs.for_each(|(title, layer)| drop(layers.entry(title.clone()).or_insert_with(|| layer.clone())));
+            for (title, layer) in packs {
+                layers.entry(title.clone()).or_insert_with(|| layer.clone());
+            }
         }
         Ok(layers)
     }
