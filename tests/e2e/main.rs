@@ -11,4 +11,5 @@ mod flagship;
 mod pipeline;
 mod queries;
 mod real_closure;
+mod remotes;
 mod wrong_input;

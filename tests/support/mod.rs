@@ -2,4 +2,5 @@
 
 pub mod bench;
 pub mod http;
+pub mod moto;
 pub mod quickstart;
