@@ -13,4 +13,5 @@ mod pipeline;
 mod queries;
 mod real_closure;
 mod registries;
+mod remotes;
 mod wrong_input;

@@ -26,7 +26,10 @@ const METADATA: &str = "169.254.169.254:80";
 /// # Errors
 /// Credentials that cannot be used, or a service of an impossible address: kind `Input`.
 pub async fn open(url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Bucket>> {
-    let surroundings = Surroundings::of_process();
+    open_with(&Surroundings::of_process(), url, connector).await
+}
+
+async fn open_with(surroundings: &Surroundings, url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Bucket>> {
     // Failures are classed and tried again by the fetcher, as those of all other places.
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let unusable = |error: object_store::Error| wire::unusable(url, &error);
@@ -34,7 +37,7 @@ pub async fn open(url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Buck
         Service::Registry => return Err(Error::bug(format!("{url} is no bucket"))),
         Service::S3 => {
             let (builder, found) = surroundings.s3(url)?;
-            let builder = if found || has_role(&surroundings, "AWS_EC2_METADATA_DISABLED").await {
+            let builder = if found || has_role(surroundings, "AWS_EC2_METADATA_DISABLED").await {
                 builder
             } else {
                 builder.with_skip_signature(true)
@@ -44,7 +47,7 @@ pub async fn open(url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Buck
         }
         Service::Google => {
             let (builder, found) = surroundings.google(url)?;
-            let builder = if found || has_role(&surroundings, "NO_GCE_CHECK").await {
+            let builder = if found || has_role(surroundings, "NO_GCE_CHECK").await {
                 builder
             } else {
                 builder.with_skip_signature(true)
@@ -55,7 +58,7 @@ pub async fn open(url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Buck
         Service::Azure => {
             let (builder, found) = surroundings.azure(url)?;
             let builder =
-                if found || has_role(&surroundings, "").await { builder } else { builder.with_skip_signature(true) };
+                if found || has_role(surroundings, "").await { builder } else { builder.with_skip_signature(true) };
             let builder = builder.with_retry(retry).with_client_options(connector.options());
             Arc::new(builder.with_http_connector(connector.clone()).build().map_err(unusable)?)
         }
@@ -227,4 +230,119 @@ fn section_of(path: &Path, section: &str) -> Result<Option<BTreeMap<String, Stri
     let properties = read.section(Some(section));
     Ok(properties
         .map(|properties| properties.iter().map(|(key, value)| (key.to_ascii_lowercase(), value.to_owned())).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn surroundings(home: &Path, variables: &[(&str, &str)]) -> Surroundings {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Surroundings { variables, home: Some(home.to_owned()) }
+    }
+
+    fn url(text: &str) -> RemoteUrl {
+        text.parse().unwrap()
+    }
+
+    fn s3(home: &Path, variables: &[(&str, &str)]) -> Result<(AmazonS3Builder, bool)> {
+        surroundings(home, variables).s3(&url("s3://team/kata"))
+    }
+
+    fn said(builder: &AmazonS3Builder, key: AmazonS3ConfigKey) -> Option<String> {
+        builder.get_config_value(&key)
+    }
+
+    fn home() -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(".aws")).unwrap();
+        let credentials = "[default]\naws_access_key_id=usual\naws_secret_access_key = a/b+c=\n\n\
+                           [team]\naws_access_key_id = team\naws_secret_access_key = secret\naws_session_token = token\n";
+        std::fs::write(home.path().join(".aws/credentials"), credentials).unwrap();
+        let config = "[default]\nregion = eu-west-1\n[profile team]\nregion = eu-north-1\nendpoint_url = http://minio:9000\n\
+                      [profile sso]\nsso_session = corp\n";
+        std::fs::write(home.path().join(".aws/config"), config).unwrap();
+        home
+    }
+
+    #[test]
+    fn keys_of_the_environment_come_before_those_of_a_profile() {
+        use AmazonS3ConfigKey as Key;
+        let home = home();
+        let (usual, found) = s3(home.path(), &[]).unwrap();
+        assert!(found);
+        assert_eq!(said(&usual, Key::AccessKeyId).as_deref(), Some("usual"));
+        assert_eq!(said(&usual, Key::SecretAccessKey).as_deref(), Some("a/b+c="));
+        assert_eq!(said(&usual, Key::DefaultRegion).or(said(&usual, Key::Region)).as_deref(), Some("eu-west-1"));
+
+        let (team, _) = s3(home.path(), &[("AWS_PROFILE", "team"), ("AWS_REGION", "us-east-2")]).unwrap();
+        assert_eq!(said(&team, Key::AccessKeyId).as_deref(), Some("team"));
+        assert_eq!(said(&team, Key::Token).as_deref(), Some("token"));
+        assert_eq!(said(&team, Key::Endpoint).as_deref(), Some("http://minio:9000"));
+        assert_eq!(said(&team, Key::Region).as_deref(), Some("us-east-2"), "a variable is nearer than a file");
+
+        let keys = [("AWS_PROFILE", "team"), ("AWS_ACCESS_KEY_ID", "own"), ("AWS_SECRET_ACCESS_KEY", "x")];
+        let (own, _) = s3(home.path(), &keys).unwrap();
+        assert_eq!(said(&own, Key::AccessKeyId).as_deref(), Some("own"));
+        assert_eq!(said(&own, Key::Token), None, "a token of another place is not mixed in");
+        assert_eq!(said(&own, Key::Bucket).as_deref(), Some("team"));
+    }
+
+    #[test]
+    fn profiles_that_are_not_there_or_need_a_tool_are_named() {
+        let home = home();
+        let error = s3(home.path(), &[("AWS_PROFILE", "temp")]).unwrap_err();
+        assert!(error.to_string().contains("`temp`"), "{error}");
+        let error = s3(home.path(), &[("AWS_PROFILE", "sso")]).unwrap_err();
+        assert!(error.hint().unwrap().contains("export-credentials"), "{error}");
+        std::fs::write(home.path().join("broken"), "[default\naws_secret_access_key = secret\n").unwrap();
+        let broken = home.path().join("broken").display().to_string();
+        let error = s3(home.path(), &[("AWS_SHARED_CREDENTIALS_FILE", &broken)]).unwrap_err();
+        assert!(!format!("{error} {:?}", error.causes()).contains("secret"), "{error}");
+        let empty = tempfile::tempdir().unwrap();
+        assert!(!s3(empty.path(), &[]).unwrap().1);
+        let role = [("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"), ("AWS_ROLE_ARN", "arn:x")];
+        assert!(s3(empty.path(), &role).unwrap().1);
+    }
+
+    #[test]
+    fn google_and_azure_read_their_own_variables() {
+        let home = tempfile::tempdir().unwrap();
+        let google = |variables: &[(&str, &str)]| {
+            let (builder, found) = surroundings(home.path(), variables).google(&url("gs://team/kata")).unwrap();
+            let said = |key: GoogleConfigKey| builder.get_config_value(&key);
+            (said(GoogleConfigKey::Bucket), said(GoogleConfigKey::ApplicationCredentials), found)
+        };
+        assert_eq!(google(&[]), (Some("team".to_owned()), None, false));
+        let file = Some("/key.json".to_owned());
+        let variables = [("GOOGLE_APPLICATION_CREDENTIALS", "/key.json"), ("GOOGLE_BUCKET", "other")];
+        assert_eq!(google(&variables), (Some("team".to_owned()), file, true));
+
+        let azure = |variables: &[(&str, &str)]| surroundings(home.path(), variables).azure(&url("az://sources/kata"));
+        let error = azure(&[("AZURE_STORAGE_ACCOUNT_KEY", "secret")]).unwrap_err();
+        assert!(error.hint().unwrap().contains("AZURE_STORAGE_ACCOUNT_NAME"), "{error}");
+        let (builder, found) = azure(&[("AZURE_STORAGE_ACCOUNT_NAME", "corp")]).unwrap();
+        assert_eq!(
+            (builder.get_config_value(&AzureConfigKey::ContainerName).as_deref(), found),
+            (Some("sources"), false)
+        );
+        for secret in ["AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_TOKEN"] {
+            assert!(azure(&[("AZURE_STORAGE_ACCOUNT_NAME", "corp"), (secret, "x")]).unwrap().1, "{secret}");
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_are_made_without_asking_anybody() {
+        let home = home();
+        let connector = Connector::new(&crate::fetch::Patience::default());
+        for (text, variables) in [
+            ("s3://team", &[][..]),
+            ("az://sources", &[("AZURE_STORAGE_ACCOUNT_NAME", "corp"), ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")]),
+        ] {
+            open_with(&surroundings(home.path(), variables), &url(text), &connector).await.unwrap();
+        }
+        let key = [("AZURE_STORAGE_ACCOUNT_NAME", "corp"), ("AZURE_STORAGE_ACCOUNT_KEY", "n0t base64!")];
+        let error = open_with(&surroundings(home.path(), &key), &url("az://sources"), &connector).await.unwrap_err();
+        assert!(!format!("{error} {:?}", error.causes()).contains("n0t base64"), "{error}");
+    }
 }

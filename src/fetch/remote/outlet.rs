@@ -90,11 +90,14 @@ impl Outlet {
                     teller.task().done(&format!("{} to {}", progress::size(parcel.size), self.remote.url()));
                     Ok(Some(parcel.size))
                 }
-                Err(Failure { error, .. }) => {
-                    // Rot is one blob's matter; whatever else there is will be the others' as well.
-                    stopped.fetch_or(error.kind() != Kind::Mismatch, Ordering::Relaxed);
-                    Err(error.wrap(format!("could not send {name}")))
+                // Rot is one blob's matter; whatever else there is will be the others' as well, and is told once.
+                Err(Failure { error, .. })
+                    if error.kind() != Kind::Mismatch && stopped.swap(true, Ordering::Relaxed) =>
+                {
+                    tracing::debug!("{name}: {error}: {}", error.causes().join(": "));
+                    Ok(None)
                 }
+                Err(Failure { error, .. }) => Err(error.wrap(format!("could not send {name}"))),
             }
         };
         let mut sent = Sent::default();
