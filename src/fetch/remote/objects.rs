@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -246,7 +247,7 @@ impl Objects {
         let put = async || {
             let payload = in_pieces(bytes.clone());
             let put = self.bucket().await?.put_opts(&self.path(name), payload, PutOptions::default()).await;
-            put.map(drop).map_err(|error| wire::failure(&place, &error))
+            put.map(drop).map_err(|error| not_sent(&place, &error))
         };
         manners.ask(&self.url, put).await
     }
@@ -254,11 +255,11 @@ impl Objects {
     /// A large blob. What fails is given up as a whole: nothing half-sent is ever seen under its name.
     async fn put_parts(&self, name: &str, size: u64, outgoing: Outgoing, manners: &Manners<'_>) -> Result<(), Failure> {
         let (path, place) = (self.path(name), self.url.below(name));
-        let failed = |error| wire::failure(&place, &error);
+        let failed = |error| not_sent(&place, &error);
         let bucket = self.bucket().await?;
         let begin = async || bucket.create_multipart(&path).await.map_err(failed);
         let upload = manners.ask(&self.url, begin).await?;
-        let sent = self.send_parts(&path, &upload, size, outgoing, manners).await;
+        let sent = self.send_parts(name, &upload, size, outgoing, manners).await;
         let ended = match sent {
             Ok(parts) => {
                 let end =
@@ -276,16 +277,16 @@ impl Objects {
 
     async fn send_parts(
         &self,
-        path: &Path,
+        name: &str,
         upload: &MultipartId,
         size: u64,
         outgoing: Outgoing,
         manners: &Manners<'_>,
     ) -> Result<Vec<PartId>, Failure> {
         let piece = PART.max(size.div_ceil(PARTS));
-        let bucket = self.bucket().await?;
+        let (bucket, path) = (self.bucket().await?, &self.path(name));
         let task = manners.teller.task();
-        let gone = std::sync::atomic::AtomicU64::new(0);
+        let gone = AtomicU64::new(0);
         let pieces = stream::unfold((Some(outgoing), 0_usize), |(outgoing, number)| async move {
             let mut outgoing = outgoing?;
             match outgoing.next(piece).await {
@@ -299,11 +300,11 @@ impl Objects {
             async move {
                 let put = async || {
                     let sent = bucket.put_part(path, upload, number, in_pieces(bytes.clone())).await;
-                    sent.map_err(|error| wire::failure(&self.url.below(path.as_ref()), &error))
+                    sent.map_err(|error| not_sent(&self.url.below(name), &error))
                 };
                 let part = manners.ask(&self.url, put).await?;
                 let bytes = bytes.len() as u64;
-                task.set_position(gone.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed) + bytes);
+                task.set_position(gone.fetch_add(bytes, Ordering::Relaxed) + bytes);
                 Ok(part)
             }
         };
@@ -374,6 +375,15 @@ fn in_pieces(bytes: Bytes) -> PutPayload {
 
 fn is_beyond(error: &object_store::Error) -> bool {
     wire::refused(error).is_some_and(|refused| refused.status == StatusCode::RANGE_NOT_SATISFIABLE)
+}
+
+/// What sending failed of. "Not found" then means the bucket, whether the service says so or not.
+fn not_sent(place: &impl fmt::Display, error: &object_store::Error) -> Failure {
+    let failure = wire::failure(place, error);
+    if !is_absent(&failure) {
+        return failure;
+    }
+    Failure { error: failure.error.of_kind(Kind::Network).help(wire::NO_BUCKET), ..failure }
 }
 
 fn is_absent(failure: &Failure) -> bool {
