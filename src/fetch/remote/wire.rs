@@ -317,9 +317,7 @@ fn refusal(place: &impl fmt::Display, refused: &Refused) -> Failure {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             Failure::permanent(told.help("see docs/reference/remotes.md for where credentials are looked for"))
         }
-        StatusCode::MOVED_PERMANENTLY | StatusCode::BAD_REQUEST
-            if refused.code.contains("Region") || refused.code.contains("Permanent") =>
-        {
+        _ if refused.code.ends_with("Redirect") || refused.message.contains("region") => {
             Failure::permanent(told.help("the bucket is in another region: let AWS_REGION name it"))
         }
         _ => Failure::permanent(told),
