@@ -10,10 +10,11 @@
 //!   incoming/         partial downloads, resumed by the next run, never visible as content
 //!   roots/<hash>      the path of a project's lock: what a collector keeps
 //!   tmp/              work in progress; whatever nobody holds a lock on is swept by the next writer
+//!   hidden/<name>     marks: what is not believed of a lower store
 //!   lock              readers and writers share it, gc excludes both
 //! ```
 //! The file system is the index: there is no database to lose. To everything above, a store is blobs; git is a small
-//! record beside them.
+//! record beside them. A store may stand over others, which are only read (see [`Store::over`]).
 
 pub mod checkout;
 pub mod tree;
@@ -26,6 +27,7 @@ mod collect;
 pub(crate) mod fixture;
 mod git;
 mod incoming;
+mod lower;
 mod roots;
 mod scratch;
 mod verified;
@@ -63,6 +65,8 @@ pub struct Store {
     /// Why it cannot be written; `None` where it can.
     read_only: Option<Arc<str>>,
     lock: Option<Arc<FileLock>>,
+    /// What is not here is looked for there, in this order. None of them has lower ones of its own.
+    lower: Arc<[Store]>,
 }
 
 impl Store {
@@ -79,7 +83,7 @@ impl Store {
         let lock = root.join("lock");
         match prepare(&root).and_then(|()| FileLock::shared(&lock)) {
             Ok(held) => {
-                let store = Store { root, read_only: None, lock: Some(Arc::new(held)) };
+                let store = Store::writable(root, held);
                 store.sweep();
                 Ok(store)
             }
@@ -101,7 +105,11 @@ impl Store {
     /// The lock is taken where it can be: on a medium that nobody writes to, nothing is collected either.
     fn read_only(root: PathBuf, why: &str) -> Store {
         let lock = FileLock::shared_read_only(&root.join("lock")).ok().map(Arc::new);
-        Store { root, read_only: Some(why.into()), lock }
+        Store { root, read_only: Some(why.into()), lock, lower: Arc::default() }
+    }
+
+    fn writable(root: PathBuf, held: FileLock) -> Store {
+        Store { root, read_only: None, lock: Some(Arc::new(held)), lower: Arc::default() }
     }
 
     /// The store's directory: absolute, without symlinks.
