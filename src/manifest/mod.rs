@@ -262,6 +262,8 @@ pub struct Selection {
 pub struct SiteConfig {
     /// The store to use when neither flag nor variable names one.
     pub store: Option<PathBuf>,
+    /// The stores below it, when neither flag nor variable names some.
+    pub lower: Vec<PathBuf>,
     /// Mirrors, asked before the manifest's.
     pub mirrors: Mirrors,
     /// Package registries, before the manifest's.

@@ -264,6 +264,8 @@ pub(super) struct RawRule {
 pub(super) struct RawSite {
     /// The store to use.
     pub(super) store: Option<Text>,
+    /// Stores below it, which are only read.
+    pub(super) lower: Option<Vec<Text>>,
     /// Mirrors, asked before those of kata.toml.
     pub(super) mirrors: Option<RawMirrors>,
     /// Package registries, in the place of those of kata.toml.

@@ -136,7 +136,6 @@ impl Store {
         }
         disk::sync_directory(&self.root.join("sha256"))
     }
-
 }
 
 /// A blob's name in a store.

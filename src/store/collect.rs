@@ -113,7 +113,9 @@ impl Store {
         }
         for commit in &commits {
             // Of a record that cannot be read nobody knows the packs: fetching replaces all of it.
-            blobs.extend(self.records(commit).iter().filter_map(|(_, record)| record.as_ref().ok()).flat_map(GitRecord::blobs));
+            blobs.extend(
+                self.records(commit).iter().filter_map(|(_, record)| record.as_ref().ok()).flat_map(GitRecord::blobs),
+            );
         }
         let census = self.census()?;
         let (kept, gone): (Vec<_>, Vec<_>) = census.blobs.into_iter().partition(|(blob, _)| blobs.contains(blob));

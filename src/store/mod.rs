@@ -64,6 +64,7 @@ pub struct Store {
     root: PathBuf,
     /// Why it cannot be written; `None` where it can.
     read_only: Option<Arc<str>>,
+    #[expect(dead_code, reason = "held as long as any clone lives")]
     lock: Option<Arc<FileLock>>,
     /// What is not here is looked for there, in this order. None of them has lower ones of its own.
     lower: Arc<[Store]>,
@@ -276,7 +277,7 @@ mod tests {
     }
 
     /// Runs as a user who owns nothing; root may write everywhere.
-    fn as_nobody<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    pub(super) fn as_nobody<T: Send>(run: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 if rustix::process::geteuid().is_root() {
@@ -289,7 +290,7 @@ mod tests {
         })
     }
 
-    fn make_read_only(path: &Path) {
+    pub(super) fn make_read_only(path: &Path) {
         use std::os::unix::fs::PermissionsExt as _;
         for entry in fs::read_dir(path).unwrap().map(|entry| entry.unwrap()) {
             if entry.file_type().unwrap().is_dir() {
