@@ -256,9 +256,10 @@ fn verified_sources(request: &Request<'_>, settings: &[String]) -> Result<Vec<So
         Kind::Mismatch => error.wrap(format!("the store's {id} is not what kata.lock says")),
         _ => error,
     };
-    let bad = request.store.verify_touched(request.lock, &ids).into_iter();
+    let bad = request.store.verify_touched(request.lock, &ids, || request.progress.go_on()).into_iter();
     let mut bad = bad.map(|(id, error)| name(id, error));
     if let Some(first) = bad.next() {
+        request.progress.go_on()?;
         return Err(first.with_related(bad));
     }
     drop(bad);

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::global::GlobalArgs;
+use super::interrupt;
 use super::output::{Outcome, Output, count};
 use super::project::Place;
 use crate::disk;
@@ -49,11 +50,14 @@ impl GcArgs {
             let garbage = store.garbage(&roots.locks)?;
             return Ok(self.told(&garbage, &roots, output));
         }
-        let alone = place.alone(|| output.say("Waiting for other kbuilds that use the store"))?;
-        let roots = self.roots(alone.store())?;
-        let garbage = alone.store().garbage(&roots.locks)?;
-        alone.remove(&garbage)?;
-        roots.gone.iter().try_for_each(|root| disk::remove_file(&root.record))?;
+        let (garbage, roots) = interrupt::work(output, || {
+            let alone = place.alone(|| output.say("Waiting for other kbuilds that use the store"))?;
+            let roots = self.roots(alone.store())?;
+            let garbage = alone.store().garbage(&roots.locks)?;
+            alone.remove(&garbage, interrupt::check)?;
+            roots.gone.iter().try_for_each(|root| disk::remove_file(&root.record))?;
+            Ok((garbage, roots))
+        })?;
         Ok(self.told(&garbage, &roots, output))
     }
 

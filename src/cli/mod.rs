@@ -13,6 +13,7 @@ mod gc;
 mod global;
 mod import;
 mod init;
+mod interrupt;
 mod list;
 mod lock;
 mod output;

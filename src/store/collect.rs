@@ -82,16 +82,17 @@ impl Alone {
     }
 
     /// Removes what [`Store::garbage`] found. Records and links go before the blobs that they lead to, so that a
-    /// collector that is killed leaves a store.
+    /// collector that is killed leaves a store. `go_on` is asked before each blob.
     ///
     /// # Errors
-    /// When something cannot be removed; what was not yet removed stays.
-    pub fn remove(&self, garbage: &Garbage) -> Result<()> {
+    /// When something cannot be removed, or `go_on` says no; what was not yet removed stays.
+    pub fn remove(&self, garbage: &Garbage, go_on: impl Fn() -> Result<()>) -> Result<()> {
         let gone: BTreeSet<Blake3> = garbage.blobs.iter().map(|(blob, _)| *blob).collect();
         let records = garbage.commits.iter().map(|commit| self.0.own(&record_name(commit)));
         records.into_iter().try_for_each(|record| disk::remove_file(&record))?;
         self.0.links_to(&gone)?.iter().try_for_each(|link| disk::remove_file(link))?;
-        gone.iter().try_for_each(|blob| disk::remove_file(&self.0.own(&blob_name(blob))))?;
+        let remove = |blob: &Blake3| go_on().and_then(|()| disk::remove_file(&self.0.own(&blob_name(blob))));
+        gone.iter().try_for_each(remove)?;
         let aside = garbage.partial.iter().chain(&garbage.set_aside);
         aside.into_iter().try_for_each(|file| disk::remove_file(&file.path))
     }
@@ -186,7 +187,7 @@ mod tests {
         drop(store);
         // It may have to wait for a moment: what another test starts holds all files between fork and exec.
         let alone = Alone::with(&root, || ()).unwrap();
-        alone.remove(&garbage).unwrap();
+        alone.remove(&garbage, || Ok(())).unwrap();
         assert_eq!(alone.store().by_sha256(&wanted.sha256), Some(wanted));
         assert!(fs::symlink_metadata(root.join("sha256").join(unwanted.sha256.to_string())).is_err());
         assert!(alone.store().git(&commits[0]).unwrap().is_some());

@@ -346,7 +346,7 @@ mod tests {
         let collector = Alone::with(&upper, || ()).unwrap().over(std::slice::from_ref(&lower)).unwrap();
         let garbage = collector.store().garbage(std::slice::from_ref(&lock)).unwrap();
         assert_eq!((garbage.blobs.len(), garbage.kept, garbage.twice, garbage.twice_bytes), (1, 2, 1, 7));
-        collector.remove(&garbage).unwrap();
+        collector.remove(&garbage, || Ok(())).unwrap();
         assert!(lock.all_sources().iter().all(|id| collector.store().has(lock.get(id).unwrap())));
         assert!(FileLock::try_exclusive(&lower.join("lock")).unwrap().is_none(), "it is a reader of the lower one");
         drop(collector);
