@@ -36,7 +36,7 @@ pub use collect::{Alone, Garbage};
 pub use git::{GitRecord, OpenedCommit, Pack};
 pub use incoming::Incoming;
 pub use roots::Root;
-pub use scratch::Scratch;
+pub use scratch::{Scratch, Workplace};
 
 use std::fs;
 use std::io::ErrorKind;
@@ -102,6 +102,13 @@ impl Store {
     fn read_only(root: PathBuf, why: &str) -> Store {
         let lock = FileLock::shared_read_only(&root.join("lock")).ok().map(Arc::new);
         Store { root, read_only: Some(why.into()), lock }
+    }
+
+    /// A handle that keeps no collector waiting, for who stays for weeks. What it finds may be gone at the next look; what
+    /// it has opened stays readable, and its scratch directories stay, too.
+    #[must_use]
+    pub fn unheld(&self) -> Store {
+        Store { lock: None, ..self.clone() }
     }
 
     /// The store's directory: absolute, without symlinks.
@@ -239,6 +246,19 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(20));
             false
         }));
+    }
+
+    #[test]
+    fn an_unheld_store_keeps_no_collector_waiting_and_no_sweeper_takes_its_scratch() {
+        let (_directory, store) = temporary();
+        let unheld = store.unheld();
+        let root = store.root().to_owned();
+        let scratch = unheld.workplace().unwrap();
+        drop(store);
+        let alone = Alone::with(&root, || ()).unwrap();
+        assert!(scratch.path().is_dir());
+        drop(alone);
+        assert!(unheld.scratch().is_ok());
     }
 
     #[test]
