@@ -11,4 +11,5 @@ mod flagship;
 mod pipeline;
 mod queries;
 mod real_closure;
+mod serving;
 mod wrong_input;
