@@ -313,6 +313,16 @@ impl Place {
         Alone::with(&self.stores.upper, waiting)?.over(&self.stores.lower)
     }
 
+    /// Where the project's lock is, or would be.
+    pub(super) fn lock_path(&self) -> Option<&Path> {
+        self.project.as_ref().map(|project| project.lock_path.as_path())
+    }
+
+    /// The project's manifest.
+    pub(super) fn manifest_path(&self) -> Option<&Path> {
+        self.project.as_ref().map(|project| project.manifest.path.as_path())
+    }
+
     /// The text of the project's lock, if there is one.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::blob::blake3_file;
-use super::{Scratch, Store, tree};
+use super::{Store, Workplace, tree};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
 use crate::git::{could_not_start, failed, local_git, open_objects, run};
@@ -264,7 +264,7 @@ impl Store {
 
     /// As [`Store::open_commit`], for a record that need not be in the store.
     pub(super) fn open_record(&self, record: &GitRecord) -> Result<OpenedCommit> {
-        let place = self.reading_place()?;
+        let place = self.workplace()?;
         let packs = place.path().join("objects").join("pack");
         disk::create_dir_all(&packs)?;
         record.packs.iter().try_for_each(|pack| self.link_pack(pack, &packs))?;
@@ -284,16 +284,6 @@ impl Store {
         }
         Ok(())
     }
-
-    /// A directory for reading: inside the store where it can be written, else wherever temporary files go.
-    fn reading_place(&self) -> Result<Place> {
-        if self.read_only.is_none() {
-            return self.scratch().map(Place::Inside);
-        }
-        let outside =
-            tempfile::tempdir().map_err(|error| Error::io("create a directory in", &std::env::temp_dir(), error));
-        outside.map(Place::Outside)
-    }
 }
 
 /// A commit opened for reading: a [`git2::Repository`] that lives as long as this.
@@ -301,7 +291,7 @@ pub struct OpenedCommit {
     // Declared first, so closed before its directory goes.
     repository: git2::Repository,
     #[expect(dead_code, reason = "held for its directory")]
-    place: Place,
+    place: Workplace,
 }
 
 impl Deref for OpenedCommit {
@@ -309,20 +299,6 @@ impl Deref for OpenedCommit {
 
     fn deref(&self) -> &git2::Repository {
         &self.repository
-    }
-}
-
-enum Place {
-    Inside(Scratch),
-    Outside(tempfile::TempDir),
-}
-
-impl Place {
-    fn path(&self) -> &Path {
-        match self {
-            Place::Inside(scratch) => scratch.path(),
-            Place::Outside(directory) => directory.path(),
-        }
     }
 }
 
@@ -433,6 +409,7 @@ fn pack_anew(repository: &Path, commit: &CommitId, directory: &Path) -> Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Scratch;
     use crate::store::fixture::{Upstream, file, tree as a_tree};
     use crate::store::tests::temporary;
 

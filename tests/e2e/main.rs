@@ -12,4 +12,5 @@ mod lower;
 mod pipeline;
 mod queries;
 mod real_closure;
+mod serving;
 mod wrong_input;

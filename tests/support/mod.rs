@@ -3,3 +3,4 @@
 pub mod bench;
 pub mod http;
 pub mod quickstart;
+pub mod servers;
