@@ -20,6 +20,8 @@ mod mirror;
 mod output;
 mod progress;
 mod project;
+mod pull;
+mod push;
 mod serve;
 mod shell;
 mod sources;
@@ -78,6 +80,8 @@ enum Command {
     Import(import::ImportArgs),
     Serve(serve::ServeArgs),
     Mirror(mirror::MirrorArgs),
+    Push(push::PushArgs),
+    Pull(pull::PullArgs),
     Gc(gc::GcArgs),
     Store(store::StoreArgs),
     Build(build::BuildArgs),
@@ -102,6 +106,8 @@ impl Command {
             Command::Import(_) => "import",
             Command::Serve(_) => "serve",
             Command::Mirror(_) => "mirror",
+            Command::Push(_) => "push",
+            Command::Pull(_) => "pull",
             Command::Gc(_) => "gc",
             Command::Store(_) => "store",
             Command::Build(_) => "build",
@@ -126,6 +132,8 @@ impl Command {
             Command::Import(args) => args.run(global, output),
             Command::Serve(args) => args.run(global, output),
             Command::Mirror(args) => args.run(global, output),
+            Command::Push(args) => args.run(global, output),
+            Command::Pull(args) => args.run(global, output),
             Command::Gc(args) => args.run(global, output),
             Command::Store(args) => args.run(global),
             Command::Build(args) => args.run(global, output),

@@ -110,12 +110,29 @@ impl Project {
     /// # Errors
     /// A store or mirror that cannot work.
     pub(super) fn fetcher(&self, global: &GlobalArgs, output: &Output) -> Result<Fetcher> {
-        let settings = Settings {
+        self.fetcher_as(self.settings_of_fetcher(global), output)
+    }
+
+    /// A fetcher into the project's store that asks this one store alone.
+    ///
+    /// # Errors
+    /// A store that cannot work.
+    pub(super) fn fetcher_from(&self, mirrors: Mirrors, global: &GlobalArgs, output: &Output) -> Result<Fetcher> {
+        let settings = Settings { mirrors, upstreams: false, ..self.settings_of_fetcher(global) };
+        self.fetcher_as(settings, output)
+    }
+
+    fn settings_of_fetcher(&self, global: &GlobalArgs) -> Settings {
+        Settings {
             mirrors: self.mirrors.clone(),
             registries: self.registries.clone(),
             jobs: usize::from(global.jobs),
             offline: global.offline(),
-        };
+            upstreams: true,
+        }
+    }
+
+    fn fetcher_as(&self, settings: Settings, output: &Output) -> Result<Fetcher> {
         Fetcher::new(self.store()?, settings, Arc::clone(&output.progress))
     }
 

@@ -224,7 +224,7 @@ pub struct Board {
 /// `[mirrors]` of a manifest or of a site configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirrors {
-    /// Other stores (directory or http URL), content-addressed, asked first. Directories of a file are absolute: they
+    /// Other stores (directory, http URL or bucket), content-addressed, asked first. Directories of a file are absolute: they
     /// were taken relative to where the file lies.
     pub stores: Vec<String>,
     /// Rewriting rules, asked before the upstream.
@@ -294,6 +294,15 @@ impl Mirrors {
     /// A rule that cannot work, with the argument.
     pub fn from_arguments<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Mirrors> {
         mirrors::from_arguments(arguments)
+    }
+
+    /// One store alone, as a command line names it: a directory, an http URL or a bucket.
+    ///
+    /// # Errors
+    /// What is none of these: kind `Input`.
+    pub fn store(text: &str) -> Result<Mirrors> {
+        let store = mirrors::store(text, Path::new(""))?;
+        Ok(Mirrors { stores: vec![store], rules: Vec::new(), builtin: false })
     }
 
     /// These mirrors, then those: the fallback lists are asked only if both say so.

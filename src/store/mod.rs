@@ -39,6 +39,7 @@ pub use git::{GitRecord, OpenedCommit, Pack};
 pub use incoming::Incoming;
 pub use roots::Root;
 pub use scratch::{Scratch, Workplace};
+pub use verify::damaged;
 
 use std::fs;
 use std::io::ErrorKind;

@@ -12,5 +12,6 @@ mod lower;
 mod pipeline;
 mod queries;
 mod real_closure;
+mod remotes;
 mod serving;
 mod wrong_input;

@@ -2,5 +2,6 @@
 
 pub mod bench;
 pub mod http;
+pub mod moto;
 pub mod quickstart;
 pub mod servers;
