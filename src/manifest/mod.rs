@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use crate::error::Result;
-use crate::source::{GitRef, Sha256, SourceUrl};
+use crate::source::{GitRef, ImageName, Sha256, SourceUrl};
 
 /// The name of the manifest's file.
 pub const FILE_NAME: &str = "kata.toml";
@@ -136,7 +136,7 @@ pub struct GitRequest {
 pub struct DeclaredSource {
     /// `version`, also filled into the templates.
     pub version: Option<String>,
-    /// File or git.
+    /// File, git or image.
     pub origin: SourceOrigin,
     /// Recipes of any layer whose SRCREV this source pins from outside.
     pub recipes: Vec<String>,
@@ -153,6 +153,19 @@ pub enum SourceOrigin {
     File(FileRequest),
     /// A git commit.
     Git(GitRequest),
+    /// A container image.
+    Image(ImageRequest),
+}
+
+/// A container image, as asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRequest {
+    /// Its name, spelled out.
+    pub image: ImageName,
+    /// BitBake's words for the architectures that are wanted, in alphabetical order; empty: the usual ones.
+    pub architectures: Vec<String>,
+    /// The declared digest of the index or manifest.
+    pub digest: Option<Sha256>,
 }
 
 /// A file, as asked for.

@@ -134,10 +134,10 @@ pub(super) struct RawLayer {
     pub(super) paths: Option<At<Vec<Text>>>,
 }
 
-/// `[sources.NAME]`: a file (`url`) or a git commit (`git` and at least one of `branch`, `tag`, `rev`).
+/// `[sources.NAME]`: a file (`url`), a git commit (`git` and at least one of `branch`, `tag`, `rev`) or an image (`oci`).
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(extend("oneOf" = [{"required": ["url"]}, {"required": ["git"]}]))]
+#[schemars(extend("oneOf" = [{"required": ["url"]}, {"required": ["git"]}, {"required": ["oci"]}]))]
 pub(super) struct RawSource {
     /// URL of the file; `{version}` is filled in.
     pub(super) url: Option<Text>,
@@ -157,6 +157,14 @@ pub(super) struct RawSource {
     /// The commit to take, all 40 digits.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
     pub(super) rev: Option<Text>,
+    /// A container image, as docker names it: `[HOST/]NAME[:TAG][@sha256:…]`; `{version}` is filled in.
+    pub(super) oci: Option<Text>,
+    /// The architectures of the image that are locked, as BitBake's TARGET_ARCH writes them (default: of `aarch64` and
+    /// `x86_64` those that the image has).
+    pub(super) architectures: Option<At<Vec<Text>>>,
+    /// The digest (`sha256:…`) that the image's index or manifest must have.
+    #[schemars(regex(pattern = "^sha256:[0-9A-Fa-f]{64}$"))]
+    pub(super) digest: Option<Text>,
     /// Whether submodules are locked along.
     pub(super) submodules: Option<At<bool>>,
     /// Whether all history is kept, for recipes that run `git describe` or count commits.
