@@ -11,11 +11,11 @@ KBUILD_SOURCE = "linux"
 
 inherit kbuild_source kernel-arch kata_guest_arch kata_options
 
+DEPENDS += "bc-native bison-native elfutils-native flex-native kata-guest-kernel-config openssl-native"
+
 SRC_URI = "${KBUILD_SOURCE_URI}"
 S = "${UNPACKDIR}/linux-${PV}"
 B = "${WORKDIR}/build"
-
-DEPENDS += "bc-native bison-native elfutils-native flex-native openssl-native kata-guest-kernel-config"
 
 # Compressed, and as QEMU loads it without unpacking: the runtime takes the second.
 KATA_KERNEL_IMAGES = "arch/x86/boot/bzImage vmlinux"
@@ -26,7 +26,7 @@ KATA_KERNEL_REQUIRED = "VIRTIO VIRTIO_PCI VIRTIO_BLK VIRTIO_NET VIRTIO_FS VSOCKE
 # QEMU loads an x86 vmlinux by its PVH entry.
 KATA_KERNEL_REQUIRED:append:x86-64 = " PVH"
 
-EXTRA_OEMAKE = " \
+EXTRA_OEMAKE = "\
     -C ${S} O=${B} ARCH=${ARCH} CROSS_COMPILE=${TARGET_PREFIX} \
     CC="${KERNEL_CC}" LD="${KERNEL_LD}" AR="${KERNEL_AR}" OBJCOPY="${KERNEL_OBJCOPY}" STRIP="${KERNEL_STRIP}" \
     HOSTCC="${BUILD_CC} ${BUILD_CFLAGS} ${BUILD_LDFLAGS}" HOSTCXX="${BUILD_CXX} ${BUILD_CXXFLAGS} ${BUILD_LDFLAGS}" \
@@ -66,7 +66,7 @@ do_install() {
     install -D -m 0644 ${B}/$2 ${D}${datadir}/kata-containers/vmlinux.container
 }
 
-FILES:${PN} = "${datadir}/kata-containers"
+FILES:${PN} += "${datadir}/kata-containers"
 
 # A kernel is no program of the board's user space.
 INHIBIT_PACKAGE_STRIP = "1"

@@ -9,6 +9,8 @@ KBUILD_SOURCE = "qemu"
 require recipes-devtools/qemu/qemu.inc
 inherit kbuild_source kata_guest_arch kata_options
 
+DEPENDS += "glib-2.0 zlib"
+
 # oe-core's patches stay; the tarball is the one that kata.lock names.
 FILESEXTRAPATHS:prepend := "${COREBASE}/meta/recipes-devtools/qemu/qemu:"
 SRC_URI:remove = "https://download.qemu.org/${BPN}-${PV}.tar.xz"
@@ -23,10 +25,8 @@ python () {
                                   "patches for (sha256 %s): name that one in kata.toml" % (ours, core))
 }
 
-DEPENDS += "glib-2.0 zlib"
-
 # uring is meta-oe's liburing; without that layer QEMU takes the kernel's older asynchronous calls.
-PACKAGECONFIG = " \
+PACKAGECONFIG = "\
     aio attr fdt kvm libcap-ng numa pie seccomp vhost virtfs \
     ${@bb.utils.contains('BBFILE_COLLECTIONS', 'openembedded-layer', 'uring', '', d)} \
 "
@@ -52,6 +52,8 @@ do_install:append() {
     rm -f ${D}${datadir}/${BPN}/s390-* ${D}${datadir}/${BPN}/hppa*
 }
 
+# The package is qemu.inc's.
+# nooelint: oelint.vars.specific
 RDEPENDS:${PN}-common += "bash"
 
 BBCLASSEXTEND = ""

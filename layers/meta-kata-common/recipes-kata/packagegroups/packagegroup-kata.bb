@@ -11,12 +11,12 @@ inherit packagegroup kata_guest_arch kata_options
 # The shim and kata-ctl. Empty: this layer has no recipes for them yet. A layer that has them names them here.
 KATA_RUNTIME_PACKAGES ?= ""
 
-RDEPENDS:${PN} = " \
+RDEPENDS:${PN} = "\
+    ${KATA_RUNTIME_PACKAGES} \
     kata-containers-config \
     kata-guest-image \
     kata-guest-kernel \
     kata-qemu \
-    ${KATA_RUNTIME_PACKAGES} \
 "
 
 # Recommended: whoever builds them into the kernel has no packages of them.

@@ -25,4 +25,4 @@ do_install() {
 }
 do_install[depends] += "kata-guest-${KATA_BOOT}:do_image_complete"
 
-FILES:${PN} = "${datadir}/kata-containers"
+FILES:${PN} += "${datadir}/kata-containers"
