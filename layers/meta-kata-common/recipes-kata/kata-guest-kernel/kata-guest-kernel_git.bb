@@ -9,12 +9,13 @@ LIC_FILES_CHKSUM = "file://COPYING;md5=6bc538ed5bd9a7fc9398086aedcd7e46"
 
 KBUILD_SOURCE = "linux"
 
-inherit kbuild_source kernel-arch kata_guest_arch kata_options
+inherit kbuild_source kernel-arch pkgconfig kata_guest_arch kata_options
 
 DEPENDS += "bc-native bison-native elfutils-native flex-native kata-guest-kernel-config openssl-native"
 
 SRC_URI = "${KBUILD_SOURCE_URI}"
 S = "${UNPACKDIR}/linux-${PV}"
+PACKAGE_ARCH = "${MACHINE_ARCH}"
 B = "${WORKDIR}/build"
 
 # Compressed, and as QEMU loads it without unpacking: the runtime takes the second.
@@ -26,11 +27,12 @@ KATA_KERNEL_REQUIRED = "VIRTIO VIRTIO_PCI VIRTIO_BLK VIRTIO_NET VIRTIO_FS VSOCKE
 # QEMU loads an x86 vmlinux by its PVH entry.
 KATA_KERNEL_REQUIRED:append:x86-64 = " PVH"
 
+# Not kernel-arch's ARCH: with "x86" an empty configuration is one of 32 bits.
 EXTRA_OEMAKE = "\
-    -C ${S} O=${B} ARCH=${ARCH} CROSS_COMPILE=${TARGET_PREFIX} \
-    CC="${KERNEL_CC}" LD="${KERNEL_LD}" AR="${KERNEL_AR}" OBJCOPY="${KERNEL_OBJCOPY}" STRIP="${KERNEL_STRIP}" \
-    HOSTCC="${BUILD_CC} ${BUILD_CFLAGS} ${BUILD_LDFLAGS}" HOSTCXX="${BUILD_CXX} ${BUILD_CXXFLAGS} ${BUILD_LDFLAGS}" \
-    HOSTPKG_CONFIG="pkg-config-native" \
+    -C ${S} O=${B} ARCH=${KATA_KERNEL_ARCH} CROSS_COMPILE=${TARGET_PREFIX} \
+    CC='${KERNEL_CC}' LD='${KERNEL_LD}' AR='${KERNEL_AR}' OBJCOPY='${KERNEL_OBJCOPY}' STRIP='${KERNEL_STRIP}' \
+    HOSTCC='${BUILD_CC} ${BUILD_CFLAGS} ${BUILD_LDFLAGS}' HOSTCXX='${BUILD_CXX} ${BUILD_CXXFLAGS} ${BUILD_LDFLAGS}' \
+    HOSTPKG_CONFIG='pkg-config-native' \
 "
 
 # Who built it, where and when is compiled in. The compiler's flags are the kernel's own business.
@@ -38,7 +40,7 @@ kata_kernel_environment() {
     unset CFLAGS CPPFLAGS CXXFLAGS LDFLAGS MACHINE
     export KBUILD_BUILD_USER=kata KBUILD_BUILD_HOST=kata KBUILD_BUILD_VERSION=1
     export KBUILD_BUILD_TIMESTAMP="$(date -u -d @${SOURCE_DATE_EPOCH})"
-    export CROSS_COMPILE=${TARGET_PREFIX}
+    export ARCH=${KATA_KERNEL_ARCH} CROSS_COMPILE=${TARGET_PREFIX}
 }
 
 # The kernel's own script merges; it runs make where it is started.

@@ -44,6 +44,9 @@ EXTRA_OECONF:append = " \
     --disable-guest-agent \
     --disable-user \
 "
+# No guest agent, so no services; no tests.
+INHIBIT_UPDATERCD_BBCLASS = "1"
+SYSTEMD_PACKAGES = ""
 PTEST_ENABLED = "0"
 
 # What another QEMU installs too, and firmware of machines that are not emulated here.
