@@ -262,7 +262,8 @@ fn what_cannot_be_had_is_refused_with_the_reason() {
             ("nosources", "KBUILD_LINUX_URI = \"\"\n"),
         ],
     );
-    let questions: &[(&str, &[&str])] = &[(IMAGE, &[]), (PACKAGES, &[]), (QEMU, &[]), (GUEST_KERNEL, &[]), (ALPINE, &[])];
+    let questions: &[(&str, &[&str])] =
+        &[(IMAGE, &[]), (PACKAGES, &[]), (QEMU, &[]), (GUEST_KERNEL, &[]), (ALPINE, &[])];
     let Some(answers) = topdir.ask(questions) else { return };
     let mut refusals = String::new();
     for configuration in ["macvtap", "two", "alpine", "centos", "euleros", "clear"] {
@@ -304,7 +305,10 @@ fn the_raspberry_pi() {
     writeln!(said, "alpine\n  {}", answers.changes("pi4", "alpine").join("\n  ")).unwrap();
     insta::assert_snapshot!(said);
     assert_eq!(answers.get("pi4", IMAGE, "IMAGE_FSTYPES"), "wic.bz2 wic.bmap");
-    assert_eq!(answers.get("pi4", GUEST_KERNEL, "KATA_KERNEL_IMAGES"), "arch/arm64/boot/Image.gz arch/arm64/boot/Image");
+    assert_eq!(
+        answers.get("pi4", GUEST_KERNEL, "KATA_KERNEL_IMAGES"),
+        "arch/arm64/boot/Image.gz arch/arm64/boot/Image"
+    );
     assert_eq!(answers.get("pi4", CMDLINE, "CMDLINE"), "rootwait cgroup_enable=memory");
     assert_eq!(
         answers.get("pi4", LINUX_RASPBERRYPI, "KERNEL_FEATURES"),
@@ -344,7 +348,10 @@ fn the_boards_kernels_and_disks() {
         "file://kata-host-kmeta;type=kmeta;destsuffix=kata-host-kmeta"
     );
     let path = answers.get("plain", LINUX_YOCTO, "FILESPATH");
-    assert!(path.split(':').any(|directory| Path::new(directory).join("kata-host-kmeta/features/kata").is_dir()), "{path}");
+    assert!(
+        path.split(':').any(|directory| Path::new(directory).join("kata-host-kmeta/features/kata").is_dir()),
+        "{path}"
+    );
     assert_eq!(answers.get("plain", IMAGE, "IMAGE_FSTYPES"), "wic.qcow2");
     assert_eq!(answers.get("plain", IMAGE, "WKS_FILE"), "efi-bootdisk.wks.in");
     assert_eq!(answers.get("plain", IMAGE, "EFI_PROVIDER"), "systemd-boot");
@@ -419,7 +426,10 @@ fn fragment(name: &str) -> BTreeMap<String, String> {
     let path = repository().join(COMMON).join("recipes-kernel/linux/kata-host-kmeta/features/kata").join(name);
     let text = read(&path);
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| line.split_once('=').expect(line)).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    lines
+        .map(|line| line.split_once('=').expect(line))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 #[test]
@@ -460,7 +470,8 @@ fn drop_ins_are_toml_and_none_names_both_images() {
         let Some(qemu) = table.get("hypervisor").and_then(|hypervisor| hypervisor.get("qemu")) else { continue };
         let (image, initrd) = (qemu.get("image"), qemu.get("initrd"));
         assert_eq!(image.is_some(), initrd.is_some(), "{}: one is set, the other taken away", path.display());
-        if let (Some(image), Some(initrd)) = (image.and_then(toml::Value::as_str), initrd.and_then(toml::Value::as_str)) {
+        if let (Some(image), Some(initrd)) = (image.and_then(toml::Value::as_str), initrd.and_then(toml::Value::as_str))
+        {
             assert_ne!(image.is_empty(), initrd.is_empty(), "{}: Kata refuses both", path.display());
         }
     }
