@@ -18,6 +18,7 @@ mod lock;
 mod output;
 mod progress;
 mod project;
+mod run;
 mod shell;
 mod sources;
 mod store;
@@ -57,7 +58,8 @@ The usual order:
   kbuild build --board qemu      build with no network at all
 
 Exit codes: 0 done, 1 failed check or wrong input, 2 wrong usage, 3 lock is stale, 4 network,
-5 hash mismatch, 6 missing while offline, 7 BitBake failed, 8 not reproducible, 70 a bug in kbuild.";
+5 hash mismatch, 6 missing while offline, 7 BitBake failed, 8 not reproducible, 9 QEMU failed,
+70 a bug in kbuild.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -76,6 +78,7 @@ enum Command {
     Store(store::StoreArgs),
     Build(build::BuildArgs),
     Shell(shell::ShellArgs),
+    Run(run::RunArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -98,6 +101,7 @@ impl Command {
             Command::Store(_) => "store",
             Command::Build(_) => "build",
             Command::Shell(_) => "shell",
+            Command::Run(_) => "run",
             Command::Doctor(_) => "doctor",
             Command::Completions(_) => "completions",
         }
@@ -120,6 +124,7 @@ impl Command {
             Command::Store(args) => args.run(global),
             Command::Build(args) => args.run(global, output),
             Command::Shell(args) => args.run(global, output),
+            Command::Run(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),
             Command::Completions(args) => args.run(&mut Cli::command()),
         }

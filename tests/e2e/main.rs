@@ -11,4 +11,5 @@ mod flagship;
 mod pipeline;
 mod queries;
 mod real_closure;
+mod run;
 mod wrong_input;
