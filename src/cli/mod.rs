@@ -6,6 +6,7 @@
 mod audit;
 mod build;
 mod completions;
+mod crates;
 mod doctor;
 mod export;
 mod fetch;
@@ -72,6 +73,7 @@ enum Command {
     Tree(tree::TreeArgs),
     List(list::ListArgs),
     Audit(audit::AuditArgs),
+    Crates(crates::CratesArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Gc(gc::GcArgs),
@@ -95,6 +97,7 @@ impl Command {
             Command::Tree(_) => "tree",
             Command::List(_) => "list",
             Command::Audit(_) => "audit",
+            Command::Crates(_) => "crates",
             Command::Export(_) => "export",
             Command::Import(_) => "import",
             Command::Gc(_) => "gc",
@@ -118,6 +121,7 @@ impl Command {
             Command::Tree(args) => args.run(global, output),
             Command::List(args) => args.run(global, output),
             Command::Audit(args) => args.run(global, output),
+            Command::Crates(args) => args.run(global, output),
             Command::Export(args) => args.run(global, output),
             Command::Import(args) => args.run(global, output),
             Command::Gc(args) => args.run(global, output),

@@ -6,6 +6,7 @@ mod support;
 mod audit;
 mod carrying;
 mod closure;
+mod crates;
 mod fetching;
 mod flagship;
 mod pipeline;
