@@ -476,7 +476,7 @@ fn file_uri(url: &SourceUrl, file_name: &str) -> Result<String> {
 
 /// A repository's URL as BitBake's git fetcher takes it: the scheme names the fetcher, the protocol is a parameter
 /// (`bb.fetch2.git.Git.urldata_init`).
-fn git_uri(url: &SourceUrl, branch: Option<&str>, submodules: bool) -> Result<String> {
+pub(crate) fn git_uri(url: &SourceUrl, branch: Option<&str>, submodules: bool) -> Result<String> {
     refuse_semicolon(url)?;
     if branch.is_some_and(|branch| branch.contains([';', ',', '='])) {
         return Err(

@@ -15,7 +15,7 @@ use super::blob::blake3_file;
 use super::{Store, Workplace, tree};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
-use crate::git::{could_not_start, failed, local_git, open_objects, run};
+use crate::git::{broken_object, could_not_start, failed, local_git, open_objects, run};
 use crate::lock::LockedGit;
 use crate::source::{Blake3, CommitId};
 
@@ -262,6 +262,41 @@ impl Store {
         self.open_record(&self.git(commit)?.ok_or_else(missing)?)
     }
 
+    /// A file of a commit's tree; `None` where there is none of that path.
+    ///
+    /// # Errors
+    /// A commit the store lacks (kind `Missing`), or one that cannot be read.
+    pub fn file_of_commit(&self, commit: &CommitId, path: &Path) -> Result<Option<Vec<u8>>> {
+        let opened = self.open_commit(commit)?;
+        let tree = tree_of(&opened, commit)?;
+        let entry = match tree.get_path(path) {
+            Ok(entry) => entry,
+            Err(error) if error.code() == git2::ErrorCode::NotFound => return Ok(None),
+            Err(error) => return Err(broken_object(error)),
+        };
+        if entry.kind() != Some(git2::ObjectType::Blob) {
+            return Ok(None);
+        }
+        opened.find_blob(entry.id()).map(|blob| Some(blob.content().to_owned())).map_err(broken_object)
+    }
+
+    /// The paths of all files of this name in a commit's tree, in git's order.
+    ///
+    /// # Errors
+    /// As [`Store::file_of_commit`].
+    pub fn files_called(&self, commit: &CommitId, name: &str) -> Result<Vec<String>> {
+        let opened = self.open_commit(commit)?;
+        let mut found = Vec::new();
+        let walked = tree_of(&opened, commit)?.walk(git2::TreeWalkMode::PreOrder, |directory, entry| {
+            if entry.name_bytes() == name.as_bytes() && entry.kind() == Some(git2::ObjectType::Blob) {
+                found.push(format!("{}{name}", directory));
+            }
+            git2::TreeWalkResult::Ok
+        });
+        walked.map_err(broken_object)?;
+        Ok(found)
+    }
+
     /// As [`Store::open_commit`], for a record that need not be in the store.
     pub(super) fn open_record(&self, record: &GitRecord) -> Result<OpenedCommit> {
         let place = self.workplace()?;
@@ -284,6 +319,11 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn tree_of<'a>(repository: &'a git2::Repository, commit: &CommitId) -> Result<git2::Tree<'a>> {
+    let id = git2::Oid::from_bytes(commit.as_bytes()).map_err(broken_object)?;
+    repository.find_commit(id).and_then(|commit| commit.tree()).map_err(broken_object)
 }
 
 /// A commit opened for reading: a [`git2::Repository`] that lives as long as this.
