@@ -229,6 +229,7 @@ impl Fetcher {
         };
         match url.scheme() {
             "http" | "https" => self.http.transfer(url, slot, expected, task).await,
+            "oci" => self.image_transfer(url, slot, expected, task).await,
             "ftp" | "ftps" => {
                 let login = self.http.netrc().for_host(url.as_url().host_str().unwrap_or_default());
                 self.ftp.transfer(url, login, slot, expected, task).await

@@ -149,7 +149,11 @@ impl Http {
         Ok(request)
     }
 
-    fn client(&self) -> Result<&Client> {
+    /// The client itself, for protocols that have more to say than GET.
+    ///
+    /// # Errors
+    /// No CA certificates: kind `Network`.
+    pub fn client(&self) -> Result<&Client> {
         let idle = self.patience.idle;
         let made = self
             .client
@@ -343,7 +347,8 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     (from <= to && total.is_none_or(|total: u64| to.checked_add(1) == Some(total))).then_some((from, total))
 }
 
-fn failed(url: &SourceUrl, error: reqwest::Error) -> Failure {
+/// A request that came to nothing, with its class.
+pub fn failed(url: &SourceUrl, error: reqwest::Error) -> Failure {
     failure(url, &error.without_url())
 }
 

@@ -8,6 +8,7 @@ mod deliver;
 mod ftp;
 mod git;
 mod http;
+mod image;
 mod limits;
 mod manners;
 mod mirrors;
@@ -23,6 +24,7 @@ mod tests;
 mod transfer;
 
 pub use closure::Fetched;
+pub use image::ResolvedImage;
 pub use registry::Registries;
 pub use remote::{Outlet, Parcel, Sent, Shipment};
 pub use retry::Patience;
@@ -42,6 +44,7 @@ use self::mirrors::{Candidate, Fill, Rules};
 use self::peer::Peer;
 use self::registry::Directory;
 use self::remote::Remote;
+use self::remote::registry::Registry;
 use self::retry::{Attempts, Class, Failure};
 use self::transfer::{Expected, at};
 use crate::error::{Error, Kind, Result};
@@ -50,7 +53,7 @@ use crate::manifest::Mirrors;
 use crate::progress::{self, Progress};
 use crate::source::name::check_component;
 use crate::source::url::redact;
-use crate::source::{Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};
+use crate::source::{Access, Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};
 use crate::store::{GitRecord, Store, tree};
 
 /// How fetching behaves.
@@ -124,6 +127,7 @@ pub struct Fetcher {
     builtin: Rules,
     registries: Directory,
     http: Http,
+    images: Registry,
     ftp: Ftp,
     git: Git,
     limits: Limits,
@@ -142,6 +146,7 @@ impl Fetcher {
             builtin: if settings.mirrors.builtin { Rules::builtin()? } else { Rules::default() },
             registries: Directory::from_env(settings.registries.clone()),
             http: Http::new(patience.clone()),
+            images: Registry::default(),
             ftp: Ftp::new(patience.clone()),
             git: Git { patience: patience.clone(), offline: settings.offline, environment: Vec::new() },
             limits: Limits::new(settings.jobs),
@@ -302,6 +307,10 @@ impl Fetcher {
                 .collect::<Vec<_>>()
         };
         let mut places = rewritten(&self.rules);
+        if wanted.sha256.is_none() && wanted.urls.iter().any(|url| url.access() == Access::Image) {
+            // What nobody knows the hash of is made here: an archive from elsewhere would be taken on its word.
+            places.retain(|place| place.as_ref().is_ok_and(|url| url.access() == Access::Image));
+        }
         // Why there is no address does not matter where none could be asked.
         places.extend(upstream.into_iter().filter(|place| place.is_ok() || !self.settings.offline));
         if wanted.sha256.is_some() {

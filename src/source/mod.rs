@@ -5,6 +5,7 @@
 
 mod checksum;
 pub mod hash;
+pub mod image;
 pub mod name;
 mod package;
 mod remote;
@@ -12,6 +13,7 @@ pub mod url;
 
 pub use checksum::{Algorithm, Checksum, Sums};
 pub use hash::{Blake3, CommitId, Digests, Hasher, Sha256};
+pub use image::ImageName;
 pub use package::Package;
 pub use remote::{RemoteUrl, Service};
 pub use url::{Access, SourceUrl};

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use url::Url;
 
+use super::ImageName;
 use super::name::check_component;
 use super::url::redact;
 use crate::error::{Error, Result};
@@ -18,6 +19,8 @@ pub enum Service {
     Google,
     /// Azure's Blob Storage (`az:`).
     Azure,
+    /// A registry of container images (`oci:`).
+    Registry,
 }
 
 impl Service {
@@ -27,6 +30,7 @@ impl Service {
             "s3" => Service::S3,
             "gs" => Service::Google,
             "az" => Service::Azure,
+            "oci" => Service::Registry,
             _ => return None,
         })
     }
@@ -51,6 +55,18 @@ impl RemoteUrl {
     /// The bucket; Azure calls it a container.
     pub fn bucket(&self) -> &str {
         self.0.host_str().unwrap_or_default()
+    }
+
+    /// The repository of a registry, with its tag: `latest` where the address says nothing.
+    pub fn image(&self) -> ImageName {
+        let place = self.0.as_str().strip_prefix("oci://").unwrap_or_default();
+        let named = ImageName::of_place(place.trim_end_matches('/'));
+        let mut image = named.unwrap_or_else(|_| {
+            // Nothing else gets past `from_str`.
+            ImageName { registry: String::new(), repository: String::new(), tag: None, digest: None }
+        });
+        image.tag.get_or_insert_with(|| "latest".to_owned());
+        image
     }
 
     /// What stands before the names of a store in the bucket, without slashes around it; empty for the bucket itself.
@@ -93,6 +109,17 @@ impl FromStr for RemoteUrl {
             let help = "credentials come from the environment or the usual files, never from a URL";
             return Err(refuse("it carries credentials").help(help));
         }
+        if url.scheme() == "oci" {
+            let place = url.as_str().trim_end_matches('/').strip_prefix("oci://").unwrap_or_default().to_owned();
+            let image = ImageName::of_place(&place).map_err(|why| {
+                refuse(why)
+                    .help("a registry's store is named as `oci://HOST/REPOSITORY` or `oci://HOST/REPOSITORY:TAG`")
+            })?;
+            if image.digest.is_some() {
+                return Err(refuse("a store is a tag, not a digest").help("take `@sha256:…` out"));
+            }
+            return image.to_url().map(|url| RemoteUrl(url.as_url().clone()));
+        }
         if url.port().is_some() || url.query().is_some() || url.fragment().is_some() {
             let error = refuse("a bucket and a prefix are all that it may have");
             return Err(error.help("variables name another server: AWS_ENDPOINT_URL for what speaks S3"));
@@ -132,6 +159,24 @@ mod tests {
         let below = |text: &str| text.parse::<RemoteUrl>().unwrap().below("blobs/ab/abc").to_string();
         assert_eq!(below("s3://team"), "s3://team/blobs/ab/abc");
         assert_eq!(below("s3://team/kata"), "s3://team/kata/blobs/ab/abc");
+    }
+
+    #[test]
+    fn a_repository_of_a_registry_is_one_too() {
+        for (text, image) in [
+            ("oci://registry.corp/team/kata", "registry.corp/team/kata:latest"),
+            ("oci://127.0.0.1:5000/kata:v1", "127.0.0.1:5000/kata:v1"),
+            ("oci://ghcr.io/org/kata/", "ghcr.io/org/kata:latest"),
+        ] {
+            assert_eq!(text.parse::<RemoteUrl>().unwrap().image().to_string(), image);
+        }
+        let digest = format!("oci://h.x/a@sha256:{}", "1".repeat(64));
+        for text in
+            ["oci://registry.corp", "oci://registry.corp/Team", "oci://me:secret@h.x/a", "oci://h.x/a?b", &digest]
+        {
+            let error = text.parse::<RemoteUrl>().unwrap_err();
+            assert!(!error.to_string().contains("me:secret"), "{error}");
+        }
     }
 
     #[test]

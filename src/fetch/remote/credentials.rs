@@ -34,6 +34,7 @@ async fn open_with(surroundings: &Surroundings, url: &RemoteUrl, connector: &Con
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let unusable = |error: object_store::Error| wire::unusable(url, &error);
     Ok(match url.service() {
+        Service::Registry => return Err(Error::bug(format!("{url} is no bucket"))),
         Service::S3 => {
             let (builder, found) = surroundings.s3(url)?;
             let builder = if found || has_role(surroundings, "AWS_EC2_METADATA_DISABLED").await {

@@ -4,9 +4,13 @@
 //! for them, and given them. Every request fails with a [`Failure`] whose class says what it means, so that retries, limits
 //! and the comparison of hashes are those of all fetching ([`super::deliver`]); nothing rests on a remote's word.
 
+pub mod archive;
+mod artifact;
 mod credentials;
+pub mod login;
 mod objects;
 mod outlet;
+pub mod registry;
 mod wire;
 
 pub use outlet::{Outlet, Sent};
@@ -19,6 +23,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use url::Url;
 
+use self::artifact::Artifacts;
 use self::objects::Objects;
 use super::manners::Manners;
 use super::retry::{Failure, Patience};
@@ -33,6 +38,8 @@ use crate::store::{GitRecord, Incoming};
 pub enum Remote {
     /// Objects in a bucket.
     Objects(Objects),
+    /// An artifact in a registry.
+    Registry(Artifacts),
 }
 
 /// What a blob is asked for by: at least one hash.
@@ -105,6 +112,7 @@ impl Remote {
     pub fn new(url: &RemoteUrl, patience: &Patience) -> Remote {
         match url.service() {
             Service::S3 | Service::Google | Service::Azure => Remote::Objects(Objects::new(url, patience)),
+            Service::Registry => Remote::Registry(Artifacts::new(url, url.image(), patience)),
         }
     }
 
@@ -112,6 +120,7 @@ impl Remote {
     pub fn url(&self) -> &RemoteUrl {
         match self {
             Remote::Objects(objects) => objects.url(),
+            Remote::Registry(artifacts) => artifacts.url(),
         }
     }
 
@@ -122,6 +131,7 @@ impl Remote {
     pub async fn record(&self, commit: &CommitId) -> Result<Option<String>, Failure> {
         match self {
             Remote::Objects(objects) => objects.record(commit).await,
+            Remote::Registry(artifacts) => artifacts.record(commit).await,
         }
     }
 
@@ -132,6 +142,7 @@ impl Remote {
     pub async fn open(&self, blob: &BlobName, from: u64) -> Result<Option<Opened>, Failure> {
         match self {
             Remote::Objects(objects) => objects.open(blob, from).await,
+            Remote::Registry(artifacts) => artifacts.open(blob, from).await,
         }
     }
 
@@ -142,6 +153,7 @@ impl Remote {
     pub async fn missing(&self, shipment: &Shipment<'_>, manners: &Manners<'_>) -> Result<Missing, Failure> {
         match self {
             Remote::Objects(objects) => objects.missing(shipment, manners).await,
+            Remote::Registry(artifacts) => artifacts.missing(shipment, manners).await,
         }
     }
 
@@ -153,6 +165,7 @@ impl Remote {
     pub async fn put_blob(&self, parcel: &Parcel, file: &Path, manners: &Manners<'_>) -> Result<(), Failure> {
         match self {
             Remote::Objects(objects) => objects.put_blob(parcel, file, manners).await,
+            Remote::Registry(artifacts) => artifacts.put_blob(parcel, file, manners).await,
         }
     }
 
@@ -163,6 +176,7 @@ impl Remote {
     pub async fn put_record(&self, record: &GitRecord, manners: &Manners<'_>) -> Result<(), Failure> {
         match self {
             Remote::Objects(objects) => objects.put_record(record, manners).await,
+            Remote::Registry(artifacts) => artifacts.put_record(record, manners).await,
         }
     }
 
@@ -170,9 +184,10 @@ impl Remote {
     ///
     /// # Errors
     /// No answer, or a refusal.
-    pub async fn finish(&self, _shipment: &Shipment<'_>, _manners: &Manners<'_>) -> Result<(), Failure> {
+    pub async fn finish(&self, shipment: &Shipment<'_>, manners: &Manners<'_>) -> Result<(), Failure> {
         match self {
             Remote::Objects(_) => Ok(()),
+            Remote::Registry(artifacts) => artifacts.finish(shipment, manners).await,
         }
     }
 
