@@ -66,7 +66,7 @@ pub const CONSOLE_LOG: &str = "console.log";
 pub const CLASS: &str = include_str!("kbuild-lock.bbclass");
 
 /// The one line that sends every fetcher to the flat directory (measured on BitBake 2.8, 2.18 and 2.19).
-const PREMIRRORS: &str = "(git|gitsm|gomodgit|https?|ftps?|sftp|s3|gs|az|hg|p4|repo)://.*/.*";
+pub(super) const PREMIRRORS: &str = "(git|gitsm|gomodgit|https?|ftps?|sftp|s3|gs|az|hg|p4|repo)://.*/.*";
 
 /// A board's configuration as plain values.
 #[derive(Debug, Clone)]
@@ -180,32 +180,44 @@ impl<'a> Declared<'a> {
     /// # Errors
     /// A source the lock does not have, or has as something else: kind `Stale`.
     pub fn from_lock(name: &'a str, source: &'a DeclaredSource, lock: &'a Lock) -> Result<Declared<'a>> {
-        let stale = || {
-            Error::new(Kind::Stale, format!("kata.lock does not have the source `{name}` as kata.toml declares it"))
-                .help("run `kbuild lock`")
-        };
-        if let SourceOrigin::Image(_) = source.origin {
-            let image = lock.images.get(name).ok_or_else(stale)?;
+        let found = Declared::of_lock(name, lock, &source.recipes, source.srcrev_name.as_deref())?;
+        match (&found, &source.origin) {
+            (Declared::File { .. }, SourceOrigin::File(_))
+            | (Declared::Git { .. }, SourceOrigin::Git(_))
+            | (Declared::Image { .. }, SourceOrigin::Image(_)) => Ok(found),
+            _ => Err(stale(name)),
+        }
+    }
+
+    /// As [`Declared::from_lock`], where only the lock is known. `recipes` and the `;name=` in them stand in the manifest alone.
+    ///
+    /// # Errors
+    /// As [`Declared::from_lock`].
+    pub fn of_lock(
+        name: &'a str,
+        lock: &'a Lock,
+        recipes: &'a [String],
+        srcrev_name: Option<&'a str>,
+    ) -> Result<Declared<'a>> {
+        if let Some(image) = lock.images.get(name) {
             return Ok(Declared::Image { name, image, archives: archives(image, lock)? });
         }
-        let pin = lock.sources.get(name).ok_or_else(stale)?;
-        match (&pin.request, lock.get(&pin.locked)?, &source.origin) {
-            (Request::File { url, version }, Locked::File(file_name, file), SourceOrigin::File(_)) => {
+        let pin = lock.sources.get(name).ok_or_else(|| stale(name))?;
+        match (&pin.request, lock.get(&pin.locked)?) {
+            (Request::File { url, version }, Locked::File(file_name, file)) => {
                 Ok(Declared::File { name, url, file_name, version: version.as_deref(), sha256: &file.sha256 })
             }
-            (Request::Git { url, reference, version, submodules, .. }, Locked::Git(_, git), SourceOrigin::Git(_)) => {
-                Ok(Declared::Git {
-                    name,
-                    url,
-                    branch: reference.branch.as_deref(),
-                    commit: &git.commit,
-                    version: version.as_deref(),
-                    submodules: *submodules,
-                    recipes: &source.recipes,
-                    srcrev_name: source.srcrev_name.as_deref(),
-                })
-            }
-            _ => Err(stale()),
+            (Request::Git { url, reference, version, submodules, .. }, Locked::Git(_, git)) => Ok(Declared::Git {
+                name,
+                url,
+                branch: reference.branch.as_deref(),
+                commit: &git.commit,
+                version: version.as_deref(),
+                submodules: *submodules,
+                recipes,
+                srcrev_name,
+            }),
+            _ => Err(stale(name)),
         }
     }
 
@@ -255,6 +267,11 @@ impl<'a> Declared<'a> {
             }
         }
     }
+}
+
+fn stale(name: &str) -> Error {
+    Error::new(Kind::Stale, format!("kata.lock does not have the source `{name}` as kata.toml declares it"))
+        .help("run `kbuild lock`")
 }
 
 impl Archive<'_> {
@@ -319,9 +336,9 @@ impl BoardConf<'_> {
         write_seal(&mut text);
         self.write_config(&mut text)?;
         self.write_options(&mut text)?;
-        self.write_sources(&mut text)?;
-        self.write_pins(&mut text)?;
-        self.write_mask(&mut text)?;
+        write_sources(&mut text, self.sources)?;
+        write_pins(&mut text, self.sources, self.pins)?;
+        write_mask(&mut text, self.mask)?;
         Ok(text.0)
     }
 
@@ -380,48 +397,51 @@ impl BoardConf<'_> {
         // `:append` holds whatever bitbake.conf assigns after including local.conf; `.=` would then be lost silently.
         text.plain("OVERRIDES:append", &format!(":{}", self.words.join(":")))
     }
+}
 
-    fn write_pins(&self, text: &mut Text) -> Result<()> {
-        // What a declared source pins stands above, and is the person's own word.
-        let declared = self.sources.iter().flat_map(Declared::pinned).collect::<BTreeSet<_>>();
-        let pins = self.pins.iter().filter(|pin| !declared.contains(&(pin.variable.to_owned(), pin.recipe)));
-        let pins: BTreeSet<_> = pins.collect();
-        if pins.is_empty() {
-            return Ok(());
-        }
-        text.section("Commits for recipes that name none (AUTOREV, tags, moving branches), as locked");
-        pins.into_iter().try_for_each(|pin| pin.write(text))
+/// The variables of declared sources.
+pub(super) fn write_sources(text: &mut Text, sources: &[Declared<'_>]) -> Result<()> {
+    if sources.is_empty() {
+        return Ok(());
     }
+    text.section("[sources] as locked");
+    let mut seen = BTreeSet::new();
+    for source in sources {
+        if !seen.insert(source.prefix()) {
+            let message = format!("two sources would both become {}_* for BitBake", source.prefix());
+            return Err(Error::input(message).help(format!("rename the source `{}`", source.name())));
+        }
+        source
+            .write(text)
+            .map_err(|error| error.wrap(format!("source `{}` cannot be told to BitBake", source.name())))?;
+    }
+    Ok(())
+}
 
-    fn write_mask(&self, text: &mut Text) -> Result<()> {
-        if self.mask.is_empty() {
-            return Ok(());
-        }
-        text.section("[closure] mask: recipes that are left out");
-        for (pattern, why) in self.mask {
-            text.raw(&format!("# {}\n", why.replace(|c: char| c.is_control(), " ")));
-            text.plain("BBMASK:append", &format!(" {pattern}"))?;
-        }
-        Ok(())
+/// The commits of recipes that name none.
+pub(super) fn write_pins(text: &mut Text, sources: &[Declared<'_>], pins: &[Pin<'_>]) -> Result<()> {
+    // What a declared source pins stands above, and is the person's own word.
+    let declared = sources.iter().flat_map(Declared::pinned).collect::<BTreeSet<_>>();
+    let pins = pins.iter().filter(|pin| !declared.contains(&(pin.variable.to_owned(), pin.recipe)));
+    let pins: BTreeSet<_> = pins.collect();
+    if pins.is_empty() {
+        return Ok(());
     }
+    text.section("Commits for recipes that name none (AUTOREV, tags, moving branches), as locked");
+    pins.into_iter().try_for_each(|pin| pin.write(text))
+}
 
-    fn write_sources(&self, text: &mut Text) -> Result<()> {
-        if self.sources.is_empty() {
-            return Ok(());
-        }
-        text.section("[sources] as locked");
-        let mut seen = BTreeSet::new();
-        for source in self.sources {
-            if !seen.insert(source.prefix()) {
-                let message = format!("two sources would both become {}_* for BitBake", source.prefix());
-                return Err(Error::input(message).help(format!("rename the source `{}`", source.name())));
-            }
-            source
-                .write(text)
-                .map_err(|error| error.wrap(format!("source `{}` cannot be told to BitBake", source.name())))?;
-        }
-        Ok(())
+/// The recipes that are left out.
+pub(super) fn write_mask(text: &mut Text, mask: &IndexMap<String, String>) -> Result<()> {
+    if mask.is_empty() {
+        return Ok(());
     }
+    text.section("[closure] mask: recipes that are left out");
+    for (pattern, why) in mask {
+        text.raw(&format!("# {}\n", why.replace(|c: char| c.is_control(), " ")));
+        text.plain("BBMASK:append", &format!(" {pattern}"))?;
+    }
+    Ok(())
 }
 
 /// The directory of BitBake's console logs inside TMPDIR, as oe-core has it; `console-latest.log` there is the last run's.
@@ -456,7 +476,7 @@ fn file_uri(url: &SourceUrl, file_name: &str) -> Result<String> {
 
 /// A repository's URL as BitBake's git fetcher takes it: the scheme names the fetcher, the protocol is a parameter
 /// (`bb.fetch2.git.Git.urldata_init`).
-fn git_uri(url: &SourceUrl, branch: Option<&str>, submodules: bool) -> Result<String> {
+pub(crate) fn git_uri(url: &SourceUrl, branch: Option<&str>, submodules: bool) -> Result<String> {
     refuse_semicolon(url)?;
     if branch.is_some_and(|branch| branch.contains([';', ',', '='])) {
         return Err(

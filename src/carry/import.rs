@@ -54,7 +54,7 @@ pub struct Imported {
 ///
 /// # Errors
 /// Whatever is not as signed, indexed or hashed: kind `Mismatch`. What the bundle leaves out and the store lacks: kind
-/// `Missing`. Another format: kind `Input`.
+/// `Missing`. Another format: kind `Input`. The user stopped it: kind `Interrupted`; the same call passes over what has come.
 pub fn import(store: &Store, origin: Origin, keys: &[TrustedKey], progress: &dyn Progress) -> Result<Imported> {
     match origin {
         Origin::Stream(input) => take(store, Archive::new("the bundle", input), keys, progress),
@@ -189,6 +189,7 @@ fn take(store: &Store, mut files: impl Files, keys: &[TrustedKey], progress: &dy
     files.finish()?;
     let mut commits = 0;
     for record in records.into_values() {
+        progress.go_on()?;
         let name = format!("commit {} of the bundle is not in order", record.commit);
         commits += usize::from(adopt(store, record).map_err(|error| error.wrap(name))?);
     }
@@ -290,15 +291,17 @@ pub(super) fn adopt(store: &Store, record: GitRecord) -> Result<bool> {
 /// Blobs on their way into the store.
 pub(super) struct Taking<'a> {
     store: &'a Store,
+    progress: &'a dyn Progress,
     task: Box<dyn Task>,
     blobs: AtomicUsize,
     bytes: AtomicU64,
 }
 
 impl<'a> Taking<'a> {
-    fn new(store: &'a Store, index: &Index, progress: &dyn Progress) -> Taking<'a> {
+    fn new(store: &'a Store, index: &Index, progress: &'a dyn Progress) -> Taking<'a> {
         let taking = Taking {
             store,
+            progress,
             task: progress.begin("bundle", None),
             blobs: AtomicUsize::new(0),
             bytes: AtomicU64::new(0),
@@ -325,6 +328,7 @@ impl<'a> Taking<'a> {
         incoming.restart()?;
         let copied = each_chunk(&name, from, |bytes| {
             self.task.set_position(self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed));
+            self.progress.go_on()?;
             incoming.write(bytes)
         });
         let found = incoming.digests();

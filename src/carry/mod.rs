@@ -1,6 +1,6 @@
 //! The store elsewhere: to where the internet is not, and to where the team is.
 //!
-//! Whatever the way (a bundle on a disk, another directory, a web server, a bucket), the same three things are
+//! Whatever the way (a bundle on a disk, another directory, a web server, a bucket, a registry), the same three things are
 //! carried: blobs by their BLAKE3, records of git commits, and a word on what they are for (the lock, an index over it
 //! all). [`Contents`] is what a lock's sources are in a store, [`Ledger`] what another store has already; a way of
 //! carrying takes the one less the other. What may enter: how contents are written down, signed, checked and taken in.
@@ -13,7 +13,9 @@ mod export;
 mod import;
 mod index;
 mod ledger;
+pub mod mirror;
 mod push;
+pub mod serve;
 mod sign;
 
 pub use contents::{Contents, HeldBlob, HeldCommit};

@@ -14,11 +14,13 @@ mod names;
 mod options;
 mod raw;
 mod read;
+mod run;
 mod schema;
 mod select;
 mod sources;
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -232,6 +234,55 @@ pub struct Board {
     /// BitBake variables, in order: `NAME` or `NAME:override…`, never one that kbuild itself sets. A value is one line and
     /// holds at most one kind of quotes, so the other kind can surround it in a configuration file.
     pub config: IndexMap<String, String>,
+    /// The machine that `kbuild run` starts its image in.
+    pub run: Option<Machine>,
+}
+
+/// `[boards.NAME.run]`: a machine of QEMU's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Its architecture.
+    pub arch: Arch,
+    /// The file of the deploy directory that it starts from; may hold `*`, never leads out of it.
+    pub image: Option<String>,
+    /// Whether it starts through UEFI firmware.
+    pub uefi: bool,
+    /// A kernel of the deploy directory, for QEMU to start itself; as `image`.
+    pub kernel: Option<String>,
+    /// The command line of that kernel.
+    pub append: Option<String>,
+    /// In MiB.
+    pub memory: u32,
+    /// Processors.
+    pub cpus: u32,
+    /// Whether virtual machines are to run inside it.
+    pub nested: bool,
+    /// Ports of this machine that lead to ports of the board.
+    pub ports: Vec<Port>,
+}
+
+/// An architecture that a machine can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arch {
+    /// ARM, 64 bits.
+    Aarch64,
+    /// RISC-V, 64 bits.
+    Riscv64,
+    /// Intel and AMD, 64 bits.
+    X86_64,
+}
+
+/// A port of this machine that leads to one of the board.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// The address that is listened on.
+    pub address: Ipv4Addr,
+    /// The port that is listened on.
+    pub host: u16,
+    /// The port of the board.
+    pub guest: u16,
+    /// Whether it is UDP, not TCP.
+    pub udp: bool,
 }
 
 /// `[mirrors]` of a manifest or of a site configuration.
@@ -275,6 +326,8 @@ pub struct Selection {
 pub struct SiteConfig {
     /// The store to use when neither flag nor variable names one.
     pub store: Option<PathBuf>,
+    /// The stores below it, when neither flag nor variable names some.
+    pub lower: Vec<PathBuf>,
     /// Mirrors, asked before the manifest's.
     pub mirrors: Mirrors,
     /// Package registries, before the manifest's.
@@ -294,6 +347,17 @@ impl fmt::Display for Setting {
         match &self.choice {
             Some(choice) => write!(f, "{}={choice}", self.option),
             None => f.write_str(&self.option),
+        }
+    }
+}
+
+impl Arch {
+    /// As QEMU's programs and `uname -m` write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Arch::Aarch64 => "aarch64",
+            Arch::Riscv64 => "riscv64",
+            Arch::X86_64 => "x86_64",
         }
     }
 }

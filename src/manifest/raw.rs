@@ -214,6 +214,40 @@ pub(super) struct RawBoard {
     pub(super) set: Option<IndexMap<Text, At<SetTo>>>,
     /// BitBake variables of this board.
     pub(super) config: Option<IndexMap<Text, Text>>,
+    /// The machine that `kbuild run` starts the board's image in.
+    pub(super) run: Option<At<RawRun>>,
+}
+
+/// `[boards.NAME.run]`: a machine of QEMU's.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case")]
+// Only to the schema, as for `RawRule`.
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawRun {
+    /// Its architecture, as in the name of QEMU's program (`qemu-system-ARCH`).
+    #[schemars(extend("enum" = ["aarch64", "riscv64", "x86_64"]))]
+    pub(super) arch: Option<Text>,
+    /// The file of the board's deploy directory that it starts from, `*` for any characters; without it, the only one there
+    /// is of a disk image's kind.
+    pub(super) image: Option<Text>,
+    /// `uefi`; without it, the machine's own.
+    #[schemars(extend("enum" = ["uefi"]))]
+    pub(super) firmware: Option<Text>,
+    /// A kernel of the deploy directory that QEMU starts itself, for images that hold only a root file system.
+    pub(super) kernel: Option<Text>,
+    /// The command line of that kernel.
+    pub(super) append: Option<Text>,
+    /// Memory in MiB (default: 1024).
+    #[schemars(range(min = 1))]
+    pub(super) memory: Option<At<u32>>,
+    /// Processors (default: 2).
+    #[schemars(range(min = 1, max = 512))]
+    pub(super) cpus: Option<At<u32>>,
+    /// Whether virtual machines are to run inside it.
+    pub(super) nested: Option<At<bool>>,
+    /// Ports of this machine that lead to ports of the board: `HOST:GUEST` or `ADDRESS:HOST:GUEST`, `/udp` behind it where
+    /// it is not TCP. Without an address, only this machine reaches them.
+    pub(super) ports: Option<At<Vec<Text>>>,
 }
 
 /// The value of an option in `set`.
@@ -272,6 +306,8 @@ pub(super) struct RawRule {
 pub(super) struct RawSite {
     /// The store to use.
     pub(super) store: Option<Text>,
+    /// Stores below it, which are only read.
+    pub(super) lower: Option<Vec<Text>>,
     /// Mirrors, asked before those of kata.toml.
     pub(super) mirrors: Option<RawMirrors>,
     /// Package registries, in the place of those of kata.toml.

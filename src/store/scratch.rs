@@ -6,7 +6,6 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::Store;
 use crate::disk::{self, FileLock};
@@ -18,7 +17,7 @@ pub struct Scratch {
     path: PathBuf,
     lock: PathBuf,
     _held: FileLock,
-    _store: Option<Arc<FileLock>>,
+    _store: Store,
 }
 
 impl Scratch {
@@ -31,6 +30,25 @@ impl Scratch {
 impl AsRef<Path> for Scratch {
     fn as_ref(&self) -> &Path {
         &self.path
+    }
+}
+
+/// A directory for what is made of a store's content and lasts no longer than its maker.
+#[derive(Debug)]
+pub enum Workplace {
+    /// In the store.
+    Inside(Scratch),
+    /// Where temporary files go: the store cannot be written.
+    Outside(tempfile::TempDir),
+}
+
+impl Workplace {
+    /// Where it lies: an absolute path.
+    pub fn path(&self) -> &Path {
+        match self {
+            Workplace::Inside(scratch) => scratch.path(),
+            Workplace::Outside(directory) => directory.path(),
+        }
     }
 }
 
@@ -65,8 +83,21 @@ impl Store {
             }
             let path = lock.with_extension("");
             fs::create_dir(&path).map_err(|error| Error::io("create", &path, error))?;
-            return Ok(Scratch { path, lock, _held: held, _store: self.lock.clone() });
+            return Ok(Scratch { path, lock, _held: held, _store: self.clone() });
         }
+    }
+
+    /// A directory to work in: inside the store where it can be written, else wherever temporary files go.
+    ///
+    /// # Errors
+    /// When neither can be written.
+    pub fn workplace(&self) -> Result<Workplace> {
+        if self.read_only.is_none() {
+            return self.scratch().map(Workplace::Inside);
+        }
+        let outside =
+            tempfile::tempdir().map_err(|error| Error::io("create a directory in", &std::env::temp_dir(), error));
+        outside.map(Workplace::Outside)
     }
 
     /// Removes what dead processes left in `tmp/`. Never fails: what cannot be removed does no harm.

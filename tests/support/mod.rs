@@ -5,3 +5,4 @@ pub mod http;
 pub mod moto;
 pub mod quickstart;
 pub mod registry;
+pub mod servers;
