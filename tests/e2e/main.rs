@@ -8,6 +8,7 @@ mod carrying;
 mod closure;
 mod fetching;
 mod flagship;
+mod interrupting;
 mod lower;
 mod pipeline;
 mod queries;
