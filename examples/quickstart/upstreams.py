@@ -166,7 +166,8 @@ def make_repository(path, branch, commits, links=None):
     Written with fast-import, so that neither the user's configuration nor the
     clock has a say. Returns the id of the last commit.
     """
-    git("init", "--quiet", "--bare", f"--initial-branch={branch}", str(path))
+    if not path.exists():
+        git("init", "--quiet", "--bare", f"--initial-branch={branch}", str(path))
     stream = io.BytesIO()
     for number, files in enumerate(commits):
         who = f"Quickstart <quickstart@upstream.example> {EPOCH + 3600 * number} +0000"
