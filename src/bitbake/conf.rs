@@ -16,6 +16,18 @@
 //! | `KBUILD_<NAME>_SRCREV` | - | the locked commit |
 //! | `KBUILD_<NAME>_BRANCH` | - | the branch, if one was asked for |
 //!
+//! An image (`oci`) is an archive for each architecture, and what differs between them is said for each, `<ARCH>` being
+//! BitBake's TARGET_ARCH:
+//!
+//! | variable | image |
+//! | --- | --- |
+//! | `KBUILD_<NAME>_URI_<ARCH>` | an item of SRC_URI, with `;downloadfilename=`: no server gives the archive under it, the view does |
+//! | `KBUILD_<NAME>_SHA256_<ARCH>` | SHA-256 of the archive |
+//! | `KBUILD_<NAME>_DIGEST_<ARCH>` | the digest of the image's manifest |
+//! | `KBUILD_<NAME>_DIGEST` | the digest of what the name led to |
+//! | `KBUILD_<NAME>_ARCHITECTURES` | those that are locked |
+//! | `KBUILD_<NAME>_IMAGE`, `KBUILD_<NAME>_VERSION` | the name, spelled out; `version`, if there is one |
+//!
 //! A git source with `recipes` also pins theirs from outside: `SRCREV[_<srcrev-name>]:pn-<recipe>:forcevariable`, the only
 //! form that wins over every override and over AUTOREV (`bb.fetch2.srcrev_internal_helper`).
 //!
@@ -31,9 +43,9 @@ use indexmap::IndexMap;
 
 use super::text::{Text, check_override, check_path, check_variable};
 use crate::error::{Error, Kind, Result};
-use crate::lock::{Lock, Locked, Request};
+use crate::lock::{Lock, Locked, LockedImage, Request};
 use crate::manifest::{DeclaredSource, SourceOrigin, variable_part};
-use crate::source::{CommitId, Sha256, SourceUrl, name};
+use crate::source::{Access, CommitId, ImageName, Sha256, SourceId, SourceUrl, name};
 
 /// The name of the one file, without `.conf`, that holds everything kbuild tells BitBake.
 pub const NAME: &str = "kbuild";
@@ -54,7 +66,7 @@ pub const CONSOLE_LOG: &str = "console.log";
 pub const CLASS: &str = include_str!("kbuild-lock.bbclass");
 
 /// The one line that sends every fetcher to the flat directory (measured on BitBake 2.8, 2.18 and 2.19).
-const PREMIRRORS: &str = "(git|gitsm|gomodgit|https?|ftps?|sftp|s3|gs|az|hg|p4|repo)://.*/.*";
+pub(super) const PREMIRRORS: &str = "(git|gitsm|gomodgit|https?|ftps?|sftp|s3|gs|az|hg|p4|repo)://.*/.*";
 
 /// A board's configuration as plain values.
 #[derive(Debug, Clone)]
@@ -138,6 +150,28 @@ pub enum Declared<'a> {
         /// The `;name=` in these recipes.
         srcrev_name: Option<&'a str>,
     },
+    /// An image.
+    Image {
+        /// Name in the manifest.
+        name: &'a str,
+        /// What was asked for, and the digest it led to.
+        image: &'a LockedImage,
+        /// The archive of each architecture.
+        archives: Vec<Archive<'a>>,
+    },
+}
+
+/// An image for one architecture, as one file.
+#[derive(Debug, Clone)]
+pub struct Archive<'a> {
+    /// BitBake's word for it.
+    pub architecture: &'a str,
+    /// The name BitBake looks for.
+    pub file_name: &'a str,
+    /// The image by the digest of its manifest.
+    pub image: ImageName,
+    /// What the recipe compares.
+    pub sha256: &'a Sha256,
 }
 
 impl<'a> Declared<'a> {
@@ -146,34 +180,50 @@ impl<'a> Declared<'a> {
     /// # Errors
     /// A source the lock does not have, or has as something else: kind `Stale`.
     pub fn from_lock(name: &'a str, source: &'a DeclaredSource, lock: &'a Lock) -> Result<Declared<'a>> {
-        let stale = || {
-            Error::new(Kind::Stale, format!("kata.lock does not have the source `{name}` as kata.toml declares it"))
-                .help("run `kbuild lock`")
-        };
-        let pin = lock.sources.get(name).ok_or_else(stale)?;
-        match (&pin.request, lock.get(&pin.locked)?, &source.origin) {
-            (Request::File { url, version }, Locked::File(file_name, file), SourceOrigin::File(_)) => {
+        let found = Declared::of_lock(name, lock, &source.recipes, source.srcrev_name.as_deref())?;
+        match (&found, &source.origin) {
+            (Declared::File { .. }, SourceOrigin::File(_))
+            | (Declared::Git { .. }, SourceOrigin::Git(_))
+            | (Declared::Image { .. }, SourceOrigin::Image(_)) => Ok(found),
+            _ => Err(stale(name)),
+        }
+    }
+
+    /// As [`Declared::from_lock`], where only the lock is known. `recipes` and the `;name=` in them stand in the manifest alone.
+    ///
+    /// # Errors
+    /// As [`Declared::from_lock`].
+    pub fn of_lock(
+        name: &'a str,
+        lock: &'a Lock,
+        recipes: &'a [String],
+        srcrev_name: Option<&'a str>,
+    ) -> Result<Declared<'a>> {
+        if let Some(image) = lock.images.get(name) {
+            return Ok(Declared::Image { name, image, archives: archives(image, lock)? });
+        }
+        let pin = lock.sources.get(name).ok_or_else(|| stale(name))?;
+        match (&pin.request, lock.get(&pin.locked)?) {
+            (Request::File { url, version }, Locked::File(file_name, file)) => {
                 Ok(Declared::File { name, url, file_name, version: version.as_deref(), sha256: &file.sha256 })
             }
-            (Request::Git { url, reference, version, submodules, .. }, Locked::Git(_, git), SourceOrigin::Git(_)) => {
-                Ok(Declared::Git {
-                    name,
-                    url,
-                    branch: reference.branch.as_deref(),
-                    commit: &git.commit,
-                    version: version.as_deref(),
-                    submodules: *submodules,
-                    recipes: &source.recipes,
-                    srcrev_name: source.srcrev_name.as_deref(),
-                })
-            }
-            _ => Err(stale()),
+            (Request::Git { url, reference, version, submodules, .. }, Locked::Git(_, git)) => Ok(Declared::Git {
+                name,
+                url,
+                branch: reference.branch.as_deref(),
+                commit: &git.commit,
+                version: version.as_deref(),
+                submodules: *submodules,
+                recipes,
+                srcrev_name,
+            }),
+            _ => Err(stale(name)),
         }
     }
 
     fn name(&self) -> &'a str {
         match self {
-            Declared::File { name, .. } | Declared::Git { name, .. } => name,
+            Declared::File { name, .. } | Declared::Git { name, .. } | Declared::Image { name, .. } => name,
         }
     }
 
@@ -207,8 +257,43 @@ impl<'a> Declared<'a> {
                 let pins = self.pinned();
                 pins.iter().try_for_each(|(variable, recipe)| Pin { variable, recipe, commit: **commit }.write(text))
             }
+            Declared::Image { image, archives, .. } => {
+                text.plain(&format!("{prefix}_IMAGE"), &image.request.image.to_string())?;
+                text.plain(&format!("{prefix}_DIGEST"), &format!("sha256:{}", image.digest))?;
+                text.optional(&format!("{prefix}_VERSION"), image.request.version.as_deref())?;
+                let architectures: Vec<&str> = archives.iter().map(|archive| archive.architecture).collect();
+                text.plain(&format!("{prefix}_ARCHITECTURES"), &architectures.join(" "))?;
+                archives.iter().try_for_each(|archive| archive.write(&prefix, text))
+            }
         }
     }
+}
+
+fn stale(name: &str) -> Error {
+    Error::new(Kind::Stale, format!("kata.lock does not have the source `{name}` as kata.toml declares it"))
+        .help("run `kbuild lock`")
+}
+
+impl Archive<'_> {
+    fn write(&self, prefix: &str, text: &mut Text) -> Result<()> {
+        let Archive { architecture, file_name, image, sha256 } = self;
+        let uri = format!("{};downloadfilename={file_name}", image.recipe_url());
+        text.plain(&format!("{prefix}_URI_{architecture}"), &uri)?;
+        text.plain(&format!("{prefix}_SHA256_{architecture}"), &sha256.to_string())?;
+        text.plain(&format!("{prefix}_DIGEST_{architecture}"), &image.reference())
+    }
+}
+
+/// The archives of an image, as the lock has them.
+fn archives<'a>(image: &'a LockedImage, lock: &'a Lock) -> Result<Vec<Archive<'a>>> {
+    let archive = |(architecture, id): (&'a String, &'a SourceId)| {
+        let Locked::File(file_name, file) = lock.get(id)? else { return Ok(None) };
+        let url = file.urls.iter().find(|url| url.access() == Access::Image);
+        let image = url.map(ImageName::of_url).transpose()?;
+        Ok(image.map(|image| Archive { architecture, file_name, image, sha256: &file.sha256 }))
+    };
+    let archives = image.locked.iter().map(archive).collect::<Result<Vec<_>>>()?;
+    Ok(archives.into_iter().flatten().collect())
 }
 
 impl BoardConf<'_> {
@@ -251,9 +336,9 @@ impl BoardConf<'_> {
         write_seal(&mut text);
         self.write_config(&mut text)?;
         self.write_options(&mut text)?;
-        self.write_sources(&mut text)?;
-        self.write_pins(&mut text)?;
-        self.write_mask(&mut text)?;
+        write_sources(&mut text, self.sources)?;
+        write_pins(&mut text, self.sources, self.pins)?;
+        write_mask(&mut text, self.mask)?;
         Ok(text.0)
     }
 
@@ -312,48 +397,51 @@ impl BoardConf<'_> {
         // `:append` holds whatever bitbake.conf assigns after including local.conf; `.=` would then be lost silently.
         text.plain("OVERRIDES:append", &format!(":{}", self.words.join(":")))
     }
+}
 
-    fn write_pins(&self, text: &mut Text) -> Result<()> {
-        // What a declared source pins stands above, and is the person's own word.
-        let declared = self.sources.iter().flat_map(Declared::pinned).collect::<BTreeSet<_>>();
-        let pins = self.pins.iter().filter(|pin| !declared.contains(&(pin.variable.to_owned(), pin.recipe)));
-        let pins: BTreeSet<_> = pins.collect();
-        if pins.is_empty() {
-            return Ok(());
-        }
-        text.section("Commits for recipes that name none (AUTOREV, tags, moving branches), as locked");
-        pins.into_iter().try_for_each(|pin| pin.write(text))
+/// The variables of declared sources.
+pub(super) fn write_sources(text: &mut Text, sources: &[Declared<'_>]) -> Result<()> {
+    if sources.is_empty() {
+        return Ok(());
     }
+    text.section("[sources] as locked");
+    let mut seen = BTreeSet::new();
+    for source in sources {
+        if !seen.insert(source.prefix()) {
+            let message = format!("two sources would both become {}_* for BitBake", source.prefix());
+            return Err(Error::input(message).help(format!("rename the source `{}`", source.name())));
+        }
+        source
+            .write(text)
+            .map_err(|error| error.wrap(format!("source `{}` cannot be told to BitBake", source.name())))?;
+    }
+    Ok(())
+}
 
-    fn write_mask(&self, text: &mut Text) -> Result<()> {
-        if self.mask.is_empty() {
-            return Ok(());
-        }
-        text.section("[closure] mask: recipes that are left out");
-        for (pattern, why) in self.mask {
-            text.raw(&format!("# {}\n", why.replace(|c: char| c.is_control(), " ")));
-            text.plain("BBMASK:append", &format!(" {pattern}"))?;
-        }
-        Ok(())
+/// The commits of recipes that name none.
+pub(super) fn write_pins(text: &mut Text, sources: &[Declared<'_>], pins: &[Pin<'_>]) -> Result<()> {
+    // What a declared source pins stands above, and is the person's own word.
+    let declared = sources.iter().flat_map(Declared::pinned).collect::<BTreeSet<_>>();
+    let pins = pins.iter().filter(|pin| !declared.contains(&(pin.variable.to_owned(), pin.recipe)));
+    let pins: BTreeSet<_> = pins.collect();
+    if pins.is_empty() {
+        return Ok(());
     }
+    text.section("Commits for recipes that name none (AUTOREV, tags, moving branches), as locked");
+    pins.into_iter().try_for_each(|pin| pin.write(text))
+}
 
-    fn write_sources(&self, text: &mut Text) -> Result<()> {
-        if self.sources.is_empty() {
-            return Ok(());
-        }
-        text.section("[sources] as locked");
-        let mut seen = BTreeSet::new();
-        for source in self.sources {
-            if !seen.insert(source.prefix()) {
-                let message = format!("two sources would both become {}_* for BitBake", source.prefix());
-                return Err(Error::input(message).help(format!("rename the source `{}`", source.name())));
-            }
-            source
-                .write(text)
-                .map_err(|error| error.wrap(format!("source `{}` cannot be told to BitBake", source.name())))?;
-        }
-        Ok(())
+/// The recipes that are left out.
+pub(super) fn write_mask(text: &mut Text, mask: &IndexMap<String, String>) -> Result<()> {
+    if mask.is_empty() {
+        return Ok(());
     }
+    text.section("[closure] mask: recipes that are left out");
+    for (pattern, why) in mask {
+        text.raw(&format!("# {}\n", why.replace(|c: char| c.is_control(), " ")));
+        text.plain("BBMASK:append", &format!(" {pattern}"))?;
+    }
+    Ok(())
 }
 
 /// The directory of BitBake's console logs inside TMPDIR, as oe-core has it; `console-latest.log` there is the last run's.
@@ -388,7 +476,7 @@ fn file_uri(url: &SourceUrl, file_name: &str) -> Result<String> {
 
 /// A repository's URL as BitBake's git fetcher takes it: the scheme names the fetcher, the protocol is a parameter
 /// (`bb.fetch2.git.Git.urldata_init`).
-fn git_uri(url: &SourceUrl, branch: Option<&str>, submodules: bool) -> Result<String> {
+pub(crate) fn git_uri(url: &SourceUrl, branch: Option<&str>, submodules: bool) -> Result<String> {
     refuse_semicolon(url)?;
     if branch.is_some_and(|branch| branch.contains([';', ',', '='])) {
         return Err(

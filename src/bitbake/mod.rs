@@ -9,8 +9,10 @@ pub mod engine;
 pub mod graph;
 pub mod metadata;
 pub mod report;
+pub mod site;
 pub mod text;
 
 pub use conf::{BoardConf, Declared, Pin};
 pub use engine::{Engine, Job, Words};
 pub use report::Report;
+pub use site::{Base, SiteConf};

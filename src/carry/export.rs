@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use crate::progress::{self, Progress, Task};
 use crate::source::{Blake3, SourceId};
-use crate::store::Store;
+use crate::store::{Store, damaged};
 
 /// What goes into a bundle.
 pub struct Order<'a> {
@@ -246,10 +246,7 @@ impl Export<'_> {
         if found == blob.blake3 && hasher.count() == blob.size {
             return Ok(());
         }
-        let error = Error::new(Kind::Mismatch, format!("{} is damaged", path.display()));
-        Err(error
-            .because(format!("expected blake3 {}, got {found}", blob.blake3))
-            .help("run `kbuild verify --repair`: it sets the damaged bytes aside and fetches them again"))
+        Err(damaged(&path, &blob.blake3, &found))
     }
 
     fn tell(&mut self, bytes: u64) -> Result<()> {

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use rayon::prelude::*;
 
+use super::AT_ONCE;
 use super::archive::Archive;
 use super::directory::Directory;
 use super::index::{Blob, DocumentName, Index, PROGRAM, Sum};
@@ -23,9 +24,6 @@ use crate::error::{Error, Kind, Result};
 use crate::progress::{self, Progress, Task};
 use crate::source::{Blake3, CommitId};
 use crate::store::{GitRecord, Incoming, Store};
-
-/// Blobs that wait for the disk at once: it syncs several in the time of one.
-const AT_ONCE: usize = 8;
 
 /// Where a bundle comes from.
 pub enum Origin {
@@ -192,7 +190,8 @@ fn take(store: &Store, mut files: impl Files, keys: &[TrustedKey], progress: &dy
     let mut commits = 0;
     for record in records.into_values() {
         progress.go_on()?;
-        commits += usize::from(adopt(store, record)?);
+        let name = format!("commit {} of the bundle is not in order", record.commit);
+        commits += usize::from(adopt(store, record).map_err(|error| error.wrap(name))?);
     }
     let (blobs, bytes) = (taking.blobs.into_inner(), taking.bytes.into_inner());
     taking.task.done(&progress::size(bytes));
@@ -278,15 +277,14 @@ fn check_room(store: &Store, index: &Index) -> Result<()> {
 }
 
 /// Adopts a commit unless the store has as much of it; tells whether it was new.
-fn adopt(store: &Store, record: GitRecord) -> Result<bool> {
+pub(super) fn adopt(store: &Store, record: GitRecord) -> Result<bool> {
     let enough = |present: &GitRecord| {
         present.tree == record.tree && (present.shallow.is_empty() || present.shallow == record.shallow)
     };
     if store.git(&record.commit).is_ok_and(|present| present.as_ref().is_some_and(enough)) {
         return Ok(false);
     }
-    let name = format!("commit {} of the bundle is not in order", record.commit);
-    store.adopt_git(record).map_err(|error| error.wrap(name))?;
+    store.adopt_git(record)?;
     Ok(true)
 }
 

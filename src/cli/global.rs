@@ -28,7 +28,7 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, value_name = "FILE", env = "KBUILD_CONFIG", hide_env = true)]
     pub(super) config: Option<PathBuf>,
 
-    /// A mirror to ask first: another store (directory or URL), or a rule REGEX=REPLACEMENT over URLs.
+    /// A mirror to ask first: another store (directory, URL or bucket), or a rule REGEX=REPLACEMENT over URLs.
     ///
     /// The variable KBUILD_MIRROR holds several, parted by white space; it counts where the flag is not given.
     #[arg(long = "mirror", global = true, value_name = "STORE|RULE")]

@@ -6,6 +6,7 @@
 mod audit;
 mod build;
 mod completions;
+mod crates;
 mod doctor;
 mod export;
 mod fetch;
@@ -16,9 +17,14 @@ mod init;
 mod interrupt;
 mod list;
 mod lock;
+mod mirror;
 mod output;
 mod progress;
 mod project;
+mod pull;
+mod push;
+mod run;
+mod serve;
 mod shell;
 mod sources;
 mod store;
@@ -28,6 +34,7 @@ mod verify;
 mod why;
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -58,7 +65,8 @@ The usual order:
   kbuild build --board qemu      build with no network at all
 
 Exit codes: 0 done, 1 failed check or wrong input, 2 wrong usage, 3 lock is stale, 4 network,
-5 hash mismatch, 6 missing while offline, 7 BitBake failed, 8 not reproducible, 70 a bug in kbuild.";
+5 hash mismatch, 6 missing while offline, 7 BitBake failed, 8 not reproducible, 9 QEMU failed,
+70 a bug in kbuild.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -71,12 +79,18 @@ enum Command {
     Tree(tree::TreeArgs),
     List(list::ListArgs),
     Audit(audit::AuditArgs),
+    Crates(crates::CratesArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Push(push::PushArgs),
+    Pull(pull::PullArgs),
+    Serve(serve::ServeArgs),
+    Mirror(mirror::MirrorArgs),
     Gc(gc::GcArgs),
     Store(store::StoreArgs),
     Build(build::BuildArgs),
     Shell(shell::ShellArgs),
+    Run(run::RunArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -93,12 +107,18 @@ impl Command {
             Command::Tree(_) => "tree",
             Command::List(_) => "list",
             Command::Audit(_) => "audit",
+            Command::Crates(_) => "crates",
             Command::Export(_) => "export",
             Command::Import(_) => "import",
+            Command::Serve(_) => "serve",
+            Command::Mirror(_) => "mirror",
+            Command::Push(_) => "push",
+            Command::Pull(_) => "pull",
             Command::Gc(_) => "gc",
             Command::Store(_) => "store",
             Command::Build(_) => "build",
             Command::Shell(_) => "shell",
+            Command::Run(_) => "run",
             Command::Doctor(_) => "doctor",
             Command::Completions(_) => "completions",
         }
@@ -115,12 +135,18 @@ impl Command {
             Command::Tree(args) => args.run(global, output),
             Command::List(args) => args.run(global, output),
             Command::Audit(args) => args.run(global, output),
+            Command::Crates(args) => args.run(global, output),
             Command::Export(args) => args.run(global, output),
             Command::Import(args) => args.run(global, output),
+            Command::Serve(args) => args.run(global, output),
+            Command::Mirror(args) => args.run(global, output),
+            Command::Push(args) => args.run(global, output),
+            Command::Pull(args) => args.run(global, output),
             Command::Gc(args) => args.run(global, output),
             Command::Store(args) => args.run(global),
             Command::Build(args) => args.run(global, output),
             Command::Shell(args) => args.run(global, output),
+            Command::Run(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),
             Command::Completions(args) => args.run(&mut Cli::command()),
         }
@@ -152,17 +178,55 @@ fn report_panics_as_bugs() {
 /// Runs the async part of a command to its end, or until the user stops it: then all transfers are dropped, with the git
 /// processes among them, and what has come is kept.
 fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let failed = |error: std::io::Error| Error::bug("could not start the async runtime").because(error);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    runtime()?.block_on(async {
+        let mut stopped = pin!(stopped()?);
         tokio::select! {
             result = work => result,
-            _ = interrupt.recv() => Err(interrupted()),
-            _ = terminate.recv() => Err(interrupted()),
+            () = &mut stopped => Err(interrupted()),
         }
     })
+}
+
+/// Runs what goes on until the user stops it, and then ends by itself; who is in a hurry says so a second time.
+fn until_stopped<W: Future<Output = Result<()>>>(work: impl FnOnce(Stop) -> W) -> Result<()> {
+    runtime()?.block_on(async {
+        let (tell, told) = tokio::sync::oneshot::channel::<()>();
+        let mut work = pin!(work(Box::pin(async { drop(told.await) })));
+        let first = stopped()?;
+        tokio::select! {
+            result = &mut work => return result,
+            () = first => {}
+        }
+        let again = stopped()?;
+        drop(tell);
+        tokio::select! {
+            result = work => result,
+            () = again => Err(interrupted()),
+        }
+    })
+}
+
+/// Done when it is time to end.
+type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Done at the next SIGINT or SIGTERM.
+fn stopped() -> Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_runtime)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_runtime)?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_runtime)
+}
+
+fn no_runtime(error: std::io::Error) -> Error {
+    Error::bug("could not start the async runtime").because(error)
 }
 
 fn interrupted() -> Error {

@@ -29,12 +29,19 @@ pub(super) struct Outcome {
     pub(super) error: Option<Error>,
     /// A status that is passed through, such as a shell's.
     pub(super) exit: Option<u8>,
+    /// Whether the document was printed already, when the command began.
+    announced: bool,
 }
 
 impl Outcome {
     /// A success with these fields and this text.
     pub(super) fn new(json: Value, text: impl Into<String>) -> Self {
-        Outcome { json, text: text.into(), error: None, exit: None }
+        Outcome { json, text: text.into(), error: None, exit: None, announced: false }
+    }
+
+    /// The end of a command that told its fields at its beginning.
+    pub(super) fn announced() -> Self {
+        Outcome { announced: true, ..Outcome::new(Value::Null, "") }
     }
 }
 
@@ -91,6 +98,13 @@ impl Output {
         self.progress.warn(message);
     }
 
+    /// Prints the document of a command that goes on until it is stopped, on one line.
+    pub(super) fn announce(&self, fields: &Value) {
+        if self.is_json() {
+            print_stdout(&format!("{}\n", self.document(&Outcome::new(fields.clone(), ""))));
+        }
+    }
+
     /// Text in a colour of the terminal (an SGR number), where colour is wanted.
     pub(super) fn paint(&self, text: &str, color: &str) -> String {
         if self.color { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
@@ -100,9 +114,10 @@ impl Output {
     pub(super) fn finish(&self, result: Result<Outcome>) -> ExitCode {
         let outcome = match result {
             Ok(outcome) => outcome,
-            Err(error) => Outcome { json: json!({}), text: String::new(), error: Some(error), exit: None },
+            Err(error) => Outcome { error: Some(error), ..Outcome::new(json!({}), "") },
         };
         match self.format {
+            Format::Json if outcome.announced => {}
             Format::Json => print_stdout(&format!("{:#}\n", self.document(&outcome))),
             Format::Human if outcome.text.is_empty() => {}
             Format::Human => print_stdout(&format!("{}\n", outcome.text)),

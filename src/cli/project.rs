@@ -110,12 +110,29 @@ impl Project {
     /// # Errors
     /// A store or mirror that cannot work.
     pub(super) fn fetcher(&self, global: &GlobalArgs, output: &Output) -> Result<Fetcher> {
-        let settings = Settings {
+        self.fetcher_as(self.settings_of_fetcher(global), output)
+    }
+
+    /// A fetcher into the project's store that asks this one store alone.
+    ///
+    /// # Errors
+    /// A store that cannot work.
+    pub(super) fn fetcher_from(&self, mirrors: Mirrors, global: &GlobalArgs, output: &Output) -> Result<Fetcher> {
+        let settings = Settings { mirrors, upstreams: false, ..self.settings_of_fetcher(global) };
+        self.fetcher_as(settings, output)
+    }
+
+    fn settings_of_fetcher(&self, global: &GlobalArgs) -> Settings {
+        Settings {
             mirrors: self.mirrors.clone(),
             registries: self.registries.clone(),
             jobs: usize::from(global.jobs),
             offline: global.offline(),
-        };
+            upstreams: true,
+        }
+    }
+
+    fn fetcher_as(&self, settings: Settings, output: &Output) -> Result<Fetcher> {
         Fetcher::new(self.store()?, settings, Arc::clone(&output.progress))
     }
 
@@ -311,6 +328,16 @@ impl Place {
         // Registers the project, should it be the first time that it meets this store.
         drop(self.existing_store()?);
         Alone::with(&self.stores.upper, waiting)?.over(&self.stores.lower)
+    }
+
+    /// Where the project's lock is, or would be.
+    pub(super) fn lock_path(&self) -> Option<&Path> {
+        self.project.as_ref().map(|project| project.lock_path.as_path())
+    }
+
+    /// The project's manifest.
+    pub(super) fn manifest_path(&self) -> Option<&Path> {
+        self.project.as_ref().map(|project| project.manifest.path.as_path())
     }
 
     /// The text of the project's lock, if there is one.

@@ -12,10 +12,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::blob::blake3_file;
-use super::{Scratch, Store, tree};
+use super::{Store, Workplace, tree};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
-use crate::git::{could_not_start, failed, local_git, open_objects, run};
+use crate::git::{broken_object, could_not_start, failed, local_git, open_objects, run};
 use crate::lock::LockedGit;
 use crate::source::{Blake3, CommitId};
 
@@ -262,9 +262,44 @@ impl Store {
         self.open_record(&self.git(commit)?.ok_or_else(missing)?)
     }
 
+    /// A file of a commit's tree; `None` where there is none of that path.
+    ///
+    /// # Errors
+    /// A commit the store lacks (kind `Missing`), or one that cannot be read.
+    pub fn file_of_commit(&self, commit: &CommitId, path: &Path) -> Result<Option<Vec<u8>>> {
+        let opened = self.open_commit(commit)?;
+        let tree = tree_of(&opened, commit)?;
+        let entry = match tree.get_path(path) {
+            Ok(entry) => entry,
+            Err(error) if error.code() == git2::ErrorCode::NotFound => return Ok(None),
+            Err(error) => return Err(broken_object(error)),
+        };
+        if entry.kind() != Some(git2::ObjectType::Blob) {
+            return Ok(None);
+        }
+        opened.find_blob(entry.id()).map(|blob| Some(blob.content().to_owned())).map_err(broken_object)
+    }
+
+    /// The paths of all files of this name in a commit's tree, in git's order.
+    ///
+    /// # Errors
+    /// As [`Store::file_of_commit`].
+    pub fn files_called(&self, commit: &CommitId, name: &str) -> Result<Vec<String>> {
+        let opened = self.open_commit(commit)?;
+        let mut found = Vec::new();
+        let walked = tree_of(&opened, commit)?.walk(git2::TreeWalkMode::PreOrder, |directory, entry| {
+            if entry.name_bytes() == name.as_bytes() && entry.kind() == Some(git2::ObjectType::Blob) {
+                found.push(format!("{}{name}", directory));
+            }
+            git2::TreeWalkResult::Ok
+        });
+        walked.map_err(broken_object)?;
+        Ok(found)
+    }
+
     /// As [`Store::open_commit`], for a record that need not be in the store.
     pub(super) fn open_record(&self, record: &GitRecord) -> Result<OpenedCommit> {
-        let place = self.reading_place()?;
+        let place = self.workplace()?;
         let packs = place.path().join("objects").join("pack");
         disk::create_dir_all(&packs)?;
         record.packs.iter().try_for_each(|pack| self.link_pack(pack, &packs))?;
@@ -284,16 +319,11 @@ impl Store {
         }
         Ok(())
     }
+}
 
-    /// A directory for reading: inside the store where it can be written, else wherever temporary files go.
-    fn reading_place(&self) -> Result<Place> {
-        if self.read_only.is_none() {
-            return self.scratch().map(Place::Inside);
-        }
-        let outside =
-            tempfile::tempdir().map_err(|error| Error::io("create a directory in", &std::env::temp_dir(), error));
-        outside.map(Place::Outside)
-    }
+fn tree_of<'a>(repository: &'a git2::Repository, commit: &CommitId) -> Result<git2::Tree<'a>> {
+    let id = git2::Oid::from_bytes(commit.as_bytes()).map_err(broken_object)?;
+    repository.find_commit(id).and_then(|commit| commit.tree()).map_err(broken_object)
 }
 
 /// A commit opened for reading: a [`git2::Repository`] that lives as long as this.
@@ -301,7 +331,7 @@ pub struct OpenedCommit {
     // Declared first, so closed before its directory goes.
     repository: git2::Repository,
     #[expect(dead_code, reason = "held for its directory")]
-    place: Place,
+    place: Workplace,
 }
 
 impl Deref for OpenedCommit {
@@ -309,20 +339,6 @@ impl Deref for OpenedCommit {
 
     fn deref(&self) -> &git2::Repository {
         &self.repository
-    }
-}
-
-enum Place {
-    Inside(Scratch),
-    Outside(tempfile::TempDir),
-}
-
-impl Place {
-    fn path(&self) -> &Path {
-        match self {
-            Place::Inside(scratch) => scratch.path(),
-            Place::Outside(directory) => directory.path(),
-        }
     }
 }
 
@@ -433,6 +449,7 @@ fn pack_anew(repository: &Path, commit: &CommitId, directory: &Path) -> Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Scratch;
     use crate::store::fixture::{Upstream, file, tree as a_tree};
     use crate::store::tests::temporary;
 

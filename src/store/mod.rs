@@ -38,7 +38,8 @@ pub use collect::{Alone, Garbage};
 pub use git::{GitRecord, OpenedCommit, Pack};
 pub use incoming::Incoming;
 pub use roots::Root;
-pub use scratch::Scratch;
+pub use scratch::{Scratch, Workplace};
+pub use verify::damaged;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -111,6 +112,13 @@ impl Store {
 
     fn writable(root: PathBuf, held: FileLock) -> Store {
         Store { root, read_only: None, lock: Some(Arc::new(held)), lower: Arc::default() }
+    }
+
+    /// A handle that keeps no collector waiting, for who stays for weeks. What it finds may be gone at the next look; what
+    /// it has opened stays readable, and its scratch directories stay, too.
+    #[must_use]
+    pub fn unheld(&self) -> Store {
+        Store { lock: None, ..self.clone() }
     }
 
     /// The store's directory: absolute, without symlinks.
@@ -248,6 +256,19 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(20));
             false
         }));
+    }
+
+    #[test]
+    fn an_unheld_store_keeps_no_collector_waiting_and_no_sweeper_takes_its_scratch() {
+        let (_directory, store) = temporary();
+        let unheld = store.unheld();
+        let root = store.root().to_owned();
+        let scratch = unheld.workplace().unwrap();
+        drop(store);
+        let alone = Alone::with(&root, || ()).unwrap();
+        assert!(scratch.path().is_dir());
+        drop(alone);
+        assert!(unheld.scratch().is_ok());
     }
 
     #[test]

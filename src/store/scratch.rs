@@ -33,6 +33,25 @@ impl AsRef<Path> for Scratch {
     }
 }
 
+/// A directory for what is made of a store's content and lasts no longer than its maker.
+#[derive(Debug)]
+pub enum Workplace {
+    /// In the store.
+    Inside(Scratch),
+    /// Where temporary files go: the store cannot be written.
+    Outside(tempfile::TempDir),
+}
+
+impl Workplace {
+    /// Where it lies: an absolute path.
+    pub fn path(&self) -> &Path {
+        match self {
+            Workplace::Inside(scratch) => scratch.path(),
+            Workplace::Outside(directory) => directory.path(),
+        }
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed now is swept by a later run, as long as its lock's name stays.
@@ -66,6 +85,19 @@ impl Store {
             fs::create_dir(&path).map_err(|error| Error::io("create", &path, error))?;
             return Ok(Scratch { path, lock, _held: held, _store: self.clone() });
         }
+    }
+
+    /// A directory to work in: inside the store where it can be written, else wherever temporary files go.
+    ///
+    /// # Errors
+    /// When neither can be written.
+    pub fn workplace(&self) -> Result<Workplace> {
+        if self.read_only.is_none() {
+            return self.scratch().map(Workplace::Inside);
+        }
+        let outside =
+            tempfile::tempdir().map_err(|error| Error::io("create a directory in", &std::env::temp_dir(), error));
+        outside.map(Workplace::Outside)
     }
 
     /// Removes what dead processes left in `tmp/`. Never fails: what cannot be removed does no harm.

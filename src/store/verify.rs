@@ -41,7 +41,7 @@ impl Store {
         let path = self.blob_path(&blake3);
         let found = hash_file(&path)?;
         if found.blake3 != blake3 {
-            return Err(wrong_blob(&path, &blake3, &found.blake3));
+            return Err(damaged(&path, &blake3, &found.blake3));
         }
         if found.sha256 != file.sha256 {
             let error = wrong(&path, format!("sha256 {}", file.sha256), format!("sha256 {}", found.sha256));
@@ -75,7 +75,7 @@ impl Store {
         let path = self.blob_path(blake3);
         match blake3_file(&path) {
             Ok((found, _)) if found == *blake3 => Ok(()),
-            Ok((found, _)) => Err(wrong_blob(&path, blake3, &found)),
+            Ok((found, _)) => Err(damaged(&path, blake3, &found)),
             Err(error) if is_bad_medium(&error) => {
                 Err(mend(Error::new(Kind::Mismatch, format!("{} is damaged", path.display())).because(error)))
             }
@@ -161,7 +161,8 @@ fn missing(kind: &str, key: &str) -> Error {
     Error::new(Kind::Missing, format!("{kind}:{key} is not in the store")).help("run `kbuild fetch`")
 }
 
-fn wrong_blob(path: &Path, expected: &Blake3, found: &Blake3) -> Error {
+/// What a blob is that is not what its name says: kind `Mismatch`.
+pub fn damaged(path: &Path, expected: &Blake3, found: &Blake3) -> Error {
     wrong(path, format!("blake3 {expected}"), format!("blake3 {found}"))
 }
 

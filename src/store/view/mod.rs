@@ -13,7 +13,10 @@
 //! A view can be deleted and made again, and BitBake may do to it what it likes: it renames links whose bytes it dislikes
 //! (`bb.fetch2.rename_bad_checksum`), and `cleanall` deletes repositories. So a view that lost something is made anew.
 
+mod flat;
 mod repository;
+
+pub use flat::Flat;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

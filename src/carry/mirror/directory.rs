@@ -1,0 +1,167 @@
+//! A mirror as a plain directory, for nginx, Artifactory or a share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{BufWriter, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::{Entry, FILE_NAME, Mirror};
+use crate::bitbake::Base;
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::source::Blake3;
+use crate::source::name::check_component;
+use crate::store::Store;
+
+/// What of a directory is kbuild's: a line for each file, its tag, its size, its name. Hidden, as it is of no use to fetchers.
+const LIST: &str = ".kbuild-mirror";
+
+/// The first line of the list.
+const HEAD: &str = "kbuild mirror 1";
+
+/// What was laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaidOut {
+    /// Files of sources, tarballs not counted.
+    pub files: usize,
+    /// Tarballs of repositories.
+    pub tarballs: usize,
+    /// What all of it takes, in bytes. (Where the store is on the same file system it may share them.)
+    pub bytes: u64,
+    /// How many a former run had laid out already.
+    pub kept: usize,
+    /// How many went that no source stands behind any more.
+    pub removed: usize,
+}
+
+/// A file that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Present {
+    tag: Blake3,
+    size: u64,
+}
+
+type List = BTreeMap<String, Present>;
+
+/// Makes a directory hold a mirror, and the configuration that leads to it at `base`. What a former run left is kept where it
+/// is the same; whatever has a name at any time is whole.
+///
+/// # Errors
+/// A directory that holds something else (kind `Input`), or that cannot be written.
+pub fn lay_out(
+    store: &Store,
+    mirror: &Mirror,
+    base: &Base,
+    directory: &Path,
+    progress: &dyn Progress,
+) -> Result<LaidOut> {
+    let former = begin(directory)?;
+    let wanted: BTreeMap<&str, &Entry> = mirror.entries().collect();
+    let stands = |name: &str, present: &Present| {
+        wanted.get(name).is_some_and(|entry| entry.tag() == present.tag)
+            && fs::symlink_metadata(directory.join(name))
+                .is_ok_and(|there| there.is_file() && there.len() == present.size)
+    };
+    let (mut list, old): (List, List) = former.into_iter().partition(|(name, present)| stands(name, present));
+    let kept = list.len();
+    // Should this run be broken off, nothing may be taken for what it was before.
+    write_list(directory, &list)?;
+    let mut packed: BTreeMap<Blake3, PathBuf> = BTreeMap::new();
+    let task = progress.begin("mirror", None);
+    for (name, entry) in mirror.entries() {
+        check_component(name)?;
+        let path = directory.join(name);
+        if !list.contains_key(name) {
+            task.note(name);
+            write(store, mirror, entry, &path, packed.get(&entry.tag()).map(PathBuf::as_path))?;
+            let size = fs::metadata(&path).map_err(|error| Error::io("examine", &path, error))?.len();
+            list.insert(name.to_owned(), Present { tag: entry.tag(), size });
+        }
+        // The same repository under another name is the same tarball.
+        if matches!(entry, Entry::Tarball(..)) {
+            packed.insert(entry.tag(), path);
+        }
+    }
+    let gone: BTreeSet<&String> = old.keys().filter(|name| !list.contains_key(*name)).collect();
+    gone.iter().try_for_each(|name| disk::remove_file(&directory.join(name)))?;
+    disk::replace_if_changed(&directory.join(FILE_NAME), mirror.conf(base).as_bytes())?;
+    let opened = File::open(directory).map_err(|error| Error::io("open", directory, error))?;
+    rustix::fs::syncfs(&opened).map_err(|error| Error::io("sync", directory, error.into()))?;
+    write_list(directory, &list)?;
+    let tarballs = wanted.values().filter(|entry| matches!(entry, Entry::Tarball(..))).count();
+    let bytes = list.values().map(|present| present.size).sum();
+    task.done(&crate::progress::size(bytes));
+    Ok(LaidOut { files: list.len() - tarballs, tarballs, bytes, kept, removed: gone.len() })
+}
+
+/// Puts a file in its place in one step.
+fn write(store: &Store, mirror: &Mirror, entry: &Entry, path: &Path, same: Option<&Path>) -> Result<()> {
+    let failed = |error| Error::io("write", path, error);
+    let directory = path.parent().unwrap_or(path);
+    let blob = match entry {
+        Entry::Blob(blob) => Some(store.blob_path(blob)),
+        Entry::Tarball(..) => same.map(Path::to_owned),
+    };
+    if let Some(blob) = blob {
+        let scratch = tempfile::Builder::new().prefix(".kbuild-").tempdir_in(directory).map_err(failed)?;
+        let new = scratch.path().join("new");
+        // A copy that shares its blocks is best: whatever is done to the mirror, the store stays as it is.
+        reflink_copy::reflink(&blob, &new)
+            .or_else(|_| fs::hard_link(&blob, &new))
+            .or_else(|_| fs::copy(&blob, &new).map(drop))
+            .map_err(|error| Error::io("copy", &blob, error))?;
+        return fs::rename(&new, path).map_err(failed);
+    }
+    let Entry::Tarball(clone, _) = entry else { return Ok(()) };
+    let file = NamedTempFile::with_prefix_in(".kbuild-", directory).map_err(failed)?;
+    mirror.pack(store, clone, BufWriter::with_capacity(disk::CHUNK, file.as_file()))?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o444)).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error)).map(drop)
+}
+
+/// Makes the directory, or finds what a former run laid out in it.
+fn begin(directory: &Path) -> Result<List> {
+    disk::create_dir_all(directory)?;
+    let path = directory.join(LIST);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let mut entries = fs::read_dir(directory).map_err(|error| Error::io("read", directory, error))?;
+            if entries.next().is_some() {
+                let error = Error::input(format!("{} is neither empty nor a mirror", disk::shown(directory)));
+                return Err(error.help("give a directory of its own"));
+            }
+            return Ok(List::new());
+        }
+        Err(error) => return Err(Error::io("read", &path, error)),
+    };
+    let wrong = || {
+        let error = Error::input(format!("{} is not in order", disk::shown(&path)));
+        error.help("remove the directory; the same command makes it again")
+    };
+    let mut lines = text.lines();
+    if lines.next() != Some(HEAD) {
+        return Err(wrong());
+    }
+    lines.map(|line| parse(line).ok_or_else(wrong)).collect()
+}
+
+fn parse(line: &str) -> Option<(String, Present)> {
+    let mut parts = line.splitn(3, ' ');
+    let present = Present { tag: parts.next()?.parse().ok()?, size: parts.next()?.parse().ok()? };
+    let name = parts.next().filter(|name| check_component(name).is_ok())?;
+    Some((name.to_owned(), present))
+}
+
+fn write_list(directory: &Path, list: &List) -> Result<()> {
+    let mut text = format!("{HEAD}\n");
+    for (name, Present { tag, size }) in list {
+        let _ = writeln!(text, "{tag} {size} {name}");
+    }
+    disk::replace_if_changed(&directory.join(LIST), text.as_bytes()).map(drop)
+}

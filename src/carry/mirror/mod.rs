@@ -1,0 +1,184 @@
+//! A mirror for plain BitBake: the sources of a lock under the names its fetchers look for, each repository as one tarball,
+//! and the configuration that leads there.
+//!
+//! [`Mirror`] says what the mirror holds and makes each thing; the static directory ([`lay_out`]) and the server
+//! (`super::serve`) both take it from there.
+
+mod directory;
+mod tarball;
+
+pub use directory::{LaidOut, lay_out};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+
+use indexmap::IndexMap;
+
+use crate::bitbake::site::FILE_NAME;
+use crate::bitbake::{Base, Declared, Pin, SiteConf};
+use crate::error::{Error, Result};
+use crate::lock::{self, Lock, Locked};
+use crate::manifest::Manifest;
+use crate::source::{Blake3, CommitId, SourceId};
+use crate::store::Store;
+use crate::store::view::Flat;
+
+/// What the tag of a tarball begins with; another way to pack gets another number.
+const TARBALL: &[u8] = b"kbuild mirror tarball 1\n";
+
+/// What a mirror is made for.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The project's name, for comments.
+    pub project: &'a str,
+    /// The lock.
+    pub lock: &'a Lock,
+    /// The manifest, where it is known: it names recipes whose commit a declared source gives, and recipes left out.
+    pub manifest: Option<&'a Manifest>,
+    /// Only what these boards need; empty for all of the lock.
+    pub boards: &'a [String],
+}
+
+/// All that a mirror holds.
+pub struct Mirror {
+    project: String,
+    flat: Flat,
+    entries: BTreeMap<String, Entry>,
+    conf: String,
+    missing: Vec<SourceId>,
+}
+
+/// One file of a mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A blob of the store.
+    Blob(Blake3),
+    /// A repository, packed: its name as a clone, and a hash over all that decides the bytes.
+    Tarball(String, Blake3),
+}
+
+impl Entry {
+    /// What changes when the bytes do.
+    pub fn tag(&self) -> Blake3 {
+        match self {
+            Entry::Blob(tag) | Entry::Tarball(_, tag) => *tag,
+        }
+    }
+}
+
+impl Mirror {
+    /// Finds out what a mirror holds. Nothing is written or packed yet.
+    ///
+    /// # Errors
+    /// Two contents under one name, or two commits for one recipe (kind `Input`); a board that the lock does not know.
+    pub fn plan(store: &Store, wanted: Wanted<'_>) -> Result<Mirror> {
+        let Wanted { project, lock, boards, .. } = wanted;
+        let all = if boards.is_empty() { lock.all_sources() } else { lock.closure(boards.iter().map(String::as_str))? };
+        let (sources, missing) = present(store, lock, all)?;
+        let flat = Flat::plan(store, lock, &sources)?;
+        let blobs = flat.files().map(|(name, blob)| (name.to_owned(), Entry::Blob(blob)));
+        let tarballs = flat.clones().map(|(name, made_from)| {
+            let tag = blake3::hash(&[TARBALL, made_from.as_bytes()].concat());
+            (format!("git2_{name}.tar.gz"), Entry::Tarball(name.to_owned(), (*tag.as_bytes()).into()))
+        });
+        let entries = blobs.chain(tarballs).collect();
+        let conf = conf(wanted, &sources)?;
+        Ok(Mirror { project: project.to_owned(), entries, conf, missing, flat })
+    }
+
+    /// What is under a name.
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// Everything but the configuration, by name.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// Sources of the lock that the store lacks; whatever needs them as submodules counts among them.
+    pub fn missing(&self) -> &[SourceId] {
+        &self.missing
+    }
+
+    /// The configuration for machines that find the mirror at this address.
+    pub fn conf(&self, base: &Base) -> String {
+        format!("{}{}", base.head(&self.project), self.conf)
+    }
+
+    /// Packs a repository. The same packs and refs give the same bytes.
+    ///
+    /// # Errors
+    /// Packs that the store has no longer, or a place that cannot be written.
+    pub fn pack(&self, store: &Store, clone: &str, to: impl Write) -> Result<()> {
+        tarball::write(&self.flat, store, clone, to)
+    }
+}
+
+/// What of some sources the store has, and what it lacks. What has a submodule that is lacking is of no use.
+fn present(store: &Store, lock: &Lock, ids: Vec<SourceId>) -> Result<(Vec<SourceId>, Vec<SourceId>)> {
+    let mut missing: BTreeSet<SourceId> = BTreeSet::new();
+    loop {
+        let before = missing.len();
+        for id in &ids {
+            let locked = lock.get(id)?;
+            let incomplete = match locked {
+                Locked::Git(_, git) => {
+                    git.submodules.values().any(|child| missing.contains(&SourceId::Git(child.clone())))
+                }
+                Locked::File(..) => false,
+            };
+            if incomplete || !store.has(locked) {
+                missing.insert(id.clone());
+            }
+        }
+        if missing.len() == before {
+            let present = ids.into_iter().filter(|id| !missing.contains(id)).collect();
+            return Ok((present, missing.into_iter().collect()));
+        }
+    }
+}
+
+fn conf(wanted: Wanted<'_>, sources: &[SourceId]) -> Result<String> {
+    let Wanted { project, lock, manifest, boards } = wanted;
+    let known: BTreeSet<&SourceId> = sources.iter().collect();
+    let mut declared = Vec::new();
+    for (name, _) in lock.sources.iter().filter(|(_, pin)| known.contains(&pin.locked)) {
+        let source = manifest.and_then(|manifest| manifest.sources.get(name));
+        let (recipes, srcrev_name) =
+            source.map_or((&[][..], None), |source| (&source.recipes[..], source.srcrev_name.as_deref()));
+        declared.push(Declared::of_lock(name, lock, recipes, srcrev_name)?);
+    }
+    let boards: Vec<&str> = match boards {
+        [] => lock.boards.keys().map(String::as_str).collect(),
+        boards => boards.iter().map(String::as_str).collect(),
+    };
+    let pins = pins(lock, &boards)?;
+    let pins = pins.iter().filter_map(|(pinned, commit)| {
+        lock::pin_parts(pinned).map(|(variable, recipe)| Pin { variable, recipe, commit: *commit })
+    });
+    let pins: Vec<Pin<'_>> = pins.collect();
+    let nothing = IndexMap::new();
+    let mask = manifest.map_or(&nothing, |manifest| &manifest.closure.mask);
+    let uninative = sources.iter().any(|id| matches!(id, SourceId::File(name) if name.contains("-nativesdk-libc-")));
+    SiteConf { project, sources: &declared, pins: &pins, mask, uninative }.body()
+}
+
+/// The commits of recipes that name none, in every closure of some boards.
+fn pins<'a>(lock: &'a Lock, boards: &[&str]) -> Result<BTreeMap<&'a str, CommitId>> {
+    let mut all: BTreeMap<&str, CommitId> = BTreeMap::new();
+    for name in boards {
+        for (pinned, commit) in lock.pins(name, &lock.board(name)?.settings()) {
+            if all.insert(pinned, commit).is_some_and(|other| other != commit) {
+                let message = format!("the boards do not agree on the commit of {pinned}");
+                return Err(Error::input(message).help("make a mirror for some of them: `--board BOARD`"));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Whether a name is the configuration's.
+pub fn is_conf(name: &str) -> bool {
+    name == FILE_NAME
+}

@@ -1,0 +1,125 @@
+//! `kbuild serve`: a store over HTTP.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::global::GlobalArgs;
+use super::output::{Outcome, Output, count};
+use super::project::Place;
+use crate::bitbake::Base;
+use crate::carry::mirror::{Mirror, Wanted};
+use crate::carry::serve::{Identity, Server, Settings, Shelf};
+use crate::disk;
+use crate::error::{Error, Kind, Result};
+use crate::lock::Lock;
+use crate::manifest::Manifest;
+use crate::store::Store;
+
+/// Serves the store over HTTP, read only, until it is interrupted.
+///
+/// Other kbuilds take it as a mirror, Nix as a hashed mirror. Where there is a kata.lock, its sources are also under
+/// /mirror/, by the names that plain BitBake looks for, with the configuration that leads there. A lock that changes is
+/// read again. In a project, or with `--store DIR` anywhere.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbuild serve --listen 0.0.0.0:8080
+  kbuild fetch --mirror http://host:8080                      elsewhere
+  curl -O http://host:8080/mirror/kbuild-mirror.conf          for BitBake without kbuild
+  kbuild serve --store /srv/store --lock release/kata.lock
+  kbuild serve --tls-cert cert.pem --tls-key key.pem")]
+pub(super) struct ServeArgs {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+
+    /// Speak TLS with this certificate (PEM, its chain behind it).
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// The certificate's key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// At most so many connections at once; others wait.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    connections: u16,
+
+    /// The lock whose sources are under /mirror/ [default: the project's]
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+
+    /// Under /mirror/ only what these boards need.
+    #[arg(long = "board", short, value_name = "BOARD")]
+    boards: Vec<String>,
+
+    /// Where clients find the server, if not at the address they ask: a proxy stands before it.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+impl ServeArgs {
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        let place = Place::find(global)?;
+        let base = self.url.as_deref().map(Base::new).transpose().map_err(|error| error.of_kind(Kind::Usage))?;
+        let identity = match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Some(Identity::read(certificate, key)?),
+            _ => None,
+        };
+        // The hold on the store ends here: a server must not keep a collector waiting.
+        let store = place.existing_store()?.unheld();
+        let shelf = self.shelf(&place, &store, output)?;
+        let settings = Settings { listen: self.listen, identity, connections: usize::from(self.connections), base };
+        let mirror = shelf.is_some();
+        let server = Server::bind(&store, shelf, settings)?;
+        let url = server.url();
+        output.say(&format!("Serving {} at {url}", disk::shown(store.root())));
+        if mirror {
+            output.say(&format!("For plain BitBake: {url}mirror/{}", crate::bitbake::site::FILE_NAME));
+        }
+        output.announce(&json!({ "url": url, "store": store.root(), "mirror": mirror }));
+        super::until_stopped(|stop| server.run(stop))?;
+        Ok(Outcome::announced())
+    }
+
+    /// What is under `/mirror/`: the project's lock, if there is one, or the one that was named.
+    fn shelf(&self, place: &Place, store: &Store, output: &Output) -> Result<Option<Shelf>> {
+        let Some(lock) = self.lock.clone().or_else(|| place.lock_path().map(Path::to_owned)) else {
+            return match self.boards.as_slice() {
+                [] => Ok(None),
+                _ => Err(Error::new(Kind::Usage, "there is no kata.lock that could say what a board needs")
+                    .help("name one with `--lock FILE`")),
+            };
+        };
+        if self.lock.is_none() && !lock.exists() {
+            output.say(&format!("There is no {}, so nothing is under /mirror/", disk::shown(&lock)));
+            return Ok(None);
+        }
+        let (boards, manifest) = (self.boards.clone(), place.manifest_path().map(Path::to_owned));
+        let path = lock.clone();
+        let plan = move |store: &Store| plan(store, &path, manifest.as_deref(), &boards);
+        let mut shelf = Shelf::new(store, &lock, plan)?;
+        let missing = shelf.mirror().missing().len();
+        if missing > 0 {
+            output.warn(&format!(
+                "{} of {} not in the store, and so not under /mirror/; `kbuild fetch` brings what can be had",
+                count(missing, "source"),
+                if missing == 1 { "the lock is" } else { "the lock are" },
+            ));
+        }
+        Ok(Some(shelf))
+    }
+}
+
+/// Reads what decides, and plans by it.
+fn plan(store: &Store, lock: &Path, manifest: Option<&Path>, boards: &[String]) -> Result<Mirror> {
+    let manifest = manifest.map(Manifest::read).transpose()?;
+    let project = manifest.as_ref().map_or("kbuild", |manifest| manifest.project.as_str());
+    let none = || Error::input(format!("there is no {}", disk::shown(lock))).help("--lock names a kata.lock");
+    let lock = Lock::read(lock)?.ok_or_else(none)?;
+    Mirror::plan(store, Wanted { project, lock: &lock, manifest: manifest.as_ref(), boards })
+}
