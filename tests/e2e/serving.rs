@@ -12,7 +12,7 @@ use kbuild::store::{Store, tree};
 use serde_json::{Value, json};
 
 use crate::support::bench::{Bench, Run, assert_run};
-use crate::support::quickstart::{engine, git, repository};
+use crate::support::quickstart::{Quickstart, engine, git, repository};
 use crate::support::servers::{Certificate, Nginx, Proxy, Python, Serve, raw};
 
 /// Bytes of the larger file.
@@ -576,4 +576,40 @@ fn plain_bitbake_fetches_by_nothing_but_the_emitted_configuration() {
     let share = bench.beside("share");
     bench.kbuild_ok(&["mirror", "--url", &format!("file://{}", share.display()), text(&share)]);
     kinds.check(&engine, &share.join("kbuild-mirror.conf"), "shared");
+}
+
+#[test]
+fn a_whole_project_is_fetched_by_bitbake_alone() {
+    let Some(mut quickstart) = Quickstart::start(0.0) else { return };
+    quickstart.bench.kbuild_ok(&["lock"]);
+    quickstart.stop_upstreams();
+    let (bench, engine) = (&quickstart.bench, engine().expect("looked for"));
+    let serve = Serve::start(bench, &["--board", "harbour"]);
+    let answer = get(serve.address(), "/mirror/kbuild-mirror.conf", &[]);
+    let (_, conf) = answer.split_once("\r\n\r\n").expect("a body");
+    // As somebody would write it who never heard of kbuild but for the one line.
+    let layers = format!(
+        "BBPATH = \"${{TOPDIR}}\"\nBBFILES ?= \"\"\nBBLAYERS = \"{}\"\n",
+        bench.path("layers/meta-mini").display()
+    );
+    for (file, text) in [
+        ("bblayers.conf", layers.as_str()),
+        ("local.conf", "MACHINE = \"harbour\"\nBB_SERVER_TIMEOUT = \"0\"\nrequire conf/kbuild-mirror.conf\n"),
+        ("kbuild-mirror.conf", conf),
+    ] {
+        bench.write(&format!("plain/conf/{file}"), text);
+    }
+    let topdir = bench.path("plain");
+    let path = std::env::var("PATH").expect("PATH");
+    let mut command = Command::new(engine.join("bin/bitbake"));
+    command.args(["--runall=unpack", "mini-image"]).current_dir(&topdir).env_clear();
+    command.env("PATH", format!("{}:{path}", engine.join("bin").display())).env("HOME", bench.beside("home"));
+    command.env("LC_ALL", "en_US.UTF-8").env("BBPATH", &topdir).env("GIT_CONFIG_NOSYSTEM", "1");
+    let run = Run::from(command.output().expect("BitBake starts"));
+    assert_eq!(run.code, Some(0), "{run}\n{}", serve.log());
+    for name in ["hello", "greeter", "tidings", "ferry"] {
+        let sources = topdir.join("tmp/work/harbour").join(name).join("sources");
+        assert!(fs::read_dir(&sources).is_ok_and(|mut entries| entries.next().is_some()), "{}", sources.display());
+    }
+    assert!(serve.log().contains("git2_upstream.example.cargo.git.tar.gz 200"), "{}", serve.log());
 }
