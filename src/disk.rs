@@ -58,6 +58,18 @@ pub fn sync_directory(directory: &Path) -> Result<()> {
     File::open(directory).and_then(|file| file.sync_all()).map_err(|error| Error::io("sync", directory, error))
 }
 
+/// Gives a file that nobody changes a second name. A copy is the last resort: another file system, another user's file, too
+/// many links.
+///
+/// # Errors
+/// When it cannot be read, or the name not be made.
+pub fn link_or_copy(file: &Path, to: &Path) -> Result<()> {
+    fs::hard_link(file, to)
+        .or_else(|_| reflink_copy::reflink(file, to))
+        .or_else(|_| fs::copy(file, to).map(drop))
+        .map_err(|error| Error::io("link", to, error))
+}
+
 /// Creates a directory and its parents.
 ///
 /// # Errors

@@ -32,6 +32,8 @@ pub enum Kind {
     Engine,
     /// A second build gave other bytes.
     NotReproducible,
+    /// QEMU ended with an error.
+    Emulator,
     /// The file system or the operating system refused something.
     Io,
     /// The user asked it to stop (SIGINT, SIGTERM).
@@ -52,6 +54,7 @@ impl Kind {
             Kind::Missing => 6,
             Kind::Engine => 7,
             Kind::NotReproducible => 8,
+            Kind::Emulator => 9,
             Kind::Bug => 70,
             Kind::Interrupted => 130,
         }
@@ -68,6 +71,7 @@ impl Kind {
             Kind::Missing => "missing",
             Kind::Engine => "bitbake-failed",
             Kind::NotReproducible => "not-reproducible",
+            Kind::Emulator => "qemu-failed",
             Kind::Io => "io",
             Kind::Bug => "bug",
             Kind::Interrupted => "interrupted",

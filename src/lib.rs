@@ -4,13 +4,14 @@
 //! are brought ([`fetch`]) into the content-addressed store ([`store`]); from there BitBake is given a configuration and
 //! a view ([`bitbake`]), and a board is built ([`build`]); what the store holds is carried to other stores ([`carry`]). A
 //! later room takes the earlier room's value and never reaches back past it. [`resolve`] makes the lock out of the manifest,
-//! through the fetcher. Only [`cli`] prints.
+//! through the fetcher. [`crates`] makes a recipe's include of a Cargo.lock. Only [`cli`] prints.
 
 pub mod audit;
 pub mod bitbake;
 pub mod build;
 pub mod carry;
 pub mod cli;
+pub mod crates;
 pub mod disk;
 pub mod error;
 pub mod fetch;

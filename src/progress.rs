@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::error::Result;
+
 /// Receives what goes on; the command line draws it, tests ignore or record it.
 pub trait Progress: Send + Sync {
     /// A piece of work begins; `total` is its size in bytes where that is known.
@@ -9,6 +11,14 @@ pub trait Progress: Send + Sync {
 
     /// Something the user should know that is no failure.
     fn warn(&self, message: &str);
+
+    /// Asked between two pieces of long work.
+    ///
+    /// # Errors
+    /// The user wants it to stop: kind `Interrupted`.
+    fn go_on(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// One piece of work; dropping it without [`Task::done`] means that it failed.

@@ -16,6 +16,18 @@
 //! | `KBUILD_<NAME>_SRCREV` | - | the locked commit |
 //! | `KBUILD_<NAME>_BRANCH` | - | the branch, if one was asked for |
 //!
+//! An image (`oci`) is an archive for each architecture, and what differs between them is said for each, `<ARCH>` being
+//! BitBake's TARGET_ARCH:
+//!
+//! | variable | image |
+//! | --- | --- |
+//! | `KBUILD_<NAME>_URI_<ARCH>` | an item of SRC_URI, with `;downloadfilename=`: no server gives the archive under it, the view does |
+//! | `KBUILD_<NAME>_SHA256_<ARCH>` | SHA-256 of the archive |
+//! | `KBUILD_<NAME>_DIGEST_<ARCH>` | the digest of the image's manifest |
+//! | `KBUILD_<NAME>_DIGEST` | the digest of what the name led to |
+//! | `KBUILD_<NAME>_ARCHITECTURES` | those that are locked |
+//! | `KBUILD_<NAME>_IMAGE`, `KBUILD_<NAME>_VERSION` | the name, spelled out; `version`, if there is one |
+//!
 //! A git source with `recipes` also pins theirs from outside: `SRCREV[_<srcrev-name>]:pn-<recipe>:forcevariable`, the only
 //! form that wins over every override and over AUTOREV (`bb.fetch2.srcrev_internal_helper`).
 //!
@@ -31,9 +43,9 @@ use indexmap::IndexMap;
 
 use super::text::{Text, check_override, check_path, check_variable};
 use crate::error::{Error, Kind, Result};
-use crate::lock::{Lock, Locked, Request};
+use crate::lock::{Lock, Locked, LockedImage, Request};
 use crate::manifest::{DeclaredSource, SourceOrigin, variable_part};
-use crate::source::{CommitId, Sha256, SourceUrl, name};
+use crate::source::{Access, CommitId, ImageName, Sha256, SourceId, SourceUrl, name};
 
 /// The name of the one file, without `.conf`, that holds everything kbuild tells BitBake.
 pub const NAME: &str = "kbuild";
@@ -138,6 +150,28 @@ pub enum Declared<'a> {
         /// The `;name=` in these recipes.
         srcrev_name: Option<&'a str>,
     },
+    /// An image.
+    Image {
+        /// Name in the manifest.
+        name: &'a str,
+        /// What was asked for, and the digest it led to.
+        image: &'a LockedImage,
+        /// The archive of each architecture.
+        archives: Vec<Archive<'a>>,
+    },
+}
+
+/// An image for one architecture, as one file.
+#[derive(Debug, Clone)]
+pub struct Archive<'a> {
+    /// BitBake's word for it.
+    pub architecture: &'a str,
+    /// The name BitBake looks for.
+    pub file_name: &'a str,
+    /// The image by the digest of its manifest.
+    pub image: ImageName,
+    /// What the recipe compares.
+    pub sha256: &'a Sha256,
 }
 
 impl<'a> Declared<'a> {
@@ -148,7 +182,9 @@ impl<'a> Declared<'a> {
     pub fn from_lock(name: &'a str, source: &'a DeclaredSource, lock: &'a Lock) -> Result<Declared<'a>> {
         let found = Declared::of_lock(name, lock, &source.recipes, source.srcrev_name.as_deref())?;
         match (&found, &source.origin) {
-            (Declared::File { .. }, SourceOrigin::File(_)) | (Declared::Git { .. }, SourceOrigin::Git(_)) => Ok(found),
+            (Declared::File { .. }, SourceOrigin::File(_))
+            | (Declared::Git { .. }, SourceOrigin::Git(_))
+            | (Declared::Image { .. }, SourceOrigin::Image(_)) => Ok(found),
             _ => Err(stale(name)),
         }
     }
@@ -163,6 +199,9 @@ impl<'a> Declared<'a> {
         recipes: &'a [String],
         srcrev_name: Option<&'a str>,
     ) -> Result<Declared<'a>> {
+        if let Some(image) = lock.images.get(name) {
+            return Ok(Declared::Image { name, image, archives: archives(image, lock)? });
+        }
         let pin = lock.sources.get(name).ok_or_else(|| stale(name))?;
         match (&pin.request, lock.get(&pin.locked)?) {
             (Request::File { url, version }, Locked::File(file_name, file)) => {
@@ -184,7 +223,7 @@ impl<'a> Declared<'a> {
 
     fn name(&self) -> &'a str {
         match self {
-            Declared::File { name, .. } | Declared::Git { name, .. } => name,
+            Declared::File { name, .. } | Declared::Git { name, .. } | Declared::Image { name, .. } => name,
         }
     }
 
@@ -218,6 +257,14 @@ impl<'a> Declared<'a> {
                 let pins = self.pinned();
                 pins.iter().try_for_each(|(variable, recipe)| Pin { variable, recipe, commit: **commit }.write(text))
             }
+            Declared::Image { image, archives, .. } => {
+                text.plain(&format!("{prefix}_IMAGE"), &image.request.image.to_string())?;
+                text.plain(&format!("{prefix}_DIGEST"), &format!("sha256:{}", image.digest))?;
+                text.optional(&format!("{prefix}_VERSION"), image.request.version.as_deref())?;
+                let architectures: Vec<&str> = archives.iter().map(|archive| archive.architecture).collect();
+                text.plain(&format!("{prefix}_ARCHITECTURES"), &architectures.join(" "))?;
+                archives.iter().try_for_each(|archive| archive.write(&prefix, text))
+            }
         }
     }
 }
@@ -225,6 +272,28 @@ impl<'a> Declared<'a> {
 fn stale(name: &str) -> Error {
     Error::new(Kind::Stale, format!("kata.lock does not have the source `{name}` as kata.toml declares it"))
         .help("run `kbuild lock`")
+}
+
+impl Archive<'_> {
+    fn write(&self, prefix: &str, text: &mut Text) -> Result<()> {
+        let Archive { architecture, file_name, image, sha256 } = self;
+        let uri = format!("{};downloadfilename={file_name}", image.recipe_url());
+        text.plain(&format!("{prefix}_URI_{architecture}"), &uri)?;
+        text.plain(&format!("{prefix}_SHA256_{architecture}"), &sha256.to_string())?;
+        text.plain(&format!("{prefix}_DIGEST_{architecture}"), &image.reference())
+    }
+}
+
+/// The archives of an image, as the lock has them.
+fn archives<'a>(image: &'a LockedImage, lock: &'a Lock) -> Result<Vec<Archive<'a>>> {
+    let archive = |(architecture, id): (&'a String, &'a SourceId)| {
+        let Locked::File(file_name, file) = lock.get(id)? else { return Ok(None) };
+        let url = file.urls.iter().find(|url| url.access() == Access::Image);
+        let image = url.map(ImageName::of_url).transpose()?;
+        Ok(image.map(|image| Archive { architecture, file_name, image, sha256: &file.sha256 }))
+    };
+    let archives = image.locked.iter().map(archive).collect::<Result<Vec<_>>>()?;
+    Ok(archives.into_iter().flatten().collect())
 }
 
 impl BoardConf<'_> {
@@ -407,7 +476,7 @@ fn file_uri(url: &SourceUrl, file_name: &str) -> Result<String> {
 
 /// A repository's URL as BitBake's git fetcher takes it: the scheme names the fetcher, the protocol is a parameter
 /// (`bb.fetch2.git.Git.urldata_init`).
-fn git_uri(url: &SourceUrl, branch: Option<&str>, submodules: bool) -> Result<String> {
+pub(crate) fn git_uri(url: &SourceUrl, branch: Option<&str>, submodules: bool) -> Result<String> {
     refuse_semicolon(url)?;
     if branch.is_some_and(|branch| branch.contains([';', ',', '='])) {
         return Err(

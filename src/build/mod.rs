@@ -20,6 +20,7 @@ pub mod deep;
 pub mod discover;
 pub mod doctor;
 pub mod layers;
+pub mod machine;
 pub mod result;
 pub mod sandbox;
 

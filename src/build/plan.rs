@@ -195,7 +195,9 @@ impl<'a> Ground<'a> {
         let engine = Engine::find(&layers.engine.directory)?;
         write_configuration(request, self.board, layers, form, &self.topdir)?;
         let environment = engine.environment(&self.topdir, layers.tops(), |name| std::env::var_os(name))?;
-        let seal = sandbox::probe(request.kbuild, &[request.store.root().to_owned(), self.build.join(LAYERS)])?;
+        let stores = request.store.layers().map(|store| store.root().to_owned());
+        let read_only: Vec<PathBuf> = stores.chain([self.build.join(LAYERS)]).collect();
+        let seal = sandbox::probe(request.kbuild, &read_only)?;
         if let Seal::Open(why) = &seal {
             request.progress.warn(&format!(
                 "the build is not sealed: {why}. Only BitBake's own BB_NO_NETWORK keeps it off the network, and the store is \
@@ -254,9 +256,10 @@ fn verified_sources(request: &Request<'_>, settings: &[String]) -> Result<Vec<So
         Kind::Mismatch => error.wrap(format!("the store's {id} is not what kata.lock says")),
         _ => error,
     };
-    let bad = request.store.verify_touched(request.lock, &ids).into_iter();
+    let bad = request.store.verify_touched(request.lock, &ids, || request.progress.go_on()).into_iter();
     let mut bad = bad.map(|(id, error)| name(id, error));
     if let Some(first) = bad.next() {
+        request.progress.go_on()?;
         return Err(first.with_related(bad));
     }
     drop(bad);

@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use crate::progress::{self, Progress, Task};
 use crate::source::{Blake3, SourceId};
-use crate::store::Store;
+use crate::store::{Store, damaged};
 
 /// What goes into a bundle.
 pub struct Order<'a> {
@@ -135,7 +135,7 @@ fn blobs(contents: &Contents, theirs: &Ledger, packs: &BTreeSet<Blake3>) -> Vec<
 ///
 /// # Errors
 /// A blob that is not what its name says: kind `Mismatch`. A place that cannot be written: kind `Io`, or `Input` where
-/// something else lies there.
+/// something else lies there. The user stopped it: kind `Interrupted`; the same call goes on with a directory.
 pub fn export(
     store: &Store,
     plan: Plan,
@@ -146,7 +146,7 @@ pub fn export(
     let index = plan.index.to_string().into_bytes();
     let signature = signer.map(|signer| signer.sign(&index)).transpose()?;
     let task = progress.begin("bundle", Some(plan.index.header.bytes));
-    let mut export = Export { store, plan, index, signature, task: task.as_ref(), done: 0, kept: 0 };
+    let mut export = Export { store, plan, index, signature, progress, task: task.as_ref(), done: 0, kept: 0 };
     match target {
         Target::Directory(path) => export.directory(&path)?,
         Target::File(path) => export.file(&path)?,
@@ -162,6 +162,7 @@ struct Export<'a> {
     plan: Plan,
     index: Vec<u8>,
     signature: Option<String>,
+    progress: &'a dyn Progress,
     task: &'a dyn Task,
     done: u64,
     kept: usize,
@@ -177,7 +178,7 @@ impl Export<'_> {
             let name = blob.path();
             if writer.keeps(&name, blob.size) {
                 self.kept += 1;
-                self.tell(blob.size);
+                self.tell(blob.size)?;
             } else {
                 writer.file(&name, 0o444, |file| self.blob(&blob, file))?;
             }
@@ -238,22 +239,20 @@ impl Export<'_> {
         let mut hasher = blake3::Hasher::new();
         each_chunk(&path.display().to_string(), &mut file.take(blob.size), |bytes| {
             hasher.update_rayon(bytes);
-            self.tell(bytes.len() as u64);
+            self.tell(bytes.len() as u64)?;
             to.write_all(bytes).map_err(|error| failed(&blob.path(), error))
         })?;
         let found = Blake3::from(*hasher.finalize().as_bytes());
         if found == blob.blake3 && hasher.count() == blob.size {
             return Ok(());
         }
-        let error = Error::new(Kind::Mismatch, format!("{} is damaged", path.display()));
-        Err(error
-            .because(format!("expected blake3 {}, got {found}", blob.blake3))
-            .help("run `kbuild verify --repair`: it sets the damaged bytes aside and fetches them again"))
+        Err(damaged(&path, &blob.blake3, &found))
     }
 
-    fn tell(&mut self, bytes: u64) {
+    fn tell(&mut self, bytes: u64) -> Result<()> {
         self.done += bytes;
         self.task.set_position(self.done);
+        self.progress.go_on()
     }
 }
 

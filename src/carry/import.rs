@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use rayon::prelude::*;
 
+use super::AT_ONCE;
 use super::archive::Archive;
 use super::directory::Directory;
 use super::index::{Blob, DocumentName, Index, PROGRAM, Sum};
@@ -23,9 +24,6 @@ use crate::error::{Error, Kind, Result};
 use crate::progress::{self, Progress, Task};
 use crate::source::{Blake3, CommitId};
 use crate::store::{GitRecord, Incoming, Store};
-
-/// Blobs that wait for the disk at once: it syncs several in the time of one.
-const AT_ONCE: usize = 8;
 
 /// Where a bundle comes from.
 pub enum Origin {
@@ -56,7 +54,7 @@ pub struct Imported {
 ///
 /// # Errors
 /// Whatever is not as signed, indexed or hashed: kind `Mismatch`. What the bundle leaves out and the store lacks: kind
-/// `Missing`. Another format: kind `Input`.
+/// `Missing`. Another format: kind `Input`. The user stopped it: kind `Interrupted`; the same call passes over what has come.
 pub fn import(store: &Store, origin: Origin, keys: &[TrustedKey], progress: &dyn Progress) -> Result<Imported> {
     match origin {
         Origin::Stream(input) => take(store, Archive::new("the bundle", input), keys, progress),
@@ -191,7 +189,9 @@ fn take(store: &Store, mut files: impl Files, keys: &[TrustedKey], progress: &dy
     files.finish()?;
     let mut commits = 0;
     for record in records.into_values() {
-        commits += usize::from(adopt(store, record)?);
+        progress.go_on()?;
+        let name = format!("commit {} of the bundle is not in order", record.commit);
+        commits += usize::from(adopt(store, record).map_err(|error| error.wrap(name))?);
     }
     let (blobs, bytes) = (taking.blobs.into_inner(), taking.bytes.into_inner());
     taking.task.done(&progress::size(bytes));
@@ -277,30 +277,31 @@ fn check_room(store: &Store, index: &Index) -> Result<()> {
 }
 
 /// Adopts a commit unless the store has as much of it; tells whether it was new.
-fn adopt(store: &Store, record: GitRecord) -> Result<bool> {
+pub(super) fn adopt(store: &Store, record: GitRecord) -> Result<bool> {
     let enough = |present: &GitRecord| {
         present.tree == record.tree && (present.shallow.is_empty() || present.shallow == record.shallow)
     };
     if store.git(&record.commit).is_ok_and(|present| present.as_ref().is_some_and(enough)) {
         return Ok(false);
     }
-    let name = format!("commit {} of the bundle is not in order", record.commit);
-    store.adopt_git(record).map_err(|error| error.wrap(name))?;
+    store.adopt_git(record)?;
     Ok(true)
 }
 
 /// Blobs on their way into the store.
 pub(super) struct Taking<'a> {
     store: &'a Store,
+    progress: &'a dyn Progress,
     task: Box<dyn Task>,
     blobs: AtomicUsize,
     bytes: AtomicU64,
 }
 
 impl<'a> Taking<'a> {
-    fn new(store: &'a Store, index: &Index, progress: &dyn Progress) -> Taking<'a> {
+    fn new(store: &'a Store, index: &Index, progress: &'a dyn Progress) -> Taking<'a> {
         let taking = Taking {
             store,
+            progress,
             task: progress.begin("bundle", None),
             blobs: AtomicUsize::new(0),
             bytes: AtomicU64::new(0),
@@ -327,6 +328,7 @@ impl<'a> Taking<'a> {
         incoming.restart()?;
         let copied = each_chunk(&name, from, |bytes| {
             self.task.set_position(self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed));
+            self.progress.go_on()?;
             incoming.write(bytes)
         });
         let found = incoming.digests();

@@ -48,18 +48,20 @@ enum Line {
 }
 
 impl Ledger {
-    /// What a store has.
+    /// What a store has, with what its lower ones have.
     ///
     /// # Errors
     /// A store that cannot be read.
     pub fn of_store(store: &Store) -> Result<Ledger> {
-        let census = store.census()?;
-        let mut ledger =
-            Ledger { blobs: census.blobs.into_iter().map(|(blob, _)| blob).collect(), ..Ledger::default() };
-        for commit in census.commits {
-            // One that cannot be read, or whose packs are gone, is not there.
-            if let Ok(Some(record)) = store.git(&commit) {
-                ledger.commits.insert(commit, record.shallow.is_empty());
+        let mut ledger = Ledger::default();
+        for layer in store.layers() {
+            let census = layer.census()?;
+            // What of a lower store is known to be rotten is not there, nor a commit that cannot be read or lacks packs.
+            ledger.blobs.extend(census.blobs.into_iter().map(|(blob, _)| blob).filter(|blob| store.has_blob(blob)));
+            for commit in census.commits {
+                if let Ok(Some(record)) = store.git(&commit) {
+                    ledger.commits.insert(commit, record.shallow.is_empty());
+                }
             }
         }
         Ok(ledger)

@@ -1,6 +1,6 @@
 //! The store elsewhere: to where the internet is not, and to where the team is.
 //!
-//! Whatever the way (a bundle on a disk, a web server, an object store, a registry), the same three things are
+//! Whatever the way (a bundle on a disk, another directory, a web server, a bucket, a registry), the same three things are
 //! carried: blobs by their BLAKE3, records of git commits, and a word on what they are for (the lock, an index over it
 //! all). [`Contents`] is what a lock's sources are in a store, [`Ledger`] what another store has already; a way of
 //! carrying takes the one less the other. [`serve`] and [`mirror`] offer what is here to those who come for it. What may
@@ -15,6 +15,7 @@ mod import;
 mod index;
 mod ledger;
 pub mod mirror;
+mod push;
 pub mod serve;
 mod sign;
 
@@ -23,12 +24,16 @@ pub use export::{Exported, Order, Plan, Target, export, plan};
 pub use import::{Imported, Origin, import};
 pub use index::{Index, VERSION};
 pub use ledger::Ledger;
+pub use push::{Cargo, Destination, Pushed, push};
 pub use sign::{Signer, Trust, TrustedKey};
 
 use std::io::Read;
 
 use crate::disk::{self, CHUNK};
 use crate::error::{Error, Kind, Result};
+
+/// Blobs that wait for the disk at once: it syncs several in the time of one.
+const AT_ONCE: usize = 8;
 
 /// The index of a bundle, from its top.
 const INDEX: &str = "index.jsonl";

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::global::{Format, GlobalArgs};
+use super::interrupt;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
 use crate::build::sandbox;
@@ -78,9 +79,10 @@ impl ExportArgs {
             manifest: project.manifest_text()?,
             program: program.as_deref(),
         };
-        let plan = carry::plan(&store, order, &theirs)?;
-        let exported =
-            carry::export(&store, plan, target(self.target.clone()), signer.as_ref(), output.progress.as_ref())?;
+        let exported = interrupt::work(output, || {
+            let plan = carry::plan(&store, order, &theirs)?;
+            carry::export(&store, plan, target(self.target.clone()), signer.as_ref(), output.progress.as_ref())
+        })?;
         let place = if pipe { "standard output".to_owned() } else { disk::shown(&self.target) };
         output.say(&describe(&exported, &place, signer.is_some()));
         Ok(Outcome::new(json(&exported, signer.is_some()), ""))

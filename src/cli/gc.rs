@@ -6,18 +6,20 @@ use clap::Args;
 use serde_json::json;
 
 use super::global::GlobalArgs;
+use super::interrupt;
 use super::output::{Outcome, Output, count};
 use super::project::Place;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::progress;
-use crate::store::{Alone, Garbage, Root, Store};
+use crate::store::{Garbage, Root, Store};
 
 /// Removes from the store what no kata.lock reaches.
 ///
 /// A store remembers the locks of the projects that used it; those and --keep decide. Also goes what `kbuild verify
-/// --repair` set aside, and what broken-off downloads left. Waits until no other kbuild uses the store.
+/// --repair` set aside, and what broken-off downloads left. Waits until no other kbuild uses the store. Nothing is removed
+/// from lower stores.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -48,13 +50,14 @@ impl GcArgs {
             let garbage = store.garbage(&roots.locks)?;
             return Ok(self.told(&garbage, &roots, output));
         }
-        // Registers the project, should it be the first time that it meets this store.
-        drop(place.existing_store()?);
-        let alone = Alone::with(place.store_path(), || output.say("Waiting for other kbuilds that use the store"))?;
-        let roots = self.roots(alone.store())?;
-        let garbage = alone.store().garbage(&roots.locks)?;
-        alone.remove(&garbage)?;
-        roots.gone.iter().try_for_each(|root| disk::remove_file(&root.record))?;
+        let (garbage, roots) = interrupt::work(output, || {
+            let alone = place.alone(|| output.say("Waiting for other kbuilds that use the store"))?;
+            let roots = self.roots(alone.store())?;
+            let garbage = alone.store().garbage(&roots.locks)?;
+            alone.remove(&garbage, interrupt::check)?;
+            roots.gone.iter().try_for_each(|root| disk::remove_file(&root.record))?;
+            Ok((garbage, roots))
+        })?;
         Ok(self.told(&garbage, &roots, output))
     }
 
@@ -98,6 +101,10 @@ impl GcArgs {
             progress::size(garbage.kept_bytes),
             count(roots.locks.len(), "lock"),
         ));
+        if garbage.twice > 0 {
+            let (twice, size) = (count(garbage.twice, "blob"), progress::size(garbage.twice_bytes));
+            output.say(&format!("Of what is kept, a lower store has {twice} ({size}) too"));
+        }
         let gone: Vec<_> = roots.gone.iter().map(|root| &root.lock).collect();
         let json = json!({
             "dry_run": self.dry_run,
@@ -106,6 +113,7 @@ impl GcArgs {
             "leftovers": aside,
             "bytes": garbage.bytes(),
             "kept": { "blobs": garbage.kept, "bytes": garbage.kept_bytes },
+            "twice": { "blobs": garbage.twice, "bytes": garbage.twice_bytes },
             "roots_gone": gone,
         });
         Outcome::new(json, if self.dry_run { list(garbage) } else { String::new() })

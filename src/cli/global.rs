@@ -17,11 +17,18 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, value_name = "DIR", env = "KBUILD_STORE", hide_env = true)]
     pub(super) store: Option<PathBuf>,
 
+    /// A store that is only read, for what the store does not have; may be repeated, the first is asked first.
+    ///
+    /// The variable KBUILD_LOWER_STORE holds several, parted by colons. The flag counts before the variable, and that before
+    /// the site configuration.
+    #[arg(long = "lower-store", global = true, value_name = "DIR")]
+    pub(super) lower_stores: Vec<PathBuf>,
+
     /// Site configuration (store, mirrors) [default: $XDG_CONFIG_HOME/kbuild/config.toml, /etc/kbuild/config.toml]
     #[arg(long, global = true, value_name = "FILE", env = "KBUILD_CONFIG", hide_env = true)]
     pub(super) config: Option<PathBuf>,
 
-    /// A mirror to ask first: another store (directory or URL), or a rule REGEX=REPLACEMENT over URLs.
+    /// A mirror to ask first: another store (directory, URL or bucket), or a rule REGEX=REPLACEMENT over URLs.
     ///
     /// The variable KBUILD_MIRROR holds several, parted by white space; it counts where the flag is not given.
     #[arg(long = "mirror", global = true, value_name = "STORE|RULE")]

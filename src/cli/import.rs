@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::global::GlobalArgs;
+use super::interrupt::{self, Interruptible};
 use super::output::{Outcome, Output, count};
 use super::project::Place;
 use crate::carry::{self, Imported, Origin, Trust, TrustedKey};
@@ -37,12 +38,12 @@ impl ImportArgs {
         let keys = self.trust.iter().map(|key| TrustedKey::read(key)).collect::<Result<Vec<_>>>()?;
         let place = Place::find(global)?;
         let origin = if self.bundle == Path::new("-") {
-            Origin::Stream(Box::new(std::io::stdin()))
+            Origin::Stream(Box::new(Interruptible(std::io::stdin())))
         } else {
             Origin::Path(self.bundle)
         };
         let store = place.store()?;
-        let imported = carry::import(&store, origin, &keys, output.progress.as_ref())?;
+        let imported = interrupt::work(output, || carry::import(&store, origin, &keys, output.progress.as_ref()))?;
         match imported.trust {
             Trust::Signed => {}
             Trust::Unchecked => output.warn("the signature was not checked: `--trust KEY` names whose is taken"),

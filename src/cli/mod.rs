@@ -6,6 +6,7 @@
 mod audit;
 mod build;
 mod completions;
+mod crates;
 mod doctor;
 mod export;
 mod fetch;
@@ -13,12 +14,16 @@ mod gc;
 mod global;
 mod import;
 mod init;
+mod interrupt;
 mod list;
 mod lock;
 mod mirror;
 mod output;
 mod progress;
 mod project;
+mod pull;
+mod push;
+mod run;
 mod serve;
 mod shell;
 mod sources;
@@ -60,7 +65,8 @@ The usual order:
   kbuild build --board qemu      build with no network at all
 
 Exit codes: 0 done, 1 failed check or wrong input, 2 wrong usage, 3 lock is stale, 4 network,
-5 hash mismatch, 6 missing while offline, 7 BitBake failed, 8 not reproducible, 70 a bug in kbuild.";
+5 hash mismatch, 6 missing while offline, 7 BitBake failed, 8 not reproducible, 9 QEMU failed,
+70 a bug in kbuild.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -73,14 +79,18 @@ enum Command {
     Tree(tree::TreeArgs),
     List(list::ListArgs),
     Audit(audit::AuditArgs),
+    Crates(crates::CratesArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Push(push::PushArgs),
+    Pull(pull::PullArgs),
     Serve(serve::ServeArgs),
     Mirror(mirror::MirrorArgs),
     Gc(gc::GcArgs),
     Store(store::StoreArgs),
     Build(build::BuildArgs),
     Shell(shell::ShellArgs),
+    Run(run::RunArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -97,14 +107,18 @@ impl Command {
             Command::Tree(_) => "tree",
             Command::List(_) => "list",
             Command::Audit(_) => "audit",
+            Command::Crates(_) => "crates",
             Command::Export(_) => "export",
             Command::Import(_) => "import",
             Command::Serve(_) => "serve",
             Command::Mirror(_) => "mirror",
+            Command::Push(_) => "push",
+            Command::Pull(_) => "pull",
             Command::Gc(_) => "gc",
             Command::Store(_) => "store",
             Command::Build(_) => "build",
             Command::Shell(_) => "shell",
+            Command::Run(_) => "run",
             Command::Doctor(_) => "doctor",
             Command::Completions(_) => "completions",
         }
@@ -121,14 +135,18 @@ impl Command {
             Command::Tree(args) => args.run(global, output),
             Command::List(args) => args.run(global, output),
             Command::Audit(args) => args.run(global, output),
+            Command::Crates(args) => args.run(global, output),
             Command::Export(args) => args.run(global, output),
             Command::Import(args) => args.run(global, output),
             Command::Serve(args) => args.run(global, output),
             Command::Mirror(args) => args.run(global, output),
+            Command::Push(args) => args.run(global, output),
+            Command::Pull(args) => args.run(global, output),
             Command::Gc(args) => args.run(global, output),
             Command::Store(args) => args.run(global),
             Command::Build(args) => args.run(global, output),
             Command::Shell(args) => args.run(global, output),
+            Command::Run(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),
             Command::Completions(args) => args.run(&mut Cli::command()),
         }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::interrupt;
+use crate::error::Result;
 use crate::progress::{Progress, Silent, Task};
 use crate::source::url::redact;
 
@@ -38,6 +40,10 @@ impl Progress for Bars {
         if self.bars.println(line.trim_end()).is_err() {
             print_stderr(&line);
         }
+    }
+
+    fn go_on(&self) -> Result<()> {
+        interrupt::check()
     }
 }
 
@@ -92,6 +98,10 @@ impl Progress for Quiet {
     fn warn(&self, message: &str) {
         print_stderr(&warning(message, self.color));
     }
+
+    fn go_on(&self) -> Result<()> {
+        interrupt::check()
+    }
 }
 
 /// One line for each piece of work that ended; notes too when asked to say more.
@@ -113,6 +123,10 @@ impl Progress for Lines {
 
     fn warn(&self, message: &str) {
         print_stderr(&warning(message, self.color));
+    }
+
+    fn go_on(&self) -> Result<()> {
+        interrupt::check()
     }
 }
 

@@ -14,13 +14,13 @@ use crate::lock::{self, Lock};
 use crate::manifest::{LayerOrigin, Manifest, Mirrors, Scope, SiteConfig};
 use crate::resolve;
 use crate::source::{Blake3, SourceId};
-use crate::store::Store;
+use crate::store::{Alone, Store};
 
 /// The project a command works on.
 pub(super) struct Project {
     pub(super) manifest: Manifest,
     pub(super) lock_path: PathBuf,
-    store: PathBuf,
+    stores: Stores,
     mirrors: Mirrors,
     registries: Registries,
 }
@@ -42,18 +42,19 @@ impl Project {
         let flags = flags.map_err(|error| error.of_kind(Kind::Usage))?;
         let mirrors = flags.then(site.mirrors).then(manifest.mirrors.clone());
         let store = global.store.clone().or(site.store).unwrap_or_else(|| manifest.root().join("mirrors/store"));
+        let stores = Stores::new(global, store, site.lower);
         let lock_path = manifest.root().join(lock::FILE_NAME);
         let registries =
             Registries { entries: manifest.registries.clone().into_iter().chain(site.registries).collect() };
-        Ok(Project { manifest, lock_path, store, mirrors, registries })
+        Ok(Project { manifest, lock_path, stores, mirrors, registries })
     }
 
     /// Opens the store, which then remembers that this project uses it.
     ///
     /// # Errors
-    /// A directory that is no store.
+    /// A directory that is no store, lower ones among them.
     pub(super) fn store(&self) -> Result<Store> {
-        let store = Store::open(&self.store)?;
+        let store = self.stores.open()?;
         store.register(&self.registered_lock())?;
         Ok(store)
     }
@@ -88,14 +89,20 @@ impl Project {
     /// The store, only to be looked at; `None` where there is none yet.
     ///
     /// # Errors
-    /// A store of a newer format.
+    /// A store of a newer format, or a lower one that is none.
     pub(super) fn present_store(&self) -> Result<Option<Store>> {
-        if self.store.join("format").exists() { Store::open_existing(&self.store).map(Some) } else { Ok(None) }
+        let Stores { upper, lower } = &self.stores;
+        // Where only lower ones are there, the first of them stands for all.
+        match lower.split_first() {
+            _ if upper.join("format").exists() => Store::open_existing(upper)?.over(lower).map(Some),
+            Some((first, rest)) => Store::open_existing(first)?.over(rest).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Where the store lies or would lie.
     pub(super) fn store_path(&self) -> &Path {
-        &self.store
+        &self.stores.upper
     }
 
     /// A fetcher into the project's store.
@@ -103,12 +110,29 @@ impl Project {
     /// # Errors
     /// A store or mirror that cannot work.
     pub(super) fn fetcher(&self, global: &GlobalArgs, output: &Output) -> Result<Fetcher> {
-        let settings = Settings {
+        self.fetcher_as(self.settings_of_fetcher(global), output)
+    }
+
+    /// A fetcher into the project's store that asks this one store alone.
+    ///
+    /// # Errors
+    /// A store that cannot work.
+    pub(super) fn fetcher_from(&self, mirrors: Mirrors, global: &GlobalArgs, output: &Output) -> Result<Fetcher> {
+        let settings = Settings { mirrors, upstreams: false, ..self.settings_of_fetcher(global) };
+        self.fetcher_as(settings, output)
+    }
+
+    fn settings_of_fetcher(&self, global: &GlobalArgs) -> Settings {
+        Settings {
             mirrors: self.mirrors.clone(),
             registries: self.registries.clone(),
             jobs: usize::from(global.jobs),
             offline: global.offline(),
-        };
+            upstreams: true,
+        }
+    }
+
+    fn fetcher_as(&self, settings: Settings, output: &Output) -> Result<Fetcher> {
         Fetcher::new(self.store()?, settings, Arc::clone(&output.progress))
     }
 
@@ -224,10 +248,42 @@ impl Project {
     }
 }
 
+/// Where a command's sources lie: a store, and those below it.
+#[derive(Debug, Clone)]
+struct Stores {
+    upper: PathBuf,
+    lower: Vec<PathBuf>,
+}
+
+impl Stores {
+    /// The lower stores are those of the flags, else of the variable, else of the site.
+    fn new(global: &GlobalArgs, upper: PathBuf, site: Vec<PathBuf>) -> Stores {
+        // Not clap's, for an empty variable names none.
+        let variable = std::env::var_os("KBUILD_LOWER_STORE");
+        let variable = variable.map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>());
+        let named = if global.lower_stores.is_empty() { variable.unwrap_or(site) } else { global.lower_stores.clone() };
+        let mut lower: Vec<PathBuf> = named.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();
+        // As for whoever fills the store that all others of a site read.
+        if let Ok(own) = std::fs::canonicalize(&upper) {
+            let count = lower.len();
+            lower.retain(|path| std::fs::canonicalize(path).map_or(true, |path| path != own));
+            if lower.len() < count {
+                tracing::warn!("{} is the store itself, and not a lower one", upper.display());
+            }
+        }
+        Stores { upper, lower }
+    }
+
+    /// Opens them; the upper one is made where there is none.
+    fn open(&self) -> Result<Store> {
+        Store::open(&self.upper)?.over(&self.lower)
+    }
+}
+
 /// A store, with or without a project around it: for commands that care for the store alone.
 pub(super) struct Place {
     project: Option<Project>,
-    store: PathBuf,
+    stores: Stores,
 }
 
 impl Place {
@@ -238,20 +294,13 @@ impl Place {
     pub(super) fn find(global: &GlobalArgs) -> Result<Place> {
         if is_there(global) {
             let project = Project::open(global)?;
-            return Ok(Place { store: project.store.clone(), project: Some(project) });
+            return Ok(Place { stores: project.stores.clone(), project: Some(project) });
         }
-        let store = match &global.store {
-            Some(store) => Some(store.clone()),
-            None => site(global)?.store,
-        };
+        let site = site(global)?;
         let none =
             || Error::input("there is no project here, and no store was named").help("name one with `--store DIR`");
-        Ok(Place { project: None, store: store.ok_or_else(none)? })
-    }
-
-    /// Where the store lies or would lie.
-    pub(super) fn store_path(&self) -> &Path {
-        &self.store
+        let store = global.store.clone().or(site.store).ok_or_else(none)?;
+        Ok(Place { project: None, stores: Stores::new(global, store, site.lower) })
     }
 
     /// Opens the store, and makes it where there is none.
@@ -259,7 +308,7 @@ impl Place {
     /// # Errors
     /// A directory that is no store.
     pub(super) fn store(&self) -> Result<Store> {
-        self.project.as_ref().map_or_else(|| Store::open(&self.store), Project::store)
+        self.project.as_ref().map_or_else(|| self.stores.open(), Project::store)
     }
 
     /// Opens the store that is there.
@@ -267,8 +316,18 @@ impl Place {
     /// # Errors
     /// A directory that is no store, or none at all.
     pub(super) fn existing_store(&self) -> Result<Store> {
-        Store::open_existing(&self.store)?;
+        Store::open_existing(&self.stores.upper)?;
         self.store()
+    }
+
+    /// Opens the store that is there, once nobody else has it open. `waiting` is called if there is somebody.
+    ///
+    /// # Errors
+    /// As [`Place::existing_store`].
+    pub(super) fn alone(&self, waiting: impl FnOnce()) -> Result<Alone> {
+        // Registers the project, should it be the first time that it meets this store.
+        drop(self.existing_store()?);
+        Alone::with(&self.stores.upper, waiting)?.over(&self.stores.lower)
     }
 
     /// Where the project's lock is, or would be.

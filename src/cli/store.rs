@@ -15,7 +15,7 @@ use crate::store::{Aside, Census, Store};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild store info                 where it is, how much is in it, who uses it
+  kbuild store info                 where it is, how much is in it, what is below it, who uses it
   kbuild store ledger > ledger      what it has, for `kbuild export --since ledger` elsewhere")]
 pub(super) struct StoreArgs {
     #[command(subcommand)]
@@ -24,7 +24,7 @@ pub(super) struct StoreArgs {
 
 #[derive(Debug, Subcommand)]
 enum StoreCommand {
-    /// Where it is, how much is in it, and which projects use it.
+    /// Where it is, how much is in it, which stores are below it, and which projects use it.
     Info,
     /// Every blob and commit that it has, for `kbuild export --since` on the other side.
     Ledger,
@@ -47,6 +47,7 @@ fn info(store: &Store) -> Result<Outcome> {
         let there = root.is_there().unwrap_or(true);
         roots.push((root.lock, there));
     }
+    let lower = store.lower().iter().map(|store| Ok((store, store.census()?))).collect::<Result<Vec<_>>>()?;
     let json = json!({
         "store": store.root(),
         "format": crate::store::VERSION,
@@ -56,9 +57,11 @@ fn info(store: &Store) -> Result<Outcome> {
         "commits": census.commits.len(),
         "partial": { "files": census.partial.len(), "bytes": bytes(&census.partial) },
         "set_aside": { "files": census.set_aside.len(), "bytes": bytes(&census.set_aside) },
+        "lower": lower.iter().map(|(store, census)| lower_json(store, census)).collect::<Vec<_>>(),
         "roots": roots.iter().map(|(lock, there)| json!({ "lock": lock, "present": there })).collect::<Vec<_>>(),
     });
     let mut lines = lines(store, &census);
+    lines.extend(lower.iter().map(|(store, census)| lower_line(store, census)));
     let shown = |(lock, there): &(std::path::PathBuf, bool)| {
         format!("  {}{}", lock.display(), if *there { "" } else { " (gone)" })
     };
@@ -79,6 +82,20 @@ fn lines(store: &Store, census: &Census) -> Vec<String> {
     ];
     lines.extend(store.read_only_because().map(|why| format!("read-only    {why}")));
     lines
+}
+
+fn lower_line(store: &Store, census: &Census) -> String {
+    let (blobs, commits) = (count(census.blobs.len(), "blob"), count(census.commits.len(), "commit"));
+    format!("below it     {}: {blobs} ({}), {commits}", store.root().display(), progress::size(census.bytes()))
+}
+
+fn lower_json(store: &Store, census: &Census) -> serde_json::Value {
+    json!({
+        "store": store.root(),
+        "blobs": census.blobs.len(),
+        "bytes": census.bytes(),
+        "commits": census.commits.len(),
+    })
 }
 
 fn bytes(files: &[Aside]) -> u64 {

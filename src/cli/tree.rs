@@ -155,6 +155,13 @@ fn pins<'a>(
     needed.map(|(name, pin)| (name.as_str(), &pin.locked)).collect()
 }
 
+/// The declared sources of a board, its images among them.
+fn declared<'a>(lock: &'a Lock, board: &LockedBoard) -> Vec<(&'a str, &'a SourceId)> {
+    let images = lock.images.iter().flat_map(|(name, image)| image.locked.values().map(move |id| (name.as_str(), id)));
+    let needed = images.filter(|(_, id)| board.sources.contains(id));
+    pins(&lock.sources, board).into_iter().chain(needed).collect()
+}
+
 /// What is fetched outside of recipes.
 fn extra<'a>(board: &'a LockedBoard, settings: &[String]) -> Vec<&'a SourceId> {
     let closures = board.closures().filter(|(name, _)| name.is_empty() || settings.iter().any(|s| s == name));
@@ -166,7 +173,7 @@ fn beside(lock: &Lock, board: &LockedBoard, settings: &[String]) -> Vec<Node> {
     let named = |(name, id): (&str, &SourceId)| format!("{name}  {id}");
     let groups = [
         ("layers", pins(&lock.layers, board).into_iter().map(named).collect::<Vec<_>>()),
-        ("declared sources", pins(&lock.sources, board).into_iter().map(named).collect()),
+        ("declared sources", declared(lock, board).into_iter().map(named).collect()),
         (OUTSIDE, extra(board, settings).into_iter().map(ToString::to_string).collect()),
     ];
     let groups = groups.into_iter().filter(|(_, labels)| !labels.is_empty());
@@ -182,7 +189,7 @@ fn beside_json(lock: &Lock, board: &LockedBoard, settings: &[String]) -> Value {
     let named = |(name, source)| json!({ "name": name, "source": source });
     json!({
         "layers": pins(&lock.layers, board).into_iter().map(named).collect::<Vec<_>>(),
-        "declared": pins(&lock.sources, board).into_iter().map(named).collect::<Vec<_>>(),
+        "declared": declared(lock, board).into_iter().map(named).collect::<Vec<_>>(),
         "outside_of_recipes": extra(board, settings),
     })
 }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::global::GlobalArgs;
+use super::interrupt;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
 use super::sources::{OUTSIDE, configuration_json, extend, who};
@@ -81,16 +82,14 @@ impl VerifyArgs {
         let scope = self.scope(&project, &lock, output)?;
         let sources = &scope.sources;
         let store = project.store()?;
-        let mut faults = check(&store, &lock, sources)?;
+        let mut faults = interrupt::work(output, || check(&store, &lock, sources))?;
         let mut repaired = 0;
         if self.repair && !faults.is_empty() {
             repaired = faults.len();
-            for fault in faults.iter().filter(|fault| fault.error.kind() == Kind::Mismatch) {
-                store.discard(lock.get(&fault.id)?)?;
-            }
+            interrupt::work(output, || discard(&store, &lock, &faults))?;
             let again: Vec<SourceId> = faults.into_iter().map(|fault| fault.id).collect();
             super::wait(project.fetcher(global, output)?.sources(&lock, &again))?;
-            faults = check(&store, &lock, &again)?;
+            faults = interrupt::work(output, || check(&store, &lock, &again))?;
         }
         let mut outcome = scope.report(&lock, faults, &project.manifest.engine);
         extend(&mut outcome.json, json!({ "repaired": repaired }));
@@ -268,10 +267,19 @@ fn would_fail_text(lacking: &BTreeMap<Configuration<'_>, Lacking<'_>>, engine: &
     lacking.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// Sets aside what has wrong bytes.
+fn discard(store: &Store, lock: &Lock, faults: &[Fault]) -> Result<()> {
+    let wrong = faults.iter().filter(|fault| fault.error.kind() == Kind::Mismatch);
+    wrong.into_iter().try_for_each(|fault| {
+        interrupt::check()?;
+        store.discard(lock.get(&fault.id)?).map(drop)
+    })
+}
+
 /// The sources that the store lacks or has with other bytes; all cores, as fast as the disk gives.
 fn check(store: &Store, lock: &Lock, sources: &[SourceId]) -> Result<Vec<Fault>> {
     let verify = |id: &SourceId| {
-        let outcome = lock.get(id).and_then(|locked| store.verify(locked));
+        let outcome = interrupt::check().and_then(|()| lock.get(id)).and_then(|locked| store.verify(locked));
         outcome.err().map(|error| Fault { id: id.clone(), error })
     };
     let faults: Vec<Fault> = sources.par_iter().filter_map(verify).collect();

@@ -106,7 +106,8 @@ impl<'a> Query<'a> {
         let recipes = boards.flat_map(|board| board.closures()).flat_map(|(_, closure)| closure.recipes.keys());
         let recipes = recipes.map(String::as_str);
         let keys = self.lock.files.keys().chain(self.lock.gits.keys());
-        let names = keys.chain(self.lock.layers.keys()).chain(self.lock.sources.keys()).map(String::as_str);
+        let names = keys.chain(self.lock.layers.keys()).chain(self.lock.sources.keys()).chain(self.lock.images.keys());
+        let names = names.map(String::as_str);
         let near = if recipe { near::names(text, recipes) } else { near::names(text, names.chain(recipes)) };
         let what = if recipe { "recipe" } else { "source and no recipe" };
         let error = Error::input(format!("kata.lock knows no {what} `{}`", text.escape_debug()));

@@ -1,15 +1,17 @@
 //! One file from the first place that has it: the order of places, retries at each, and what is said when none has it.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use url::Url;
 
-use super::mirrors::Candidate;
+use super::manners::Manners;
+use super::remote::Remote;
 use super::retry::{Attempts, Class, Failure};
 use super::sums::{Disagreement, compare};
 use super::transfer::{Delivery, Expected, at};
-use super::{Fetcher, blocking, peer};
+use super::{Fetcher, Settings, blocking, peer};
 use crate::error::{Error, Kind, Result};
 use crate::progress::{self, Progress, Task};
 use crate::source::url::redact;
@@ -31,7 +33,43 @@ pub struct Order<'a> {
     /// What its bytes must be.
     pub expected: Expected,
     /// Where it may be had, in order.
-    pub candidates: Vec<Candidate>,
+    pub candidates: Vec<Result<Place>>,
+}
+
+/// A place to ask for a file.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// Its URL there.
+    Url(SourceUrl),
+    /// A store that is asked by hash.
+    Remote(Arc<Remote>),
+}
+
+impl Place {
+    /// Whom messages name.
+    fn host(&self) -> String {
+        match self {
+            Place::Url(url) => url.host(),
+            Place::Remote(remote) => remote.url().to_string(),
+        }
+    }
+
+    /// By which host transfers are limited: a team's own store takes as many as `--jobs` says.
+    fn limited_by(&self) -> String {
+        match self {
+            Place::Url(url) => url.host(),
+            Place::Remote(_) => String::new(),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Url(url) => url.fmt(f),
+            Place::Remote(remote) => remote.url().fmt(f),
+        }
+    }
 }
 
 /// A task that is begun when there is something to tell: sources that wait for their turn are not drawn.
@@ -58,7 +96,7 @@ impl Fetcher {
     /// Brings a file into the store.
     pub(super) async fn deliver(&self, order: Order<'_>, teller: &Teller) -> Result<Digests> {
         if order.candidates.is_empty() {
-            return Err(nobody_has(order.name, Vec::new(), self.settings.offline));
+            return Err(self.nobody_has(order.name, Vec::new()));
         }
         let (store, key) = (self.store.clone(), order.key.clone());
         let sums = Sums::of(order.expected.sums.iter().map(Checksum::algorithm));
@@ -74,8 +112,10 @@ impl Fetcher {
         let mut tried = Vec::new();
         for candidate in &order.candidates {
             let outcome = match candidate {
-                Ok(url) if url.scheme() == "file" => self.out_of_folder(url, &mut slot, &order, teller).await,
-                Ok(url) => self.over_network(url, &mut slot, &order, teller).await,
+                Ok(Place::Url(url)) if url.scheme() == "file" => {
+                    self.out_of_folder(url, &mut slot, &order, teller).await
+                }
+                Ok(place) => self.over_network(place, &mut slot, &order, teller).await,
                 Err(error) => {
                     tried.push(said(error));
                     continue;
@@ -92,7 +132,17 @@ impl Fetcher {
                 }
             }
         }
-        Err(nobody_has(order.name, tried, self.settings.offline))
+        Err(self.nobody_has(order.name, tried))
+    }
+
+    /// See [`nobody_has`].
+    pub(super) fn nobody_has(&self, what: &str, tried: Vec<Error>) -> Error {
+        let asked = match self.settings {
+            Settings { offline: true, .. } => Asked::Offline,
+            Settings { upstreams: false, .. } => Asked::OneStore,
+            _ => Asked::Everybody,
+        };
+        nobody_has(what, tried, asked)
     }
 
     /// What the store has, where a SHA-256 tells.
@@ -131,7 +181,7 @@ impl Fetcher {
 
     async fn over_network(
         &self,
-        url: &SourceUrl,
+        place: &Place,
         slot: &mut Option<Incoming>,
         order: &Order<'_>,
         teller: &Teller,
@@ -141,13 +191,13 @@ impl Fetcher {
         loop {
             let before = size(slot);
             let result = {
-                let _permit = self.limits.transfer(&url.host()).await;
-                self.must_be_up(url)?;
-                teller.task().note(&format!("from {}", url.host()));
-                self.transfer(url, slot, &order.expected, teller.task()).await
+                let _permit = self.limits.transfer(&place.limited_by()).await;
+                self.manners(teller).must_be_up(&place.host(), place)?;
+                teller.task().note(&format!("from {}", place.host()));
+                self.transfer(place, slot, &order.expected, teller.task()).await
             };
             let failure = match result {
-                Ok(delivery) => match self.judge(url, slot, order, &delivery, teller).await {
+                Ok(delivery) => match self.judge(place, slot, order, &delivery, teller).await {
                     Ok(digests) => return Ok(digests),
                     // Bytes of two transfers: one of them was wrong, which says nothing about this server yet.
                     Err(failure) if failure.class == Class::Permanent && delivery.resumed && !doubted => {
@@ -162,19 +212,24 @@ impl Fetcher {
             if size(slot) > before + WORTHWHILE {
                 attempts.progressed();
             }
-            self.wait(url, &mut attempts, failure, teller).await?;
+            self.manners(teller).wait(&place.host(), &mut attempts, failure).await?;
         }
     }
 
     async fn transfer(
         &self,
-        url: &SourceUrl,
+        place: &Place,
         slot: &mut Option<Incoming>,
         expected: &Expected,
         task: &dyn Task,
     ) -> Result<Delivery, Failure> {
+        let url = match place {
+            Place::Url(url) => url,
+            Place::Remote(remote) => return remote.transfer(slot, expected, task, &self.patience).await,
+        };
         match url.scheme() {
             "http" | "https" => self.http.transfer(url, slot, expected, task).await,
+            "oci" => self.image_transfer(url, slot, expected, task).await,
             "ftp" | "ftps" => {
                 let login = self.http.netrc().for_host(url.as_url().host_str().unwrap_or_default());
                 self.ftp.transfer(url, login, slot, expected, task).await
@@ -183,58 +238,39 @@ impl Fetcher {
         }
     }
 
-    /// Whether there is any use in asking this host: not for a little while after it did not answer at all.
-    pub(super) fn must_be_up(&self, url: &SourceUrl) -> Result<(), Failure> {
-        if self.limits.is_down(&url.host()) {
-            return Err(Failure::permanent(at(url, format!("{} did not answer just now", url.host()))));
-        }
-        Ok(())
-    }
-
-    /// Waits before the next try at the same place, or gives the failure back.
-    pub(super) async fn wait(
-        &self,
-        url: &SourceUrl,
-        attempts: &mut Attempts,
-        failure: Failure,
-        teller: &Teller,
-    ) -> Result<(), Failure> {
-        let Some(delay) = attempts.delay_after(&failure) else {
-            if failure.class == Class::Unreachable {
-                self.limits.mark_down(&url.host());
-            }
-            return Err(failure);
-        };
-        let why = failure.error.causes().join(": ");
-        teller.task().note(&format!("{why}; retrying in {:.0} s", delay.as_secs_f64().ceil()));
-        tokio::time::sleep(delay).await;
-        Ok(())
+    /// What is kept to towards servers while this is told of.
+    pub(super) fn manners<'a>(&'a self, teller: &'a Teller) -> Manners<'a> {
+        Manners { limits: &self.limits, patience: &self.patience, teller }
     }
 
     /// Compares what came with what is wanted: it becomes a blob, or is thrown away.
     async fn judge(
         &self,
-        url: &SourceUrl,
+        place: &Place,
         slot: &mut Option<Incoming>,
         order: &Order<'_>,
         delivery: &Delivery,
         teller: &Teller,
     ) -> Result<Digests, Failure> {
         let mut incoming = slot.take().ok_or_else(|| Error::bug("a transfer has lost its partial download"))?;
+        let asked = match place {
+            Place::Url(url) => url.as_url(),
+            Place::Remote(_) => &delivery.url,
+        };
         let digests = incoming.digests();
         if !order.expected.matches(&digests) {
             incoming.restart()?;
             *slot = Some(incoming);
-            return Err(Failure::permanent(mismatch(url, &delivery.url, &order.expected, &digests, &delivery.head)));
+            return Err(Failure::permanent(mismatch(asked, &delivery.url, &order.expected, &digests, &delivery.head)));
         }
         let (wanted, known, path) = (order.expected.sums.clone(), incoming.sums(), incoming.path().to_owned());
         if let Some(wrong) = blocking(move || compare(&wanted, &known, &path)).await? {
             incoming.restart()?;
             *slot = Some(incoming);
-            return Err(Failure::permanent(wrong_sum(url, &delivery.url, &wrong, &digests, &delivery.head)));
+            return Err(Failure::permanent(wrong_sum(asked, &delivery.url, &wrong, &digests, &delivery.head)));
         }
         let digests = blocking(move || incoming.finish()).await?;
-        teller.task().done(&format!("{} from {}", progress::size(digests.size), url.host()));
+        teller.task().done(&format!("{} from {}", progress::size(digests.size), place.host()));
         Ok(digests)
     }
 
@@ -253,21 +289,21 @@ impl Fetcher {
         let read = blocking(move || read(&from, &expected)).await;
         let (found, head) = read.map_err(|error| Failure::permanent(said(&error)))?;
         let Some(found) = found else {
-            return Err(Failure::permanent(at(url, "there is no such file")));
+            return Err(Failure::permanent(Error::new(Kind::Missing, url.as_str()).because("there is no such file")));
         };
         if !order.expected.matches(&found) {
-            return Err(Failure::permanent(mismatch(url, url.as_url(), &order.expected, &found, &head)));
+            return Err(Failure::permanent(mismatch(url.as_url(), url.as_url(), &order.expected, &found, &head)));
         }
         let (from, sums) = (path.clone(), order.expected.sums.clone());
         let compared = blocking(move || compare(&sums, &[], &from)).await;
         if let Some(wrong) = compared.map_err(|error| Failure::permanent(said(&error)))? {
-            return Err(Failure::permanent(wrong_sum(url, url.as_url(), &wrong, &found, &head)));
+            return Err(Failure::permanent(wrong_sum(url.as_url(), url.as_url(), &wrong, &found, &head)));
         }
         teller.task().note("from a folder");
         let store = self.store.clone();
         let added = blocking(move || store.add_file(&path)).await?;
         if !order.expected.matches(&added) {
-            return Err(Failure::permanent(mismatch(url, url.as_url(), &order.expected, &added, &head)));
+            return Err(Failure::permanent(mismatch(url.as_url(), url.as_url(), &order.expected, &added, &head)));
         }
         if order.expected.is_known() && added != found {
             return Err(Failure::permanent(at(url, "the file changed while it was read")));
@@ -317,7 +353,7 @@ fn read(path: &Path, expected: &Expected) -> Result<(Option<Digests>, Vec<u8>)> 
     Ok((Some(hasher.finish()), head))
 }
 
-fn mismatch(url: &SourceUrl, end: &Url, expected: &Expected, got: &Digests, head: &[u8]) -> Error {
+fn mismatch(url: &Url, end: &Url, expected: &Expected, got: &Digests, head: &[u8]) -> Error {
     let mut lines = Vec::new();
     match (expected.sha256, expected.blake3) {
         (Some(wanted), _) if wanted != got.sha256 => {
@@ -338,7 +374,7 @@ fn mismatch(url: &SourceUrl, end: &Url, expected: &Expected, got: &Digests, head
 }
 
 /// One of a recipe's other checksums is not that of the bytes.
-fn wrong_sum(url: &SourceUrl, end: &Url, wrong: &Disagreement, got: &Digests, head: &[u8]) -> Error {
+fn wrong_sum(url: &Url, end: &Url, wrong: &Disagreement, got: &Digests, head: &[u8]) -> Error {
     let lines = vec![wrong.lines(), format!("     got sha256 {} ({} bytes)", got.sha256, got.size)];
     let algorithm = wrong.got.algorithm();
     wrong_bytes(url, end, lines, head).help(format!(
@@ -348,8 +384,8 @@ fn wrong_sum(url: &SourceUrl, end: &Url, wrong: &Disagreement, got: &Digests, he
     ))
 }
 
-fn wrong_bytes(url: &SourceUrl, end: &Url, mut lines: Vec<String>, head: &[u8]) -> Error {
-    if end != url.as_url() {
+fn wrong_bytes(url: &Url, end: &Url, mut lines: Vec<String>, head: &[u8]) -> Error {
+    if end != url {
         lines.push(format!("redirected to {}", redact(end.as_str())));
     }
     if let Some(text) = readable(head) {
@@ -384,22 +420,35 @@ fn said(error: &Error) -> Error {
     error.hint().iter().fold(told, |told, hint| told.help(*hint))
 }
 
+/// Who could be asked for a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Everybody,
+    Offline,
+    OneStore,
+}
+
 /// The one failure when no place had a source. Wrong bytes anywhere decide its kind, as that is what needs a person.
-pub(super) fn nobody_has(what: &str, mut tried: Vec<Error>, offline: bool) -> Error {
+fn nobody_has(what: &str, mut tried: Vec<Error>, asked: Asked) -> Error {
     let wrong = tried.iter().position(|error| error.kind() == Kind::Mismatch);
+    let absent = asked == Asked::OneStore && tried.iter().all(|error| error.kind() == Kind::Missing);
     let kind = match wrong {
         Some(_) => Kind::Mismatch,
-        None if offline => Kind::Missing,
+        None if asked == Asked::Offline || absent => Kind::Missing,
         None => Kind::Network,
     };
     let message = match kind {
         Kind::Mismatch => format!("what came for {what} is not what is wanted"),
+        Kind::Missing if absent => format!("{what} is not in that store"),
         Kind::Missing => format!("{what} is not in the store, and the network may not be used"),
         _ if tried.is_empty() => format!("there is no place to fetch {what} from"),
         _ => format!("could not fetch {what}"),
     };
     let hint = tried[wrong.unwrap_or(0)..].iter().find_map(|error| error.hint().map(str::to_owned));
     let hint = hint.or_else(|| match kind {
+        Kind::Missing if absent => Some(
+            "`kbuild push` puts it there from a store that has it; `kbuild fetch` asks the upstreams too".to_owned(),
+        ),
         Kind::Missing => {
             Some("run `kbuild fetch` without --offline, or name a store that has it with `--mirror`".to_owned())
         }
@@ -439,10 +488,10 @@ mod tests {
     fn wrong_bytes_decide_the_kind() {
         let gone = || Error::new(Kind::Network, "https://a/x").because("404");
         let wrong = || Error::new(Kind::Mismatch, "https://b/x").help("accept it");
-        let error = nobody_has("x", vec![gone(), wrong()], false);
+        let error = nobody_has("x", vec![gone(), wrong()], Asked::Everybody);
         assert_eq!((error.kind(), error.hint()), (Kind::Mismatch, Some("accept it")));
         assert_eq!(error.related_errors().len(), 2);
-        assert_eq!(nobody_has("x", vec![gone()], false).causes(), ["https://a/x", "404"]);
-        assert_eq!(nobody_has("x", vec![], true).kind(), Kind::Missing);
+        assert_eq!(nobody_has("x", vec![gone()], Asked::Everybody).causes(), ["https://a/x", "404"]);
+        assert_eq!(nobody_has("x", vec![], Asked::Offline).kind(), Kind::Missing);
     }
 }

@@ -81,7 +81,8 @@ impl Ftp {
             }
             opened => opened?,
         };
-        let inflow = Inflow { url, end: url.as_url(), expected, task, patience: &self.patience, from, total };
+        let inflow =
+            Inflow { url: url.as_url(), end: url.as_url(), expected, task, patience: &self.patience, from, total };
         inflow.must_fit()?;
         let incoming = partial(slot)?;
         if from == 0 && incoming.size() > 0 {

@@ -422,7 +422,7 @@ fn in_own_session(command: &mut std::process::Command) {
 pub fn index(pack: &Path, name: &str, repository: &Path) -> Result<()> {
     let link = repository.join("objects/pack").join(format!("{name}.pack"));
     crate::disk::create_dir_all(&repository.join("objects/pack"))?;
-    std::fs::hard_link(pack, &link).map_err(|error| Error::io("link", &link, error))?;
+    crate::disk::link_or_copy(pack, &link)?;
     // An absolute path, and index-pack knows no `--`.
     run(local_git(repository).arg("index-pack").arg(&link), Kind::Mismatch)?;
     Ok(())

@@ -4,6 +4,7 @@
 //! a known hash, the rest may come from any mirror, because the hash decides. Everything else starts from the first byte.
 
 use std::error::Error as StdError;
+use std::fmt::Display;
 use std::io;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
@@ -68,7 +69,9 @@ impl Http {
     pub fn for_tests(patience: Patience, netrc: Netrc) -> Http {
         let http = Http::new(patience);
         assert!(http.netrc.set(netrc).is_ok());
-        let client = client(&http.patience, |builder| builder.no_proxy()).map_err(|error| describe(&error));
+        let idle = http.patience.idle;
+        let client = client(&http.patience, |builder| builder.no_proxy().read_timeout(idle));
+        let client = client.map_err(|error| describe(&error));
         assert!(http.client.set(client).is_ok());
         http
     }
@@ -146,8 +149,15 @@ impl Http {
         Ok(request)
     }
 
-    fn client(&self) -> Result<&Client> {
-        let made = self.client.get_or_init(|| client(&self.patience, |builder| builder).map_err(|e| describe(&e)));
+    /// The client itself, for protocols that have more to say than GET.
+    ///
+    /// # Errors
+    /// No CA certificates: kind `Network`.
+    pub fn client(&self) -> Result<&Client> {
+        let idle = self.patience.idle;
+        let made = self
+            .client
+            .get_or_init(|| client(&self.patience, |builder| builder.read_timeout(idle)).map_err(|e| describe(&e)));
         made.as_ref().map_err(|why| {
             Error::new(Kind::Network, "the TLS client could not be set up").because(why.clone()).help(
                 "install CA certificates (package ca-certificates), or let SSL_CERT_FILE or SSL_CERT_DIR name them",
@@ -178,7 +188,7 @@ impl Http {
     ) -> Result<Delivery, Failure> {
         let end = response.url().clone();
         let strong = strong_validator(response.headers());
-        let inflow = Inflow { url, end: &end, expected, task, patience: &self.patience, from, total };
+        let inflow = Inflow { url: url.as_url(), end: &end, expected, task, patience: &self.patience, from, total };
         inflow.must_fit()?;
         let incoming = partial(slot)?;
         if from == 0 && incoming.size() > 0 {
@@ -207,7 +217,11 @@ impl Chunks for Body<'_> {
     }
 }
 
-fn client(
+/// The one way of making a client: user agent, redirects, and the system's proxies and CA certificates.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn client(
     patience: &Patience,
     adjust: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
 ) -> reqwest::Result<Client> {
@@ -222,8 +236,7 @@ fn client(
         .default_headers(headers)
         .referer(false)
         .redirect(redirect::Policy::custom(follow))
-        .connect_timeout(patience.connect)
-        .read_timeout(patience.idle);
+        .connect_timeout(patience.connect);
     adjust(builder).build()
 }
 
@@ -276,6 +289,7 @@ fn check_status(url: &SourceUrl, response: &Response, ranged: bool) -> Result<()
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             Err(Failure::permanent(told().help(format!("if {} wants a login, put it in ~/.netrc", url.host()))))
         }
+        StatusCode::NOT_FOUND | StatusCode::GONE => Err(Failure::permanent(told().of_kind(Kind::Missing))),
         status if status.is_redirection() => {
             let target = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
             let target = redact(target.unwrap_or("nowhere"));
@@ -286,7 +300,7 @@ fn check_status(url: &SourceUrl, response: &Response, ranged: bool) -> Result<()
 }
 
 /// `Retry-After`, in seconds or as a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
@@ -333,10 +347,16 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     (from <= to && total.is_none_or(|total: u64| to.checked_add(1) == Some(total))).then_some((from, total))
 }
 
-fn failed(url: &SourceUrl, error: reqwest::Error) -> Failure {
-    let class = classify(&error);
-    let unknown_issuer = is_certificate(&error);
-    let mut told = at(url, describe(&error.without_url()));
+/// A request that came to nothing, with its class.
+pub fn failed(url: &SourceUrl, error: reqwest::Error) -> Failure {
+    failure(url, &error.without_url())
+}
+
+/// What a request about this place failed of, with its class. URLs are not repeated: take them out of the error before.
+pub fn failure(place: &impl Display, error: &reqwest::Error) -> Failure {
+    let class = classify(error);
+    let unknown_issuer = is_certificate(error);
+    let mut told = at(place, describe(error));
     if unknown_issuer {
         told = told.help("if the certificate is your site's own, let SSL_CERT_FILE name the authority that signed it");
     }

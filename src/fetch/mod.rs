@@ -8,11 +8,14 @@ mod deliver;
 mod ftp;
 mod git;
 mod http;
+mod image;
 mod limits;
+mod manners;
 mod mirrors;
 mod netrc;
 mod peer;
 mod registry;
+mod remote;
 mod retry;
 mod submodules;
 mod sums;
@@ -21,21 +24,27 @@ mod tests;
 mod transfer;
 
 pub use closure::Fetched;
+pub use image::ResolvedImage;
 pub use registry::Registries;
+pub use remote::{Outlet, Parcel, Sent, Shipment};
 pub use retry::Patience;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::deliver::{Order, Teller, nobody_has};
+use self::deliver::{Order, Place, Teller};
 use self::ftp::Ftp;
 use self::git::Git;
 use self::http::Http;
 use self::limits::Limits;
 use self::mirrors::{Candidate, Fill, Rules};
+use self::peer::Peer;
 use self::registry::Directory;
+use self::remote::Remote;
+use self::remote::registry::Registry;
 use self::retry::{Attempts, Class, Failure};
 use self::transfer::{Expected, at};
 use crate::error::{Error, Kind, Result};
@@ -44,7 +53,7 @@ use crate::manifest::Mirrors;
 use crate::progress::{self, Progress};
 use crate::source::name::check_component;
 use crate::source::url::redact;
-use crate::source::{Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};
+use crate::source::{Access, Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};
 use crate::store::{GitRecord, Store, tree};
 
 /// How fetching behaves.
@@ -58,6 +67,8 @@ pub struct Settings {
     pub jobs: usize,
     /// Only other stores in folders, and `file:` rules, may be asked; nothing that is a network.
     pub offline: bool,
+    /// Upstreams may be asked, and what rules make of them; else the stores of `mirrors` alone.
+    pub upstreams: bool,
 }
 
 /// A file that is wanted.
@@ -111,11 +122,12 @@ pub struct Fetcher {
     settings: Settings,
     progress: Arc<dyn Progress>,
     patience: Patience,
-    stores: Vec<SourceUrl>,
+    stores: Vec<Peer>,
     rules: Rules,
     builtin: Rules,
     registries: Directory,
     http: Http,
+    images: Registry,
     ftp: Ftp,
     git: Git,
     limits: Limits,
@@ -129,11 +141,12 @@ impl Fetcher {
     pub fn new(store: Store, settings: Settings, progress: Arc<dyn Progress>) -> Result<Fetcher> {
         let patience = Patience::from_env();
         Ok(Fetcher {
-            stores: settings.mirrors.stores.iter().map(|text| peer::base(text)).collect::<Result<_>>()?,
+            stores: settings.mirrors.stores.iter().map(|text| Peer::new(text, &patience)).collect::<Result<_>>()?,
             rules: Rules::new(&settings.mirrors.rules)?,
             builtin: if settings.mirrors.builtin { Rules::builtin()? } else { Rules::default() },
             registries: Directory::from_env(settings.registries.clone()),
             http: Http::new(patience.clone()),
+            images: Registry::default(),
             ftp: Ftp::new(patience.clone()),
             git: Git { patience: patience.clone(), offline: settings.offline, environment: Vec::new() },
             limits: Limits::new(settings.jobs),
@@ -202,8 +215,8 @@ impl Fetcher {
         let mut tried = Vec::new();
         for place in self.places_of_git(&wanted.url) {
             let outcome = match place {
-                Ok(Place::Store(base)) => self.git_from_store(&base, wanted, &teller).await,
-                Ok(Place::Upstream(url)) => self.git_from(&url, wanted, &teller).await,
+                Ok(GitPlace::Store(peer)) => self.git_from_store(&peer, wanted, &teller).await,
+                Ok(GitPlace::Upstream(url)) => self.git_from(&url, wanted, &teller).await,
                 Err(error) => Err(Failure::permanent(error)),
             };
             match outcome {
@@ -214,7 +227,7 @@ impl Fetcher {
                 Err(Failure { error, .. }) => tried.push(error),
             }
         }
-        Err(nobody_has(&name, tried, self.settings.offline))
+        Err(self.nobody_has(&name, tried))
     }
 
     /// Asks the upstream (or the mirrors that rules put before it) which commit a ref is at now. A commit pinned by hand is
@@ -245,7 +258,7 @@ impl Fetcher {
                 Err(Failure { error, .. }) => tried.push(error),
             }
         }
-        Err(unknown.unwrap_or_else(|| nobody_has(&what, tried, self.settings.offline)))
+        Err(unknown.unwrap_or_else(|| self.nobody_has(&what, tried)))
     }
 
     /// The submodules that a commit in the store names in `.gitmodules` and in its tree.
@@ -258,7 +271,23 @@ impl Fetcher {
 
     /// Where a file may be had. People write rules for what the recipe says as well as for the address behind it, so
     /// both are matched; a rule may again lead to a package or an object.
-    fn places_of_file(&self, wanted: &WantedFile, expected: &Expected) -> Vec<Candidate> {
+    fn places_of_file(&self, wanted: &WantedFile, expected: &Expected) -> Vec<Result<Place>> {
+        let mut places: Vec<Result<Place>> = self.stores().filter_map(|peer| peer.file(expected)).collect();
+        if self.settings.upstreams {
+            places.extend(self.upstreams_of_file(wanted).into_iter().map(|place| place.map(Place::Url)));
+        }
+        // Each place once.
+        let mut seen = HashSet::new();
+        places.retain(|place| place.as_ref().map_or(true, |place| seen.insert(place.to_string())));
+        places
+    }
+
+    /// Other stores, those that may be asked.
+    fn stores(&self) -> impl Iterator<Item = &Peer> {
+        self.stores.iter().filter(|peer| !self.settings.offline || peer.is_folder())
+    }
+
+    fn upstreams_of_file(&self, wanted: &WantedFile) -> Vec<Candidate> {
         // A mirror knows a file by its name alone, without the directory it may have in DL_DIR.
         let name = wanted.name.rsplit('/').next().unwrap_or(&wanted.name);
         let fill = Fill { name: Some(name), sha256: wanted.sha256.as_ref() };
@@ -277,8 +306,11 @@ impl Fetcher {
                 .flat_map(|place| place.map_or_else(|e| vec![Err(e)], |url| self.registries.places(&url, name)))
                 .collect::<Vec<_>>()
         };
-        let mut places: Vec<Candidate> = self.stores.iter().filter_map(|base| peer::file(base, expected)).collect();
-        places.extend(rewritten(&self.rules));
+        let mut places = rewritten(&self.rules);
+        if wanted.sha256.is_none() && wanted.urls.iter().any(|url| url.access() == Access::Image) {
+            // What nobody knows the hash of is made here: an archive from elsewhere would be taken on its word.
+            places.retain(|place| place.as_ref().is_ok_and(|url| url.access() == Access::Image));
+        }
         // Why there is no address does not matter where none could be asked.
         places.extend(upstream.into_iter().filter(|place| place.is_ok() || !self.settings.offline));
         if wanted.sha256.is_some() {
@@ -287,10 +319,12 @@ impl Fetcher {
         self.allowed(places)
     }
 
-    fn places_of_git(&self, url: &SourceUrl) -> Vec<Result<Place>> {
-        let stores = self.allowed(self.stores.iter().cloned().map(Ok).collect());
-        let stores = stores.into_iter().map(|base| base.map(Place::Store));
-        stores.chain(self.upstreams(url).into_iter().map(|url| url.map(Place::Upstream))).collect()
+    fn places_of_git(&self, url: &SourceUrl) -> Vec<Result<GitPlace>> {
+        let mut places: Vec<Result<GitPlace>> = self.stores().cloned().map(|peer| Ok(GitPlace::Store(peer))).collect();
+        if self.settings.upstreams {
+            places.extend(self.upstreams(url).into_iter().map(|url| url.map(GitPlace::Upstream)));
+        }
+        places
     }
 
     /// What the user's rules make of a repository's URL, then the URL.
@@ -302,7 +336,7 @@ impl Fetcher {
 
     /// Each place once; offline only folders of this machine.
     fn allowed(&self, mut places: Vec<Candidate>) -> Vec<Candidate> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         places.retain(|place| match place {
             Ok(url) => (!self.settings.offline || url.scheme() == "file") && seen.insert(url.clone()),
             Err(_) => true,
@@ -315,7 +349,7 @@ impl Fetcher {
         // A record that cannot be read counts as none: fetching replaces it.
         let Ok(Some(record)) = self.store.git(&wanted.commit) else { return Ok(None) };
         if let Some(tree) = wanted.tree.filter(|tree| *tree != record.tree) {
-            return Err(wrong_tree(&wanted.url, &wanted.commit, &tree, &record.tree));
+            return Err(wrong_tree(wanted.url.as_str(), &wanted.commit, &tree, &record.tree));
         }
         Ok((!wanted.history || record.shallow.is_empty()).then_some(record))
     }
@@ -328,87 +362,122 @@ impl Fetcher {
             let scratch = self.store.scratch()?;
             let obtained = {
                 let _permit = self.limits.transfer(&url.host()).await;
-                self.must_be_up(url)?;
+                self.manners(teller).must_be_up(&url.host(), url)?;
                 teller.task().note(&format!("from {}", shown_host(url)));
                 self.git.obtain(url, wanted, scratch.path(), teller.task()).await
             };
             match obtained {
-                Ok(repository) => return self.take_in(url, &repository, wanted, teller).await,
-                Err(failure) => self.wait(url, &mut attempts, failure, teller).await?,
+                Ok(repository) => {
+                    return self.take_in(url, &shown_host(url), &repository, wanted, teller).await;
+                }
+                Err(failure) => self.manners(teller).wait(&url.host(), &mut attempts, failure).await?,
             }
         }
     }
 
     /// A commit from another store: its record, then the packs the record names.
-    async fn git_from_store(
-        &self,
-        base: &SourceUrl,
-        wanted: &WantedGit,
-        teller: &Teller,
-    ) -> Result<GitRecord, Failure> {
-        let url = peer::record(base, &wanted.commit)?;
-        let text = self.text(&url, teller).await?;
-        let record = peer::read_record(&url, &text, &wanted.commit, wanted.history)?;
+    async fn git_from_store(&self, peer: &Peer, wanted: &WantedGit, teller: &Teller) -> Result<GitRecord, Failure> {
+        let record = self.record(peer, wanted, teller).await?;
         let scratch = self.store.scratch()?;
         let repository = git::new_repository(scratch.path(), "peer.git")?;
         for pack in &record.packs {
             let expected = Expected { blake3: Some(pack.pack), ..Expected::default() };
-            let candidates = vec![peer::blob(base, &pack.pack)];
+            let candidates = vec![peer.blob(&pack.pack)];
             if !self.store.has_blob(&pack.pack) {
                 let order = Order { name: &pack.name, key: pack.pack.to_string(), expected, candidates };
                 self.deliver(order, teller).await?;
             }
             let (blob, name, repository) = (self.store.blob_path(&pack.pack), pack.name.clone(), repository.clone());
             let indexed = blocking(move || git::index(&blob, &name, &repository)).await;
-            indexed
-                .map_err(|error| error.wrap(format!("{} gave a pack that is not in order", redact(base.as_str()))))?;
+            indexed.map_err(|error| error.wrap(format!("{peer} gave a pack that is not in order")))?;
         }
         git::write_shallow(&repository, &record.shallow)?;
-        self.take_in(base, &repository, wanted, teller).await
+        let from = match peer {
+            Peer::Plain(base) => shown_host(base),
+            Peer::Remote(remote) => remote.url().to_string(),
+        };
+        self.take_in(peer, &from, &repository, wanted, teller).await
+    }
+
+    /// The record of a commit, out of another store.
+    async fn record(&self, peer: &Peer, wanted: &WantedGit, teller: &Teller) -> Result<GitRecord, Failure> {
+        match peer {
+            Peer::Plain(base) => {
+                let url = peer::record(base, &wanted.commit)?;
+                let text = self.text(&url, teller).await?;
+                peer::read_record(&url, &text, &wanted.commit, wanted.history)
+            }
+            Peer::Remote(remote) => {
+                let text = self.record_of(remote, &wanted.commit, teller).await?;
+                let text = text.ok_or_else(|| Failure::permanent(peer::absent(remote.url())))?;
+                peer::read_record(remote.url(), &text, &wanted.commit, wanted.history)
+            }
+        }
+    }
+
+    /// As [`manners::Manners::ask`], which would make a future that cannot be boxed as `Send`.
+    async fn record_of(&self, remote: &Remote, commit: &CommitId, teller: &Teller) -> Result<Option<String>, Failure> {
+        let host = remote.url().to_string();
+        let mut attempts = Attempts::new(&self.patience);
+        loop {
+            let read = {
+                let _permit = self.limits.transfer("").await;
+                self.manners(teller).must_be_up(&host, remote.url())?;
+                remote.record(commit).await
+            };
+            match read {
+                Ok(text) => return Ok(text),
+                Err(failure) => self.manners(teller).wait(&host, &mut attempts, failure).await?,
+            }
+        }
     }
 
     /// Compares the tree with what is wanted, then takes the commit into the store.
     async fn take_in(
         &self,
-        url: &SourceUrl,
+        place: &impl fmt::Display,
+        from: &str,
         repository: &Path,
         wanted: &WantedGit,
         teller: &Teller,
     ) -> Result<GitRecord, Failure> {
         teller.task().note("hashing");
-        let (store, from, wanted, said) = (self.store.clone(), repository.to_owned(), wanted.clone(), url.clone());
+        let (store, repository, wanted) = (self.store.clone(), repository.to_owned(), wanted.clone());
+        let said = redact(&place.to_string());
         let taken = blocking(move || {
-            let opened = git2::Repository::open_bare(&from)
-                .map_err(|error| Error::new(Kind::Mismatch, redact(said.as_str())).because(error))?;
+            let opened = git2::Repository::open_bare(&repository)
+                .map_err(|error| Error::new(Kind::Mismatch, &said).because(error))?;
             let tree = tree::of_commit(&opened, &wanted.commit)?;
             if let Some(expected) = wanted.tree.filter(|expected| *expected != tree) {
                 return Err(wrong_tree(&said, &wanted.commit, &expected, &tree));
             }
-            store.add_git(&from, &wanted.commit, tree)
+            store.add_git(&repository, &wanted.commit, tree)
         });
         let record = taken.await?;
         let sizes = record.packs.iter().filter_map(|pack| self.store.blob_size(&pack.pack));
-        teller.task().done(&format!("{} from {}", progress::size(sizes.sum()), shown_host(url)));
+        teller.task().done(&format!("{} from {from}", progress::size(sizes.sum())));
         Ok(record)
     }
 
     async fn text(&self, url: &SourceUrl, teller: &Teller) -> Result<String, Failure> {
         if url.scheme() == "file" {
             let path = peer::local_path(url)?;
-            let read =
-                blocking(move || std::fs::read_to_string(&path).map_err(|error| Error::io("read", &path, error)));
-            return read.await.map_err(|error| Failure::permanent(at(url, error.causes().join(": "))));
+            let read = blocking(move || Ok(std::fs::read_to_string(&path))).await?;
+            return read.map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => Failure::permanent(peer::absent(url)),
+                _ => Failure::permanent(at(url, error.to_string())),
+            });
         }
         let mut attempts = Attempts::new(&self.patience);
         loop {
             let read = {
                 let _permit = self.limits.transfer(&url.host()).await;
-                self.must_be_up(url)?;
+                self.manners(teller).must_be_up(&url.host(), url)?;
                 self.http.text(url, peer::RECORD_LIMIT).await
             };
             match read {
                 Ok(text) => return Ok(text),
-                Err(failure) => self.wait(url, &mut attempts, failure, teller).await?,
+                Err(failure) => self.manners(teller).wait(&url.host(), &mut attempts, failure).await?,
             }
         }
     }
@@ -419,7 +488,7 @@ impl Fetcher {
         loop {
             let answer = {
                 let _permit = self.limits.transfer(&url.host()).await;
-                self.must_be_up(url)?;
+                self.manners(teller).must_be_up(&url.host(), url)?;
                 teller.task().note(&format!("asking {}", shown_host(url)));
                 self.ask(url, reference).await
             };
@@ -428,7 +497,7 @@ impl Fetcher {
                     teller.task().done(&format!("{} says {}", shown_host(url), resolved.commit.short()));
                     return Ok(resolved);
                 }
-                Err(failure) => self.wait(url, &mut attempts, failure, teller).await?,
+                Err(failure) => self.manners(teller).wait(&url.host(), &mut attempts, failure).await?,
             }
         }
     }
@@ -458,9 +527,9 @@ impl Fetcher {
 }
 
 /// A place to ask for a commit.
-enum Place {
-    /// Another store, by its base.
-    Store(SourceUrl),
+enum GitPlace {
+    /// Another store.
+    Store(Peer),
     /// The repository itself, or a mirror of it.
     Upstream(SourceUrl),
 }
@@ -483,8 +552,8 @@ fn shown_host(url: &SourceUrl) -> String {
     if url.scheme() == "file" { url.as_url().path().to_owned() } else { url.host() }
 }
 
-fn wrong_tree(url: &SourceUrl, commit: &CommitId, expected: &Blake3, got: &Blake3) -> Error {
-    Error::new(Kind::Mismatch, format!("{} at {}", redact(url.as_str()), commit.short()))
+fn wrong_tree(place: &str, commit: &CommitId, expected: &Blake3, got: &Blake3) -> Error {
+    Error::new(Kind::Mismatch, format!("{} at {}", redact(place), commit.short()))
         .because(format!("expected tree {expected}\n     got tree {got}"))
         .help("a commit has one tree: somebody changed the lock by hand, or this mirror is not to be trusted")
 }

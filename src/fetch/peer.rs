@@ -1,22 +1,86 @@
-//! Other kbuild stores: a folder, or any plain file server over one (`python3 -m http.server` will do).
+//! Other kbuild stores: a folder, any plain file server over one (`python3 -m http.server` will do), or a [`Remote`].
 //!
-//! They are asked first, since they are asked for content by its hash: `<base>/sha256/<hex>`, as Nix's hashed mirrors, or
-//! `<base>/blobs/ab/<blake3>`; for git `<base>/git/<commit>.toml`, then the packs it names. Nothing rests on their word:
-//! packs are indexed anew, which hashes every object, and the tree is compared as for any other mirror.
+//! They are asked first, since they are asked for content by its hash: `<base>/blobs/ab/<blake3>` (which a bucket that is
+//! served as plain files has too), or where only that is known `<base>/sha256/<hex>`, as Nix's hashed mirrors; for git
+//! `<base>/git/<commit>.toml`, then the packs it names. Nothing rests on their word: packs are indexed anew, which hashes
+//! every object, and the tree is compared as for any other mirror.
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
+use super::deliver::Place;
 use super::mirrors::place;
-use super::retry::Failure;
+use super::remote::Remote;
+use super::retry::{Failure, Patience};
 use super::transfer::{Expected, at};
 use crate::error::{Error, Kind, Result};
-use crate::source::{Blake3, CommitId, SourceUrl};
+use crate::source::url::redact;
+use crate::source::{Blake3, CommitId, RemoteUrl, SourceUrl};
 use crate::store::GitRecord;
 
 /// Longest record that is read, in bytes: room for thousands of packs.
 pub const RECORD_LIMIT: usize = 1 << 20;
 
-/// The base of a store that a user named: a URL, or a directory (relative to where kbuild runs).
+/// Another store.
+#[derive(Debug, Clone)]
+pub enum Peer {
+    /// Plain files: a folder, or a web server.
+    Plain(SourceUrl),
+    /// What is asked in a way of its own.
+    Remote(Arc<Remote>),
+}
+
+impl Peer {
+    /// A store that a user named: a URL, or a directory (relative to where kbuild runs).
+    ///
+    /// # Errors
+    /// What is neither: kind `Input`.
+    pub fn new(text: &str, patience: &Patience) -> Result<Peer> {
+        if RemoteUrl::is_meant(text) {
+            return Ok(Peer::Remote(Arc::new(Remote::new(&text.parse()?, patience))));
+        }
+        base(text).map(Peer::Plain)
+    }
+
+    /// Whether it is on this machine.
+    pub fn is_folder(&self) -> bool {
+        matches!(self, Peer::Plain(base) if base.scheme() == "file")
+    }
+
+    /// Where it has a file, if it can be asked for it at all.
+    pub fn file(&self, expected: &Expected) -> Option<Result<Place>> {
+        match self {
+            Peer::Plain(base) => file(base, expected).map(|url| url.map(Place::Url)),
+            Peer::Remote(remote) => {
+                let known = expected.sha256.is_some() || expected.blake3.is_some();
+                known.then(|| Ok(Place::Remote(Arc::clone(remote))))
+            }
+        }
+    }
+
+    /// Where it has a blob.
+    ///
+    /// # Errors
+    /// As [`blob`].
+    pub fn blob(&self, blake3: &Blake3) -> Result<Place> {
+        match self {
+            Peer::Plain(base) => blob(base, blake3).map(Place::Url),
+            Peer::Remote(remote) => Ok(Place::Remote(Arc::clone(remote))),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Plain(base) => f.write_str(&redact(base.as_str())),
+            Peer::Remote(remote) => remote.url().fmt(f),
+        }
+    }
+}
+
+/// The base of a store of plain files: a URL, or a directory (relative to where kbuild runs).
 ///
 /// # Errors
 /// What is neither: kind `Input`.
@@ -36,9 +100,9 @@ pub fn base(text: &str) -> Result<SourceUrl> {
 
 /// Where a store has a file, if it can be asked for it at all.
 pub fn file(base: &SourceUrl, expected: &Expected) -> Option<Result<SourceUrl>> {
-    match (&expected.sha256, &expected.blake3) {
-        (Some(sha256), _) => Some(below(base, &format!("sha256/{sha256}"))),
-        (None, Some(blake3)) => Some(blob(base, blake3)),
+    match (&expected.blake3, &expected.sha256) {
+        (Some(blake3), _) => Some(blob(base, blake3)),
+        (None, Some(sha256)) => Some(below(base, &format!("sha256/{sha256}"))),
         (None, None) => None,
     }
 }
@@ -71,7 +135,12 @@ pub fn record(base: &SourceUrl, commit: &CommitId) -> Result<SourceUrl> {
 ///
 /// # Errors
 /// A text that is no record, or the record of another commit, or one with less history than is wanted.
-pub fn read_record(url: &SourceUrl, text: &str, commit: &CommitId, history: bool) -> Result<GitRecord, Failure> {
+pub fn read_record(
+    url: &impl fmt::Display,
+    text: &str,
+    commit: &CommitId,
+    history: bool,
+) -> Result<GitRecord, Failure> {
     let useless = |why: String| Failure::permanent(at(url, why));
     let record: GitRecord = text.parse().map_err(|error: Error| useless(error.to_string()))?;
     if record.commit != *commit {
@@ -81,6 +150,11 @@ pub fn read_record(url: &SourceUrl, text: &str, commit: &CommitId, history: bool
         return Err(useless("that store has the commit without its history".to_owned()));
     }
     Ok(record)
+}
+
+/// What a place says that was asked for something it does not have: kind `Missing`.
+pub fn absent(place: &impl fmt::Display) -> Error {
+    Error::new(Kind::Missing, redact(&place.to_string())).because("it is not there")
 }
 
 fn below(base: &SourceUrl, path: &str) -> Result<SourceUrl> {

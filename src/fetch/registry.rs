@@ -50,7 +50,7 @@ impl Directory {
     /// The addresses behind the URL of a file, itself if it is one; or why there is none. `name` is what BitBake calls it.
     pub fn places(&self, url: &SourceUrl, name: &str) -> Vec<Candidate> {
         match url.access() {
-            Access::Web | Access::Disk => vec![Ok(url.clone())],
+            Access::Web | Access::Disk | Access::Image => vec![Ok(url.clone())],
             Access::Cloud => vec![public_address(url)],
             Access::Git | Access::Mirrors => vec![Err(only_mirrors(url, name))],
             Access::Package => match Package::of(url) {

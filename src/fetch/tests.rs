@@ -60,7 +60,7 @@ impl World {
         let store = Store::open(&directory.path().join("store")).unwrap();
         let said = Arc::new(Mutex::new(Vec::new()));
         let progress = Arc::new(Recorder(said.clone()));
-        let settings = Settings { mirrors, registries: Registries::default(), jobs: 4, offline };
+        let settings = Settings { mirrors, registries: Registries::default(), jobs: 4, offline, upstreams: true };
         let mut fetcher = Fetcher::new(store, settings, progress).unwrap();
         fetcher.patience = impatient();
         fetcher.registries = Directory::default();

@@ -1,5 +1,6 @@
 //! What every transfer shares, whichever protocol it speaks: what is expected, and how a body flows into a partial download.
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -10,7 +11,7 @@ use super::retry::{Failure, Patience};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Task;
 use crate::source::url::redact;
-use crate::source::{Blake3, Checksum, Digests, Sha256, SourceUrl};
+use crate::source::{Blake3, Checksum, Digests, Sha256};
 use crate::store::Incoming;
 
 /// How much of a file's beginning is kept to show what came instead of it.
@@ -69,7 +70,7 @@ pub trait Chunks {
 /// One body on its way into a partial download.
 pub struct Inflow<'a> {
     /// What was asked.
-    pub url: &'a SourceUrl,
+    pub url: &'a Url,
     /// What answered in the end.
     pub end: &'a Url,
     /// What must come.
@@ -153,7 +154,7 @@ impl Inflow<'_> {
 
     fn oversized(&self) -> Error {
         let mut why = format!("more bytes than the {} that are wanted", self.expected.size.unwrap_or_default());
-        if self.end != self.url.as_url() {
+        if self.end != self.url {
             why.push_str(&format!(", redirected to {}", redact(self.end.as_str())));
         }
         Error::new(Kind::Mismatch, redact(self.url.as_str())).because(why)
@@ -216,7 +217,7 @@ fn no_partial() -> Error {
     Error::bug("a transfer has lost its partial download")
 }
 
-/// A failure at a URL.
-pub fn at(url: &SourceUrl, why: impl Into<String>) -> Error {
-    Error::new(Kind::Network, redact(url.as_str())).because(why.into())
+/// A failure at a place.
+pub fn at(place: &impl Display, why: impl Into<String>) -> Error {
+    Error::new(Kind::Network, redact(&place.to_string())).because(why.into())
 }

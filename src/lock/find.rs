@@ -45,6 +45,7 @@ fn by_key(lock: &Lock, text: &str) -> Vec<SourceId> {
 fn by_name(lock: &Lock, text: &str) -> Vec<SourceId> {
     let pins = [&lock.layers, &lock.sources].into_iter().filter_map(|pins| pins.get(text));
     let mut found: Vec<SourceId> = pins.map(|pin| pin.locked.clone()).collect();
+    found.extend(lock.images.get(text).into_iter().flat_map(|image| image.locked.values().cloned()));
     found.extend(lock.select(
         |_, file| file.name.as_deref().is_some_and(|name| name == text || name.rsplit('/').next() == Some(text)),
         |key, git| key.rsplit_once('@').is_some_and(|(clone, _)| clone == text) || git.clones.contains(text),

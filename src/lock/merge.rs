@@ -47,6 +47,7 @@ pub(super) fn union(ours: &Lock, theirs: &Lock) -> Lock {
     let mut lock = Lock {
         layers: merge(&ours.layers, &theirs.layers, same),
         sources: merge(&ours.sources, &theirs.sources, same),
+        images: merge(&ours.images, &theirs.images, same),
         files,
         gits,
         registries: merge(&ours.registries, &theirs.registries, same),
@@ -125,6 +126,7 @@ impl Lock {
         let stands = |pin: &Pin| known.get(&pin.locked).is_ok();
         self.layers.retain(|_, pin| stands(pin));
         self.sources.retain(|_, pin| stands(pin));
+        self.images.retain(|_, image| image.locked.values().all(|id| known.get(id).is_ok()));
         self.recipes.retain(|_, recipe| recipe.sources.iter().all(|id| known.get(id).is_ok()));
         let has_recipes = self.clone();
         for (name, board) in &mut self.boards {

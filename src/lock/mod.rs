@@ -14,7 +14,7 @@ use std::path::Path;
 
 use crate::disk;
 use crate::error::{Error, Kind, Result};
-use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceId, SourceUrl};
+use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, SourceUrl};
 
 pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key};
 pub use uses::{Configuration, Holder, Parent, Tree, Use, UsedRecipe, Uses};
@@ -25,8 +25,9 @@ pub const FILE_NAME: &str = "kata.lock";
 /// The format this kbuild writes; a lock with a higher version is refused.
 pub const VERSION: u32 = 1;
 
-/// Additive changes within [`VERSION`]; a higher revision is read all the same.
-pub const REVISION: u32 = 0;
+/// Additive changes within [`VERSION`]; a higher revision is read all the same. A lock says the lowest revision that has all
+/// that is in it, so that a newer kbuild by itself changes no lock: images came with 1.
+pub const REVISION: u32 = 1;
 
 /// A lock: every source with its hashes, and who needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Lock {
     pub layers: BTreeMap<String, Pin>,
     /// What each declared source asked for, and what that became.
     pub sources: BTreeMap<String, Pin>,
+    /// What each declared image asked for, and what that became.
+    pub images: BTreeMap<String, LockedImage>,
     /// Files, by the name BitBake looks for.
     pub files: BTreeMap<String, LockedFile>,
     /// Git commits, by `<clone name>@<first 12 digits>`.
@@ -58,6 +61,28 @@ pub struct Pin {
     pub request: Request,
     /// What it became.
     pub locked: SourceId,
+}
+
+/// A declared container image: what was asked for, and what that became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedImage {
+    /// What the manifest asked for.
+    pub request: ImageAsked,
+    /// The digest of what the name led to: of an index, or of the manifest of an image for one architecture.
+    pub digest: Sha256,
+    /// The archive of each architecture.
+    pub locked: BTreeMap<String, SourceId>,
+}
+
+/// What decides which images are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageAsked {
+    /// The name, spelled out.
+    pub image: ImageName,
+    /// The version filled into it, and into the names of the archives.
+    pub version: Option<String>,
+    /// The architectures; empty: the usual ones.
+    pub architectures: Vec<String>,
 }
 
 /// What the manifest asked for, in as many words as decide the answer.
@@ -264,10 +289,11 @@ impl Lock {
     /// Every source that something else than a submodule names.
     fn roots(&self) -> impl Iterator<Item = &SourceId> {
         let pins = self.layers.values().chain(self.sources.values()).map(|pin| &pin.locked);
+        let images = self.images.values().flat_map(|image| image.locked.values());
         let closures = self.boards.values().flat_map(|board| board.closures()).flat_map(|(_, closure)| &closure.extra);
         let boards = self.boards.values().flat_map(|board| &board.sources);
         let recipes = self.recipes.values().flat_map(|recipe| &recipe.sources);
-        pins.chain(boards).chain(closures).chain(recipes)
+        pins.chain(images).chain(boards).chain(closures).chain(recipes)
     }
 
     /// Drops every block that no board, layer or declared source reaches.

@@ -11,12 +11,13 @@ use serde::Deserialize;
 use toml_edit::Document;
 
 use super::{
-    Closure, Content, Floating, Lock, LockedBoard, LockedFile, LockedGit, LockedRecipe, Need, Pin, REVISION, Request,
-    VERSION,
+    Closure, Content, Floating, ImageAsked, Lock, LockedBoard, LockedFile, LockedGit, LockedImage, LockedRecipe, Need,
+    Pin, REVISION, Request, VERSION,
 };
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceId, SourceUrl};
+use crate::source::image::parse_digest;
+use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, SourceUrl};
 
 const HEADER: &str =
     "# Written by `kbuild lock` from kata.toml. Do not edit: change kata.toml and run `kbuild lock`.\n";
@@ -24,13 +25,15 @@ const HEADER: &str =
 impl Display for Lock {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(HEADER)?;
-        writeln!(f, "version = {VERSION}\nrevision = {REVISION}")?;
+        let revision = if self.images.is_empty() { 0 } else { REVISION };
+        writeln!(f, "version = {VERSION}\nrevision = {revision}")?;
         // The headings stand even over nothing: additions at the end of one section and at the start of the next then
         // have an unchanged line between them, and git merges them.
         write_heading(f, "Layers, as kata.toml asks for them")?;
         self.layers.iter().try_for_each(|(name, pin)| write_pin(f, "layer", name, pin))?;
         write_heading(f, "Declared sources, as kata.toml asks for them")?;
         self.sources.iter().try_for_each(|(name, pin)| write_pin(f, "source", name, pin))?;
+        self.images.iter().try_for_each(|(name, image)| write_image(f, name, image))?;
         write_heading(f, "Files")?;
         self.files.iter().try_for_each(|(name, file)| write_file(f, name, file))?;
         write_heading(f, "Git commits")?;
@@ -68,6 +71,17 @@ fn write_pin(f: &mut Formatter<'_>, section: &str, name: &str, pin: &Pin) -> fmt
         }
     }
     write_string(f, "locked", &pin.locked)
+}
+
+fn write_image(f: &mut Formatter<'_>, name: &str, image: &LockedImage) -> fmt::Result {
+    write_header(f, &["image", name])?;
+    write_string(f, "oci", &image.request.image)?;
+    write_optional(f, "version", image.request.version.as_ref())?;
+    if !image.request.architectures.is_empty() {
+        write_list(f, "architectures", &image.request.architectures)?;
+    }
+    write_string(f, "digest", &format_args!("sha256:{}", image.digest))?;
+    write_table(f, &["image", name, "locked"], image.locked.iter())
 }
 
 fn write_file(f: &mut Formatter<'_>, name: &str, file: &LockedFile) -> fmt::Result {
@@ -246,6 +260,8 @@ struct RawLock {
     #[serde(default)]
     source: BTreeMap<String, RawPin>,
     #[serde(default)]
+    image: BTreeMap<String, RawImage>,
+    #[serde(default)]
     file: BTreeMap<String, RawFile>,
     #[serde(default)]
     git: BTreeMap<String, RawGit>,
@@ -274,6 +290,16 @@ struct RawPin {
     #[serde(default)]
     history: bool,
     locked: SourceId,
+}
+
+#[derive(Deserialize)]
+struct RawImage {
+    oci: String,
+    version: Option<String>,
+    #[serde(default)]
+    architectures: Vec<String>,
+    digest: String,
+    locked: BTreeMap<String, SourceId>,
 }
 
 #[derive(Deserialize)]
@@ -343,6 +369,11 @@ impl RawLock {
         let lock = Lock {
             layers: pins(self.layer)?,
             sources: pins(self.source)?,
+            images: self
+                .image
+                .into_iter()
+                .map(|(name, raw)| Ok((name.clone(), raw.check(&name)?)))
+                .collect::<Result<_>>()?,
             files: self
                 .file
                 .into_iter()
@@ -378,6 +409,16 @@ impl RawPin {
             _ => return Err(Error::input(format!("`{name}` must have exactly one of `url` and `git`"))),
         };
         Ok(Pin { request, locked: self.locked })
+    }
+}
+
+impl RawImage {
+    fn check(self, name: &str) -> Result<LockedImage> {
+        let digest = parse_digest(&self.digest)
+            .ok_or_else(|| Error::input(format!("image `{name}` must have a `digest` as `sha256:…`")))?;
+        let image = ImageName::read(&self.oci)?;
+        let request = ImageAsked { image, version: self.version, architectures: self.architectures };
+        Ok(LockedImage { request, digest, locked: self.locked })
     }
 }
 

@@ -93,6 +93,9 @@ impl<'a> Uses<'a> {
         for (name, pin) in &lock.sources {
             self.add(&pin.locked, Use::Declared(name, boards(&pin.locked)));
         }
+        for (name, image) in &lock.images {
+            image.locked.values().for_each(|id| self.add(id, Use::Declared(name, boards(id))));
+        }
     }
 
     fn add_closure(&mut self, configuration: Configuration<'a>, closure: &'a Closure) {

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use super::document::{Block, Blocks, Faults};
 use super::names;
 use super::raw::{At, RawBoard, RawLayer, RawOption, SetTo, Text};
+use super::run;
 use super::select;
 use super::{Board, BuildOption, OptionKind, Setting};
 use crate::error::{Error, Result};
@@ -105,6 +106,7 @@ fn check_own(name: &str, raw: &RawBoard, context: &Context, faults: &mut Faults)
         faults.take(check_set(option, value, context.raw_options));
     }
     raw.config.iter().for_each(|config| check_config(config, faults));
+    raw.run.iter().for_each(|run| run::check_own(run, faults));
 }
 
 /// A target goes onto BitBake's command line: `RECIPE`, `RECIPE:TASK`, `mc:CONFIG:RECIPE`, `virtual/NAME`.
@@ -276,7 +278,8 @@ fn fold(
         config.insert(variable.value.clone(), value.value.clone());
     }
     let set = settings(name, block, chain, context, faults);
-    Some(Board { machine: machine?.value.clone(), layers, targets, set, config })
+    let run = run::fold(&whose, chain, faults);
+    Some(Board { machine: machine?.value.clone(), layers, targets, set, config, run })
 }
 
 fn appended<'a>(

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 use super::names;
-use super::raw::{At, RawRule};
+use super::raw::{At, RawRule, RawRun};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::url::redact_in_place;
@@ -177,6 +177,7 @@ where
     };
     check_keys::<T>(place, table, faults);
     check_rules(place, table, faults);
+    check_run(place, table, faults);
     let mut sound = Table::new();
     for (name, item) in table.iter().filter(|(name, _)| field_names::<T>().contains(name)) {
         read_key::<T>(place, table, name, item, span, faults);
@@ -205,6 +206,14 @@ fn check_rules(place: &str, table: &dyn TableLike, faults: &mut Faults) {
     }
 }
 
+/// The one nested block: `run` of a board.
+fn check_run(place: &str, table: &dyn TableLike, faults: &mut Faults) {
+    let run = table.get("run").filter(|_| place.starts_with("boards.")).and_then(Item::as_table_like);
+    if let Some(run) = run {
+        check_keys::<RawRun>(&format!("{place}.run"), run, faults);
+    }
+}
+
 fn read_key<T: DeserializeOwned>(
     place: &str,
     table: &dyn TableLike,
@@ -226,7 +235,7 @@ fn deserialize<T: DeserializeOwned>(table: Table) -> Result<T, toml_edit::de::Er
 
 /// serde's message in the words of TOML, at the value that it is about: `item` itself, or something inside it.
 fn wrong_type(place: &str, item: &Item, span: &Range<usize>, error: &toml_edit::de::Error) -> Error {
-    let message = error.message().trim();
+    let message = error.message().trim().replace("u32", "a whole number");
     let at = error.span().filter(|span| !span.is_empty()).or_else(|| item.span()).unwrap_or_else(|| span.clone());
     let fault = Error::input(format!("`{}` has a value of the wrong type", place.escape_debug()));
     let Some((found, expected)) =

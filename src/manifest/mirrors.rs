@@ -8,7 +8,7 @@ use super::document::Faults;
 use super::raw::{At, RawMirrors, RawRule, Text};
 use super::{MirrorRule, Mirrors};
 use crate::error::{Error, Result};
-use crate::source::SourceUrl;
+use crate::source::{RemoteUrl, SourceUrl};
 
 /// What is in order of a `[mirrors]`; directories are taken relative to `base`, where the text lies.
 pub(super) fn check(raw: &RawMirrors, base: &Path, faults: &mut Faults) -> Mirrors {
@@ -53,11 +53,14 @@ fn split_rule(argument: &str) -> Option<(&str, &str)> {
     halves.find(|(pattern, to)| !pattern.is_empty() && begins_a_url(to))
 }
 
-/// Another store: an http URL, or a directory.
-fn store(text: &str, base: &Path) -> Result<String> {
-    let help = "give a directory (`/srv/store`) or an http URL (`https://mirror/store`)";
+/// Another store: a directory, an http URL, or the address of one at some service.
+pub(super) fn store(text: &str, base: &Path) -> Result<String> {
+    let help = "give a directory, an http URL or a bucket: `/srv/store`, `https://mirror/store`, `s3://team/store`";
     if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(Error::input("a store is a directory or an http URL").help(help));
+        return Err(Error::input("a store is a directory or a URL").help(help));
+    }
+    if RemoteUrl::is_meant(text) {
+        return text.parse::<RemoteUrl>().map(|url| url.to_string());
     }
     let Some((scheme, _)) = text.split_once("://") else {
         if text.starts_with('~') || text.starts_with('$') {
@@ -75,7 +78,7 @@ fn store(text: &str, base: &Path) -> Result<String> {
             Err(Error::input("a store's URL carries a user name, which may be a token").help("put it into ~/.netrc"))
         }
         "file" => Err(Error::input("a store on this machine is a plain path").help("write `/…` without `file://`")),
-        _ => Err(Error::input("a store is a directory, or reached over http or https").help(help)),
+        _ => Err(Error::input("a store is a directory, a bucket, or reached over http or https").help(help)),
     }
 }
 

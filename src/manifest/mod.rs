@@ -14,17 +14,19 @@ mod names;
 mod options;
 mod raw;
 mod read;
+mod run;
 mod schema;
 mod select;
 mod sources;
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
 use crate::error::Result;
-use crate::source::{GitRef, Sha256, SourceUrl};
+use crate::source::{GitRef, ImageName, Sha256, SourceUrl};
 
 /// The name of the manifest's file.
 pub const FILE_NAME: &str = "kata.toml";
@@ -136,7 +138,7 @@ pub struct GitRequest {
 pub struct DeclaredSource {
     /// `version`, also filled into the templates.
     pub version: Option<String>,
-    /// File or git.
+    /// File, git or image.
     pub origin: SourceOrigin,
     /// Recipes of any layer whose SRCREV this source pins from outside.
     pub recipes: Vec<String>,
@@ -153,6 +155,19 @@ pub enum SourceOrigin {
     File(FileRequest),
     /// A git commit.
     Git(GitRequest),
+    /// A container image.
+    Image(ImageRequest),
+}
+
+/// A container image, as asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRequest {
+    /// Its name, spelled out.
+    pub image: ImageName,
+    /// BitBake's words for the architectures that are wanted, in alphabetical order; empty: the usual ones.
+    pub architectures: Vec<String>,
+    /// The declared digest of the index or manifest.
+    pub digest: Option<Sha256>,
 }
 
 /// A file, as asked for.
@@ -219,12 +234,61 @@ pub struct Board {
     /// BitBake variables, in order: `NAME` or `NAME:override…`, never one that kbuild itself sets. A value is one line and
     /// holds at most one kind of quotes, so the other kind can surround it in a configuration file.
     pub config: IndexMap<String, String>,
+    /// The machine that `kbuild run` starts its image in.
+    pub run: Option<Machine>,
+}
+
+/// `[boards.NAME.run]`: a machine of QEMU's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Its architecture.
+    pub arch: Arch,
+    /// The file of the deploy directory that it starts from; may hold `*`, never leads out of it.
+    pub image: Option<String>,
+    /// Whether it starts through UEFI firmware.
+    pub uefi: bool,
+    /// A kernel of the deploy directory, for QEMU to start itself; as `image`.
+    pub kernel: Option<String>,
+    /// The command line of that kernel.
+    pub append: Option<String>,
+    /// In MiB.
+    pub memory: u32,
+    /// Processors.
+    pub cpus: u32,
+    /// Whether virtual machines are to run inside it.
+    pub nested: bool,
+    /// Ports of this machine that lead to ports of the board.
+    pub ports: Vec<Port>,
+}
+
+/// An architecture that a machine can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arch {
+    /// ARM, 64 bits.
+    Aarch64,
+    /// RISC-V, 64 bits.
+    Riscv64,
+    /// Intel and AMD, 64 bits.
+    X86_64,
+}
+
+/// A port of this machine that leads to one of the board.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// The address that is listened on.
+    pub address: Ipv4Addr,
+    /// The port that is listened on.
+    pub host: u16,
+    /// The port of the board.
+    pub guest: u16,
+    /// Whether it is UDP, not TCP.
+    pub udp: bool,
 }
 
 /// `[mirrors]` of a manifest or of a site configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirrors {
-    /// Other stores (directory or http URL), content-addressed, asked first. Directories of a file are absolute: they
+    /// Other stores (directory, http URL or bucket), content-addressed, asked first. Directories of a file are absolute: they
     /// were taken relative to where the file lies.
     pub stores: Vec<String>,
     /// Rewriting rules, asked before the upstream.
@@ -262,6 +326,8 @@ pub struct Selection {
 pub struct SiteConfig {
     /// The store to use when neither flag nor variable names one.
     pub store: Option<PathBuf>,
+    /// The stores below it, when neither flag nor variable names some.
+    pub lower: Vec<PathBuf>,
     /// Mirrors, asked before the manifest's.
     pub mirrors: Mirrors,
     /// Package registries, before the manifest's.
@@ -285,6 +351,17 @@ impl fmt::Display for Setting {
     }
 }
 
+impl Arch {
+    /// As QEMU's programs and `uname -m` write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Arch::Aarch64 => "aarch64",
+            Arch::Riscv64 => "riscv64",
+            Arch::X86_64 => "x86_64",
+        }
+    }
+}
+
 impl Mirrors {
     /// The mirrors that `--mirror` or `KBUILD_MIRROR` names: each a store (directory or URL) or a rule `REGEX=REPLACEMENT`.
     ///
@@ -292,6 +369,15 @@ impl Mirrors {
     /// A rule that cannot work, with the argument.
     pub fn from_arguments<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Mirrors> {
         mirrors::from_arguments(arguments)
+    }
+
+    /// One store alone, as a command line names it: a directory, an http URL or a bucket.
+    ///
+    /// # Errors
+    /// What is none of these: kind `Input`.
+    pub fn store(text: &str) -> Result<Mirrors> {
+        let store = mirrors::store(text, Path::new(""))?;
+        Ok(Mirrors { stores: vec![store], rules: Vec::new(), builtin: false })
     }
 
     /// These mirrors, then those: the fallback lists are asked only if both say so.

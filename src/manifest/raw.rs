@@ -134,10 +134,10 @@ pub(super) struct RawLayer {
     pub(super) paths: Option<At<Vec<Text>>>,
 }
 
-/// `[sources.NAME]`: a file (`url`) or a git commit (`git` and at least one of `branch`, `tag`, `rev`).
+/// `[sources.NAME]`: a file (`url`), a git commit (`git` and at least one of `branch`, `tag`, `rev`) or an image (`oci`).
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(extend("oneOf" = [{"required": ["url"]}, {"required": ["git"]}]))]
+#[schemars(extend("oneOf" = [{"required": ["url"]}, {"required": ["git"]}, {"required": ["oci"]}]))]
 pub(super) struct RawSource {
     /// URL of the file; `{version}` is filled in.
     pub(super) url: Option<Text>,
@@ -157,6 +157,14 @@ pub(super) struct RawSource {
     /// The commit to take, all 40 digits.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
     pub(super) rev: Option<Text>,
+    /// A container image, as docker names it: `[HOST/]NAME[:TAG][@sha256:…]`; `{version}` is filled in.
+    pub(super) oci: Option<Text>,
+    /// The architectures of the image that are locked, as BitBake's TARGET_ARCH writes them (default: of `aarch64` and
+    /// `x86_64` those that the image has).
+    pub(super) architectures: Option<At<Vec<Text>>>,
+    /// The digest (`sha256:…`) that the image's index or manifest must have.
+    #[schemars(regex(pattern = "^sha256:[0-9A-Fa-f]{64}$"))]
+    pub(super) digest: Option<Text>,
     /// Whether submodules are locked along.
     pub(super) submodules: Option<At<bool>>,
     /// Whether all history is kept, for recipes that run `git describe` or count commits.
@@ -206,6 +214,40 @@ pub(super) struct RawBoard {
     pub(super) set: Option<IndexMap<Text, At<SetTo>>>,
     /// BitBake variables of this board.
     pub(super) config: Option<IndexMap<Text, Text>>,
+    /// The machine that `kbuild run` starts the board's image in.
+    pub(super) run: Option<At<RawRun>>,
+}
+
+/// `[boards.NAME.run]`: a machine of QEMU's.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case")]
+// Only to the schema, as for `RawRule`.
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawRun {
+    /// Its architecture, as in the name of QEMU's program (`qemu-system-ARCH`).
+    #[schemars(extend("enum" = ["aarch64", "riscv64", "x86_64"]))]
+    pub(super) arch: Option<Text>,
+    /// The file of the board's deploy directory that it starts from, `*` for any characters; without it, the only one there
+    /// is of a disk image's kind.
+    pub(super) image: Option<Text>,
+    /// `uefi`; without it, the machine's own.
+    #[schemars(extend("enum" = ["uefi"]))]
+    pub(super) firmware: Option<Text>,
+    /// A kernel of the deploy directory that QEMU starts itself, for images that hold only a root file system.
+    pub(super) kernel: Option<Text>,
+    /// The command line of that kernel.
+    pub(super) append: Option<Text>,
+    /// Memory in MiB (default: 1024).
+    #[schemars(range(min = 1))]
+    pub(super) memory: Option<At<u32>>,
+    /// Processors (default: 2).
+    #[schemars(range(min = 1, max = 512))]
+    pub(super) cpus: Option<At<u32>>,
+    /// Whether virtual machines are to run inside it.
+    pub(super) nested: Option<At<bool>>,
+    /// Ports of this machine that lead to ports of the board: `HOST:GUEST` or `ADDRESS:HOST:GUEST`, `/udp` behind it where
+    /// it is not TCP. Without an address, only this machine reaches them.
+    pub(super) ports: Option<At<Vec<Text>>>,
 }
 
 /// The value of an option in `set`.
@@ -238,7 +280,7 @@ pub(super) struct RawClosure {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawMirrors {
-    /// Other stores, a directory or an http URL each, asked first.
+    /// Other stores, a directory, an http URL or a bucket (`s3://`, `gs://`, `az://`) each, asked first.
     pub(super) stores: Option<Vec<Text>>,
     /// Whether the fallback lists shipped with kbuild are asked after the upstream (default: true).
     pub(super) builtin: Option<bool>,
@@ -264,6 +306,8 @@ pub(super) struct RawRule {
 pub(super) struct RawSite {
     /// The store to use.
     pub(super) store: Option<Text>,
+    /// Stores below it, which are only read.
+    pub(super) lower: Option<Vec<Text>>,
     /// Mirrors, asked before those of kata.toml.
     pub(super) mirrors: Option<RawMirrors>,
     /// Package registries, in the place of those of kata.toml.

@@ -92,16 +92,27 @@ pub(super) fn site(path: &Path) -> Result<SiteConfig> {
     let mut faults = Faults::default();
     document::check_keys::<RawSite>("", &table, &mut faults);
     let store: Option<Text> = document::top(&table, "store", &mut faults);
+    let lower: Option<Vec<Text>> = document::top(&table, "lower", &mut faults);
     let mirrors: Option<Block<RawMirrors>> = document::single(&table, "mirrors", &mut faults);
     let mirrors = mirrors.and_then(|block| block.raw);
     let registries = document::entries(&table, "registries", &mut faults);
     let site = SiteConfig {
         store: store.map(|store| base.join(&*store)),
+        lower: lower.iter().flatten().filter_map(|store| lower_store(store, base, &mut faults)).collect(),
         mirrors: mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, base, &mut faults)),
         registries: closure::registries(&registries, &mut faults),
     };
     faults.finish(&path, &text)?;
     Ok(site)
+}
+
+fn lower_store(store: &Text, base: &Path, faults: &mut Faults) -> Option<PathBuf> {
+    if store.contains("://") {
+        let fault = Error::input("a lower store is a directory of this machine").at(store.span.clone(), "this one");
+        faults.add(fault.help("a store behind a URL is a mirror: name it under [mirrors] stores"));
+        return None;
+    }
+    Some(base.join(&**store))
 }
 
 /// See [`Manifest::find`].

@@ -6,8 +6,10 @@ use super::document::{Block, Blocks, Faults};
 use super::git::{GitKeys, check_version, file_url, fill, is_on};
 use super::names;
 use super::raw::{At, RawBoard, RawSource, Text};
-use super::{DeclaredSource, FileRequest, SourceOrigin};
+use super::{DeclaredSource, FileRequest, ImageRequest, SourceOrigin};
 use crate::error::{Error, Result};
+use crate::source::ImageName;
+use crate::source::image::{ARCHITECTURES, Architecture, parse_digest};
 use crate::source::name::{check_component, file_name};
 
 /// All declared sources that are in order.
@@ -41,25 +43,26 @@ fn source(
     if let Some(version) = &raw.version {
         faults.take(check_version(version));
     }
-    let origin =
-        match (&raw.url, &raw.git) {
-            (Some(url), None) => file_origin(whose, url, raw, faults).map(SourceOrigin::File),
-            (None, Some(git)) => git_origin(whose, git, raw, faults),
-            (Some(url), Some(git)) => {
-                let fault = Error::input(format!("{whose} has both `url` and `git`"));
-                faults.add(
-                    fault.at(url.span.clone(), "a file").at(git.span.clone(), "a repository").help("keep one of them"),
-                );
-                None
-            }
-            (None, None) => {
-                let fault = Error::input(format!("{whose} has neither `url` nor `git`"));
-                faults.add(fault.at(block.span.clone(), "where does it come from?").help(
-                    "add `url = \"https://…\"` for a file, or `git = \"https://…\"` with `branch`, `tag` or `rev`",
-                ));
-                None
-            }
-        };
+    let origin = match (&raw.url, &raw.git, &raw.oci) {
+        (Some(url), None, None) => file_origin(whose, url, raw, faults).map(SourceOrigin::File),
+        (None, Some(git), None) => git_origin(whose, git, raw, faults),
+        (None, None, Some(oci)) => image_origin(whose, oci, raw, faults).map(SourceOrigin::Image),
+        (None, None, None) => {
+            let fault = Error::input(format!("{whose} has neither `url` nor `git` nor `oci`"));
+            faults.add(fault.at(block.span.clone(), "where does it come from?").help(
+                "add `url = \"https://…\"` for a file, `git = \"https://…\"` with `branch`, `tag` or `rev`, or `oci = \"NAME:TAG\"` \
+                 for an image",
+            ));
+            None
+        }
+        (url, git, oci) => {
+            faults.add(several_origins(
+                whose,
+                &[("url", "a file", url), ("git", "a repository", git), ("oci", "an image", oci)],
+            ));
+            None
+        }
+    };
     let boards = check_boards(whose, raw.boards.as_ref(), boards, faults);
     let recipes = raw.recipes.iter().flat_map(|list| &list.value).map(|recipe| recipe.value.clone()).collect();
     (faults.count() == before).then_some(DeclaredSource {
@@ -69,6 +72,15 @@ fn source(
         srcrev_name: raw.srcrev_name.as_ref().map(|name| name.value.clone()),
         boards,
     })
+}
+
+fn several_origins(whose: &str, keys: &[(&str, &str, &Option<Text>)]) -> Error {
+    let given: Vec<_> = keys.iter().filter_map(|(key, what, text)| Some((key, what, text.as_ref()?))).collect();
+    let names: Vec<String> = given.iter().map(|(key, ..)| format!("`{key}`")).collect();
+    let both = if names.len() == 2 { "both " } else { "" };
+    let fault = Error::input(format!("{whose} has {both}{}", names.join(" and ")));
+    let fault = given.iter().fold(fault, |fault, (_, what, text)| fault.at(text.span.clone(), **what));
+    fault.help("keep one of them")
 }
 
 /// A `boards` list: every name known, none twice, not empty.
@@ -89,6 +101,7 @@ pub(super) fn check_boards(
 }
 
 fn file_origin(whose: &str, url: &Text, raw: &RawSource, faults: &mut Faults) -> Option<FileRequest> {
+    refuse(whose, "file", "images (`oci`)", &image_only(raw), faults);
     let git_only = [
         ("branch", raw.branch.as_ref().map(|value| &value.span)),
         ("tag", raw.tag.as_ref().map(|value| &value.span)),
@@ -140,6 +153,7 @@ fn git_origin(whose: &str, git: &Text, raw: &RawSource, faults: &mut Faults) -> 
         ("filename", raw.filename.as_ref().map(|value| &value.span)),
     ];
     refuse(whose, "git repository", "file sources (`url`)", &file_only, faults);
+    refuse(whose, "git repository", "images (`oci`)", &image_only(raw), faults);
     check_pinned_recipes(whose, raw, faults);
     let before = faults.count();
     let mut filled = |template: &Option<Text>| {
@@ -152,6 +166,70 @@ fn git_origin(whose: &str, git: &Text, raw: &RawSource, faults: &mut Faults) -> 
     let keys = GitKeys { git: git.clone(), branch, tag, rev: raw.rev.clone() };
     let (submodules, history) = (is_on(raw.submodules.as_ref()), is_on(raw.history.as_ref()));
     keys.check(whose, submodules, history, faults).map(SourceOrigin::Git)
+}
+
+fn image_only(raw: &RawSource) -> [(&'static str, Option<&std::ops::Range<usize>>); 2] {
+    let architectures = raw.architectures.as_ref().map(|list| &list.span);
+    [("architectures", architectures), ("digest", raw.digest.as_ref().map(|value| &value.span))]
+}
+
+fn image_origin(whose: &str, oci: &Text, raw: &RawSource, faults: &mut Faults) -> Option<ImageRequest> {
+    let others = [
+        ("mirrors", raw.mirrors.as_ref().map(|value| &value.span)),
+        ("sha256", raw.sha256.as_ref().map(|value| &value.span)),
+        ("filename", raw.filename.as_ref().map(|value| &value.span)),
+        ("branch", raw.branch.as_ref().map(|value| &value.span)),
+        ("tag", raw.tag.as_ref().map(|value| &value.span)),
+        ("rev", raw.rev.as_ref().map(|value| &value.span)),
+        ("submodules", raw.submodules.as_ref().map(|value| &value.span)),
+        ("history", raw.history.as_ref().map(|value| &value.span)),
+        ("recipes", raw.recipes.as_ref().map(|value| &value.span)),
+        ("srcrev-name", raw.srcrev_name.as_ref().map(|value| &value.span)),
+    ];
+    refuse(whose, "container image", "files and git repositories", &others, faults);
+    let name = faults.take(fill(oci, raw.version.as_ref())).and_then(|text| faults.take(image_name(&text)));
+    let digest = raw.digest.as_ref().and_then(|text| {
+        faults.take(parse_digest(text).ok_or_else(|| {
+            let fault = Error::input(format!("`{}` is no digest of an image", text.escape_debug()));
+            fault.at(text.span.clone(), "this").help("give `sha256:` and all 64 digits, or take it out")
+        }))
+    });
+    let architectures = architectures(whose, raw.architectures.as_ref(), faults);
+    Some(ImageRequest { image: name?, architectures, digest })
+}
+
+fn image_name(text: &Text) -> Result<ImageName> {
+    let read = match text.split_once("://") {
+        None => ImageName::read(text),
+        Some(_) => Err(Error::input("an image is named without `://`")),
+    };
+    read.map_err(|error| {
+        error
+            .at(text.span.clone(), "this image")
+            .help("write it as docker does: `alpine:3.23`, `quay.io/org/name:tag`, `host:5000/name@sha256:…`")
+    })
+}
+
+/// BitBake's words for architectures, each known, none twice.
+fn architectures(whose: &str, list: Option<&At<Vec<Text>>>, faults: &mut Faults) -> Vec<String> {
+    let Some(list) = list else { return Vec::new() };
+    if list.is_empty() {
+        let fault = Error::input(format!("{whose} is for no architecture")).at(list.span.clone(), "an empty list");
+        faults.add(fault.help("name architectures, or take `architectures` out"));
+    }
+    names::check_repeated(whose, "architecture", list, faults);
+    for word in list.iter().filter(|word| Architecture::named(word).is_none()) {
+        let fault = Error::input(format!("{whose} names an unknown architecture `{}`", word.escape_debug()));
+        let meant = ARCHITECTURES.iter().find(|known| known.image == word.as_str());
+        let help = meant.map_or_else(
+            || names::suggest("architectures", word, ARCHITECTURES.iter().map(|known| known.name)),
+            |known| format!("BitBake calls it `{}`", known.name),
+        );
+        faults.add(fault.at(word.span.clone(), "no such architecture").help(help));
+    }
+    let mut words: Vec<String> = list.iter().map(|word| word.value.clone()).collect();
+    words.sort();
+    words
 }
 
 /// Reports keys that belong to the other kind of source.

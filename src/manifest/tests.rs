@@ -148,13 +148,14 @@ fn a_layer_does_not_leave_the_project_by_a_link() {
 fn a_site_configuration_is_read_and_checked() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("config.toml");
-    std::fs::write(&path, "store = \"store\"\n[mirrors]\nstores = [\"other\", \"https://h/s\"]\nbuiltin = false\n")
+    std::fs::write(&path, "store = \"store\"\nlower = [\"/srv/store\", \"below\"]\n[mirrors]\nstores = [\"other\", \"https://h/s\"]\nbuiltin = false\n")
         .unwrap();
     let site = SiteConfig::read(&path).unwrap();
     assert_eq!(site.store, Some(directory.path().join("store")));
+    assert_eq!(site.lower, ["/srv/store".into(), directory.path().join("below")]);
     assert_eq!(site.mirrors.stores, [directory.path().join("other").to_string_lossy(), "https://h/s".into()]);
     assert!(!site.mirrors.builtin);
-    std::fs::write(&path, "stores = 1\nstore = 2\n[mirrors]\nrules = 3\n").unwrap();
+    std::fs::write(&path, "stores = 1\nstore = 2\nlower = [\"https://h/s\"]\n[mirrors]\nrules = 3\n").unwrap();
     let text = shown(SiteConfig::read(&path)).replace(&*directory.path().to_string_lossy(), "<directory>");
     insta::assert_snapshot!(text);
 }

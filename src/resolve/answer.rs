@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, try_join_all};
 
-use super::Incomplete;
 use super::gather::{FileWish, GitWish};
+use super::image::ImageAnswer;
 use super::wish::{What, Wish};
+use super::{Incomplete, image};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, Resolved, WantedFile, WantedGit};
 use crate::lock::{Content, Lock, Locked, LockedFile, LockedGit, Request};
@@ -21,6 +22,8 @@ pub(super) enum Answer {
     File { name: String, file: LockedFile, why: Option<String> },
     /// A commit with its submodules.
     Git(GitAnswer),
+    /// An image with the archives of its architectures.
+    Image(ImageAnswer),
 }
 
 /// A commit with its submodules, and why its bytes could not be had.
@@ -33,7 +36,10 @@ pub(super) struct GitAnswer {
 
 /// The answer that an old lock already holds, if it was given to the same request.
 pub(super) fn kept(wish: &Wish<'_>, old: &Lock) -> Option<Answer> {
-    let pin = wish.pin(old).filter(|pin| pin.request == wish.request())?;
+    if let What::Image(wanted) = wish.what {
+        return image::kept(wish, wanted, old);
+    }
+    let pin = wish.pin(old).filter(|pin| Some(&pin.request) == wish.request().as_ref())?;
     match (wish.what, &pin.locked) {
         (What::File(wanted), SourceId::File(name)) if *name == wanted.name => {
             let file = old.files.get(name)?;
@@ -65,6 +71,7 @@ pub(super) async fn find(wish: &Wish<'_>, old: &Lock, fetcher: &Fetcher) -> Resu
     match (wish.what, kept(wish, old)) {
         (_, Some(kept)) if kept.is_complete() => Ok(kept),
         (What::File(wanted), kept) => find_file(wanted, kept, fetcher).await,
+        (What::Image(wanted), _) => image::find(wish, wanted, old, fetcher).await,
         (What::Git(wanted), _) => {
             let found = match pinned_commit(wish, old) {
                 Some(commit) => Resolved { commit, refs: wanted.reference.full_names() },
@@ -224,10 +231,11 @@ fn reason(error: &Error) -> String {
 }
 
 impl Answer {
-    pub(super) fn id(&self) -> SourceId {
+    pub(super) fn ids(&self) -> Vec<SourceId> {
         match self {
-            Answer::File { name, .. } => SourceId::File(name.clone()),
-            Answer::Git(git) => git.id(),
+            Answer::File { name, .. } => vec![SourceId::File(name.clone())],
+            Answer::Git(git) => vec![git.id()],
+            Answer::Image(answer) => answer.image.locked.values().cloned().collect(),
         }
     }
 
@@ -235,15 +243,17 @@ impl Answer {
         match self {
             Answer::File { file, .. } => file.content.is_some(),
             Answer::Git(git) => git.is_complete(),
+            // Without its bytes nobody knows what the archive hashes to: there is no incomplete image.
+            Answer::Image(_) => true,
         }
     }
 
     pub(super) fn incomplete(&self) -> Vec<Incomplete> {
         match self {
-            Answer::File { file, why, .. } if file.content.is_none() => {
-                vec![Incomplete { id: self.id(), why: why.clone().unwrap_or_default() }]
+            Answer::File { name, file, why } if file.content.is_none() => {
+                vec![Incomplete { id: SourceId::File(name.clone()), why: why.clone().unwrap_or_default() }]
             }
-            Answer::File { .. } => Vec::new(),
+            Answer::File { .. } | Answer::Image(_) => Vec::new(),
             Answer::Git(git) => git.incomplete(),
         }
     }
@@ -257,6 +267,7 @@ impl Answer {
                 }
             }
             Answer::Git(git) => git.add_to(lock),
+            Answer::Image(_) => {}
         }
     }
 
@@ -271,6 +282,7 @@ impl Answer {
                 git.add_to(lock);
                 Ok(())
             }
+            Answer::Image(answer) => answer.files.iter().try_for_each(|(name, file)| add_file(lock, name, file)),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::bitbake::discovery;
 use crate::error::Result;
-use crate::lock::{Lock, Pin, Request};
+use crate::lock::{Lock, LockedImage, Pin, Request};
 use crate::manifest::{LayerOrigin, Manifest, Variant};
 use crate::source::{Blake3, SourceId};
 
@@ -32,7 +32,10 @@ pub(super) fn of(manifest: &Manifest, lock: &Lock, name: &str, variant: &Variant
     hash.list("config", board.config.iter().flat_map(|(name, value)| [name, value]));
     hash.list("mask", manifest.closure.mask.keys());
     for (source, declared) in manifest.sources_of(name) {
-        hash.pin(source, lock.sources.get(source));
+        match lock.images.get(source) {
+            Some(image) => hash.image(source, image),
+            None => hash.pin(source, lock.sources.get(source)),
+        }
         hash.list("recipes", declared.recipes.iter().chain(&declared.srcrev_name));
     }
     Ok((*hash.0.finalize().as_bytes()).into())
@@ -70,6 +73,12 @@ impl Inputs {
             ],
         });
         self.list("request", words.unwrap_or_default());
+    }
+
+    fn image(&mut self, name: &str, image: &LockedImage) {
+        let words = [name.to_owned(), image.request.image.to_string(), image.digest.to_string()];
+        self.list("image", words.into_iter().chain(image.request.version.clone()));
+        self.list("locked", image.locked.iter().flat_map(|(architecture, id)| [architecture.clone(), id.to_string()]));
     }
 
     fn locked(&mut self, name: &str, id: Option<&SourceId>) {

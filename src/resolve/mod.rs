@@ -8,6 +8,7 @@ mod answer;
 mod closure;
 mod floating;
 mod gather;
+mod image;
 mod inputs;
 mod recipes;
 mod wish;
@@ -21,7 +22,7 @@ use futures_util::future::join_all;
 
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
-use crate::lock::{Lock, LockedBoard, Pin, Request};
+use crate::lock::{ImageAsked, Lock, LockedBoard, LockedImage, Pin, Request};
 use crate::manifest::Manifest;
 use crate::source::{Blake3, SourceId};
 
@@ -187,13 +188,17 @@ fn all_or_errors(results: Vec<Result<Answer>>) -> Result<Vec<Answer>> {
 /// Puts the answers together: a pure function of the manifest and its pins.
 fn assemble<'a>(manifest: &Manifest, answers: impl Iterator<Item = (&'a Wish<'a>, &'a Answer)>) -> Result<Lock> {
     let mut lock = Lock::default();
-    let mut pins: BTreeMap<(&str, &str), SourceId> = BTreeMap::new();
+    let mut pins: BTreeMap<(&str, &str), Vec<SourceId>> = BTreeMap::new();
     for (wish, answer) in answers {
         answer.add_to(&mut lock)?;
-        let pin = Pin { request: wish.request(), locked: answer.id() };
-        pins.insert((wish.section(), wish.name), pin.locked.clone());
-        let section = if wish.is_layer() { &mut lock.layers } else { &mut lock.sources };
-        section.insert(wish.name.to_owned(), pin);
+        let ids = answer.ids();
+        if let Answer::Image(answer) = answer {
+            lock.images.insert(wish.name.to_owned(), answer.image.clone());
+        } else if let (Some(request), Some(locked)) = (wish.request(), ids.first().cloned()) {
+            let section = if wish.is_layer() { &mut lock.layers } else { &mut lock.sources };
+            section.insert(wish.name.to_owned(), Pin { request, locked });
+        }
+        pins.insert((wish.section(), wish.name), ids);
     }
     for name in manifest.boards.keys() {
         let board = LockedBoard { sources: needs(manifest, name, &pins), ..LockedBoard::default() };
@@ -203,37 +208,46 @@ fn assemble<'a>(manifest: &Manifest, answers: impl Iterator<Item = (&'a Wish<'a>
 }
 
 /// What a board needs: the engine, its git layers, its declared sources.
-fn needs(manifest: &Manifest, board: &str, pins: &BTreeMap<(&str, &str), SourceId>) -> BTreeSet<SourceId> {
+fn needs(manifest: &Manifest, board: &str, pins: &BTreeMap<(&str, &str), Vec<SourceId>>) -> BTreeSet<SourceId> {
     let layers = manifest.boards[board].layers.iter().map(String::as_str).chain([manifest.engine.as_str()]);
     let layers = layers.map(|name| ("layer", name));
     let sources = manifest.sources_of(board).map(|(name, _)| ("source", name));
-    layers.chain(sources).filter_map(|key| pins.get(&key).cloned()).collect()
+    layers.chain(sources).filter_map(|key| pins.get(&key)).flatten().cloned().collect()
 }
 
 fn changes(old: &Lock, new: &Lock, wishes: &[Wish<'_>]) -> Vec<Change> {
-    let section = |lock: &Lock, layer: bool| if layer { lock.layers.clone() } else { lock.sources.clone() };
     let mut changes = Vec::new();
     for layer in [true, false] {
-        let (before, after) = (section(old, layer), section(new, layer));
-        let asked = wishes.iter().filter(|wish| wish.is_layer() == layer).map(|wish| wish.name.to_owned());
-        let gone = before.keys().filter(|name| !after.contains_key(*name)).cloned();
+        let (before, after) = (pinned(old, layer), pinned(new, layer));
+        let asked = wishes.iter().filter(|wish| wish.is_layer() == layer).map(|wish| wish.name);
+        let gone = before.keys().filter(|name| !after.contains_key(*name)).copied();
         for name in asked.chain(gone) {
-            let from = before.get(&name).map(|pin| pin.locked.to_string());
-            let to = after.get(&name).map(|pin| pin.locked.to_string());
+            let (from, to) = (before.get(name), after.get(name));
             if from != to {
-                changes.push(Change { section: if layer { "layer" } else { "source" }, name, from, to });
+                let told = |pinned: Option<&(String, Option<&LockedImage>)>| pinned.map(|(told, _)| told.clone());
+                let (section, name) = (if layer { "layer" } else { "source" }, name.to_owned());
+                changes.push(Change { section, name, from: told(from), to: told(to) });
             }
         }
     }
     changes
 }
 
+/// What each name was pinned to, in words. An image may have changed in more than its digest.
+fn pinned(lock: &Lock, layer: bool) -> BTreeMap<&str, (String, Option<&LockedImage>)> {
+    let pins = if layer { &lock.layers } else { &lock.sources };
+    let pins = pins.iter().map(|(name, pin)| (name.as_str(), (pin.locked.to_string(), None)));
+    let images = lock.images.iter().filter(|_| !layer);
+    let images =
+        images.map(|(name, image)| (name.as_str(), (image.request.image.at(image.digest).to_string(), Some(image))));
+    pins.chain(images).collect()
+}
+
 /// In words, what a lock has that it should not, or should have and has not, when all its pins stand.
 fn differences(wanted: &Lock, found: &Lock) -> Vec<String> {
     let mut words = Vec::new();
-    for (section, wanted, found) in
-        [("layer", &wanted.layers, &found.layers), ("source", &wanted.sources, &found.sources)]
-    {
+    for (section, layer) in [("layer", true), ("source", false)] {
+        let (wanted, found) = (pinned(wanted, layer), pinned(found, layer));
         let gone = found.keys().filter(|name| !wanted.contains_key(*name));
         words.extend(gone.map(|name| format!("{section} `{name}` is locked but no longer in kata.toml")));
     }
@@ -258,6 +272,16 @@ impl Request {
                 let extra: String = extra.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
                 format!("{reference} of {url}{extra}")
             }
+        }
+    }
+}
+
+impl ImageAsked {
+    /// As [`Request::in_words`].
+    fn in_words(&self) -> String {
+        match self.architectures.as_slice() {
+            [] => self.image.to_string(),
+            named => format!("{} for {}", self.image, named.join(", ")),
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::Moving;
+use super::{Moving, image};
 use crate::lock::{Lock, Pin, Request};
-use crate::manifest::{FileRequest, GitRequest, LayerOrigin, Manifest, SourceOrigin};
+use crate::manifest::{FileRequest, GitRequest, ImageRequest, LayerOrigin, Manifest, SourceOrigin};
 
 /// One entry of the manifest that has to be pinned.
 #[derive(Debug, Clone, Copy)]
@@ -15,11 +15,12 @@ pub(super) struct Wish<'a> {
     layer: bool,
 }
 
-/// A file or a commit.
+/// A file, a commit or an image.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum What<'a> {
     File(&'a FileRequest),
     Git(&'a GitRequest),
+    Image(&'a ImageRequest),
 }
 
 /// Everything a manifest asks for, in its order. Local layers are versioned with the project and not locked.
@@ -32,6 +33,7 @@ pub(super) fn all(manifest: &Manifest) -> Vec<Wish<'_>> {
         let what = match &source.origin {
             SourceOrigin::File(file) => What::File(file),
             SourceOrigin::Git(git) => What::Git(git),
+            SourceOrigin::Image(image) => What::Image(image),
         };
         Wish { name, version: source.version.as_deref(), what, layer: false }
     });
@@ -47,18 +49,19 @@ impl Wish<'_> {
         if self.layer { "layer" } else { "source" }
     }
 
-    /// The request, as the lock remembers it.
-    pub(super) fn request(&self) -> Request {
+    /// The request, as the lock remembers it; nothing of an image, of which it remembers something else.
+    pub(super) fn request(&self) -> Option<Request> {
         let version = self.version.map(str::to_owned);
         match self.what {
-            What::File(file) => Request::File { url: file.urls[0].clone(), version },
-            What::Git(git) => Request::Git {
+            What::File(file) => Some(Request::File { url: file.urls[0].clone(), version }),
+            What::Git(git) => Some(Request::Git {
                 url: git.url.clone(),
                 reference: git.reference.clone(),
                 version,
                 submodules: git.submodules,
                 history: git.history,
-            },
+            }),
+            What::Image(_) => None,
         }
     }
 
@@ -73,16 +76,22 @@ impl Wish<'_> {
 
     /// Why [`super::answer::kept`] gave nothing.
     pub(super) fn why_not_kept(&self, old: &Lock) -> String {
-        match self.pin(old) {
-            None => format!("{self} is not locked yet"),
-            Some(pin) if pin.request != self.request() => {
-                format!(
-                    "{self} asks for {}, but what is locked is {}",
-                    self.request().in_words(),
-                    pin.request.in_words()
-                )
+        let (wanted, locked) = match self.what {
+            What::Image(image) => {
+                let wanted = image::asked(self, image);
+                let locked = old.images.get(self.name).map(|locked| &locked.request);
+                (wanted.in_words(), locked.map(|locked| (*locked == wanted, locked.in_words())))
             }
-            Some(_) => format!("{self} declares another sha256 or name than what is locked"),
+            _ => {
+                let wanted = self.request();
+                let locked = self.pin(old).map(|pin| (Some(&pin.request) == wanted.as_ref(), pin.request.in_words()));
+                (wanted.map(|wanted| wanted.in_words()).unwrap_or_default(), locked)
+            }
+        };
+        match locked {
+            None => format!("{self} is not locked yet"),
+            Some((false, locked)) => format!("{self} asks for {wanted}, but what is locked is {locked}"),
+            Some((true, _)) => format!("{self} declares another sha256, digest or name than what is locked"),
         }
     }
 

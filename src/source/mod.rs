@@ -5,13 +5,17 @@
 
 mod checksum;
 pub mod hash;
+pub mod image;
 pub mod name;
 mod package;
+mod remote;
 pub mod url;
 
 pub use checksum::{Algorithm, Checksum, Sums};
 pub use hash::{Blake3, CommitId, Digests, Hasher, Sha256};
+pub use image::ImageName;
 pub use package::Package;
+pub use remote::{RemoteUrl, Service};
 pub use url::{Access, SourceUrl};
 
 use std::fmt;

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
-use super::Package;
+use super::{ImageName, Package};
 use crate::error::{Error, Result};
 
 /// How what a URL names is reached; its scheme decides. `ext::`, `fd::` and the like are none: they never come near git.
@@ -26,6 +26,8 @@ pub enum Access {
     Cloud,
     /// A package of a registry by its coordinates (`crate`, `gomod`, `npm`): see [`super::Package`].
     Package,
+    /// An image in a registry (`oci`), see [`super::ImageName`]: what is fetched is an archive that kbuild puts together.
+    Image,
     /// What kbuild does not speak (`sftp`, `hg`, `svn`): the file BitBake would make of it is had from mirrors.
     Mirrors,
 }
@@ -38,6 +40,7 @@ impl Access {
             "file" => Access::Disk,
             "s3" | "gs" | "az" => Access::Cloud,
             "crate" | "gomod" | "npm" => Access::Package,
+            "oci" => Access::Image,
             "sftp" | "hg" | "svn" => Access::Mirrors,
             _ => return None,
         })
@@ -46,7 +49,7 @@ impl Access {
 
 /// Schemes whose host is a name of the DNS, and so the same in any case. (`url` sees to it for those that browsers know; a
 /// Go module's or a bucket's first part is no host.)
-const DNS: [&str; 8] = ["git", "ssh", "git+ssh", "ftps", "sftp", "hg", "svn", "az"];
+const DNS: [&str; 9] = ["git", "ssh", "git+ssh", "ftps", "sftp", "hg", "svn", "az", "oci"];
 
 /// The parameters (`;version=v1`) of a scheme's URLs that say which bytes are meant or where they are, in the order in which
 /// kbuild writes them; empty for schemes whose URLs have none. The other parameters of a recipe's entry say what BitBake
@@ -91,6 +94,9 @@ impl SourceUrl {
     /// # Errors
     /// An entry that no URL can be made of: kind `Input`.
     pub fn of_recipe(entry: &str) -> Result<SourceUrl> {
+        if let Some(image) = ImageName::of_recipe(entry) {
+            return image.to_url();
+        }
         let (place, parameters) = entry.split_once(';').unwrap_or((entry, ""));
         let scheme = place.split(':').next().unwrap_or_default();
         let mut text = place.to_owned();
@@ -213,6 +219,11 @@ impl FromStr for SourceUrl {
         let url = SourceUrl(url);
         if let Err(error) = Package::of(&url) {
             return refuse(&error.to_string());
+        }
+        if access == Access::Image
+            && let Err(why) = ImageName::of_place(url.as_str().trim_start_matches("oci://"))
+        {
+            return refuse(why);
         }
         if access == Access::Cloud && url.as_url().path().trim_matches('/').is_empty() {
             return refuse("it names no object");

@@ -12,10 +12,9 @@ use crate::lock::LockedFile;
 use crate::source::{Blake3, Digests, Hasher, Sha256};
 
 impl Store {
-    /// Where a blob lies, or would lie.
+    /// Where a blob lies, here or in a lower store, or would lie.
     pub fn blob_path(&self, blake3: &Blake3) -> PathBuf {
-        let hex = blake3.to_string();
-        self.root.join("blobs").join(&hex[..2]).join(hex)
+        self.find_blob(blake3).map_or_else(|| self.own(&blob_name(blake3)), |(path, _)| path)
     }
 
     /// Whether a blob is there (its bytes are not read).
@@ -25,15 +24,27 @@ impl Store {
 
     /// The size of a blob in bytes, if it is there.
     pub fn blob_size(&self, blake3: &Blake3) -> Option<u64> {
-        let metadata = fs::symlink_metadata(self.blob_path(blake3)).ok()?;
-        metadata.is_file().then_some(metadata.len())
+        self.find_blob(blake3).map(|(_, size)| size)
+    }
+
+    fn find_blob(&self, blake3: &Blake3) -> Option<(PathBuf, u64)> {
+        self.places(&blob_name(blake3)).find_map(|path| {
+            let metadata = fs::symlink_metadata(&path).ok()?;
+            metadata.is_file().then_some((path, metadata.len()))
+        })
     }
 
     /// What is known of the blob with this SHA-256, if it is there: its address and size, read off the link.
     pub fn by_sha256(&self, sha256: &Sha256) -> Option<Digests> {
-        let target = fs::read_link(self.sha256_path(sha256)).ok()?;
-        let blake3 = target.file_name()?.to_str()?.parse().ok()?;
-        Some(Digests { sha256: *sha256, blake3, size: self.blob_size(&blake3)? })
+        self.find_link(sha256).map(|(_, found)| found)
+    }
+
+    /// The first link of a SHA-256 that leads to a blob.
+    pub(super) fn find_link(&self, sha256: &Sha256) -> Option<(PathBuf, Digests)> {
+        self.places(&link_name(sha256)).find_map(|link| {
+            let blake3 = fs::read_link(&link).ok()?.file_name()?.to_str()?.parse().ok()?;
+            Some((link, Digests { sha256: *sha256, blake3, size: self.blob_size(&blake3)? }))
+        })
     }
 
     /// The digests of a locked file if the store has it, by whichever hash the lock knows. A blob of another size than the
@@ -77,7 +88,7 @@ impl Store {
     }
 
     /// Makes a finished file of this file system the blob of its hash, durably, and links it by SHA-256. A blob that is
-    /// there stays, unless its size shows that it is broken.
+    /// there (or in a lower store) stays, unless its size shows that it is broken.
     pub(super) fn publish(&self, file: &File, path: &Path, digests: &Digests) -> Result<()> {
         let failed = |error| Error::io("take into the store", path, error);
         if self.blob_size(&digests.blake3) == Some(digests.size) {
@@ -85,7 +96,7 @@ impl Store {
         } else {
             file.set_permissions(Permissions::from_mode(0o444)).map_err(failed)?;
             file.sync_all().map_err(failed)?;
-            let blob = self.blob_path(&digests.blake3);
+            let blob = self.own(&blob_name(&digests.blake3));
             let directory = self.fan_out(&blob)?;
             fs::rename(path, &blob).map_err(failed)?;
             disk::sync_directory(directory)?;
@@ -104,15 +115,14 @@ impl Store {
         Ok(directory)
     }
 
-    fn sha256_path(&self, sha256: &Sha256) -> PathBuf {
-        self.root.join("sha256").join(sha256.to_string())
-    }
-
-    /// Makes a blob reachable by its SHA-256. Both digests come from one pass over the bytes, never from a lock's word.
+    /// Makes a blob reachable by its SHA-256, unless a lower store's link does that already. Both digests come from one pass
+    /// over the bytes, never from a lock's word.
     pub(super) fn link_sha256(&self, digests: &Digests) -> Result<()> {
-        let link = self.sha256_path(&digests.sha256);
-        let hex = digests.blake3.to_string();
-        let target = PathBuf::from(format!("../blobs/{}/{hex}", &hex[..2]));
+        let link = self.own(&link_name(&digests.sha256));
+        if self.find_link(&digests.sha256).is_some_and(|(found, to)| found != link && to == *digests) {
+            return Ok(());
+        }
+        let target = PathBuf::from(format!("../{}", blob_name(&digests.blake3)));
         let failed = |error| Error::io("link", &link, error);
         match symlink(&target, &link) {
             Ok(()) => {}
@@ -126,11 +136,17 @@ impl Store {
         }
         disk::sync_directory(&self.root.join("sha256"))
     }
+}
 
-    /// Takes away the link of a SHA-256 that leads to other bytes.
-    pub(super) fn unlink_sha256(&self, sha256: &Sha256) -> Result<()> {
-        disk::remove_file(&self.sha256_path(sha256))
-    }
+/// A blob's name in a store.
+pub(super) fn blob_name(blake3: &Blake3) -> String {
+    let hex = blake3.to_string();
+    format!("blobs/{}/{hex}", &hex[..2])
+}
+
+/// The name of the link that finds a blob by its SHA-256.
+fn link_name(sha256: &Sha256) -> String {
+    format!("sha256/{sha256}")
 }
 
 fn copy_hashed(mut source: impl Read, path: &Path, to: &Path) -> Result<Digests> {
@@ -207,7 +223,7 @@ mod tests {
         fs::write(&file, "content").unwrap();
         let digests = store.add_file(&file).unwrap();
 
-        store.unlink_sha256(&digests.sha256).unwrap();
+        fs::remove_file(store.own(&link_name(&digests.sha256))).unwrap();
         assert_eq!(store.by_sha256(&digests.sha256), None);
         store.add_file(&file).unwrap();
         assert_eq!(store.by_sha256(&digests.sha256), Some(digests));
@@ -225,7 +241,7 @@ mod tests {
         let (directory, store) = temporary();
         let file = directory.path().join("file");
         fs::write(&file, "content").unwrap();
-        let link = store.sha256_path(&digests_of(b"content").sha256);
+        let link = store.own(&link_name(&digests_of(b"content").sha256));
         symlink("/etc/passwd", &link).unwrap();
         let digests = store.add_file(&file).unwrap();
         assert_eq!(store.by_sha256(&digests.sha256), Some(digests));

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Store;
+use super::lower::HIDDEN;
 use crate::error::{Error, Result};
 use crate::source::{Blake3, CommitId};
 
@@ -25,7 +26,7 @@ pub struct Census {
     pub commits: Vec<CommitId>,
     /// Partial downloads.
     pub partial: Vec<Aside>,
-    /// What `kbuild verify --repair` set aside.
+    /// What `kbuild verify --repair` set aside, and its marks of what a lower store has wrong.
     pub set_aside: Vec<Aside>,
 }
 
@@ -37,7 +38,7 @@ impl Census {
 }
 
 impl Store {
-    /// Counts and lists what is in the store.
+    /// Counts and lists what is in this very store, its lower ones left out.
     ///
     /// # Errors
     /// A directory of the store that cannot be read.
@@ -55,6 +56,7 @@ impl Store {
                 None => census.set_aside.extend(set_aside(path)),
             }
         }
+        census.set_aside.extend(names(&self.root.join(HIDDEN))?.into_iter().filter_map(aside));
         // A validator belongs to the download beside it.
         let partial = names(&self.root.join("incoming"))?.into_iter().filter_map(aside);
         census.partial = partial.collect();

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::blob::blob_name;
 use super::census::{Aside, names};
+use super::git::record_name;
 use super::{GitRecord, Store, not_a_store};
 use crate::disk::{self, FileLock};
 use crate::error::Result;
@@ -26,6 +28,10 @@ pub struct Garbage {
     pub kept: usize,
     /// What they take, in bytes.
     pub kept_bytes: u64,
+    /// How many of those a lower store has too. They stay: it may be taken away, or rot.
+    pub twice: usize,
+    /// What they take, in bytes.
+    pub twice_bytes: u64,
 }
 
 impl Garbage {
@@ -57,9 +63,17 @@ impl Alone {
         let root = super::canonical(root)?;
         super::prepare(&root)?;
         let held = FileLock::exclusive(&root.join("lock"), waiting)?;
-        let store = Store { root, read_only: None, lock: Some(std::sync::Arc::new(held)) };
+        let store = Store::writable(root, held);
         store.sweep();
         Ok(Alone(store))
+    }
+
+    /// As [`Store::over`]: what is wanted is found by the lower stores' records too. Nothing of theirs is removed.
+    ///
+    /// # Errors
+    /// As [`Store::over`].
+    pub fn over(self, lower: &[PathBuf]) -> Result<Alone> {
+        self.0.over(lower).map(Alone)
     }
 
     /// The store, for reading what is in it.
@@ -68,22 +82,25 @@ impl Alone {
     }
 
     /// Removes what [`Store::garbage`] found. Records and links go before the blobs that they lead to, so that a
-    /// collector that is killed leaves a store.
+    /// collector that is killed leaves a store. `go_on` is asked before each blob.
     ///
     /// # Errors
-    /// When something cannot be removed; what was not yet removed stays.
-    pub fn remove(&self, garbage: &Garbage) -> Result<()> {
+    /// When something cannot be removed, or `go_on` says no; what was not yet removed stays.
+    pub fn remove(&self, garbage: &Garbage, go_on: impl Fn() -> Result<()>) -> Result<()> {
         let gone: BTreeSet<Blake3> = garbage.blobs.iter().map(|(blob, _)| *blob).collect();
-        garbage.commits.iter().try_for_each(|commit| disk::remove_file(&self.0.record_path(commit)))?;
+        let records = garbage.commits.iter().map(|commit| self.0.own(&record_name(commit)));
+        records.into_iter().try_for_each(|record| disk::remove_file(&record))?;
         self.0.links_to(&gone)?.iter().try_for_each(|link| disk::remove_file(link))?;
-        gone.iter().try_for_each(|blob| disk::remove_file(&self.0.blob_path(blob)))?;
+        let remove = |blob: &Blake3| go_on().and_then(|()| disk::remove_file(&self.0.own(&blob_name(blob))));
+        gone.iter().try_for_each(remove)?;
         let aside = garbage.partial.iter().chain(&garbage.set_aside);
         aside.into_iter().try_for_each(|file| disk::remove_file(&file.path))
     }
 }
 
 impl Store {
-    /// What none of these locks reaches. Of a lock all boards and choices count, and git commits with all their packs.
+    /// What of this very store none of these locks reaches. Of a lock all boards and choices count, and git commits with
+    /// all their packs, whichever layer's record names them.
     ///
     /// # Errors
     /// When the store cannot be read, or a record of a commit that is wanted.
@@ -97,10 +114,14 @@ impl Store {
         }
         for commit in &commits {
             // Of a record that cannot be read nobody knows the packs: fetching replaces all of it.
-            blobs.extend(self.record(commit).ok().flatten().iter().flat_map(GitRecord::blobs));
+            blobs.extend(
+                self.records(commit).iter().filter_map(|(_, record)| record.as_ref().ok()).flat_map(GitRecord::blobs),
+            );
         }
         let census = self.census()?;
         let (kept, gone): (Vec<_>, Vec<_>) = census.blobs.into_iter().partition(|(blob, _)| blobs.contains(blob));
+        let twice = kept.iter().filter(|(blob, _)| self.lower().iter().any(|store| store.has_blob(blob)));
+        let twice: Vec<u64> = twice.map(|(_, size)| *size).collect();
         Ok(Garbage {
             blobs: gone,
             commits: census.commits.into_iter().filter(|commit| !commits.contains(commit)).collect(),
@@ -108,10 +129,12 @@ impl Store {
             set_aside: census.set_aside,
             kept: kept.len(),
             kept_bytes: kept.iter().map(|(_, size)| size).sum(),
+            twice: twice.len(),
+            twice_bytes: twice.iter().sum(),
         })
     }
 
-    /// Links in `sha256/` that lead to these blobs, or to none.
+    /// This store's links in `sha256/` that lead to these blobs, or to none.
     fn links_to(&self, blobs: &BTreeSet<Blake3>) -> Result<Vec<PathBuf>> {
         let mut links = names(&self.root.join("sha256"))?;
         links.retain(|link| {
@@ -164,7 +187,7 @@ mod tests {
         drop(store);
         // It may have to wait for a moment: what another test starts holds all files between fork and exec.
         let alone = Alone::with(&root, || ()).unwrap();
-        alone.remove(&garbage).unwrap();
+        alone.remove(&garbage, || Ok(())).unwrap();
         assert_eq!(alone.store().by_sha256(&wanted.sha256), Some(wanted));
         assert!(fs::symlink_metadata(root.join("sha256").join(unwanted.sha256.to_string())).is_err());
         assert!(alone.store().git(&commits[0]).unwrap().is_some());

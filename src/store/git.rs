@@ -15,7 +15,7 @@ use super::blob::blake3_file;
 use super::{Store, Workplace, tree};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
-use crate::git::{could_not_start, failed, local_git, open_objects, run};
+use crate::git::{broken_object, could_not_start, failed, local_git, open_objects, run};
 use crate::lock::LockedGit;
 use crate::source::{Blake3, CommitId};
 
@@ -115,38 +115,39 @@ fn is_pack_name(name: &str) -> bool {
 }
 
 impl Store {
-    /// The record of a commit, if the store has it (and its packs).
+    /// The record of a commit, if the store or a lower one has it (and its packs).
     ///
     /// # Errors
     /// A record that cannot be read.
     pub fn git(&self, commit: &CommitId) -> Result<Option<GitRecord>> {
-        let Some(record) = self.record(commit)? else { return Ok(None) };
-        let whole = record.blobs().all(|blob| self.has_blob(&blob));
-        Ok(whole.then_some(record))
+        let record = self.find_record(commit).map(|(_, record)| record).transpose()?;
+        Ok(record.filter(|record| self.is_whole(record)))
     }
 
-    /// The record of a commit, whether its packs are there or not.
-    pub(super) fn record(&self, commit: &CommitId) -> Result<Option<GitRecord>> {
-        let path = self.record_path(commit);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", &path, error)),
-        };
-        let mend = |error: Error| {
-            let mend = format!("run `rm {}` and `kbuild fetch`", path.display());
-            error.help(mend).wrap(format!("could not read {}", path.display()))
-        };
-        let record: GitRecord = text.parse().map_err(mend)?;
-        if record.commit != *commit {
-            return Err(mend(Error::input(format!("it is the record of {}", record.commit))));
-        }
-        Ok(Some(record))
+    fn is_whole(&self, record: &GitRecord) -> bool {
+        record.blobs().all(|blob| self.has_blob(&blob))
     }
 
-    /// Where the record of a commit lies, or would lie.
+    /// The record of a commit that counts, whether its packs are there or not, and where it lies: the first of those with
+    /// most history whose packs are there, else the first that can be read.
+    pub(super) fn find_record(&self, commit: &CommitId) -> Option<(PathBuf, Result<GitRecord>)> {
+        let worth = |(_, record): &(PathBuf, Result<GitRecord>)| match record {
+            Ok(record) if self.is_whole(record) => 2 + record.depth(),
+            Ok(_) => 1,
+            Err(_) => 0,
+        };
+        self.records(commit).into_iter().reduce(|best, next| if worth(&next) > worth(&best) { next } else { best })
+    }
+
+    /// Every layer's record of a commit.
+    pub(super) fn records(&self, commit: &CommitId) -> Vec<(PathBuf, Result<GitRecord>)> {
+        let read = |path: PathBuf| read_record(&path, commit).transpose().map(|record| (path, record));
+        self.places(&record_name(commit)).filter_map(read).collect()
+    }
+
+    /// Where the record of a commit lies, here or in a lower store, or would lie.
     pub fn record_path(&self, commit: &CommitId) -> PathBuf {
-        self.root.join("git").join(format!("{commit}.toml"))
+        self.find_record(commit).map_or_else(|| self.own(&record_name(commit)), |(path, _)| path)
     }
 
     /// Takes a commit out of a bare repository into the store: everything the commit reaches (up to the repository's
@@ -197,7 +198,7 @@ impl Store {
         let packs: BTreeMap<_, _> = record.packs.iter().map(|pack| (pack.pack, pack)).collect();
         for (blob, pack) in packs {
             let link = scratch.path().join("objects/pack").join(format!("{}.pack", pack.name));
-            fs::hard_link(self.blob_path(&blob), &link).map_err(|error| Error::io("link", &link, error))?;
+            disk::link_or_copy(&self.blob_path(&blob), &link)?;
             run(local_git(scratch.path()).arg("index-pack").arg(&link), Kind::Mismatch)?;
             let (found, _) = blake3_file(&link.with_extension("idx"))?;
             if found != pack.index {
@@ -230,7 +231,7 @@ impl Store {
         {
             return Ok(present);
         }
-        disk::replace(&self.record_path(&record.commit), record.to_string().as_bytes())?;
+        disk::replace(&self.own(&record_name(&record.commit)), record.to_string().as_bytes())?;
         Ok(record)
     }
 
@@ -261,6 +262,41 @@ impl Store {
         self.open_record(&self.git(commit)?.ok_or_else(missing)?)
     }
 
+    /// A file of a commit's tree; `None` where there is none of that path.
+    ///
+    /// # Errors
+    /// A commit the store lacks (kind `Missing`), or one that cannot be read.
+    pub fn file_of_commit(&self, commit: &CommitId, path: &Path) -> Result<Option<Vec<u8>>> {
+        let opened = self.open_commit(commit)?;
+        let tree = tree_of(&opened, commit)?;
+        let entry = match tree.get_path(path) {
+            Ok(entry) => entry,
+            Err(error) if error.code() == git2::ErrorCode::NotFound => return Ok(None),
+            Err(error) => return Err(broken_object(error)),
+        };
+        if entry.kind() != Some(git2::ObjectType::Blob) {
+            return Ok(None);
+        }
+        opened.find_blob(entry.id()).map(|blob| Some(blob.content().to_owned())).map_err(broken_object)
+    }
+
+    /// The paths of all files of this name in a commit's tree, in git's order.
+    ///
+    /// # Errors
+    /// As [`Store::file_of_commit`].
+    pub fn files_called(&self, commit: &CommitId, name: &str) -> Result<Vec<String>> {
+        let opened = self.open_commit(commit)?;
+        let mut found = Vec::new();
+        let walked = tree_of(&opened, commit)?.walk(git2::TreeWalkMode::PreOrder, |directory, entry| {
+            if entry.name_bytes() == name.as_bytes() && entry.kind() == Some(git2::ObjectType::Blob) {
+                found.push(format!("{}{name}", directory));
+            }
+            git2::TreeWalkResult::Ok
+        });
+        walked.map_err(broken_object)?;
+        Ok(found)
+    }
+
     /// As [`Store::open_commit`], for a record that need not be in the store.
     pub(super) fn open_record(&self, record: &GitRecord) -> Result<OpenedCommit> {
         let place = self.workplace()?;
@@ -285,6 +321,11 @@ impl Store {
     }
 }
 
+fn tree_of<'a>(repository: &'a git2::Repository, commit: &CommitId) -> Result<git2::Tree<'a>> {
+    let id = git2::Oid::from_bytes(commit.as_bytes()).map_err(broken_object)?;
+    repository.find_commit(id).and_then(|commit| commit.tree()).map_err(broken_object)
+}
+
 /// A commit opened for reading: a [`git2::Repository`] that lives as long as this.
 pub struct OpenedCommit {
     // Declared first, so closed before its directory goes.
@@ -299,6 +340,28 @@ impl Deref for OpenedCommit {
     fn deref(&self) -> &git2::Repository {
         &self.repository
     }
+}
+
+/// The name of a commit's record in a store.
+pub(super) fn record_name(commit: &CommitId) -> String {
+    format!("git/{commit}.toml")
+}
+
+fn read_record(path: &Path, commit: &CommitId) -> Result<Option<GitRecord>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", path, error)),
+    };
+    let mend = |error: Error| {
+        let mend = format!("run `rm {}` and `kbuild fetch`", path.display());
+        error.help(mend).wrap(format!("could not read {}", path.display()))
+    };
+    let record: GitRecord = text.parse().map_err(mend)?;
+    if record.commit != *commit {
+        return Err(mend(Error::input(format!("it is the record of {}", record.commit))));
+    }
+    Ok(Some(record))
 }
 
 /// What a commit reaches in a repository.
@@ -529,7 +592,7 @@ mod tests {
         let text = record.to_string();
         assert!(text.replace("pack-", "../pack-").parse::<GitRecord>().is_err());
         assert!(text.replace("version = 1", "version = 2").parse::<GitRecord>().is_err());
-        fs::copy(store.record_path(&first), store.record_path(&second)).unwrap();
+        fs::copy(store.record_path(&first), store.own(&record_name(&second))).unwrap();
         assert!(store.git(&second).is_err(), "a record under another commit's name");
     }
 

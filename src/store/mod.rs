@@ -10,10 +10,11 @@
 //!   incoming/         partial downloads, resumed by the next run, never visible as content
 //!   roots/<hash>      the path of a project's lock: what a collector keeps
 //!   tmp/              work in progress; whatever nobody holds a lock on is swept by the next writer
+//!   hidden/<name>     marks: what is not believed of a lower store
 //!   lock              readers and writers share it, gc excludes both
 //! ```
 //! The file system is the index: there is no database to lose. To everything above, a store is blobs; git is a small
-//! record beside them.
+//! record beside them. A store may stand over others, which are only read (see [`Store::over`]).
 
 pub mod checkout;
 pub mod tree;
@@ -26,6 +27,7 @@ mod collect;
 pub(crate) mod fixture;
 mod git;
 mod incoming;
+mod lower;
 mod roots;
 mod scratch;
 mod verified;
@@ -37,6 +39,7 @@ pub use git::{GitRecord, OpenedCommit, Pack};
 pub use incoming::Incoming;
 pub use roots::Root;
 pub use scratch::{Scratch, Workplace};
+pub use verify::damaged;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -62,7 +65,10 @@ pub struct Store {
     root: PathBuf,
     /// Why it cannot be written; `None` where it can.
     read_only: Option<Arc<str>>,
+    #[expect(dead_code, reason = "held as long as any clone lives")]
     lock: Option<Arc<FileLock>>,
+    /// What is not here is looked for there, in this order. None of them has lower ones of its own.
+    lower: Arc<[Store]>,
 }
 
 impl Store {
@@ -79,7 +85,7 @@ impl Store {
         let lock = root.join("lock");
         match prepare(&root).and_then(|()| FileLock::shared(&lock)) {
             Ok(held) => {
-                let store = Store { root, read_only: None, lock: Some(Arc::new(held)) };
+                let store = Store::writable(root, held);
                 store.sweep();
                 Ok(store)
             }
@@ -101,7 +107,11 @@ impl Store {
     /// The lock is taken where it can be: on a medium that nobody writes to, nothing is collected either.
     fn read_only(root: PathBuf, why: &str) -> Store {
         let lock = FileLock::shared_read_only(&root.join("lock")).ok().map(Arc::new);
-        Store { root, read_only: Some(why.into()), lock }
+        Store { root, read_only: Some(why.into()), lock, lower: Arc::default() }
+    }
+
+    fn writable(root: PathBuf, held: FileLock) -> Store {
+        Store { root, read_only: None, lock: Some(Arc::new(held)), lower: Arc::default() }
     }
 
     /// A handle that keeps no collector waiting, for who stays for weeks. What it finds may be gone at the next look; what
@@ -288,7 +298,7 @@ mod tests {
     }
 
     /// Runs as a user who owns nothing; root may write everywhere.
-    fn as_nobody<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    pub(super) fn as_nobody<T: Send>(run: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 if rustix::process::geteuid().is_root() {
@@ -301,7 +311,7 @@ mod tests {
         })
     }
 
-    fn make_read_only(path: &Path) {
+    pub(super) fn make_read_only(path: &Path) {
         use std::os::unix::fs::PermissionsExt as _;
         for entry in fs::read_dir(path).unwrap().map(|entry| entry.unwrap()) {
             if entry.file_type().unwrap().is_dir() {

@@ -6,7 +6,6 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::Store;
 use crate::disk::{self, FileLock};
@@ -18,7 +17,7 @@ pub struct Scratch {
     path: PathBuf,
     lock: PathBuf,
     _held: FileLock,
-    _store: Option<Arc<FileLock>>,
+    _store: Store,
 }
 
 impl Scratch {
@@ -84,7 +83,7 @@ impl Store {
             }
             let path = lock.with_extension("");
             fs::create_dir(&path).map_err(|error| Error::io("create", &path, error))?;
-            return Ok(Scratch { path, lock, _held: held, _store: self.lock.clone() });
+            return Ok(Scratch { path, lock, _held: held, _store: self.clone() });
         }
     }
 

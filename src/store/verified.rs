@@ -24,13 +24,18 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 impl Store {
     /// Compares sources with a lock, each that was touched since it last was: all cores, every byte of those. Gives what is
-    /// not as locked.
-    pub fn verify_touched<'a>(&self, lock: &Lock, ids: &'a [SourceId]) -> Vec<(&'a SourceId, crate::Error)> {
+    /// not as locked. `go_on` is asked before each; where it says no, that is what is wrong with the rest.
+    pub fn verify_touched<'a>(
+        &self,
+        lock: &Lock,
+        ids: &'a [SourceId],
+        go_on: impl Fn() -> Result<()> + Sync,
+    ) -> Vec<(&'a SourceId, crate::Error)> {
         let path = self.root.join("verified");
         let known = read(&path);
         let right = Mutex::new(BTreeMap::new());
         let faults = ids.par_iter().filter_map(|id| {
-            let outcome = lock.get(id).and_then(|locked| self.verify_one(locked, &known));
+            let outcome = go_on().and_then(|()| lock.get(id)).and_then(|locked| self.verify_one(locked, &known));
             match outcome {
                 Ok(Some((claim, stamp))) => {
                     right.lock().ok()?.insert(claim, stamp);
@@ -143,7 +148,7 @@ mod tests {
     }
 
     fn kinds(store: &Store, lock: &Lock, ids: &[SourceId]) -> Vec<Kind> {
-        store.verify_touched(lock, ids).iter().map(|(_, error)| error.kind()).collect()
+        store.verify_touched(lock, ids, || Ok(())).iter().map(|(_, error)| error.kind()).collect()
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::blob::{blake3_file, hash_file};
 use super::{GitRecord, Store, tree};
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Locked, LockedFile, LockedGit};
 use crate::source::{Blake3, Digests};
@@ -40,7 +41,7 @@ impl Store {
         let path = self.blob_path(&blake3);
         let found = hash_file(&path)?;
         if found.blake3 != blake3 {
-            return Err(wrong_blob(&path, &blake3, &found.blake3));
+            return Err(damaged(&path, &blake3, &found.blake3));
         }
         if found.sha256 != file.sha256 {
             let error = wrong(&path, format!("sha256 {}", file.sha256), format!("sha256 {}", found.sha256));
@@ -74,7 +75,7 @@ impl Store {
         let path = self.blob_path(blake3);
         match blake3_file(&path) {
             Ok((found, _)) if found == *blake3 => Ok(()),
-            Ok((found, _)) => Err(wrong_blob(&path, blake3, &found)),
+            Ok((found, _)) => Err(damaged(&path, blake3, &found)),
             Err(error) if is_bad_medium(&error) => {
                 Err(mend(Error::new(Kind::Mismatch, format!("{} is damaged", path.display())).because(error)))
             }
@@ -83,8 +84,8 @@ impl Store {
     }
 
     /// Sets aside whatever of a source is wrong, so that the store no longer claims to have it and `kbuild fetch` brings
-    /// it again. Everything is read first: what is right stays, whoever asks. Gives the files that were set aside, under
-    /// their new names.
+    /// it again; of a lower store it is hidden. Everything is read first: what is right stays, whoever asks. Gives the
+    /// files that were set aside, under their new names, and the marks.
     ///
     /// # Errors
     /// When the store cannot be read or written.
@@ -102,58 +103,66 @@ impl Store {
         candidates.dedup();
         let gone = self.discard_blobs(candidates)?;
         // A sound blob behind a link with another SHA-256: the link is what lies.
-        if let Some(Digests { blake3, .. }) = self.by_sha256(&file.sha256)
+        while let Some((link, Digests { blake3, .. })) = self.find_link(&file.sha256)
             && hash_file(&self.blob_path(&blake3))?.sha256 != file.sha256
         {
-            self.unlink_sha256(&file.sha256)?;
+            if self.is_own(&link) { disk::remove_file(&link)? } else { drop(self.hide(&link)?) }
         }
         Ok(gone)
     }
 
     fn discard_git(&self, git: &LockedGit) -> Result<Vec<PathBuf>> {
-        let record = self.record(&git.commit);
-        let blobs = record.iter().flatten().flat_map(GitRecord::blobs).collect();
-        let mut gone = self.discard_blobs(blobs)?;
-        let whole =
-            |record: &GitRecord| record.satisfies(git) && self.tree_of(record).is_ok_and(|tree| tree == record.tree);
-        // The packs are sound, or gone; a record that is neither readable nor right goes too.
-        let stays = match &record {
-            Ok(None) => true,
-            Ok(Some(record)) => !gone.is_empty() || whole(record),
-            Err(_) => false,
-        };
-        if !stays {
-            gone.push(set_aside(&self.record_path(&git.commit))?);
+        let mut gone = Vec::new();
+        // Behind a record that was set aside, another layer's may come to light.
+        while let Some((path, record)) = self.find_record(&git.commit) {
+            let bad = self.discard_blobs(record.iter().flat_map(GitRecord::blobs).collect())?;
+            // The packs are sound, or gone; a record that is neither readable nor right goes too.
+            let stays = record.is_ok_and(|record| !bad.is_empty() || self.is_right(&record, git));
+            gone.extend(bad);
+            if stays {
+                break;
+            }
+            gone.push(self.set_aside(&path)?);
         }
         Ok(gone)
+    }
+
+    fn is_right(&self, record: &GitRecord, git: &LockedGit) -> bool {
+        record.satisfies(git) && self.tree_of(record).is_ok_and(|tree| tree == record.tree)
     }
 
     fn discard_blobs(&self, blobs: Vec<Blake3>) -> Result<Vec<PathBuf>> {
         let mut gone = Vec::new();
-        for blob in blobs.iter().filter(|blob| self.has_blob(blob)) {
-            match self.verify_blob(blob) {
-                Ok(()) => {}
-                Err(error) if error.kind() == Kind::Mismatch => gone.push(set_aside(&self.blob_path(blob))?),
-                Err(error) => return Err(error),
+        for blob in &blobs {
+            while self.has_blob(blob) {
+                match self.verify_blob(blob) {
+                    Ok(()) => break,
+                    Err(error) if error.kind() == Kind::Mismatch => gone.push(self.set_aside(&self.blob_path(blob))?),
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(gone)
     }
-}
 
-fn set_aside(path: &Path) -> Result<PathBuf> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(SET_ASIDE);
-    let aside = PathBuf::from(name);
-    fs::rename(path, &aside).map_err(|error| Error::io("set aside", path, error))?;
-    Ok(aside)
+    fn set_aside(&self, path: &Path) -> Result<PathBuf> {
+        if !self.is_own(path) {
+            return self.hide(path);
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(SET_ASIDE);
+        let aside = PathBuf::from(name);
+        fs::rename(path, &aside).map_err(|error| Error::io("set aside", path, error))?;
+        Ok(aside)
+    }
 }
 
 fn missing(kind: &str, key: &str) -> Error {
     Error::new(Kind::Missing, format!("{kind}:{key} is not in the store")).help("run `kbuild fetch`")
 }
 
-fn wrong_blob(path: &Path, expected: &Blake3, found: &Blake3) -> Error {
+/// What a blob is that is not what its name says: kind `Mismatch`.
+pub fn damaged(path: &Path, expected: &Blake3, found: &Blake3) -> Error {
     wrong(path, format!("blake3 {expected}"), format!("blake3 {found}"))
 }
 
@@ -235,7 +244,7 @@ mod tests {
         let upstream = directory.path().join("file");
         fs::write(&upstream, "content").unwrap();
         let digests = store.add_file(&upstream).unwrap();
-        store.unlink_sha256(&digests.sha256).unwrap();
+        fs::remove_file(store.find_link(&digests.sha256).unwrap().0).unwrap();
         store.verify(Locked::File("file", &locked_file(b"content"))).unwrap();
         assert_eq!(store.by_sha256(&digests.sha256), Some(digests));
     }

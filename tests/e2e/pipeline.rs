@@ -154,6 +154,15 @@ fn a_copied_store_is_enough_elsewhere() {
     let store = here.path("mirrors/store");
     fourth.kbuild_ok(&["build", "--board", "lantern", "--store", store.to_str().expect("UTF-8")]);
     assert_eq!(artifacts(&fourth, "lantern"), artifacts(here, "lantern"));
+
+    // Below one's own, which stays empty.
+    let fifth = clone_project(here);
+    let lower = ["--lower-store", store.to_str().expect("UTF-8")];
+    fifth.kbuild_ok(&[&["build", "--board", "lantern"], &lower[..]].concat());
+    assert_eq!(artifacts(&fifth, "lantern"), artifacts(here, "lantern"));
+    assert_eq!(std::fs::read_dir(fifth.path("mirrors/store/blobs")).expect("blobs").count(), 0);
+    let script = format!("test -r {0}/format && ! touch {0}/format {0}/new", lower[1]);
+    fifth.kbuild_ok(&[&["shell", "--board", "lantern"], &lower[..], &["--", "sh", "-c", &script]].concat());
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! Closures of the real world, against an independent look at the same layers. Only where clones of the upstreams are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::process::Command;
 
+use kbuild::crates::{CargoLock, Include, Submodules};
 use kbuild::lock::{Lock, Locked};
-use toml_edit::DocumentMut;
 
 use crate::support::bench::Bench;
 use crate::support::quickstart::{clones, copy, repository};
@@ -130,35 +129,17 @@ fn core_image_minimal_of_master() {
     core_image_minimal(("master", &bitbake), ("master", &core));
 }
 
-/// A recipe that fetches what a Cargo.lock names: crates by checksum, git dependencies by commit.
+/// A recipe that fetches what a Cargo.lock names: crates by checksum, git dependencies by commit. cargo wants the submodules
+/// of the latter too.
 fn recipe_of(cargo_lock: &str) -> (String, usize, usize) {
-    let document: DocumentMut = cargo_lock.parse().expect("a Cargo.lock");
-    let packages = document["package"].as_array_of_tables().expect("packages");
-    let (mut uris, mut sums, mut repositories) = (Vec::new(), String::new(), BTreeMap::new());
-    for package in packages {
-        let text = |key: &str| package.get(key).and_then(|item| item.as_str()).unwrap_or_default().to_owned();
-        let (name, version, source) = (text("name"), text("version"), text("source"));
-        if let Some(url) = source.strip_prefix("git+") {
-            let (url, commit) = url.split_once('#').expect("a commit");
-            repositories.insert(url.split('?').next().unwrap_or(url).to_owned(), commit.to_owned());
-        } else if source.starts_with("registry+") {
-            uris.push(format!("crate://crates.io/{name}/{version}"));
-            writeln!(sums, "SRC_URI[{name}-{version}.sha256sum] = \"{}\"", text("checksum")).expect("a string");
-        }
-    }
-    let crates = uris.len();
-    for (number, (url, commit)) in repositories.iter().enumerate() {
-        let rest = url.trim_start_matches("https://");
-        // cargo wants the submodules of a git dependency too.
-        uris.push(format!("gitsm://{rest};protocol=https;nobranch=1;name=git{number};destsuffix=git{number}"));
-        writeln!(sums, "SRCREV_git{number} = \"{commit}\"").expect("a string");
-    }
-    let uris = uris.join(" \\\n    ");
+    let lock = CargoLock::parse("Cargo.lock", cargo_lock).expect("a Cargo.lock");
+    let include = Include::of(&lock, &Submodules::All).expect("an include");
     let text = format!(
-        "LICENSE = \"Apache-2.0\"\nSRCREV_FORMAT = \"git0\"\nSRC_URI = \" \\\n    {uris} \\\n    \"\n{sums}\
-         do_compile[noexec] = \"1\"\ndo_install[noexec] = \"1\"\ndo_deploy[noexec] = \"1\"\n"
+        "LICENSE = \"Apache-2.0\"\n{}\
+         do_compile[noexec] = \"1\"\ndo_install[noexec] = \"1\"\ndo_deploy[noexec] = \"1\"\n",
+        include.text("kbuild crates Cargo.lock").expect("text")
     );
-    (text, crates, repositories.len())
+    (text, include.crates.len(), include.repositories.len())
 }
 
 /// The sources of Kata Containers' agent 3.32.0: a workspace of some 800 crates and five repositories.

@@ -153,6 +153,8 @@ impl Request {
 enum Mount {
     /// Files of a folder.
     Folder(PathBuf),
+    /// A folder that takes what is put, and gives it, as an object store does.
+    Bucket(PathBuf),
     /// Repositories of a folder, through `git http-backend`; `protocol_v2` unless the server is to be an old one.
     Git { root: PathBuf, protocol_v2: bool },
 }
@@ -217,6 +219,11 @@ impl Server {
     /// Serves the files of a folder below a prefix (`/store`), with ranges, following links.
     pub fn folder(&self, prefix: &str, root: &Path) -> &Server {
         self.mount(prefix, Mount::Folder(root.to_owned()))
+    }
+
+    /// An object store below a prefix (`/bucket`), in a folder: single objects, no listings.
+    pub fn bucket(&self, prefix: &str, root: &Path) -> &Server {
+        self.mount(prefix, Mount::Bucket(root.to_owned()))
     }
 
     /// Serves the repositories of a folder below a prefix, through git's own CGI.
@@ -312,6 +319,10 @@ fn serve(state: &State, stream: &mut BufReader<Box<dyn Stream>>) -> io::Result<(
     state.log.lock().unwrap().push(request.clone());
     let out = stream.get_mut();
     match reply(state, &request)? {
+        Reply::File(file) if request.method == "HEAD" => send(out, 200, &file.headers, Some(file.body.len()), b""),
+        Reply::Status(status, headers, body) if request.method == "HEAD" => {
+            send(out, status, &headers, Some(body.len()), b"")
+        }
         Reply::File(file) => send_file(out, &request, &file),
         Reply::Status(status, headers, body) => send(out, status, &headers, Some(body.len()), &body),
         Reply::Hangup | Reply::Mounted => Ok(()),
@@ -335,6 +346,7 @@ fn reply(state: &State, request: &Request) -> io::Result<Reply> {
         let Some(rest) = request.path.strip_prefix(prefix.as_str()) else { continue };
         return match mount {
             Mount::Folder(root) => Ok(from_folder(root, rest)),
+            Mount::Bucket(root) => bucket(root, rest.trim_start_matches('/'), request),
             Mount::Git { root, protocol_v2 } => git_backend(root, rest, request, *protocol_v2),
         };
     }
@@ -347,6 +359,16 @@ fn from_folder(root: &Path, rest: &str) -> Reply {
         return Reply::status(403);
     }
     fs::read(root.join(rest)).map_or_else(|_| Reply::status(404), Reply::file)
+}
+
+fn bucket(root: &Path, name: &str, request: &Request) -> io::Result<Reply> {
+    let path = root.join(name);
+    if request.method == "PUT" {
+        fs::create_dir_all(path.parent().unwrap_or(root))?;
+        fs::write(path, &request.body)?;
+        return Ok(Reply::status(200).etag("\"put\""));
+    }
+    Ok(if name.is_empty() { Reply::status(403) } else { from_folder(root, name) })
 }
 
 fn git_backend(root: &Path, rest: &str, request: &Request, protocol_v2: bool) -> io::Result<Reply> {

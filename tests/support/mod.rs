@@ -2,5 +2,7 @@
 
 pub mod bench;
 pub mod http;
+pub mod moto;
 pub mod quickstart;
+pub mod registry;
 pub mod servers;

@@ -6,6 +6,9 @@
 #   KBUILD_<NAME>_VERSION  where kata.toml gives one
 #   KBUILD_<NAME>_SHA256   of a file
 #   KBUILD_<NAME>_SRCREV   of a git commit
+# An image (`oci` in kata.toml) is one file for each architecture, an OCI layout in a tar archive; its variables are
+#   KBUILD_<NAME>_URI_<ARCH>, KBUILD_<NAME>_SHA256_<ARCH> and KBUILD_<NAME>_DIGEST_<ARCH>
+# and the class takes those of KBUILD_SOURCE_ARCH, which is the recipe's TARGET_ARCH where nobody says otherwise.
 #
 # A recipe says whose it is; the checksum or SRCREV, and PV, come with the class:
 #   KBUILD_SOURCE = "kata-containers"
@@ -15,6 +18,7 @@
 # Without these variables (BitBake run without kbuild) the recipe is skipped, and the reason says what to set.
 
 KBUILD_SOURCE ??= "${BPN}"
+KBUILD_SOURCE_ARCH ??= "${TARGET_ARCH}"
 
 PV = "${@kbuild_source_var(d, 'VERSION') or '0.0+git'}"
 
@@ -34,7 +38,13 @@ def kbuild_source_prefix(d):
     return "KBUILD_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
 
 def kbuild_source_var(d, field):
-    return d.getVar("%s_%s" % (kbuild_source_prefix(d), field)) or ""
+    plain = "%s_%s" % (kbuild_source_prefix(d), field)
+    return d.getVar(plain) or d.getVar("%s_%s" % (plain, kbuild_source_arch(d))) or ""
+
+def kbuild_source_arch(d):
+    # Images know one 32-bit x86; BitBake has i486, i586 and i686.
+    arch = d.getVar("KBUILD_SOURCE_ARCH") or ""
+    return "i686" if arch in ("i386", "i486", "i586") else arch
 
 def kbuild_source_uri(d):
     uri = kbuild_source_var(d, "URI")
@@ -44,6 +54,11 @@ python () {
     prefix = kbuild_source_prefix(d)
     if kbuild_source_var(d, "URI"):
         return
+    architectures = kbuild_source_var(d, "ARCHITECTURES")
+    if architectures:
+        raise bb.parse.SkipRecipe(
+            "the image '%s' is locked for %s, not for %s: see 'architectures' of the source in kata.toml"
+            % (d.getVar("KBUILD_SOURCE"), architectures, kbuild_source_arch(d)))
     raise bb.parse.SkipRecipe(
         "%s_URI is not set. Its source '%s' is declared in kata.toml: build through kbuild, or set %s_URI with "
         "%s_SHA256 and %s_VERSION (a file) or %s_SRCREV (git) in a configuration file"

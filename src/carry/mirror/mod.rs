@@ -143,7 +143,9 @@ fn conf(wanted: Wanted<'_>, sources: &[SourceId]) -> Result<String> {
     let Wanted { project, lock, manifest, boards } = wanted;
     let known: BTreeSet<&SourceId> = sources.iter().collect();
     let mut declared = Vec::new();
-    for (name, _) in lock.sources.iter().filter(|(_, pin)| known.contains(&pin.locked)) {
+    let pinned = lock.sources.iter().filter(|(_, pin)| known.contains(&pin.locked)).map(|(name, _)| name);
+    let images = lock.images.iter().filter(|(_, image)| image.locked.values().any(|id| known.contains(id)));
+    for name in pinned.chain(images.map(|(name, _)| name)) {
         let source = manifest.and_then(|manifest| manifest.sources.get(name));
         let (recipes, srcrev_name) =
             source.map_or((&[][..], None), |source| (&source.recipes[..], source.srcrev_name.as_deref()));

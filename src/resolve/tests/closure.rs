@@ -91,6 +91,7 @@ fn lock_with(
         registries: crate::fetch::Registries::default(),
         jobs: 2,
         offline: true,
+        upstreams: true,
     };
     let fetcher = Fetcher::new(Store::open(directory.path()).unwrap(), settings, Silent::shared()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -51,7 +51,13 @@ fn manifest(text: &str) -> Manifest {
 /// Everything in the manifest is known by hash or commit, so that it can be locked with no network and no bytes.
 fn resolve_offline(text: &str, old: &Lock, moving: &Moving) -> Result<Resolution> {
     let directory = tempfile::tempdir().unwrap();
-    let settings = Settings { mirrors: Mirrors::default(), registries: Registries::default(), jobs: 2, offline: true };
+    let settings = Settings {
+        mirrors: Mirrors::default(),
+        registries: Registries::default(),
+        jobs: 2,
+        offline: true,
+        upstreams: true,
+    };
     let fetcher = Fetcher::new(Store::open(directory.path()).unwrap(), settings, Silent::shared()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(resolve(&manifest(text), old, &fetcher, moving))

@@ -94,7 +94,7 @@ impl Repository {
             disk::create_dir_all(&directory.join(name))?;
         }
         for (file, blob) in self.pack_files() {
-            link_blob(&store.blob_path(&blob), &directory.join(file))?;
+            disk::link_or_copy(&store.blob_path(&blob), &directory.join(file))?;
         }
         write_file(&directory.join("config"), CONFIG)?;
         let branch = self.refs.keys().find(|name| name.starts_with("refs/heads/"));
@@ -180,12 +180,4 @@ impl Commits {
         written.map_err(|error| Error::io("write to git in", directory, error))?;
         String::from_utf8_lossy(&output.stdout).trim().parse()
     }
-}
-
-/// Gives a blob a second name. A copy is the last resort: another file system, another user's file, too many links.
-fn link_blob(blob: &Path, to: &Path) -> Result<()> {
-    fs::hard_link(blob, to)
-        .or_else(|_| reflink_copy::reflink(blob, to))
-        .or_else(|_| fs::copy(blob, to).map(drop))
-        .map_err(|error| Error::io("link", to, error))
 }

@@ -6,19 +6,18 @@ SECTION = "base"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
-inherit allarch kata_options
+inherit kata_guest_arch kata_options
 
-# initrd is the default of the option; the OVERRIDES word of another choice puts another file in its place.
-KATA_BOOT ?= "initrd"
-KATA_BOOT:kata-rootfs = "rootfs"
-
-SRC_URI = " \
+# A board layer adds what only its boards need (memory, processors).
+SRC_URI = "\
+    file://10-programs.toml \
     file://20-boot-${KATA_BOOT}.toml \
     file://30-network-tcfilter.toml \
 "
 S = "${UNPACKDIR}"
 
 INHIBIT_DEFAULT_DEPS = "1"
+PACKAGE_ARCH = "${MACHINE_ARCH}"
 PATCHTOOL = "patch"
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"

@@ -9,21 +9,13 @@ LIC_FILES_CHKSUM = "file://LICENSE;md5=86d3f3a95c324c9479bd8986968f4327"
 
 KBUILD_SOURCE = "kata-containers"
 
-inherit kbuild_source
+inherit kbuild_source kata_guest_arch
 
 SRC_URI = "${KBUILD_SOURCE_URI};destsuffix=${BP}"
 
 # Only text is copied: no compiler, no libc, and patch (assumed on every build host) rather than a built quilt.
 INHIBIT_DEFAULT_DEPS = "1"
 PATCHTOOL = "patch"
-
-# The directory names that Kata's fragments use.
-KATA_KERNEL_ARCH = "${@kata_kernel_arch(d)}"
-
-def kata_kernel_arch(d):
-    return {"x86_64": "x86_64", "aarch64": "arm64"}.get(d.getVar("HOST_ARCH"), "")
-
-COMPATIBLE_HOST = "(x86_64|aarch64).*-linux"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"

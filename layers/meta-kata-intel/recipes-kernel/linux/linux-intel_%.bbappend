@@ -1,0 +1,1 @@
+require recipes-kernel/linux/kata-host-kernel.inc

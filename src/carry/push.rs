@@ -1,0 +1,183 @@
+//! Sending what a lock names to another store: only what is missing there, every blob compared with its name on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+use super::contents::{Contents, HeldBlob};
+use super::import::adopt;
+use super::{AT_ONCE, each_chunk};
+use crate::error::{Error, Result};
+use crate::fetch::{Outlet, Parcel, Sent, Shipment};
+use crate::lock::Lock;
+use crate::progress::{self, Progress};
+use crate::source::url::redact;
+use crate::source::{Blake3, RemoteUrl, SourceId};
+use crate::store::{self, Store};
+
+/// Where a push goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A store at some service.
+    Remote(RemoteUrl),
+    /// A store in a directory.
+    Directory(PathBuf),
+}
+
+impl Destination {
+    /// Reads what a user named.
+    ///
+    /// # Errors
+    /// What nothing can be sent to: kind `Input`.
+    pub fn read(text: &str) -> Result<Destination> {
+        if RemoteUrl::is_meant(text) {
+            return text.parse().map(Destination::Remote);
+        }
+        match text.split_once("://") {
+            None if !text.is_empty() => Ok(Destination::Directory(PathBuf::from(text))),
+            Some(("http" | "https", _)) => Err(Error::input(format!("nothing can be sent to {}", redact(text)))
+                .because("a store behind a web server is only read")
+                .help("push to the directory or the bucket that it serves")),
+            _ => Err(Error::input(format!("`{}` names no store", redact(text).escape_debug()))
+                .help("a directory, or `s3://BUCKET/PREFIX` and its like (docs/reference/remotes.md)")),
+        }
+    }
+}
+
+/// What is sent.
+pub struct Cargo<'a> {
+    /// The project's name.
+    pub project: &'a str,
+    /// The lock.
+    pub lock: &'a Lock,
+    /// The sources of the lock that are wanted.
+    pub sources: &'a [SourceId],
+    /// The text of its file.
+    pub lock_text: &'a [u8],
+}
+
+/// What a push came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// What was not there.
+    pub sent: Sent,
+    /// Blobs that the sources are.
+    pub blobs: usize,
+    /// Commits that are among the sources.
+    pub commits: usize,
+}
+
+/// Sends what some sources of a lock are, out of a store.
+///
+/// # Errors
+/// Sources that the store lacks: kind `Missing`. A blob that is not what its name says: kind `Mismatch`. A place that cannot
+/// be written: kind `Network`, or `Io`.
+pub async fn push(
+    store: &Store,
+    cargo: &Cargo<'_>,
+    to: &Destination,
+    jobs: usize,
+    progress: &Arc<dyn Progress>,
+) -> Result<Pushed> {
+    let contents = Contents::of(store, cargo.lock, cargo.sources)?;
+    let sent = match to {
+        Destination::Directory(path) => into_directory(store, &contents, path, progress.as_ref())?,
+        Destination::Remote(url) => {
+            let parcel =
+                |(blake3, held): (&Blake3, &HeldBlob)| Parcel { blake3: *blake3, sha256: held.sha256, size: held.size };
+            let shipment = Shipment {
+                project: cargo.project,
+                lock: cargo.lock_text,
+                blobs: contents.blobs.iter().map(parcel).collect(),
+                records: contents.commits.values().map(|held| held.record.clone()).collect(),
+            };
+            let names = contents.blobs.iter().map(|(blake3, held)| (*blake3, shown(held))).collect();
+            Outlet::new(url, jobs, Arc::clone(progress)).send(store, &shipment, &names).await?
+        }
+    };
+    Ok(Pushed { sent, blobs: contents.blobs.len(), commits: contents.commits.len() })
+}
+
+/// What messages call a blob: the first of the sources that it is part of.
+fn shown(held: &HeldBlob) -> String {
+    held.sources.first().map(ToString::to_string).unwrap_or_default()
+}
+
+fn into_directory(store: &Store, contents: &Contents, path: &Path, progress: &dyn Progress) -> Result<Sent> {
+    let target = Store::open(path)?;
+    let lacking = |record: &&store::GitRecord| {
+        let enough = |theirs: store::GitRecord| {
+            theirs.tree == record.tree && (theirs.shallow.is_empty() || theirs.shallow == record.shallow)
+        };
+        !target.git(&record.commit).is_ok_and(|theirs| theirs.is_some_and(enough))
+    };
+    let records: Vec<_> = contents.commits.values().map(|held| &held.record).filter(lacking).collect();
+    let packs: BTreeSet<Blake3> = records.iter().flat_map(|record| record.blobs()).collect();
+    let needed = |(blake3, held): &(&Blake3, &HeldBlob)| {
+        let linked = held.sha256.is_some_and(|sha256| target.by_sha256(&sha256).is_none_or(|it| it.blake3 != **blake3));
+        let absent = target.blob_size(blake3) != Some(held.size);
+        (held.sha256.is_some() || packs.contains(blake3)) && (absent || linked)
+    };
+    let blobs: BTreeMap<&Blake3, &HeldBlob> = contents.blobs.iter().filter(needed).collect();
+    let bytes = blobs.values().map(|held| held.size).sum();
+    let (task, done) = (progress.begin(&crate::disk::shown(path), Some(bytes)), AtomicU64::new(0));
+    let copy = |(blake3, held): (&&Blake3, &&HeldBlob)| {
+        let copied = copy(store, &target, blake3, held.size, &mut |bytes| {
+            task.set_position(done.fetch_add(bytes, Ordering::Relaxed) + bytes);
+        });
+        copied.map_err(|error| error.wrap(format!("could not send {}", shown(held))))
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(AT_ONCE).build();
+    let pool = pool.map_err(|error| Error::bug("could not start threads").because(error))?;
+    let copied: Vec<Result<()>> = pool.install(|| blobs.par_iter().map(copy).collect());
+    let errors = copied.into_iter().filter_map(Result::err).collect();
+    if let Some(error) = Error::all(errors, |count| format!("{count} of {} blobs could not be sent", blobs.len())) {
+        return Err(error);
+    }
+    for record in &records {
+        adopt(&target, (*record).clone())?;
+    }
+    task.done(&progress::size(bytes));
+    Ok(Sent { blobs: blobs.len(), bytes, commits: records.len() })
+}
+
+/// A blob from one store into another; only what its name says becomes one there.
+fn copy(from: &Store, to: &Store, blake3: &Blake3, size: u64, tell: &mut dyn FnMut(u64)) -> Result<()> {
+    let path = from.blob_path(blake3);
+    let mut file = std::fs::File::open(&path).map_err(|error| Error::io("read", &path, error))?;
+    let mut incoming = to.incoming(&blake3.to_string())?;
+    // What an earlier run left of it is not gone on with: copying it again is as fast as hashing it.
+    incoming.restart()?;
+    let copied = each_chunk(&path.display().to_string(), &mut file, |bytes| {
+        tell(bytes.len() as u64);
+        incoming.write(bytes)
+    });
+    let found = incoming.digests();
+    let right = copied.and_then(|()| match (found.blake3, found.size) {
+        (found, found_size) if found == *blake3 && found_size == size => Ok(()),
+        (found, _) => Err(store::damaged(&path, blake3, &found)),
+    });
+    if let Err(error) = right {
+        incoming.restart()?;
+        return Err(error);
+    }
+    incoming.finish().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_is_a_directory_or_a_bucket() {
+        assert_eq!(Destination::read("../there").unwrap(), Destination::Directory("../there".into()));
+        assert!(matches!(Destination::read("gs://team/kata").unwrap(), Destination::Remote(_)));
+        for text in ["", "https://me:secret@mirror/store", "file:///srv", "ftp://h/x", "s3://"] {
+            let error = Destination::read(text).unwrap_err();
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `kbuild crates`: a recipe's `crate://` include, out of an upstream's Cargo.lock.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::global::GlobalArgs;
+use super::output::{Outcome, Output, count};
+use super::project::Project;
+use crate::crates::{CargoLock, Include, Submodules};
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::lock::{Lock, Locked};
+use crate::near;
+use crate::source::{CommitId, SourceId};
+
+/// What `--submodules` takes for every repository.
+const ALL: &str = "all";
+
+/// So many differences are shown, and so many locks named.
+const LISTED: usize = 10;
+
+/// Writes the include that lets a recipe fetch what a Cargo.lock names.
+///
+/// Packages of registries become `crate://` entries of SRC_URI with their checksums, git dependencies `git://` entries at
+/// the locked commit. The lock is a file, or lies in a git source of kata.lock. With `inherit kbuild_crates` (meta-kbuild)
+/// cargo finds them offline.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbuild crates Cargo.lock -o recipes/tally/tally-crates.inc
+  kbuild crates --source kata-containers --package kata-agent
+  kbuild crates --source tally --check recipes/tally/tally-crates.inc      for CI: exit code 1 if it is another
+
+The recipe says `require tally-crates.inc` and `inherit kbuild_crates`.")]
+pub(super) struct CratesArgs {
+    /// The lock that cargo wrote [default: Cargo.lock]
+    #[arg(value_name = "CARGO_LOCK", conflicts_with = "source")]
+    file: Option<PathBuf>,
+
+    /// Read it out of this git source of kata.toml, as kata.lock pins it and the store has it.
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+
+    /// Where it lies in the source.
+    #[arg(long, value_name = "PATH", requires = "source", default_value = "Cargo.lock")]
+    path: PathBuf,
+
+    /// Only what this package of the workspace needs; may be repeated.
+    #[arg(long, short, value_name = "PACKAGE")]
+    package: Vec<String>,
+
+    /// Fetch the submodules of this git dependency too (its `;name=`, or `all`); may be repeated. A lock does not say which
+    /// have some.
+    #[arg(long, value_name = "NAME")]
+    submodules: Vec<String>,
+
+    /// Write it there, not to stdout.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Compare this file with what would be written; exit code 1 if it is not the same.
+    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    check: Option<PathBuf>,
+}
+
+impl CratesArgs {
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        let (name, text) = self.lock(global, output)?;
+        let mut lock = CargoLock::parse(&name, &text)?;
+        if !self.package.is_empty() {
+            lock = lock.only(&self.package)?;
+        }
+        let include = Include::of(&lock, &self.submodules())?;
+        let made = self.made();
+        let text = include.text(&made)?;
+        let counted = format!(
+            "{}, {}",
+            count(include.crates.len(), "crate"),
+            match include.repositories.len() {
+                1 => "1 repository".to_owned(),
+                several => format!("{several} repositories"),
+            }
+        );
+        let mut outcome = Outcome::new(json_of(&include, self.output.as_deref()), "");
+        if let Some(file) = &self.check {
+            compare(file, &text, &made)?;
+            output.say(&format!("{} is what the lock gives: {counted}", disk::shown(file)));
+        } else if let Some(file) = &self.output {
+            let changed = disk::replace_if_changed(file, text.as_bytes())?;
+            let how = if changed { "written" } else { "unchanged" };
+            output.say(&format!("{} {how}: {counted}", disk::shown(file)));
+        } else {
+            text.trim_end().clone_into(&mut outcome.text);
+        }
+        Ok(outcome)
+    }
+
+    /// What messages call the lock, and its text.
+    fn lock(&self, global: &GlobalArgs, output: &Output) -> Result<(String, String)> {
+        let (name, bytes) = match &self.source {
+            None => {
+                let file = self.file();
+                let read = std::fs::read(&file).map_err(|error| Error::io("read", &file, error));
+                (
+                    disk::shown(&file),
+                    read.map_err(|error| error.help("name the Cargo.lock, or a git source: `--source NAME`"))?,
+                )
+            }
+            Some(source) => self.lock_of_source(source, global, output)?,
+        };
+        let text =
+            String::from_utf8(bytes).map_err(|error| Error::input(format!("{name} is not UTF-8")).because(error))?;
+        Ok((name, text))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.file.clone().unwrap_or_else(|| PathBuf::from("Cargo.lock"))
+    }
+
+    fn lock_of_source(&self, source: &str, global: &GlobalArgs, output: &Output) -> Result<(String, Vec<u8>)> {
+        let project = Project::open(global)?;
+        let commit = commit_of(&project.lock(global, output)?, source)?;
+        let missing = || {
+            Error::new(crate::error::Kind::Missing, format!("the source `{source}` is not in the store"))
+                .help("run `kbuild fetch`")
+        };
+        let store = project.present_store()?.ok_or_else(missing)?;
+        match store.file_of_commit(&commit, &self.path)? {
+            Some(bytes) => Ok((format!("{source}/{}", self.path.display()), bytes)),
+            None => {
+                let error = Error::input(format!("there is no {} in the source `{source}`", self.path.display()));
+                let found = store.files_called(&commit, "Cargo.lock")?;
+                let shown = found.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+                Err(if found.is_empty() {
+                    error.help("it holds no Cargo.lock at all")
+                } else {
+                    error.help(format!("give one with `--path`: {shown}"))
+                })
+            }
+        }
+    }
+
+    fn submodules(&self) -> Submodules {
+        if self.submodules.iter().any(|name| name == ALL) {
+            return Submodules::All;
+        }
+        if self.submodules.is_empty() { Submodules::None } else { Submodules::Of(self.submodules.clone()) }
+    }
+
+    /// The command, as far as it decides what is written: where the file lies on this machine does not.
+    fn made(&self) -> String {
+        let mut words = vec!["kbuild crates".to_owned()];
+        match &self.source {
+            Some(source) if self.path == Path::new("Cargo.lock") => words.push(format!("--source {source}")),
+            Some(source) => words.push(format!("--source {source} --path {}", self.path.display())),
+            None => words.push(self.file().file_name().unwrap_or_default().display().to_string()),
+        }
+        let sorted = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+        words.extend(sorted(&self.package).iter().map(|name| format!("--package {name}")));
+        words.extend(sorted(&self.submodules).iter().map(|name| format!("--submodules {name}")));
+        words.join(" ")
+    }
+}
+
+fn commit_of(lock: &Lock, source: &str) -> Result<CommitId> {
+    let Some(pin) = lock.sources.get(source) else {
+        let known = lock.sources.iter().filter(|(_, pin)| matches!(pin.locked, SourceId::Git(_)));
+        let known: Vec<&str> = known.map(|(name, _)| name.as_str()).collect();
+        let error = Error::input(format!("kata.lock has no source `{}`", source.escape_debug()));
+        return Err(match near::names(source, known.iter().copied()).first() {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error.help(format!("git sources: {}", known.join(", "))),
+        });
+    };
+    match lock.get(&pin.locked)? {
+        Locked::Git(_, git) => Ok(git.commit),
+        Locked::File(..) => Err(Error::input(format!("the source `{source}` is a file, not a repository"))
+            .help("unpack it, and name the Cargo.lock in there")),
+    }
+}
+
+fn json_of(include: &Include, file: Option<&Path>) -> Value {
+    let crates = include.crates.iter().map(|package| {
+        json!({ "name": package.name, "version": package.version, "registry": package.registry, "sha256": package.sha256 })
+    });
+    let repositories = include.repositories.iter().map(|repository| {
+        let (url, commit) = (repository.url.as_str(), repository.commit.to_string());
+        json!({ "name": repository.name, "url": url, "commit": commit, "submodules": repository.submodules })
+    });
+    json!({ "crates": crates.collect::<Vec<_>>(), "repositories": repositories.collect::<Vec<_>>(), "output": file })
+}
+
+/// The lines that only one of them has are what a person wants to see; where they stand follows from the order.
+fn compare(file: &Path, text: &str, made: &str) -> Result<()> {
+    let help = format!("run `{made} -o {}`", file.display());
+    let present = std::fs::read_to_string(file).map_err(|error| Error::io("read", file, error).help(help.clone()))?;
+    if present == text {
+        return Ok(());
+    }
+    let (old, new): (BTreeSet<&str>, BTreeSet<&str>) = (present.lines().collect(), text.lines().collect());
+    let gone = old.difference(&new).map(|line| format!("- {}", line.trim()));
+    let come = new.difference(&old).map(|line| format!("+ {}", line.trim()));
+    let differ: Vec<String> = gone.chain(come).collect();
+    let more = if differ.len() > LISTED { format!("\n… and {} more", differ.len() - LISTED) } else { String::new() };
+    let error = Error::input(format!("{} is not what the lock gives", disk::shown(file))).help(help);
+    Err(match differ.as_slice() {
+        [] => error.because("its lines stand in another order, or it is cut"),
+        _ => error.because(format!("{}{more}", differ[..differ.len().min(LISTED)].join("\n"))),
+    })
+}

@@ -1,0 +1,70 @@
+//! `kbuild pull`: what the lock names, out of one other store.
+
+use clap::Args;
+use serde_json::json;
+
+use super::global::GlobalArgs;
+use super::output::{Outcome, Output, count};
+use super::project::Project;
+use crate::error::{Error, Kind, Result};
+use crate::lock::Lock;
+use crate::manifest::Mirrors;
+use crate::progress;
+use crate::source::SourceId;
+use crate::source::url::redact;
+use crate::store::Store;
+
+/// Brings what kata.lock names into the store out of one other store: a bucket, a web server's, or a directory.
+///
+/// Nobody else is asked, so that it tells whether all is there. Every byte is checked against the lock, and what the store
+/// has already is left alone.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbuild pull s3://team-sources/kata              what `kbuild push` sent there
+  kbuild pull https://mirror.corp/kbuild-store    a store behind a web server
+  kbuild pull --offline --board qemu /media/store a directory, with no network")]
+pub(super) struct PullArgs {
+    /// A bucket (`s3://BUCKET/PREFIX`, `gs://…`, `az://…`), an http URL, or a directory.
+    #[arg(value_name = "FROM")]
+    from: String,
+
+    /// Only what these boards need.
+    #[arg(long = "board", short, value_name = "BOARD")]
+    boards: Vec<String>,
+}
+
+impl PullArgs {
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        let from = Mirrors::store(&self.from).map_err(|error| error.of_kind(Kind::Usage))?;
+        let project = Project::open(global)?;
+        let lock = project.lock(global, output)?;
+        let sources = project.sources(&lock, &self.boards)?;
+        let fetcher = project.fetcher_from(from, global, output)?;
+        let fetched = super::wait(fetcher.sources(&lock, &sources));
+        let fetched = fetched.map_err(|error| self.in_short(error, &lock, &sources, fetcher.store()))?;
+        output.say(&format!(
+            "{} in the store: {} brought ({} of files), {} already there",
+            count(sources.len(), "source"),
+            fetched.count,
+            progress::size(fetched.bytes),
+            sources.len() - fetched.count,
+        ));
+        let json = json!({ "sources": sources.len(), "fetched": fetched.count, "bytes": fetched.bytes });
+        Ok(Outcome::new(json, ""))
+    }
+
+    /// Where nothing is wrong but that several sources are not there, their names say it all.
+    fn in_short(&self, error: Error, lock: &Lock, sources: &[SourceId], store: &Store) -> Error {
+        let related = error.related_errors();
+        if related.is_empty() || related.iter().any(|error| error.kind() != Kind::Missing) {
+            return error;
+        }
+        let lacking = |id: &&SourceId| lock.get(id).is_ok_and(|locked| !store.has(locked));
+        let lacking: Vec<String> = sources.iter().filter(lacking).map(ToString::to_string).collect();
+        let from = redact(&self.from);
+        let short = Error::new(Kind::Missing, format!("{} are not in {from}", count(lacking.len(), "source")));
+        let hint = related.iter().find_map(Error::hint).unwrap_or_default().to_owned();
+        short.because(Error::input(lacking.join("\n"))).help(hint)
+    }
+}

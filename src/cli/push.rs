@@ -1,0 +1,70 @@
+//! `kbuild push`: what the lock names, out of the store, to where the team has it.
+
+use clap::Args;
+use serde_json::json;
+
+use super::global::GlobalArgs;
+use super::output::{Outcome, Output, count};
+use super::project::Project;
+use crate::carry::{self, Cargo, Destination, Pushed};
+use crate::error::{Error, Kind, Result};
+use crate::progress;
+
+/// Sends what kata.lock names to another store: a bucket, or a directory.
+///
+/// Only what is missing there, and every byte is compared with its name on the way. What has arrived stays when the rest
+/// fails: run it again. Nothing there is ever removed. Credentials come from where the service's own tools look for them.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbuild push s3://team-sources/kata              S3, or with AWS_ENDPOINT_URL any server like it
+  kbuild push gs://team-sources/kata              Google Cloud Storage
+  kbuild push az://sources/kata                   Azure, in the account that AZURE_STORAGE_ACCOUNT_NAME names
+  kbuild push --board qemu /srv/kbuild-store      a directory: another store")]
+pub(super) struct PushArgs {
+    /// A bucket (`s3://BUCKET/PREFIX`, `gs://…`, `az://…`) or a directory.
+    #[arg(value_name = "TO")]
+    to: String,
+
+    /// Only what these boards need.
+    #[arg(long = "board", short, value_name = "BOARD")]
+    boards: Vec<String>,
+}
+
+impl PushArgs {
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        let to = Destination::read(&self.to).map_err(|error| error.of_kind(Kind::Usage))?;
+        if global.offline() && matches!(to, Destination::Remote(_)) {
+            let error = Error::new(Kind::Missing, format!("{} is not to be reached", self.to));
+            return Err(error.because("the network may not be used").help("run it without --offline"));
+        }
+        let project = Project::open(global)?;
+        let lock = project.lock(global, output)?;
+        let sources = project.sources(&lock, &self.boards)?;
+        let lock_text = project.lock_text()?.unwrap_or_default();
+        let cargo = Cargo { project: &project.manifest.project, lock: &lock, sources: &sources, lock_text: &lock_text };
+        let store = project.store()?;
+        let pushed = super::wait(carry::push(&store, &cargo, &to, usize::from(global.jobs), &output.progress))?;
+        output.say(&describe(&pushed, &self.to));
+        let Pushed { sent, blobs, commits } = pushed;
+        let json = json!({
+            "sources": sources.len(),
+            "blobs": sent.blobs,
+            "commits": sent.commits,
+            "bytes": sent.bytes,
+            "already_there": { "blobs": blobs - sent.blobs, "commits": commits - sent.commits },
+        });
+        Ok(Outcome::new(json, ""))
+    }
+}
+
+fn describe(Pushed { sent, blobs, commits }: &Pushed, to: &str) -> String {
+    format!(
+        "{} ({}) and {} sent to {to}, {} and {} already there",
+        count(sent.blobs, "blob"),
+        progress::size(sent.bytes),
+        count(sent.commits, "commit"),
+        count(blobs - sent.blobs, "blob"),
+        count(commits - sent.commits, "commit"),
+    )
+}

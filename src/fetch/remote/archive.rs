@@ -1,0 +1,435 @@
+//! An image as one file: an OCI image layout in a tar archive, which podman, skopeo and docker load.
+//!
+//! The bytes are a function of the image's manifest alone, so that two machines that lock one image agree: blobs by name,
+//! then `index.json` with nothing but the manifest's digest, size and type, then `oci-layout`; ustar headers with mode
+//! 0644 and zero for owner and time; no entries for directories; two empty blocks at the end. This never changes: locks
+//! hold the hashes of such archives.
+//!
+//! The archive is put together while the blobs come, each hashed on the way, so nothing is written twice; and since every
+//! byte of it has its place from the start, a part of it is continued like any other download.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
+use bytes::Bytes;
+use reqwest::{Response, StatusCode};
+use serde::Deserialize;
+use sha2::Digest as _;
+
+use super::registry::{MANIFESTS, Received, Registry, wrong_digest};
+use crate::error::{Error, Result};
+use crate::fetch::http::{Http, failed};
+use crate::fetch::retry::Failure;
+use crate::fetch::transfer::{Chunks, at};
+use crate::source::image::parse_digest;
+use crate::source::{ImageName, Sha256, SourceUrl};
+
+/// The block of a tar archive in bytes.
+const BLOCK: u64 = 512;
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: String,
+    size: u64,
+}
+
+/// A stretch of the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    /// Known bytes: headers, padding, the small files.
+    Here(Bytes),
+    /// A blob of the registry.
+    Blob { digest: Sha256, size: u64 },
+}
+
+impl Piece {
+    fn len(&self) -> u64 {
+        match self {
+            Piece::Here(bytes) => bytes.len() as u64,
+            Piece::Blob { size, .. } => *size,
+        }
+    }
+}
+
+/// All stretches of an archive, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pieces: Vec<Piece>,
+    total: u64,
+}
+
+/// What is left of an archive: the first stretch, how much of it is there, and those behind it.
+#[derive(Debug, Clone)]
+pub struct Rest {
+    pieces: Vec<Piece>,
+    skip: u64,
+}
+
+/// Stretches of a partial archive, each with its first byte and how much of it is there.
+#[derive(Debug, Clone)]
+pub struct Present(Vec<(u64, Piece, u64)>);
+
+impl Present {
+    /// Reads them: the hash so far of a blob that is begun, or nothing where anything is not what it should be.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read(self, path: &Path) -> Result<Option<sha2::Sha256>> {
+        let failed = |error| Error::io("read", path, error);
+        let mut begun = sha2::Sha256::new();
+        for (at, piece, length) in self.0 {
+            let mut file = File::open(path).map_err(failed)?;
+            file.seek(SeekFrom::Start(at)).map_err(failed)?;
+            let mut hasher = sha2::Sha256::new();
+            crate::disk::each_chunk(&mut file.take(length), failed, |bytes| {
+                hasher.update(bytes);
+                Ok(())
+            })?;
+            let wanted = match &piece {
+                Piece::Here(bytes) => {
+                    sha2::Sha256::digest(&bytes[..usize::try_from(length).unwrap_or(bytes.len())]).into()
+                }
+                Piece::Blob { size, .. } if length < *size => {
+                    begun = hasher;
+                    continue;
+                }
+                Piece::Blob { digest, .. } => *digest.as_bytes(),
+            };
+            let got: [u8; 32] = hasher.finalize().into();
+            if got != wanted {
+                return Ok(None);
+            }
+        }
+        Ok(Some(begun))
+    }
+}
+
+impl Plan {
+    /// The archive of the image with this manifest.
+    ///
+    /// # Errors
+    /// A manifest that is none of an image, or that names its blobs otherwise than by SHA-256: a permanent failure.
+    pub fn of(url: &SourceUrl, received: &Received) -> Result<Plan, Failure> {
+        let refuse = |why: &str| Failure::permanent(at(url, why));
+        if !MANIFESTS.contains(&received.media_type.as_str()) {
+            return Err(refuse("it is no image for one architecture"));
+        }
+        let manifest: Manifest =
+            serde_json::from_slice(&received.bytes).map_err(|_| refuse("its manifest cannot be read"))?;
+        let mut files = BTreeMap::new();
+        for Descriptor { digest, size } in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            let digest = parse_digest(digest).ok_or_else(|| refuse("it names a blob otherwise than by sha256"))?;
+            let known = files.insert(blob_path(&digest), Piece::Blob { digest, size: *size });
+            if known.is_some_and(|known| known.len() != *size) {
+                return Err(refuse("it gives one blob two sizes"));
+            }
+        }
+        files.insert(blob_path(&received.digest), Piece::Here(received.bytes.clone().into()));
+        files.insert("index.json".to_owned(), Piece::Here(index(received).into()));
+        files.insert("oci-layout".to_owned(), Piece::Here(Bytes::from_static(br#"{"imageLayoutVersion":"1.0.0"}"#)));
+        let mut plan = Plan { pieces: Vec::new(), total: 0 };
+        for (path, piece) in files {
+            plan.add_file(&path, piece).ok_or_else(|| refuse("it is larger than any file can be"))?;
+        }
+        plan.add(Piece::Here(vec![0; 2 * BLOCK as usize].into())).ok_or_else(|| refuse("it is too large"))?;
+        Ok(plan)
+    }
+
+    /// The size of the archive in bytes.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    fn add_file(&mut self, path: &str, piece: Piece) -> Option<()> {
+        let size = piece.len();
+        let padding = (BLOCK - size % BLOCK) % BLOCK;
+        self.add(Piece::Here(header(path, size)?))?;
+        self.add(piece)?;
+        if padding > 0 { self.add(Piece::Here(vec![0; padding as usize].into())) } else { Some(()) }
+    }
+
+    fn add(&mut self, piece: Piece) -> Option<()> {
+        self.total = self.total.checked_add(piece.len())?;
+        self.pieces.push(piece);
+        Some(())
+    }
+
+    /// What comes behind so many bytes.
+    pub fn after(&self, bytes: u64) -> Rest {
+        let (index, start) = self.piece_at(bytes);
+        Rest { pieces: self.pieces[index..].to_vec(), skip: bytes - start }
+    }
+
+    /// What is there of the archive after so many bytes: all of it, or only the blob that is begun and not ended.
+    pub fn present(&self, bytes: u64, all: bool) -> Present {
+        let mut start = 0;
+        let mut present = Vec::new();
+        for piece in &self.pieces {
+            let length = piece.len().min(bytes.saturating_sub(start));
+            if length > 0 && (all || (length < piece.len() && matches!(piece, Piece::Blob { .. }))) {
+                present.push((start, piece.clone(), length));
+            }
+            start += piece.len();
+        }
+        Present(present)
+    }
+
+    /// The stretch that byte is in, and where that begins. What ends there is behind it.
+    fn piece_at(&self, byte: u64) -> (usize, u64) {
+        let mut start = 0;
+        for (index, piece) in self.pieces.iter().enumerate() {
+            if byte < start + piece.len() {
+                return (index, start);
+            }
+            start += piece.len();
+        }
+        (self.pieces.len(), start.min(byte))
+    }
+}
+
+fn blob_path(digest: &Sha256) -> String {
+    format!("blobs/sha256/{digest}")
+}
+
+/// Written by hand: what it says must not depend on a library's taste.
+fn index(received: &Received) -> String {
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{{"mediaType":"{}","digest":"sha256:{}","size":{}}}]}}"#,
+        received.media_type,
+        received.digest,
+        received.bytes.len()
+    )
+}
+
+fn header(path: &str, size: u64) -> Option<Bytes> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path(path).ok()?;
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_cksum();
+    Some(Bytes::copy_from_slice(header.as_bytes()))
+}
+
+/// The bytes of an archive on their way.
+pub struct Archive<'a> {
+    registry: &'a Registry,
+    http: &'a Http,
+    image: &'a ImageName,
+    rest: std::vec::IntoIter<Piece>,
+    /// Bytes of the next stretch that are there already, and the hash over them.
+    skip: u64,
+    hashed: sha2::Sha256,
+    blob: Option<Blob>,
+}
+
+/// A blob on its way.
+struct Blob {
+    url: SourceUrl,
+    response: Response,
+    digest: Sha256,
+    hasher: sha2::Sha256,
+    /// Bytes at the beginning that nobody asked for.
+    skip: u64,
+    /// Bytes that are to come.
+    left: u64,
+}
+
+impl<'a> Archive<'a> {
+    /// The rest of an archive; `hashed` is what [`Present::read`] gave.
+    pub fn new(
+        registry: &'a Registry,
+        http: &'a Http,
+        image: &'a ImageName,
+        rest: Rest,
+        hashed: sha2::Sha256,
+    ) -> Archive<'a> {
+        Archive { registry, http, image, rest: rest.pieces.into_iter(), skip: rest.skip, hashed, blob: None }
+    }
+
+    async fn open(&mut self, digest: Sha256, size: u64) -> Result<Blob, Failure> {
+        let url = self.image.at(digest).to_url()?;
+        let (from, hasher) = (std::mem::take(&mut self.skip), std::mem::take(&mut self.hashed));
+        let response = self.registry.blob(self.http, self.image, &digest, from).await?;
+        // Not every registry heeds a range.
+        let skip = if response.status() == StatusCode::PARTIAL_CONTENT { 0 } else { from };
+        Ok(Blob { url, response, digest, hasher, skip, left: size - from })
+    }
+}
+
+impl Blob {
+    /// The next bytes; nothing when it is there whole, and is what it should be.
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let chunk = self.response.chunk().await.map_err(|error| failed(&self.url, error))?;
+            let Some(mut chunk) = chunk else { return self.end() };
+            let unasked = self.skip.min(chunk.len() as u64);
+            self.skip -= unasked;
+            chunk = chunk.split_off(usize::try_from(unasked).unwrap_or(chunk.len()));
+            if chunk.is_empty() {
+                continue;
+            }
+            self.hasher.update(&chunk);
+            self.left = match self.left.checked_sub(chunk.len() as u64) {
+                Some(left) => left,
+                None => return Err(Failure::permanent(self.wrong())),
+            };
+            return Ok(Some(chunk));
+        }
+    }
+
+    fn end(&self) -> Result<Option<Bytes>, Failure> {
+        if self.left > 0 {
+            let why = format!("the body ended {} bytes too early", self.left);
+            return Err(Failure::transient(at(&self.url, why)));
+        }
+        if self.got() != self.digest {
+            return Err(Failure::permanent(self.wrong()));
+        }
+        Ok(None)
+    }
+
+    fn got(&self) -> Sha256 {
+        let got: [u8; 32] = self.hasher.clone().finalize().into();
+        got.into()
+    }
+
+    fn wrong(&self) -> Error {
+        wrong_digest(&self.url, "a blob", &self.digest, &self.got())
+    }
+}
+
+impl Chunks for Archive<'_> {
+    type Chunk = Bytes;
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            if let Some(blob) = &mut self.blob {
+                if let Some(bytes) = blob.next().await? {
+                    return Ok(Some(bytes));
+                }
+                self.blob = None;
+            }
+            match self.rest.next() {
+                None => return Ok(None),
+                Some(Piece::Here(mut bytes)) => {
+                    let skip = usize::try_from(std::mem::take(&mut self.skip)).unwrap_or(bytes.len());
+                    return Ok(Some(bytes.split_off(skip)));
+                }
+                Some(Piece::Blob { digest, size }) => self.blob = Some(self.open(digest, size).await?),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Hasher;
+
+    fn received(layers: &[(&str, u64)]) -> Received {
+        let descriptor = |(digit, size): &(&str, u64)| {
+            format!(r#"{{"mediaType":"x","digest":"sha256:{}","size":{size}}}"#, digit.repeat(64))
+        };
+        let layers: Vec<String> = layers.iter().map(descriptor).collect();
+        let text =
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#, descriptor(&("c", 3)), layers.join(","));
+        let mut hasher = Hasher::default();
+        hasher.update(text.as_bytes());
+        let digest = hasher.finish().sha256;
+        Received { bytes: text.into_bytes(), digest, media_type: MANIFESTS[0].to_owned() }
+    }
+
+    fn url() -> SourceUrl {
+        "oci://h.example/a:1".parse().unwrap()
+    }
+
+    #[test]
+    fn an_archive_is_a_function_of_the_manifest() {
+        let received = received(&[("a", 600), ("b", 0), ("a", 600)]);
+        let plan = Plan::of(&url(), &received).unwrap();
+        let mut bytes = Vec::new();
+        for piece in &plan.pieces {
+            match piece {
+                Piece::Here(known) => bytes.extend_from_slice(known),
+                Piece::Blob { size, .. } => bytes.extend(std::iter::repeat_n(b'x', *size as usize)),
+            }
+        }
+        assert_eq!(bytes.len() as u64, plan.total());
+        let mut archive = tar::Archive::new(&*bytes);
+        let entries = archive.entries().unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            let header = entry.header();
+            assert_eq!((header.mode().unwrap(), header.mtime().unwrap(), header.uid().unwrap()), (0o644, 0, 0));
+            (entry.path().unwrap().to_str().unwrap().to_owned(), entry.size())
+        });
+        let mut expected: Vec<(String, u64)> = [("a", 600), ("b", 0), ("c", 3)]
+            .map(|(digit, size)| (format!("blobs/sha256/{}", digit.repeat(64)), size))
+            .into();
+        expected.push((blob_path(&received.digest), received.bytes.len() as u64));
+        expected.sort();
+        expected.extend([("index.json".to_owned(), index(&received).len() as u64), ("oci-layout".to_owned(), 30)]);
+        assert_eq!(entries.collect::<Vec<_>>(), expected);
+        // Locks hold hashes of such archives: this one is not to change.
+        let mut hasher = Hasher::default();
+        hasher.update(&bytes);
+        let fixed = "a0f879dba70f34785e131f309ce82694253212ac2473793d62d8a9df3a07c39f";
+        assert_eq!(hasher.finish().sha256.to_string(), fixed);
+    }
+
+    #[test]
+    fn any_byte_can_be_gone_on_from() {
+        let plan = Plan::of(&url(), &received(&[("a", 600)])).unwrap();
+        for from in 0..=plan.total() {
+            let rest = plan.after(from);
+            let left: u64 = rest.pieces.iter().map(Piece::len).sum();
+            assert_eq!(left - rest.skip, plan.total() - from, "{from}");
+            let present = plan.present(from, true).0;
+            assert_eq!(present.iter().map(|(_, _, length)| length).sum::<u64>(), from);
+        }
+        let before = plan.pieces.iter().take_while(|piece| piece.len() != 600);
+        let start: u64 = before.map(Piece::len).sum();
+        let begun = plan.present(start + 100, false).0;
+        assert_eq!(begun.iter().map(|(at, _, length)| (*at, *length)).collect::<Vec<_>>(), [(start, 100)]);
+        assert!(plan.present(start + 600, false).0.is_empty());
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_is_looked_at() {
+        let plan = Plan::of(&url(), &received(&[])).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut bytes = Vec::new();
+        plan.pieces.iter().take_while(|piece| matches!(piece, Piece::Here(_))).for_each(|piece| {
+            let Piece::Here(known) = piece else { return };
+            bytes.extend_from_slice(known);
+        });
+        std::fs::write(file.path(), &bytes).unwrap();
+        let read = || plan.present(bytes.len() as u64, true).read(file.path()).unwrap();
+        assert!(read().is_some());
+        std::fs::write(file.path(), [&b"damaged"[..], &bytes[7..]].concat()).unwrap();
+        assert!(read().is_none());
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused() {
+        let good = received(&[("a", 1)]);
+        for (from, to) in [("sha256:a", "sha512:a"), ("\"size\":1", "\"size\":-1"), ("\"layers\"", "\"blobs\"")] {
+            let text = String::from_utf8(good.bytes.clone()).unwrap().replace(from, to);
+            assert!(Plan::of(&url(), &Received { bytes: text.into_bytes(), ..good.clone() }).is_err(), "{to}");
+        }
+        assert!(Plan::of(&url(), &received(&[("a", 1), ("a", 2)])).is_err());
+        assert!(Plan::of(&url(), &received(&[("a", u64::MAX), ("b", u64::MAX)])).is_err());
+        assert!(Plan::of(&url(), &Received { media_type: "text/html".to_owned(), ..good }).is_err());
+    }
+}

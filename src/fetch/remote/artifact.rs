@@ -1,0 +1,615 @@
+//! A store in a repository of a registry: what a lock names, as one artifact.
+//!
+//! A manifest of type [`ARTIFACT`] whose layers are the blobs of a store and the records of its commits, each titled with
+//! its name there (`blobs/ab/<blake3>`, `git/<commit>.toml`), and the lock itself. So a registry replicates and keeps what
+//! a lock needs as it does any image, and a blob that two locks share is there once. It is tagged as the address says
+//! (`latest` where it says nothing), and `lock-` with the first digits of the lock's BLAKE3, so that what an older lock needs
+//! stays when the other tag moves on. What is too long for one manifest becomes several under an index.
+//!
+//! A file is asked for by its SHA-256 straight away, which is its digest there; the manifest is only read for what no
+//! recipe names: records and packs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use reqwest::StatusCode;
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+use tokio::sync::OnceCell;
+
+use super::outlet::Outgoing;
+use super::registry::{INDEXES, MANIFESTS, Registry, Upload};
+use super::{BlobName, Body, Missing, Opened, Parcel, Shipment};
+use crate::error::{Error, Kind, Result};
+use crate::fetch::http::{Http, failed};
+use crate::fetch::manners::Manners;
+use crate::fetch::retry::{Class, Failure, Patience};
+use crate::fetch::transfer::at;
+use crate::source::image::parse_digest;
+use crate::source::{Blake3, CommitId, ImageName, RemoteUrl, Sha256, SourceUrl};
+use crate::store::{GitRecord, damaged};
+
+/// The type of the artifact.
+pub const ARTIFACT: &str = "application/vnd.kbuild.store.v1";
+
+const BLOB: &str = "application/vnd.kbuild.store.blob.v1";
+const RECORD: &str = "application/vnd.kbuild.store.commit.v1+toml";
+const LOCK: &str = "application/vnd.kbuild.store.lock.v1+toml";
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+const TITLE: &str = "org.opencontainers.image.title";
+
+/// The name of the lock among the layers.
+const LOCK_TITLE: &str = "kata.lock";
+
+/// What is sent in one request. Registries need not take more in one piece than this, and some do not.
+const CHUNK: u64 = 4 << 20;
+
+/// The longest manifest that is made, in bytes: registries take 4 MiB.
+const LONGEST: usize = 3 << 20;
+
+/// Parts of an index that are read.
+const PARTS: usize = 100;
+
+/// How often a large blob is begun anew after the registry has lost what it had of it.
+const BEGINNINGS: usize = 4;
+
+/// Questions on their way at once; permits bound them further.
+const QUESTIONS: usize = 64;
+
+/// A store in a repository of a registry.
+pub struct Artifacts {
+    url: RemoteUrl,
+    image: ImageName,
+    http: Http,
+    registry: Registry,
+    /// What the tag leads to, read at the first need.
+    contents: OnceCell<Contents>,
+    /// For a push: the digests of what was sent that has none in the lock, and commits of which others' records do.
+    sent: Mutex<BTreeMap<Blake3, Layer>>,
+    theirs: Mutex<BTreeMap<CommitId, Layer>>,
+}
+
+/// The layers of an artifact, by title.
+#[derive(Debug, Clone, Default)]
+struct Contents(BTreeMap<String, Layer>);
+
+/// A layer as the manifest writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Layer {
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest<'a> {
+    schema_version: u8,
+    media_type: &'a str,
+    artifact_type: &'a str,
+    config: Layer,
+    layers: &'a [Layer],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Index<'a> {
+    schema_version: u8,
+    media_type: &'a str,
+    artifact_type: &'a str,
+    manifests: Vec<Layer>,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    #[serde(default)]
+    layers: Vec<Layer>,
+    #[serde(default)]
+    manifests: Vec<Layer>,
+}
+
+impl fmt::Debug for Artifacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Artifacts({})", self.url)
+    }
+}
+
+impl Layer {
+    fn of(media_type: &str, digest: &Sha256, size: u64, title: &str) -> Layer {
+        let annotations = BTreeMap::from([(TITLE.to_owned(), title.to_owned())]);
+        Layer { media_type: media_type.to_owned(), digest: format!("sha256:{digest}"), size, annotations }
+    }
+
+    fn of_bytes(media_type: &str, bytes: &[u8], title: &str) -> Layer {
+        Layer::of(media_type, &sha256(bytes), bytes.len() as u64, title)
+    }
+
+    fn digest(&self) -> Option<Sha256> {
+        parse_digest(&self.digest)
+    }
+}
+
+impl Artifacts {
+    /// A store at this address; nobody is asked anything yet.
+    pub fn new(url: &RemoteUrl, image: ImageName, patience: &Patience) -> Artifacts {
+        Artifacts {
+            url: url.clone(),
+            image,
+            http: Http::new(patience.clone()),
+            registry: Registry::default(),
+            contents: OnceCell::new(),
+            sent: Mutex::default(),
+            theirs: Mutex::default(),
+        }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &RemoteUrl {
+        &self.url
+    }
+
+    /// As [`super::Remote::record`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn record(&self, commit: &CommitId) -> Result<Option<String>, Failure> {
+        let contents = self.contents().await?;
+        match contents.digest(&record_title(commit)) {
+            Some(digest) => self.text(&digest).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`super::Remote::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open(&self, blob: &BlobName, from: u64) -> Result<Option<Opened>, Failure> {
+        let digest = match (blob.sha256, blob.blake3) {
+            (Some(sha256), _) => Some(sha256),
+            (None, Some(blake3)) => self.contents().await?.digest(&blob_title(&blake3)),
+            (None, None) => None,
+        };
+        let Some(digest) = digest else { return Ok(None) };
+        let url = self.image.at(digest).to_url()?;
+        let response = match self.registry.blob(&self.http, &self.image, &digest, from).await {
+            Ok(response) => response,
+            Err(failure) if failure.error.kind() == Kind::Missing => return Ok(None),
+            // What is there is shorter than what came before, of somewhere else.
+            Err(_) if from > 0 => return Box::pin(self.open(blob, 0)).await,
+            Err(failure) => return Err(failure),
+        };
+        let from = if response.status() == StatusCode::PARTIAL_CONTENT { from } else { 0 };
+        let total = response.content_length().map(|length| from + length);
+        let place = url.clone();
+        let body = response.bytes_stream().map_err(move |error| failed(&place, error));
+        Ok(Some(Opened { url: url.as_url().clone(), from, total, body: Body(body.boxed()) }))
+    }
+
+    /// As [`super::Remote::missing`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn missing(&self, shipment: &Shipment<'_>, manners: &Manners<'_>) -> Result<Missing, Failure> {
+        let contents = manners.ask(&self.url, async || self.contents_for(shipment).await).await?;
+        let mut missing = Missing::default();
+        let mut packs = BTreeSet::new();
+        for record in &shipment.records {
+            match self.standing(record, contents, manners).await? {
+                Some(layer) if layer == record_layer(record) => {}
+                Some(layer) => {
+                    let mut theirs = self.theirs.lock().unwrap_or_else(PoisonError::into_inner);
+                    theirs.insert(record.commit, layer);
+                    continue;
+                }
+                None => drop(missing.commits.insert(record.commit)),
+            }
+            packs.extend(record.blobs());
+        }
+        let needed = shipment.blobs.iter().filter(|blob| blob.sha256.is_some() || packs.contains(&blob.blake3));
+        let questions = needed.map(|parcel| async move {
+            let known = parcel.sha256.or_else(|| contents.digest(&blob_title(&parcel.blake3)));
+            let Some(digest) = known else { return Ok(Some(parcel.blake3)) };
+            let there = manners.ask(&self.url, async || self.registry.has_blob(&self.http, &self.image, &digest).await);
+            Ok::<_, Failure>((!there.await?).then_some(parcel.blake3))
+        });
+        let answers: Vec<Option<Blake3>> = stream::iter(questions).buffered(QUESTIONS).try_collect().await?;
+        missing.blobs.extend(answers.into_iter().flatten());
+        Ok(missing)
+    }
+
+    /// The layer of the record that the registry has for a commit, if it is as good as ours: two gits pack differently.
+    async fn standing(
+        &self,
+        ours: &GitRecord,
+        contents: &Contents,
+        manners: &Manners<'_>,
+    ) -> Result<Option<Layer>, Failure> {
+        let Some(layer) = contents.0.get(&record_title(&ours.commit)) else { return Ok(None) };
+        let Some(digest) = layer.digest() else { return Ok(None) };
+        if *layer == record_layer(ours) {
+            let there = manners.ask(&self.url, async || self.registry.has_blob(&self.http, &self.image, &digest).await);
+            return Ok(there.await?.then(|| layer.clone()));
+        }
+        let text = manners.ask(&self.url, async || self.text(&digest).await).await?;
+        let Ok(theirs) = text.parse::<GitRecord>() else { return Ok(None) };
+        let as_deep = theirs.shallow.is_empty() || theirs.shallow == ours.shallow;
+        let whole = theirs.blobs().all(|blob| contents.digest(&blob_title(&blob)).is_some());
+        let good = (theirs.commit, theirs.tree) == (ours.commit, ours.tree) && as_deep && whole;
+        Ok(good.then(|| layer.clone()))
+    }
+
+    /// As [`super::Remote::put_blob`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn put_blob(&self, parcel: &Parcel, file: &Path, manners: &Manners<'_>) -> Result<(), Failure> {
+        let mut beginnings = 1;
+        let digest = loop {
+            let sent = if parcel.size <= CHUNK {
+                self.put_whole(parcel, file, manners).await
+            } else {
+                self.put_chunks(parcel, file, manners).await
+            };
+            match sent {
+                Ok(digest) => break digest,
+                Err(failure) if is_lost(&failure) && beginnings < BEGINNINGS => {
+                    beginnings += 1;
+                    manners.teller.task().note("the registry has lost what it had of it: from the start");
+                }
+                Err(failure) => return Err(refused(failure)),
+            }
+        };
+        let layer = Layer::of(BLOB, &digest, parcel.size, &blob_title(&parcel.blake3));
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(parcel.blake3, layer);
+        Ok(())
+    }
+
+    async fn put_whole(&self, parcel: &Parcel, file: &Path, manners: &Manners<'_>) -> Result<Sha256, Failure> {
+        let mut outgoing = Outgoing::open(parcel, file)?;
+        let bytes = outgoing.next(CHUNK).await?.unwrap_or_default();
+        outgoing.finish()?;
+        let digest = sha256(&bytes);
+        check(parcel, file, &digest)?;
+        self.put_small(&digest, &bytes, manners).await?;
+        manners.teller.task().set_position(bytes.len() as u64);
+        Ok(digest)
+    }
+
+    /// Sends bytes whole, which a failure undoes.
+    async fn put_small(&self, digest: &Sha256, bytes: &Bytes, manners: &Manners<'_>) -> Result<(), Failure> {
+        let put = async || {
+            let upload = self.registry.begin(&self.http, &self.image).await?;
+            self.registry.end(&self.http, &self.image, &upload, digest, bytes.clone()).await
+        };
+        manners.ask(&self.url, put).await
+    }
+
+    async fn put_chunks(&self, parcel: &Parcel, file: &Path, manners: &Manners<'_>) -> Result<Sha256, Failure> {
+        let mut outgoing = Outgoing::open(parcel, file)?;
+        let (http, image) = (&self.http, &self.image);
+        let mut upload = manners.ask(&self.url, async || self.registry.begin(http, image).await).await?;
+        let mut hasher = sha2::Sha256::new();
+        let mut offset = 0;
+        while let Some(bytes) = outgoing.next(upload.chunk.max(CHUNK)).await? {
+            hasher.update(&bytes);
+            upload = self.put_chunk(upload, offset, &bytes, manners).await?;
+            offset += bytes.len() as u64;
+            manners.teller.task().set_position(offset);
+        }
+        let digest = sha256_of(hasher);
+        if let Err(wrong) = outgoing.finish().and_then(|()| check(parcel, file, &digest)) {
+            // As far as that goes: nobody ever finishes it.
+            let _ = self.registry.cancel(http, image, &upload).await;
+            return Err(wrong.into());
+        }
+        let end = async || self.registry.end(http, image, &upload, &digest, Bytes::new()).await;
+        manners.ask(&self.url, end).await?;
+        Ok(digest)
+    }
+
+    /// Sends a chunk. After a failure the registry is asked how much of it has arrived.
+    async fn put_chunk(
+        &self,
+        upload: Upload,
+        offset: u64,
+        bytes: &Bytes,
+        manners: &Manners<'_>,
+    ) -> Result<Upload, Failure> {
+        let end = offset + bytes.len() as u64;
+        let (mut at_byte, mut upload, mut doubtful) = (offset, upload, false);
+        let send = async || {
+            if doubtful {
+                let (arrived, next) = self.registry.arrived(&self.http, &self.image, &upload).await?;
+                if !(offset..=end).contains(&arrived) {
+                    return Err(lost(&self.image.to_url()?));
+                }
+                (at_byte, upload) = (arrived, next);
+            }
+            if at_byte < end {
+                doubtful = true;
+                let rest = bytes.slice(usize::try_from(at_byte - offset).unwrap_or(bytes.len())..);
+                upload = self.registry.chunk(&self.http, &self.image, &upload, at_byte, rest).await?;
+            }
+            Ok(())
+        };
+        manners.ask(&self.url, send).await?;
+        Ok(upload)
+    }
+
+    /// As [`super::Remote::put_record`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn put_record(&self, record: &GitRecord, manners: &Manners<'_>) -> Result<(), Failure> {
+        let bytes = Bytes::from(record.to_string());
+        self.put_small(&sha256(&bytes), &bytes, manners).await.map_err(refused)
+    }
+
+    /// As [`super::Remote::finish`]: makes the manifest, and tags it.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn finish(&self, shipment: &Shipment<'_>, manners: &Manners<'_>) -> Result<(), Failure> {
+        let contents = manners.ask(&self.url, async || self.contents_for(shipment).await).await?;
+        let layers: Vec<Layer> = self.layers(shipment, contents)?.into_values().collect();
+        let tags = [self.image.reference(), lock_tag(shipment.lock)];
+        let parts = in_parts(&layers);
+        let texts = parts.iter().map(|part| manifest(part)).collect::<Result<Vec<_>>>()?;
+        let last = match texts.as_slice() {
+            [only] => (MANIFESTS[0], only.clone()),
+            several => (INDEXES[0], index(several)?),
+        };
+        if self.is_tagged(&tags, &last, manners).await? {
+            return Ok(());
+        }
+        for bytes in [Bytes::from_static(b"{}"), Bytes::copy_from_slice(shipment.lock)] {
+            let digest = sha256(&bytes);
+            let there = async || self.registry.has_blob(&self.http, &self.image, &digest).await;
+            if !manners.ask(&self.url, there).await? {
+                self.put_small(&digest, &bytes, manners).await.map_err(refused)?;
+            }
+        }
+        if texts.len() > 1 {
+            for text in &texts {
+                self.put_manifest(&format!("sha256:{}", sha256(text)), MANIFESTS[0], text, manners).await?;
+            }
+        }
+        for tag in &tags {
+            self.put_manifest(tag, last.0, &last.1, manners).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether all tags lead to this manifest already.
+    async fn is_tagged(&self, tags: &[String], last: &(&str, Bytes), manners: &Manners<'_>) -> Result<bool, Failure> {
+        let digest = sha256(&last.1);
+        for tag in tags {
+            let image = ImageName { tag: Some(tag.clone()), ..self.image.clone() };
+            let there = manners.ask(&self.url, async || self.manifest(&image).await).await?;
+            if there.is_none_or(|there| there.digest != digest) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn put_manifest(&self, name: &str, kind: &str, text: &Bytes, manners: &Manners<'_>) -> Result<(), Failure> {
+        let put = async || self.registry.put_manifest(&self.http, &self.image, name, kind, text.clone()).await;
+        manners.ask(&self.url, put).await.map_err(refused)
+    }
+
+    /// The layers of the artifact: those of an earlier one of the same lock stay, since a push may be of some boards only.
+    fn layers(&self, shipment: &Shipment<'_>, contents: &Contents) -> Result<BTreeMap<String, Layer>> {
+        let lock = Layer::of_bytes(LOCK, shipment.lock, LOCK_TITLE);
+        let same_lock = contents.0.get(LOCK_TITLE) == Some(&lock);
+        let mut layers = if same_lock { contents.0.clone() } else { BTreeMap::new() };
+        layers.insert(LOCK_TITLE.to_owned(), lock);
+        let theirs = self.theirs.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        for record in &shipment.records {
+            let title = record_title(&record.commit);
+            layers.insert(title, theirs.get(&record.commit).cloned().unwrap_or_else(|| record_layer(record)));
+        }
+        for parcel in &shipment.blobs {
+            let title = blob_title(&parcel.blake3);
+            let of_file = parcel.sha256.map(|sha256| Layer::of(BLOB, &sha256, parcel.size, &title));
+            let known = of_file.or_else(|| sent.get(&parcel.blake3).or_else(|| contents.0.get(&title)).cloned());
+            layers.extend(known.map(|layer| (title, layer)));
+        }
+        // The packs that others' records name.
+        if !theirs.is_empty() {
+            let packs = contents.0.iter().filter(|(title, _)| title.starts_with("blobs/"));
+            for (title, layer) in packs {
+                layers.entry(title.clone()).or_insert_with(|| layer.clone());
+            }
+        }
+        Ok(layers)
+    }
+
+    async fn contents(&self) -> Result<&Contents, Failure> {
+        self.contents.get_or_try_init(|| self.read(&self.image)).await
+    }
+
+    /// What the tag leads to and, first of all, what this very lock's own does.
+    async fn contents_for(&self, shipment: &Shipment<'_>) -> Result<&Contents, Failure> {
+        let read = async || {
+            let own = ImageName { tag: Some(lock_tag(shipment.lock)), ..self.image.clone() };
+            let own = self.read(&own).await?;
+            if own.0.is_empty() { self.read(&self.image).await } else { Ok(own) }
+        };
+        self.contents.get_or_try_init(read).await
+    }
+
+    /// The layers of an artifact; none where there is no such tag.
+    async fn read(&self, image: &ImageName) -> Result<Contents, Failure> {
+        let Some(received) = self.manifest(image).await? else { return Ok(Contents::default()) };
+        let url = image.to_url()?;
+        let unreadable = || Failure::permanent(at(&url, "it is no store of kbuild"));
+        let read: Read = serde_json::from_slice(&received.bytes).map_err(|_| unreadable())?;
+        let mut layers = read.layers;
+        if read.manifests.len() > PARTS {
+            return Err(unreadable());
+        }
+        for part in &read.manifests {
+            let part = self.image.at(part.digest().ok_or_else(unreadable)?);
+            let received = self.registry.manifest(&self.http, &part).await?;
+            let read: Read = serde_json::from_slice(&received.bytes).map_err(|_| unreadable())?;
+            layers.extend(read.layers);
+        }
+        let titled = layers.into_iter().filter_map(|layer| Some((layer.annotations.get(TITLE)?.clone(), layer)));
+        Ok(Contents(titled.collect()))
+    }
+
+    async fn manifest(&self, image: &ImageName) -> Result<Option<super::registry::Received>, Failure> {
+        match self.registry.manifest(&self.http, image).await {
+            Ok(received) => Ok(Some(received)),
+            Err(failure) if matches!(failure.error.kind(), Kind::Missing | Kind::Input) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn text(&self, digest: &Sha256) -> Result<String, Failure> {
+        let bytes = self.registry.small_blob(&self.http, &self.image, digest).await?;
+        let url = self.image.at(*digest).to_url()?;
+        String::from_utf8(bytes).map_err(|_| Failure::permanent(at(&url, "it is no text")))
+    }
+}
+
+impl Contents {
+    fn digest(&self, title: &str) -> Option<Sha256> {
+        self.0.get(title)?.digest()
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Sha256 {
+    let digest: [u8; 32] = sha2::Sha256::digest(bytes).into();
+    digest.into()
+}
+
+fn sha256_of(hasher: sha2::Sha256) -> Sha256 {
+    let digest: [u8; 32] = hasher.finalize().into();
+    digest.into()
+}
+
+/// The lock's own SHA-256 of a file has to be that of the bytes: both hashes name it there.
+fn check(parcel: &Parcel, file: &Path, found: &Sha256) -> Result<()> {
+    match parcel.sha256 {
+        Some(wanted) if wanted != *found => {
+            let error = damaged(file, &parcel.blake3, &parcel.blake3);
+            Err(error.because(format!("expected sha256 {wanted}\n     got sha256 {found}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn lost(url: &SourceUrl) -> Failure {
+    Failure {
+        class: Class::Permanent,
+        error: at(url, "the registry does not know the upload any more").of_kind(Kind::Missing),
+    }
+}
+
+/// Whether an upload has to be begun anew.
+fn is_lost(failure: &Failure) -> bool {
+    failure.error.kind() == Kind::Missing
+}
+
+/// That the place is not there is, of a push, the registry's refusal.
+fn refused(Failure { class, error }: Failure) -> Failure {
+    let error = if error.kind() == Kind::Missing { error.of_kind(Kind::Network) } else { error };
+    Failure { class, error }
+}
+
+fn blob_title(blake3: &Blake3) -> String {
+    let hex = blake3.to_string();
+    format!("blobs/{}/{hex}", &hex[..2])
+}
+
+fn record_title(commit: &CommitId) -> String {
+    format!("git/{commit}.toml")
+}
+
+fn record_layer(record: &GitRecord) -> Layer {
+    Layer::of_bytes(RECORD, record.to_string().as_bytes(), &record_title(&record.commit))
+}
+
+fn lock_tag(lock: &[u8]) -> String {
+    format!("lock-{}", &blake3::hash(lock).to_hex()[..16])
+}
+
+/// As many layers together as fit into one manifest.
+fn in_parts(layers: &[Layer]) -> Vec<&[Layer]> {
+    // A descriptor is some 250 bytes long; the title is all that varies.
+    let length = |layer: &Layer| 250 + layer.annotations.values().map(String::len).sum::<usize>();
+    let mut parts = Vec::new();
+    let (mut from, mut size) = (0, 0);
+    for (index, layer) in layers.iter().enumerate() {
+        if size + length(layer) > LONGEST {
+            parts.push(&layers[from..index]);
+            (from, size) = (index, 0);
+        }
+        size += length(layer);
+    }
+    parts.push(&layers[from..]);
+    parts
+}
+
+fn manifest(layers: &[Layer]) -> Result<Bytes> {
+    let config = Layer { annotations: BTreeMap::new(), ..Layer::of_bytes(EMPTY, b"{}", "") };
+    let manifest = Manifest { schema_version: 2, media_type: MANIFESTS[0], artifact_type: ARTIFACT, config, layers };
+    text(&manifest)
+}
+
+fn index(parts: &[Bytes]) -> Result<Bytes> {
+    let manifests =
+        parts.iter().map(|part| Layer { annotations: BTreeMap::new(), ..Layer::of_bytes(MANIFESTS[0], part, "") });
+    let manifests = manifests.collect();
+    text(&Index { schema_version: 2, media_type: INDEXES[0], artifact_type: ARTIFACT, manifests })
+}
+
+fn text(of: &impl Serialize) -> Result<Bytes> {
+    let text = serde_json::to_vec(of).map_err(|error| Error::bug("a manifest cannot be written").because(error))?;
+    Ok(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_split() {
+        let layer = |number: u32| {
+            let mut hash = [0; 32];
+            hash[..4].copy_from_slice(&number.to_be_bytes());
+            Layer::of(BLOB, &Sha256::from(hash), 1 << 40, &blob_title(&Blake3::from(hash)))
+        };
+        let few: Vec<Layer> = (0..10).map(layer).collect();
+        assert_eq!(in_parts(&few).len(), 1);
+        let many: Vec<Layer> = (0..20_000).map(layer).collect();
+        let parts = in_parts(&many);
+        assert_eq!((parts.len(), parts.concat()), (3, many.clone()));
+        assert!(parts.iter().all(|part| manifest(part).unwrap().len() < 4 << 20));
+    }
+
+    #[test]
+    fn a_manifest_reads_as_the_specification_has_it() {
+        let layers = [Layer::of(LOCK, &Sha256::from([1; 32]), 7, LOCK_TITLE)];
+        let text = manifest(&layers).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(value["schemaVersion"], 2);
+        assert_eq!(value["artifactType"], ARTIFACT);
+        let empty = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        assert_eq!((value["config"]["digest"].as_str(), value["config"]["size"].as_u64()), (Some(empty), Some(2)));
+        assert_eq!(value["layers"][0]["annotations"][TITLE], LOCK_TITLE);
+        let read: Read = serde_json::from_slice(&text).unwrap();
+        assert_eq!(read.layers, layers);
+    }
+}

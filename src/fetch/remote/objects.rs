@@ -1,0 +1,389 @@
+//! Object stores: the names of a store's layout, as objects in a bucket.
+//!
+//! `blobs/ab/<blake3>` and `git/<commit>.toml` as everywhere. There are no links in a bucket, so `sha256/<hex>.blake3` is a
+//! tiny object that names a blob; it is written before the blob, so that a blob that is there can be found by both hashes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, MultipartId, ObjectMeta, ObjectStore, PutOptions, PutPayload};
+use reqwest::StatusCode;
+use tokio::sync::OnceCell;
+
+use super::outlet::Outgoing;
+use super::wire::{self, Connector};
+use super::{BlobName, Body, Missing, Opened, Parcel, Shipment, credentials};
+use crate::error::{Kind, Result};
+use crate::fetch::manners::Manners;
+use crate::fetch::peer::RECORD_LIMIT;
+use crate::fetch::retry::{Failure, Patience};
+use crate::fetch::transfer::at;
+use crate::source::{Blake3, CommitId, RemoteUrl, Sha256};
+use crate::store::GitRecord;
+
+/// What is sent in one request; larger blobs go in parts of this size. S3 wants 5 MiB at least, and takes 10 000 parts.
+const PART: u64 = 8 << 20;
+
+/// Parts of a blob that S3 takes.
+const PARTS: u64 = 10_000;
+
+/// Parts of one blob on their way at once.
+const PARTS_AT_ONCE: usize = 4;
+
+/// So many blobs are asked for one by one; above that, the bucket is listed.
+const FEW: usize = 64;
+
+/// Questions on their way at once; permits bound them further.
+const QUESTIONS: usize = 64;
+
+/// A service of objects, with the two ways in which it takes them.
+pub trait Bucket: ObjectStore + MultipartStore {}
+
+impl<T: ObjectStore + MultipartStore> Bucket for T {}
+
+/// A store in a bucket.
+pub struct Objects {
+    url: RemoteUrl,
+    connector: Connector,
+    /// Made when something is asked for the first time: finding credentials may ask a network.
+    bucket: OnceCell<Arc<dyn Bucket>>,
+}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Objects({})", self.url)
+    }
+}
+
+impl Objects {
+    /// A store at this address; nobody is asked anything yet.
+    pub fn new(url: &RemoteUrl, patience: &Patience) -> Objects {
+        Objects { url: url.clone(), connector: Connector::new(patience), bucket: OnceCell::new() }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &RemoteUrl {
+        &self.url
+    }
+
+    /// As [`super::Remote::record`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn record(&self, commit: &CommitId) -> Result<Option<String>, Failure> {
+        self.text(&record_name(commit), RECORD_LIMIT, Refusal::Tells).await
+    }
+
+    /// As [`super::Remote::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open(&self, blob: &BlobName, from: u64) -> Result<Option<Opened>, Failure> {
+        let blake3 = match (blob.blake3, blob.sha256) {
+            (Some(blake3), _) => Some(blake3),
+            (None, Some(sha256)) => self.pointed_at(&sha256).await?,
+            (None, None) => None,
+        };
+        let Some(blake3) = blake3 else { return Ok(None) };
+        let name = blob_name(&blake3);
+        let url = self.url.below(&name);
+        let options = GetOptions { range: (from > 0).then_some(GetRange::Offset(from)), ..GetOptions::default() };
+        let got = match self.bucket().await?.get_opts(&self.path(&name), options).await {
+            Ok(got) => got,
+            // What is there is shorter than what came before, of somewhere else.
+            Err(error) if from > 0 && is_beyond(&error) => return Box::pin(self.open(blob, 0)).await,
+            Err(error) => return none_if_absent(wire::failure(&url, &error)),
+        };
+        let (from, total) = (got.range.start, Some(got.meta.size));
+        let place = url.clone();
+        let body = got.into_stream().map_err(move |error| wire::failure(&place, &error));
+        Ok(Some(Opened { url, from, total, body: Body(body.boxed()) }))
+    }
+
+    /// The blob that has this SHA-256, as whoever wrote the pointer says.
+    async fn pointed_at(&self, sha256: &Sha256) -> Result<Option<Blake3>, Failure> {
+        let name = pointer_name(sha256);
+        let Some(text) = self.text(&name, 128, Refusal::Tells).await? else { return Ok(None) };
+        let blake3 = text.trim_end().parse();
+        blake3.map(Some).map_err(|_| Failure::permanent(at(&self.url.below(&name), "it names no blob")))
+    }
+
+    /// As [`super::Remote::missing`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn missing(&self, shipment: &Shipment<'_>, manners: &Manners<'_>) -> Result<Missing, Failure> {
+        let records = shipment.records.iter().map(|record| self.standing(record, manners));
+        let standings: Vec<Standing> = stream::iter(records).buffered(QUESTIONS).try_collect().await?;
+        let standings = || shipment.records.iter().zip(&standings);
+        let ours = standings().filter(|(_, standing)| **standing != Standing::Theirs).map(|(record, _)| record);
+        let packs: BTreeSet<Blake3> = ours.flat_map(GitRecord::blobs).collect();
+        let needed = shipment.blobs.iter().filter(|blob| blob.sha256.is_some() || packs.contains(&blob.blake3));
+        let wanted: BTreeMap<Blake3, u64> = needed.map(|blob| (blob.blake3, blob.size)).collect();
+        let lacking = standings().filter(|(_, standing)| **standing == Standing::Lacking);
+        Ok(Missing {
+            blobs: self.lacking(wanted, manners).await?,
+            commits: lacking.map(|(record, _)| record.commit).collect(),
+        })
+    }
+
+    /// What the bucket has for a commit.
+    async fn standing(&self, ours: &GitRecord, manners: &Manners<'_>) -> Result<Standing, Failure> {
+        let name = record_name(&ours.commit);
+        let text = manners.ask(&self.url, async || self.text(&name, RECORD_LIMIT, Refusal::MeansAbsence).await).await?;
+        let Some(Ok(theirs)) = text.map(|text| text.parse::<GitRecord>()) else { return Ok(Standing::Lacking) };
+        if theirs == *ours {
+            return Ok(Standing::Ours);
+        }
+        let as_deep = theirs.shallow.is_empty() || theirs.shallow == ours.shallow;
+        if (theirs.commit, theirs.tree) != (ours.commit, ours.tree) || !as_deep {
+            return Ok(Standing::Lacking);
+        }
+        for blob in theirs.blobs() {
+            if self.lacks(blob, None, manners).await? {
+                return Ok(Standing::Lacking);
+            }
+        }
+        Ok(Standing::Theirs)
+    }
+
+    /// Which of these blobs, by their sizes in bytes, are not there.
+    async fn lacking(&self, wanted: BTreeMap<Blake3, u64>, manners: &Manners<'_>) -> Result<BTreeSet<Blake3>, Failure> {
+        let mut open = wanted.clone();
+        if wanted.len() > FEW {
+            let (found, whole) = manners.ask(&self.url, async || self.list(&wanted).await).await?;
+            open.retain(|blake3, _| !found.contains(blake3));
+            if whole {
+                return Ok(open.into_keys().collect());
+            }
+        }
+        let questions = open.into_iter().map(|(blake3, size)| async move {
+            let lacks = self.lacks(blake3, Some(size), manners).await?;
+            Ok::<_, Failure>(lacks.then_some(blake3))
+        });
+        let answers: Vec<Option<Blake3>> = stream::iter(questions).buffered(QUESTIONS).try_collect().await?;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// Whether a blob is not there, or not whole.
+    async fn lacks(&self, blake3: Blake3, size: Option<u64>, manners: &Manners<'_>) -> Result<bool, Failure> {
+        let name = blob_name(&blake3);
+        let place = self.url.below(&name);
+        let head = async || {
+            let options = GetOptions { head: true, ..GetOptions::default() };
+            match self.bucket().await?.get_opts(&self.path(&name), options).await {
+                Ok(found) => Ok(Some(found.meta.size)),
+                // Whoever may only write is refused what is not there.
+                Err(error) if is_forbidden(&error) => Ok(None),
+                Err(error) => none_if_absent(wire::failure(&place, &error)),
+            }
+        };
+        let found = manners.ask(&self.url, head).await?;
+        Ok(found.is_none_or(|found| size.is_some_and(|size| size != found)))
+    }
+
+    /// Those of the wanted blobs that a listing shows, and whether it went to the end: a bucket may hold what many projects
+    /// have, and asking one by one is then quicker.
+    async fn list(&self, wanted: &BTreeMap<Blake3, u64>) -> Result<(BTreeSet<Blake3>, bool), Failure> {
+        let prefix = self.path("blobs");
+        let mut listing = self.bucket().await?.list(Some(&prefix));
+        let mut found = BTreeSet::new();
+        let mut left = 10_000 + wanted.len().saturating_mul(20);
+        while let Some(object) = listing.next().await {
+            let ObjectMeta { location, size, .. } = match object {
+                Ok(object) => object,
+                // Not everybody who may write may list.
+                Err(error) if is_forbidden(&error) => return Ok((found, false)),
+                Err(error) => return Err(wire::failure(&self.url, &error)),
+            };
+            let blake3 = location.filename().and_then(|name| name.parse::<Blake3>().ok());
+            found.extend(blake3.filter(|blake3| wanted.get(blake3) == Some(&size)));
+            left -= 1;
+            if left == 0 {
+                return Ok((found, false));
+            }
+        }
+        Ok((found, true))
+    }
+
+    /// As [`super::Remote::put_blob`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn put_blob(&self, parcel: &Parcel, file: &FilePath, manners: &Manners<'_>) -> Result<(), Failure> {
+        if let Some(sha256) = parcel.sha256 {
+            self.put_small(&pointer_name(&sha256), format!("{}\n", parcel.blake3).into(), manners).await?;
+        }
+        let name = blob_name(&parcel.blake3);
+        let mut outgoing = Outgoing::open(parcel, file)?;
+        if parcel.size > PART {
+            return self.put_parts(&name, parcel.size, outgoing, manners).await;
+        }
+        let bytes = outgoing.next(PART).await?.unwrap_or_default();
+        let size = bytes.len() as u64;
+        outgoing.finish()?;
+        self.put_small(&name, bytes, manners).await?;
+        manners.teller.task().set_position(size);
+        Ok(())
+    }
+
+    /// As [`super::Remote::put_record`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn put_record(&self, record: &GitRecord, manners: &Manners<'_>) -> Result<(), Failure> {
+        self.put_small(&record_name(&record.commit), record.to_string().into(), manners).await
+    }
+
+    async fn put_small(&self, name: &str, bytes: Bytes, manners: &Manners<'_>) -> Result<(), Failure> {
+        let place = self.url.below(name);
+        let put = async || {
+            let payload = in_pieces(bytes.clone());
+            let put = self.bucket().await?.put_opts(&self.path(name), payload, PutOptions::default()).await;
+            put.map(drop).map_err(|error| wire::failure(&place, &error))
+        };
+        manners.ask(&self.url, put).await
+    }
+
+    /// A large blob. What fails is given up as a whole: nothing half-sent is ever seen under its name.
+    async fn put_parts(&self, name: &str, size: u64, outgoing: Outgoing, manners: &Manners<'_>) -> Result<(), Failure> {
+        let (path, place) = (self.path(name), self.url.below(name));
+        let failed = |error| wire::failure(&place, &error);
+        let bucket = self.bucket().await?;
+        let begin = async || bucket.create_multipart(&path).await.map_err(failed);
+        let upload = manners.ask(&self.url, begin).await?;
+        let sent = self.send_parts(&path, &upload, size, outgoing, manners).await;
+        let ended = match sent {
+            Ok(parts) => {
+                let end =
+                    async || bucket.complete_multipart(&path, &upload, parts.clone()).await.map(drop).map_err(failed);
+                manners.ask(&self.url, end).await
+            }
+            Err(failure) => Err(failure),
+        };
+        if ended.is_err() {
+            // As far as that goes; a bucket can be told to drop what nobody finished.
+            let _ = bucket.abort_multipart(&path, &upload).await;
+        }
+        ended
+    }
+
+    async fn send_parts(
+        &self,
+        path: &Path,
+        upload: &MultipartId,
+        size: u64,
+        outgoing: Outgoing,
+        manners: &Manners<'_>,
+    ) -> Result<Vec<PartId>, Failure> {
+        let piece = PART.max(size.div_ceil(PARTS));
+        let bucket = self.bucket().await?;
+        let task = manners.teller.task();
+        let gone = std::sync::atomic::AtomicU64::new(0);
+        let pieces = stream::unfold((Some(outgoing), 0_usize), |(outgoing, number)| async move {
+            let mut outgoing = outgoing?;
+            match outgoing.next(piece).await {
+                Ok(Some(bytes)) => Some((Ok((number, bytes)), (Some(outgoing), number + 1))),
+                Ok(None) => outgoing.finish().err().map(|error| (Err(Failure::from(error)), (None, number))),
+                Err(error) => Some((Err(Failure::from(error)), (None, number))),
+            }
+        });
+        let send = |(number, bytes): (usize, Bytes)| {
+            let gone = &gone;
+            async move {
+                let put = async || {
+                    let sent = bucket.put_part(path, upload, number, in_pieces(bytes.clone())).await;
+                    sent.map_err(|error| wire::failure(&self.url.below(path.as_ref()), &error))
+                };
+                let part = manners.ask(&self.url, put).await?;
+                let bytes = bytes.len() as u64;
+                task.set_position(gone.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed) + bytes);
+                Ok(part)
+            }
+        };
+        pieces.map_ok(send).try_buffered(PARTS_AT_ONCE).try_collect().await
+    }
+
+    /// A small object, as text; nothing where there is none.
+    async fn text(&self, name: &str, limit: usize, refusal: Refusal) -> Result<Option<String>, Failure> {
+        let place = self.url.below(name);
+        let got = match self.bucket().await?.get_opts(&self.path(name), GetOptions::default()).await {
+            Ok(got) => got,
+            Err(error) if refusal == Refusal::MeansAbsence && is_forbidden(&error) => return Ok(None),
+            Err(error) => return none_if_absent(wire::failure(&place, &error)),
+        };
+        if got.meta.size > limit as u64 {
+            return Err(Failure::permanent(at(&place, format!("it has more than {limit} bytes"))));
+        }
+        let bytes = got.bytes().await.map_err(|error| wire::failure(&place, &error))?;
+        let text = String::from_utf8(bytes.into());
+        text.map(Some).map_err(|_| Failure::permanent(at(&place, "it is no text")))
+    }
+
+    async fn bucket(&self) -> Result<&Arc<dyn Bucket>> {
+        self.bucket.get_or_try_init(|| credentials::open(&self.url, &self.connector)).await
+    }
+
+    fn path(&self, name: &str) -> Path {
+        Path::from([self.url.prefix(), name].join("/"))
+    }
+}
+
+/// What a bucket has for one of our commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The same record as ours.
+    Ours,
+    /// Another one as good as ours, with its packs.
+    Theirs,
+    /// None, or one that is not as good.
+    Lacking,
+}
+
+/// What a refusal says of an object: a service that shows nobody what is there refuses what is not there, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    Tells,
+    MeansAbsence,
+}
+
+fn blob_name(blake3: &Blake3) -> String {
+    let hex = blake3.to_string();
+    format!("blobs/{}/{hex}", &hex[..2])
+}
+
+fn pointer_name(sha256: &Sha256) -> String {
+    format!("sha256/{sha256}.blake3")
+}
+
+fn record_name(commit: &CommitId) -> String {
+    format!("git/{commit}.toml")
+}
+
+/// Bytes to be sent, in pieces small enough to see that they go.
+fn in_pieces(bytes: Bytes) -> PutPayload {
+    let piece = 64 << 10;
+    (0..bytes.len()).step_by(piece).map(|from| bytes.slice(from..bytes.len().min(from + piece))).collect()
+}
+
+fn is_beyond(error: &object_store::Error) -> bool {
+    wire::refused(error).is_some_and(|refused| refused.status == StatusCode::RANGE_NOT_SATISFIABLE)
+}
+
+fn is_absent(failure: &Failure) -> bool {
+    failure.error.kind() == Kind::Missing
+}
+
+fn is_forbidden(error: &object_store::Error) -> bool {
+    wire::refused(error).is_some_and(|refused| refused.status == StatusCode::FORBIDDEN)
+}
+
+fn none_if_absent<T>(failure: Failure) -> Result<Option<T>, Failure> {
+    if is_absent(&failure) { Ok(None) } else { Err(failure) }
+}

@@ -1,0 +1,413 @@
+//! A registry of container images, over HTTP as the OCI distribution specification has it: manifests, blobs, tags.
+//!
+//! Nothing rests on a registry's word: whatever is asked for by digest is hashed. TLS is asked of every registry that is
+//! not on this machine, as docker does.
+
+use bytes::Bytes;
+use reqwest::header::{self, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
+
+use super::login::{Logins, Right};
+use crate::error::{Error, Kind, Result};
+use crate::fetch::http::{Http, failed, retry_after};
+use crate::fetch::retry::{Class, Failure};
+use crate::fetch::transfer::at;
+use crate::near;
+use crate::source::url::redact;
+use crate::source::{Hasher, ImageName, Sha256, SourceUrl};
+
+/// No registry has to take a longer manifest (distribution specification, "Pushing Manifests"), and none is read here.
+pub const MANIFEST_LIMIT: usize = 4 << 20;
+
+/// An image for one architecture, and the list of such; each as OCI and as docker writes it.
+pub const MANIFESTS: [&str; 2] =
+    ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
+/// See [`MANIFESTS`].
+pub const INDEXES: [&str; 2] =
+    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+
+/// So many tags are asked for when one was not found.
+const TAGS: usize = 1000;
+
+/// The registries of one fetcher.
+#[derive(Default)]
+pub struct Registry {
+    logins: Logins,
+}
+
+/// A manifest as it came, its digest made from its bytes.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// What they hash to.
+    pub digest: Sha256,
+    /// What they say they are, or else what the registry says.
+    pub media_type: String,
+}
+
+/// An upload that was begun.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// Where its next bytes go.
+    address: String,
+    /// The shortest chunk that the registry takes but for the last, in bytes.
+    pub chunk: u64,
+}
+
+#[derive(Deserialize)]
+struct TagList {
+    tags: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Complaints {
+    errors: Vec<Complaint>,
+}
+
+#[derive(Deserialize)]
+struct Complaint {
+    code: Option<String>,
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Typed {
+    media_type: Option<String>,
+}
+
+impl Registry {
+    /// The manifest or index that a name leads to.
+    ///
+    /// # Errors
+    /// No answer, with the class of the failure; a tag that is not there: kind `Input`, with those that are near; other bytes
+    /// than the digest names: kind `Mismatch`.
+    pub async fn manifest(&self, http: &Http, image: &ImageName) -> Result<Received, Failure> {
+        let url = image.to_url()?;
+        let accepted = [MANIFESTS, INDEXES].concat().join(", ");
+        let path = format!("manifests/{}", image.reference());
+        let ask = |client: &Client, address: &str| client.get(address).header(header::ACCEPT, &accepted);
+        let response = self.send(http, image, &path, ask).await?;
+        if response.status() == StatusCode::NOT_FOUND && image.digest.is_none() {
+            return Err(Failure::permanent(self.no_such_tag(http, &url, image).await));
+        }
+        let response = checked(&url, image, response).await?;
+        let told = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let told = told.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_owned();
+        let bytes = read_whole(&url, response, MANIFEST_LIMIT).await?;
+        let mut hasher = Hasher::default();
+        hasher.update(&bytes);
+        let digest = hasher.finish().sha256;
+        if let Some(wanted) = image.digest.filter(|wanted| *wanted != digest) {
+            return Err(Failure::permanent(wrong_digest(&url, "the manifest", &wanted, &digest)));
+        }
+        // The type is part of what was hashed, the header is not.
+        let typed: Option<Typed> = serde_json::from_slice(&bytes).ok();
+        let media_type = typed.and_then(|typed| typed.media_type).unwrap_or(told);
+        Ok(Received { bytes, digest, media_type })
+    }
+
+    /// A blob from some byte on. A registry that does not heed the range gives it from the beginning, with 200.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`]. The bytes are the caller's to hash.
+    pub async fn blob(&self, http: &Http, image: &ImageName, digest: &Sha256, from: u64) -> Result<Response, Failure> {
+        let path = format!("blobs/sha256:{digest}");
+        let ask = |client: &Client, address: &str| match from {
+            0 => client.get(address),
+            from => client.get(address).header(header::RANGE, format!("bytes={from}-")),
+        };
+        let response = self.send(http, image, &path, ask).await?;
+        checked(&image.at(*digest).to_url()?, image, response).await
+    }
+
+    /// A small blob, whole.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`].
+    pub async fn small_blob(&self, http: &Http, image: &ImageName, digest: &Sha256) -> Result<Vec<u8>, Failure> {
+        let url = image.at(*digest).to_url()?;
+        let bytes = read_whole(&url, self.blob(http, image, digest, 0).await?, MANIFEST_LIMIT).await?;
+        let mut hasher = Hasher::default();
+        hasher.update(&bytes);
+        let got = hasher.finish().sha256;
+        if got != *digest {
+            return Err(Failure::permanent(wrong_digest(&url, "a blob", digest, &got)));
+        }
+        Ok(bytes)
+    }
+
+    /// Whether a blob is there.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`].
+    pub async fn has_blob(&self, http: &Http, image: &ImageName, digest: &Sha256) -> Result<bool, Failure> {
+        let url = image.at(*digest).to_url()?;
+        let address = address(image, &format!("blobs/sha256:{digest}"));
+        let response =
+            self.send_to(http, image, Right::Write, &address, |client, address| client.head(address)).await?;
+        match checked(&url, image, response).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.error.kind() == Kind::Missing => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Begins an upload.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`].
+    pub async fn begin(&self, http: &Http, image: &ImageName) -> Result<Upload, Failure> {
+        let begin = |client: &Client, address: &str| client.post(address).header(header::CONTENT_LENGTH, 0);
+        let response = self.send_to(http, image, Right::Write, &address(image, "blobs/uploads/"), begin).await?;
+        next(image, checked(&image.to_url()?, image, response).await?)
+    }
+
+    /// Sends a chunk of an upload, whose first byte is this one of the blob.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`]; an upload that the registry does not know any more: kind `Missing`.
+    pub async fn chunk(
+        &self,
+        http: &Http,
+        image: &ImageName,
+        upload: &Upload,
+        from: u64,
+        bytes: Bytes,
+    ) -> Result<Upload, Failure> {
+        let range = format!("{from}-{}", (from + bytes.len() as u64).saturating_sub(1));
+        let patch = |client: &Client, address: &str| {
+            let request = client.patch(address).header(header::CONTENT_TYPE, "application/octet-stream");
+            request.header(header::CONTENT_RANGE, &range).body(bytes.clone())
+        };
+        let response = self.send_to(http, image, Right::Write, &upload.address, patch).await?;
+        next(image, checked(&image.to_url()?, image, response).await?)
+    }
+
+    /// How many bytes of an upload have arrived, and where it goes on.
+    ///
+    /// # Errors
+    /// As [`Registry::chunk`].
+    pub async fn arrived(&self, http: &Http, image: &ImageName, upload: &Upload) -> Result<(u64, Upload), Failure> {
+        let url = image.to_url()?;
+        let response =
+            self.send_to(http, image, Right::Write, &upload.address, |client, address| client.get(address)).await?;
+        let response = match checked(&url, image, response).await {
+            Ok(response) => response,
+            // Some registries throw an upload away when they cannot tell where it is.
+            Err(failure) if failure.class == Class::Permanent => {
+                return Err(Failure::permanent(failure.error.of_kind(Kind::Missing)));
+            }
+            Err(failure) => return Err(failure),
+        };
+        let range = response.headers().get(header::RANGE).and_then(|value| value.to_str().ok());
+        let last = range.and_then(|range| range.trim_start_matches("bytes=").split_once('-')?.1.parse::<u64>().ok());
+        // `0-0` is what both nothing and one byte are called; nobody sends a single byte.
+        let arrived = last.map_or(0, |last| if last == 0 { 0 } else { last + 1 });
+        Ok((arrived, next(image, response)?))
+    }
+
+    /// Ends an upload with its last bytes: the blob is there then.
+    ///
+    /// # Errors
+    /// As [`Registry::chunk`].
+    pub async fn end(
+        &self,
+        http: &Http,
+        image: &ImageName,
+        upload: &Upload,
+        digest: &Sha256,
+        bytes: Bytes,
+    ) -> Result<(), Failure> {
+        let url = image.at(*digest).to_url()?;
+        let joint = if upload.address.contains('?') { '&' } else { '?' };
+        let address = format!("{}{joint}digest=sha256:{digest}", upload.address);
+        let put = |client: &Client, address: &str| {
+            let request = client.put(address).header(header::CONTENT_TYPE, "application/octet-stream");
+            request.header(header::CONTENT_LENGTH, bytes.len()).body(bytes.clone())
+        };
+        let response = self.send_to(http, image, Right::Write, &address, put).await?;
+        checked(&url, image, response).await.map(drop)
+    }
+
+    /// Tells a registry that an upload will not be finished.
+    ///
+    /// # Errors
+    /// As [`Registry::chunk`].
+    pub async fn cancel(&self, http: &Http, image: &ImageName, upload: &Upload) -> Result<(), Failure> {
+        let cancel = |client: &Client, address: &str| client.delete(address);
+        self.send_to(http, image, Right::Write, &upload.address, cancel).await.map(drop)
+    }
+
+    /// Puts a manifest under a tag, or under its digest.
+    ///
+    /// # Errors
+    /// As [`Registry::manifest`].
+    pub async fn put_manifest(
+        &self,
+        http: &Http,
+        image: &ImageName,
+        name: &str,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), Failure> {
+        let put = |client: &Client, address: &str| {
+            client.put(address).header(header::CONTENT_TYPE, media_type).body(bytes.clone())
+        };
+        let response =
+            self.send_to(http, image, Right::Write, &address(image, &format!("manifests/{name}")), put).await?;
+        checked(&image.to_url()?, image, response).await.map(drop)
+    }
+
+    async fn send(
+        &self,
+        http: &Http,
+        image: &ImageName,
+        path: &str,
+        make: impl Fn(&Client, &str) -> RequestBuilder,
+    ) -> Result<Response, Failure> {
+        self.send_to(http, image, Right::Read, &address(image, path), make).await
+    }
+
+    /// Sends a request for something in a repository, with a login where the registry wants one. Whatever it answers then
+    /// is given as it is.
+    async fn send_to(
+        &self,
+        http: &Http,
+        image: &ImageName,
+        right: Right,
+        address: &str,
+        make: impl Fn(&Client, &str) -> RequestBuilder,
+    ) -> Result<Response, Failure> {
+        let url = image.to_url()?;
+        let client = http.client()?;
+        // An upload may go to another server, which is given no login for this one.
+        let own = address.starts_with(&address_of(image));
+        let with = |header: Option<HeaderValue>| {
+            let request = make(client, address);
+            match header.filter(|_| own) {
+                Some(header) => request.header(header::AUTHORIZATION, header),
+                None => request,
+            }
+        };
+        let known = self.logins.header(image, right);
+        let response = with(known).send().await.map_err(|error| failed(&url, error))?;
+        if response.status() != StatusCode::UNAUTHORIZED || !own {
+            return Ok(response);
+        }
+        // No login yet, or a token that is too old by now.
+        match self.logins.answer(http, &url, image, right, response.headers()).await? {
+            Some(header) => with(Some(header)).send().await.map_err(|error| failed(&url, error)),
+            None => Ok(response),
+        }
+    }
+
+    async fn no_such_tag(&self, http: &Http, url: &SourceUrl, image: &ImageName) -> Error {
+        let tag = image.reference();
+        let place = ImageName { tag: None, digest: None, ..image.clone() };
+        let error = Error::input(format!("{} has no tag `{tag}`", redact(place.to_string().as_str())));
+        let path = format!("tags/list?n={TAGS}");
+        let Ok(response) = self.send(http, image, &path, |client, address| client.get(address)).await else {
+            return error;
+        };
+        if response.status() == StatusCode::NOT_FOUND {
+            return Error::input(format!("there is no image {place}")).help("see whether its name is spelled right");
+        }
+        let body = match checked(url, image, response).await {
+            Ok(response) => read_whole(url, response, MANIFEST_LIMIT).await.unwrap_or_default(),
+            Err(_) => return error,
+        };
+        let tags = serde_json::from_slice(&body).ok().and_then(|list: TagList| list.tags).unwrap_or_default();
+        let near = near::names(&tag, tags.iter().map(String::as_str));
+        let near: Vec<String> = near.into_iter().take(4).map(|name| format!("`{name}`")).collect();
+        if near.is_empty() { error } else { error.help(format!("did you mean {}?", near.join(" or "))) }
+    }
+}
+
+/// The beginning of all addresses of a registry, up to its host.
+fn address_of(image: &ImageName) -> String {
+    let scheme = if image.is_loopback() { "http" } else { "https" };
+    format!("{scheme}://{}/", image.api_host())
+}
+
+/// The address of something in a repository.
+fn address(image: &ImageName, path: &str) -> String {
+    format!("{}v2/{}/{path}", address_of(image), image.repository)
+}
+
+/// Where an upload goes on, as the registry says; never without TLS where it began with it.
+fn next(image: &ImageName, response: Response) -> Result<Upload, Failure> {
+    let url = image.to_url()?;
+    let headers = response.headers();
+    let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let next = location.and_then(|location| response.url().join(location).ok());
+    let secure = |next: &Url| next.scheme() == "https" || (next.scheme() == "http" && image.is_loopback());
+    let next = next.filter(secure);
+    let next = next.ok_or_else(|| Failure::permanent(at(&url, "the registry does not say where an upload goes on")))?;
+    let chunk = headers.get("oci-chunk-min-length").and_then(|value| value.to_str().ok()?.parse().ok());
+    Ok(Upload { address: next.into(), chunk: chunk.unwrap_or(0).min(256 << 20) })
+}
+
+/// Lets only an answer through that has what was asked for; the others say what the registry says.
+///
+/// # Errors
+/// As [`Registry::manifest`].
+pub async fn checked(url: &SourceUrl, image: &ImageName, response: Response) -> Result<Response, Failure> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let after = retry_after(response.headers());
+    let mut told = format!("the server answered {status}");
+    if let Some(said) = complaint(url, response).await {
+        told.push_str(&format!(" ({said})"));
+    }
+    let error = at(url, told);
+    match status {
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            Err(Failure { class: Class::Transient { after }, error })
+        }
+        status if status.is_server_error() => Err(Failure { class: Class::Transient { after }, error }),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::permanent(error.help(format!(
+            "if {0} wants a login: `docker login {0}` (or podman's) keeps one where kbuild looks; a name that is not there \
+             may be answered so too",
+            image.registry
+        )))),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Err(Failure::permanent(error.of_kind(Kind::Missing))),
+        _ => Err(Failure::permanent(error)),
+    }
+}
+
+/// The first of a registry's own words on what is wrong, in one line.
+async fn complaint(url: &SourceUrl, response: Response) -> Option<String> {
+    let body = read_whole(url, response, 16 << 10).await.ok()?;
+    let complaints: Complaints = serde_json::from_slice(&body).ok()?;
+    let Complaint { code, message } = complaints.errors.into_iter().next()?;
+    let words: Vec<String> = [code, message].into_iter().flatten().filter(|word| !word.is_empty()).collect();
+    let line: String = words.join(": ").chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
+    (!line.is_empty()).then(|| redact(&line))
+}
+
+/// A body of at most so many bytes.
+///
+/// # Errors
+/// A longer one is a permanent failure; else as [`Registry::manifest`].
+pub async fn read_whole(url: &SourceUrl, mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > limit {
+            return Err(Failure::permanent(at(url, format!("more than {limit} bytes came"))));
+        }
+    }
+    Ok(body)
+}
+
+/// What came is not what its digest names.
+pub fn wrong_digest(url: &SourceUrl, what: &str, wanted: &Sha256, got: &Sha256) -> Error {
+    Error::new(Kind::Mismatch, redact(url.as_str()))
+        .because(format!("{what} is not what its digest names\nexpected sha256:{wanted}\n     got sha256:{got}"))
+        .help("the registry, or a proxy before it, gives wrong bytes: ask another with a `[[mirrors.rule]]`")
+}

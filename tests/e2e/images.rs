@@ -1,0 +1,365 @@
+//! Container images as sources, from a real registry and from fronts before it that misbehave.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use kbuild::lock::Lock;
+use kbuild::source::SourceId;
+
+use crate::support::bench::{Bench, assert_run};
+use crate::support::http::{Reply, Server};
+use crate::support::quickstart::{Quickstart, repository};
+use crate::support::registry::{LOGIN, Registry, digest};
+
+const HEAD: &str = "[project]\nname = \"test\"\n[layers.bitbake]\npath = \"bitbake\"\n";
+
+/// The boards' names do not matter: all sources are for all boards.
+fn bench(sources: &str) -> Bench {
+    let bench = Bench::with_manifest(&format!("{HEAD}{sources}\n[mirrors]\nbuiltin = false\n"));
+    bench.write("bitbake/bin/bitbake", "");
+    bench
+}
+
+fn lock(bench: &Bench) -> Lock {
+    Lock::read(&bench.path("kata.lock")).expect("a lock").expect("a lock")
+}
+
+fn empty_the_store(bench: &Bench) {
+    std::fs::remove_dir_all(bench.path("mirrors/store")).expect("the store is emptied");
+}
+
+/// The files of the archive in the store, by path.
+fn archive(bench: &Bench, name: &str) -> BTreeMap<String, Vec<u8>> {
+    let content = lock(bench).files[name].content.expect("seen");
+    let store = kbuild::store::Store::open(&bench.path("mirrors/store")).expect("a store");
+    let file = std::fs::File::open(store.blob_path(&content.blake3)).expect("a blob");
+    let mut archive = tar::Archive::new(file);
+    let entries = archive.entries().expect("an archive").map(|entry| {
+        let mut entry = entry.expect("an entry");
+        let path = entry.path().expect("a path").display().to_string();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes).expect("read");
+        (path, bytes)
+    });
+    entries.collect()
+}
+
+#[test]
+fn an_image_is_locked_by_digest_for_each_architecture() {
+    let Some(registry) = Registry::start() else { return };
+    let first = registry.image("org/base", "1", &["amd64", "arm64", "s390x"], "first");
+    let manifest =
+        |more: &str| format!("[sources.base]\noci = \"{}/org/base:1\"\nversion = \"1\"\n{more}", registry.host);
+    let bench = bench(&manifest(""));
+    bench.kbuild_ok(&["lock"]);
+    let text = bench.read("kata.lock");
+    assert!(text.contains("revision = 1\n") && text.contains(&format!("digest = \"{first}\"")), "{text}");
+    let locked = lock(&bench).images["base"].locked.clone();
+    let expected =
+        ["aarch64", "x86_64"].map(|name| (name.to_owned(), SourceId::File(format!("base-1-{name}.oci.tar"))));
+    assert_eq!(locked, BTreeMap::from(expected));
+
+    // An OCI layout: what its index names is there, and everything is what its name says.
+    let files = archive(&bench, "base-1-aarch64.oci.tar");
+    for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("blobs/")) {
+        assert_eq!(*path, digest(bytes).replace("sha256:", "blobs/sha256/"));
+    }
+    let index: serde_json::Value = serde_json::from_slice(&files["index.json"]).expect("JSON");
+    let manifest_digest = index["manifests"][0]["digest"].as_str().expect("a digest");
+    assert!(files.contains_key(&manifest_digest.replace("sha256:", "blobs/sha256/")), "{index}");
+    assert!(text.contains(&format!("\"oci://{}/org/base@{manifest_digest}\"", registry.host)), "{text}");
+    assert_eq!(files["oci-layout"], br#"{"imageLayoutVersion":"1.0.0"}"#);
+    assert_eq!(files.len(), 5);
+
+    // The tag moves; the lock stands until it is told to move.
+    let second = registry.image("org/base", "1", &["amd64", "arm64", "s390x"], "second");
+    assert_ne!(first, second);
+    bench.kbuild_ok(&["lock", "--locked"]);
+    bench.kbuild_ok(&["lock"]);
+    assert_eq!(bench.read("kata.lock"), text);
+    empty_the_store(&bench);
+    assert_eq!(bench.kbuild_ok(&["fetch", "--format", "json"]).json()["fetched"], 2);
+    assert_eq!(archive(&bench, "base-1-aarch64.oci.tar"), files);
+    bench.kbuild_ok(&["verify"]);
+
+    // Another architecture is of the same image still.
+    bench.write("kata.toml", &format!("{HEAD}{}", manifest("architectures = [\"x86_64\", \"s390x\"]\n")));
+    assert_eq!(bench.kbuild(&["lock", "--locked"]).code, Some(3));
+    bench.kbuild_ok(&["lock"]);
+    let image = lock(&bench).images["base"].clone();
+    assert_eq!(
+        (format!("sha256:{}", image.digest), image.locked.into_keys().collect()),
+        (first, vec!["s390x".to_owned(), "x86_64".to_owned()])
+    );
+    let moved = bench.kbuild_ok(&["update", "base"]);
+    assert!(moved.stderr.contains("~ source base:"), "{moved}");
+    assert!(bench.read("kata.lock").contains(&second));
+
+    // A declared digest is compared.
+    bench.write("kata.toml", &format!("{HEAD}{}", manifest(&format!("digest = \"{second}\"\n"))));
+    bench.kbuild_ok(&["lock"]);
+    registry.image("org/base", "1", &["amd64", "arm64"], "third");
+    bench.kbuild_ok(&["lock"]);
+    let run = bench.kbuild(&["update", "base"]);
+    assert_eq!(run.code, Some(5), "{run}");
+    assert!(run.stderr.contains(&format!("expected digest {second}")), "{run}");
+}
+
+#[test]
+fn the_same_image_gives_the_same_lock_everywhere() {
+    let Some(registry) = Registry::start() else { return };
+    let digest = registry.image("tool", "latest", &["amd64"], "one");
+    let by_tag = bench(&format!("[sources.tool]\noci = \"{}/tool\"\n", registry.host));
+    let by_digest = bench(&format!("[sources.tool]\noci = \"{}/tool@{digest}\"\n", registry.host));
+    for bench in [&by_tag, &by_digest] {
+        bench.kbuild_ok(&["lock"]);
+    }
+    assert_eq!(lock(&by_tag).files, lock(&by_digest).files);
+    let name = format!("tool-{}-x86_64.oci.tar", &digest["sha256:".len()..][..12]);
+    assert!(lock(&by_tag).files.contains_key(&name), "{}", by_tag.read("kata.lock"));
+    // An image without an index says itself what it is for.
+    let manifest = lock(&by_tag).files[&name].urls[0].to_string();
+    let (_, manifest) = manifest.split_once('@').expect("a digest");
+    let alone = bench(&format!("[sources.tool]\noci = \"{}/tool@{manifest}\"\nversion = \"2\"\n", registry.host));
+    alone.kbuild_ok(&["lock"]);
+    assert_eq!(lock(&alone).files["tool-2-x86_64.oci.tar"].sha256, lock(&by_tag).files[&name].sha256);
+
+    // Who needs it, and what it is, like any file.
+    let why = by_tag.kbuild_ok(&["why", "tool"]);
+    assert!(why.stdout.contains(&name), "{why}");
+    let list = by_tag.kbuild_ok(&["list"]);
+    assert!(list.stdout.contains(&name), "{list}");
+
+    // It is carried like any file.
+    let bundle = by_tag.beside("bundle.tar");
+    by_tag.kbuild_ok(&["export", bundle.to_str().expect("UTF-8")]);
+    empty_the_store(&by_tag);
+    by_tag.kbuild_ok(&["import", bundle.to_str().expect("UTF-8")]);
+    by_tag.kbuild_ok(&["fetch", "--offline"]);
+}
+
+#[test]
+fn what_is_not_there_is_said_with_what_is() {
+    let Some(registry) = Registry::start() else { return };
+    for tag in ["3.22", "3.23", "edge"] {
+        registry.image("library/base", tag, &["amd64", "arm64"], tag);
+    }
+    let image = |name: &str, more: &str| bench(&format!("[sources.base]\noci = \"{}/{name}\"\n{more}", registry.host));
+    let tag = image("library/base:3.24", "");
+    assert_run!(tag, tag.kbuild(&["lock"]), "no_such_tag");
+    let architecture = image("library/base:3.23", "architectures = [\"x86_64\", \"riscv64\"]\n");
+    assert_run!(architecture, architecture.kbuild(&["lock"]), "no_such_architecture");
+    let nothing = image("library/bass:3.23", "");
+    assert_run!(nothing, nothing.kbuild(&["lock"]), "no_such_image");
+    let offline = image("library/base:3.23", "");
+    assert_run!(offline, offline.kbuild(&["lock", "--offline"]), "image_offline");
+    let wrong =
+        bench("[sources.base]\noci = \"Base:3.23\"\narchitectures = [\"amd64\", \"x86-64\"]\nsha256 = \"00\"\n");
+    assert_run!(wrong, wrong.kbuild(&["lock"]), "wrong_image");
+}
+
+#[test]
+fn a_registry_that_wants_a_login() {
+    let Some(registry) = Registry::start_with_login() else { return };
+    registry.image("private/base", "1", &["amd64"], "private");
+    let bench = bench(&format!("[sources.base]\noci = \"{}/private/base:1\"\nversion = \"1\"\n", registry.host));
+    assert_run!(bench, bench.kbuild(&["lock"]), "login_wanted");
+
+    std::fs::create_dir(bench.beside("home/.docker")).expect("a directory");
+    let config = bench.beside("home/.docker/config.json");
+    std::fs::write(&config, registry.docker_config()).expect("written");
+    let run = bench.kbuild_ok(&["lock", "-vv"]);
+    let text = format!("{run}{}", bench.read("kata.lock"));
+    assert!(!text.contains(LOGIN.1) && !text.contains("Y2Fycm"), "{text}");
+
+    // Where podman keeps it; and a credential helper.
+    std::fs::rename(&config, bench.beside("auth.json")).expect("moved");
+    empty_the_store(&bench);
+    assert_eq!(bench.kbuild(&["fetch"]).code, Some(4));
+    let mut fetch = bench.command(&["fetch"]);
+    let output = fetch.env("REGISTRY_AUTH_FILE", bench.beside("auth.json")).output().expect("starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    empty_the_store(&bench);
+    let helper = bench.beside("bin/docker-credential-testing");
+    std::fs::create_dir(bench.beside("bin")).expect("a directory");
+    let script = format!("#!/bin/sh\necho '{{\"Username\": \"{}\", \"Secret\": \"{}\"}}'\n", LOGIN.0, LOGIN.1);
+    std::fs::write(&helper, script).expect("written");
+    std::fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("executable");
+    std::fs::write(&config, r#"{"credsStore": "testing"}"#).expect("written");
+    let mut fetch = bench.command(&["fetch"]);
+    let path = format!("{}:{}", bench.beside("bin").display(), std::env::var("PATH").expect("PATH"));
+    let output = fetch.env("PATH", path).output().expect("starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A server that answers as a registry does, with what another has: every manifest and blob of an image.
+struct Front {
+    server: Server,
+    /// The path and the bytes of its only layer.
+    layer: (String, Vec<u8>),
+    /// Its manifest.
+    manifest: String,
+}
+
+impl Front {
+    fn before(registry: &Registry, repository: &str, tag: &str) -> Front {
+        let server = Server::start();
+        let get = |path: &str| {
+            let accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
+            let (status, headers, body) = registry.request("GET", path, &[("Accept", accept)], b"");
+            assert_eq!(status, 200, "{path}");
+            let media_type = headers.get("content-type").cloned().unwrap_or_default();
+            server.on(path, [Reply::file(body.clone()).header("Content-Type", &media_type)]);
+            body
+        };
+        let json = |body: &[u8]| -> serde_json::Value { serde_json::from_slice(body).expect("JSON") };
+        let text = |value: &serde_json::Value| value.as_str().expect("a string").to_owned();
+        let index = json(&get(&format!("/v2/{repository}/manifests/{tag}")));
+        let manifest = format!("/v2/{repository}/manifests/{}", text(&index["manifests"][0]["digest"]));
+        let image = json(&get(&manifest));
+        get(&format!("/v2/{repository}/blobs/{}", text(&image["config"]["digest"])));
+        let layer = format!("/v2/{repository}/blobs/{}", text(&image["layers"][0]["digest"]));
+        let bytes = get(&layer);
+        Front { server, layer: (layer, bytes), manifest }
+    }
+
+    /// A project whose registry has a name that only a rule leads here.
+    fn bench(&self) -> Bench {
+        let to = self.server.url("").replace("http://", "oci://");
+        let rule = format!("[[mirrors.rule]]\nmatch = 'oci://registry\\.example/(.*)'\nto = [\"{to}/$1\"]\n");
+        let source = "[sources.base]\noci = \"registry.example/base:1\"\nversion = \"1\"\n";
+        let bench = Bench::with_manifest(&format!("{HEAD}{source}{rule}"));
+        bench.write("bitbake/bin/bitbake", "");
+        bench
+    }
+}
+
+#[test]
+fn a_mirror_is_asked_and_the_canonical_name_is_locked() {
+    let Some(registry) = Registry::start() else { return };
+    registry.image("base", "1", &["amd64"], "mirrored");
+    let front = Front::before(&registry, "base", "1");
+    let bench = front.bench();
+    // Cut in the middle of the layer: the rest of it is asked for, not all of it again.
+    let (path, bytes) = &front.layer;
+    front.server.on(path, [Reply::file(bytes.clone()).cut_after(1000), Reply::file(bytes.clone())]);
+    bench.kbuild_ok(&["lock"]);
+    let asked = front.server.requests(path);
+    assert_eq!(asked.iter().map(|request| request.header("range")).collect::<Vec<_>>(), [None, Some("bytes=1000-")]);
+    let text = bench.read("kata.lock");
+    assert!(text.contains("oci://registry.example/base@sha256:") && !text.contains("127.0.0.1"), "{text}");
+    assert!(asked[0].header("user-agent").is_some_and(|agent| agent.starts_with("kbuild/")));
+
+    // The archive may lie anywhere, once its hash is known.
+    let content = lock(&bench).files["base-1-x86_64.oci.tar"].content.expect("seen");
+    let store = kbuild::store::Store::open(&bench.path("mirrors/store")).expect("a store");
+    std::fs::copy(store.blob_path(&content.blake3), bench.beside("base-1-x86_64.oci.tar")).expect("copied");
+    drop(store);
+    empty_the_store(&bench);
+    let rule = format!("oci://.*=file://{}/{{name}}", bench.beside("").display().to_string().trim_end_matches('/'));
+    bench.kbuild_ok(&["fetch", "--offline", "--mirror", &rule]);
+}
+
+#[test]
+fn wrong_bytes_of_a_registry_are_refused() {
+    let Some(registry) = Registry::start() else { return };
+    registry.image("base", "1", &["amd64"], "right");
+    let front = Front::before(&registry, "base", "1");
+    let (path, bytes) = &front.layer;
+    let mut wrong = bytes.clone();
+    wrong[700] ^= 1;
+    front.server.on(path, [Reply::file(wrong)]);
+    let layer = front.bench();
+    let run = layer.kbuild(&["lock"]);
+    assert_eq!(run.code, Some(5), "{run}");
+    assert!(run.stderr.contains("a blob is not what its digest names"), "{run}");
+    assert!(!layer.path("kata.lock").exists());
+    front.server.on(path, [Reply::file(bytes.clone())]);
+    layer.kbuild_ok(&["lock"]);
+
+    front
+        .server
+        .on(&front.manifest, [Reply::file("{}").header("Content-Type", "application/vnd.oci.image.manifest.v1+json")]);
+    let manifest = front.bench();
+    let run = manifest.kbuild(&["lock"]);
+    assert_eq!(run.code, Some(5), "{run}");
+    assert!(run.stderr.contains("the manifest is not what its digest names"), "{run}");
+}
+
+#[test]
+fn tokens_are_asked_for_and_a_full_registry_is_waited_for() {
+    let Some(registry) = Registry::start() else { return };
+    registry.image("base", "1", &["amd64"], "busy");
+    let front = Front::before(&registry, "base", "1");
+    let challenge = format!(r#"Bearer realm="{}",service="registry.example""#, front.server.url("/token"));
+    let index = "/v2/base/manifests/1";
+    let (_, headers, body) =
+        registry.request("GET", index, &[("Accept", "application/vnd.oci.image.index.v1+json")], b"");
+    front.server.on(
+        index,
+        [
+            Reply::status(401).header("WWW-Authenticate", &challenge),
+            Reply::status(429).header("Retry-After", "0"),
+            Reply::file(body).header("Content-Type", &headers["content-type"]),
+        ],
+    );
+    front.server.on("/token", [Reply::file(r#"{"token": "t0ken-of-nobody"}"#)]);
+    let bench = front.bench();
+    let run = bench.kbuild_ok(&["lock", "-vv"]);
+    assert!(!run.stderr.contains("t0ken"), "{run}");
+    let asked = front.server.requests(index);
+    let sent = asked.iter().map(|request| request.header("authorization")).collect::<Vec<_>>();
+    assert_eq!(sent, [None, Some("Bearer t0ken-of-nobody"), Some("Bearer t0ken-of-nobody")]);
+    let token = &front.server.requests("/token")[0];
+    assert_eq!(token.query, "service=registry.example&scope=repository%3Abase%3Apull");
+    // The token is for the registry, and goes along to the blobs.
+    assert_eq!(front.server.requests(&front.layer.0)[0].header("authorization"), Some("Bearer t0ken-of-nobody"));
+}
+
+#[test]
+fn a_recipe_takes_its_architectures_archive_offline() {
+    let Some(registry) = Registry::start() else { return };
+    let Some(mut quickstart) = Quickstart::start(0.0) else { return };
+    registry.image("guest/base", "1.2", &["amd64", "arm64"], "guest");
+    let bench = &quickstart.bench;
+    let manifest = bench.read("kata.toml");
+    let source =
+        format!("[sources.guest-base]\noci = \"{}/guest/base:{{version}}\"\nversion = \"1.2\"\n", registry.host);
+    let targets = manifest.replacen("targets = [\"mini-image\"]", "targets = [\"guest\", \"other\"]", 1);
+    bench.write("kata.toml", &format!("{targets}\n{source}[closure]\nlock = \"defaults\"\n"));
+    let class = std::fs::read_to_string(repository().join("layers/meta-kbuild/classes-recipe/kbuild_source.bbclass"));
+    bench.write("layers/meta-mini/classes-recipe/kbuild_source.bbclass", &class.expect("the class"));
+    let recipe = |arch: &str, name: &str| {
+        format!(
+            "SUMMARY = \"A guest's base\"\nLICENSE = \"MIT\"\nTARGET_ARCH = \"{arch}\"\nKBUILD_SOURCE = \"guest-base\"\n\
+             inherit kbuild_source\nSRC_URI = \"${{KBUILD_SOURCE_URI}};subdir=layout\"\n\
+             do_deploy() {{\n    install -m 0644 ${{UNPACKDIR}}/layout/index.json ${{DEPLOYDIR}}/{name}-${{PV}}.json\n}}\n"
+        )
+    };
+    bench.write("layers/meta-mini/recipes/guest/guest.bb", &recipe("aarch64", "guest"));
+    bench.write("layers/meta-mini/recipes/guest/other.bb", &recipe("x86_64", "other"));
+    bench.write("layers/meta-mini/recipes/guest/none.bb", &recipe("mips", "none"));
+    bench.kbuild_ok(&["lock"]);
+    let text = bench.read("kata.lock");
+    assert!(!text.contains("https://127.") && text.contains("[recipe.guest]"), "the recipe's URL reads back: {text}");
+    let locked = lock(bench);
+    assert!(locked.recipes["guest"].sources.contains(&SourceId::File("guest-base-1.2-aarch64.oci.tar".to_owned())));
+
+    drop(registry);
+    quickstart.stop_upstreams();
+    let bench = &quickstart.bench;
+    bench.kbuild_ok(&["lock", "--locked"]);
+    bench.kbuild_ok(&["build", "--board", "lantern"]);
+    let deployed = |name: &str| {
+        let path = bench.path(Path::new("build/lantern/tmp/deploy/images/lantern").join(name));
+        std::fs::read_to_string(path).expect("deployed")
+    };
+    for (name, architecture) in [("guest-1.2.json", "aarch64"), ("other-1.2.json", "x86_64")] {
+        let file = &locked.files[&format!("guest-base-1.2-{architecture}.oci.tar")];
+        let (_, digest) = file.urls[0].as_str().split_once('@').expect("a digest");
+        assert!(deployed(name).contains(digest), "{name}");
+    }
+    let run = bench.kbuild(&["build", "--board", "lantern", "none"]);
+    assert!(run.stderr.contains("is locked for aarch64 x86_64, not for mips"), "{run}");
+}

@@ -1,0 +1,516 @@
+//! The layers of this repository, asked of a real BitBake. The layers of others are stood in for by tests/fixtures/stand-in,
+//! so no upstream is needed; what the real ones make of ours is in docs/flagship.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use kbuild::manifest::{LayerOrigin, Manifest, OptionKind};
+use serde_json::Value;
+
+const COMMON: &str = "layers/meta-kata-common";
+const CONFIG: &str = "layers/meta-kata-common/recipes-kata/kata-containers-config/kata-containers-config_1.0.bb";
+const IMAGE: &str = "layers/meta-kata-common/recipes-kata/images/kata-image.bb";
+const INITRD: &str = "layers/meta-kata-common/recipes-kata/images/kata-guest-initrd.bb";
+const ROOTFS: &str = "layers/meta-kata-common/recipes-kata/images/kata-guest-rootfs.bb";
+const GUEST_IMAGE: &str = "layers/meta-kata-common/recipes-kata/kata-guest-image/kata-guest-image_1.0.bb";
+const GUEST_KERNEL: &str = "layers/meta-kata-common/recipes-kata/kata-guest-kernel/kata-guest-kernel_git.bb";
+const QEMU: &str = "layers/meta-kata-common/recipes-kata/kata-qemu/kata-qemu_git.bb";
+const PACKAGES: &str = "layers/meta-kata-common/recipes-kata/packagegroups/packagegroup-kata.bb";
+const ALPINE: &str = "layers/meta-kata-common/recipes-kata/kata-guest-base/kata-guest-base-alpine_3.23.4.bb";
+const FEDORA: &str = "layers/meta-kata-common/recipes-kata/kata-guest-base/kata-guest-base-fedora_44.bb";
+const CEPH: &str = "tests/fixtures/stand-in/virtualization/recipes-extended/ceph/ceph_git.bb";
+const LINUX_YOCTO: &str = "tests/fixtures/stand-in/core/recipes-kernel/linux/linux-yocto_6.18.bb";
+const LINUX_INTEL: &str = "tests/fixtures/stand-in/intel/recipes-kernel/linux/linux-intel_6.18.bb";
+const LINUX_RASPBERRYPI: &str = "tests/fixtures/stand-in/raspberrypi/recipes-kernel/linux/linux-raspberrypi_6.18.bb";
+const CMDLINE: &str = "tests/fixtures/stand-in/raspberrypi/recipes-bsp/bootfiles/rpi-cmdline.bb";
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn manifest() -> Manifest {
+    Manifest::read(&repository().join("kata.toml")).unwrap()
+}
+
+/// The BitBake of the tests, or `None`, loudly, where `tests/run` did not make it.
+fn engine() -> Option<PathBuf> {
+    let named = std::env::var_os("KBUILD_TEST_ENGINE").map(PathBuf::from);
+    let engine = named.unwrap_or_else(|| repository().join("target/bitbake-engine"));
+    if engine.join("bin/bitbake").is_file() {
+        return Some(engine);
+    }
+    assert!(std::env::var_os("CI").is_none(), "CI must have the BitBake of the tests: run tests/run");
+    eprintln!("SKIPPED: no BitBake at {}; `tests/run` makes it", engine.display());
+    None
+}
+
+/// All files below a directory of the repository whose names end in one of `endings`.
+fn files(directory: &str, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![repository().join(directory)];
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if endings.iter().any(|ending| path.to_string_lossy().ends_with(ending)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The layers of a board of kata.toml: ours as they are, of the others those that have a stand-in.
+fn layers(board: &str) -> Vec<PathBuf> {
+    let manifest = manifest();
+    let stand_in = |name: &str| {
+        let name = match name {
+            "openembedded-core" => "core",
+            "meta-intel" => "intel",
+            "meta-raspberrypi" => "raspberrypi",
+            "meta-virtualization" => "virtualization",
+            _ => return None,
+        };
+        Some(repository().join("tests/fixtures/stand-in").join(name))
+    };
+    let one = |name: &String| match &manifest.layers[name].origin {
+        LayerOrigin::Path(path) => Some(repository().join(path)),
+        LayerOrigin::Git(_) => stand_in(name),
+    };
+    manifest.boards[board].layers.iter().filter_map(one).collect()
+}
+
+/// A build directory of one board. Each configuration is a name and the lines that make it; every recipe is asked in each.
+struct Topdir(tempfile::TempDir);
+
+impl Topdir {
+    fn new(board: &str, configurations: &[(&str, &str)]) -> Topdir {
+        let directory = tempfile::tempdir().unwrap();
+        let conf = directory.path().join("conf");
+        fs::create_dir_all(conf.join("multiconfig")).unwrap();
+        let layers: Vec<String> = layers(board).iter().map(|layer| layer.display().to_string()).collect();
+        let bblayers = format!("BBPATH = \"${{TOPDIR}}\"\nBBFILES = \"\"\nBBLAYERS = \"{}\"\n", layers.join(" "));
+        fs::write(conf.join("bblayers.conf"), bblayers).unwrap();
+        let names: Vec<&str> = configurations.iter().map(|(name, _)| *name).collect();
+        fs::write(conf.join("local.conf"), local(board, &names)).unwrap();
+        for (name, lines) in configurations {
+            fs::write(conf.join(format!("multiconfig/{name}.conf")), lines).unwrap();
+        }
+        Topdir(directory)
+    }
+
+    /// What BitBake makes of recipes; `None` without the engine. Any warning of BitBake fails the test.
+    fn ask(&self, recipes: &[(&str, &[&str])]) -> Option<Answers> {
+        let engine = engine()?;
+        let recipes: BTreeMap<PathBuf, &[&str]> =
+            recipes.iter().map(|(file, variables)| (repository().join(file), *variables)).collect();
+        let path = std::env::var("PATH").unwrap();
+        let mut python = Command::new("python3")
+            .arg(repository().join("tests/support/ask_layers.py"))
+            .arg(self.0.path())
+            .env_clear()
+            .env("PATH", format!("{}:{path}", engine.join("bin").display()))
+            .env("PYTHONPATH", engine.join("lib"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("HOME", self.0.path())
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let question = serde_json::json!({ "recipes": recipes }).to_string();
+        python.stdin.take().unwrap().write_all(question.as_bytes()).unwrap();
+        let output = python.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Some(Answers(serde_json::from_slice(&output.stdout).unwrap()))
+    }
+}
+
+/// What kbuild would write for a board: its machine and settings, and the declared sources that are files.
+fn local(board: &str, configurations: &[&str]) -> String {
+    let manifest = manifest();
+    let board = &manifest.boards[board];
+    let mut text = format!("MACHINE ?= \"{}\"\nBBMULTICONFIG = \"{}\"\n", board.machine, configurations.join(" "));
+    for (variable, value) in board.config.iter().filter(|(variable, _)| *variable != "DISTRO") {
+        writeln!(text, "{variable} = \"{value}\"").unwrap();
+    }
+    text + r#"
+OE_FRAGMENTS_METADATA_VARS = "BB_CONF_FRAGMENT_SUMMARY BB_CONF_FRAGMENT_DESCRIPTION"
+OE_FRAGMENTS_BUILTIN = "machine:MACHINE"
+KBUILD_KATA_CONTAINERS_URI = "git://upstream.example/kata-containers;protocol=https;nobranch=1"
+KBUILD_KATA_CONTAINERS_SRCREV = "2222222222222222222222222222222222222222"
+KBUILD_LINUX_URI = "https://upstream.example/linux-6.18.35.tar.xz"
+KBUILD_LINUX_VERSION = "6.18.35"
+KBUILD_LINUX_SHA256 = "3333333333333333333333333333333333333333333333333333333333333333"
+KBUILD_QEMU_URI = "https://download.qemu.org/qemu-10.2.0.tar.xz"
+KBUILD_QEMU_VERSION = "10.2.0"
+KBUILD_QEMU_SHA256 = "1111111111111111111111111111111111111111111111111111111111111111"
+"#
+}
+
+/// OVERRIDES as kbuild writes it for chosen options.
+fn words(words: &str) -> String {
+    format!("OVERRIDES:append = \":{words}\"\n")
+}
+
+struct Answers(Value);
+
+impl Answers {
+    fn answer(&self, configuration: &str, recipe: &str) -> &Value {
+        &self.0[configuration][repository().join(recipe).to_str().unwrap()]
+    }
+
+    /// A variable's words, one space between them.
+    fn get(&self, configuration: &str, recipe: &str, variable: &str) -> String {
+        let answer = self.answer(configuration, recipe);
+        assert!(answer["skipped"].is_null(), "{configuration}: {recipe}: {answer}");
+        let value = answer["variables"][variable].as_str().unwrap_or_default();
+        value.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    fn refusal(&self, configuration: &str, recipe: &str) -> &str {
+        let answer = self.answer(configuration, recipe);
+        answer["skipped"].as_str().unwrap_or_else(|| panic!("{configuration}: {recipe} is not refused: {answer}"))
+    }
+
+    /// Which of the recipes' asked variables a configuration changes, as `recipe variable: old -> new`.
+    fn changes(&self, from: &str, to: &str) -> Vec<String> {
+        let mut changes = Vec::new();
+        for (file, before) in self.0[from].as_object().unwrap() {
+            let after = &self.0[to][file];
+            let recipe = Path::new(file).file_stem().unwrap().to_string_lossy();
+            assert!(before["skipped"].is_null() && after["skipped"].is_null(), "{file}: {before} {after}");
+            for (variable, old) in before["variables"].as_object().unwrap() {
+                let new = &after["variables"][variable];
+                if old != new {
+                    changes.push(format!("{recipe} {variable}: {} -> {}", difference(old, new), difference(new, old)));
+                }
+            }
+        }
+        changes
+    }
+}
+
+/// The words of one value that the other lacks.
+fn difference(of: &Value, without: &Value) -> String {
+    let words = |value: &Value| {
+        value.as_str().unwrap_or_default().split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    words(of).difference(&words(without)).cloned().collect::<Vec<_>>().join(" ")
+}
+
+/// What every option could touch.
+const TOUCHED: &[(&str, &[&str])] = &[
+    (CONFIG, &["SRC_URI"]),
+    (PACKAGES, &["RDEPENDS:packagegroup-kata", "RRECOMMENDS:packagegroup-kata"]),
+    (GUEST_IMAGE, &["KATA_GUEST_FILE", "KATA_GUEST_NAME", "do_install[depends]"]),
+    (INITRD, &["PACKAGE_INSTALL", "IMAGE_FSTYPES", "do_rootfs[depends]"]),
+    (ROOTFS, &["PACKAGE_INSTALL", "IMAGE_FSTYPES", "WKS_FILE", "do_rootfs[depends]"]),
+    (GUEST_KERNEL, &["SRC_URI", "KATA_KERNEL_IMAGES", "KATA_KERNEL_ARCH"]),
+    (QEMU, &["SRC_URI", "PACKAGECONFIG", "EXTRA_OECONF"]),
+    (IMAGE, &["IMAGE_INSTALL", "IMAGE_FSTYPES", "WKS_FILE"]),
+];
+
+#[test]
+fn each_option_changes_what_its_name_says() {
+    let topdir = Topdir::new(
+        "qemu",
+        &[
+            ("plain", ""),
+            ("initrd", &words("kata-initrd:kata-network-bridging")),
+            ("rootfs", &words("kata-rootfs:kata-network-bridging")),
+            ("ceph", &words("kata-withceph")),
+            ("fedora", &words("kata-base-fedora")),
+        ],
+    );
+    let questions = [TOUCHED, &[(CEPH, &["EXTRA_OECMAKE"]), (FEDORA, &["SRC_URI", "SRC_URI[sha256sum]"])]].concat();
+    let Some(answers) = topdir.ask(&questions) else { return };
+    // The defaults, said aloud.
+    assert_eq!(answers.changes("plain", "initrd"), Vec::<String>::new());
+    let mut changes = String::new();
+    for option in ["rootfs", "ceph", "fedora"] {
+        writeln!(changes, "{option}\n  {}", answers.changes("plain", option).join("\n  ")).unwrap();
+    }
+    writeln!(changes, "drop-ins: {}", answers.get("plain", CONFIG, "SRC_URI")).unwrap();
+    writeln!(changes, "packages: {}", answers.get("plain", PACKAGES, "RDEPENDS:packagegroup-kata")).unwrap();
+    insta::assert_snapshot!(changes);
+}
+
+#[test]
+fn what_cannot_be_had_is_refused_with_the_reason() {
+    let topdir = Topdir::new(
+        "qemu",
+        &[
+            ("macvtap", &words("kata-network-macvtap")),
+            ("two", &words("kata-initrd:kata-rootfs")),
+            ("alpine", &words("kata-base-alpine")),
+            ("centos", &words("kata-base-centos")),
+            ("euleros", &words("kata-base-euleros")),
+            ("clear", &words("kata-base-clear-linux")),
+            ("othersources", "KBUILD_QEMU_SHA256 = \"4444\"\n"),
+            ("nosources", "KBUILD_LINUX_URI = \"\"\n"),
+        ],
+    );
+    let questions: &[(&str, &[&str])] =
+        &[(IMAGE, &[]), (PACKAGES, &[]), (QEMU, &[]), (GUEST_KERNEL, &[]), (ALPINE, &[])];
+    let Some(answers) = topdir.ask(questions) else { return };
+    let mut refusals = String::new();
+    for configuration in ["macvtap", "two", "alpine", "centos", "euleros", "clear"] {
+        let refusal = answers.refusal(configuration, IMAGE);
+        assert_eq!(refusal, answers.refusal(configuration, PACKAGES));
+        writeln!(refusals, "{refusal}").unwrap();
+    }
+    writeln!(refusals, "{}", answers.refusal("othersources", QEMU)).unwrap();
+    insta::assert_snapshot!(refusals);
+    assert!(answers.refusal("nosources", GUEST_KERNEL).starts_with("KBUILD_LINUX_URI is not set"));
+    assert!(answers.refusal("two", ALPINE).contains("COMPATIBLE_HOST"), "{}", answers.refusal("two", ALPINE));
+}
+
+#[test]
+fn the_raspberry_pi() {
+    let topdir = Topdir::new(
+        "raspberrypi",
+        &[
+            ("pi4", ""),
+            ("pi3", "MACHINE = \"raspberrypi3-64\"\n"),
+            ("zero2", "MACHINE = \"raspberrypi0-2w-64\"\n"),
+            ("asked", "MACHINE = \"raspberrypi3-64\"\nKATA_RPI3_USERSPACE_IRQCHIP = \"1\"\n"),
+            ("ceph", &words("kata-withceph")),
+            ("alpine", &words("kata-base-alpine")),
+            ("fedora", &words("kata-base-fedora")),
+        ],
+    );
+    let questions = [
+        TOUCHED,
+        &[(CONFIG, &["SRC_URI", "FILESPATH"]), (LINUX_RASPBERRYPI, &["KERNEL_FEATURES", "SRC_URI"])],
+        &[(CMDLINE, &["CMDLINE"]), (ALPINE, &["SRC_URI", "SRC_URI[sha256sum]"])],
+    ]
+    .concat();
+    let Some(answers) = topdir.ask(&questions) else { return };
+    let mut said = String::new();
+    for configuration in ["pi3", "zero2", "ceph", "fedora"] {
+        writeln!(said, "{}", answers.refusal(configuration, IMAGE)).unwrap();
+    }
+    writeln!(said, "alpine\n  {}", answers.changes("pi4", "alpine").join("\n  ")).unwrap();
+    insta::assert_snapshot!(said);
+    assert_eq!(answers.get("pi4", IMAGE, "IMAGE_FSTYPES"), "wic.bz2 wic.bmap");
+    assert_eq!(
+        answers.get("pi4", GUEST_KERNEL, "KATA_KERNEL_IMAGES"),
+        "arch/arm64/boot/Image.gz arch/arm64/boot/Image"
+    );
+    assert_eq!(answers.get("pi4", CMDLINE, "CMDLINE"), "rootwait cgroup_enable=memory");
+    assert_eq!(
+        answers.get("pi4", LINUX_RASPBERRYPI, "KERNEL_FEATURES"),
+        "features/of/its/own.scc features/kata/kata-host.scc"
+    );
+    // The file of a board without a GIC, and of the others.
+    for (configuration, memory) in [("pi4", 512), ("asked", 256)] {
+        let board = found(&answers, configuration, "40-board.toml");
+        assert_eq!(board["hypervisor"]["qemu"]["default_memory"].as_integer(), Some(memory));
+        let programs = found(&answers, configuration, "10-programs.toml");
+        assert_eq!(programs["hypervisor"]["qemu"]["path"].as_str(), Some("/usr/libexec/kata-qemu/qemu-system-aarch64"));
+    }
+}
+
+/// The drop-in that a recipe's FILESPATH finds first.
+fn found(answers: &Answers, configuration: &str, name: &str) -> toml::Table {
+    let path = answers.get(configuration, CONFIG, "FILESPATH");
+    let file = path.split(':').map(|directory| Path::new(directory).join(name)).find(|file| file.exists());
+    read(&file.unwrap_or_else(|| panic!("{name} in {path}"))).parse().unwrap()
+}
+
+#[test]
+fn the_boards_kernels_and_disks() {
+    let vfio = "KATA_HOST_VFIO = \"1\"\n";
+    let qemu = Topdir::new("qemu", &[("plain", ""), ("vfio", vfio), ("bios", "MACHINE_FEATURES:remove = \"efi\"\n")]);
+    let questions: &[(&str, &[&str])] = &[
+        (LINUX_YOCTO, &["KERNEL_FEATURES", "SRC_URI", "KERNEL_MODULE_AUTOLOAD", "FILESPATH"]),
+        (IMAGE, &["IMAGE_FSTYPES", "WKS_FILE", "QB_CPU_KVM", "QB_MEM", "EXTRA_IMAGEDEPENDS", "EFI_PROVIDER"]),
+    ];
+    let Some(answers) = qemu.ask(questions) else { return };
+    let features = "features/of/its/own.scc features/kata/kata-host.scc features/kata/kata-host-x86.scc";
+    assert_eq!(answers.get("plain", LINUX_YOCTO, "KERNEL_FEATURES"), features);
+    assert_eq!(answers.get("vfio", LINUX_YOCTO, "KERNEL_FEATURES"), format!("{features} features/kata/kata-vfio.scc"));
+    assert_eq!(answers.get("plain", LINUX_YOCTO, "KERNEL_MODULE_AUTOLOAD"), "vhost_vsock vhost_net");
+    assert_eq!(
+        answers.get("plain", LINUX_YOCTO, "SRC_URI"),
+        "file://kata-host-kmeta;type=kmeta;destsuffix=kata-host-kmeta"
+    );
+    let path = answers.get("plain", LINUX_YOCTO, "FILESPATH");
+    assert!(
+        path.split(':').any(|directory| Path::new(directory).join("kata-host-kmeta/features/kata").is_dir()),
+        "{path}"
+    );
+    assert_eq!(answers.get("plain", IMAGE, "IMAGE_FSTYPES"), "wic.qcow2");
+    assert_eq!(answers.get("plain", IMAGE, "WKS_FILE"), "efi-bootdisk.wks.in");
+    assert_eq!(answers.get("plain", IMAGE, "EFI_PROVIDER"), "systemd-boot");
+    assert_eq!(answers.get("plain", IMAGE, "EXTRA_IMAGEDEPENDS"), "ovmf");
+    assert_eq!(answers.get("plain", IMAGE, "QB_CPU_KVM"), "-cpu host -machine q35,i8042=off");
+    assert_eq!(answers.get("bios", IMAGE, "WKS_FILE"), "qemux86-directdisk.wks");
+
+    let intel = Topdir::new("intel", &[("plain", "")]);
+    let questions: &[(&str, &[&str])] = &[(LINUX_INTEL, &["KERNEL_FEATURES"]), (IMAGE, &["IMAGE_FSTYPES"])];
+    let Some(answers) = intel.ask(questions) else { return };
+    assert_eq!(answers.get("plain", LINUX_INTEL, "KERNEL_FEATURES"), features);
+    assert_eq!(answers.get("plain", IMAGE, "IMAGE_FSTYPES"), "wic");
+}
+
+#[test]
+fn edgeos_is_qemu_with_docker_configured() {
+    let topdir = Topdir::new("edgeos", &[("plain", "")]);
+    let docker = "layers/meta-edgeos/recipes-containers/edgeos-docker-config/edgeos-docker-config_1.0.bb";
+    let questions: &[(&str, &[&str])] = &[
+        (IMAGE, &["IMAGE_INSTALL", "IMAGE_FSTYPES"]),
+        (docker, &["RDEPENDS:edgeos-docker-config", "RCONFLICTS:edgeos-docker-config"]),
+    ];
+    let Some(answers) = topdir.ask(questions) else { return };
+    assert_eq!(
+        answers.get("plain", IMAGE, "IMAGE_INSTALL"),
+        "packagegroup-core-boot packagegroup-kata edgeos-docker-config"
+    );
+    assert_eq!(answers.get("plain", IMAGE, "IMAGE_FSTYPES"), "wic.qcow2");
+    assert_eq!(answers.get("plain", docker, "RDEPENDS:edgeos-docker-config"), "docker packagegroup-kata");
+    let daemon = repository().join("layers/meta-edgeos/recipes-containers/edgeos-docker-config/files/daemon.json");
+    let daemon: Value = serde_json::from_str(&read(&daemon)).unwrap();
+    let default = daemon["default-runtime"].as_str().unwrap();
+    assert_eq!(daemon["runtimes"][default]["runtimeType"], "io.containerd.kata.v2");
+}
+
+#[test]
+fn kata_toml_and_the_layers_agree() {
+    let manifest = manifest();
+    let mut collections = BTreeSet::new();
+    for (name, layer) in &manifest.layers {
+        let LayerOrigin::Path(path) = &layer.origin else { continue };
+        let path = repository().join(path);
+        let conf = read(&path.join("conf/layer.conf"));
+        let quoted = |line: &str| line.split('"').nth(1).unwrap().trim().to_owned();
+        let collection = conf.lines().find(|line| line.starts_with("BBFILE_COLLECTIONS")).map(quoted).expect(name);
+        for variable in ["BBFILE_PATTERN", "BBFILE_PRIORITY", "LAYERVERSION", "LAYERSERIES_COMPAT", "LAYERDEPENDS"] {
+            assert!(conf.contains(&format!("{variable}_{collection} = ")), "{name}: {variable}_{collection}");
+        }
+        assert!(conf.lines().any(|line| line.starts_with("LAYERSERIES_COMPAT") && line.contains("wrynose")), "{name}");
+        assert!(path.join("README.md").is_file(), "{name} has no README.md");
+        assert!(collections.insert(collection), "{name}: its collection's name is taken");
+    }
+    for (board, content) in &manifest.boards {
+        assert!(content.layers.iter().all(|layer| manifest.layers.contains_key(layer)), "{board}");
+        assert!(content.targets.contains(&"kata-image".to_owned()), "{board}");
+    }
+    // A word of kata.toml that kata_options does not know would do nothing.
+    let options = read(&repository().join(COMMON).join("classes-recipe/kata_options.bbclass"));
+    for (name, option) in &manifest.options {
+        let words: Vec<&String> = match &option.kind {
+            OptionKind::Flag { word } => vec![word],
+            OptionKind::Choice { choices, .. } => choices.values().filter(|word| !word.is_empty()).collect(),
+        };
+        for word in words {
+            assert!(options.contains(word.as_str()), "{name}: kata_options does not know {word}");
+        }
+    }
+}
+
+/// The options of a kernel fragment.
+fn fragment(name: &str) -> BTreeMap<String, String> {
+    let path = repository().join(COMMON).join("recipes-kernel/linux/kata-host-kmeta/features/kata").join(name);
+    let text = read(&path);
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| line.split_once('=').expect(line))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_hosts_kernel_gets_what_kata_needs() {
+    let common = fragment("kata-host.cfg");
+    let machines = ["VIRTUALIZATION", "KVM", "VHOST_NET", "VHOST_VSOCK", "VSOCKETS"];
+    let network = ["TUN", "VETH", "BRIDGE"];
+    let tcfilter = ["NET_SCHED", "NET_SCH_INGRESS", "NET_CLS_ACT", "NET_CLS_U32", "NET_ACT_MIRRED"];
+    let files = ["OVERLAY_FS", "FUSE_FS", "SHMEM", "TMPFS"];
+    let limits = ["CGROUPS", "MEMCG", "CGROUP_PIDS", "CPUSETS", "CGROUP_BPF", "SECCOMP_FILTER"];
+    for option in [&machines[..], &network, &tcfilter, &files, &limits].concat() {
+        let value = common.get(&format!("CONFIG_{option}"));
+        assert!(value.is_some_and(|value| value == "y" || value == "m"), "CONFIG_{option}: {value:?}");
+    }
+    // KVM is built in on arm64, and cannot be a module there.
+    assert_eq!(common["CONFIG_KVM"], "y");
+    assert_eq!(fragment("kata-host-x86.cfg").keys().collect::<Vec<_>>(), ["CONFIG_KVM_AMD", "CONFIG_KVM_INTEL"]);
+    assert!(fragment("kata-vfio.cfg").contains_key("CONFIG_VFIO_PCI"));
+    for path in files_of_the_kernel(".cfg") {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        // What only the kernel itself selects.
+        assert!(!fragment(&name).keys().any(|option| option.starts_with("CONFIG_HAVE_")), "{name}");
+        let scc = read(&path.with_extension("scc"));
+        assert!(scc.lines().any(|line| line.starts_with("kconf ") && line.ends_with(&name)), "{name}: {scc}");
+    }
+}
+
+fn files_of_the_kernel(ending: &str) -> Vec<PathBuf> {
+    files("layers/meta-kata-common/recipes-kernel", &[ending])
+}
+
+#[test]
+fn drop_ins_are_toml_and_none_names_both_images() {
+    let drop_ins = files("layers", &[".toml"]);
+    assert!(drop_ins.len() >= 7, "{drop_ins:?}");
+    for path in drop_ins {
+        let table: toml::Table = read(&path).parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let Some(qemu) = table.get("hypervisor").and_then(|hypervisor| hypervisor.get("qemu")) else { continue };
+        let (image, initrd) = (qemu.get("image"), qemu.get("initrd"));
+        assert_eq!(image.is_some(), initrd.is_some(), "{}: one is set, the other taken away", path.display());
+        if let (Some(image), Some(initrd)) = (image.and_then(toml::Value::as_str), initrd.and_then(toml::Value::as_str))
+        {
+            assert_ne!(image.is_empty(), initrd.is_empty(), "{}: Kata refuses both", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_is_read_by_bitbakes_parser() {
+    let Some(engine) = engine() else { return };
+    let paths = files("layers", &[".bb", ".bbappend", ".bbclass", ".inc", ".conf"]);
+    let output = Command::new("python3")
+        .arg(repository().join("tests/support/parse_layers.py"))
+        .args(&paths)
+        .env("PYTHONPATH", engine.join("lib"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(paths.len() > 30, "{paths:?}");
+}
+
+/// The field's linter, with the rules that `layers/.oelint.cfg` says do not fit here, and why.
+#[test]
+fn the_linter_has_nothing_to_say() {
+    let oelint = std::env::var_os("KBUILD_TEST_OELINT").map(PathBuf::from);
+    let oelint = oelint.unwrap_or_else(|| repository().join("target/oelint"));
+    if !oelint.join("oelint_adv").is_dir() {
+        eprintln!("SKIPPED: no oelint-adv at {}; `tests/run` installs it", oelint.display());
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new("python3")
+        .args(["-m", "oelint_adv", "--quiet", "--relpaths", "--jobs=2", "--release=wrynose"])
+        .args(files("layers", &[".bb", ".bbappend", ".bbclass", ".inc", ".conf"]))
+        .current_dir(repository().join("layers"))
+        .env("PYTHONPATH", &oelint)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("HOME", home.path())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
