@@ -27,6 +27,7 @@ python () {
 }
 
 do_compile[prefuncs] += "kbuild_crates_configure"
+kbuild_crates_configure[doc] = "Tells cargo where the sources lie that BitBake unpacked"
 
 python kbuild_crates_configure() {
     lock = kbuild_crates_lock(d)
