@@ -205,8 +205,9 @@ fn compare(file: &Path, text: &str, command: &str) -> Result<()> {
         return Ok(());
     }
     let (old, new): (BTreeSet<&str>, BTreeSet<&str>) = (present.lines().collect(), text.lines().collect());
-    let gone = old.difference(&new).map(|line| format!("- {}", line.trim()));
-    let come = new.difference(&old).map(|line| format!("+ {}", line.trim()));
+    let bare = |line: &str| line.trim_end_matches('\\').trim().to_owned();
+    let gone = old.difference(&new).map(|line| format!("- {}", bare(line)));
+    let come = new.difference(&old).map(|line| format!("+ {}", bare(line)));
     let differ: Vec<String> = gone.chain(come).collect();
     let more = if differ.len() > LISTED { format!("\n… and {} more", differ.len() - LISTED) } else { String::new() };
     let error = Error::input(format!("{} is not what the lock gives", disk::shown(file))).help(help);
