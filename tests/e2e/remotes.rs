@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kbuild::lock::Lock;
 use kbuild::store::Store;
+use sha2::Digest as _;
 
 use crate::support::bench::{Bench, Run, assert_run};
 use crate::support::http::{Reply, Server};
@@ -75,6 +76,11 @@ fn blob_of(bench: &Bench, name: &str) -> String {
     format!("blobs/{}/{hex}", &hex[..2])
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    let digest: [u8; 32] = sha2::Sha256::digest(bytes).into();
+    kbuild::source::Sha256::from(digest).to_string()
+}
+
 fn blobs_in(store: &Path) -> usize {
     std::fs::read_dir(store.join("sha256")).map_or(0, Iterator::count)
 }
@@ -123,6 +129,16 @@ fn a_team_shares_a_bucket() {
     std::fs::remove_dir_all(there.path("mirrors/store")).expect("the store is emptied");
     assert_eq!(ok(&there, &["pull", TEAM])["fetched"], 4);
     assert_eq!(there.read("kata.lock"), lock);
+
+    // A lock made where the upstream is gone: the SHA-256 finds the blob.
+    let mut anew = Bench::new();
+    log_in(&mut anew, &moto.url());
+    let one = sha256(b"the bytes of one");
+    let known = format!("[sources.one]\nurl = \"https://upstream.invalid/one.bin\"\nsha256 = \"{one}\"\n");
+    anew.write("kata.toml", &format!("{HEAD}{known}\n[mirrors]\nbuiltin = false\nstores = [\"{TEAM}\"]\n"));
+    anew.write("bitbake/bin/bitbake", "");
+    anew.kbuild_ok(&["lock"]);
+    assert_eq!(blob_of(&anew, "one"), blob_of(&here, "one"));
 
     // Damage is mended out of the bucket.
     let store = Store::open(&there.path("mirrors/store")).expect("a store");

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -14,7 +15,7 @@ use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, MultipartId, ObjectMeta, ObjectStore, PutOptions, PutPayload};
 use reqwest::StatusCode;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::outlet::Outgoing;
 use super::wire::{self, Connector};
@@ -36,6 +37,12 @@ const PARTS: u64 = 10_000;
 /// Parts of one blob on their way at once.
 const PARTS_AT_ONCE: usize = 4;
 
+/// What may be in memory on its way out, in pieces of [`PIECE`].
+const ROOM: u32 = 2048;
+
+/// In bytes: small enough to see that what is sent goes.
+const PIECE: usize = 64 << 10;
+
 /// So many blobs are asked for one by one; above that, the bucket is listed.
 const FEW: usize = 64;
 
@@ -53,6 +60,7 @@ pub struct Objects {
     connector: Connector,
     /// Made when something is asked for the first time: finding credentials may ask a network.
     bucket: OnceCell<Arc<dyn Bucket>>,
+    room: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Objects {
@@ -64,7 +72,8 @@ impl fmt::Debug for Objects {
 impl Objects {
     /// A store at this address; nobody is asked anything yet.
     pub fn new(url: &RemoteUrl, patience: &Patience) -> Objects {
-        Objects { url: url.clone(), connector: Connector::new(patience), bucket: OnceCell::new() }
+        let room = Arc::new(Semaphore::new(ROOM as usize));
+        Objects { url: url.clone(), connector: Connector::new(patience), bucket: OnceCell::new(), room }
     }
 
     /// Its address.
@@ -225,6 +234,7 @@ impl Objects {
         if parcel.size > PART {
             return self.put_parts(&name, parcel.size, outgoing, manners).await;
         }
+        let _room = self.room_for(parcel.size).await;
         let bytes = outgoing.next(PART).await?.unwrap_or_default();
         let size = bytes.len() as u64;
         outgoing.finish()?;
@@ -246,7 +256,7 @@ impl Objects {
         let put = async || {
             let payload = in_pieces(bytes.clone());
             let put = self.bucket().await?.put_opts(&self.path(name), payload, PutOptions::default()).await;
-            put.map(drop).map_err(|error| wire::failure(&place, &error))
+            put.map(drop).map_err(|error| not_sent(&place, &error))
         };
         manners.ask(&self.url, put).await
     }
@@ -254,11 +264,11 @@ impl Objects {
     /// A large blob. What fails is given up as a whole: nothing half-sent is ever seen under its name.
     async fn put_parts(&self, name: &str, size: u64, outgoing: Outgoing, manners: &Manners<'_>) -> Result<(), Failure> {
         let (path, place) = (self.path(name), self.url.below(name));
-        let failed = |error| wire::failure(&place, &error);
+        let failed = |error| not_sent(&place, &error);
         let bucket = self.bucket().await?;
         let begin = async || bucket.create_multipart(&path).await.map_err(failed);
         let upload = manners.ask(&self.url, begin).await?;
-        let sent = self.send_parts(&path, &upload, size, outgoing, manners).await;
+        let sent = self.send_parts(name, &upload, size, outgoing, manners).await;
         let ended = match sent {
             Ok(parts) => {
                 let end =
@@ -276,38 +286,47 @@ impl Objects {
 
     async fn send_parts(
         &self,
-        path: &Path,
+        name: &str,
         upload: &MultipartId,
         size: u64,
         outgoing: Outgoing,
         manners: &Manners<'_>,
     ) -> Result<Vec<PartId>, Failure> {
         let piece = PART.max(size.div_ceil(PARTS));
-        let bucket = self.bucket().await?;
+        let (bucket, path) = (self.bucket().await?, &self.path(name));
         let task = manners.teller.task();
-        let gone = std::sync::atomic::AtomicU64::new(0);
-        let pieces = stream::unfold((Some(outgoing), 0_usize), |(outgoing, number)| async move {
+        let gone = AtomicU64::new(0);
+        let parts = stream::unfold((Some(outgoing), 0_usize), |(outgoing, number)| async move {
             let mut outgoing = outgoing?;
+            let room = self.room_for(piece).await;
             match outgoing.next(piece).await {
-                Ok(Some(bytes)) => Some((Ok((number, bytes)), (Some(outgoing), number + 1))),
+                Ok(Some(bytes)) => Some((Ok((number, bytes, room)), (Some(outgoing), number + 1))),
                 Ok(None) => outgoing.finish().err().map(|error| (Err(Failure::from(error)), (None, number))),
                 Err(error) => Some((Err(Failure::from(error)), (None, number))),
             }
         });
-        let send = |(number, bytes): (usize, Bytes)| {
+        let send = |(number, bytes, room): (usize, Bytes, OwnedSemaphorePermit)| {
             let gone = &gone;
             async move {
                 let put = async || {
                     let sent = bucket.put_part(path, upload, number, in_pieces(bytes.clone())).await;
-                    sent.map_err(|error| wire::failure(&self.url.below(path.as_ref()), &error))
+                    sent.map_err(|error| not_sent(&self.url.below(name), &error))
                 };
                 let part = manners.ask(&self.url, put).await?;
+                drop(room);
                 let bytes = bytes.len() as u64;
-                task.set_position(gone.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed) + bytes);
+                task.set_position(gone.fetch_add(bytes, Ordering::Relaxed) + bytes);
                 Ok(part)
             }
         };
-        pieces.map_ok(send).try_buffered(PARTS_AT_ONCE).try_collect().await
+        parts.map_ok(send).try_buffered(PARTS_AT_ONCE).try_collect().await
+    }
+
+    /// Waits until so many bytes more may be held in memory.
+    async fn room_for(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let pieces = bytes.div_ceil(PIECE as u64).clamp(1, ROOM.into());
+        let pieces = u32::try_from(pieces).unwrap_or(ROOM);
+        Arc::clone(&self.room).acquire_many_owned(pieces).await.expect("the semaphore is never closed")
     }
 
     /// A small object, as text; nothing where there is none.
@@ -366,14 +385,22 @@ fn record_name(commit: &CommitId) -> String {
     format!("git/{commit}.toml")
 }
 
-/// Bytes to be sent, in pieces small enough to see that they go.
+/// Bytes to be sent.
 fn in_pieces(bytes: Bytes) -> PutPayload {
-    let piece = 64 << 10;
-    (0..bytes.len()).step_by(piece).map(|from| bytes.slice(from..bytes.len().min(from + piece))).collect()
+    (0..bytes.len()).step_by(PIECE).map(|from| bytes.slice(from..bytes.len().min(from + PIECE))).collect()
 }
 
 fn is_beyond(error: &object_store::Error) -> bool {
     wire::refused(error).is_some_and(|refused| refused.status == StatusCode::RANGE_NOT_SATISFIABLE)
+}
+
+/// What sending failed of. "Not found" then means the bucket, whether the service says so or not.
+fn not_sent(place: &impl fmt::Display, error: &object_store::Error) -> Failure {
+    let failure = wire::failure(place, error);
+    if !is_absent(&failure) {
+        return failure;
+    }
+    Failure { error: failure.error.of_kind(Kind::Network).help(wire::NO_BUCKET), ..failure }
 }
 
 fn is_absent(failure: &Failure) -> bool {

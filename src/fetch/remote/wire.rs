@@ -34,6 +34,9 @@ const ANSWER: usize = 64 << 10;
 /// How much of a server's own words is shown.
 const SHOWN: usize = 200;
 
+/// What helps where there is no bucket.
+pub const NO_BUCKET: &str = "make the bucket first, or mend its name: kbuild makes none";
+
 /// How long a machine's metadata service, which is next door or not there, may take to be reached.
 pub const METADATA_CONNECT: Duration = Duration::from_secs(1);
 
@@ -308,15 +311,13 @@ fn refusal(place: &impl fmt::Display, refused: &Refused) -> Failure {
         }
         status if status.is_server_error() => Failure { class: Class::Transient { after: refused.after }, error: told },
         StatusCode::NOT_FOUND if refused.code.contains("Bucket") || refused.code.contains("Container") => {
-            Failure::permanent(told.help("make the bucket first, or mend its name: kbuild makes none"))
+            Failure::permanent(told.help(NO_BUCKET))
         }
         StatusCode::NOT_FOUND => Failure::permanent(told.of_kind(Kind::Missing)),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             Failure::permanent(told.help("see docs/reference/remotes.md for where credentials are looked for"))
         }
-        StatusCode::MOVED_PERMANENTLY | StatusCode::BAD_REQUEST
-            if refused.code.contains("Region") || refused.code.contains("Permanent") =>
-        {
+        _ if refused.code.ends_with("Redirect") || refused.message.contains("region") => {
             Failure::permanent(told.help("the bucket is in another region: let AWS_REGION name it"))
         }
         _ => Failure::permanent(told),
