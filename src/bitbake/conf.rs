@@ -609,6 +609,32 @@ mod tests {
     }
 
     #[test]
+    fn an_image_is_said_for_each_architecture() {
+        let digest = |digit: &str| digit.repeat(64).parse::<Sha256>().unwrap();
+        let image = ImageName::read("alpine:3.23").unwrap();
+        let request = crate::lock::ImageAsked { image: image.clone(), version: None, architectures: Vec::new() };
+        let locked = LockedImage { request, digest: digest("1"), locked: std::collections::BTreeMap::new() };
+        let sha256 = digest("3");
+        let archive =
+            Archive { architecture: "aarch64", file_name: "a.oci.tar", image: image.at(digest("2")), sha256: &sha256 };
+        let sources = [Declared::Image { name: "alpine", image: &locked, archives: vec![archive] }];
+        let text = with(&IndexMap::new(), &[], &sources).kbuild().unwrap();
+        let (ones, twos, threes) = ("1".repeat(64), "2".repeat(64), "3".repeat(64));
+        let uri = format!("https://docker.io/library/alpine/sha256:{twos}.oci.tar;downloadfilename=a.oci.tar");
+        for line in [
+            "KBUILD_ALPINE_IMAGE = \"docker.io/library/alpine:3.23\"".to_owned(),
+            format!("KBUILD_ALPINE_DIGEST = \"sha256:{ones}\""),
+            "KBUILD_ALPINE_ARCHITECTURES = \"aarch64\"".to_owned(),
+            format!("KBUILD_ALPINE_URI_aarch64 = \"{uri}\""),
+            format!("KBUILD_ALPINE_SHA256_aarch64 = \"{threes}\""),
+            format!("KBUILD_ALPINE_DIGEST_aarch64 = \"sha256:{twos}\""),
+        ] {
+            assert!(text.lines().any(|written| written == line), "{line} is not in {text}");
+        }
+        assert_eq!(SourceUrl::of_recipe(&uri).unwrap(), image.at(digest("2")).to_url().unwrap());
+    }
+
+    #[test]
     fn uninative_stays_where_the_lock_has_it() {
         let config = IndexMap::new();
         let without = with(&config, &[], &[]);

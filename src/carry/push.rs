@@ -42,7 +42,7 @@ impl Destination {
                 .because("a store behind a web server is only read")
                 .help("push to the directory or the bucket that it serves")),
             _ => Err(Error::input(format!("`{}` names no store", redact(text).escape_debug()))
-                .help("a directory, or `s3://BUCKET/PREFIX` and its like (docs/reference/remotes.md)")),
+                .help("a directory, `s3://BUCKET/PREFIX` or `oci://HOST/REPOSITORY` (docs/reference/remotes.md)")),
         }
     }
 }

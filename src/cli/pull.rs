@@ -14,7 +14,7 @@ use crate::source::SourceId;
 use crate::source::url::redact;
 use crate::store::Store;
 
-/// Brings what kata.lock names into the store out of one other store: a bucket, a web server's, or a directory.
+/// Brings what kata.lock names into the store out of one other store: a bucket, a registry's, a web server's, or a directory.
 ///
 /// Nobody else is asked, so that it tells whether all is there. Every byte is checked against the lock, and what the store
 /// has already is left alone.
@@ -22,10 +22,12 @@ use crate::store::Store;
 #[command(after_help = "\
 Examples:
   kbuild pull s3://team-sources/kata              what `kbuild push` sent there
+  kbuild pull oci://registry.corp/team/kata:v1    the same, of a registry
   kbuild pull https://mirror.corp/kbuild-store    a store behind a web server
   kbuild pull --offline --board qemu /media/store a directory, with no network")]
 pub(super) struct PullArgs {
-    /// A bucket (`s3://BUCKET/PREFIX`, `gs://…`, `az://…`), an http URL, or a directory.
+    /// A bucket (`s3://BUCKET/PREFIX`, `gs://…`, `az://…`), a registry (`oci://HOST/REPOSITORY[:TAG]`), an http URL, or a
+    /// directory.
     #[arg(value_name = "FROM")]
     from: String,
 

@@ -10,7 +10,7 @@ use crate::carry::{self, Cargo, Destination, Pushed};
 use crate::error::{Error, Kind, Result};
 use crate::progress;
 
-/// Sends what kata.lock names to another store: a bucket, or a directory.
+/// Sends what kata.lock names to another store: a bucket, a registry of images, or a directory.
 ///
 /// Only what is missing there, and every byte is compared with its name on the way. What has arrived stays when the rest
 /// fails: run it again. Nothing there is ever removed. Credentials come from where the service's own tools look for them.
@@ -20,9 +20,10 @@ Examples:
   kbuild push s3://team-sources/kata              S3, or with AWS_ENDPOINT_URL any server like it
   kbuild push gs://team-sources/kata              Google Cloud Storage
   kbuild push az://sources/kata                   Azure, in the account that AZURE_STORAGE_ACCOUNT_NAME names
+  kbuild push oci://registry.corp/team/kata       any registry of container images; a tag may follow
   kbuild push --board qemu /srv/kbuild-store      a directory: another store")]
 pub(super) struct PushArgs {
-    /// A bucket (`s3://BUCKET/PREFIX`, `gs://…`, `az://…`) or a directory.
+    /// A bucket (`s3://BUCKET/PREFIX`, `gs://…`, `az://…`), a registry (`oci://HOST/REPOSITORY[:TAG]`) or a directory.
     #[arg(value_name = "TO")]
     to: String,
 

@@ -61,6 +61,27 @@ fn the_text_is_stable_and_read_back_whole() {
 }
 
 #[test]
+fn an_image_makes_it_revision_1_and_reads_back() {
+    let mut lock = sample();
+    assert!(lock.to_string().contains("revision = 0\n"));
+    let locked = SourceId::File("linux.tar.gz".into());
+    let request = ImageAsked {
+        image: ImageName::read("alpine:3.23").unwrap(),
+        version: Some("3.23".into()),
+        architectures: vec!["x86_64".into()],
+    };
+    let image =
+        LockedImage { request, digest: hex('e', 64).parse().unwrap(), locked: [("x86_64".into(), locked)].into() };
+    lock.images.insert("alpine".into(), image);
+    let text = lock.to_string();
+    assert!(text.contains("revision = 1\n") && text.contains("oci = \"docker.io/library/alpine:3.23\"\n"), "{text}");
+    assert_eq!(text::parse(&text, Path::new(PATH)).unwrap(), lock);
+    assert_eq!(lock.named("alpine"), [SourceId::File("linux.tar.gz".into())]);
+    let dangling = text.replace("x86_64 = \"file:linux", "x86_64 = \"file:gone");
+    assert_eq!(text::parse(&dangling, Path::new(PATH)).unwrap_err().kind(), Kind::Input);
+}
+
+#[test]
 fn an_unchanged_lock_is_not_touched() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(FILE_NAME);

@@ -280,7 +280,7 @@ pub(super) struct RawClosure {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawMirrors {
-    /// Other stores, a directory, an http URL or a bucket (`s3://`, `gs://`, `az://`) each, asked first.
+    /// Other stores, a directory, an http URL, a bucket (`s3://`, `gs://`, `az://`) or a registry (`oci://`) each, asked first.
     pub(super) stores: Option<Vec<Text>>,
     /// Whether the fallback lists shipped with kbuild are asked after the upstream (default: true).
     pub(super) builtin: Option<bool>,

@@ -108,8 +108,7 @@ impl ImageName {
     /// Whether the registry is on this machine, and so reached without TLS, as docker does.
     pub fn is_loopback(&self) -> bool {
         let host = self.registry.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
-        let host = host.map_or(self.registry.as_str(), |(host, _)| host).trim_matches(['[', ']']);
-        host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+        is_loopback(host.map_or(self.registry.as_str(), |(host, _)| host))
     }
 
     /// The tag or digest by which the registry is asked for the manifest; the digest decides where there is one.
@@ -144,6 +143,12 @@ impl fmt::Display for ImageName {
         self.tag.iter().try_for_each(|tag| write!(f, ":{tag}"))?;
         self.digest.iter().try_for_each(|digest| write!(f, "@sha256:{digest}"))
     }
+}
+
+/// Whether a host, without a port, is this machine.
+pub fn is_loopback(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 /// `sha256:<64 digits>`; other algorithms are not used by any registry that matters.

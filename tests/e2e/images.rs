@@ -82,6 +82,17 @@ fn an_image_is_locked_by_digest_for_each_architecture() {
     assert_eq!(archive(&bench, "base-1-aarch64.oci.tar"), files);
     bench.kbuild_ok(&["verify"]);
 
+    // A wrong byte in the store is mended from the registry.
+    let content = lock(&bench).files["base-1-aarch64.oci.tar"].content.expect("seen").blake3.to_string();
+    let blob = bench.path(format!("mirrors/store/blobs/{}/{content}", &content[..2]));
+    let mut bytes = std::fs::read(&blob).expect("a blob");
+    bytes[600] ^= 1;
+    std::fs::remove_file(&blob).expect("removed");
+    std::fs::write(&blob, bytes).expect("damaged");
+    assert_eq!(bench.kbuild(&["verify"]).code, Some(5));
+    bench.kbuild_ok(&["verify", "--repair"]);
+    bench.kbuild_ok(&["verify"]);
+
     // Another architecture is of the same image still.
     bench.write("kata.toml", &format!("{HEAD}{}", manifest("architectures = [\"x86_64\", \"s390x\"]\n")));
     assert_eq!(bench.kbuild(&["lock", "--locked"]).code, Some(3));

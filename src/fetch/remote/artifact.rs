@@ -19,7 +19,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::outlet::Outgoing;
 use super::registry::{INDEXES, MANIFESTS, Registry, Upload};
@@ -57,6 +57,9 @@ const PARTS: usize = 100;
 /// How often a large blob is begun anew after the registry has lost what it had of it.
 const BEGINNINGS: usize = 4;
 
+/// Blobs on their way out at once, whatever `--jobs` says: each holds a chunk in memory.
+const BLOBS_AT_ONCE: usize = 32;
+
 /// Questions on their way at once; permits bound them further.
 const QUESTIONS: usize = 64;
 
@@ -68,6 +71,7 @@ pub struct Artifacts {
     registry: Registry,
     /// What the tag leads to, read at the first need.
     contents: OnceCell<Contents>,
+    room: Semaphore,
     /// For a push: the digests of what was sent that has none in the lock, and commits of which others' records do.
     sent: Mutex<BTreeMap<Blake3, Layer>>,
     theirs: Mutex<BTreeMap<CommitId, Layer>>,
@@ -145,6 +149,7 @@ impl Artifacts {
             http: Http::new(patience.clone()),
             registry: Registry::default(),
             contents: OnceCell::new(),
+            room: Semaphore::new(BLOBS_AT_ONCE),
             sent: Mutex::default(),
             theirs: Mutex::default(),
         }
@@ -251,6 +256,7 @@ impl Artifacts {
     /// # Errors
     /// As there.
     pub async fn put_blob(&self, parcel: &Parcel, file: &Path, manners: &Manners<'_>) -> Result<(), Failure> {
+        let _room = self.room.acquire().await.expect("the semaphore is never closed");
         let mut beginnings = 1;
         let digest = loop {
             let sent = if parcel.size <= CHUNK {

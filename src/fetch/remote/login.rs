@@ -18,6 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fetch::http::{Http, failed};
 use crate::fetch::retry::Failure;
 use crate::fetch::{blocking, transfer::at};
+use crate::source::image::is_loopback;
 use crate::source::{ImageName, SourceUrl};
 
 /// The name under which docker keeps the login of Docker Hub.
@@ -168,7 +169,8 @@ async fn ask(
 ) -> Result<Response, Failure> {
     let unusable = || Failure::permanent(at(url, "the registry names a token server that cannot be asked"));
     let mut server: Url = realm.parse().map_err(|_| unusable())?;
-    if server.scheme() != "https" && !(server.scheme() == "http" && image.is_loopback()) {
+    let here = image.is_loopback() && server.host_str().is_some_and(is_loopback);
+    if server.scheme() != "https" && !(server.scheme() == "http" && here) {
         return Err(unusable());
     }
     let client = http.client()?;

@@ -37,9 +37,9 @@ use crate::store::{GitRecord, Incoming};
 #[derive(Debug)]
 pub enum Remote {
     /// Objects in a bucket.
-    Objects(Objects),
+    Objects(Box<Objects>),
     /// An artifact in a registry.
-    Registry(Artifacts),
+    Registry(Box<Artifacts>),
 }
 
 /// What a blob is asked for by: at least one hash.
@@ -111,8 +111,8 @@ impl Remote {
     /// A remote by its address; nobody is asked anything yet.
     pub fn new(url: &RemoteUrl, patience: &Patience) -> Remote {
         match url.service() {
-            Service::S3 | Service::Google | Service::Azure => Remote::Objects(Objects::new(url, patience)),
-            Service::Registry => Remote::Registry(Artifacts::new(url, url.image(), patience)),
+            Service::S3 | Service::Google | Service::Azure => Remote::Objects(Box::new(Objects::new(url, patience))),
+            Service::Registry => Remote::Registry(Box::new(Artifacts::new(url, url.image(), patience))),
         }
     }
 
