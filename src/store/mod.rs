@@ -118,7 +118,7 @@ impl Store {
     /// it has opened stays readable, and its scratch directories stay, too.
     #[must_use]
     pub fn unheld(&self) -> Store {
-        Store { lock: None, ..self.clone() }
+        Store { lock: None, lower: self.lower.iter().map(Store::unheld).collect(), ..self.clone() }
     }
 
     /// The store's directory: absolute, without symlinks.
