@@ -257,12 +257,14 @@ fn a_bucket_that_has_its_moods_is_asked_again() {
     log_in(&mut here, &server.url(""));
     let (one, bucket) = (blob_of(&here, "one"), here.beside("bucket"));
     server.bucket("/team", &bucket);
+    here.set("KBUILD_TIMEOUT", "2");
     let busy = || Reply::status(503).header("Retry-After", "0");
-    server.on(&format!("/team/kata/{one}"), [busy(), Reply::Mounted, busy(), Reply::Hangup, Reply::Mounted]);
+    let (silent, there) = (Reply::Silence(Duration::from_secs(60)), Reply::Mounted);
+    server.on(&format!("/team/kata/{one}"), [busy(), there.clone(), busy(), Reply::Hangup, silent, there]);
     assert_eq!(ok(&here, &["push", TEAM])["blobs"], 2);
     let asked: Vec<String> =
         server.requests(&format!("/team/kata/{one}")).into_iter().map(|request| request.method).collect();
-    assert_eq!(asked, ["HEAD", "HEAD", "PUT", "PUT", "PUT"]);
+    assert_eq!(asked, ["HEAD", "HEAD", "PUT", "PUT", "PUT", "PUT"]);
     assert_eq!(std::fs::read(bucket.join("kata").join(&one)).expect("there"), b"the bytes of one");
 
     // What came before the line was cut is not asked for again.

@@ -348,3 +348,40 @@ fn find<T: StdError + 'static>(error: &object_store::Error) -> Option<&T> {
 pub fn unusable(place: &impl fmt::Display, error: &object_store::Error) -> Error {
     Error::input(format!("{place} cannot be used")).because(redact(&innermost(error)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16, body: &str) -> object_store::Error {
+        let code = element(body, "Code").unwrap_or_default();
+        let message = element(body, "Message").unwrap_or_default();
+        let refused = Refused { status: StatusCode::from_u16(status).unwrap(), after: None, code, message };
+        object_store::Error::Generic { store: "S3", source: Box::new(HttpError::new(HttpErrorKind::Unknown, refused)) }
+    }
+
+    #[test]
+    fn a_refusal_is_told_without_what_was_signed() {
+        let body = "<?xml?><Error><Code>SignatureDoesNotMatch</Code><Message>The signature does not match.\nCheck it</Message>\
+                    <AWSAccessKeyId>AKIASECRET</AWSAccessKeyId><StringToSign>AWS4 AKIASECRET</StringToSign></Error>";
+        let failure = failure(&"s3://team/x", &answered(403, body));
+        assert_eq!(failure.class, Class::Permanent);
+        let causes = failure.error.causes().join(" ");
+        assert_eq!(causes, "the server answered 403 Forbidden: SignatureDoesNotMatch: The signature does not match");
+    }
+
+    #[test]
+    fn the_status_decides_what_is_tried_again() {
+        for (status, code, class, kind) in [
+            (503, "SlowDown", Class::Transient { after: None }, Kind::Network),
+            (429, "", Class::Transient { after: None }, Kind::Network),
+            (404, "NoSuchKey", Class::Permanent, Kind::Missing),
+            (404, "NoSuchBucket", Class::Permanent, Kind::Network),
+            (301, "PermanentRedirect", Class::Permanent, Kind::Network),
+            (400, "", Class::Permanent, Kind::Network),
+        ] {
+            let failure = failure(&"s3://team/x", &answered(status, &format!("<Code>{code}</Code>")));
+            assert_eq!((failure.class, failure.error.kind()), (class, kind), "{status} {code}");
+        }
+    }
+}
