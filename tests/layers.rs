@@ -289,10 +289,12 @@ fn the_raspberry_pi() {
             ("ceph", &words("kata-withceph")),
             ("alpine", &words("kata-base-alpine")),
             ("fedora", &words("kata-base-fedora")),
+            ("wifi", "LICENSE_FLAGS_ACCEPTED = \"synaptics-killswitch\"\n"),
         ],
     );
     let questions = [
         TOUCHED,
+        &[(GUEST_IMAGE, &["KATA_GUEST_FILE", "KATA_GUEST_NAME", "do_install[depends]", "MACHINE_EXTRA_RRECOMMENDS"])],
         &[(CONFIG, &["SRC_URI", "FILESPATH"]), (LINUX_RASPBERRYPI, &["KERNEL_FEATURES", "SRC_URI"])],
         &[(CMDLINE, &["CMDLINE"]), (ALPINE, &["SRC_URI", "SRC_URI[sha256sum]"])],
     ]
@@ -305,6 +307,9 @@ fn the_raspberry_pi() {
     writeln!(said, "alpine\n  {}", answers.changes("pi4", "alpine").join("\n  ")).unwrap();
     insta::assert_snapshot!(said);
     assert_eq!(answers.get("pi4", IMAGE, "IMAGE_FSTYPES"), "wic.bz2 wic.bmap");
+    // A licence is accepted by whoever builds.
+    assert_eq!(answers.get("pi4", GUEST_IMAGE, "MACHINE_EXTRA_RRECOMMENDS"), "udev-rules-rpi");
+    assert!(answers.get("wifi", GUEST_IMAGE, "MACHINE_EXTRA_RRECOMMENDS").contains("bcm43455"));
     assert_eq!(
         answers.get("pi4", GUEST_KERNEL, "KATA_KERNEL_IMAGES"),
         "arch/arm64/boot/Image.gz arch/arm64/boot/Image"

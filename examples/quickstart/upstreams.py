@@ -6,6 +6,9 @@
         each time. ENGINE is a BitBake checkout (tests/support/bitbake/make-engine),
         which becomes the repository bitbake.git.
 
+    upstreams.py move DIR
+        Give tidings.git another commit, the same each time.
+
     upstreams.py serve DIR --port-file FILE --log FILE [--seed N] [--mishaps P]
         Serve DIR on a free port of 127.0.0.1 until SIGTERM or SIGINT: files over
         http with ranges, repositories over git's smart http. The port is written
@@ -163,7 +166,8 @@ def make_repository(path, branch, commits, links=None):
     Written with fast-import, so that neither the user's configuration nor the
     clock has a say. Returns the id of the last commit.
     """
-    git("init", "--quiet", "--bare", f"--initial-branch={branch}", str(path))
+    if not path.exists():
+        git("init", "--quiet", "--bare", f"--initial-branch={branch}", str(path))
     stream = io.BytesIO()
     for number, files in enumerate(commits):
         who = f"Quickstart <quickstart@upstream.example> {EPOCH + 3600 * number} +0000"
@@ -193,11 +197,19 @@ def make(target, engine):
     make_tarball(target / "hello-1.0.tar.gz", "hello-1.0", HELLO)
     first = {**GREETER, "greeter.c": GREETER["greeter.c"].replace(": 9", ": 0")}
     make_repository(target / "greeter.git", "main", [as_bytes(first), as_bytes(GREETER)])
-    news = [as_bytes(tidings(n)) for n in ("Nothing new.", "A ferry has come!")]
-    make_repository(target / "tidings.git", "main", news)
+    make_tidings(target, ["Nothing new.", "A ferry has come!"])
     cargo = make_repository(target / "cargo.git", "main", [as_bytes(CARGO)])
     make_repository(target / "ferry.git", "main", [as_bytes(FERRY)], {"cargo": cargo})
     make_repository(target / "bitbake.git", "2.19", [from_folder(engine)])
+
+
+def make_tidings(target, news):
+    make_repository(target / "tidings.git", "main", [as_bytes(tidings(n)) for n in news])
+
+
+def move(target):
+    # The first commits come out as they are, so that the new one stands on them.
+    make_tidings(target, ["Nothing new.", "A ferry has come!", "The ferry has left."])
 
 
 # ---------------------------------------------------------------------------
@@ -393,6 +405,8 @@ def main():
     command = commands.add_parser("make")
     command.add_argument("dir", type=Path)
     command.add_argument("--engine", type=Path, required=True)
+    command = commands.add_parser("move")
+    command.add_argument("dir", type=Path)
     command = commands.add_parser("serve")
     command.add_argument("dir", type=Path)
     command.add_argument("--port-file", type=Path, required=True)
@@ -402,6 +416,8 @@ def main():
     args = parser.parse_args()
     if args.command == "make":
         make(args.dir, args.engine)
+    elif args.command == "move":
+        move(args.dir)
     else:
         serve(args)
 

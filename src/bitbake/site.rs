@@ -108,7 +108,8 @@ impl Base {
     pub fn head(&self, project: &str) -> String {
         let mut text = Text(format!(
             "# {FILE_NAME} of `{project}`: for machines that run BitBake without kbuild. Written by kbuild from kata.lock.\n\
-             # Require it from local.conf or site.conf. Do not edit: the next lock brings another.\n\n",
+             # Require it from local.conf or site.conf. Do not edit: the next lock brings another. When commits moved with it,\n\
+             # remove git2 and git2_* from DL_DIR: BitBake would take what is there for the new.\n\n",
         ));
         text.section("Sources: only those of kata.lock, from the mirror");
         let address = self.address();

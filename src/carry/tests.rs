@@ -5,12 +5,13 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::index::Blob;
 use super::*;
 use crate::lock::{Content, Lock, LockedFile, LockedRecipe};
-use crate::progress::Silent;
+use crate::progress::{Progress, Silent, Task};
 use crate::source::{CommitId, Digests};
 use crate::store::Store;
 use crate::store::fixture::{Upstream, file, tree as a_tree};
@@ -245,6 +246,65 @@ fn a_broken_off_export_goes_on() {
     let exported = sample.export(Target::Directory(place.clone()), &Ledger::default(), None);
     assert_eq!(exported.kept, 5);
     assert_eq!(files_of(&place), whole);
+}
+
+/// A user who stops what goes on after so many pieces.
+struct Stopping(AtomicUsize);
+
+impl Progress for Stopping {
+    fn begin(&self, what: &str, total: Option<u64>) -> Box<dyn Task> {
+        Silent.begin(what, total)
+    }
+
+    fn warn(&self, _message: &str) {}
+
+    fn go_on(&self) -> Result<()> {
+        let stop = |left: usize| left.checked_sub(1);
+        let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, stop);
+        left.map(drop).map_err(|_| Error::new(Kind::Interrupted, "interrupted"))
+    }
+}
+
+#[test]
+fn an_export_that_is_stopped_leaves_no_temporary_file_and_goes_on() {
+    let sample = Sample::new();
+    let none = Ledger::default();
+    for pieces in 0..6 {
+        let directory = sample.directory.path().join(format!("bundle-{pieces}"));
+        let file = sample.directory.path().join(format!("bundle-{pieces}.tar"));
+        let stop = |target| export(&sample.store, sample.plan(&none, None), target, None, &Stopping(pieces.into()));
+        assert_eq!(stop(Target::Directory(directory.clone())).unwrap_err().kind(), Kind::Interrupted);
+        assert_eq!(stop(Target::File(file.clone())).unwrap_err().kind(), Kind::Interrupted);
+        assert!(directory.join(INCOMPLETE).is_file() && !directory.join(INDEX).exists());
+        assert!(files_of(&directory).keys().all(|path| !path.to_str().unwrap().contains(".kbuild-")));
+        let beside = fs::read_dir(sample.directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(beside.into_iter().all(|name| !name.to_str().unwrap().contains(".tar")), "nothing of the file is left");
+        export(&sample.store, sample.plan(&none, None), Target::Directory(directory.clone()), None, &Silent).unwrap();
+        let there = Store::open(&sample.directory.path().join(format!("there-{pieces}"))).unwrap();
+        import(&there, Origin::Path(directory), &[], &Silent).unwrap();
+    }
+}
+
+#[test]
+fn an_import_that_is_stopped_leaves_whole_blobs_and_goes_on() {
+    let sample = Sample::new();
+    let none = Ledger::default();
+    let (directory, file) = (sample.directory.path().join("bundle"), sample.directory.path().join("bundle.tar"));
+    for target in [Target::Directory(directory.clone()), Target::File(file.clone())] {
+        export(&sample.store, sample.plan(&none, None), target, None, &Silent).unwrap();
+    }
+    for (number, bundle) in [&directory, &file].into_iter().enumerate() {
+        let there = Store::open(&sample.directory.path().join(format!("there-{number}"))).unwrap();
+        for pieces in [0, 2, 5] {
+            let stopped = import(&there, Origin::Path(bundle.clone()), &[], &Stopping(pieces.into()));
+            assert_eq!(stopped.unwrap_err().kind(), Kind::Interrupted);
+            for left in ["incoming", "tmp"] {
+                assert_eq!(fs::read_dir(there.root().join(left)).unwrap().count(), 0, "{left}");
+            }
+        }
+        import(&there, Origin::Path(bundle.clone()), &[], &Silent).unwrap();
+        assert!(sample.lock.all_sources().iter().all(|id| there.has(sample.lock.get(id).unwrap())));
+    }
 }
 
 #[test]

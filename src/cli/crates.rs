@@ -52,7 +52,7 @@ pub(super) struct CratesArgs {
     #[arg(long, short, value_name = "PACKAGE")]
     package: Vec<String>,
 
-    /// Fetch the submodules of this git dependency too (its `;name=`, or `all`); may be repeated. A lock does not say which
+    /// Fetch the submodules of this git dependency too (its name, or `all`); may be repeated. A lock does not say which
     /// have some.
     #[arg(long, value_name = "NAME")]
     submodules: Vec<String>,
@@ -86,7 +86,7 @@ impl CratesArgs {
         );
         let mut outcome = Outcome::new(json_of(&include, self.output.as_deref()), "");
         if let Some(file) = &self.check {
-            compare(file, &text, &made)?;
+            compare(file, &text, &self.words(&self.file()))?;
             output.say(&format!("{} is what the lock gives: {counted}", disk::shown(file)));
         } else if let Some(file) = &self.output {
             let changed = disk::replace_if_changed(file, text.as_bytes())?;
@@ -152,11 +152,15 @@ impl CratesArgs {
 
     /// The command, as far as it decides what is written: where the file lies on this machine does not.
     fn made(&self) -> String {
+        self.words(Path::new(self.file().file_name().unwrap_or_default()))
+    }
+
+    fn words(&self, file: &Path) -> String {
         let mut words = vec!["kbuild crates".to_owned()];
         match &self.source {
             Some(source) if self.path == Path::new("Cargo.lock") => words.push(format!("--source {source}")),
             Some(source) => words.push(format!("--source {source} --path {}", self.path.display())),
-            None => words.push(self.file().file_name().unwrap_or_default().display().to_string()),
+            None => words.push(file.display().to_string()),
         }
         let sorted = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
         words.extend(sorted(&self.package).iter().map(|name| format!("--package {name}")));
@@ -194,15 +198,16 @@ fn json_of(include: &Include, file: Option<&Path>) -> Value {
 }
 
 /// The lines that only one of them has are what a person wants to see; where they stand follows from the order.
-fn compare(file: &Path, text: &str, made: &str) -> Result<()> {
-    let help = format!("run `{made} -o {}`", file.display());
+fn compare(file: &Path, text: &str, command: &str) -> Result<()> {
+    let help = format!("run `{command} -o {}`", file.display());
     let present = std::fs::read_to_string(file).map_err(|error| Error::io("read", file, error).help(help.clone()))?;
     if present == text {
         return Ok(());
     }
     let (old, new): (BTreeSet<&str>, BTreeSet<&str>) = (present.lines().collect(), text.lines().collect());
-    let gone = old.difference(&new).map(|line| format!("- {}", line.trim()));
-    let come = new.difference(&old).map(|line| format!("+ {}", line.trim()));
+    let bare = |line: &str| line.trim_end_matches('\\').trim().to_owned();
+    let gone = old.difference(&new).map(|line| format!("- {}", bare(line)));
+    let come = new.difference(&old).map(|line| format!("+ {}", bare(line)));
     let differ: Vec<String> = gone.chain(come).collect();
     let more = if differ.len() > LISTED { format!("\n… and {} more", differ.len() - LISTED) } else { String::new() };
     let error = Error::input(format!("{} is not what the lock gives", disk::shown(file))).help(help);

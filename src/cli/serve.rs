@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -49,6 +50,11 @@ pub(super) struct ServeArgs {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=10_000))]
     connections: u16,
 
+    /// Who asks nothing, or takes nothing of what is sent, for so long is sent away.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    timeout: u16,
+
     /// The lock whose sources are under /mirror/ [default: the project's]
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
@@ -73,7 +79,9 @@ impl ServeArgs {
         // The hold on the store ends here: a server must not keep a collector waiting.
         let store = place.existing_store()?.unheld();
         let shelf = self.shelf(&place, &store, output)?;
-        let settings = Settings { listen: self.listen, identity, connections: usize::from(self.connections), base };
+        let timeout = Duration::from_secs(self.timeout.into());
+        let settings =
+            Settings { listen: self.listen, identity, connections: usize::from(self.connections), timeout, base };
         let mirror = shelf.is_some();
         let server = Server::bind(&store, shelf, settings)?;
         let url = server.url();

@@ -194,24 +194,33 @@ fn mark_submodules(repositories: &mut [Repository], submodules: &Submodules) -> 
     let wanted = match submodules {
         Submodules::None => return Ok(()),
         Submodules::All => {
-            return repositories.iter_mut().try_for_each(|repository| {
-                repository.submodules = true;
-                Ok(())
-            });
+            repositories.iter_mut().for_each(|repository| repository.submodules = true);
+            return Ok(());
         }
         Submodules::Of(names) => names,
     };
     for name in wanted {
-        let Some(found) = repositories.iter().position(|repository| repository.name == *name) else {
-            let names: Vec<&str> = repositories.iter().map(|repository| repository.name.as_str()).collect();
-            let error = Error::new(Kind::Usage, format!("no git dependency is called `{}`", name.escape_debug()));
-            return Err(match (near::names(name, names.iter().copied()).first(), names.is_empty()) {
-                (Some(near), _) => error.help(format!("did you mean `{near}`?")),
-                (None, true) => error.help("this lock has none"),
-                (None, false) => error.help(format!("they are called {}", names.join(", "))),
-            });
-        };
-        repositories[found].submodules = true;
+        let mut found = false;
+        for repository in repositories.iter_mut() {
+            // By the repository's own name too: the commit in the other one changes with the lock.
+            if repository.name == *name || own_name(&repository.url) == *name {
+                repository.submodules = true;
+                found = true;
+            }
+        }
+        if !found {
+            return Err(no_repository(name, repositories));
+        }
     }
     Ok(())
+}
+
+fn no_repository(name: &str, repositories: &[Repository]) -> Error {
+    let names: Vec<&str> = repositories.iter().map(|repository| repository.name.as_str()).collect();
+    let error = Error::new(Kind::Usage, format!("no git dependency is called `{}`", name.escape_debug()));
+    match near::names(name, names.iter().copied()).first() {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None if names.is_empty() => error.help("this lock has none"),
+        None => error.help(format!("they are called {}", names.join(", "))),
+    }
 }

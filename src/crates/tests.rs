@@ -202,9 +202,16 @@ fn what_cannot_be_an_include_is_said() {
     text.push_str(&shown(&include(V4, &["agnet"], &Submodules::None).unwrap_err()));
     text.push_str(&shown(&include(V4, &["itoa"], &Submodules::None).unwrap_err()));
     let of = |name: &str| Submodules::Of(vec![name.to_owned()]);
-    text.push_str(&shown(&include(V4, &[], &of("tools")).unwrap_err()));
+    text.push_str(&shown(&include(V4, &[], &of("tolls")).unwrap_err()));
     text.push_str(&shown(&include(V4, &["own"], &of("tools")).unwrap_err()));
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn submodules_are_fetched_where_it_is_said() {
+    let fetchers =
+        |name: &str| include(V4, &[], &Submodules::Of(vec![name.to_owned()])).unwrap().matches("gitsm://").count();
+    assert_eq!((fetchers("tools"), fetchers("tools-bbbbbbb"), fetchers("the-20pump")), (2, 1, 1));
 }
 
 proptest::proptest! {

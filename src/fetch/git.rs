@@ -16,6 +16,7 @@ use super::transfer::at;
 use crate::error::{Error, Kind, Result};
 use crate::git::{could_not_start, local_git, run};
 use crate::progress::Task;
+use crate::source::name::check_ref;
 use crate::source::url::redact;
 use crate::source::{CommitId, GitRef, SourceUrl};
 
@@ -463,21 +464,6 @@ fn has_commit(repository: &Path, commit: &CommitId) -> bool {
     found.is_ok()
 }
 
-/// Refuses what is no full name of a ref, or could be taken for something else on a command line.
-///
-/// # Errors
-/// Kind `Input`.
-pub fn check_ref(name: &str) -> Result<()> {
-    let usable = name.starts_with("refs/")
-        && git2::Reference::is_valid_name(name)
-        && !name.split('/').any(|component| component.starts_with('-'));
-    if usable {
-        Ok(())
-    } else {
-        Err(Error::input(format!("`{}` is no name of a branch or tag", name.escape_default())))
-    }
-}
-
 fn listed(line: &str) -> Option<Listed> {
     let (id, name) = line.split_once('\t')?;
     Some(Listed { id: id.parse().ok()?, name: name.to_owned() })
@@ -680,17 +666,5 @@ mod tests {
         }
         assert_eq!(Received::parse("fatal: early EOF"), None);
         assert_eq!(Received::parse("error: RPC failed; HTTP 500 curl 22"), None);
-    }
-
-    #[test]
-    fn refs_are_full_names_and_nothing_else() {
-        for name in ["refs/heads/main", "refs/tags/v1.0", "refs/heads/a/b-c"] {
-            check_ref(name).unwrap();
-        }
-        for name in
-            ["main", "-x", "refs/heads/-x", "refs/heads/a..b", "refs/heads/", "HEAD", "refs/heads/a b", "refs/heads/*"]
-        {
-            assert!(check_ref(name).is_err(), "{name}");
-        }
     }
 }

@@ -51,7 +51,7 @@ use crate::error::{Error, Kind, Result};
 use crate::lock::Content;
 use crate::manifest::Mirrors;
 use crate::progress::{self, Progress};
-use crate::source::name::check_component;
+use crate::source::name::{check_component, check_ref};
 use crate::source::url::redact;
 use crate::source::{Access, Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};
 use crate::store::{GitRecord, Store, tree};
@@ -237,7 +237,7 @@ impl Fetcher {
     /// No answer (kind `Network`, `Missing` when offline), or no such ref (kind `Input`, naming near ones).
     pub async fn resolve(&self, url: &SourceUrl, reference: &GitRef) -> Result<Resolved> {
         for name in reference.full_names() {
-            git::check_ref(&name)?;
+            check_ref(&name)?;
         }
         if let Some(rev) = reference.rev {
             return Ok(Resolved { commit: rev, refs: reference.full_names() });

@@ -443,7 +443,7 @@ impl RawGit {
         if key != expected {
             return Err(Error::input(format!("git block `{key}` should be called `{expected}`")));
         }
-        self.refs.iter().try_for_each(|name| check_ref(name))?;
+        self.refs.iter().try_for_each(|name| crate::source::name::check_ref(name))?;
         self.clones.iter().try_for_each(|name| crate::source::name::check_component(name))?;
         Ok(LockedGit {
             url: self.url,
@@ -462,7 +462,7 @@ impl RawFloating {
     fn check(self, key: &str) -> Result<Floating> {
         let (url, reference) = key.rsplit_once('#').ok_or_else(|| Error::input(format!("`{key}` names no ref")))?;
         if !reference.is_empty() {
-            check_ref(reference)?;
+            crate::source::name::check_ref(reference)?;
         }
         Ok(Floating { url: url.parse()?, reference: reference.to_owned(), commit: self.commit })
     }
@@ -502,16 +502,6 @@ impl Display for Need {
 impl From<String> for Need {
     fn from(by: String) -> Self {
         if by.is_empty() { Need::Target } else { Need::By(by) }
-    }
-}
-
-/// A ref becomes a path in a view: only what `git check-ref-format` accepts, below `refs/heads` or `refs/tags`.
-fn check_ref(name: &str) -> Result<()> {
-    let known = name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
-    if known && git2::Reference::is_valid_name(name) {
-        Ok(())
-    } else {
-        Err(Error::input(format!("`{}` is no branch or tag", name.escape_default())))
     }
 }
 

@@ -28,7 +28,9 @@ pub(super) fn check_own(run: &RawRun, faults: &mut Faults) {
     faults.take(run.memory.as_ref().map_or(Ok(()), |memory| check_number("memory", memory, u32::MAX)));
     faults.take(run.cpus.as_ref().map_or(Ok(()), |cpus| check_number("cpus", cpus, MOST_CPUS)));
     let ports = run.ports.as_ref().map(|ports| ports.as_slice()).unwrap_or_default();
-    ports.iter().for_each(|text| drop(faults.take(port(text))));
+    for text in ports {
+        faults.take(port(text));
+    }
     names::check_repeated("the machine", "port", ports, faults);
 }
 

@@ -12,9 +12,9 @@ use super::{Incomplete, Moving, Resolution, floating, inputs, recipes};
 use crate::bitbake::report::Report;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
-use crate::lock::{Closure, Lock, LockedFile, Need};
+use crate::lock::{Closure, Lock, Locked, LockedFile, Need};
 use crate::manifest::{Manifest, Variant};
-use crate::source::{Blake3, SourceId, SourceUrl};
+use crate::source::{Blake3, Sha256, SourceId, SourceUrl};
 
 /// A configuration whose closure has to be found by the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,8 +92,10 @@ pub async fn close(
     lock.registries.extend(found.iter().filter_map(|found| go_proxy(&found.report)));
     fetcher.learn_registries(&lock.registries);
     let answers = answer_all(wishes, old, fetcher).await?;
-    let sources = answers.add_to(&mut lock, &mut incomplete)?;
-    let mut contexts = keep(manifest, &found, old, &mut lock)?;
+    let mut contexts = kept(manifest, &found, old)?;
+    let names = Names::of(&lock, answers.contents().chain(contents(&contexts, old)));
+    let sources = answers.add_to(&names, &mut lock, &mut incomplete)?;
+    take_over(&mut contexts, old, &names, &mut lock)?;
     contexts.extend(found.into_iter().map(|found| context(found, &sources, &pins)));
     recipes::assemble(&mut lock, contexts);
     recipes::check_names(&lock)?;
@@ -130,34 +132,123 @@ impl fmt::Display for Unknown {
     }
 }
 
-/// The closures of the old lock that stand: their blocks come over as they are.
-pub(super) fn keep(manifest: &Manifest, found: &[Found], old: &Lock, lock: &mut Lock) -> Result<Vec<Context>> {
+/// Puts the closures of another lock that stand beside pins which have none.
+pub(super) fn keep(manifest: &Manifest, old: &Lock, pins: &mut Lock) -> Result<Vec<Context>> {
+    let mut contexts = kept(manifest, &[], old)?;
+    let names = Names::of(pins, contents(&contexts, old));
+    take_over(&mut contexts, old, &names, pins)?;
+    Ok(contexts)
+}
+
+/// The closures of the old lock that stand, in its words.
+fn kept(manifest: &Manifest, found: &[Found], old: &Lock) -> Result<Vec<Context>> {
     let mut contexts = Vec::new();
     for board in manifest.boards.keys() {
         for variant in manifest.variants(board)? {
             let anew = found.iter().any(|found| found.board == *board && found.variant.name == variant.name);
             let Some(closure) = closure_of(old, board, &variant.name).filter(|_| !anew) else { continue };
-            contexts.push(kept(board, &variant.name, closure, old, lock)?);
+            let recipes = closure.recipes.keys().filter_map(|name| {
+                let (_, recipe) = old.recipe(board, &variant.name, name)?;
+                Some((name.clone(), recipe.clone()))
+            });
+            let recipes = recipes.collect();
+            contexts.push(Context { board: board.clone(), setting: variant.name, closure: closure.clone(), recipes });
         }
     }
     Ok(contexts)
 }
 
-fn kept(board: &str, setting: &str, closure: &Closure, old: &Lock, lock: &mut Lock) -> Result<Context> {
-    let recipes = closure.recipes.keys().filter_map(|name| {
-        let (_, recipe) = old.recipe(board, setting, name)?;
-        Some((name.clone(), recipe.clone()))
+/// Takes the blocks that closures of the old lock need over into the new one, and calls them there as `names` says.
+fn take_over(contexts: &mut [Context], old: &Lock, names: &Names, lock: &mut Lock) -> Result<()> {
+    for context in contexts {
+        for key in context.closure.pins.values() {
+            lock.floating
+                .extend(old.floating.get_key_value(key).map(|(key, floating)| (key.clone(), floating.clone())));
+        }
+        for id in old.with_submodules(sources_of(context)) {
+            match old.get(&id)? {
+                Locked::File(key, file) => names.add(Named::of(key, file), file.clone(), lock).map(drop)?,
+                Locked::Git(..) => answer::copy(old, &id, lock)?,
+            }
+        }
+        let sets = context.recipes.values_mut().map(|recipe| &mut recipe.sources).chain([&mut context.closure.extra]);
+        sets.for_each(|ids| *ids = ids.iter().map(|id| names.renamed(id, old)).collect());
+        lock.registries.extend(old.registries.clone());
+    }
+    Ok(())
+}
+
+fn sources_of(context: &Context) -> impl Iterator<Item = &SourceId> {
+    context.recipes.values().flat_map(|recipe| &recipe.sources).chain(&context.closure.extra)
+}
+
+/// The names and hashes of all files of some closures.
+fn contents<'a>(contexts: &'a [Context], old: &'a Lock) -> impl Iterator<Item = (String, Sha256)> + 'a {
+    let files = contexts.iter().flat_map(sources_of).filter_map(|id| match old.get(id) {
+        Ok(Locked::File(key, file)) => Some((key, file)),
+        _ => None,
     });
-    let recipes: BTreeMap<_, _> = recipes.collect();
-    for key in closure.pins.values() {
-        lock.floating.extend(old.floating.get_key_value(key).map(|(key, floating)| (key.clone(), floating.clone())));
+    files.map(|(key, file)| (Named::of(key, file).name, file.sha256))
+}
+
+/// What a file is called by whoever asks for it.
+struct Named {
+    /// The name BitBake looks for in a flat mirror.
+    name: String,
+    /// The path below DL_DIR, where it is not that.
+    local: Option<String>,
+}
+
+impl Named {
+    /// The same, read off a block.
+    fn of(key: &str, file: &LockedFile) -> Named {
+        let suffix = answer::keyed("", &file.sha256);
+        let name = key.strip_suffix(&suffix).unwrap_or(key).to_owned();
+        Named { local: file.name.clone().filter(|local| *local != name), name }
     }
-    let sources = recipes.values().flat_map(|recipe| &recipe.sources).chain(&closure.extra);
-    for id in old.with_submodules(sources) {
-        answer::copy(old, &id, lock)?;
+}
+
+/// Which names stand for several contents: boards may want different bytes under one name. All closures decide, those that
+/// stand and those found now, so that a lock does not depend on the order in which it came to be.
+struct Names {
+    declared: BTreeMap<String, Sha256>,
+    contents: BTreeMap<String, BTreeSet<Sha256>>,
+}
+
+impl Names {
+    /// `pins` has the declared sources alone: they keep their names.
+    fn of(pins: &Lock, files: impl Iterator<Item = (String, Sha256)>) -> Names {
+        let mut contents: BTreeMap<String, BTreeSet<Sha256>> = BTreeMap::new();
+        for (name, sha256) in files {
+            contents.entry(name).or_default().insert(sha256);
+        }
+        let declared = pins.files.iter().map(|(key, file)| (key.clone(), file.sha256)).collect();
+        Names { declared, contents }
     }
-    lock.registries.extend(old.registries.clone());
-    Ok(Context { board: board.to_owned(), setting: setting.to_owned(), closure: closure.clone(), recipes })
+
+    fn key(&self, name: &str, sha256: &Sha256) -> String {
+        let shared = match self.declared.get(name) {
+            Some(declared) => declared != sha256,
+            None => self.contents.get(name).is_some_and(|contents| contents.len() > 1),
+        };
+        if shared { answer::keyed(name, sha256) } else { name.to_owned() }
+    }
+
+    /// Writes a block, and gives its key.
+    fn add(&self, Named { name, local }: Named, mut file: LockedFile, lock: &mut Lock) -> Result<String> {
+        let key = self.key(&name, &file.sha256);
+        file.name = local.or_else(|| (key != name).then_some(name));
+        answer::add_file(lock, &key, &file)?;
+        Ok(key)
+    }
+
+    /// What a source of the old lock is called now.
+    fn renamed(&self, id: &SourceId, old: &Lock) -> SourceId {
+        match old.get(id) {
+            Ok(Locked::File(key, file)) => SourceId::File(self.key(&Named::of(key, file).name, &file.sha256)),
+            _ => id.clone(),
+        }
+    }
 }
 
 /// What was found, as the lock has it.
@@ -219,26 +310,26 @@ fn blame(error: Error, what: &str, askers: &BTreeSet<Asker>) -> Error {
 }
 
 impl Answers {
+    /// The names and hashes of all files.
+    fn contents(&self) -> impl Iterator<Item = (String, Sha256)> {
+        self.files.iter().map(|(wish, file, _)| (wish.name.clone(), file.sha256))
+    }
+
     /// Writes the blocks into a lock; tells what each asker got.
-    fn add_to(self, lock: &mut Lock, incomplete: &mut Vec<Incomplete>) -> Result<BTreeMap<Asker, BTreeSet<SourceId>>> {
+    fn add_to(
+        self,
+        names: &Names,
+        lock: &mut Lock,
+        incomplete: &mut Vec<Incomplete>,
+    ) -> Result<BTreeMap<Asker, BTreeSet<SourceId>>> {
         let mut sources: BTreeMap<Asker, BTreeSet<SourceId>> = BTreeMap::new();
         let mut give = |askers: BTreeSet<Asker>, id: &SourceId| {
             for asker in askers {
                 sources.entry(asker).or_default().insert(id.clone());
             }
         };
-        let mut contents: BTreeMap<String, usize> = BTreeMap::new();
-        for (wish, ..) in &self.files {
-            *contents.entry(wish.name.clone()).or_default() += 1;
-        }
-        for (wish, mut file, why) in self.files {
-            // Boards that want different bytes under one name: both get a key of their own.
-            let shared = contents.get(&wish.name).is_some_and(|count| *count > 1)
-                || lock.files.get(&wish.name).is_some_and(|other| other.sha256 != file.sha256);
-            let key = if shared { answer::keyed(&wish.name, &file.sha256) } else { wish.name.clone() };
-            file.name = wish.local.or_else(|| shared.then_some(wish.name));
-            answer::add_file(lock, &key, &file)?;
-            let id = SourceId::File(key);
+        for (wish, file, why) in self.files {
+            let id = SourceId::File(names.add(Named { name: wish.name, local: wish.local }, file, lock)?);
             give(wish.askers, &id);
             incomplete.extend(why.map(|why| Incomplete { id, why }));
         }

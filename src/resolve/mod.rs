@@ -127,7 +127,7 @@ pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
 fn with_closures_of(manifest: &Manifest, mut pins: Lock, lock: &Lock) -> Result<(Lock, Vec<Unknown>)> {
     let unknown = unknown(manifest, &pins, lock, &lock.folders, &Moving::Nothing)?;
     if unknown.is_empty() {
-        let contexts = closure::keep(manifest, &[], lock, &mut pins)?;
+        let contexts = closure::keep(manifest, lock, &mut pins)?;
         recipes::assemble(&mut pins, contexts);
         pins.folders = closure::folders_read(manifest, &pins, &lock.folders);
         pins.prune();

@@ -80,6 +80,19 @@ pub fn check_component(name: &str) -> Result<()> {
     if bad { Err(Error::input(format!("`{}` cannot be a file name", name.escape_default()))) } else { Ok(()) }
 }
 
+/// Checks the full name of a branch or tag, whoever gives it: a lock, a recipe, a server. What git itself would make, which
+/// is no name that begins with a dash (`git check-ref-format --branch`); it may then be written into a view.
+///
+/// # Errors
+/// Kind `Input`.
+pub fn check_ref(name: &str) -> Result<()> {
+    let short = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/"));
+    if short.is_some_and(|short| !short.starts_with('-')) && git2::Reference::is_valid_name(name) {
+        return Ok(());
+    }
+    Err(Error::input(format!("`{}` is no branch or tag", name.escape_debug())))
+}
+
 /// Percent-decoding as Python's `urllib.parse.unquote`: sequences that are no UTF-8 become replacement characters.
 pub fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
@@ -139,5 +152,25 @@ mod tests {
         }
         assert!(check_component(&"x".repeat(256)).is_err());
         check_component("git2_h.p.tar.gz").unwrap();
+    }
+
+    #[test]
+    fn refs_are_full_names_and_nothing_else() {
+        for name in ["refs/heads/main", "refs/tags/v1.0", "refs/heads/a/b-c", "refs/heads/a/-b"] {
+            check_ref(name).unwrap();
+        }
+        for name in [
+            "main",
+            "-x",
+            "refs/heads/-x",
+            "refs/heads/a..b",
+            "refs/heads/",
+            "HEAD",
+            "refs/heads/a b",
+            "refs/heads/*",
+            "refs/pull/1/head",
+        ] {
+            assert!(check_ref(name).is_err(), "{name}");
+        }
     }
 }

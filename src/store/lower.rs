@@ -354,6 +354,20 @@ mod tests {
     }
 
     #[test]
+    fn a_handle_that_holds_nothing_keeps_no_collector_waiting_below() {
+        let Stack { directory: _directory, below, upper, .. } = Stack::new();
+        let (lock, unheld) = (below.own("lock"), upper.unheld());
+        drop((below, upper));
+        // What another test starts holds all files for a moment, between fork and exec.
+        let free = || FileLock::try_exclusive(&lock).unwrap().is_some();
+        assert!((0..100).any(|_| free() || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            false
+        }));
+        assert!(unheld.has_blob(&digests_of(b"content").blake3));
+    }
+
+    #[test]
     fn what_cannot_be_a_lower_store_is_said() {
         let (directory, store) = temporary();
         let over = |path: &Path| store.clone().over(&[path.to_owned()]);

@@ -114,11 +114,11 @@ impl Store {
         Store { root, read_only: None, lock: Some(Arc::new(held)), lower: Arc::default() }
     }
 
-    /// A handle that keeps no collector waiting, for who stays for weeks. What it finds may be gone at the next look; what
-    /// it has opened stays readable, and its scratch directories stay, too.
+    /// A handle that keeps no collector waiting, here or below, for who stays for weeks. What it finds may be gone at the
+    /// next look; what it has opened stays readable, and its scratch directories stay, too.
     #[must_use]
     pub fn unheld(&self) -> Store {
-        Store { lock: None, ..self.clone() }
+        Store { lock: None, lower: self.lower.iter().map(Store::unheld).collect(), ..self.clone() }
     }
 
     /// The store's directory: absolute, without symlinks.
@@ -260,14 +260,18 @@ mod tests {
 
     #[test]
     fn an_unheld_store_keeps_no_collector_waiting_and_no_sweeper_takes_its_scratch() {
-        let (_directory, store) = temporary();
+        let (directory, below) = temporary();
+        let root = directory.path().join("upper");
+        let store = Store::open(&root).unwrap().over(&[below.root().to_owned()]).unwrap();
         let unheld = store.unheld();
-        let root = store.root().to_owned();
         let scratch = unheld.workplace().unwrap();
         drop(store);
-        let alone = Alone::with(&root, || ()).unwrap();
+        let below_root = below.root().to_owned();
+        drop(below);
+        let alone = [Alone::with(&root, || ()).unwrap(), Alone::with(&below_root, || ()).unwrap()];
         assert!(scratch.path().is_dir());
         drop(alone);
+        assert_eq!(unheld.lower().len(), 1);
         assert!(unheld.scratch().is_ok());
     }
 

@@ -229,6 +229,21 @@ fn a_bundle_goes_through_a_pipe_and_brings_kbuild_along() {
     here.kbuild_ok(&["export", "--self", "bundle"]);
     let version = Command::new(here.path("bundle/kbuild")).arg("--version").output().expect("it runs");
     assert_eq!(String::from_utf8_lossy(&version.stdout), format!("kbuild {}\n", env!("CARGO_PKG_VERSION")));
+
+    // Where there is no kbuild yet, the one in the bundle takes it in: out of the directory, or out of one file.
+    here.kbuild_ok(&["export", "--self", "bundle.tar"]);
+    let unpacked = Command::new("tar").args(["-xf", "bundle.tar", "kbuild"]).current_dir(here.path("")).status();
+    assert!(unpacked.expect("tar starts").success());
+    for (kbuild, bundle) in [("bundle/kbuild", "bundle"), ("kbuild", "bundle.tar")] {
+        let there = cloned(&here);
+        let plain = there.command(&["import"]);
+        let mut command = Command::new(here.path(kbuild));
+        command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let run = command.arg("import").arg(here.path(bundle)).current_dir(there.path("")).output();
+        let run = Run::from(run.expect("it runs"));
+        assert_eq!(run.code, Some(0), "{run}");
+        there.kbuild_ok(&["fetch", "--offline"]);
+    }
 }
 
 #[test]

@@ -10,8 +10,9 @@ fn fixture(name: &str) -> PathBuf {
     repository().join("tests/fixtures/crates").join(name)
 }
 
-/// The fixture's two repositories beside the project, and the commit of `tools`, which the lock of `tally` names.
-fn upstreams(bench: &Bench) -> String {
+/// The fixture's two repositories beside the project, and the two commits of `tools` that the lock of `tally` names: its
+/// first, and that of its branch.
+fn upstreams(bench: &Bench) -> [String; 2] {
     let commit = |name: &str| {
         let directory = bench.beside(name);
         git(&directory, &["init", "-q", "-b", "main"]);
@@ -19,15 +20,25 @@ fn upstreams(bench: &Bench) -> String {
         git(&directory, &["commit", "-q", "-m", name]);
         git(&directory, &["rev-parse", "HEAD"])
     };
+    let edit = |file: &str, change: &dyn Fn(String) -> String| {
+        let path = bench.beside(file);
+        let text = std::fs::read_to_string(&path).expect("a file of the fixture");
+        std::fs::write(path, change(text)).expect("written");
+    };
     copy(&fixture("tools"), &bench.beside("tools.git"));
     copy(&fixture("tally"), &bench.beside("tally.git"));
+    let first = commit("tools.git");
+    edit("tools.git/rust/pivot/src/lib.rs", &|text| text.replace("* 10", "* 100"));
     let tools = commit("tools.git");
-    let lock = std::fs::read_to_string(bench.beside("tally.git/Cargo.lock"))
-        .expect("a lock")
-        .replace("#TOOLS", &format!("#{tools}"));
-    std::fs::write(bench.beside("tally.git/Cargo.lock"), lock).expect("written");
+    for file in ["tally.git/Cargo.lock", "tally.git/app/Cargo.toml"] {
+        edit(file, &|text| with_commits(&text, [&first, &tools]));
+    }
     commit("tally.git");
-    tools
+    [first, tools]
+}
+
+fn with_commits(text: &str, [first, tools]: [&str; 2]) -> String {
+    text.replace("FIRST", first).replace("#TOOLS", &format!("#{tools}"))
 }
 
 /// A project whose mirror rule leads to the repositories beside it.
@@ -64,7 +75,7 @@ targets = ["tally"]
 fn an_include_is_written_and_checked() {
     let bench = Bench::new();
     let lock = std::fs::read_to_string(fixture("tally/Cargo.lock")).expect("a lock");
-    let lock = lock.replace("#TOOLS", &format!("#{}", "a".repeat(40)));
+    let lock = with_commits(&lock, [&"a".repeat(40), &"c".repeat(40)]);
     bench.write("upstream/Cargo.lock", &lock);
     assert_run!(bench, bench.kbuild(&["crates", "upstream/Cargo.lock"]), "crates");
     assert_run!(bench, bench.kbuild(&["crates", "upstream/Cargo.lock", "--format", "json"]), "crates_json");
@@ -87,7 +98,7 @@ fn an_include_is_written_and_checked() {
 #[test]
 fn a_lock_is_read_out_of_the_store() {
     let mut bench = Bench::new();
-    let tools = upstreams(&bench);
+    let [first, tools] = upstreams(&bench);
     project(&mut bench, "none");
     bench.write("bitbake/bin/bitbake", "");
     for layer in ["meta-mini", "meta-tally"] {
@@ -96,7 +107,9 @@ fn a_lock_is_read_out_of_the_store() {
     bench.kbuild_ok(&["lock"]);
     let run = bench.kbuild_ok(&["crates", "--source", "tally"]);
     assert!(run.stdout.starts_with("# Made by `kbuild crates --source tally`: do not edit."), "{run}");
-    assert!(run.stdout.contains(&format!("SRCREV_tools = \"{tools}\"")), "{run}");
+    for commit in [first, tools] {
+        assert!(run.stdout.contains(&format!("SRCREV_tools-{} = \"{commit}\"", &commit[..7])), "{run}");
+    }
     assert_run!(bench, bench.kbuild(&["crates", "--source", "tally", "--path", "app/Cargo.lock"]), "crates_no_path");
     assert_run!(bench, bench.kbuild(&["crates", "--source", "taly"]), "crates_no_source");
     std::fs::remove_dir_all(bench.path("mirrors/store")).expect("removed");
@@ -138,11 +151,15 @@ fn a_workspace_is_locked_fetched_and_built_offline() {
     }
     assert_eq!(locked.code, Some(0), "{locked}");
     let lock = kbuild::lock::Lock::read(&bench.path("kata.lock")).expect("a lock").expect("a lock");
-    assert_eq!((lock.files.len(), lock.recipes["tally"].sources.len()), (2, 4), "two crates and two repositories");
+    assert_eq!(
+        (lock.files.len(), lock.recipes["tally"].sources.len()),
+        (2, 5),
+        "two crates, and three commits of two repositories"
+    );
     bench.kbuild_ok(&["fetch", "--offline"]);
     let result = bench.kbuild_ok(&["build", "--board", "lantern", "--format", "json"]).json();
     assert_eq!(result["result"]["artifacts"][0]["path"], "tally", "{result}");
-    assert_eq!(bench.read("build/lantern/tmp/deploy/images/lantern/tally.txt"), "40: give me where to stand\n");
+    assert_eq!(bench.read("build/lantern/tmp/deploy/images/lantern/tally.txt"), "400 40: give me where to stand\n");
     // cargo took Cargo.lock as upstream wrote it, and the repository's crates for what they are.
     let work = "build/lantern/tmp/work/lantern/tally/sources";
     let upstream = std::fs::read_to_string(bench.beside("tally.git/Cargo.lock")).expect("a lock");

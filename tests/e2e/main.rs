@@ -10,6 +10,7 @@ mod crates;
 mod fetching;
 mod flagship;
 mod images;
+mod interrupting;
 mod lower;
 mod pipeline;
 mod queries;

@@ -7,7 +7,7 @@
 # Crates of registries come from ${CARGO_VENDORING_DIRECTORY}, where BitBake's crate fetcher unpacks them. A git dependency
 # comes from its repository as it was unpacked (an entry of SRC_URI with `destsuffix`, at the commit that Cargo.lock names),
 # wherever in there its crate lies. Cargo.lock stays as upstream wrote it: sources are replaced, nothing is patched, so that
-# `cargo --frozen` still compares it, and what is built does not depend on the directory it is built in.
+# `cargo --frozen` still compares it, and no crate is named after the directory it is built in.
 #
 # Beside cargo.bbclass it takes the place of cargo_common_do_patch_paths, which takes every repository for one crate; and
 # it works without: cargo needs nothing but CARGO_HOME then.
@@ -27,6 +27,7 @@ python () {
 }
 
 do_compile[prefuncs] += "kbuild_crates_configure"
+kbuild_crates_configure[doc] = "Tells cargo where the sources lie that BitBake unpacked"
 
 python kbuild_crates_configure() {
     lock = kbuild_crates_lock(d)

@@ -184,3 +184,6 @@ fn pins<'a>(lock: &'a Lock, boards: &[&str]) -> Result<BTreeMap<&'a str, CommitI
 pub fn is_conf(name: &str) -> bool {
     name == FILE_NAME
 }
+
+#[cfg(test)]
+mod tests;

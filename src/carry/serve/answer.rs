@@ -90,10 +90,10 @@ impl Library {
         let pieces: Vec<&str> = path.split('/').collect();
         match *pieces {
             ["mirror", name] => self.on_shelf(&percent_decode(name), parts).await,
-            ["format"] => self.read(self.store.root().join("format")).await,
+            ["format"] => self.read(|store| store.root().join("format")).await,
             ["git", file] => {
                 let commit: CommitId = file.strip_suffix(".toml").and_then(exactly).ok_or_else(Refusal::not_found)?;
-                self.read(self.store.record_path(&commit)).await
+                self.read(move |store| store.record_path(&commit)).await
             }
             ["sha256", hex] => {
                 let sha256: Sha256 = exactly(hex).ok_or_else(Refusal::not_found)?;
@@ -151,11 +151,15 @@ impl Library {
     }
 
     /// A short file of the store.
-    async fn read(&self, path: PathBuf) -> Result<Found, Refusal> {
-        blocking(move || match read_text(&path) {
-            Ok(Some(text)) => Ok(Found::Text(text)),
-            Ok(None) => Err(Refusal::not_found()),
-            Err(error) => Err(Refusal::of(&Error::io("read", &path, error))),
+    async fn read(&self, place: impl FnOnce(&Store) -> PathBuf + Send + 'static) -> Result<Found, Refusal> {
+        let store = self.store.clone();
+        blocking(move || {
+            let path = place(&store);
+            match read_text(&path) {
+                Ok(Some(text)) => Ok(Found::Text(text)),
+                Ok(None) => Err(Refusal::not_found()),
+                Err(error) => Err(Refusal::of(&Error::io("read", &path, error))),
+            }
         })
         .await
     }

@@ -54,15 +54,6 @@ const HEAD_LIMIT: usize = 16 << 10;
 /// The most header fields of a request.
 const FIELDS: usize = 64;
 
-/// How long a connection may take for the head of its next request, idle time before it included.
-const HEAD_TIME: Duration = Duration::from_secs(20);
-
-/// How long a client may take for TLS's first words.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-
-/// How long a client may take nothing of what is sent.
-const STALL_TIME: Duration = Duration::from_secs(60);
-
 /// How long transfers may go on once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -77,6 +68,9 @@ pub struct Settings {
     pub identity: Option<Identity>,
     /// At most so many connections at once; who comes later waits.
     pub connections: usize,
+    /// How long a client may take for TLS's first words, for the head of a request (idle time before it included), and may
+    /// take nothing of what is sent.
+    pub timeout: Duration,
     /// Where clients find the server, if that is not the address they ask at: a proxy stands before it.
     pub base: Option<Base>,
 }
@@ -87,6 +81,7 @@ pub struct Server {
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
     connections: usize,
+    timeout: Duration,
     library: Arc<Library>,
 }
 
@@ -103,10 +98,11 @@ impl Server {
         let listener = StdListener::bind(settings.listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let tls = settings.identity.map(Identity::acceptor);
+        let tls = settings.identity.as_ref().map(Identity::acceptor);
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let library = Arc::new(Library::new(store.unheld(), shelf, scheme, settings.base));
-        Ok(Server { listener, address, tls, connections: settings.connections, library })
+        let library = Arc::new(Library::new(store.unheld(), shelf, scheme, settings.base.clone()));
+        let Settings { connections, timeout, .. } = settings;
+        Ok(Server { listener, address, tls, connections, timeout, library })
     }
 
     /// Where it listens, as a URL.
@@ -134,6 +130,7 @@ impl Server {
             let connection = Connection {
                 peer,
                 tls: self.tls.clone(),
+                timeout: self.timeout,
                 library: Arc::clone(&self.library),
                 watcher: graceful.watcher(),
             };
@@ -167,6 +164,7 @@ async fn accept(
 struct Connection {
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
+    timeout: Duration,
     library: Arc<Library>,
     watcher: Watcher,
 }
@@ -175,11 +173,11 @@ impl Connection {
     /// Answers a client until it goes, or is too slow. `slot` is its place among those that are served at once.
     async fn serve(self, stream: TcpStream, slot: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
-        let stream = Patient::new(stream, STALL_TIME);
+        let stream = Patient::new(stream, self.timeout);
         let peer = self.peer;
         let outcome = match self.tls.clone() {
             None => self.speak(stream).await,
-            Some(tls) => match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
+            Some(tls) => match tokio::time::timeout(self.timeout, tls.accept(stream)).await {
                 Ok(Ok(stream)) => self.speak(stream).await,
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err("no TLS handshake in time".to_owned()),
@@ -192,7 +190,7 @@ impl Connection {
     }
 
     async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Result<(), String> {
-        let Connection { peer, library, watcher, .. } = self;
+        let Connection { peer, timeout, library, watcher, .. } = self;
         let service = service_fn(move |request: Request<Incoming>| {
             let library = Arc::clone(&library);
             async move {
@@ -207,13 +205,10 @@ impl Connection {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
+            .header_read_timeout(timeout)
             .max_header_size(HEAD_LIMIT)
             .max_headers(FIELDS)
             .serve_connection(TokioIo::new(stream), service);
         watcher.watch(connection).await.map_err(|error| error.to_string())
     }
 }
-
-#[cfg(test)]
-mod tests;

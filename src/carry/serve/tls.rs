@@ -39,8 +39,8 @@ impl Identity {
         Ok(Identity(Arc::new(config)))
     }
 
-    pub(super) fn acceptor(self) -> TlsAcceptor {
-        TlsAcceptor::from(self.0)
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.0))
     }
 }
 

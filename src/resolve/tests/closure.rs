@@ -214,6 +214,31 @@ fn one_name_with_two_contents_is_an_error_on_one_board_and_two_blocks_on_two() {
 }
 
 #[test]
+fn what_boards_call_by_one_name_has_the_same_keys_in_whatever_order_it_was_locked() {
+    // Board `two` wants other bytes once its machine is another.
+    let other_machine = MANIFEST.replace("machine = \"two\"", "machine = \"three\"");
+    let same = |_: &str, _: &Variant| report(vec![]);
+    let differ = |board: &str, _: &Variant| {
+        let mut report = report(vec![]);
+        let digit = if board == "one" { 'b' } else { 'c' };
+        report.recipes[1].fetches = vec![file("https://h.example/busybox-1.0.tar.bz2", digit)];
+        report
+    };
+    let fresh = |text: &str, discover: &dyn Fn(&str, &Variant) -> Report| {
+        lock_with(text, &Lock::default(), &folders(1), &Moving::Nothing, discover).unwrap().0.lock
+    };
+    let (alike, apart) = (fresh(MANIFEST, &same), fresh(&other_machine, &differ));
+    assert_eq!((alike.files.len(), apart.files.len()), (1, 2));
+
+    let (moved, asked) = lock_with(&other_machine, &alike, &folders(1), &Moving::Nothing, differ).unwrap();
+    assert_eq!((asked, &moved.lock), (3, &apart), "what stands gets a key of its own, too");
+    assert_eq!(stale(&manifest(&other_machine), &moved.lock), Vec::<String>::new());
+    let (back, asked) = lock_with(MANIFEST, &apart, &folders(1), &Moving::Nothing, same).unwrap();
+    assert_eq!((asked, &back.lock), (3, &alike), "and the plain name again");
+    assert_eq!(stale(&manifest(MANIFEST), &back.lock), Vec::<String>::new());
+}
+
+#[test]
 fn what_nobody_can_lock_is_told_with_recipe_and_line() {
     let problem = Problem {
         written: "p4://depot/x".into(),

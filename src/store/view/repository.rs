@@ -14,6 +14,7 @@ use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::git::{broken_object, could_not_start, failed, local_git, open_objects};
 use crate::lock::LockedGit;
+use crate::source::name::check_ref;
 use crate::source::{Blake3, CommitId};
 use crate::store::{GitRecord, Pack, Store};
 
@@ -63,9 +64,7 @@ impl Repository {
     /// Refuses refs that git would not have, or that cannot stand together.
     pub(super) fn check(&self, name: &str) -> Result<()> {
         for (reference, commits) in &self.refs {
-            if !reference.starts_with("refs/") || !git2::Reference::is_valid_name(reference) {
-                return Err(Error::input(format!("`{}` is no full name of a git ref", reference.escape_debug())));
-            }
+            check_ref(reference)?;
             // A branch can be made to contain several commits, anything else stands for one.
             if commits.len() > 1 && !reference.starts_with("refs/heads/") {
                 let commits: Vec<_> = commits.iter().map(CommitId::short).collect();
