@@ -7,6 +7,7 @@ use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
 use crate::error::Result;
+use crate::fetch::Fetched;
 use crate::progress;
 
 /// Brings what kata.lock names into the store.
@@ -33,14 +34,18 @@ impl FetchArgs {
         let sources = project.sources(&lock, &self.boards)?;
         let fetcher = project.fetcher(global, output)?;
         let fetched = super::wait(fetcher.sources(&lock, &sources))?;
-        output.say(&format!(
-            "{} in the store: {} fetched ({} of files), {} already there",
-            count(sources.len(), "source"),
-            fetched.count,
-            progress::size(fetched.bytes),
-            sources.len() - fetched.count,
-        ));
-        let json = json!({ "sources": sources.len(), "fetched": fetched.count, "bytes": fetched.bytes });
-        Ok(Outcome::new(json, ""))
+        Ok(outcome(sources.len(), "fetched", &fetched, output))
     }
+}
+
+/// Tells what came of bringing so many sources; `verb` is what was done to those that were not there.
+pub(super) fn outcome(sources: usize, verb: &str, fetched: &Fetched, output: &Output) -> Outcome {
+    output.say(&format!(
+        "{} in the store: {} {verb} ({} of files), {} already there",
+        count(sources, "source"),
+        fetched.count,
+        progress::size(fetched.bytes),
+        sources - fetched.count,
+    ));
+    Outcome::new(json!({ "sources": sources, "fetched": fetched.count, "bytes": fetched.bytes }), "")
 }

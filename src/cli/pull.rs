@@ -1,15 +1,14 @@
 //! `kbuild pull`: what the lock names, out of one other store.
 
 use clap::Args;
-use serde_json::json;
 
+use super::fetch;
 use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use crate::manifest::Mirrors;
-use crate::progress;
 use crate::source::SourceId;
 use crate::source::url::redact;
 use crate::store::Store;
@@ -45,15 +44,7 @@ impl PullArgs {
         let fetcher = project.fetcher_from(from, global, output)?;
         let fetched = super::wait(fetcher.sources(&lock, &sources));
         let fetched = fetched.map_err(|error| self.in_short(error, &lock, &sources, fetcher.store()))?;
-        output.say(&format!(
-            "{} in the store: {} brought ({} of files), {} already there",
-            count(sources.len(), "source"),
-            fetched.count,
-            progress::size(fetched.bytes),
-            sources.len() - fetched.count,
-        ));
-        let json = json!({ "sources": sources.len(), "fetched": fetched.count, "bytes": fetched.bytes });
-        Ok(Outcome::new(json, ""))
+        Ok(fetch::outcome(sources.len(), "brought", &fetched, output))
     }
 
     /// Where nothing is wrong but that several sources are not there, their names say it all.

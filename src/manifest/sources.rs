@@ -102,16 +102,7 @@ pub(super) fn check_boards(
 
 fn file_origin(whose: &str, url: &Text, raw: &RawSource, faults: &mut Faults) -> Option<FileRequest> {
     refuse(whose, "file", "images (`oci`)", &image_only(raw), faults);
-    let git_only = [
-        ("branch", raw.branch.as_ref().map(|value| &value.span)),
-        ("tag", raw.tag.as_ref().map(|value| &value.span)),
-        ("rev", raw.rev.as_ref().map(|value| &value.span)),
-        ("submodules", raw.submodules.as_ref().map(|value| &value.span)),
-        ("history", raw.history.as_ref().map(|value| &value.span)),
-        ("recipes", raw.recipes.as_ref().map(|value| &value.span)),
-        ("srcrev-name", raw.srcrev_name.as_ref().map(|value| &value.span)),
-    ];
-    refuse(whose, "file", "git sources", &git_only, faults);
+    refuse(whose, "file", "git sources", &git_only(raw), faults);
     let version = raw.version.as_ref();
     let mut urls = Vec::new();
     for template in std::iter::once(url).chain(raw.mirrors.iter().flat_map(|mirrors| &mirrors.value)) {
@@ -147,12 +138,7 @@ fn check_filename(name: &Text) -> Result<String> {
 }
 
 fn git_origin(whose: &str, git: &Text, raw: &RawSource, faults: &mut Faults) -> Option<SourceOrigin> {
-    let file_only = [
-        ("mirrors", raw.mirrors.as_ref().map(|value| &value.span)),
-        ("sha256", raw.sha256.as_ref().map(|value| &value.span)),
-        ("filename", raw.filename.as_ref().map(|value| &value.span)),
-    ];
-    refuse(whose, "git repository", "file sources (`url`)", &file_only, faults);
+    refuse(whose, "git repository", "file sources (`url`)", &file_only(raw), faults);
     refuse(whose, "git repository", "images (`oci`)", &image_only(raw), faults);
     check_pinned_recipes(whose, raw, faults);
     let before = faults.count();
@@ -168,16 +154,19 @@ fn git_origin(whose: &str, git: &Text, raw: &RawSource, faults: &mut Faults) -> 
     keys.check(whose, submodules, history, faults).map(SourceOrigin::Git)
 }
 
-fn image_only(raw: &RawSource) -> [(&'static str, Option<&std::ops::Range<usize>>); 2] {
-    let architectures = raw.architectures.as_ref().map(|list| &list.span);
-    [("architectures", architectures), ("digest", raw.digest.as_ref().map(|value| &value.span))]
-}
+/// Keys that a kind of source alone has, each with its place where it is given.
+type Keys<'a, const N: usize> = [(&'static str, Option<&'a std::ops::Range<usize>>); N];
 
-fn image_origin(whose: &str, oci: &Text, raw: &RawSource, faults: &mut Faults) -> Option<ImageRequest> {
-    let others = [
+fn file_only(raw: &RawSource) -> Keys<'_, 3> {
+    [
         ("mirrors", raw.mirrors.as_ref().map(|value| &value.span)),
         ("sha256", raw.sha256.as_ref().map(|value| &value.span)),
         ("filename", raw.filename.as_ref().map(|value| &value.span)),
+    ]
+}
+
+fn git_only(raw: &RawSource) -> Keys<'_, 7> {
+    [
         ("branch", raw.branch.as_ref().map(|value| &value.span)),
         ("tag", raw.tag.as_ref().map(|value| &value.span)),
         ("rev", raw.rev.as_ref().map(|value| &value.span)),
@@ -185,8 +174,19 @@ fn image_origin(whose: &str, oci: &Text, raw: &RawSource, faults: &mut Faults) -
         ("history", raw.history.as_ref().map(|value| &value.span)),
         ("recipes", raw.recipes.as_ref().map(|value| &value.span)),
         ("srcrev-name", raw.srcrev_name.as_ref().map(|value| &value.span)),
-    ];
-    refuse(whose, "container image", "files and git repositories", &others, faults);
+    ]
+}
+
+fn image_only(raw: &RawSource) -> Keys<'_, 2> {
+    [
+        ("architectures", raw.architectures.as_ref().map(|value| &value.span)),
+        ("digest", raw.digest.as_ref().map(|value| &value.span)),
+    ]
+}
+
+fn image_origin(whose: &str, oci: &Text, raw: &RawSource, faults: &mut Faults) -> Option<ImageRequest> {
+    refuse(whose, "container image", "file sources (`url`)", &file_only(raw), faults);
+    refuse(whose, "container image", "git sources", &git_only(raw), faults);
     let name = faults.take(fill(oci, raw.version.as_ref())).and_then(|text| faults.take(image_name(&text)));
     let digest = raw.digest.as_ref().and_then(|text| {
         faults.take(parse_digest(text).ok_or_else(|| {
@@ -233,13 +233,7 @@ fn architectures(whose: &str, list: Option<&At<Vec<Text>>>, faults: &mut Faults)
 }
 
 /// Reports keys that belong to the other kind of source.
-fn refuse(
-    whose: &str,
-    kind: &str,
-    others: &str,
-    keys: &[(&str, Option<&std::ops::Range<usize>>)],
-    faults: &mut Faults,
-) {
+fn refuse<const N: usize>(whose: &str, kind: &str, others: &str, keys: &Keys<'_, N>, faults: &mut Faults) {
     for (key, span) in keys {
         if let Some(span) = span {
             let fault = Error::input(format!("{whose} is a {kind}, and has no `{key}`"));

@@ -123,3 +123,11 @@ pub fn write_directory(directory: &Path, tree: &Tree) {
         }
     }
 }
+
+/// Flips a bit of a blob, as a bad disk would: same size, same name.
+pub fn rot(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[0] ^= 1;
+    std::fs::remove_file(path).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}

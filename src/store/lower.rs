@@ -102,7 +102,7 @@ mod tests {
     use crate::error::Kind;
     use crate::lock::{Content, Lock, Locked, LockedFile, LockedGit};
     use crate::source::{CommitId, Digests};
-    use crate::store::fixture::{Upstream, file, tree as a_tree};
+    use crate::store::fixture::{Upstream, file, rot, tree as a_tree};
     use crate::store::tests::{as_nobody, digests_of, make_read_only, temporary};
     use crate::store::{Alone, tree, view};
 
@@ -159,14 +159,6 @@ mod tests {
     fn files_of(store: &Store) -> BTreeSet<PathBuf> {
         let entries = walkdir::WalkDir::new(store.root()).into_iter().map(|entry| entry.unwrap());
         entries.filter(|entry| !entry.file_type().is_dir()).map(|entry| entry.into_path()).collect()
-    }
-
-    /// Flips a bit, as a bad disk would: same size, same name.
-    fn rot(path: &Path) {
-        let mut bytes = fs::read(path).unwrap();
-        bytes[0] ^= 1;
-        fs::remove_file(path).unwrap();
-        fs::write(path, bytes).unwrap();
     }
 
     #[test]

@@ -185,20 +185,12 @@ fn is_bad_medium(error: &Error) -> bool {
 mod tests {
     use super::*;
     use crate::lock::Content;
-    use crate::store::fixture::{Upstream, file, tree};
+    use crate::store::fixture::{Upstream, file, rot, tree};
     use crate::store::tests::{digests_of, temporary};
 
     fn locked_file(bytes: &[u8]) -> LockedFile {
         let Digests { sha256, blake3, size } = digests_of(bytes);
         LockedFile { name: None, urls: vec![], sha256, content: Some(Content { blake3, size }) }
-    }
-
-    /// Flips a bit, as a bad disk would: same size, same name.
-    fn rot(path: &Path) {
-        let mut bytes = fs::read(path).unwrap();
-        bytes[0] ^= 1;
-        fs::remove_file(path).unwrap();
-        fs::write(path, bytes).unwrap();
     }
 
     #[test]
