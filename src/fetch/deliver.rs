@@ -1,19 +1,18 @@
 //! One file from the first place that has it: the order of places, retries at each, and what is said when none has it.
 
-use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 
 use url::Url;
 
 use super::manners::Manners;
-use super::remote::Remote;
+use super::peer::Place;
 use super::retry::{Attempts, Class, Failure};
 use super::sums::{Disagreement, compare};
+use super::teller::Teller;
 use super::transfer::{Delivery, Expected, at};
 use super::{Fetcher, Settings, blocking, peer};
 use crate::error::{Error, Kind, Result};
-use crate::progress::{self, Progress, Task};
+use crate::progress::{self, Task};
 use crate::source::url::redact;
 use crate::source::{Checksum, Digests, Hasher, SourceUrl, Sums};
 use crate::store::Incoming;
@@ -34,62 +33,6 @@ pub struct Order<'a> {
     pub expected: Expected,
     /// Where it may be had, in order.
     pub candidates: Vec<Result<Place>>,
-}
-
-/// A place to ask for a file.
-#[derive(Debug, Clone)]
-pub enum Place {
-    /// Its URL there.
-    Url(SourceUrl),
-    /// A store that is asked by hash.
-    Remote(Arc<Remote>),
-}
-
-impl Place {
-    /// Whom messages name.
-    fn host(&self) -> String {
-        match self {
-            Place::Url(url) => url.host(),
-            Place::Remote(remote) => remote.url().to_string(),
-        }
-    }
-
-    /// By which host transfers are limited: a team's own store takes as many as `--jobs` says.
-    fn limited_by(&self) -> String {
-        match self {
-            Place::Url(url) => url.host(),
-            Place::Remote(_) => String::new(),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Url(url) => url.fmt(f),
-            Place::Remote(remote) => remote.url().fmt(f),
-        }
-    }
-}
-
-/// A task that is begun when there is something to tell: sources that wait for their turn are not drawn.
-pub struct Teller {
-    progress: Arc<dyn Progress>,
-    what: String,
-    total: Option<u64>,
-    task: OnceLock<Box<dyn Task>>,
-}
-
-impl Teller {
-    /// Tells nothing yet.
-    pub fn new(progress: &Arc<dyn Progress>, what: impl Into<String>, total: Option<u64>) -> Teller {
-        Teller { progress: progress.clone(), what: what.into(), total, task: OnceLock::new() }
-    }
-
-    /// The task, begun if it was not.
-    pub fn task(&self) -> &dyn Task {
-        self.task.get_or_init(|| self.progress.begin(&self.what, self.total)).as_ref()
-    }
 }
 
 impl Fetcher {

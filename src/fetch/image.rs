@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::deliver::Teller;
 use super::remote::archive::{Archive, Plan};
 use super::remote::registry::{INDEXES, MANIFESTS, Received};
 use super::retry::{Attempts, Class, Failure};
+use super::teller::Teller;
 use super::transfer::{Delivery, Expected, Inflow, at, partial};
 use super::{Fetcher, blocking};
 use crate::error::{Error, Kind, Result};

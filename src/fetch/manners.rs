@@ -2,9 +2,9 @@
 
 use std::fmt::Display;
 
-use super::deliver::Teller;
 use super::limits::Limits;
 use super::retry::{Attempts, Class, Failure, Patience};
+use super::teller::Teller;
 use super::transfer::at;
 use crate::error::Result;
 use crate::source::RemoteUrl;

@@ -19,6 +19,7 @@ mod remote;
 mod retry;
 mod submodules;
 mod sums;
+mod teller;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -35,18 +36,19 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::deliver::{Order, Place, Teller};
+use self::deliver::Order;
 use self::ftp::Ftp;
 use self::git::Git;
 use self::http::Http;
 use self::limits::Limits;
 use self::mirrors::{Candidate, Fill, Rules};
-use self::peer::Peer;
+use self::peer::{Peer, Place};
 use self::registry::Directory;
 use self::remote::Remote;
 use self::remote::registry::Registry;
 use self::retry::{Attempts, Class, Failure};
-use self::transfer::{Expected, at};
+use self::teller::Teller;
+use self::transfer::{Expected, RECORD_LIMIT, absent, at};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Content;
 use crate::manifest::Mirrors;
@@ -409,7 +411,7 @@ impl Fetcher {
             }
             Peer::Remote(remote) => {
                 let text = self.record_of(remote, &wanted.commit, teller).await?;
-                let text = text.ok_or_else(|| Failure::permanent(peer::absent(remote.url())))?;
+                let text = text.ok_or_else(|| Failure::permanent(absent(remote.url())))?;
                 peer::read_record(remote.url(), &text, &wanted.commit, wanted.history)
             }
         }
@@ -464,7 +466,7 @@ impl Fetcher {
             let path = peer::local_path(url)?;
             let read = blocking(move || Ok(std::fs::read_to_string(&path))).await?;
             return read.map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => Failure::permanent(peer::absent(url)),
+                std::io::ErrorKind::NotFound => Failure::permanent(absent(url)),
                 _ => Failure::permanent(at(url, error.to_string())),
             });
         }
@@ -473,7 +475,7 @@ impl Fetcher {
             let read = {
                 let _permit = self.limits.transfer(&url.host()).await;
                 self.manners(teller).must_be_up(&url.host(), url)?;
-                self.http.text(url, peer::RECORD_LIMIT).await
+                self.http.text(url, RECORD_LIMIT).await
             };
             match read {
                 Ok(text) => return Ok(text),

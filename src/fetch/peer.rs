@@ -9,7 +9,6 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::deliver::Place;
 use super::mirrors::place;
 use super::remote::Remote;
 use super::retry::{Failure, Patience};
@@ -18,9 +17,6 @@ use crate::error::{Error, Kind, Result};
 use crate::source::url::redact;
 use crate::source::{Blake3, CommitId, RemoteUrl, SourceUrl};
 use crate::store::GitRecord;
-
-/// Longest record that is read, in bytes: room for thousands of packs.
-pub const RECORD_LIMIT: usize = 1 << 20;
 
 /// Another store.
 #[derive(Debug, Clone)]
@@ -76,6 +72,42 @@ impl fmt::Display for Peer {
         match self {
             Peer::Plain(base) => f.write_str(&redact(base.as_str())),
             Peer::Remote(remote) => remote.url().fmt(f),
+        }
+    }
+}
+
+/// A place to ask for a file.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// Its URL there.
+    Url(SourceUrl),
+    /// A store that is asked by hash.
+    Remote(Arc<Remote>),
+}
+
+impl Place {
+    /// Whom messages name.
+    pub fn host(&self) -> String {
+        match self {
+            Place::Url(url) => url.host(),
+            Place::Remote(remote) => remote.url().to_string(),
+        }
+    }
+
+    /// By which host transfers are limited: a team's own store takes as many as `--jobs` says.
+    pub fn limited_by(&self) -> String {
+        match self {
+            Place::Url(url) => url.host(),
+            Place::Remote(_) => String::new(),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Url(url) => url.fmt(f),
+            Place::Remote(remote) => remote.url().fmt(f),
         }
     }
 }
@@ -150,11 +182,6 @@ pub fn read_record(
         return Err(useless("that store has the commit without its history".to_owned()));
     }
     Ok(record)
-}
-
-/// What a place says that was asked for something it does not have: kind `Missing`.
-pub fn absent(place: &impl fmt::Display) -> Error {
-    Error::new(Kind::Missing, redact(&place.to_string())).because("it is not there")
 }
 
 fn below(base: &SourceUrl, path: &str) -> Result<SourceUrl> {

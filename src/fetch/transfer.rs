@@ -20,6 +20,9 @@ const HEAD: usize = 512;
 /// A small file that is too long is still read to its end, so that its hash can be shown.
 const SMALL: u64 = 1 << 20;
 
+/// Longest record of a commit that is read, in bytes: room for thousands of packs.
+pub const RECORD_LIMIT: usize = 1 << 20;
+
 /// What is known of the bytes before they come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
@@ -220,4 +223,9 @@ fn no_partial() -> Error {
 /// A failure at a place.
 pub fn at(place: &impl Display, why: impl Into<String>) -> Error {
     Error::new(Kind::Network, redact(&place.to_string())).because(why.into())
+}
+
+/// What a place says that was asked for something it does not have: kind `Missing`.
+pub fn absent(place: &impl Display) -> Error {
+    Error::new(Kind::Missing, redact(&place.to_string())).because("it is not there")
 }

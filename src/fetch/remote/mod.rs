@@ -27,7 +27,7 @@ use self::artifact::Artifacts;
 use self::objects::Objects;
 use super::manners::Manners;
 use super::retry::{Failure, Patience};
-use super::transfer::{Chunks, Delivery, Expected, Inflow, partial};
+use super::transfer::{Chunks, Delivery, Expected, Inflow, absent, partial};
 use crate::error::Result;
 use crate::progress::Task;
 use crate::source::{Blake3, CommitId, RemoteUrl, Service, Sha256};
@@ -209,7 +209,7 @@ impl Remote {
             incoming.restart()?;
         }
         let Some(mut opened) = self.open(&blob, incoming.size()).await? else {
-            return Err(Failure::permanent(super::peer::absent(self.url())));
+            return Err(Failure::permanent(absent(self.url())));
         };
         let (from, total) = (opened.from, opened.total);
         let inflow = Inflow { url: &opened.url, end: &opened.url, expected, task, patience, from, total };

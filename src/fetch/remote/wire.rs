@@ -297,7 +297,7 @@ pub fn failure(place: &impl fmt::Display, error: &object_store::Error) -> Failur
         return Failure::transient(at(place, silent.to_string()));
     }
     match error {
-        object_store::Error::NotFound { .. } => Failure::permanent(super::super::peer::absent(place)),
+        object_store::Error::NotFound { .. } => Failure::permanent(crate::fetch::transfer::absent(place)),
         // Of credentials that cannot be used, and of what kbuild asked wrongly: the innermost word, which names no URL.
         _ => Failure::permanent(at(place, redact(&innermost(error)))),
     }

@@ -1,0 +1,25 @@
+//! Who hears how a transfer goes.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::progress::{Progress, Task};
+
+/// A task that is begun when there is something to tell: sources that wait for their turn are not drawn.
+pub struct Teller {
+    progress: Arc<dyn Progress>,
+    what: String,
+    total: Option<u64>,
+    task: OnceLock<Box<dyn Task>>,
+}
+
+impl Teller {
+    /// Tells nothing yet.
+    pub fn new(progress: &Arc<dyn Progress>, what: impl Into<String>, total: Option<u64>) -> Teller {
+        Teller { progress: progress.clone(), what: what.into(), total, task: OnceLock::new() }
+    }
+
+    /// The task, begun if it was not.
+    pub fn task(&self) -> &dyn Task {
+        self.task.get_or_init(|| self.progress.begin(&self.what, self.total)).as_ref()
+    }
+}
