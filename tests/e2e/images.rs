@@ -6,7 +6,7 @@ use std::path::Path;
 use kbuild::lock::Lock;
 use kbuild::source::SourceId;
 
-use crate::support::bench::{Bench, assert_run};
+use crate::support::bench::{Bench, assert_run, program_on_path};
 use crate::support::http::{Reply, Server};
 use crate::support::quickstart::{Quickstart, repository};
 use crate::support::registry::{LOGIN, Registry, digest};
@@ -192,14 +192,10 @@ fn a_registry_that_wants_a_login() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     empty_the_store(&bench);
-    let helper = bench.beside("bin/docker-credential-testing");
-    std::fs::create_dir(bench.beside("bin")).expect("a directory");
-    let script = format!("#!/bin/sh\necho '{{\"Username\": \"{}\", \"Secret\": \"{}\"}}'\n", LOGIN.0, LOGIN.1);
-    std::fs::write(&helper, script).expect("written");
-    std::fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("executable");
+    let script = format!("echo '{{\"Username\": \"{}\", \"Secret\": \"{}\"}}'", LOGIN.0, LOGIN.1);
+    let path = program_on_path(&bench, "docker-credential-testing", &script);
     std::fs::write(&config, r#"{"credsStore": "testing"}"#).expect("written");
     let mut fetch = bench.command(&["fetch"]);
-    let path = format!("{}:{}", bench.beside("bin").display(), std::env::var("PATH").expect("PATH"));
     let output = fetch.env("PATH", path).output().expect("starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

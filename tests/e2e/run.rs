@@ -1,8 +1,6 @@
 //! `kbuild run` with a QEMU that only says how it was called, and a result that no BitBake made.
 
-use std::os::unix::fs::PermissionsExt as _;
-
-use crate::support::bench::{Bench, Run, assert_run};
+use crate::support::bench::{Bench, Run, assert_run, program_on_path};
 
 /// RISC-V: what the host's kernel can do plays no part, wherever this runs.
 const MANIFEST: &str = r#"[project]
@@ -66,12 +64,8 @@ fn masked(mut run: Run) -> Run {
 
 /// Puts a program of QEMU's name first on the PATH.
 fn with_qemu(bench: &mut Bench, script: &str) {
-    let program = bench.beside("bin/qemu-system-riscv64");
-    std::fs::create_dir(bench.beside("bin")).expect("a directory");
-    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a program");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("executable");
-    let path = std::env::var("PATH").expect("PATH");
-    bench.set("PATH", format!("{}:{path}", bench.beside("bin").display()));
+    let path = program_on_path(bench, "qemu-system-riscv64", script);
+    bench.set("PATH", path);
 }
 
 #[test]

@@ -98,6 +98,19 @@ pub fn hermetic(command: &mut Command, home: &Path) {
         .env("NO_COLOR", "1");
 }
 
+/// Puts a shell script first on a PATH, in the directory `bin` beside the project, and gives that PATH.
+///
+/// A process of its own writes it: a program that this one still had open for writing, in a process that another test is
+/// just forking, could not be started ("text file busy").
+pub fn program_on_path(bench: &Bench, name: &str, script: &str) -> String {
+    let directory = bench.beside("bin");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod 755 "$1""#;
+    let written = Command::new("sh").args(["-c", write, "sh"]).arg(directory.join(name)).arg(script).status();
+    assert!(written.expect("sh starts").success(), "{name} could not be written");
+    format!("{}:{}", directory.display(), std::env::var("PATH").expect("PATH"))
+}
+
 impl From<Output> for Run {
     fn from(output: Output) -> Self {
         Run {
