@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{SMALL_LIMIT, refused};
 use crate::error::{Error, Result};
 use crate::source::{Blake3, CommitId, Sha256};
+use crate::store::{blob_name, record_name};
 
 /// The format that this kbuild writes; a bundle with another one is refused.
 pub const VERSION: u32 = 1;
@@ -173,7 +174,7 @@ struct Version {
 impl Commit {
     /// Where the record lies in a bundle.
     pub(super) fn path(&self) -> String {
-        format!("git/{}.toml", self.commit)
+        record_name(&self.commit)
     }
 }
 
@@ -185,8 +186,7 @@ impl Blob {
 
     /// Where a blob of this address lies in a bundle: as in a store.
     pub(super) fn place(blake3: &Blake3) -> String {
-        let hex = blake3.to_string();
-        format!("blobs/{}/{hex}", &hex[..2])
+        blob_name(blake3)
     }
 }
 

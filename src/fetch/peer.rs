@@ -16,7 +16,7 @@ use super::transfer::{Expected, at};
 use crate::error::{Error, Kind, Result};
 use crate::source::url::redact;
 use crate::source::{Blake3, CommitId, RemoteUrl, SourceUrl};
-use crate::store::GitRecord;
+use crate::store::{GitRecord, blob_name, record_name};
 
 /// Another store.
 #[derive(Debug, Clone)]
@@ -144,8 +144,7 @@ pub fn file(base: &SourceUrl, expected: &Expected) -> Option<Result<SourceUrl>> 
 /// # Errors
 /// A base that nothing can be added to.
 pub fn blob(base: &SourceUrl, blake3: &Blake3) -> Result<SourceUrl> {
-    let hex = blake3.to_string();
-    below(base, &format!("blobs/{}/{hex}", &hex[..2]))
+    below(base, &blob_name(blake3))
 }
 
 /// The folder a `file:` URL leads to, as messages name it: another store by its directory, not by the blob in it.
@@ -160,7 +159,7 @@ pub fn shown_folder(url: &SourceUrl) -> &str {
 /// # Errors
 /// As [`blob`].
 pub fn record(base: &SourceUrl, commit: &CommitId) -> Result<SourceUrl> {
-    below(base, &format!("git/{commit}.toml"))
+    below(base, &record_name(commit))
 }
 
 /// Reads a record that another store gave.

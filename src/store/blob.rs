@@ -139,7 +139,7 @@ impl Store {
 }
 
 /// A blob's name in a store.
-pub(super) fn blob_name(blake3: &Blake3) -> String {
+pub fn blob_name(blake3: &Blake3) -> String {
     let hex = blake3.to_string();
     format!("blobs/{}/{hex}", &hex[..2])
 }

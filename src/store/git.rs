@@ -343,7 +343,7 @@ impl Deref for OpenedCommit {
 }
 
 /// The name of a commit's record in a store.
-pub(super) fn record_name(commit: &CommitId) -> String {
+pub fn record_name(commit: &CommitId) -> String {
     format!("git/{commit}.toml")
 }
 

@@ -277,7 +277,7 @@ mod tests {
         let by_sha256 = LockedFile { content: None, ..stack.lock.files["a"].clone() };
         let link = stack.below.find_link(&by_sha256.sha256).unwrap().0;
         fs::remove_file(&link).unwrap();
-        let target = format!("../{}", crate::store::blob::blob_name(&other.blake3));
+        let target = format!("../{}", crate::store::blob_name(&other.blake3));
         std::os::unix::fs::symlink(target, &link).unwrap();
         let claim = Locked::File("a", &by_sha256);
         assert_eq!(stack.upper.verify(claim).unwrap_err().kind(), Kind::Mismatch);

@@ -33,9 +33,10 @@ mod scratch;
 mod verified;
 mod verify;
 
+pub use blob::blob_name;
 pub use census::{Aside, Census};
 pub use collect::{Alone, Garbage};
-pub use git::{GitRecord, OpenedCommit, Pack};
+pub use git::{GitRecord, OpenedCommit, Pack, record_name};
 pub use incoming::Incoming;
 pub use roots::Root;
 pub use scratch::{Scratch, Workplace};

@@ -31,7 +31,7 @@ use crate::fetch::retry::{Class, Failure, Patience};
 use crate::fetch::transfer::at;
 use crate::source::image::parse_digest;
 use crate::source::{Blake3, CommitId, ImageName, RemoteUrl, Sha256, SourceUrl};
-use crate::store::{GitRecord, damaged};
+use crate::store::{GitRecord, blob_name, damaged, record_name};
 
 /// The type of the artifact.
 pub const ARTIFACT: &str = "application/vnd.kbuild.store.v1";
@@ -166,7 +166,7 @@ impl Artifacts {
     /// As there.
     pub async fn record(&self, commit: &CommitId) -> Result<Option<String>, Failure> {
         let contents = self.contents().await?;
-        match contents.digest(&record_title(commit)) {
+        match contents.digest(&record_name(commit)) {
             Some(digest) => self.text(&digest).await.map(Some),
             None => Ok(None),
         }
@@ -179,7 +179,7 @@ impl Artifacts {
     pub async fn open(&self, blob: &BlobName, from: u64) -> Result<Option<Opened>, Failure> {
         let digest = match (blob.sha256, blob.blake3) {
             (Some(sha256), _) => Some(sha256),
-            (None, Some(blake3)) => self.contents().await?.digest(&blob_title(&blake3)),
+            (None, Some(blake3)) => self.contents().await?.digest(&blob_name(&blake3)),
             (None, None) => None,
         };
         let Some(digest) = digest else { return Ok(None) };
@@ -220,7 +220,7 @@ impl Artifacts {
         }
         let needed = shipment.blobs.iter().filter(|blob| blob.sha256.is_some() || packs.contains(&blob.blake3));
         let questions = needed.map(|parcel| async move {
-            let known = parcel.sha256.or_else(|| contents.digest(&blob_title(&parcel.blake3)));
+            let known = parcel.sha256.or_else(|| contents.digest(&blob_name(&parcel.blake3)));
             let Some(digest) = known else { return Ok(Some(parcel.blake3)) };
             let there = manners.ask(&self.url, async || self.registry.has_blob(&self.http, &self.image, &digest).await);
             Ok::<_, Failure>((!there.await?).then_some(parcel.blake3))
@@ -237,7 +237,7 @@ impl Artifacts {
         contents: &Contents,
         manners: &Manners<'_>,
     ) -> Result<Option<Layer>, Failure> {
-        let Some(layer) = contents.0.get(&record_title(&ours.commit)) else { return Ok(None) };
+        let Some(layer) = contents.0.get(&record_name(&ours.commit)) else { return Ok(None) };
         let Some(digest) = layer.digest() else { return Ok(None) };
         if *layer == record_layer(ours) {
             let there = manners.ask(&self.url, async || self.registry.has_blob(&self.http, &self.image, &digest).await);
@@ -246,7 +246,7 @@ impl Artifacts {
         let text = manners.ask(&self.url, async || self.text(&digest).await).await?;
         let Ok(theirs) = text.parse::<GitRecord>() else { return Ok(None) };
         let as_deep = theirs.shallow.is_empty() || theirs.shallow == ours.shallow;
-        let whole = theirs.blobs().all(|blob| contents.digest(&blob_title(&blob)).is_some());
+        let whole = theirs.blobs().all(|blob| contents.digest(&blob_name(&blob)).is_some());
         let good = (theirs.commit, theirs.tree) == (ours.commit, ours.tree) && as_deep && whole;
         Ok(good.then(|| layer.clone()))
     }
@@ -273,7 +273,7 @@ impl Artifacts {
                 Err(failure) => return Err(refused(failure)),
             }
         };
-        let layer = Layer::of(BLOB, &digest, parcel.size, &blob_title(&parcel.blake3));
+        let layer = Layer::of(BLOB, &digest, parcel.size, &blob_name(&parcel.blake3));
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(parcel.blake3, layer);
         Ok(())
     }
@@ -421,11 +421,11 @@ impl Artifacts {
         let theirs = self.theirs.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         for record in &shipment.records {
-            let title = record_title(&record.commit);
+            let title = record_name(&record.commit);
             layers.insert(title, theirs.get(&record.commit).cloned().unwrap_or_else(|| record_layer(record)));
         }
         for parcel in &shipment.blobs {
-            let title = blob_title(&parcel.blake3);
+            let title = blob_name(&parcel.blake3);
             let of_file = parcel.sha256.map(|sha256| Layer::of(BLOB, &sha256, parcel.size, &title));
             let known = of_file.or_else(|| sent.get(&parcel.blake3).or_else(|| contents.0.get(&title)).cloned());
             layers.extend(known.map(|layer| (title, layer)));
@@ -534,17 +534,8 @@ fn refused(Failure { class, error }: Failure) -> Failure {
     Failure { class, error }
 }
 
-fn blob_title(blake3: &Blake3) -> String {
-    let hex = blake3.to_string();
-    format!("blobs/{}/{hex}", &hex[..2])
-}
-
-fn record_title(commit: &CommitId) -> String {
-    format!("git/{commit}.toml")
-}
-
 fn record_layer(record: &GitRecord) -> Layer {
-    Layer::of_bytes(RECORD, record.to_string().as_bytes(), &record_title(&record.commit))
+    Layer::of_bytes(RECORD, record.to_string().as_bytes(), &record_name(&record.commit))
 }
 
 fn lock_tag(lock: &[u8]) -> String {
@@ -595,7 +586,7 @@ mod tests {
         let layer = |number: u32| {
             let mut hash = [0; 32];
             hash[..4].copy_from_slice(&number.to_be_bytes());
-            Layer::of(BLOB, &Sha256::from(hash), 1 << 40, &blob_title(&Blake3::from(hash)))
+            Layer::of(BLOB, &Sha256::from(hash), 1 << 40, &blob_name(&Blake3::from(hash)))
         };
         let few: Vec<Layer> = (0..10).map(layer).collect();
         assert_eq!(in_parts(&few).len(), 1);

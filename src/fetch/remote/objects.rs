@@ -23,10 +23,9 @@ use super::{BlobName, Body, Missing, Opened, Parcel, Shipment, credentials};
 use crate::error::{Kind, Result};
 use crate::fetch::manners::Manners;
 use crate::fetch::retry::{Failure, Patience};
-use crate::fetch::transfer::RECORD_LIMIT;
-use crate::fetch::transfer::at;
+use crate::fetch::transfer::{RECORD_LIMIT, at};
 use crate::source::{Blake3, CommitId, RemoteUrl, Sha256};
-use crate::store::GitRecord;
+use crate::store::{GitRecord, blob_name, record_name};
 
 /// What is sent in one request; larger blobs go in parts of this size. S3 wants 5 MiB at least, and takes 10 000 parts.
 const PART: u64 = 8 << 20;
@@ -372,17 +371,8 @@ enum Refusal {
     MeansAbsence,
 }
 
-fn blob_name(blake3: &Blake3) -> String {
-    let hex = blake3.to_string();
-    format!("blobs/{}/{hex}", &hex[..2])
-}
-
 fn pointer_name(sha256: &Sha256) -> String {
     format!("sha256/{sha256}.blake3")
-}
-
-fn record_name(commit: &CommitId) -> String {
-    format!("git/{commit}.toml")
 }
 
 /// Bytes to be sent.
