@@ -356,10 +356,20 @@ fn not_for(name: &str, setting: &Setting, value: &At<SetTo>, extends: Option<&Te
 /// What a board builds with when nothing is said must be possible.
 fn check_sum(name: &str, block: &Block<RawBoard>, settings: &[Setting], context: &Context, faults: &mut Faults) {
     let values = select::values(context.options, name, settings);
+    let own = block.raw.as_ref().and_then(|raw| raw.set.as_ref());
+    let near = |options: &[&str]| {
+        let key = own.and_then(|set| set.keys().find(|key| options.contains(&key.as_str())));
+        key.map_or_else(|| block.span.clone(), |key| key.span.clone())
+    };
+    for (option_name, choice) in values.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+        let Some(option) = context.options.get(option_name) else { continue };
+        if let Some(why) = option.refusal(name, choice) {
+            let fault = select::refused(name, option_name, option, &format!("{option_name}={choice}"), why);
+            faults.add(fault.at(near(&[option_name]), "it has that unless told otherwise"));
+        }
+    }
     for broken in select::broken(context.options, &values) {
-        let own = block.raw.as_ref().and_then(|raw| raw.set.as_ref());
-        let near = |key: &&Text| key.as_str() == broken.flag || key.as_str() == broken.other.option;
-        let span = own.and_then(|set| set.keys().find(near)).map_or_else(|| block.span.clone(), |key| key.span.clone());
+        let span = near(&[broken.flag, &broken.other.option]);
         let fault = Error::input(format!("the settings of board `{name}` contradict each other: {broken}"));
         faults.add(fault.at(span, "here").help("change the board's `set`, or the option's rules"));
     }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 use super::names;
-use super::raw::{At, RawRule, RawRun};
+use super::raw::{At, RawRefusal, RawRule, RawRun};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::url::redact_in_place;
@@ -176,7 +176,7 @@ where
         return None;
     };
     check_keys::<T>(place, table, faults);
-    check_rules(place, table, faults);
+    check_lists(place, table, faults);
     check_run(place, table, faults);
     let mut sound = Table::new();
     for (name, item) in table.iter().filter(|(name, _)| field_names::<T>().contains(name)) {
@@ -191,16 +191,23 @@ where
     faults.take(deserialize(sound).map_err(|error| wrong_type(place, item, span, &error)))
 }
 
-/// The one nested list of blocks: `rule` of `[mirrors]`.
-fn check_rules(place: &str, table: &dyn TableLike, faults: &mut Faults) {
-    let rules = table.get("rule").filter(|_| place == "mirrors");
-    match rules {
-        Some(Item::ArrayOfTables(rules)) => {
-            rules.iter().for_each(|rule| check_keys::<RawRule>("mirrors.rule", rule, faults));
-        }
-        Some(Item::Value(toml_edit::Value::Array(rules))) => {
-            let rules = rules.iter().filter_map(toml_edit::Value::as_inline_table);
-            rules.for_each(|rule| check_keys::<RawRule>("mirrors.rule", rule, faults));
+/// The nested lists of blocks: `rule` of `[mirrors]`, `refused` of an option.
+fn check_lists(place: &str, table: &dyn TableLike, faults: &mut Faults) {
+    if place == "mirrors" {
+        check_list::<RawRule>(place, table, "rule", faults);
+    }
+    if place.starts_with("options.") {
+        check_list::<RawRefusal>(place, table, "refused", faults);
+    }
+}
+
+fn check_list<T: DeserializeOwned>(place: &str, table: &dyn TableLike, key: &str, faults: &mut Faults) {
+    let place = format!("{place}.{key}");
+    match table.get(key) {
+        Some(Item::ArrayOfTables(blocks)) => blocks.iter().for_each(|block| check_keys::<T>(&place, block, faults)),
+        Some(Item::Value(toml_edit::Value::Array(blocks))) => {
+            let blocks = blocks.iter().filter_map(toml_edit::Value::as_inline_table);
+            blocks.for_each(|block| check_keys::<T>(&place, block, faults));
         }
         _ => {}
     }

@@ -192,6 +192,19 @@ pub struct BuildOption {
     pub conflicts: Vec<Setting>,
     /// What it needs set; never set by itself. Always empty for a choice.
     pub requires: Vec<Setting>,
+    /// Choices that cannot be had; always empty for a flag.
+    pub refused: Vec<Refusal>,
+}
+
+/// Choices that cannot be had, although they have a name: asking for one gives the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The choices.
+    pub choices: Vec<String>,
+    /// The boards that cannot have them; `None`: all.
+    pub boards: Option<Vec<String>>,
+    /// The reason, for people.
+    pub why: String,
 }
 
 /// The values an option can take.
@@ -337,8 +350,20 @@ pub struct SiteConfig {
 impl BuildOption {
     /// Whether a board can have this option.
     pub fn is_for(&self, board: &str) -> bool {
-        self.boards.as_ref().is_none_or(|boards| boards.iter().any(|known| known == board))
+        names(self.boards.as_ref(), board)
     }
+
+    /// Why a board cannot have a choice of this option; `None` where it can.
+    pub fn refusal(&self, board: &str, choice: &str) -> Option<&str> {
+        let of_board = self.refused.iter().filter(|refusal| names(refusal.boards.as_ref(), board));
+        let mut of_choice = of_board.filter(|refusal| refusal.choices.iter().any(|refused| refused == choice));
+        of_choice.next().map(|refusal| refusal.why.as_str())
+    }
+}
+
+/// Whether a list of boards has one; no list has all.
+fn names(boards: Option<&Vec<String>>, board: &str) -> bool {
+    boards.is_none_or(|boards| boards.iter().any(|known| known == board))
 }
 
 impl fmt::Display for Setting {
@@ -472,6 +497,11 @@ impl Manifest {
     /// An unknown board.
     pub fn settings_of(&self, board: &str, selection: &Selection, host: &str) -> Result<Vec<String>> {
         closure::settings_of(self, board, &selection.values, host)
+    }
+
+    /// Every OVERRIDES word that the options of a board could give, in their order.
+    pub fn words_of(&self, board: &str) -> Vec<String> {
+        select::words(&self.options, board)
     }
 
     /// The declared sources that a board needs.

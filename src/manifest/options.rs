@@ -4,9 +4,9 @@ use indexmap::IndexMap;
 
 use super::document::{Block, Blocks, Faults};
 use super::names;
-use super::raw::{At, RawBoard, RawOption, Text};
+use super::raw::{At, RawBoard, RawOption, RawRefusal, Text};
 use super::sources::check_boards;
-use super::{BuildOption, OptionKind, Setting};
+use super::{BuildOption, OptionKind, Refusal, Setting};
 use crate::error::{Error, Result};
 
 /// Words that mean something else in a variable's name (BitBake manual, "Conditional Syntax (Overrides)" and "Appending
@@ -25,11 +25,12 @@ pub(super) fn check(
         let before = faults.count();
         let whose = format!("option `{}`", name.escape_debug());
         let kind = kind(&whose, raw, block, faults);
-        let boards = check_boards(&whose, raw.boards.as_ref(), boards, faults);
+        let for_boards = check_boards(&whose, raw.boards.as_ref(), boards, faults);
         let conflicts = rules(&whose, name, "conflicts", raw, raw.conflicts.as_ref(), blocks, faults);
         let requires = rules(&whose, name, "requires", raw, raw.requires.as_ref(), blocks, faults);
+        let refused = refused(&whose, raw, boards, faults);
         if let Some(kind) = kind.filter(|_| faults.count() == before) {
-            options.insert(name.clone(), BuildOption { kind, boards, conflicts, requires });
+            options.insert(name.clone(), BuildOption { kind, boards: for_boards, conflicts, requires, refused });
         }
     }
     check_words(blocks, faults);
@@ -100,6 +101,40 @@ fn choice(
     }
     let choices = choices.iter().map(|(choice, word)| (choice.value.clone(), word.value.clone())).collect();
     Some(OptionKind::Choice { choices, default: default.value.clone() })
+}
+
+/// The choices that cannot be had.
+fn refused(whose: &str, raw: &RawOption, boards: &Blocks<RawBoard>, faults: &mut Faults) -> Vec<Refusal> {
+    raw.refused.iter().flatten().filter_map(|refusal| refusal_of(whose, raw, refusal, boards, faults)).collect()
+}
+
+fn refusal_of(
+    whose: &str,
+    raw: &RawOption,
+    refusal: &At<RawRefusal>,
+    boards: &Blocks<RawBoard>,
+    faults: &mut Faults,
+) -> Option<Refusal> {
+    let Some(known) = &raw.choices else {
+        let fault = Error::input(format!("{whose} is a flag, and has no choice to refuse"));
+        faults.add(fault.at(refusal.span.clone(), "here").help("`boards` says which boards can have a flag"));
+        return None;
+    };
+    let mut missing = |key: &str, help: &str| {
+        let fault = Error::input(format!("what {whose} refuses has no `{key}`"));
+        faults.add(fault.at(refusal.span.clone(), "here").help(help));
+    };
+    if refusal.choices.as_ref().is_none_or(|choices| choices.is_empty()) {
+        missing("choices", "name them: `choices = [\"…\"]`");
+    }
+    if refusal.why.as_ref().is_none_or(|why| why.trim().is_empty()) {
+        missing("why", "whoever asks for such a choice wants to know: `why = \"…\"`");
+    }
+    let choices = refusal.choices.as_ref()?;
+    names::check_known(whose, "choice", choices, known.keys().map(|choice| choice.as_str()), faults);
+    let boards = check_boards(&format!("what {whose} refuses"), refusal.boards.as_ref(), boards, faults);
+    let why = refusal.why.as_ref()?.split_whitespace().collect::<Vec<_>>().join(" ");
+    Some(Refusal { choices: choices.iter().map(|choice| choice.value.clone()).collect(), boards, why })
 }
 
 /// An OVERRIDES word. BitBake tells overrides from other parts of a name by the first character (`bb.data_smart`,

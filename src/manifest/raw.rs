@@ -196,6 +196,22 @@ pub(super) struct RawOption {
     pub(super) conflicts: Option<At<Vec<Text>>>,
     /// What the flag needs set: `FLAG` or `OPTION=CHOICE`.
     pub(super) requires: Option<At<Vec<Text>>>,
+    /// Choices that cannot be had, with the reason.
+    pub(super) refused: Option<Vec<At<RawRefusal>>>,
+}
+
+/// `[[options.NAME.refused]]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case")]
+// Only to the schema, as for `RawRule`.
+#[schemars(deny_unknown_fields, extend("required" = ["choices", "why"]))]
+pub(super) struct RawRefusal {
+    /// The choices that are refused.
+    pub(super) choices: Option<At<Vec<Text>>>,
+    /// The boards that they are refused for; without it, all.
+    pub(super) boards: Option<At<Vec<Text>>>,
+    /// The reason, for whoever asks for one of them.
+    pub(super) why: Option<Text>,
 }
 
 /// `[boards.NAME]`.

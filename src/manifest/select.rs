@@ -98,13 +98,14 @@ impl Broken<'_> {
         if *requires {
             return format!("add `--set {other}`, or leave `{flag}` out (`--set {flag}=off`)");
         }
-        let instead = match options.get(&other.option).map(|option| &option.kind) {
-            Some(OptionKind::Choice { choices, .. }) => {
-                let rest = choices.keys().filter(|choice| Some(*choice) != other.choice.as_ref());
-                rest.map(|choice| format!("`--set {}={choice}`", other.option)).collect::<Vec<_>>().join(" or ")
+        let rest: Vec<String> = match options.get(&other.option) {
+            Some(option) if matches!(option.kind, OptionKind::Choice { .. }) => {
+                let rest = possible(option, board).filter(|choice| Some(*choice) != other.choice.as_ref());
+                rest.map(|choice| format!("`--set {}={choice}`", other.option)).collect()
             }
-            _ => format!("`--set {}=off`", other.option),
+            _ => vec![format!("`--set {}=off`", other.option)],
         };
+        let instead = rest.join(" or ");
         if instead.is_empty() {
             return format!("leave `{flag}` out (`--set {flag}=off`)");
         }
@@ -120,6 +121,16 @@ fn overrides(options: &IndexMap<String, BuildOption>, values: &Values) -> Vec<St
             OptionKind::Flag { word } => Some(word),
             OptionKind::Choice { choices, .. } => choices.get(value),
         }
+    });
+    words.filter(|word| !word.is_empty()).cloned().collect()
+}
+
+/// See [`Manifest::words_of`].
+pub(super) fn words(options: &IndexMap<String, BuildOption>, board: &str) -> Vec<String> {
+    let kinds = options.values().filter(|option| option.is_for(board)).map(|option| &option.kind);
+    let words = kinds.flat_map(|kind| match kind {
+        OptionKind::Flag { word } => vec![word],
+        OptionKind::Choice { choices, .. } => choices.values().collect(),
     });
     words.filter(|word| !word.is_empty()).cloned().collect()
 }
@@ -176,12 +187,31 @@ pub(super) fn one(manifest: &Manifest, board: &str, text: &str) -> Result<(Strin
             let message = format!("the option `{name}` has no choice `{}`", choice.escape_debug());
             return Err(Error::input(message).help(suggest("choices", choice, choices.keys().map(String::as_str))));
         }
-        (OptionKind::Choice { choices, .. }, None) => {
-            let all: Vec<String> = choices.keys().map(|choice| format!("--set {name}={choice}")).collect();
+        (OptionKind::Choice { .. }, None) => {
+            let all: Vec<String> = possible(option, board).map(|choice| format!("--set {name}={choice}")).collect();
             return Err(Error::input(format!("the option `{name}` needs a choice")).help(all.join(", ")));
         }
     };
-    Ok((name.to_owned(), value))
+    match value.as_deref().and_then(|choice| option.refusal(board, choice)) {
+        Some(why) => Err(refused(board, name, option, text, why)),
+        None => Ok((name.to_owned(), value)),
+    }
+}
+
+/// The choices that a board can have.
+fn possible<'a>(option: &'a BuildOption, board: &'a str) -> impl Iterator<Item = &'a String> {
+    let choices = match &option.kind {
+        OptionKind::Choice { choices, .. } => Some(choices.keys()),
+        OptionKind::Flag { .. } => None,
+    };
+    choices.into_iter().flatten().filter(|choice| option.refusal(board, choice).is_none())
+}
+
+/// The fault of a choice that cannot be had.
+pub(super) fn refused(board: &str, name: &str, option: &BuildOption, setting: &str, why: &str) -> Error {
+    let fault = Error::input(format!("board `{board}` cannot have `{setting}`: {why}"));
+    let others: Vec<String> = possible(option, board).map(|choice| format!("{name}={choice}")).collect();
+    fault.help(format!("what it can have: {}", others.join(", ")))
 }
 
 /// The fault of an unknown option; perhaps a choice was given instead of its option.

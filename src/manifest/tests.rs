@@ -109,6 +109,8 @@ fn wrong_settings_are_never_a_silent_no_op() {
         ("deeper", &["ceph"]),
         ("intel", &["ceph"]),
         ("intel", &["ceph", "macvtap", "base=alpine"]),
+        ("intel", &["base=clear-linux"]),
+        ("deeper", &["base=alpine"]),
         ("intel", &["", "=", "\u{1b}[31m"]),
     ] {
         let error = shown(manifest.select(board, &strings(set)));
