@@ -106,7 +106,11 @@ impl Project {
 
     /// Runs a script in the environment of a build, whose board the lock must know, and gives what it writes into `out`.
     fn script(&self, board: &str, script: &str) -> String {
-        self.with(board, &[], &this_machine(), |request| {
+        self.script_with(board, &[], script)
+    }
+
+    fn script_with(&self, board: &str, set: &[&str], script: &str) -> String {
+        self.with(board, set, &this_machine(), |request| {
             let prepared = build::prepare(&request.build, Place::Build).unwrap();
             let words: Vec<std::ffi::OsString> = ["bash", "-ec", script].map(Into::into).to_vec();
             assert_eq!(build::shell(&prepared, &words, None).unwrap(), 0);
@@ -288,6 +292,61 @@ fn an_option_and_a_multiconfig_have_their_own_closures() {
     let more = project.with("good", &["more"], &this_machine(), build::discover).unwrap();
     let files = |report: &Report| recipe(report, "twin-a").fetches.len();
     assert_eq!((files(&report), files(&more)), (1, 2));
+}
+
+/// How many recipes of a warm cache BitBake parses for a build with these options.
+fn parsed(project: &Project, set: &[&str]) -> usize {
+    let said = project.script_with("good", set, "bitbake -p > out");
+    let parsed = said.split_once(" cached, ").and_then(|(_, rest)| rest.split_once(" parsed"));
+    parsed.unwrap_or_else(|| panic!("{said}")).0.parse().unwrap()
+}
+
+#[test]
+fn another_choice_parses_only_the_recipes_that_look_at_it() {
+    let mut project = Project::new(&MANIFEST.replace("[boards.good]", NEVER));
+    project.lock.boards.insert("good".to_owned(), LockedBoard::default());
+    parsed(&project, &[]);
+    // What floats is parsed every time, so that a warm cache hides nothing.
+    let always = parsed(&project, &[]);
+    assert_eq!(parsed(&project, &["more"]), always + 1);
+    assert_eq!(parsed(&project, &["more"]), always);
+    assert_eq!(parsed(&project, &["never", "more"]), always + 1);
+    assert_eq!(parsed(&project, &[]), always + 1);
+    assert_eq!(project.caches("good").len(), 1);
+}
+
+#[test]
+fn a_choice_comes_and_goes_without_a_trace() {
+    let project = Project::new(&MANIFEST.replace("closure-image", "chooser").replace("[boards.good]", NEVER));
+    let fetches = |set: &[&str]| -> Result<usize, Error> {
+        let report = project.with("good", set, &this_machine(), build::discover)?;
+        Ok(recipe(&report, "chooser").fetches.len())
+    };
+    assert_eq!(fetches(&[]).unwrap(), 1);
+    assert_eq!(fetches(&["more"]).unwrap(), 2);
+    let never = fetches(&["never"]).unwrap_err().to_string();
+    assert!(never.contains("nothing is chosen with closure-never"), "{never}");
+    // A skipped recipe comes back, and as what it was.
+    assert_eq!(fetches(&["more"]).unwrap(), 2);
+    assert_eq!(fetches(&[]).unwrap(), 1);
+    assert_eq!(project.caches("good").len(), 1);
+}
+
+const NEVER: &str = "[options.never]\nflag = \"closure-never\"\n[boards.good]";
+
+#[test]
+fn a_choice_that_the_configuration_looks_at_parses_every_recipe() {
+    let config = r#"[config]
+"SRC_URI:append" = "${@' https://upstream.example/more;unpack=0' if 'closure-more' in d.getVar('OVERRIDES').split(':') else ''}"
+"#;
+    let project = Project::new(&MANIFEST.replace("closure-image", "plain").replace("[config]", config));
+    let fetches = |set: &[&str]| {
+        let report = project.with("good", set, &this_machine(), build::discover).unwrap();
+        recipe(&report, "plain").fetches.len()
+    };
+    let plain = fetches(&[]);
+    assert_eq!(fetches(&["more"]), plain + 1);
+    assert_eq!(fetches(&[]), plain);
 }
 
 #[test]

@@ -62,6 +62,10 @@ pub const CLASS_FILE: &str = "classes/kbuild-lock.bbclass";
 /// The name of BitBake's console log, where the distribution gives it none.
 pub const CONSOLE_LOG: &str = "console.log";
 
+/// A directory inside TOPDIR with an empty file for each OVERRIDES word of the chosen options: recipes that name a word
+/// depend on its file, see the class.
+pub const OPTIONS: &str = "conf/options";
+
 /// The text of [`CLASS_FILE`].
 pub const CLASS: &str = include_str!("kbuild-lock.bbclass");
 
@@ -83,6 +87,8 @@ pub struct BoardConf<'a> {
     pub config: &'a IndexMap<String, String>,
     /// The OVERRIDES words of the chosen options.
     pub words: &'a [String],
+    /// Every OVERRIDES word that the board's options could give.
+    pub vocabulary: &'a [String],
     /// The board's declared sources.
     pub sources: &'a [Declared<'a>],
     /// Commits for recipes that name none.
@@ -387,12 +393,14 @@ impl BoardConf<'_> {
     }
 
     fn write_options(&self, text: &mut Text) -> Result<()> {
-        if self.words.is_empty() {
+        if self.vocabulary.is_empty() {
             return Ok(());
         }
-        text.section("[options] as chosen for this build");
-        for word in self.words {
-            check_override(word)?;
+        self.vocabulary.iter().chain(self.words).try_for_each(|word| check_override(word))?;
+        text.section("[options]: all words of this board, and those chosen for this build");
+        text.plain("KBUILD_OPTION_WORDS", &self.vocabulary.join(" "))?;
+        if self.words.is_empty() {
+            return Ok(());
         }
         // `:append` holds whatever bitbake.conf assigns after including local.conf; `.=` would then be lost silently.
         text.plain("OVERRIDES:append", &format!(":{}", self.words.join(":")))
@@ -525,6 +533,7 @@ mod tests {
             layers: &[],
             config,
             words,
+            vocabulary: words,
             sources,
             pins: &[],
             mask: NO_MASK.get_or_init(IndexMap::new),

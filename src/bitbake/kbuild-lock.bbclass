@@ -79,11 +79,68 @@ def kbuild_uninative_from_the_view(d):
         except KeyError:
             pass
 
+# ---- Which recipes look at options
+
+# The words of options are part of OVERRIDES, and so of the hash over the configuration that names the
+# parse cache: with another choice BitBake would parse every recipe anew, for the few that look at it.
+# Left out of that hash, the cache stays, and those few depend on what was chosen: on the presence of
+# ${TOPDIR}/conf/options/WORD, which kbuild writes. A value in the configuration that depends on a word
+# is in the hash as it comes out, so a changed one still parses everything.
+BB_HASHCONFIG_IGNORE_VARS:append = " OVERRIDES"
+
+addhandler kbuild_recipe_read
+# Before anonymous Python, where a recipe may find that it has to be skipped.
+kbuild_recipe_read[eventmask] = "bb.event.RecipePreFinalise"
+python kbuild_recipe_read() {
+    kbuild_depend_on_options(d, kbuild_options_named(d))
+}
+
+def kbuild_depend_on_options(d, words):
+    """Has the recipe parsed again when one of these words comes or goes."""
+    for word in sorted(words):
+        bb.parse.mark_dependency(d, d.expand("${TOPDIR}/conf/options/") + word)
+
+def kbuild_options(d):
+    return frozenset((d.getVar("KBUILD_OPTION_WORDS") or "").split())
+
+def kbuild_options_named(d):
+    """The words that stand in any file this recipe is made of, the configuration's included."""
+    words = kbuild_options(d)
+    if not words:
+        return words
+    read = (d.getVar("__base_depends", False) or []) + (d.getVar("__depends", False) or [])
+    return frozenset().union(*(kbuild_options_in(d, path, words) for path, _ in read))
+
+def kbuild_options_in(d, path, words):
+    """The same of one file, which is read once in a process."""
+    known = bb.parse.__dict__.setdefault("kbuild_options_in", {})
+    if path not in known:
+        import re
+        word = "(?<![\\w+-])(?:%s)(?![\\w+-])" % "|".join(map(re.escape, sorted(words)))
+        known[path] = frozenset(re.findall(word, kbuild_text_for_options(d, path)))
+    return known[path]
+
+def kbuild_text_for_options(d, path):
+    """A file without what kbuild itself says of options in it."""
+    if os.path.basename(path) == "kbuild-lock.bbclass":
+        return ""
+    try:
+        with open(path, errors="replace") as file:
+            lines = file.readlines()
+    except OSError:
+        return ""
+    if path == d.expand("${TOPDIR}/conf/kbuild.conf"):
+        lines = [line for line in lines if not line.startswith(("KBUILD_OPTION_WORDS = ", "OVERRIDES:append = "))]
+    return "".join(lines)
+
 # ---- What floats
 
 addhandler kbuild_recipe_parsed
 kbuild_recipe_parsed[eventmask] = "bb.event.RecipeParsed"
 python kbuild_recipe_parsed() {
+    # The hash of a task may hold OVERRIDES as a whole.
+    if any("OVERRIDES" in names for names in (d.getVar("__siggen_taskdeps", False) or {}).values()):
+        kbuild_depend_on_options(d, kbuild_options(d))
     asked = getattr(bb.fetch2.FetchMethod.latest_revision, "kbuild_asked", set())
     if d.getVar("FILE") not in asked:
         return

@@ -314,7 +314,19 @@ fn write_configuration(
     ] {
         disk::replace_if_changed(&topdir.join(file), text.as_bytes())?;
     }
-    Ok(())
+    write_options(&request.selection.overrides, &topdir.join(conf::OPTIONS))
+}
+
+/// One file for each chosen word, and no other.
+fn write_options(words: &[String], directory: &Path) -> Result<()> {
+    disk::create_dir_all(directory)?;
+    let entries = std::fs::read_dir(directory).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    for entry in entries.map_err(|error| Error::io("list", directory, error))? {
+        if !words.iter().any(|word| entry.file_name() == word.as_str()) {
+            disk::remove_file(&entry.path())?;
+        }
+    }
+    words.iter().try_for_each(|word| disk::replace_if_changed(&directory.join(word), b"").map(drop))
 }
 
 /// Makes something of a board's configuration.
@@ -335,6 +347,7 @@ pub(super) fn with_conf<T>(
         layers,
         config: &board.config,
         words: &request.selection.overrides,
+        vocabulary: &request.manifest.words_of(request.board),
         sources: &declared,
         pins: form.pins,
         mask: &request.manifest.closure.mask,
