@@ -277,6 +277,33 @@ fn what_cannot_be_had_is_refused_with_the_reason() {
     assert!(answers.refusal("two", ALPINE).contains("COMPATIBLE_HOST"), "{}", answers.refusal("two", ALPINE));
 }
 
+/// The recipes of others that our layers append to, each with what they could touch of it.
+const APPENDED: [(&str, &str, &[&str]); 4] = [
+    ("qemu", LINUX_YOCTO, &["KERNEL_FEATURES", "SRC_URI", "KERNEL_MODULE_AUTOLOAD"]),
+    ("intel", LINUX_INTEL, &["KERNEL_FEATURES", "SRC_URI", "KERNEL_MODULE_AUTOLOAD"]),
+    ("raspberrypi", LINUX_RASPBERRYPI, &["KERNEL_FEATURES", "SRC_URI", "KERNEL_MODULE_AUTOLOAD"]),
+    ("raspberrypi", CMDLINE, &["CMDLINE"]),
+];
+
+#[test]
+fn without_the_distribution_feature_nothing_changes() {
+    for (board, recipe, variables) in APPENDED {
+        let without = "DISTRO_FEATURES:remove = \"kata\"\n";
+        let alone = "BBMASK = \"/layers/meta-kata-.*\\.bbappend\"\n";
+        let topdir = Topdir::new(board, &[("with", ""), ("without", without), ("alone", alone)]);
+        let Some(answers) = topdir.ask(&[(recipe, variables), (IMAGE, &[]), (QEMU, &[])]) else { return };
+        for ours in [IMAGE, QEMU] {
+            let refusal = answers.refusal("without", ours);
+            assert!(refusal.contains("required distro feature 'kata'"), "{refusal}");
+        }
+        let values = |configuration: &str| -> Vec<String> {
+            variables.iter().map(|variable| answers.get(configuration, recipe, variable)).collect()
+        };
+        assert_eq!(values("without"), values("alone"), "{board}: {recipe}");
+        assert_ne!(values("with"), values("alone"), "{board}: {recipe}");
+    }
+}
+
 #[test]
 fn the_raspberry_pi() {
     let topdir = Topdir::new(

@@ -3,7 +3,13 @@
 # kbuild checks choices before BitBake starts. Here the same holds for people who set OVERRIDES by hand: two choices of
 # one option, or a choice that this layer cannot honour, skip the recipe with the reason. Nothing is ignored silently.
 #
+# Nothing of Kata is in a build that does not ask for it with the distribution feature `kata`: whoever has these layers among
+# others, and builds something else, gets the same bits as without them.
+#
 # A board that cannot run Kata says so in KATA_BOARD_REFUSED (the reason; empty means that it can).
+
+inherit features_check
+REQUIRED_DISTRO_FEATURES += "kata"
 
 KATA_OPTION_CHOICES[boot] = "kata-initrd kata-rootfs"
 KATA_OPTION_CHOICES[network] = "kata-network-bridging kata-network-macvtap"

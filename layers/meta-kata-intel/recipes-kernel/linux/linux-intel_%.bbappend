@@ -1,1 +1,1 @@
-require recipes-kernel/linux/kata-host-kernel.inc
+require ${@bb.utils.contains('DISTRO_FEATURES', 'kata', 'recipes-kernel/linux/kata-host-kernel.inc', '', d)}

@@ -1,2 +1,1 @@
-# The firmware's device trees switch the memory controller off; a sandbox's limits need it.
-CMDLINE:append = " cgroup_enable=memory"
+require ${@bb.utils.contains('DISTRO_FEATURES', 'kata', 'rpi-cmdline-kata.inc', '', d)}
