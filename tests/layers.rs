@@ -22,6 +22,8 @@ const QEMU: &str = "layers/meta-kata-common/recipes-kata/kata-qemu/kata-qemu_git
 const PACKAGES: &str = "layers/meta-kata-common/recipes-kata/packagegroups/packagegroup-kata.bb";
 const ALPINE: &str = "layers/meta-kata-common/recipes-kata/kata-guest-base/kata-guest-base-alpine_3.23.4.bb";
 const FEDORA: &str = "layers/meta-kata-common/recipes-kata/kata-guest-base/kata-guest-base-fedora_44.bb";
+const VIRTIOFSD: &str = "layers/meta-kata-common/recipes-kata/virtiofsd/virtiofsd_git.bb";
+const OTHER_VIRTIOFSD: &str = "tests/fixtures/stand-in/virtualization/recipes-extended/virtiofsd/virtiofsd_1.13.2.bb";
 const CEPH: &str = "tests/fixtures/stand-in/virtualization/recipes-extended/ceph/ceph_git.bb";
 const LINUX_YOCTO: &str = "tests/fixtures/stand-in/core/recipes-kernel/linux/linux-yocto_6.18.bb";
 const LINUX_INTEL: &str = "tests/fixtures/stand-in/intel/recipes-kernel/linux/linux-intel_6.18.bb";
@@ -111,6 +113,11 @@ impl Topdir {
 
     /// What BitBake makes of recipes; `None` without the engine. Any warning of BitBake fails the test.
     fn ask(&self, recipes: &[(&str, &[&str])]) -> Option<Answers> {
+        self.ask_for(recipes, &[])
+    }
+
+    /// As [`Topdir::ask`], and which file BitBake takes where several make a recipe of one name.
+    fn ask_for(&self, recipes: &[(&str, &[&str])], taken: &[&str]) -> Option<Answers> {
         let engine = engine()?;
         let recipes: BTreeMap<PathBuf, &[&str]> =
             recipes.iter().map(|(file, variables)| (repository().join(file), *variables)).collect();
@@ -129,7 +136,7 @@ impl Topdir {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let question = serde_json::json!({ "recipes": recipes }).to_string();
+        let question = serde_json::json!({ "recipes": recipes, "taken": taken }).to_string();
         python.stdin.take().unwrap().write_all(question.as_bytes()).unwrap();
         let output = python.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -156,6 +163,9 @@ KBUILD_LINUX_SHA256 = "333333333333333333333333333333333333333333333333333333333
 KBUILD_QEMU_URI = "https://download.qemu.org/qemu-10.2.0.tar.xz"
 KBUILD_QEMU_VERSION = "10.2.0"
 KBUILD_QEMU_SHA256 = "1111111111111111111111111111111111111111111111111111111111111111"
+KBUILD_VIRTIOFSD_URI = "crate://crates.io/virtiofsd/1.14.0"
+KBUILD_VIRTIOFSD_VERSION = "1.14.0"
+KBUILD_VIRTIOFSD_SHA256 = "5555555555555555555555555555555555555555555555555555555555555555"
 "#
 }
 
@@ -177,6 +187,12 @@ impl Answers {
         assert!(answer["skipped"].is_null(), "{configuration}: {recipe}: {answer}");
         let value = answer["variables"][variable].as_str().unwrap_or_default();
         value.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// The file of the recipe that BitBake takes, below the repository.
+    fn taken(&self, configuration: &str, recipe: &str) -> &Path {
+        let file = Path::new(self.0[configuration][recipe].as_str().unwrap_or_default());
+        file.strip_prefix(repository()).unwrap_or_else(|_| panic!("{configuration}: {recipe}: {}", file.display()))
     }
 
     fn refusal(&self, configuration: &str, recipe: &str) -> &str {
@@ -396,6 +412,37 @@ fn the_boards_kernels_and_disks() {
     let Some(answers) = intel.ask(questions) else { return };
     assert_eq!(answers.get("plain", LINUX_INTEL, "KERNEL_FEATURES"), features);
     assert_eq!(answers.get("plain", IMAGE, "IMAGE_FSTYPES"), "wic");
+}
+
+#[test]
+fn virtiofsd_is_the_locked_crate_though_another_layer_has_one() {
+    let topdir = Topdir::new(
+        "qemu",
+        &[
+            ("plain", ""),
+            ("nosource", "KBUILD_VIRTIOFSD_URI = \"\"\n"),
+            ("noseccomp", "DISTRO_FEATURES:remove = \"seccomp\"\n"),
+        ],
+    );
+    let questions: &[(&str, &[&str])] = &[
+        (VIRTIOFSD, &["SRC_URI", "PV", "S", "UNPACKDIR", "DEPENDS", "do_configure[postfuncs]"]),
+        (PACKAGES, &["RDEPENDS:packagegroup-kata"]),
+    ];
+    let Some(answers) = topdir.ask_for(questions, &["virtiofsd"]) else { return };
+    assert_eq!(answers.taken("plain", "virtiofsd"), Path::new(VIRTIOFSD));
+    assert_eq!(answers.taken("nosource", "virtiofsd"), Path::new(OTHER_VIRTIOFSD));
+    let get = |variable: &str| answers.get("plain", VIRTIOFSD, variable);
+    // BitBake's crate fetcher tells the recipe's own crate from the others by this name, and unpacks it to where S is.
+    let own = format!("crate://crates.io/virtiofsd/1.14.0;name=virtiofsd-1.14.0;sha256sum={}", "5".repeat(64));
+    let uris = get("SRC_URI");
+    let (first, crates) = uris.split_once(' ').unwrap();
+    assert_eq!(first, own);
+    assert!(crates.split(' ').all(|uri| uri.starts_with("crate://crates.io/")), "{crates}");
+    assert_eq!(get("S"), format!("{}/virtiofsd-1.14.0", get("UNPACKDIR")));
+    assert_eq!(get("DEPENDS"), "libcap-ng libseccomp");
+    assert_eq!(get("do_configure[postfuncs]"), "", "cargo's configuration is kbuild_crates.bbclass's");
+    assert_eq!(answers.refusal("noseccomp", VIRTIOFSD), "missing required distro feature 'seccomp'");
+    assert!(answers.get("plain", PACKAGES, "RDEPENDS:packagegroup-kata").contains(" virtiofsd"));
 }
 
 #[test]

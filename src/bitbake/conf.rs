@@ -9,7 +9,7 @@
 //!
 //! | variable | file | git |
 //! | --- | --- | --- |
-//! | `KBUILD_<NAME>_URI` | an item of SRC_URI: the URL, with `;downloadfilename=` where the manifest names the file | an item of SRC_URI: `git://host/path;protocol=https;branch=…`, `nobranch=1` where no branch was asked for, `gitsm://` with `submodules` |
+//! | `KBUILD_<NAME>_URI` | an item of SRC_URI: the URL (a crate's: its coordinates), with `;downloadfilename=` where the manifest names the file | an item of SRC_URI: `git://host/path;protocol=https;branch=…`, `nobranch=1` where no branch was asked for, `gitsm://` with `submodules` |
 //! | `KBUILD_<NAME>_URL` | the canonical URL | the canonical URL |
 //! | `KBUILD_<NAME>_VERSION` | `version` of the manifest, if there is one | same |
 //! | `KBUILD_<NAME>_SHA256` | SHA-256, for `SRC_URI[sha256sum]` | - |
@@ -556,6 +556,7 @@ mod tests {
     fn the_whole_configuration_of_a_board() {
         let linux = url("https://cdn.kernel.org/pub/linux-6.18.35.tar.xz");
         let odd = url("https://h/get.php?id=7");
+        let package = url("crate://crates.io/tally/0.3.0");
         let kata = url("https://github.com/kata-containers/kata-containers");
         let ceph = url("ssh://git@host:2222/ceph.git");
         let sha256: Sha256 = "f78602932219125e211c5f5bfd84edcfd4ec5ce88fc944f8248413f665bef236".parse().unwrap();
@@ -567,6 +568,13 @@ mod tests {
                 url: &linux,
                 file_name: "linux-6.18.35.tar.xz",
                 version: Some("6.18.35"),
+                sha256: &sha256,
+            },
+            Declared::File {
+                name: "tally",
+                url: &package,
+                file_name: "tally-0.3.0.crate",
+                version: Some("0.3.0"),
                 sha256: &sha256,
             },
             Declared::File { name: "odd.one", url: &odd, file_name: "odd-7.zip", version: None, sha256: &sha256 },

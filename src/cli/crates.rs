@@ -14,7 +14,6 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::lock::{Lock, Locked};
 use crate::near;
-use crate::source::{CommitId, SourceId};
 
 /// What `--submodules` takes for every repository.
 const ALL: &str = "all";
@@ -25,13 +24,14 @@ const LISTED: usize = 10;
 /// Writes the include that lets a recipe fetch what a Cargo.lock names.
 ///
 /// Packages of registries become `crate://` entries of SRC_URI with their checksums, git dependencies `git://` entries at
-/// the locked commit. The lock is a file, or lies in a git source of kata.lock. With `inherit kbuild_crates` (meta-kbuild)
+/// the locked commit. The lock is a file, or lies in a source of kata.lock. With `inherit kbuild_crates` (meta-kbuild)
 /// cargo finds them offline.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild crates Cargo.lock -o recipes/tally/tally-crates.inc
   kbuild crates --source kata-containers --package kata-agent
+  kbuild crates --source virtiofsd                                         out of a released crate
   kbuild crates --source tally --check recipes/tally/tally-crates.inc      for CI: exit code 1 if it is another
 
 The recipe says `require tally-crates.inc` and `inherit kbuild_crates`.")]
@@ -40,11 +40,12 @@ pub(super) struct CratesArgs {
     #[arg(value_name = "CARGO_LOCK", conflicts_with = "source")]
     file: Option<PathBuf>,
 
-    /// Read it out of this git source of kata.toml, as kata.lock pins it and the store has it.
+    /// Read it out of this source of kata.toml, as kata.lock pins it and the store has it: a repository, a crate, or
+    /// another tar archive packed with gzip.
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
 
-    /// Where it lies in the source.
+    /// Where it lies in the source; in an archive, below its top directory.
     #[arg(long, value_name = "PATH", requires = "source", default_value = "Cargo.lock")]
     path: PathBuf,
 
@@ -106,7 +107,7 @@ impl CratesArgs {
                 let read = std::fs::read(&file).map_err(|error| Error::io("read", &file, error));
                 (
                     disk::shown(&file),
-                    read.map_err(|error| error.help("name the Cargo.lock, or a git source: `--source NAME`"))?,
+                    read.map_err(|error| error.help("name the Cargo.lock, or a source that has it: `--source NAME`"))?,
                 )
             }
             Some(source) => self.lock_of_source(source, global, output)?,
@@ -122,17 +123,18 @@ impl CratesArgs {
 
     fn lock_of_source(&self, source: &str, global: &GlobalArgs, output: &Output) -> Result<(String, Vec<u8>)> {
         let project = Project::open(global)?;
-        let commit = commit_of(&project.lock(global, output)?, source)?;
+        let lock = project.lock(global, output)?;
+        let locked = locked(&lock, source)?;
         let missing = || {
             Error::new(crate::error::Kind::Missing, format!("the source `{source}` is not in the store"))
                 .help("run `kbuild fetch`")
         };
         let store = project.present_store()?.ok_or_else(missing)?;
-        match store.file_of_commit(&commit, &self.path)? {
+        match store.file_of(locked, &self.path)? {
             Some(bytes) => Ok((format!("{source}/{}", self.path.display()), bytes)),
             None => {
                 let error = Error::input(format!("there is no {} in the source `{source}`", self.path.display()));
-                let found = store.files_called(&commit, "Cargo.lock")?;
+                let found = store.files_called(locked, "Cargo.lock")?;
                 let shown = found.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
                 Err(if found.is_empty() {
                     error.help("it holds no Cargo.lock at all")
@@ -169,21 +171,16 @@ impl CratesArgs {
     }
 }
 
-fn commit_of(lock: &Lock, source: &str) -> Result<CommitId> {
+fn locked<'a>(lock: &'a Lock, source: &str) -> Result<Locked<'a>> {
     let Some(pin) = lock.sources.get(source) else {
-        let known = lock.sources.iter().filter(|(_, pin)| matches!(pin.locked, SourceId::Git(_)));
-        let known: Vec<&str> = known.map(|(name, _)| name.as_str()).collect();
+        let known = || lock.sources.keys().map(String::as_str);
         let error = Error::input(format!("kata.lock has no source `{}`", source.escape_debug()));
-        return Err(match near::names(source, known.iter().copied()).first() {
+        return Err(match near::names(source, known()).first() {
             Some(near) => error.help(format!("did you mean `{near}`?")),
-            None => error.help(format!("git sources: {}", known.join(", "))),
+            None => error.help(format!("sources: {}", known().collect::<Vec<_>>().join(", "))),
         });
     };
-    match lock.get(&pin.locked)? {
-        Locked::Git(_, git) => Ok(git.commit),
-        Locked::File(..) => Err(Error::input(format!("the source `{source}` is a file, not a repository"))
-            .help("unpack it, and name the Cargo.lock in there")),
-    }
+    lock.get(&pin.locked)
 }
 
 fn json_of(include: &Include, file: Option<&Path>) -> Value {

@@ -102,7 +102,7 @@ impl Include {
             text.push_str(line);
             text.push('\n');
         };
-        line("\nSRC_URI += \" \\");
+        line("\nSRC_URI += \"\\");
         for Crate { name, version, registry, .. } in &self.crates {
             line(&format!("    crate://{registry}/{name}/{version} \\"));
         }

@@ -47,11 +47,11 @@ impl GitKeys {
 fn git_url(text: &Text) -> Result<SourceUrl> {
     let url = source_url(text)?;
     let wrong = |why: &str| {
-        let fault = Error::input("this is not the URL of a git repository").at(text.span.clone(), why);
+        let fault = Error::input("this is not the URL of a git repository").at(text.span.clone(), why.to_owned());
         Err(fault.help("give the URL that `git clone` takes"))
     };
-    if url.scheme() == "ftp" {
-        return wrong("git does not speak ftp");
+    if !url.is_for_git() {
+        return wrong(&format!("git does not speak {}", url.scheme()));
     }
     if url.as_url().query().is_some() || url.as_url().fragment().is_some() {
         return wrong("it has a query or a fragment");
@@ -65,7 +65,7 @@ fn git_url(text: &Text) -> Result<SourceUrl> {
 /// The URL of a file.
 pub(super) fn file_url(text: &Text) -> Result<SourceUrl> {
     let url = source_url(text)?;
-    if !["https", "http", "ftp", "file"].contains(&url.scheme()) {
+    if !["https", "http", "ftp", "file", "crate"].contains(&url.scheme()) {
         return Err(Error::input(format!("a file does not come over `{}:`", url.scheme()))
             .at(text.span.clone(), "this is how git repositories are reached")
             .help("for a git repository, write `git = …` and `branch`, `tag` or `rev`"));

@@ -8,9 +8,9 @@ use super::names;
 use super::raw::{At, RawBoard, RawSource, Text};
 use super::{DeclaredSource, FileRequest, ImageRequest, SourceOrigin};
 use crate::error::{Error, Result};
-use crate::source::ImageName;
 use crate::source::image::{ARCHITECTURES, Architecture, parse_digest};
 use crate::source::name::{check_component, file_name};
+use crate::source::{Access, ImageName};
 
 /// All declared sources that are in order.
 pub(super) fn check(
@@ -121,6 +121,11 @@ fn file_origin(whose: &str, url: &Text, raw: &RawSource, faults: &mut Faults) ->
         }))
     });
     let name = match &raw.filename {
+        Some(template) if urls.first().is_some_and(|url| url.access() == Access::Package) => {
+            let fault = Error::input(format!("{whose} is a package, and has no `filename`"));
+            faults.add(fault.at(template.span.clone(), "BitBake names it itself").help("take `filename` out"));
+            return None;
+        }
         Some(template) => faults.take(fill(template, version).and_then(|name| check_filename(&name)))?,
         None => faults.take(file_name(urls.first()?).map_err(|error| error.at(url.span.clone(), "this URL")))?,
     };

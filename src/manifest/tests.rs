@@ -38,6 +38,11 @@ fn every_key_is_read() {
     assert_eq!(linux.urls[1].as_str(), "https://mirror.example.org/linux-6.18.35.tar.xz");
     let SourceOrigin::File(renamed) = &manifest.sources["renamed"].origin else { panic!("renamed is a file") };
     assert_eq!(renamed.name, "renamed-1.2.tar.gz");
+    let SourceOrigin::File(package) = &manifest.sources["crate"].origin else { panic!("a crate is a file") };
+    assert_eq!(
+        (package.name.as_str(), package.urls[0].as_str()),
+        ("tally-0.3.0.crate", "crate://crates.io/tally/0.3.0")
+    );
     let SourceOrigin::Git(agent) = &manifest.sources["agent+tools"].origin else { panic!("agent is git") };
     assert_eq!(agent.reference.full_names(), ["refs/heads/stable-3.32.0", "refs/tags/3.32.0"]);
     assert!(agent.submodules && agent.history);

@@ -5,16 +5,20 @@
 //! declares. Where releases disagree, every name is given and the view offers them all.
 
 use crate::error::{Error, Result};
-use crate::source::{CommitId, SourceUrl};
+use crate::source::{CommitId, Package, SourceUrl};
 
 /// The name of a file in DL_DIR and in a flat mirror: the basename of the percent-decoded path (`bb.fetch2.wget`,
-/// `urldata_init`, since BitBake 2.10 without query and fragment).
+/// `urldata_init`, since BitBake 2.10 without query and fragment); of a crate its name and version (`bb.fetch2.crate`).
 ///
 /// # Errors
 /// When nothing usable is left: the manifest then has to give `filename`.
 pub fn file_name(url: &SourceUrl) -> Result<String> {
-    let path = percent_decode(url.as_url().path());
-    let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+    let name = if let Some(Package::Crate { name, version, .. }) = Package::of(url)? {
+        format!("{name}-{version}.crate")
+    } else {
+        let path = percent_decode(url.as_url().path());
+        path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned()
+    };
     check_component(&name).map_err(|error| {
         error.help("give the source a `filename`").wrap(format!("no file name can be taken from {url}"))
     })?;
@@ -125,6 +129,8 @@ mod tests {
             ("https://h/a%2Bb.tgz", "a+b.tgz"),
             ("https://h/get.php?f=a", "get.php"),
             ("https://h/x.tar.gz#frag", "x.tar.gz"),
+            ("crate://crates.io/serde/1.0.219", "serde-1.0.219.crate"),
+            ("crate://registry.corp/api/x/0.1.0+b;protocol=http", "x-0.1.0+b.crate"),
         ] {
             assert_eq!(file_name(&url(from)).unwrap(), name);
         }

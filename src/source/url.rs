@@ -118,10 +118,14 @@ impl SourceUrl {
         Access::of(self.scheme()).unwrap_or(Access::Mirrors)
     }
 
-    /// Whether kata.toml may declare a source by it. What needs a registry, a cloud's storage or another version control
-    /// comes from recipes alone, where BitBake unpacks it.
+    /// Whether kata.toml may declare a source by it. Of packages a crate alone, which is whole without parameters. What needs
+    /// a cloud's storage or another version control comes from recipes alone, where BitBake unpacks it.
     pub fn is_declarable(&self) -> bool {
-        matches!(self.access(), Access::Web | Access::Git | Access::Disk) && self.scheme() != "ftps"
+        match self.access() {
+            Access::Web | Access::Git | Access::Disk => self.scheme() != "ftps",
+            Access::Package => self.scheme() == "crate",
+            Access::Cloud | Access::Image | Access::Mirrors => false,
+        }
     }
 
     /// Whether git can be given it.
@@ -408,7 +412,16 @@ mod tests {
         let declarable =
             ["https://h/x", "http://h/x", "ftp://h/x", "file:///x", "git://h/x", "ssh://h/x", "git+ssh://h/x"];
         assert!(declarable.iter().all(|text| url(text).is_declarable()));
-        for text in ["crate://crates.io/a/1", "s3://b/k", "ftps://h/x", "sftp://h/x", "svn://h/p;module=m"] {
+        let package = url("crate://crates.io/a/1");
+        assert!(package.is_declarable() && !package.is_for_git());
+        for text in [
+            "npm://h/;package=a;version=1",
+            "gomod://h/m;version=v1",
+            "s3://b/k",
+            "ftps://h/x",
+            "sftp://h/x",
+            "svn://h/p;module=m",
+        ] {
             assert!(!url(text).is_declarable() && !url(text).is_for_git(), "{text}");
         }
         assert!(url("https://h/x").is_for_git() && !url("ftp://h/x").is_for_git());

@@ -266,7 +266,7 @@ impl Store {
     ///
     /// # Errors
     /// A commit the store lacks (kind `Missing`), or one that cannot be read.
-    pub fn file_of_commit(&self, commit: &CommitId, path: &Path) -> Result<Option<Vec<u8>>> {
+    pub(super) fn file_of_commit(&self, commit: &CommitId, path: &Path) -> Result<Option<Vec<u8>>> {
         let opened = self.open_commit(commit)?;
         let tree = tree_of(&opened, commit)?;
         let entry = match tree.get_path(path) {
@@ -284,7 +284,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::file_of_commit`].
-    pub fn files_called(&self, commit: &CommitId, name: &str) -> Result<Vec<String>> {
+    pub(super) fn files_of_commit_called(&self, commit: &CommitId, name: &str) -> Result<Vec<String>> {
         let opened = self.open_commit(commit)?;
         let mut found = Vec::new();
         let walked = tree_of(&opened, commit)?.walk(git2::TreeWalkMode::PreOrder, |directory, entry| {

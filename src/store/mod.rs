@@ -20,6 +20,7 @@ pub mod checkout;
 pub mod tree;
 pub mod view;
 
+mod archive;
 mod blob;
 mod census;
 mod collect;

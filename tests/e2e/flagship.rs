@@ -2,6 +2,10 @@
 //!
 //! `KBUILD_TEST_CLONES` names a site configuration whose mirror rules lead to clones of the upstream repositories.
 
+use std::path::Path;
+
+use kbuild::lock::Lock;
+
 use crate::support::bench::Bench;
 use crate::support::quickstart::{clones, copy, repository};
 
@@ -25,6 +29,39 @@ fn the_committed_lock_is_fresh() {
     flagship().kbuild_ok(&["lock", "--locked", "--offline"]);
 }
 
+/// A project with nothing but the virtiofsd of kata.toml, locked with its bytes in this store; `None`, loudly, where crates.io
+/// is not reached.
+fn virtiofsd(store: &Path) -> Option<Bench> {
+    let manifest = std::fs::read_to_string(repository().join("kata.toml")).expect("kata.toml");
+    let (_, rest) = manifest.split_once("[sources.virtiofsd]\n").expect("a source of its own");
+    let source = rest.split("\n[").next().expect("its block");
+    let mut bench = Bench::new();
+    bench.set("KBUILD_STORE", store.display().to_string());
+    bench.write("bitbake/bin/bitbake", "");
+    let head = "[project]\nname = \"virtiofsd\"\n[layers.bitbake]\npath = \"bitbake\"\n";
+    bench.write("kata.toml", &format!("{head}[sources.virtiofsd]\n{source}\n"));
+    let locked = bench.kbuild(&["lock", "--strict"]);
+    if locked.code == Some(4) {
+        eprintln!("SKIPPED: crates.io is not reached from here\n{locked}");
+        return None;
+    }
+    assert_eq!(locked.code, Some(0), "{locked}");
+    Some(bench)
+}
+
+#[test]
+fn the_include_of_virtiofsd_is_what_its_own_cargo_lock_gives() {
+    let store = tempfile::tempdir().expect("a directory");
+    let Some(bench) = virtiofsd(store.path()) else { return };
+    let read = |path: &Path| Lock::read(path).expect("a lock").expect("a lock");
+    let (own, committed) = (read(&bench.path("kata.lock")), read(&repository().join("kata.lock")));
+    for (name, file) in &own.files {
+        assert_eq!(committed.files.get(name), Some(file), "{name} in kata.lock");
+    }
+    let include = repository().join("layers/meta-kata-common/recipes-kata/virtiofsd/virtiofsd-crates.inc");
+    bench.kbuild_ok(&["crates", "--source", "virtiofsd", "--check", &include.display().to_string()]);
+}
+
 #[test]
 fn the_options_of_old_are_typed() {
     let bench = flagship();
@@ -45,6 +82,8 @@ fn the_lock_comes_out_of_the_real_repositories() {
     let bench = flagship();
     let committed = bench.read("kata.lock");
     std::fs::remove_file(bench.path("kata.lock")).expect("the lock");
+    // No clone has it, and the committed lock knows its bytes.
+    let Some(_) = virtiofsd(&bench.path("mirrors/store")) else { return };
     bench.kbuild_ok(&["lock", "--offline", "--config", &clones]);
     assert_eq!(bench.read("kata.lock"), committed);
 }

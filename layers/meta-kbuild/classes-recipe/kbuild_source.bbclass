@@ -15,6 +15,8 @@
 #   inherit kbuild_source
 #   SRC_URI = "${KBUILD_SOURCE_URI};destsuffix=${BP}"
 #
+# A crate (`crate://`) is unpacked to ${UNPACKDIR} as the recipe's own; S is right where the recipe is called as the crate is.
+#
 # Without these variables (BitBake run without kbuild) the recipe is skipped, and the reason says what to set.
 
 KBUILD_SOURCE ??= "${BPN}"
@@ -48,6 +50,10 @@ def kbuild_source_arch(d):
 
 def kbuild_source_uri(d):
     uri = kbuild_source_var(d, "URI")
+    if uri.startswith("crate://"):
+        # By this name bb.fetch2.crate knows the recipe's own crate; any other it unpacks for cargo to find. A flag of SRC_URI
+        # cannot be named by a variable, so the checksum goes with the entry.
+        return "%s;name=%s;sha256sum=%s" % (uri, d.getVar("BP"), kbuild_source_var(d, "SHA256"))
     return uri + ";name=kbuild" if uri else ""
 
 python () {

@@ -17,6 +17,7 @@ RDEPENDS:${PN} = "\
     kata-guest-image \
     kata-guest-kernel \
     kata-qemu \
+    virtiofsd \
 "
 
 # Recommended: whoever builds them into the kernel has no packages of them.

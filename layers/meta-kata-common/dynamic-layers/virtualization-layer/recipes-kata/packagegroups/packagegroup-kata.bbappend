@@ -1,2 +1,2 @@
-# Docker with containerd and runc: runc stays on the board beside Kata. virtiofsd serves the container's files to its guest.
-RDEPENDS:${PN}:append = " docker virtiofsd"
+# Docker with containerd and runc: runc stays on the board beside Kata.
+RDEPENDS:${PN}:append = " docker"
