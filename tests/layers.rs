@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use kbuild::manifest::{LayerOrigin, Manifest, OptionKind};
+use kbuild::manifest::{LayerOrigin, Manifest, OptionKind, SourceOrigin};
 use serde_json::Value;
 
 const COMMON: &str = "layers/meta-kata-common";
@@ -20,8 +20,10 @@ const GUEST_IMAGE: &str = "layers/meta-kata-common/recipes-kata/kata-guest-image
 const GUEST_KERNEL: &str = "layers/meta-kata-common/recipes-kata/kata-guest-kernel/kata-guest-kernel_git.bb";
 const QEMU: &str = "layers/meta-kata-common/recipes-kata/kata-qemu/kata-qemu_git.bb";
 const PACKAGES: &str = "layers/meta-kata-common/recipes-kata/packagegroups/packagegroup-kata.bb";
-const ALPINE: &str = "layers/meta-kata-common/recipes-kata/kata-guest-base/kata-guest-base-alpine_3.23.4.bb";
-const FEDORA: &str = "layers/meta-kata-common/recipes-kata/kata-guest-base/kata-guest-base-fedora_44.bb";
+const ALPINE: &str = "layers/meta-kata-common/recipes-kata/kata-guest-base/kata-guest-base-alpine_git.bb";
+const FEDORA: &str = "layers/meta-kata-common/recipes-kata/kata-guest-base/kata-guest-base-fedora_git.bb";
+const CENTOS: &str = "layers/meta-kata-common/recipes-kata/kata-guest-base/kata-guest-base-centos_git.bb";
+const OPENEULER: &str = "layers/meta-kata-common/recipes-kata/kata-guest-base/kata-guest-base-openeuler_git.bb";
 const VIRTIOFSD: &str = "layers/meta-kata-common/recipes-kata/virtiofsd/virtiofsd_git.bb";
 const OTHER_VIRTIOFSD: &str = "tests/fixtures/stand-in/virtualization/recipes-extended/virtiofsd/virtiofsd_1.13.2.bb";
 const CEPH: &str = "tests/fixtures/stand-in/virtualization/recipes-extended/ceph/ceph_git.bb";
@@ -118,13 +120,20 @@ impl Topdir {
 
     /// As [`Topdir::ask`], and which file BitBake takes where several make a recipe of one name.
     fn ask_for(&self, recipes: &[(&str, &[&str])], taken: &[&str]) -> Option<Answers> {
-        let engine = engine()?;
         let recipes: BTreeMap<PathBuf, &[&str]> =
             recipes.iter().map(|(file, variables)| (repository().join(file), *variables)).collect();
+        let question = serde_json::json!({ "recipes": recipes, "taken": taken }).to_string();
+        self.python("ask_layers.py", &[], &question).map(Answers)
+    }
+
+    /// What a script of tests/support answers; `None` without the engine.
+    fn python(&self, script: &str, arguments: &[&str], input: &str) -> Option<Value> {
+        let engine = engine()?;
         let path = std::env::var("PATH").unwrap();
         let mut python = Command::new("python3")
-            .arg(repository().join("tests/support/ask_layers.py"))
+            .arg(repository().join("tests/support").join(script))
             .arg(self.0.path())
+            .args(arguments)
             .env_clear()
             .env("PATH", format!("{}:{path}", engine.join("bin").display()))
             .env("PYTHONPATH", engine.join("lib"))
@@ -136,11 +145,10 @@ impl Topdir {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let question = serde_json::json!({ "recipes": recipes, "taken": taken }).to_string();
-        python.stdin.take().unwrap().write_all(question.as_bytes()).unwrap();
+        python.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = python.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Some(Answers(serde_json::from_slice(&output.stdout).unwrap()))
+        Some(serde_json::from_slice(&output.stdout).unwrap())
     }
 }
 
@@ -172,6 +180,20 @@ KBUILD_VIRTIOFSD_SHA256 = "55555555555555555555555555555555555555555555555555555
 /// OVERRIDES as kbuild writes it for chosen options.
 fn words(words: &str) -> String {
     format!("OVERRIDES:append = \":{words}\"\n")
+}
+
+/// What kbuild writes for the image that a guest's base is made of.
+fn image(base: &str, architectures: &[&str]) -> String {
+    let prefix = format!("KBUILD_GUEST_BASE_{}", base.to_uppercase());
+    let mut text = format!("{prefix}_DIGEST = \"sha256:{}\"\n{prefix}_VERSION = \"1.2\"\n", "5".repeat(64));
+    writeln!(text, "{prefix}_ARCHITECTURES = \"{}\"", architectures.join(" ")).unwrap();
+    for architecture in architectures {
+        let file = format!("guest-base-{base}-1.2-{architecture}.oci.tar");
+        let uri = format!("https://registry.example/{base}/sha256:6.oci.tar;downloadfilename={file}");
+        writeln!(text, "{prefix}_URI_{architecture} = \"{uri}\"").unwrap();
+        writeln!(text, "{prefix}_SHA256_{architecture} = \"{}\"", "7".repeat(64)).unwrap();
+    }
+    text
 }
 
 struct Answers(Value);
@@ -238,6 +260,12 @@ const TOUCHED: &[(&str, &[&str])] = &[
     (IMAGE, &["IMAGE_INSTALL", "IMAGE_FSTYPES", "WKS_FILE"]),
 ];
 
+/// Where a guest's base comes from.
+const BASE: &[&str] = &["PV", "SRC_URI", "SRC_URI[kbuild.sha256sum]"];
+
+/// What a guest takes from its base, and its own packages.
+const DEPENDS: &[&str] = &["do_rootfs[depends]", "PACKAGE_INSTALL"];
+
 #[test]
 fn each_option_changes_what_its_name_says() {
     let topdir = Topdir::new(
@@ -250,7 +278,7 @@ fn each_option_changes_what_its_name_says() {
             ("fedora", &words("kata-base-fedora")),
         ],
     );
-    let questions = [TOUCHED, &[(CEPH, &["EXTRA_OECMAKE"]), (FEDORA, &["SRC_URI", "SRC_URI[sha256sum]"])]].concat();
+    let questions = [TOUCHED, &[(CEPH, &["EXTRA_OECMAKE"]), (FEDORA, BASE)]].concat();
     let Some(answers) = topdir.ask(&questions) else { return };
     // The defaults, said aloud.
     assert_eq!(answers.changes("plain", "initrd"), Vec::<String>::new());
@@ -278,8 +306,7 @@ fn what_cannot_be_had_is_refused_with_the_reason() {
             ("nosources", "KBUILD_LINUX_URI = \"\"\n"),
         ],
     );
-    let questions: &[(&str, &[&str])] =
-        &[(IMAGE, &[]), (PACKAGES, &[]), (QEMU, &[]), (GUEST_KERNEL, &[]), (ALPINE, &[])];
+    let questions: &[(&str, &[&str])] = &[(IMAGE, &[]), (PACKAGES, &[]), (QEMU, &[]), (GUEST_KERNEL, &[])];
     let Some(answers) = topdir.ask(questions) else { return };
     let mut refusals = String::new();
     for configuration in ["macvtap", "two", "alpine", "centos", "euleros", "clear"] {
@@ -290,7 +317,99 @@ fn what_cannot_be_had_is_refused_with_the_reason() {
     writeln!(refusals, "{}", answers.refusal("othersources", QEMU)).unwrap();
     insta::assert_snapshot!(refusals);
     assert!(answers.refusal("nosources", GUEST_KERNEL).starts_with("KBUILD_LINUX_URI is not set"));
-    assert!(answers.refusal("two", ALPINE).contains("COMPATIBLE_HOST"), "{}", answers.refusal("two", ALPINE));
+}
+
+#[test]
+fn bases_come_from_the_images_that_kata_toml_declares() {
+    const BOTH: &[&str] = &["aarch64", "x86_64"];
+    let bases = [("alpine", ALPINE), ("centos", CENTOS), ("fedora", FEDORA), ("openeuler", OPENEULER)];
+    let word = |base: &str| words(&format!("kata-base-{}", if base == "openeuler" { "euleros" } else { base }));
+    let mut said = String::new();
+    for board in ["qemu", "raspberrypi"] {
+        let other: &[&str] = if board == "qemu" { &["aarch64"] } else { &["x86_64"] };
+        let mut configurations = vec![("plain".to_owned(), String::new())];
+        for (base, _) in bases {
+            configurations.push((base.to_owned(), word(base)));
+            configurations.push((format!("{base}-declared"), word(base) + &image(base, BOTH)));
+            configurations.push((format!("{base}-elsewhere"), word(base) + &image(base, other)));
+        }
+        let configurations: Vec<_> =
+            configurations.iter().map(|(name, lines)| (name.as_str(), lines.as_str())).collect();
+        let questions: Vec<(&str, &[&str])> =
+            bases.iter().map(|(_, recipe)| (*recipe, BASE)).chain([(INITRD, DEPENDS)]).collect();
+        let Some(answers) = Topdir::new(board, &configurations).ask(&questions) else { return };
+        for (base, recipe) in bases {
+            for configuration in [base.to_owned(), format!("{base}-declared"), format!("{base}-elsewhere")] {
+                writeln!(said, "{board} {configuration}").unwrap();
+                match answers.answer(&configuration, recipe)["skipped"].as_str() {
+                    Some(reason) => {
+                        assert_eq!(reason, answers.refusal(&configuration, INITRD));
+                        writeln!(said, "  {reason}").unwrap();
+                    }
+                    None => {
+                        for variable in BASE {
+                            writeln!(said, "  {}", answers.get(&configuration, recipe, variable)).unwrap();
+                        }
+                        let depends = answers.get(&configuration, INITRD, DEPENDS[0]);
+                        assert_eq!(depends, format!("kata-guest-base-{base}:do_deploy"));
+                        assert_eq!(answers.get(&configuration, INITRD, DEPENDS[1]), "");
+                    }
+                }
+            }
+        }
+        assert!(answers.refusal("plain", CENTOS).starts_with("KBUILD_GUEST_BASE_CENTOS_URI is not set"));
+    }
+    insta::assert_snapshot!(said);
+}
+
+/// What whoever wants a base takes the comment signs away from is what the refusals say to add.
+#[test]
+fn kata_toml_shows_the_images_of_all_bases() {
+    let options = read(&repository().join(COMMON).join("classes-recipe/kata_options.bbclass"));
+    let text = read(&repository().join("kata.toml"));
+    let shown = text
+        .lines()
+        .skip_while(|line| !line.starts_with("# [sources.guest-base-"))
+        .take_while(|line| line.starts_with('#'));
+    let shown: Vec<&str> = shown.map(|line| line.trim_start_matches('#').trim()).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("kata.toml");
+    let engine = "[project]\nname = \"shown\"\nengine = \"bitbake\"\n[layers.bitbake]\npath = \"bitbake\"";
+    fs::create_dir(directory.path().join("bitbake")).unwrap();
+    fs::write(&file, format!("{engine}\n{}\n", shown.join("\n"))).unwrap();
+    let manifest = Manifest::read(&file).unwrap();
+    let mut images = 0;
+    for (name, source) in &manifest.sources {
+        let SourceOrigin::Image(request) = &source.origin else { continue };
+        let base = name.strip_prefix("guest-base-").expect(name);
+        let line = format!("KATA_GUEST_BASE_IMAGE[{base}] = \"{}\"", request.image);
+        assert!(options.lines().any(|known| known == line), "{line}");
+        images += 1;
+    }
+    assert_eq!(images, options.lines().filter(|line| line.starts_with("KATA_GUEST_BASE_IMAGE[")).count());
+}
+
+#[test]
+fn a_base_is_made_of_the_layers_of_an_image() {
+    let topdir = Topdir::new("qemu", &[("declared", &image("centos", &["x86_64"]))]);
+    let recipe = format!("mc:declared:{}", repository().join(CENTOS).display());
+    let Some(answers) = topdir.python("unpack_bases.py", &[&recipe], "") else { return };
+    let mut said = String::new();
+    for (name, answer) in answers.as_object().unwrap() {
+        let Some(list) = answer["tar"].as_array() else {
+            writeln!(said, "{name}: {}", answer["refused"].as_str().unwrap()).unwrap();
+            continue;
+        };
+        // The same archive, the same bytes.
+        assert_eq!(answer["sha256"][0], answer["sha256"][1], "{name}");
+        if name == "zstd" {
+            assert_eq!(*answer, answers["two layers"]);
+            continue;
+        }
+        let lines = list.iter().map(|line| line.as_str().unwrap()).collect::<Vec<_>>().join("\n  ");
+        writeln!(said, "{name}:\n  {lines}\n  {}\n  {}", answer["files"], answer["attributes"]).unwrap();
+    }
+    insta::with_settings!({ filters => [("[0-9a-f]{64}", "[digest]")] }, { insta::assert_snapshot!(said) });
 }
 
 /// The recipes of others that our layers append to, each with what they could touch of it.
@@ -339,7 +458,7 @@ fn the_raspberry_pi() {
         TOUCHED,
         &[(GUEST_IMAGE, &["KATA_GUEST_FILE", "KATA_GUEST_NAME", "do_install[depends]", "MACHINE_EXTRA_RRECOMMENDS"])],
         &[(CONFIG, &["SRC_URI", "FILESPATH"]), (LINUX_RASPBERRYPI, &["KERNEL_FEATURES", "SRC_URI"])],
-        &[(CMDLINE, &["CMDLINE"]), (ALPINE, &["SRC_URI", "SRC_URI[sha256sum]"])],
+        &[(CMDLINE, &["CMDLINE"]), (ALPINE, BASE)],
     ]
     .concat();
     let Some(answers) = topdir.ask(&questions) else { return };

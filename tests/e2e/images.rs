@@ -8,7 +8,7 @@ use kbuild::source::SourceId;
 
 use crate::support::bench::{Bench, assert_run, program_on_path};
 use crate::support::http::{Reply, Server};
-use crate::support::quickstart::{Quickstart, repository};
+use crate::support::quickstart::{Quickstart, copy, repository};
 use crate::support::registry::{LOGIN, Registry, digest};
 
 const HEAD: &str = "[project]\nname = \"test\"\n[layers.bitbake]\npath = \"bitbake\"\n";
@@ -369,4 +369,64 @@ fn a_recipe_takes_its_architectures_archive_offline() {
     }
     let run = bench.kbuild(&["build", "--board", "lantern", "none"]);
     assert!(run.stderr.contains("is locked for aarch64 x86_64, not for mips"), "{run}");
+}
+
+/// The flagship's own recipe, over the stand-ins for oe-core.
+#[test]
+fn a_guests_base_is_made_of_a_locked_image_offline() {
+    let Some(registry) = Registry::start() else { return };
+    let Some(mut quickstart) = Quickstart::start(0.0) else { return };
+    registry.image("centos/centos", "stream10", &["amd64", "arm64"], "guest");
+    let bench = &quickstart.bench;
+    std::fs::remove_dir_all(bench.path("layers")).expect("the quickstart's layers");
+    std::fs::create_dir(bench.path("layers")).expect("a directory");
+    let layers = ["tests/fixtures/stand-in/core", "layers/meta-kbuild", "layers/meta-kata-common"];
+    let mut manifest = r#"
+[project]
+name = "guest"
+engine = "bitbake"
+[layers.bitbake]
+git = "https://upstream.example/bitbake.git"
+branch = "2.19"
+[options.base]
+default = "yocto"
+choices = { yocto = "", centos = "kata-base-centos" }
+[config]
+OE_FRAGMENTS_METADATA_VARS = "BB_CONF_FRAGMENT_SUMMARY BB_CONF_FRAGMENT_DESCRIPTION"
+OE_FRAGMENTS_BUILTIN = "machine:MACHINE"
+[closure]
+lock = "none"
+[boards.qemu]
+machine = "qemux86-64"
+layers = ["core", "meta-kbuild", "meta-kata-common"]
+targets = ["kata-guest-base-centos"]
+"#
+    .to_owned();
+    for layer in layers {
+        let (_, name) = layer.rsplit_once('/').expect("a path");
+        copy(&repository().join(layer), &bench.path(format!("layers/{name}")));
+        manifest.push_str(&format!("[layers.{name}]\npath = \"layers/{name}\"\n"));
+    }
+    bench.write("kata.toml", &manifest);
+    bench.kbuild_ok(&["lock"]);
+    let chosen = ["build", "--board", "qemu", "--set", "base=centos"];
+    let run = bench.kbuild(&chosen);
+    assert!(run.stderr.contains("does not declare its image: add '[sources.guest-base-centos]'"), "{run}");
+
+    // As it says.
+    let source = format!("[sources.guest-base-centos]\noci = \"{}/centos/centos:stream10\"\n", registry.host);
+    bench.write("kata.toml", &format!("{manifest}{source}"));
+    bench.kbuild_ok(&["lock"]);
+    drop(registry);
+    quickstart.stop_upstreams();
+    let bench = &quickstart.bench;
+    bench.kbuild_ok(&chosen);
+    let file = bench.path("build/qemu/tmp/deploy/images/qemux86-64/kata-guest-base-centos.tar");
+    let mut archive = tar::Archive::new(std::fs::File::open(file).expect("deployed"));
+    let mut entries = archive.entries().expect("an archive").map(|entry| entry.expect("an entry"));
+    let directory = entries.next().expect("a directory");
+    assert_eq!(directory.path().expect("a path"), Path::new("etc/"));
+    let text = std::io::read_to_string(entries.next().expect("a file")).expect("read");
+    assert_eq!(text, "guest for amd64\n");
+    assert!(entries.next().is_none());
 }

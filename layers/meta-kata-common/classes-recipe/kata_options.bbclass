@@ -21,19 +21,40 @@ KATA_BOOT:kata-rootfs = "rootfs"
 
 KATA_GUEST_BASE ?= "yocto"
 KATA_GUEST_BASE:kata-base-alpine = "alpine"
+KATA_GUEST_BASE:kata-base-centos = "centos"
+KATA_GUEST_BASE:kata-base-euleros = "openeuler"
 KATA_GUEST_BASE:kata-base-fedora = "fedora"
+
+# The images that guests can be built on. Each is a source of kata.toml, `guest-base-` and the name here.
+KATA_GUEST_BASE_IMAGE[alpine] = "docker.io/library/alpine:3.23"
+KATA_GUEST_BASE_IMAGE[centos] = "quay.io/centos/centos:stream10"
+KATA_GUEST_BASE_IMAGE[fedora] = "registry.fedoraproject.org/fedora:44"
+KATA_GUEST_BASE_IMAGE[openeuler] = "docker.io/openeuler/openeuler:24.03-lts"
 
 # The reasons. A choice with an empty one can be had.
 KATA_OPTION_REFUSED[kata-network-macvtap] = "the Rust runtime of Kata accepts the macvtap model and then sets up no network at all"
-KATA_OPTION_REFUSED[kata-base-alpine] = "${@kata_only_on(d, 'aarch64', 'of the Alpine root file systems only the one for arm64 has a hash that was published by somebody else than its download server')}"
-KATA_OPTION_REFUSED[kata-base-centos] = "no hash of a CentOS Stream root file system is known that was published by somebody else than its download server, so there is nothing to pin"
-KATA_OPTION_REFUSED[kata-base-fedora] = "${@kata_only_on(d, 'x86_64', 'of the Fedora root file systems only the one for x86-64 has a known hash')}"
-KATA_OPTION_REFUSED[kata-base-euleros] = "EulerOS itself publishes no root file system, and for openEuler's no hash is known, so there is nothing to pin"
+KATA_OPTION_REFUSED[kata-base-alpine] = "${@kata_base_refusal(d, 'alpine', 'its recipe pins a file for arm64 only, and ', 'aarch64')}"
+KATA_OPTION_REFUSED[kata-base-centos] = "${@kata_base_refusal(d, 'centos')}"
+KATA_OPTION_REFUSED[kata-base-fedora] = "${@kata_base_refusal(d, 'fedora', 'its recipe pins a file for x86-64 only, and ', 'x86_64')}"
+KATA_OPTION_REFUSED[kata-base-euleros] = "${@kata_base_refusal(d, 'openeuler', 'EulerOS publishes no image, openEuler stands in for it, and ')}"
 KATA_OPTION_REFUSED[kata-base-clear-linux] = "Clear Linux OS was ended by its makers, so nothing maintained is left to build a guest from"
 KATA_OPTION_REFUSED[kata-withceph] = "${@kata_ceph_refusal(d)}"
 
-def kata_only_on(d, arch, reason):
-    return "" if d.getVar("TARGET_ARCH") == arch else reason
+def kata_base_refusal(d, base, why="", pinned=""):
+    """A base comes from the image that kata.toml declares, or from the file that its recipe pins for one architecture."""
+    arch = d.getVar("TARGET_ARCH")
+    source = "guest-base-" + base
+    variable = "KBUILD_GUEST_BASE_" + base.upper()
+    if d.getVar(variable + "_DIGEST"):
+        locked = d.getVar(variable + "_ARCHITECTURES") or ""
+        if arch in locked.split():
+            return ""
+        return ("the image '%s' is locked for %s, not for %s: see 'architectures' of the source in kata.toml"
+                % (source, locked, arch))
+    if arch == pinned:
+        return ""
+    return ("%skata.toml does not declare its image: add '[sources.%s]' with 'oci = \"%s\"' there and run 'kbuild lock'"
+            % (why, source, d.getVarFlag("KATA_GUEST_BASE_IMAGE", base)))
 
 def kata_ceph_refusal(d):
     if d.getVar("TARGET_ARCH") != "x86_64":
