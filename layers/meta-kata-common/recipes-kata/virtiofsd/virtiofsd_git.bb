@@ -18,5 +18,5 @@ inherit cargo features_check kbuild_crates kbuild_source
 SRC_URI = "${KBUILD_SOURCE_URI}"
 require ${BPN}-crates.inc
 
-# Its sandbox is a seccomp filter too: upstream builds no program without.
-REQUIRED_DISTRO_FEATURES = "seccomp"
+# Its sandbox is a seccomp filter too: upstream builds no program without. Without kata another layer's virtiofsd is taken.
+REQUIRED_DISTRO_FEATURES = "kata seccomp"
