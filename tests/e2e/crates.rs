@@ -112,6 +112,16 @@ fn a_lock_is_read_out_of_the_store() {
     }
     assert_run!(bench, bench.kbuild(&["crates", "--source", "tally", "--path", "app/Cargo.lock"]), "crates_no_path");
     assert_run!(bench, bench.kbuild(&["crates", "--source", "taly"]), "crates_no_source");
+    // The same of a release.
+    let archive = bench.beside("tally-1.0.tar.gz");
+    let packed =
+        Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(bench.beside("")).arg("tally.git").status();
+    assert!(packed.expect("tar").success());
+    let manifest = bench.read("kata.toml");
+    bench.write("kata.toml", &format!("{manifest}[sources.release]\nurl = \"file://{}\"\n", archive.display()));
+    bench.kbuild_ok(&["lock"]);
+    let release = bench.kbuild_ok(&["crates", "--source", "release"]);
+    assert_eq!(release.stdout, run.stdout.replace("--source tally", "--source release"));
     std::fs::remove_dir_all(bench.path("mirrors/store")).expect("removed");
     assert_run!(bench, bench.kbuild(&["crates", "--source", "tally"]), "crates_no_store");
 }
