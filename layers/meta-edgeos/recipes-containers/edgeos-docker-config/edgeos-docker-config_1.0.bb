@@ -6,15 +6,10 @@ SECTION = "base"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
-inherit allarch
+inherit allarch kata_files
 
 SRC_URI = "file://daemon.json"
 S = "${UNPACKDIR}"
-
-INHIBIT_DEFAULT_DEPS = "1"
-PATCHTOOL = "patch"
-do_configure[noexec] = "1"
-do_compile[noexec] = "1"
 
 do_install() {
     install -D -m 0644 ${UNPACKDIR}/daemon.json ${D}${sysconfdir}/docker/daemon.json

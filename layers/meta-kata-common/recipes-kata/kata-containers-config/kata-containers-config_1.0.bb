@@ -6,7 +6,7 @@ SECTION = "base"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
-inherit kata_guest_arch kata_options
+inherit kata_files kata_guest_arch kata_options
 
 # A board layer adds what only its boards need (memory, processors).
 SRC_URI = "\
@@ -16,11 +16,7 @@ SRC_URI = "\
 "
 S = "${UNPACKDIR}"
 
-INHIBIT_DEFAULT_DEPS = "1"
 PACKAGE_ARCH = "${MACHINE_ARCH}"
-PATCHTOOL = "patch"
-do_configure[noexec] = "1"
-do_compile[noexec] = "1"
 
 # Kata looks for drop-ins beside the configuration file that it read.
 KATA_CONFIG_DIR = "${datadir}/defaults/kata-containers/runtime-rs/config.d"

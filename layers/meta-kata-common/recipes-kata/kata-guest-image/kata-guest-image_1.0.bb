@@ -6,13 +6,9 @@ SECTION = "base"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
-inherit kata_guest_arch kata_options
+inherit kata_files kata_guest_arch kata_options
 
-INHIBIT_DEFAULT_DEPS = "1"
 PACKAGE_ARCH = "${MACHINE_ARCH}"
-PATCHTOOL = "patch"
-do_configure[noexec] = "1"
-do_compile[noexec] = "1"
 
 # The file that is deployed, and its name on the board.
 KATA_GUEST_FILE = "kata-guest-initrd${IMAGE_MACHINE_SUFFIX}.cpio.gz"

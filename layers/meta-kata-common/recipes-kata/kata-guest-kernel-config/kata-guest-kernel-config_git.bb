@@ -9,16 +9,9 @@ LIC_FILES_CHKSUM = "file://LICENSE;md5=86d3f3a95c324c9479bd8986968f4327"
 
 KBUILD_SOURCE = "kata-containers"
 
-inherit kbuild_source kata_guest_arch
+inherit kbuild_source kata_files kata_guest_arch
 
 SRC_URI = "${KBUILD_SOURCE_URI};destsuffix=${BP}"
-
-# Only text is copied: no compiler, no libc, and patch (assumed on every build host) rather than a built quilt.
-INHIBIT_DEFAULT_DEPS = "1"
-PATCHTOOL = "patch"
-
-do_configure[noexec] = "1"
-do_compile[noexec] = "1"
 
 # A common fragment can opt out of an architecture: "!arm64" in it means "not on arm64".
 do_install() {
