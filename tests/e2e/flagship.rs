@@ -24,6 +24,10 @@ fn flagship() -> Bench {
     bench
 }
 
+fn read(lock: &Path) -> Lock {
+    Lock::read(lock).expect("a lock").expect("a lock")
+}
+
 #[test]
 fn the_committed_lock_is_fresh() {
     flagship().kbuild_ok(&["lock", "--locked", "--offline"]);
@@ -53,7 +57,6 @@ fn virtiofsd(store: &Path) -> Option<Bench> {
 fn the_include_of_virtiofsd_is_what_its_own_cargo_lock_gives() {
     let store = tempfile::tempdir().expect("a directory");
     let Some(bench) = virtiofsd(store.path()) else { return };
-    let read = |path: &Path| Lock::read(path).expect("a lock").expect("a lock");
     let (own, committed) = (read(&bench.path("kata.lock")), read(&repository().join("kata.lock")));
     for (name, file) in &own.files {
         assert_eq!(committed.files.get(name), Some(file), "{name} in kata.lock");
@@ -69,6 +72,9 @@ fn the_options_of_old_are_typed() {
         ("raspberrypi", "ceph", "cannot have"),
         ("qemu", "network=bridged", "no choice `bridged`"),
         ("qemu", "boot", "needs a choice"),
+        ("intel", "network=macvtap", "Kata's Rust runtime"),
+        ("edgeos", "base=clear-linux", "Clear Linux OS"),
+        ("qemu", "base=alpine", "its image is no source"),
     ] {
         let run = bench.kbuild(&["build", "--board", board, "--set", set]);
         assert_eq!(run.code, Some(1), "{run}");
@@ -77,13 +83,37 @@ fn the_options_of_old_are_typed() {
 }
 
 #[test]
-fn the_lock_comes_out_of_the_real_repositories() {
+fn the_pins_come_out_of_the_real_repositories() {
     let Some(clones) = clones() else { return };
     let bench = flagship();
-    let committed = bench.read("kata.lock");
+    let committed = read(&bench.path("kata.lock"));
     std::fs::remove_file(bench.path("kata.lock")).expect("the lock");
+    let manifest = bench.read("kata.toml").replace("lock = \"choices\"", "lock = \"none\"");
+    bench.write("kata.toml", &manifest);
     // No clone has it, and the committed lock knows its bytes.
     let Some(_) = virtiofsd(&bench.path("mirrors/store")) else { return };
+    bench.kbuild_ok(&["lock", "--offline", "--config", &clones]);
+    let own = read(&bench.path("kata.lock"));
+    assert_eq!((&own.layers, &own.sources), (&committed.layers, &committed.sources));
+    own.files.iter().for_each(|(key, file)| assert_eq!(committed.files.get(key), Some(file), "{key}"));
+    own.gits.iter().for_each(|(key, git)| assert_eq!(committed.gits.get(key), Some(git), "{key}"));
+}
+
+/// Of one board: all four take half an hour.
+#[test]
+fn the_closures_of_a_board_come_out_of_the_real_layers() {
+    let Some(clones) = clones() else { return };
+    if rustix::process::getuid().is_root() {
+        eprintln!("SKIPPED: oe-core refuses to parse as root; run the tests as an ordinary user");
+        return;
+    }
+    let bench = flagship();
+    let committed = bench.read("kata.lock");
+    let mut without = read(&bench.path("kata.lock"));
+    let board = without.boards.get_mut("raspberrypi").expect("the board");
+    assert!(board.closure.take().is_some() && !board.with.is_empty());
+    board.with.clear();
+    without.write(&bench.path("kata.lock")).expect("a lock without them");
     bench.kbuild_ok(&["lock", "--offline", "--config", &clones]);
     assert_eq!(bench.read("kata.lock"), committed);
 }
