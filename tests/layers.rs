@@ -11,6 +11,11 @@ use std::process::{Command, Stdio};
 use kbuild::manifest::{LayerOrigin, Manifest, OptionKind, SourceOrigin};
 use serde_json::Value;
 
+#[path = "support/engine.rs"]
+mod engine;
+
+use engine::{engine, repository};
+
 const COMMON: &str = "layers/meta-kata-common";
 const CONFIG: &str = "layers/meta-kata-common/recipes-kata/kata-containers-config/kata-containers-config_1.0.bb";
 const IMAGE: &str = "layers/meta-kata-common/recipes-kata/images/kata-image.bb";
@@ -32,28 +37,12 @@ const LINUX_INTEL: &str = "tests/fixtures/stand-in/intel/recipes-kernel/linux/li
 const LINUX_RASPBERRYPI: &str = "tests/fixtures/stand-in/raspberrypi/recipes-kernel/linux/linux-raspberrypi_6.18.bb";
 const CMDLINE: &str = "tests/fixtures/stand-in/raspberrypi/recipes-bsp/bootfiles/rpi-cmdline.bb";
 
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn manifest() -> Manifest {
     Manifest::read(&repository().join("kata.toml")).unwrap()
-}
-
-/// The BitBake of the tests, or `None`, loudly, where `tests/run` did not make it.
-fn engine() -> Option<PathBuf> {
-    let named = std::env::var_os("KBUILD_TEST_ENGINE").map(PathBuf::from);
-    let engine = named.unwrap_or_else(|| repository().join("target/bitbake-engine"));
-    if engine.join("bin/bitbake").is_file() {
-        return Some(engine);
-    }
-    assert!(std::env::var_os("CI").is_none(), "CI must have the BitBake of the tests: run tests/run");
-    eprintln!("SKIPPED: no BitBake at {}; `tests/run` makes it", engine.display());
-    None
 }
 
 /// All files below a directory of the repository whose names end in one of `endings`.

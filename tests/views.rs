@@ -17,6 +17,11 @@ use kbuild::source::{Algorithm, Checksum, CommitId, Sha256, SourceId, name};
 use kbuild::store::{Store, tree, view};
 use serde_json::{Value, json};
 
+#[path = "support/engine.rs"]
+mod engine;
+
+use engine::engine;
+
 /// The find pattern of kbuild.conf's one PREMIRRORS line; a test below compares it with what is written there.
 const PREMIRRORS: &str = "(git|gitsm|gomodgit|https?|ftps?|sftp|s3|gs|az|hg|p4|repo)://.*/.*";
 
@@ -162,18 +167,6 @@ impl Bench {
 
 /// Fetchers that a flat mirror alone does not satisfy: see `kbuild::store::view`.
 const NEED_DL_DIR: [&str; 3] = ["svn", "ssh", "npm"];
-
-/// The BitBake of the tests, or `None`, loudly, where `tests/run` did not make it.
-fn engine() -> Option<PathBuf> {
-    let named = std::env::var_os("KBUILD_TEST_ENGINE").map(PathBuf::from);
-    let engine = named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bitbake-engine"));
-    if engine.join("lib/bb/fetch2").is_dir() {
-        return Some(engine);
-    }
-    assert!(std::env::var_os("CI").is_none(), "CI must have the BitBake of the tests: run tests/run");
-    eprintln!("SKIPPED: no BitBake at {}; `tests/run` makes it", engine.display());
-    None
-}
 
 #[test]
 fn bitbake_takes_every_kind_of_source_out_of_a_view() {

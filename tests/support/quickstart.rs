@@ -6,23 +6,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::bench::{Bench, hermetic};
-
-/// The repository.
-pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The BitBake of the tests, or `None`, loudly, where `tests/run` did not make it.
-pub fn engine() -> Option<PathBuf> {
-    let named = std::env::var_os("KBUILD_TEST_ENGINE").map(PathBuf::from);
-    let engine = named.unwrap_or_else(|| repository().join("target/bitbake-engine"));
-    if engine.join("bin/bitbake").is_file() {
-        return Some(engine);
-    }
-    assert!(std::env::var_os("CI").is_none(), "CI must have the BitBake of the tests: run tests/run");
-    eprintln!("SKIPPED: no BitBake at {}; `tests/run` makes it", engine.display());
-    None
-}
+pub use super::engine::{engine, repository};
 
 /// The site configuration that leads to clones of the real layers, or `None`, loudly.
 pub fn clones() -> Option<String> {
