@@ -28,7 +28,7 @@ pub const FILE_NAME: &str = "result.json";
 pub const SCHEMA: u32 = 1;
 
 /// Host tools whose version is recorded: those that end up deciding bytes.
-const HOST_TOOLS: [&str; 9] = ["bash", "gcc", "g++", "git", "ld", "make", "perl", "python3", "tar"];
+const HOST_TOOLS: [&str; 11] = ["bash", "cargo", "gcc", "g++", "git", "ld", "make", "perl", "python3", "rustc", "tar"];
 
 /// One build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

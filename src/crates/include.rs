@@ -123,7 +123,8 @@ impl Include {
             line(&format!("SRCREV_{name} = \"{commit}\""));
         }
         if let Some(format) = self.srcrev_format() {
-            line(&format!("SRCREV_FORMAT .= \"{format}\""));
+            // `:append`: a class or recipe that assigns it may stand below.
+            line(&format!("SRCREV_FORMAT:append = \"{format}\""));
         }
         Ok(text)
     }

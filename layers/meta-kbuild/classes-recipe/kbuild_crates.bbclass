@@ -18,6 +18,10 @@ CARGO_HOME ?= "${UNPACKDIR}/cargo_home"
 export CARGO_HOME
 CARGO_VENDORING_DIRECTORY ??= "${CARGO_HOME}/bitbake"
 
+# What panic messages say in the place of the build directory, so that two directories make the same program. Beside
+# cargo.bbclass oe-core's RUSTFLAGS say it: where RUSTFLAGS are in the environment, cargo takes them and not this.
+KBUILD_CRATES_REMAP ??= "/usr/src/debug/${PN}"
+
 python () {
     # cargo_common writes its configuration in do_configure; this adds to it before cargo runs.
     words = (d.getVarFlag("do_configure", "postfuncs") or "").split()
@@ -49,6 +53,10 @@ python kbuild_crates_configure() {
     for url in kbuild_crates_registries(packages):
         lines += ['[source."%s"]' % url, 'registry = "%s"' % url, 'replace-with = "bitbake"', ""]
     lines += kbuild_crates_git(d, packages)
+    # A table may stand once only. cargo.bbclass writes it, and gives RUSTFLAGS.
+    if "[build]" not in present:
+        remap = "--remap-path-prefix=%s=%s" % (d.getVar("WORKDIR"), d.getVar("KBUILD_CRATES_REMAP"))
+        lines += ["[build]", 'rustflags = ["%s"]' % remap, ""]
     with open(config, "w", encoding="utf-8") as file:
         file.write("\n".join(([present, ""] if present else []) + lines))
 }
