@@ -75,9 +75,13 @@ fn relock(project: &Project, global: &GlobalArgs, output: &Output, moving: &Movi
     let folders = project.folders()?;
     let pinned = super::wait(resolve::resolve(&project.manifest, &old, &fetcher, moving))?;
     let unknown = resolve::unknown(&project.manifest, &pinned.lock, &old, &folders, moving)?;
-    let found = discover(project, output, &fetcher, &pinned.lock, unknown)?;
-    let closing = resolve::close(&project.manifest, pinned, found, &old, folders, &fetcher, moving);
-    let Resolution { lock, changes, incomplete, warnings } = super::wait(closing)?;
+    let discovery = discover(project, output, &fetcher, &pinned.lock, unknown)?;
+    let closing = resolve::close(&project.manifest, pinned, discovery.found, &old, folders, &fetcher, moving);
+    let closed = super::wait(closing);
+    if let Some((error, missed)) = discovery.failed {
+        return Err(keep_what_was_found(project, output, error, &missed, closed, &old));
+    }
+    let Resolution { lock, changes, incomplete, warnings } = closed?;
     warnings.iter().for_each(|warning| output.warn(warning));
     check_strict(strict, &lock)?;
     let written = lock.write(&project.lock_path)?;
@@ -93,6 +97,34 @@ fn relock(project: &Project, global: &GlobalArgs, output: &Output, moving: &Movi
     Ok(outcome(&lock, &changes, &incomplete, written))
 }
 
+/// The closures that the engine could tell, one after the other.
+#[derive(Default)]
+struct Discovery {
+    found: Vec<Found>,
+    /// Why it ended early, and which are missing.
+    failed: Option<(Error, Vec<Unknown>)>,
+}
+
+/// A closure costs minutes, and pins are what mends some faults (an include that `kbuild crates` reads out of a pinned source):
+/// so the lock keeps what is known when the engine fails. It stays stale, and closures that it had stay in it.
+fn keep_what_was_found(
+    project: &Project,
+    output: &Output,
+    error: Error,
+    missed: &[Unknown],
+    closed: Result<Resolution>,
+    old: &Lock,
+) -> Error {
+    let kept = closed.and_then(|Resolution { mut lock, .. }| {
+        resolve::still_missing(&project.manifest, missed, old, &mut lock);
+        lock.write(&project.lock_path)
+    });
+    if let Ok(true) = kept {
+        output.say(&format!("kata.lock has the pins, and what was found; missing: {}", count(missed.len(), "closure")));
+    }
+    error
+}
+
 /// Asks the engine for the closures that are not known. Layers have to be in the store for that.
 fn discover(
     project: &Project,
@@ -100,33 +132,43 @@ fn discover(
     fetcher: &Fetcher,
     lock: &Lock,
     unknown: Vec<Unknown>,
-) -> Result<Vec<Found>> {
+) -> Result<Discovery> {
+    let mut discovery = Discovery::default();
     if unknown.is_empty() {
-        return Ok(Vec::new());
+        return Ok(discovery);
     }
     let layers: Vec<SourceId> = lock.layers.values().map(|pin| pin.locked.clone()).collect();
     super::wait(fetcher.sources(lock, &layers))
         .map_err(|error| error.wrap("the closure of a board can only be found with its layers"))?;
-    let total = unknown.len();
-    let one_by_one = unknown.into_iter().enumerate().map(|(index, unknown)| {
-        output.say(&format!("Finding {unknown} ({} of {total})", index + 1));
-        let Unknown { board, variant, inputs, .. } = unknown;
-        let kbuild = build::sandbox::this_program();
-        let build = build::Request {
-            manifest: &project.manifest,
-            lock,
-            store: fetcher.store(),
-            board: &board,
-            selection: &variant.selection,
-            kbuild: &kbuild,
-            progress: &*output.progress,
-        };
-        let request = build::DiscoverRequest { build, host: &variant.host, words: output.words };
-        let report = build::discover(&request)?;
-        report.notes.iter().for_each(|note| output.warn(note));
-        Ok(Found { board, variant, inputs, report })
-    });
-    one_by_one.collect()
+    for (index, next) in unknown.iter().enumerate() {
+        output.say(&format!("Finding {next} ({} of {})", index + 1, unknown.len()));
+        match closure_of(project, output, fetcher, lock, next) {
+            Ok(found) => discovery.found.push(found),
+            Err(error) => {
+                discovery.failed = Some((error, unknown[index..].to_vec()));
+                break;
+            }
+        }
+    }
+    Ok(discovery)
+}
+
+fn closure_of(project: &Project, output: &Output, fetcher: &Fetcher, lock: &Lock, unknown: &Unknown) -> Result<Found> {
+    let Unknown { board, variant, inputs, .. } = unknown.clone();
+    let kbuild = build::sandbox::this_program();
+    let build = build::Request {
+        manifest: &project.manifest,
+        lock,
+        store: fetcher.store(),
+        board: &board,
+        selection: &variant.selection,
+        kbuild: &kbuild,
+        progress: &*output.progress,
+    };
+    let request = build::DiscoverRequest { build, host: &variant.host, words: output.words };
+    let report = build::discover(&request)?;
+    report.notes.iter().for_each(|note| output.warn(note));
+    Ok(Found { board, variant, inputs, report })
 }
 
 /// What changed, a line each, as many as a person reads.

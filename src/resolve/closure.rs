@@ -107,6 +107,19 @@ pub async fn close(
     Ok(Resolution { lock, changes, incomplete, warnings })
 }
 
+/// Makes a lock honest about closures that were to be found anew and were not: the old ones stay in it, of the layers as they
+/// were then, so that they are looked at again.
+pub fn still_missing(manifest: &Manifest, missed: &[Unknown], old: &Lock, lock: &mut Lock) {
+    let stay = missed.iter().filter(|unknown| closure_of(old, &unknown.board, &unknown.variant.name).is_some());
+    let boards = stay.filter_map(|unknown| manifest.boards.get(&unknown.board));
+    for layer in boards.flat_map(|board| &board.layers) {
+        match old.folders.get(layer) {
+            Some(hash) => drop(lock.folders.insert(layer.clone(), *hash)),
+            None => drop(lock.folders.remove(layer)),
+        }
+    }
+}
+
 fn go_proxy(report: &Report) -> Option<(String, SourceUrl)> {
     Some(("go".to_owned(), report.go_proxy.as_ref()?.parse().ok()?))
 }

@@ -13,7 +13,7 @@ mod inputs;
 mod recipes;
 mod wish;
 
-pub use closure::{Unknown, close, unknown};
+pub use closure::{Unknown, close, still_missing, unknown};
 pub use gather::Found;
 
 use std::collections::{BTreeMap, BTreeSet};

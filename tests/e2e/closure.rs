@@ -413,6 +413,43 @@ fn what_cannot_be_locked_stops_the_lock_with_recipe_and_line() {
 }
 
 #[test]
+fn what_was_found_before_the_engine_failed_stays() {
+    let Some((bench, _upstreams)) = project() else { return };
+    // Of two small closures the second has no recipe.
+    adapt(&bench, "kata.toml", "targets = [\"closure-image\"]", "targets = [\"twin-a\"]");
+    adapt(&bench, "kata.toml", "targets = [\"autorev\", \"twin-a\"]", "targets = [\"later\"]");
+    let run = bench.kbuild(&["lock"]);
+    assert_eq!(run.code, Some(7), "{run}");
+    assert!(run.stderr.contains("missing: 1 closure") && run.stderr.contains("later"), "{run}");
+    let recipes = |board: &str| -> Vec<String> {
+        let closure = read_lock(&bench).boards[board].closure.clone();
+        closure.map(|closure| closure.recipes.into_keys().collect()).unwrap_or_default()
+    };
+    assert_eq!((recipes("lantern"), recipes("harbour")), (vec!["twin-a".to_owned()], vec![]));
+    assert_eq!(bench.kbuild(&["lock", "--locked"]).code, Some(3));
+
+    let later = "closure-layer/recipes/later/later.bb";
+    bench.write(later, &bench.read("closure-layer/recipes/twin-a/twin-a.bb"));
+    let run = bench.kbuild_ok(&["lock"]);
+    // A recipe was added to a layer of both.
+    assert!(run.stderr.contains("(2 of 2)"), "{run}");
+    assert_eq!(recipes("harbour"), ["later"]);
+    let whole = bench.read("kata.lock");
+
+    // What the lock had stays in it while it cannot be found anew, and is looked at again.
+    let text = bench.read(later);
+    bench.write(later, "inherit no-such-class\n");
+    let run = bench.kbuild(&["lock"]);
+    assert_eq!(run.code, Some(7), "{run}");
+    assert_eq!(bench.read("kata.lock"), whole);
+    assert_eq!(bench.kbuild(&["lock", "--locked"]).code, Some(3));
+    bench.write(later, &format!("{text}\n# as it was\n"));
+    let run = bench.kbuild_ok(&["lock"]);
+    assert!(run.stderr.contains("(2 of 2)"), "{run}");
+    assert_eq!(recipes("harbour"), ["later"]);
+}
+
+#[test]
 fn a_wrong_md5_of_a_recipe_is_found_while_locking() {
     let Some((bench, _upstreams)) = project() else { return };
     let text = bench.read("closure-layer/recipes/files/files_2.5.bb");
