@@ -11,6 +11,10 @@ use super::Store;
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Locked, LockedFile};
 
+/// The largest file that is read, in bytes: what is asked for are locks of some hundred kilobytes, and a small archive can say
+/// that it holds terabytes.
+const LARGEST: u64 = 64 << 20;
+
 type FileOf<'a> = Entry<'a, MultiGzDecoder<File>>;
 
 impl Store {
@@ -18,7 +22,8 @@ impl Store {
     /// `None` where there is none of that path.
     ///
     /// # Errors
-    /// A source that the store lacks (kind `Missing`), or one that cannot be read: of archives, those of tar and gzip can.
+    /// A source that the store lacks (kind `Missing`), or one that cannot be read: of archives, those of tar and gzip can, and
+    /// files of up to 64 MiB.
     pub fn file_of(&self, source: Locked<'_>, path: &Path) -> Result<Option<Vec<u8>>> {
         let (key, file) = match source {
             Locked::Git(_, git) => return self.file_of_commit(&git.commit, path),
@@ -27,6 +32,9 @@ impl Store {
         let mut found = None;
         self.walk(key, file, |entry, inside| {
             if found.is_none() && inside == path {
+                if entry.size() > LARGEST {
+                    return Err(std::io::Error::other(format!("{} has {} bytes", path.display(), entry.size())));
+                }
                 let mut bytes = Vec::new();
                 entry.read_to_end(&mut bytes)?;
                 found = Some(bytes);
@@ -128,6 +136,20 @@ mod tests {
         assert_eq!(read("in/Cargo.lock").as_deref(), Some(&b"inner"[..]));
         assert_eq!(read("Cargo.toml"), None);
         assert_eq!(store.files_called(source, "Cargo.lock").unwrap(), ["Cargo.lock", "in/Cargo.lock"]);
+    }
+
+    #[test]
+    fn a_file_that_says_it_is_huge_is_not_read() {
+        let (_directory, store) = temporary();
+        let mut header = tar::Header::new_gnu();
+        header.set_path("a/Cargo.lock").unwrap();
+        header.set_size(LARGEST + 1);
+        header.set_cksum();
+        let mut archive = GzEncoder::new(Vec::new(), Compression::fast());
+        archive.write_all(header.as_bytes()).unwrap();
+        let file = stored(&store, &archive.finish().unwrap());
+        let error = store.file_of(Locked::File("a.tar.gz", &file), Path::new("Cargo.lock")).unwrap_err();
+        assert_eq!(error.causes(), [format!("Cargo.lock has {} bytes", LARGEST + 1)]);
     }
 
     #[test]
