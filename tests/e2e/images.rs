@@ -394,6 +394,7 @@ choices = { yocto = "", centos = "kata-base-centos" }
 [config]
 OE_FRAGMENTS_METADATA_VARS = "BB_CONF_FRAGMENT_SUMMARY BB_CONF_FRAGMENT_DESCRIPTION"
 OE_FRAGMENTS_BUILTIN = "machine:MACHINE"
+"DISTRO_FEATURES:append" = " kata"
 [closure]
 lock = "none"
 [boards.qemu]
