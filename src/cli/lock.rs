@@ -6,6 +6,7 @@ use serde_json::json;
 use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
+use crate::bitbake::Report;
 use crate::build;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
@@ -140,12 +141,17 @@ fn discover(
     let layers: Vec<SourceId> = lock.layers.values().map(|pin| pin.locked.clone()).collect();
     super::wait(fetcher.sources(lock, &layers))
         .map_err(|error| error.wrap("the closure of a board can only be found with its layers"))?;
-    for (index, next) in unknown.iter().enumerate() {
-        output.say(&format!("Finding {next} ({} of {})", index + 1, unknown.len()));
-        match closure_of(project, output, fetcher, lock, next) {
-            Ok(found) => discovery.found.push(found),
+    let total = unknown.len();
+    let mut left = unknown.into_iter();
+    while let Some(next) = left.next() {
+        output.say(&format!("Finding {next} ({} of {total})", total - left.len()));
+        match ask_engine(project, output, fetcher, lock, &next) {
+            Ok(report) => {
+                let Unknown { board, variant, inputs, .. } = next;
+                discovery.found.push(Found { board, variant, inputs, report });
+            }
             Err(error) => {
-                discovery.failed = Some((error, unknown[index..].to_vec()));
+                discovery.failed = Some((error, std::iter::once(next).chain(left).collect()));
                 break;
             }
         }
@@ -153,14 +159,14 @@ fn discover(
     Ok(discovery)
 }
 
-fn closure_of(project: &Project, output: &Output, fetcher: &Fetcher, lock: &Lock, unknown: &Unknown) -> Result<Found> {
-    let Unknown { board, variant, inputs, .. } = unknown.clone();
+fn ask_engine(project: &Project, output: &Output, fetcher: &Fetcher, lock: &Lock, unknown: &Unknown) -> Result<Report> {
+    let Unknown { board, variant, .. } = unknown;
     let kbuild = build::sandbox::this_program();
     let build = build::Request {
         manifest: &project.manifest,
         lock,
         store: fetcher.store(),
-        board: &board,
+        board,
         selection: &variant.selection,
         kbuild: &kbuild,
         progress: &*output.progress,
@@ -168,7 +174,7 @@ fn closure_of(project: &Project, output: &Output, fetcher: &Fetcher, lock: &Lock
     let request = build::DiscoverRequest { build, host: &variant.host, words: output.words };
     let report = build::discover(&request)?;
     report.notes.iter().for_each(|note| output.warn(note));
-    Ok(Found { board, variant, inputs, report })
+    Ok(report)
 }
 
 /// What changed, a line each, as many as a person reads.

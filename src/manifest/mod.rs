@@ -508,7 +508,7 @@ impl Manifest {
     pub fn sources_of<'a>(&'a self, board: &'a str) -> impl Iterator<Item = (&'a str, &'a DeclaredSource)> {
         self.sources
             .iter()
-            .filter(move |(_, source)| source.boards.as_ref().is_none_or(|boards| boards.iter().any(|b| b == board)))
+            .filter(move |(_, source)| names(source.boards.as_ref(), board))
             .map(|(name, source)| (name.as_str(), source))
     }
 }

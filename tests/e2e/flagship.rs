@@ -7,7 +7,7 @@ use std::path::Path;
 use kbuild::lock::Lock;
 
 use crate::support::bench::Bench;
-use crate::support::quickstart::{clones, copy, repository};
+use crate::support::quickstart::{clones, clones_for_bitbake, copy, repository};
 
 /// A clone of this project, as far as kbuild reads it.
 fn flagship() -> Bench {
@@ -102,11 +102,7 @@ fn the_pins_come_out_of_the_real_repositories() {
 /// Of one board: all four take half an hour.
 #[test]
 fn the_closures_of_a_board_come_out_of_the_real_layers() {
-    let Some(clones) = clones() else { return };
-    if rustix::process::getuid().is_root() {
-        eprintln!("SKIPPED: oe-core refuses to parse as root; run the tests as an ordinary user");
-        return;
-    }
+    let Some(clones) = clones_for_bitbake() else { return };
     let bench = flagship();
     let committed = bench.read("kata.lock");
     let mut without = read(&bench.path("kata.lock"));
@@ -120,11 +116,7 @@ fn the_closures_of_a_board_come_out_of_the_real_layers() {
 
 #[test]
 fn real_bitbake_unpacks_from_the_lock() {
-    let Some(clones) = clones() else { return };
-    if rustix::process::getuid().is_root() {
-        eprintln!("SKIPPED: oe-core refuses to build as root; run the tests as an ordinary user");
-        return;
-    }
+    let Some(clones) = clones_for_bitbake() else { return };
     let bench = flagship();
     // Not all of the lock may be among the clones; these recipes need only what is.
     let fetch = bench.kbuild(&["fetch", "--board", "qemu", "--offline", "--config", &clones]);
