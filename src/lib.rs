@@ -18,7 +18,7 @@ pub mod fetch;
 pub mod git;
 pub mod lock;
 pub mod manifest;
-pub mod near;
+pub mod suggest;
 pub mod progress;
 pub mod resolve;
 pub mod source;

@@ -13,7 +13,7 @@ use crate::crates::{CargoLock, Include, Submodules};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::lock::{Lock, Locked};
-use crate::near;
+use crate::suggest;
 
 /// What `--submodules` takes for every repository.
 const ALL: &str = "all";
@@ -175,7 +175,7 @@ fn locked<'a>(lock: &'a Lock, source: &str) -> Result<Locked<'a>> {
     let Some(pin) = lock.sources.get(source) else {
         let known = || lock.sources.keys().map(String::as_str);
         let error = Error::input(format!("kata.lock has no source `{}`", source.escape_debug()));
-        return Err(match near::names(source, known()).first() {
+        return Err(match suggest::names(source, known()).first() {
             Some(near) => error.help(format!("did you mean `{near}`?")),
             None => error.help(format!("sources: {}", known().collect::<Vec<_>>().join(", "))),
         });

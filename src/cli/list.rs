@@ -13,7 +13,7 @@ use super::sources::{configurations_json, extend, host, recipe_json, size, sourc
 use super::table::{Column, table, terminal_width};
 use crate::error::{Error, Result};
 use crate::lock::{Configuration, Lock, Use, UsedRecipe, Uses};
-use crate::near;
+use crate::suggest;
 use crate::progress;
 use crate::source::SourceId;
 use crate::store::Store;
@@ -150,7 +150,7 @@ fn check_known(what: &str, name: &str, known: BTreeSet<&str>) -> Result<()> {
         return Ok(());
     }
     let error = Error::input(format!("no {what} `{}`", name.escape_debug()));
-    Err(match near::names(name, known).first() {
+    Err(match suggest::names(name, known).first() {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None => error.help("`kbuild list` without filters shows all there is"),
     })

@@ -10,7 +10,7 @@ use super::project::Project;
 use super::sources::{OUTSIDE, extend, recipe_json};
 use crate::error::{Error, Result};
 use crate::lock::{Lock, LockedBoard, Pin, Tree};
-use crate::near;
+use crate::suggest;
 use crate::source::SourceId;
 
 /// No graph of BitBake is so deep; a lock made by hand may be.
@@ -100,7 +100,7 @@ impl Wanted<'_> {
             return Ok(());
         }
         let error = Error::input(format!("board `{board}` has no recipe `{}` in its closure", recipe.escape_debug()));
-        Err(match near::names(recipe, self.tree.names()).first() {
+        Err(match suggest::names(recipe, self.tree.names()).first() {
             Some(near) => error.help(format!("did you mean `{near}`?")),
             None => error.help(format!("`kbuild why --recipe {}` looks on all boards", recipe.escape_debug())),
         })

@@ -13,7 +13,7 @@ use super::sources::{
 };
 use crate::error::{Error, Result};
 use crate::lock::{Configuration, Holder, Lock, Parent, Use, UsedRecipe, Uses};
-use crate::near;
+use crate::suggest;
 use crate::source::SourceId;
 
 /// So many sources are named where a text could mean several.
@@ -108,7 +108,7 @@ impl<'a> Query<'a> {
         let keys = self.lock.files.keys().chain(self.lock.gits.keys());
         let names = keys.chain(self.lock.layers.keys()).chain(self.lock.sources.keys()).chain(self.lock.images.keys());
         let names = names.map(String::as_str);
-        let near = if recipe { near::names(text, recipes) } else { near::names(text, names.chain(recipes)) };
+        let near = if recipe { suggest::names(text, recipes) } else { suggest::names(text, names.chain(recipes)) };
         let what = if recipe { "recipe" } else { "source and no recipe" };
         let error = Error::input(format!("kata.lock knows no {what} `{}`", text.escape_debug()));
         let closed = self.lock.boards.values().any(|board| board.closure.is_some());

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::lockfile::{CargoLock, Source};
 use crate::bitbake::conf::git_uri;
 use crate::error::{Error, Kind, Result};
-use crate::near;
+use crate::suggest;
 use crate::source::{CommitId, Sha256, SourceUrl};
 
 /// Where the repositories of git dependencies are unpacked, below UNPACKDIR.
@@ -219,7 +219,7 @@ fn mark_submodules(repositories: &mut [Repository], submodules: &Submodules) -> 
 fn no_repository(name: &str, repositories: &[Repository]) -> Error {
     let names: Vec<&str> = repositories.iter().map(|repository| repository.name.as_str()).collect();
     let error = Error::new(Kind::Usage, format!("no git dependency is called `{}`", name.escape_debug()));
-    match near::names(name, names.iter().copied()).first() {
+    match suggest::names(name, names.iter().copied()).first() {
         Some(near) => error.help(format!("did you mean `{near}`?")),
         None if names.is_empty() => error.help("this lock has none"),
         None => error.help(format!("they are called {}", names.join(", "))),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml_edit::{Document, Item, Table};
 
 use crate::error::{Error, Result};
-use crate::near;
+use crate::suggest;
 use crate::source::url::redact_in_place;
 use crate::source::{CommitId, Sha256};
 
@@ -122,7 +122,7 @@ impl CargoLock {
     fn no_member(&self, name: &str) -> Error {
         let error = Error::input(format!("the workspace has no package `{}`", name.escape_debug()));
         let own: Vec<&str> = self.own().map(|package| package.name.as_str()).collect();
-        match near::names(name, own.iter().copied()).first() {
+        match suggest::names(name, own.iter().copied()).first() {
             Some(near) => error.help(format!("did you mean `{near}`?")),
             None => error.help(format!("its packages: {}", own.join(", "))),
         }

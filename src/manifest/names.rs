@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::document::Faults;
 use super::raw::Text;
 use crate::error::{Error, Result};
-use crate::near;
+use crate::suggest;
 
 /// The longest name of a layer, source, board or option: a directory is made of it, with a commit appended.
 const LONGEST: usize = 100;
@@ -38,7 +38,7 @@ pub(super) fn variable_part(source: &str) -> String {
 pub(super) fn suggest<'a>(what: &str, wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     let all = if known.is_empty() { format!("there are no {what}") } else { format!("{what}: {}", known.join(", ")) };
-    match near::names(wrong, known).first() {
+    match suggest::names(wrong, known).first() {
         Some(near) => format!("did you mean `{near}`? ({all})"),
         None => all,
     }

@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fetch::http::{Http, failed, retry_after};
 use crate::fetch::retry::{Class, Failure};
 use crate::fetch::transfer::at;
-use crate::near;
+use crate::suggest;
 use crate::source::url::redact;
 use crate::source::{Hasher, ImageName, Sha256, SourceUrl};
 
@@ -320,7 +320,7 @@ impl Registry {
             Err(_) => return error,
         };
         let tags = serde_json::from_slice(&body).ok().and_then(|list: TagList| list.tags).unwrap_or_default();
-        let near = near::names(&tag, tags.iter().map(String::as_str));
+        let near = suggest::names(&tag, tags.iter().map(String::as_str));
         let near: Vec<String> = near.into_iter().take(4).map(|name| format!("`{name}`")).collect();
         if near.is_empty() { error } else { error.help(format!("did you mean {}?", near.join(" or "))) }
     }
