@@ -18,10 +18,12 @@ pub mod fetch;
 pub mod git;
 pub mod lock;
 pub mod manifest;
-pub mod suggest;
+pub mod mirror;
 pub mod progress;
 pub mod resolve;
+pub mod serve;
 pub mod source;
 pub mod store;
+pub mod suggest;
 
 pub use error::{Error, Kind, Result};

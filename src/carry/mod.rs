@@ -3,7 +3,7 @@
 //! Whatever the way (a bundle on a disk, another directory, a web server, a bucket, a registry), the same three things are
 //! carried: blobs by their BLAKE3, records of git commits, and a word on what they are for (the lock, an index over it
 //! all). [`Contents`] is what a lock's sources are in a store, [`Ledger`] what another store has already; a way of
-//! carrying takes the one less the other. [`serve`] and [`mirror`] offer what is here to those who come for it. What may
+//! carrying takes the one less the other. What may
 //! enter: how contents are written down, signed, checked, offered and taken in. Nothing that arrives is believed before
 //! its hash was compared, and no name that arrives becomes a path.
 
@@ -14,9 +14,7 @@ mod export;
 mod import;
 mod index;
 mod ledger;
-pub mod mirror;
 mod push;
-pub mod serve;
 mod sign;
 
 pub use contents::{Contents, HeldBlob, HeldCommit};

@@ -13,10 +13,10 @@ use super::sources::{configurations_json, extend, host, recipe_json, size, sourc
 use super::table::{Column, table, terminal_width};
 use crate::error::{Error, Result};
 use crate::lock::{Configuration, Lock, Use, UsedRecipe, Uses};
-use crate::suggest;
 use crate::progress;
 use crate::source::SourceId;
 use crate::store::Store;
+use crate::suggest;
 
 /// So many who need a source are named; more are counted.
 const NAMED: usize = 3;

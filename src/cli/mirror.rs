@@ -9,9 +9,9 @@ use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
 use crate::bitbake::{Base, site};
-use crate::carry::mirror::{LaidOut, Mirror, Wanted, lay_out};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
+use crate::mirror::{LaidOut, Mirror, Wanted, lay_out};
 use crate::progress;
 
 /// Lays out a directory for machines that run BitBake without kbuild: any web server will do.

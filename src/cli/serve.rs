@@ -11,12 +11,12 @@ use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Place;
 use crate::bitbake::Base;
-use crate::carry::mirror::{Mirror, Wanted};
-use crate::carry::serve::{Identity, Server, Settings, Shelf};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use crate::manifest::Manifest;
+use crate::mirror::{Mirror, Wanted};
+use crate::serve::{Identity, Server, Settings, Shelf};
 use crate::store::Store;
 
 /// Serves the store over HTTP, read only, until it is interrupted.

@@ -10,8 +10,8 @@ use super::project::Project;
 use super::sources::{OUTSIDE, extend, recipe_json};
 use crate::error::{Error, Result};
 use crate::lock::{Lock, LockedBoard, Pin, Tree};
-use crate::suggest;
 use crate::source::SourceId;
+use crate::suggest;
 
 /// No graph of BitBake is so deep; a lock made by hand may be.
 const DEEPEST: usize = 100;

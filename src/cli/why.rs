@@ -13,8 +13,8 @@ use super::sources::{
 };
 use crate::error::{Error, Result};
 use crate::lock::{Configuration, Holder, Lock, Parent, Use, UsedRecipe, Uses};
-use crate::suggest;
 use crate::source::SourceId;
+use crate::suggest;
 
 /// So many sources are named where a text could mean several.
 const LISTED: usize = 10;

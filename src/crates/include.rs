@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use super::lockfile::{CargoLock, Source};
 use crate::bitbake::conf::git_uri;
 use crate::error::{Error, Kind, Result};
-use crate::suggest;
 use crate::source::{CommitId, Sha256, SourceUrl};
+use crate::suggest;
 
 /// Where the repositories of git dependencies are unpacked, below UNPACKDIR.
 const DESTINATION: &str = "cargo-git";

@@ -6,9 +6,9 @@ use std::ops::Range;
 use toml_edit::{Document, Item, Table};
 
 use crate::error::{Error, Result};
-use crate::suggest;
 use crate::source::url::redact_in_place;
 use crate::source::{CommitId, Sha256};
+use crate::suggest;
 
 /// The newest version that is known; cargo 1.78 began to write it.
 const NEWEST: i64 = 4;

@@ -13,9 +13,9 @@ use crate::error::{Error, Kind, Result};
 use crate::fetch::http::{Http, failed, retry_after};
 use crate::fetch::retry::{Class, Failure};
 use crate::fetch::transfer::at;
-use crate::suggest;
 use crate::source::url::redact;
 use crate::source::{Hasher, ImageName, Sha256, SourceUrl};
+use crate::suggest;
 
 /// No registry has to take a longer manifest (distribution specification, "Pushing Manifests"), and none is read here.
 pub const MANIFEST_LIMIT: usize = 4 << 20;

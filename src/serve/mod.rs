@@ -7,7 +7,7 @@
 //! /blobs/ab/<blake3>         content by its address
 //! /sha256/<hex>              the same by SHA-256: also Nix's hashed-mirror request
 //! /git/<commit>.toml         which packs hold a commit
-//! /mirror/<name>             the sources of a lock under the names BitBake looks for (`super::mirror`)
+//! /mirror/<name>             the sources of a lock under the names BitBake looks for (`crate::mirror`)
 //! /mirror/kbuild-mirror.conf the configuration that leads there
 //! ```
 //! What a request names is compared, or parsed as a hash: it never becomes a path. The store's lock is not held, so that a
@@ -17,11 +17,11 @@
 mod answer;
 mod body;
 mod conditions;
-mod patience;
-mod shelf;
+mod mirror_cache;
 mod tls;
+mod write_timeout;
 
-pub use shelf::Shelf;
+pub use mirror_cache::Shelf;
 pub use tls::Identity;
 
 use std::convert::Infallible;
@@ -43,7 +43,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use self::answer::Library;
-use self::patience::Patient;
+use self::write_timeout::Patient;
 use crate::bitbake::Base;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;

@@ -2,7 +2,7 @@
 //! and the configuration that leads there.
 //!
 //! [`Mirror`] says what the mirror holds and makes each thing; the static directory ([`lay_out`]) and the server
-//! (`super::serve`) both take it from there.
+//! (`crate::serve`) both take it from there.
 
 mod directory;
 mod tarball;

@@ -14,10 +14,10 @@ use tower_http::services::ServeFile;
 
 use super::body::Body;
 use super::conditions::{Verdict, decide};
-use super::shelf::Shelf;
+use super::mirror_cache::Shelf;
 use crate::bitbake::Base;
-use crate::carry::mirror::{Entry, is_conf};
 use crate::error::{Error, Kind, Result};
+use crate::mirror::{Entry, is_conf};
 use crate::source::name::percent_decode;
 use crate::source::{Blake3, CommitId, Sha256};
 use crate::store::Store;

@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::Instant;
 
-use crate::carry::mirror::Mirror;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
+use crate::mirror::Mirror;
 use crate::source::Blake3;
 use crate::store::{Store, Workplace};
 
