@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// Replaces a file: temporary file beside it, fsync, rename, fsync of the directory. Keeps the mode of a file that was
 /// there before; a new one gets what the umask leaves of 0666.
@@ -228,13 +228,13 @@ impl FileLock {
 /// Bytes that are read at once.
 pub const CHUNK: usize = 1 << 20;
 
-/// Hands over what a reader gives, piece by piece.
+/// Hands over what a reader gives, piece by piece. `name` is what messages call it.
 ///
 /// # Errors
-/// What `failed` makes of a failed read, and those of `take`.
+/// A failed read (kind `Io`), and what `take` fails with.
 pub fn each_chunk(
+    name: &str,
     from: &mut (impl Read + ?Sized),
-    failed: impl FnOnce(std::io::Error) -> Error,
     mut take: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     let mut buffer = vec![0; CHUNK];
@@ -243,7 +243,7 @@ pub fn each_chunk(
             Ok(0) => return Ok(()),
             Ok(count) => take(&buffer[..count])?,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(Error::new(Kind::Io, format!("could not read {name}")).because(error)),
         }
     }
 }

@@ -9,7 +9,7 @@
 pub mod audit;
 pub mod bitbake;
 pub mod build;
-pub mod carry;
+pub mod bundle;
 pub mod cli;
 pub mod crates;
 pub mod disk;

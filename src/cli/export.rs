@@ -11,7 +11,7 @@ use super::interrupt;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
 use crate::build::sandbox;
-use crate::carry::{self, Exported, Ledger, Order, Signer, Target};
+use crate::bundle::{self, Exported, Ledger, Order, Signer, Target};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::progress;
@@ -80,8 +80,8 @@ impl ExportArgs {
             program: program.as_deref(),
         };
         let exported = interrupt::work(output, || {
-            let plan = carry::plan(&store, order, &theirs)?;
-            carry::export(&store, plan, target(self.target.clone()), signer.as_ref(), output.progress.as_ref())
+            let plan = bundle::plan(&store, order, &theirs)?;
+            bundle::export(&store, plan, target(self.target.clone()), signer.as_ref(), output.progress.as_ref())
         })?;
         let place = if pipe { "standard output".to_owned() } else { disk::shown(&self.target) };
         output.say(&describe(&exported, &place, signer.is_some()));

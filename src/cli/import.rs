@@ -9,7 +9,7 @@ use super::global::GlobalArgs;
 use super::interrupt::{self, Interruptible};
 use super::output::{Outcome, Output, count};
 use super::project::Place;
-use crate::carry::{self, Imported, Origin, Trust, TrustedKey};
+use crate::bundle::{self, Imported, Origin, Trust, TrustedKey};
 use crate::error::Result;
 use crate::progress;
 
@@ -43,7 +43,7 @@ impl ImportArgs {
             Origin::Path(self.bundle)
         };
         let store = place.store()?;
-        let imported = interrupt::work(output, || carry::import(&store, origin, &keys, output.progress.as_ref()))?;
+        let imported = interrupt::work(output, || bundle::import(&store, origin, &keys, output.progress.as_ref()))?;
         match imported.trust {
             Trust::Signed => {}
             Trust::Unchecked => output.warn("the signature was not checked: `--trust KEY` names whose is taken"),

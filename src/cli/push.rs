@@ -6,8 +6,8 @@ use serde_json::json;
 use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
-use crate::carry::{self, Cargo, Destination, Pushed};
 use crate::error::{Error, Kind, Result};
+use crate::fetch::{self, Cargo, Destination, Pushed};
 use crate::progress;
 
 /// Sends what kata.lock names to another store: a bucket, a registry of images, or a directory.
@@ -43,9 +43,9 @@ impl PushArgs {
         let lock = project.lock(global, output)?;
         let sources = project.sources(&lock, &self.boards)?;
         let lock_text = project.lock_text()?.unwrap_or_default();
-        let cargo = Cargo { project: &project.manifest.project, lock: &lock, sources: &sources, lock_text: &lock_text };
+        let cargo = Cargo { lock: &lock, sources: &sources, lock_text: &lock_text };
         let store = project.store()?;
-        let pushed = super::wait(carry::push(&store, &cargo, &to, usize::from(global.jobs), &output.progress))?;
+        let pushed = super::wait(fetch::push(&store, &cargo, &to, usize::from(global.jobs), &output.progress))?;
         output.say(&describe(&pushed, &self.to));
         let Pushed { sent, blobs, commits } = pushed;
         let json = json!({

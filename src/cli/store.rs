@@ -6,7 +6,7 @@ use serde_json::json;
 use super::global::GlobalArgs;
 use super::output::{Outcome, count};
 use super::project::Place;
-use crate::carry::Ledger;
+use crate::bundle::Ledger;
 use crate::error::Result;
 use crate::progress;
 use crate::store::{Aside, Census, Store};

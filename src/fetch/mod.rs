@@ -27,7 +27,7 @@ mod transfer;
 pub use closure::Fetched;
 pub use image::ResolvedImage;
 pub use registry::Registries;
-pub use remote::{Outlet, Parcel, Sent, Shipment};
+pub use remote::{Cargo, Destination, Pushed, Sent, push};
 pub use retry::Patience;
 
 use std::collections::{BTreeMap, HashSet};

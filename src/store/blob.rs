@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use super::Store;
-use crate::disk;
+use crate::disk::{self, each_chunk};
 use crate::error::{Error, Result};
 use crate::lock::LockedFile;
 use crate::source::{Blake3, Digests, Hasher, Sha256};
@@ -152,7 +152,7 @@ fn link_name(sha256: &Sha256) -> String {
 fn copy_hashed(mut source: impl Read, path: &Path, to: &Path) -> Result<Digests> {
     let mut copy = File::create_new(to).map_err(|error| Error::io("create", to, error))?;
     let mut hasher = Hasher::default();
-    each_chunk(&mut source, path, |bytes| {
+    each_chunk(&path.display().to_string(), &mut source, |bytes| {
         hasher.update(bytes);
         copy.write_all(bytes).map_err(|error| Error::io("write", to, error))
     })?;
@@ -163,7 +163,7 @@ fn copy_hashed(mut source: impl Read, path: &Path, to: &Path) -> Result<Digests>
 pub(super) fn hash_file(path: &Path) -> Result<Digests> {
     let mut file = File::open(path).map_err(|error| Error::io("read", path, error))?;
     let mut hasher = Hasher::default();
-    each_chunk(&mut file, path, |bytes| {
+    each_chunk(&path.display().to_string(), &mut file, |bytes| {
         hasher.update(bytes);
         Ok(())
     })?;
@@ -176,15 +176,11 @@ pub(super) fn hash_file(path: &Path) -> Result<Digests> {
 pub(super) fn blake3_file(path: &Path) -> Result<(Blake3, u64)> {
     let mut file = File::open(path).map_err(|error| Error::io("read", path, error))?;
     let mut hasher = blake3::Hasher::new();
-    each_chunk(&mut file, path, |bytes| {
+    each_chunk(&path.display().to_string(), &mut file, |bytes| {
         hasher.update_rayon(bytes);
         Ok(())
     })?;
     Ok(((*hasher.finalize().as_bytes()).into(), hasher.count()))
-}
-
-fn each_chunk(from: &mut impl Read, path: &Path, take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    disk::each_chunk(from, |error| Error::io("read", path, error), take)
 }
 
 #[cfg(test)]

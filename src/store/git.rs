@@ -188,6 +188,21 @@ impl Store {
         self.add_record(record)
     }
 
+    /// As [`Store::adopt_git`], unless the store has as much of the commit already; tells whether it was taken.
+    ///
+    /// # Errors
+    /// Those of [`Store::adopt_git`].
+    pub fn adopt_git_if_lacking(&self, record: GitRecord) -> Result<bool> {
+        let enough = |present: &GitRecord| {
+            present.tree == record.tree && (present.shallow.is_empty() || present.shallow == record.shallow)
+        };
+        if self.git(&record.commit).is_ok_and(|present| present.as_ref().is_some_and(enough)) {
+            return Ok(false);
+        }
+        self.adopt_git(record)?;
+        Ok(true)
+    }
+
     /// Compares the index of each pack with the one that git makes of it (the same bytes, whatever git's version), and how
     /// far the commit reaches in the packs with what the record says.
     fn check_packs(&self, record: &GitRecord) -> Result<()> {

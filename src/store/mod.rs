@@ -24,6 +24,7 @@ mod archive;
 mod blob;
 mod census;
 mod collect;
+mod contents;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod git;
@@ -37,6 +38,7 @@ mod verify;
 pub use blob::blob_name;
 pub use census::{Aside, Census};
 pub use collect::{Alone, Garbage};
+pub use contents::{Contents, HeldBlob, HeldCommit};
 pub use git::{GitRecord, OpenedCommit, Pack, record_name};
 pub use incoming::Incoming;
 pub use roots::Root;
@@ -57,6 +59,9 @@ const FORMAT: &str = "kbuild store ";
 
 /// The layout that this kbuild writes; a store with a higher one is refused.
 pub const VERSION: u32 = 1;
+
+/// Blobs that wait for the disk at once: it syncs several in the time of one.
+pub const SYNCS_AT_ONCE: usize = 8;
 
 /// An open store. Cheap to clone; many processes may have the same one open.
 ///

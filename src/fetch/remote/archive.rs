@@ -19,6 +19,7 @@ use serde::Deserialize;
 use sha2::Digest as _;
 
 use super::registry::{MANIFESTS, Received, Registry, wrong_digest};
+use crate::disk::each_chunk;
 use crate::error::{Error, Result};
 use crate::fetch::http::{Http, failed};
 use crate::fetch::retry::Failure;
@@ -89,7 +90,7 @@ impl Present {
             let mut file = File::open(path).map_err(failed)?;
             file.seek(SeekFrom::Start(at)).map_err(failed)?;
             let mut hasher = sha2::Sha256::new();
-            crate::disk::each_chunk(&mut file.take(length), failed, |bytes| {
+            each_chunk(&path.display().to_string(), &mut file.take(length), |bytes| {
                 hasher.update(bytes);
                 Ok(())
             })?;

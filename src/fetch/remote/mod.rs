@@ -10,10 +10,12 @@ mod credentials;
 pub mod login;
 mod objects;
 mod outlet;
+mod push;
 pub mod registry;
 mod wire;
 
 pub use outlet::{Outlet, Sent};
+pub use push::{Cargo, Destination, Pushed, push};
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -88,8 +90,6 @@ pub struct Parcel {
 /// All that a lock names, to be sent.
 #[derive(Debug)]
 pub struct Shipment<'a> {
-    /// The project's name.
-    pub project: &'a str,
     /// The text of its lock.
     pub lock: &'a [u8],
     /// Files, and the packs of commits with their indexes.

@@ -13,17 +13,16 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use rayon::prelude::*;
 
-use super::AT_ONCE;
 use super::archive::Archive;
 use super::directory::Directory;
 use super::index::{Blob, DocumentName, Index, PROGRAM, Sum};
 use super::sign::{self, Trust, TrustedKey};
-use super::{CHUNK, INDEX, INDEX_LIMIT, SIGNATURE, SIGNATURE_LIMIT, Size, each_chunk, read_all, refused};
-use crate::disk;
+use super::{CHUNK, INDEX, INDEX_LIMIT, SIGNATURE, SIGNATURE_LIMIT, Size, read_all, refused};
+use crate::disk::{self, each_chunk};
 use crate::error::{Error, Kind, Result};
 use crate::progress::{self, Progress, Task};
 use crate::source::{Blake3, CommitId};
-use crate::store::{GitRecord, Incoming, Store};
+use crate::store::{GitRecord, Incoming, SYNCS_AT_ONCE, Store};
 
 /// Where a bundle comes from.
 pub enum Origin {
@@ -102,7 +101,7 @@ impl Files for Directory {
             let incoming = taking.receive(blob, &mut self.file(&blob.path(), Size::Exactly(blob.size))?)?;
             taking.keep(incoming)
         };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(AT_ONCE).build();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(SYNCS_AT_ONCE).build();
         let pool = pool.map_err(|error| Error::bug("could not start threads").because(error))?;
         pool.install(|| new.par_iter().try_for_each(take))
     }
@@ -129,10 +128,10 @@ impl<R: Read> Files for Archive<R> {
 
     /// Reads one after the other, and lets others wait for the disk.
     fn take_blobs(&mut self, index: &Index, taking: &Taking<'_>) -> Result<()> {
-        let (send, queue) = sync_channel::<Incoming>(AT_ONCE);
+        let (send, queue) = sync_channel::<Incoming>(SYNCS_AT_ONCE);
         let queue = Mutex::new(queue);
         std::thread::scope(|scope| {
-            let keepers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| taking.keep_all(&queue))).collect();
+            let keepers: Vec<_> = (0..SYNCS_AT_ONCE).map(|_| scope.spawn(|| taking.keep_all(&queue))).collect();
             let read = (|| {
                 for blob in index.carried() {
                     let mut bytes = self.open(&blob.path(), Size::Exactly(blob.size))?;
@@ -191,7 +190,7 @@ fn take(store: &Store, mut files: impl Files, keys: &[TrustedKey], progress: &dy
     for record in records.into_values() {
         progress.go_on()?;
         let name = format!("commit {} of the bundle is not in order", record.commit);
-        commits += usize::from(adopt(store, record).map_err(|error| error.wrap(name))?);
+        commits += usize::from(store.adopt_git_if_lacking(record).map_err(|error| error.wrap(name))?);
     }
     let (blobs, bytes) = (taking.blobs.into_inner(), taking.bytes.into_inner());
     taking.task.done(&progress::size(bytes));
@@ -274,18 +273,6 @@ fn check_room(store: &Store, index: &Index) -> Result<()> {
     let shown = progress::size;
     let error = Error::new(Kind::Io, "the bundle is larger than the room that the store's disk has");
     Err(error.because(format!("{} are to come, {} are free on {}", shown(needed), shown(free), store.root().display())))
-}
-
-/// Adopts a commit unless the store has as much of it; tells whether it was new.
-pub(super) fn adopt(store: &Store, record: GitRecord) -> Result<bool> {
-    let enough = |present: &GitRecord| {
-        present.tree == record.tree && (present.shallow.is_empty() || present.shallow == record.shallow)
-    };
-    if store.git(&record.commit).is_ok_and(|present| present.as_ref().is_some_and(enough)) {
-        return Ok(false);
-    }
-    store.adopt_git(record)?;
-    Ok(true)
 }
 
 /// Blobs on their way into the store.

@@ -5,17 +5,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::contents::Contents;
 use super::index::{Blob, Commit, Document, DocumentName, Index, PROGRAM, Program, Sum};
 use super::ledger::Ledger;
 use super::sign::Signer;
-use super::{INDEX, SIGNATURE, archive, directory, each_chunk};
-use crate::disk;
+use super::{INDEX, SIGNATURE, archive, directory};
+use crate::disk::{self, each_chunk};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use crate::progress::{self, Progress, Task};
 use crate::source::{Blake3, SourceId};
-use crate::store::{Store, damaged};
+
+use crate::store::{Contents, Store, damaged};
 
 /// What goes into a bundle.
 pub struct Order<'a> {

@@ -8,7 +8,6 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::archive::Archive;
-use super::contents::HeldCommit;
 use super::directory::Directory;
 use super::import::read_index;
 use super::index::Index;
@@ -16,7 +15,8 @@ use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use crate::source::{Blake3, CommitId};
-use crate::store::Store;
+
+use crate::store::{HeldCommit, Store};
 
 /// The format that this kbuild writes.
 const VERSION: u32 = 1;

@@ -1,37 +1,28 @@
-//! The store elsewhere: to where the internet is not, and to where the team is.
+//! Bundles: what a lock names, carried to where the internet is not, as a directory or one file.
 //!
-//! Whatever the way (a bundle on a disk, another directory, a web server, a bucket, a registry), the same three things are
-//! carried: blobs by their BLAKE3, records of git commits, and a word on what they are for (the lock, an index over it
-//! all). [`Contents`] is what a lock's sources are in a store, [`Ledger`] what another store has already; a way of
-//! carrying takes the one less the other. What may
-//! enter: how contents are written down, signed, checked, offered and taken in. Nothing that arrives is believed before
-//! its hash was compared, and no name that arrives becomes a path.
+//! A bundle holds blobs by their BLAKE3, records of git commits, and an index that says what they are for, with the lock.
+//! [`Contents`](crate::store::Contents) is what a lock's sources are in a store, [`Ledger`] what another store has already:
+//! an export takes the one less the other. What may enter: how a bundle is written down, signed, checked and taken in.
+//! Nothing that arrives is believed before its hash was compared, and no name that arrives becomes a path.
 
 mod archive;
-mod contents;
 mod directory;
 mod export;
 mod import;
 mod index;
 mod ledger;
-mod push;
 mod sign;
 
-pub use contents::{Contents, HeldBlob, HeldCommit};
 pub use export::{Exported, Order, Plan, Target, export, plan};
 pub use import::{Imported, Origin, import};
 pub use index::{Index, VERSION};
 pub use ledger::Ledger;
-pub use push::{Cargo, Destination, Pushed, push};
 pub use sign::{Signer, Trust, TrustedKey};
 
 use std::io::Read;
 
-use crate::disk::{self, CHUNK};
+use crate::disk::{CHUNK, each_chunk};
 use crate::error::{Error, Kind, Result};
-
-/// Blobs that wait for the disk at once: it syncs several in the time of one.
-const AT_ONCE: usize = 8;
 
 /// The index of a bundle, from its top.
 const INDEX: &str = "index.jsonl";
@@ -83,11 +74,6 @@ fn read_all(name: &str, mut from: impl Read) -> Result<Vec<u8>> {
         Ok(())
     })?;
     Ok(bytes)
-}
-
-/// Hands over what a reader gives, piece by piece.
-fn each_chunk(name: &str, from: &mut dyn Read, take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    disk::each_chunk(from, |error| Error::new(Kind::Io, format!("could not read {name}")).because(error), take)
 }
 
 #[cfg(test)]

@@ -7,16 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::contents::{Contents, HeldBlob};
-use super::import::adopt;
-use super::{AT_ONCE, each_chunk};
+use super::{Outlet, Parcel, Sent, Shipment};
+use crate::disk::each_chunk;
 use crate::error::{Error, Result};
-use crate::fetch::{Outlet, Parcel, Sent, Shipment};
 use crate::lock::Lock;
 use crate::progress::{self, Progress};
 use crate::source::url::redact;
 use crate::source::{Blake3, RemoteUrl, SourceId};
 use crate::store::{self, Store};
+use crate::store::{Contents, HeldBlob};
 
 /// Where a push goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +48,6 @@ impl Destination {
 
 /// What is sent.
 pub struct Cargo<'a> {
-    /// The project's name.
-    pub project: &'a str,
     /// The lock.
     pub lock: &'a Lock,
     /// The sources of the lock that are wanted.
@@ -89,7 +86,6 @@ pub async fn push(
             let parcel =
                 |(blake3, held): (&Blake3, &HeldBlob)| Parcel { blake3: *blake3, sha256: held.sha256, size: held.size };
             let shipment = Shipment {
-                project: cargo.project,
                 lock: cargo.lock_text,
                 blobs: contents.blobs.iter().map(parcel).collect(),
                 records: contents.commits.values().map(|held| held.record.clone()).collect(),
@@ -130,7 +126,7 @@ fn into_directory(store: &Store, contents: &Contents, path: &Path, progress: &dy
         });
         copied.map_err(|error| error.wrap(format!("could not send {}", shown(held))))
     };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(AT_ONCE).build();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(store::SYNCS_AT_ONCE).build();
     let pool = pool.map_err(|error| Error::bug("could not start threads").because(error))?;
     let copied: Vec<Result<()>> = pool.install(|| blobs.par_iter().map(copy).collect());
     let errors = copied.into_iter().filter_map(Result::err).collect();
@@ -138,7 +134,7 @@ fn into_directory(store: &Store, contents: &Contents, path: &Path, progress: &dy
         return Err(error);
     }
     for record in &records {
-        adopt(&target, (*record).clone())?;
+        target.adopt_git_if_lacking((*record).clone())?;
     }
     task.done(&progress::size(bytes));
     Ok(Sent { blobs: blobs.len(), bytes, commits: records.len() })

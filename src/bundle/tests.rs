@@ -13,9 +13,9 @@ use super::*;
 use crate::lock::{Content, Lock, LockedFile, LockedRecipe};
 use crate::progress::{Progress, Silent, Task};
 use crate::source::{CommitId, Digests};
-use crate::store::Store;
 use crate::store::fixture::{Upstream, file, tree as a_tree};
 use crate::store::tree;
+use crate::store::{Contents, Store};
 
 /// A store with two files and two commits, and the lock that names them.
 pub(super) struct Sample {

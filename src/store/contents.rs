@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::{GitRecord, Store};
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Lock, Locked};
 use crate::source::{Blake3, CommitId, Sha256, SourceId};
-use crate::store::{GitRecord, Store};
 
 /// The blobs and commits that some sources of a lock are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
