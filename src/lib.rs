@@ -19,6 +19,7 @@ pub mod git;
 pub mod lock;
 pub mod manifest;
 pub mod mirror;
+pub mod net;
 pub mod progress;
 pub mod resolve;
 pub mod serve;

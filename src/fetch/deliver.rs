@@ -4,14 +4,15 @@ use std::path::Path;
 
 use url::Url;
 
-use super::manners::Manners;
 use super::peer::Place;
-use super::retry::{Attempts, Class, Failure};
 use super::sums::{Disagreement, compare};
-use super::teller::Teller;
-use super::transfer::{Delivery, Expected, at};
-use super::{Fetcher, Settings, blocking, peer};
+use super::{Fetcher, Settings, peer};
 use crate::error::{Error, Kind, Result};
+use crate::net::blocking;
+use crate::net::guard::Manners;
+use crate::net::report::Teller;
+use crate::net::retry::{Attempts, Class, Failure};
+use crate::net::transfer::{Delivery, Expected, at};
 use crate::progress::{self, Task};
 use crate::source::url::redact;
 use crate::source::{Checksum, Digests, Hasher, SourceUrl, Sums};

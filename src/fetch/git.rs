@@ -11,10 +11,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
 use super::WantedGit;
-use super::retry::{Failure, Patience};
-use super::transfer::at;
 use crate::error::{Error, Kind, Result};
 use crate::git::{could_not_start, local_git, run};
+use crate::net::retry::{Failure, Patience};
+use crate::net::transfer::at;
 use crate::progress::Task;
 use crate::source::name::check_ref;
 use crate::source::url::redact;
@@ -608,8 +608,8 @@ fn hint(url: &SourceUrl, error: Error, said: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::retry::Class;
     use super::*;
+    use crate::net::retry::Class;
 
     fn class(said: &str) -> Class {
         let said = Said { text: said.to_owned(), stalled: false };

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::Fetcher;
 use super::remote::archive::{Archive, Plan};
 use super::remote::registry::{INDEXES, MANIFESTS, Received};
-use super::retry::{Attempts, Class, Failure};
-use super::teller::Teller;
-use super::transfer::{Delivery, Expected, Inflow, at, partial};
-use super::{Fetcher, blocking};
 use crate::error::{Error, Kind, Result};
+use crate::net::blocking;
+use crate::net::report::Teller;
+use crate::net::retry::{Attempts, Class, Failure};
+use crate::net::transfer::{Delivery, Expected, Inflow, at, partial};
 use crate::progress::Task;
 use crate::source::image::{Architecture, USUAL_ARCHITECTURES, parse_digest};
 use crate::source::url::redact;

@@ -5,30 +5,21 @@
 
 mod closure;
 mod deliver;
-mod ftp;
 mod git;
-mod http;
 mod image;
-mod limits;
-mod manners;
 mod mirrors;
-mod netrc;
 mod peer;
 mod registry;
 mod remote;
-mod retry;
 mod submodules;
 mod sums;
-mod teller;
 #[cfg(test)]
 mod tests;
-mod transfer;
 
 pub use closure::Fetched;
 pub use image::ResolvedImage;
 pub use registry::Registries;
 pub use remote::{Cargo, Destination, Pushed, Sent, push};
-pub use retry::Patience;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -37,21 +28,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::deliver::Order;
-use self::ftp::Ftp;
 use self::git::Git;
-use self::http::Http;
-use self::limits::Limits;
 use self::mirrors::{Candidate, Fill, Rules};
 use self::peer::{Peer, Place};
 use self::registry::Directory;
 use self::remote::Remote;
 use self::remote::registry::Registry;
-use self::retry::{Attempts, Class, Failure};
-use self::teller::Teller;
-use self::transfer::{Expected, RECORD_LIMIT, absent, at};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Content;
 use crate::manifest::Mirrors;
+use crate::net::blocking;
+use crate::net::ftp::Ftp;
+use crate::net::http::Http;
+use crate::net::limits::Limits;
+use crate::net::report::Teller;
+use crate::net::retry::{Attempts, Class, Failure, Patience};
+use crate::net::transfer::{Expected, RECORD_LIMIT, absent, at};
 use crate::progress::{self, Progress};
 use crate::source::name::{check_component, check_ref};
 use crate::source::url::redact;
@@ -534,12 +526,6 @@ enum GitPlace {
     Store(Peer),
     /// The repository itself, or a mirror of it.
     Upstream(SourceUrl),
-}
-
-/// Runs what waits for a disk on a thread where waiting holds nobody up.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let joined = tokio::task::spawn_blocking(work).await;
-    joined.unwrap_or_else(|error| Err(Error::bug("a worker thread ended early").because(error)))
 }
 
 /// git has helpers for other schemes (`svn:`, `hg:`, `s3:`) on some machines: it is never asked to use one.

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use super::mirrors::place;
 use super::remote::Remote;
-use super::retry::{Failure, Patience};
-use super::transfer::{Expected, at};
 use crate::error::{Error, Kind, Result};
+use crate::net::retry::{Failure, Patience};
+use crate::net::transfer::{Expected, at};
 use crate::source::url::redact;
 use crate::source::{Blake3, CommitId, RemoteUrl, SourceUrl};
 use crate::store::{GitRecord, blob_name, record_name};

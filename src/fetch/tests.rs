@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use self::http_server::{Ranges, Reply, Server};
-use super::netrc::Netrc;
 use super::*;
 use crate::manifest::{MirrorRule, Mirrors};
+use crate::net::netrc::Netrc;
 use crate::progress::{Progress, Task};
 use crate::source::Hasher;
 

@@ -21,9 +21,9 @@ use sha2::Digest as _;
 use super::registry::{MANIFESTS, Received, Registry, wrong_digest};
 use crate::disk::each_chunk;
 use crate::error::{Error, Result};
-use crate::fetch::http::{Http, failed};
-use crate::fetch::retry::Failure;
-use crate::fetch::transfer::{Chunks, at};
+use crate::net::http::{Http, failed};
+use crate::net::retry::Failure;
+use crate::net::transfer::{Chunks, at};
 use crate::source::image::parse_digest;
 use crate::source::{ImageName, Sha256, SourceUrl};
 

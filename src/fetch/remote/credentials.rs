@@ -334,7 +334,7 @@ mod tests {
     #[tokio::test]
     async fn clients_are_made_without_asking_anybody() {
         let home = home();
-        let connector = Connector::new(&crate::fetch::Patience::default());
+        let connector = Connector::new(&crate::net::retry::Patience::default());
         for (text, variables) in [
             ("s3://team", &[][..]),
             ("az://sources", &[("AZURE_STORAGE_ACCOUNT_NAME", "corp"), ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")]),

@@ -15,9 +15,9 @@ use serde::Deserialize;
 
 use super::registry::{MANIFEST_LIMIT, checked, read_whole};
 use crate::error::{Error, Kind, Result};
-use crate::fetch::http::{Http, failed};
-use crate::fetch::retry::Failure;
-use crate::fetch::{blocking, transfer::at};
+use crate::net::http::{Http, failed};
+use crate::net::retry::Failure;
+use crate::net::{blocking, transfer::at};
 use crate::source::image::is_loopback;
 use crate::source::{ImageName, SourceUrl};
 

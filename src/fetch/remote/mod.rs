@@ -27,10 +27,10 @@ use url::Url;
 
 use self::artifact::Artifacts;
 use self::objects::Objects;
-use super::manners::Manners;
-use super::retry::{Failure, Patience};
-use super::transfer::{Chunks, Delivery, Expected, Inflow, absent, partial};
 use crate::error::Result;
+use crate::net::guard::Manners;
+use crate::net::retry::{Failure, Patience};
+use crate::net::transfer::{Chunks, Delivery, Expected, Inflow, absent, partial};
 use crate::progress::Task;
 use crate::source::{Blake3, CommitId, RemoteUrl, Service, Sha256};
 use crate::store::{GitRecord, Incoming};
@@ -191,7 +191,7 @@ impl Remote {
         }
     }
 
-    /// Brings a blob into a partial download, as [`super::http::Http::transfer`] does.
+    /// Brings a blob into a partial download, as [`crate::net::http::Http::transfer`] does.
     ///
     /// # Errors
     /// As there.

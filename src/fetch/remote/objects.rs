@@ -21,9 +21,9 @@ use super::outlet::Outgoing;
 use super::wire::{self, Connector};
 use super::{BlobName, Body, Missing, Opened, Parcel, Shipment, credentials};
 use crate::error::{Kind, Result};
-use crate::fetch::manners::Manners;
-use crate::fetch::retry::{Failure, Patience};
-use crate::fetch::transfer::{RECORD_LIMIT, at};
+use crate::net::guard::Manners;
+use crate::net::retry::{Failure, Patience};
+use crate::net::transfer::{RECORD_LIMIT, at};
 use crate::source::{Blake3, CommitId, RemoteUrl, Sha256};
 use crate::store::{GitRecord, blob_name, record_name};
 

@@ -12,11 +12,11 @@ use futures_util::future::join_all;
 
 use super::{Missing, Parcel, Remote, Shipment};
 use crate::error::{Error, Kind, Result};
-use crate::fetch::blocking;
-use crate::fetch::limits::Limits;
-use crate::fetch::manners::Manners;
-use crate::fetch::retry::{Failure, Patience};
-use crate::fetch::teller::Teller;
+use crate::net::blocking;
+use crate::net::guard::Manners;
+use crate::net::limits::Limits;
+use crate::net::report::Teller;
+use crate::net::retry::{Failure, Patience};
 use crate::progress::{self, Progress};
 use crate::source::{Blake3, RemoteUrl};
 use crate::store::{GitRecord, Store, damaged};

@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use super::login::{Logins, Right};
 use crate::error::{Error, Kind, Result};
-use crate::fetch::http::{Http, failed, retry_after};
-use crate::fetch::retry::{Class, Failure};
-use crate::fetch::transfer::at;
+use crate::net::http::{Http, failed, retry_after};
+use crate::net::retry::{Class, Failure};
+use crate::net::transfer::at;
 use crate::source::url::redact;
 use crate::source::{Hasher, ImageName, Sha256, SourceUrl};
 use crate::suggest;

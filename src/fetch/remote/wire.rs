@@ -22,10 +22,10 @@ use object_store::{ClientConfigKey, ClientOptions};
 use reqwest::StatusCode;
 use tokio::time::{Instant, Sleep};
 
-use super::super::http;
-use super::super::retry::{Class, Failure, Patience};
-use super::super::transfer::at;
 use crate::error::{Error, Kind, Result};
+use crate::net::http;
+use crate::net::retry::{Class, Failure, Patience};
+use crate::net::transfer::at;
 use crate::source::url::redact;
 
 /// The longest answer to a failed request that is read, in bytes.
@@ -297,7 +297,7 @@ pub fn failure(place: &impl fmt::Display, error: &object_store::Error) -> Failur
         return Failure::transient(at(place, silent.to_string()));
     }
     match error {
-        object_store::Error::NotFound { .. } => Failure::permanent(crate::fetch::transfer::absent(place)),
+        object_store::Error::NotFound { .. } => Failure::permanent(crate::net::transfer::absent(place)),
         // Of credentials that cannot be used, and of what kbuild asked wrongly: the innermost word, which names no URL.
         _ => Failure::permanent(at(place, redact(&innermost(error)))),
     }

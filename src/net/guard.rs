@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use super::limits::Limits;
+use super::report::Teller;
 use super::retry::{Attempts, Class, Failure, Patience};
-use super::teller::Teller;
 use super::transfer::at;
 use crate::error::Result;
 use crate::source::RemoteUrl;
