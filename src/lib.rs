@@ -20,6 +20,7 @@ pub mod lock;
 pub mod manifest;
 pub mod mirror;
 pub mod net;
+pub mod oci;
 pub mod progress;
 pub mod resolve;
 pub mod serve;

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Fetcher;
-use super::remote::archive::{Archive, Plan};
-use super::remote::registry::{INDEXES, MANIFESTS, Received};
 use crate::error::{Error, Kind, Result};
 use crate::net::blocking;
 use crate::net::report::Teller;
 use crate::net::retry::{Attempts, Class, Failure};
 use crate::net::transfer::{Delivery, Expected, Inflow, at, partial};
+use crate::oci::client::{INDEXES, MANIFESTS, Received};
+use crate::oci::layout::{Archive, Plan};
 use crate::progress::Task;
 use crate::source::image::{Architecture, USUAL_ARCHITECTURES, parse_digest};
 use crate::source::url::redact;

@@ -22,13 +22,13 @@ use sha2::Digest as _;
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::outlet::Outgoing;
-use super::registry::{INDEXES, MANIFESTS, Registry, Upload};
 use super::{BlobName, Body, Missing, Opened, Parcel, Shipment};
 use crate::error::{Error, Kind, Result};
 use crate::net::guard::Manners;
 use crate::net::http::{Http, failed};
 use crate::net::retry::{Class, Failure, Patience};
 use crate::net::transfer::at;
+use crate::oci::client::{INDEXES, MANIFESTS, Registry, Upload};
 use crate::source::image::parse_digest;
 use crate::source::{Blake3, CommitId, ImageName, RemoteUrl, Sha256, SourceUrl};
 use crate::store::{GitRecord, blob_name, damaged, record_name};
@@ -474,7 +474,7 @@ impl Artifacts {
         Ok(Contents(titled.collect()))
     }
 
-    async fn manifest(&self, image: &ImageName) -> Result<Option<super::registry::Received>, Failure> {
+    async fn manifest(&self, image: &ImageName) -> Result<Option<crate::oci::client::Received>, Failure> {
         match self.registry.manifest(&self.http, image).await {
             Ok(received) => Ok(Some(received)),
             Err(failure) if matches!(failure.error.kind(), Kind::Missing | Kind::Input) => Ok(None),

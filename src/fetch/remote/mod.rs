@@ -4,14 +4,11 @@
 //! for them, and given them. Every request fails with a [`Failure`] whose class says what it means, so that retries, limits
 //! and the comparison of hashes are those of all fetching ([`super::deliver`]); nothing rests on a remote's word.
 
-pub mod archive;
 mod artifact;
 mod credentials;
-pub mod login;
 mod objects;
 mod outlet;
 mod push;
-pub mod registry;
 mod wire;
 
 pub use outlet::{Outlet, Sent};

@@ -18,7 +18,8 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use sha2::Digest as _;
 
-use super::registry::{MANIFESTS, Received, Registry, wrong_digest};
+use super::client::{MANIFESTS, Received, Registry};
+use super::response::wrong_digest;
 use crate::disk::each_chunk;
 use crate::error::{Error, Result};
 use crate::net::http::{Http, failed};

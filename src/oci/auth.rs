@@ -13,7 +13,7 @@ use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Response, Url};
 use serde::Deserialize;
 
-use super::registry::{MANIFEST_LIMIT, checked, read_whole};
+use super::response::{MANIFEST_LIMIT, checked, read_whole};
 use crate::error::{Error, Kind, Result};
 use crate::net::http::{Http, failed};
 use crate::net::retry::Failure;

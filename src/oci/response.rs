@@ -1,0 +1,87 @@
+//! What a registry answers: refusals in its own words, bodies of a bounded size, digests that are not those asked for.
+
+use reqwest::{Response, StatusCode};
+use serde::Deserialize;
+
+use crate::error::{Error, Kind};
+use crate::net::http::{failed, retry_after};
+use crate::net::retry::{Class, Failure};
+use crate::net::transfer::at;
+use crate::source::url::redact;
+use crate::source::{ImageName, Sha256, SourceUrl};
+
+/// No registry has to take a longer manifest (distribution specification, "Pushing Manifests"), and none is read here.
+pub const MANIFEST_LIMIT: usize = 4 << 20;
+
+#[derive(Deserialize)]
+struct Complaints {
+    errors: Vec<Complaint>,
+}
+
+#[derive(Deserialize)]
+struct Complaint {
+    code: Option<String>,
+    message: Option<String>,
+}
+
+/// Lets only an answer through that has what was asked for; the others say what the registry says.
+///
+/// # Errors
+/// As [`Registry::manifest`].
+pub async fn checked(url: &SourceUrl, image: &ImageName, response: Response) -> Result<Response, Failure> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let after = retry_after(response.headers());
+    let mut told = format!("the server answered {status}");
+    if let Some(said) = complaint(url, response).await {
+        told.push_str(&format!(" ({said})"));
+    }
+    let error = at(url, told);
+    match status {
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            Err(Failure { class: Class::Transient { after }, error })
+        }
+        status if status.is_server_error() => Err(Failure { class: Class::Transient { after }, error }),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::permanent(error.help(format!(
+            "if {0} wants a login: `docker login {0}` (or podman's) keeps one where kbuild looks; a name that is not there \
+             may be answered so too",
+            image.registry
+        )))),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Err(Failure::permanent(error.of_kind(Kind::Missing))),
+        _ => Err(Failure::permanent(error)),
+    }
+}
+
+/// The first of a registry's own words on what is wrong, in one line.
+async fn complaint(url: &SourceUrl, response: Response) -> Option<String> {
+    let body = read_whole(url, response, 16 << 10).await.ok()?;
+    let complaints: Complaints = serde_json::from_slice(&body).ok()?;
+    let Complaint { code, message } = complaints.errors.into_iter().next()?;
+    let words: Vec<String> = [code, message].into_iter().flatten().filter(|word| !word.is_empty()).collect();
+    let line: String = words.join(": ").chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
+    (!line.is_empty()).then(|| redact(&line))
+}
+
+/// A body of at most so many bytes.
+///
+/// # Errors
+/// A longer one is a permanent failure; else as [`Registry::manifest`].
+pub async fn read_whole(url: &SourceUrl, mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > limit {
+            return Err(Failure::permanent(at(url, format!("more than {limit} bytes came"))));
+        }
+    }
+    Ok(body)
+}
+
+/// What came is not what its digest names.
+pub fn wrong_digest(url: &SourceUrl, what: &str, wanted: &Sha256, got: &Sha256) -> Error {
+    Error::new(Kind::Mismatch, redact(url.as_str()))
+        .because(format!("{what} is not what its digest names\nexpected sha256:{wanted}\n     got sha256:{got}"))
+        .help("the registry, or a proxy before it, gives wrong bytes: ask another with a `[[mirrors.rule]]`")
+}
