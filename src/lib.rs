@@ -22,6 +22,7 @@ pub mod mirror;
 pub mod net;
 pub mod oci;
 pub mod progress;
+pub mod remote;
 pub mod resolve;
 pub mod serve;
 pub mod source;

@@ -7,8 +7,8 @@ use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
 use crate::error::{Error, Kind, Result};
-use crate::fetch::{self, Cargo, Destination, Pushed};
 use crate::progress;
+use crate::remote::{self, Cargo, Destination, Pushed};
 
 /// Sends what kata.lock names to another store: a bucket, a registry of images, or a directory.
 ///
@@ -45,7 +45,7 @@ impl PushArgs {
         let lock_text = project.lock_text()?.unwrap_or_default();
         let cargo = Cargo { lock: &lock, sources: &sources, lock_text: &lock_text };
         let store = project.store()?;
-        let pushed = super::wait(fetch::push(&store, &cargo, &to, usize::from(global.jobs), &output.progress))?;
+        let pushed = super::wait(remote::push(&store, &cargo, &to, usize::from(global.jobs), &output.progress))?;
         output.say(&describe(&pushed, &self.to));
         let Pushed { sent, blobs, commits } = pushed;
         let json = json!({

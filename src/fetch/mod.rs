@@ -3,23 +3,21 @@
 //! What may enter: how bytes are got. Which bytes they must be is said by the caller; whatever does not match never
 //! becomes content of the store.
 
-mod closure;
-mod deliver;
+mod all;
+mod checksums;
+mod file;
 mod git;
 mod image;
 mod mirrors;
+mod packages;
 mod peer;
-mod registry;
-mod remote;
 mod submodules;
-mod sums;
 #[cfg(test)]
 mod tests;
 
-pub use closure::Fetched;
+pub use all::Fetched;
 pub use image::ResolvedImage;
-pub use registry::Registries;
-pub use remote::{Cargo, Destination, Pushed, Sent, push};
+pub use packages::Registries;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -27,12 +25,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::deliver::Order;
+use self::file::Order;
 use self::git::Git;
 use self::mirrors::{Candidate, Fill, Rules};
+use self::packages::Directory;
 use self::peer::{Peer, Place};
-use self::registry::Directory;
-use self::remote::Remote;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Content;
 use crate::manifest::Mirrors;
@@ -45,6 +42,7 @@ use crate::net::retry::{Attempts, Class, Failure, Patience};
 use crate::net::transfer::{Expected, RECORD_LIMIT, absent, at};
 use crate::oci::client::Registry;
 use crate::progress::{self, Progress};
+use crate::remote::Remote;
 use crate::source::name::{check_component, check_ref};
 use crate::source::url::redact;
 use crate::source::{Access, Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};

@@ -10,10 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::mirrors::place;
-use super::remote::Remote;
 use crate::error::{Error, Kind, Result};
 use crate::net::retry::{Failure, Patience};
 use crate::net::transfer::{Expected, at};
+use crate::remote::Remote;
 use crate::source::url::redact;
 use crate::source::{Blake3, CommitId, RemoteUrl, SourceUrl};
 use crate::store::{GitRecord, blob_name, record_name};

@@ -2,17 +2,17 @@
 //!
 //! A [`Remote`] holds what a store holds: blobs and records of commits. What may enter: how each kind of service is asked
 //! for them, and given them. Every request fails with a [`Failure`] whose class says what it means, so that retries, limits
-//! and the comparison of hashes are those of all fetching ([`super::deliver`]); nothing rests on a remote's word.
+//! and the comparison of hashes are those of all fetching ([`fetch`](crate::fetch)); nothing rests on a remote's word.
 
-mod artifact;
+mod bucket;
+mod connector;
 mod credentials;
-mod objects;
-mod outlet;
+mod oci_artifact;
 mod push;
-mod wire;
+mod upload;
 
-pub use outlet::{Outlet, Sent};
 pub use push::{Cargo, Destination, Pushed, push};
+pub use upload::Sent;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,8 +22,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use url::Url;
 
-use self::artifact::Artifacts;
-use self::objects::Objects;
+use self::bucket::Objects;
+use self::oci_artifact::Artifacts;
 use crate::error::Result;
 use crate::net::guard::Manners;
 use crate::net::retry::{Failure, Patience};
@@ -192,7 +192,7 @@ impl Remote {
     ///
     /// # Errors
     /// As there.
-    pub(super) async fn transfer(
+    pub async fn transfer(
         &self,
         slot: &mut Option<Incoming>,
         expected: &Expected,

@@ -17,8 +17,8 @@ use object_store::{GetOptions, GetRange, MultipartId, ObjectMeta, ObjectStore, P
 use reqwest::StatusCode;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use super::outlet::Outgoing;
-use super::wire::{self, Connector};
+use super::connector::{self, Connector};
+use super::upload::Outgoing;
 use super::{BlobName, Body, Missing, Opened, Parcel, Shipment, credentials};
 use crate::error::{Kind, Result};
 use crate::net::guard::Manners;
@@ -106,11 +106,11 @@ impl Objects {
             Ok(got) => got,
             // What is there is shorter than what came before, of somewhere else.
             Err(error) if from > 0 && is_beyond(&error) => return Box::pin(self.open(blob, 0)).await,
-            Err(error) => return none_if_absent(wire::failure(&url, &error)),
+            Err(error) => return none_if_absent(connector::failure(&url, &error)),
         };
         let (from, total) = (got.range.start, Some(got.meta.size));
         let place = url.clone();
-        let body = got.into_stream().map_err(move |error| wire::failure(&place, &error));
+        let body = got.into_stream().map_err(move |error| connector::failure(&place, &error));
         Ok(Some(Opened { url, from, total, body: Body(body.boxed()) }))
     }
 
@@ -189,7 +189,7 @@ impl Objects {
                 Ok(found) => Ok(Some(found.meta.size)),
                 // Whoever may only write is refused what is not there.
                 Err(error) if is_forbidden(&error) => Ok(None),
-                Err(error) => none_if_absent(wire::failure(&place, &error)),
+                Err(error) => none_if_absent(connector::failure(&place, &error)),
             }
         };
         let found = manners.ask(&self.url, head).await?;
@@ -208,7 +208,7 @@ impl Objects {
                 Ok(object) => object,
                 // Not everybody who may write may list.
                 Err(error) if is_forbidden(&error) => return Ok((found, false)),
-                Err(error) => return Err(wire::failure(&self.url, &error)),
+                Err(error) => return Err(connector::failure(&self.url, &error)),
             };
             let blake3 = location.filename().and_then(|name| name.parse::<Blake3>().ok());
             found.extend(blake3.filter(|blake3| wanted.get(blake3) == Some(&size)));
@@ -334,12 +334,12 @@ impl Objects {
         let got = match self.bucket().await?.get_opts(&self.path(name), GetOptions::default()).await {
             Ok(got) => got,
             Err(error) if refusal == Refusal::MeansAbsence && is_forbidden(&error) => return Ok(None),
-            Err(error) => return none_if_absent(wire::failure(&place, &error)),
+            Err(error) => return none_if_absent(connector::failure(&place, &error)),
         };
         if got.meta.size > limit as u64 {
             return Err(Failure::permanent(at(&place, format!("it has more than {limit} bytes"))));
         }
-        let bytes = got.bytes().await.map_err(|error| wire::failure(&place, &error))?;
+        let bytes = got.bytes().await.map_err(|error| connector::failure(&place, &error))?;
         let text = String::from_utf8(bytes.into());
         text.map(Some).map_err(|_| Failure::permanent(at(&place, "it is no text")))
     }
@@ -381,16 +381,16 @@ fn in_pieces(bytes: Bytes) -> PutPayload {
 }
 
 fn is_beyond(error: &object_store::Error) -> bool {
-    wire::refused(error).is_some_and(|refused| refused.status == StatusCode::RANGE_NOT_SATISFIABLE)
+    connector::refused(error).is_some_and(|refused| refused.status == StatusCode::RANGE_NOT_SATISFIABLE)
 }
 
 /// What sending failed of. "Not found" then means the bucket, whether the service says so or not.
 fn not_sent(place: &impl fmt::Display, error: &object_store::Error) -> Failure {
-    let failure = wire::failure(place, error);
+    let failure = connector::failure(place, error);
     if !is_absent(&failure) {
         return failure;
     }
-    Failure { error: failure.error.of_kind(Kind::Network).help(wire::NO_BUCKET), ..failure }
+    Failure { error: failure.error.of_kind(Kind::Network).help(connector::NO_BUCKET), ..failure }
 }
 
 fn is_absent(failure: &Failure) -> bool {
@@ -398,7 +398,7 @@ fn is_absent(failure: &Failure) -> bool {
 }
 
 fn is_forbidden(error: &object_store::Error) -> bool {
-    wire::refused(error).is_some_and(|refused| refused.status == StatusCode::FORBIDDEN)
+    connector::refused(error).is_some_and(|refused| refused.status == StatusCode::FORBIDDEN)
 }
 
 fn none_if_absent<T>(failure: Failure) -> Result<Option<T>, Failure> {

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::{Outlet, Parcel, Sent, Shipment};
+use super::upload::Outlet;
+use super::{Parcel, Sent, Shipment};
 use crate::disk::each_chunk;
 use crate::error::{Error, Result};
 use crate::lock::Lock;

@@ -13,8 +13,8 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 
-use super::objects::Bucket;
-use super::wire::{self, Connector, METADATA_CONNECT};
+use super::bucket::Bucket;
+use super::connector::{self, Connector, METADATA_CONNECT};
 use crate::error::{Error, Result};
 use crate::source::{RemoteUrl, Service};
 
@@ -32,7 +32,7 @@ pub async fn open(url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Buck
 async fn open_with(surroundings: &Surroundings, url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Bucket>> {
     // Failures are classed and tried again by the fetcher, as those of all other places.
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-    let unusable = |error: object_store::Error| wire::unusable(url, &error);
+    let unusable = |error: object_store::Error| connector::unusable(url, &error);
     Ok(match url.service() {
         Service::Registry => return Err(Error::bug(format!("{url} is no bucket"))),
         Service::S3 => {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use url::Url;
 
+use super::checksums::{Disagreement, compare};
 use super::peer::Place;
-use super::sums::{Disagreement, compare};
 use super::{Fetcher, Settings, peer};
 use crate::error::{Error, Kind, Result};
 use crate::net::blocking;

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::outlet::Outgoing;
+use super::upload::Outgoing;
 use super::{BlobName, Body, Missing, Opened, Parcel, Shipment};
 use crate::error::{Error, Kind, Result};
 use crate::net::guard::Manners;
