@@ -8,7 +8,7 @@
 
 pub mod audit;
 pub mod bitbake;
-pub mod build;
+pub mod builder;
 pub mod bundle;
 pub mod cli;
 pub mod crates;

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kbuild::bitbake::Job;
-use kbuild::build::{self, BuildResult, Place, Request, Seal, result};
+use kbuild::builder::{self, BuildResult, Place, Request, Seal, result};
 use kbuild::lock::{Content, Lock, LockedBoard, LockedFile, LockedGit, Pin};
 use kbuild::manifest::Manifest;
 use kbuild::source::{CommitId, GitRef, SourceId, SourceUrl, name};
@@ -45,8 +45,8 @@ impl Project {
     fn build(&self, board: &str, set: &[&str], task: Option<&str>) -> Result<BuildResult, Error> {
         let set: Vec<String> = set.iter().map(|word| (*word).to_owned()).collect();
         let selection = self.manifest.select(board, &set).unwrap();
-        let prepared = build::prepare(&self.request(board, &selection), Place::Build)?;
-        build::run(&prepared, &Job { task, ..Job::default() })
+        let prepared = builder::prepare(&self.request(board, &selection), Place::Build)?;
+        builder::run(&prepared, &Job { task, ..Job::default() })
     }
 
     fn request<'a>(&'a self, board: &'a str, selection: &'a kbuild::manifest::Selection) -> Request<'a> {
@@ -150,7 +150,7 @@ fn two_boards_are_built_without_upstreams_and_a_second_project_gets_the_same_byt
     assert_eq!(other.build("lantern", &[], None).unwrap(), lantern);
     // An option is seen by the recipes.
     let loud = other.build("lantern", &["loud"], None).unwrap();
-    let differ: Vec<String> = build::compare(&lantern.artifacts, &loud.artifacts).into_iter().map(|d| d.path).collect();
+    let differ: Vec<String> = builder::compare(&lantern.artifacts, &loud.artifacts).into_iter().map(|d| d.path).collect();
     assert_eq!(differ, ["hello", "mini-image-lantern.cpio.gz", "mini-image-lantern.manifest"]);
 }
 
@@ -159,7 +159,7 @@ fn a_build_is_checked_by_building_it_again_from_nothing() {
     let project = Project::new();
     let selection = project.manifest.select("lantern", &[]).unwrap();
     let request = project.request("lantern", &selection);
-    let first = build::check(&request, &Job::default()).unwrap();
+    let first = builder::check(&request, &Job::default()).unwrap();
     assert_eq!(first.artifacts.len(), 5);
     assert!(project.topdir("lantern.check").join("tmp/deploy").is_dir());
 
@@ -173,12 +173,15 @@ fn a_build_is_checked_by_building_it_again_from_nothing() {
         ),
     )
     .unwrap();
-    let error = build::check(&request, &Job::default()).unwrap_err();
+    let error = builder::check(&request, &Job::default()).unwrap_err();
     assert_eq!(error.kind(), Kind::NotReproducible);
     assert!(error.to_string().ends_with("do not agree on 1 artifacts:\n  when: other bytes"), "{error}");
 
     // Nothing deployed is not a success, whatever an earlier build left in the first directory.
-    assert_eq!(build::check(&request, &Job { task: Some("fetch"), ..Job::default() }).unwrap_err().kind(), Kind::Input);
+    assert_eq!(
+        builder::check(&request, &Job { task: Some("fetch"), ..Job::default() }).unwrap_err().kind(),
+        Kind::Input
+    );
 }
 
 #[test]
@@ -222,11 +225,11 @@ fn a_source_that_was_never_seen_is_left_to_bitbake_and_one_that_was_is_missed_at
 fn a_shell_has_what_a_build_has() {
     let project = Project::new();
     let selection = project.manifest.select("lantern", &["loud".to_owned()]).unwrap();
-    let prepared = build::prepare(&project.request("lantern", &selection), Place::Build).unwrap();
+    let prepared = builder::prepare(&project.request("lantern", &selection), Place::Build).unwrap();
     let words = |text: &str| -> Vec<std::ffi::OsString> { ["sh", "-c", text].map(Into::into).to_vec() };
     let script = "pwd > out; echo $HOME >> out; (touch ../../../store/x) 2>> out; \
                   bitbake-getvar --version > /dev/null 2>&1; bitbake -e hello | grep '^GREETING=' >> out; exit 9";
-    assert_eq!(build::shell(&prepared, &words(script), None).unwrap(), 9);
+    assert_eq!(builder::shell(&prepared, &words(script), None).unwrap(), 9);
     let topdir = prepared.topdir().to_owned();
     let out = fs::read_to_string(topdir.join("out")).unwrap();
     let lines: Vec<&str> = out.lines().collect();
@@ -236,16 +239,16 @@ fn a_shell_has_what_a_build_has() {
     }
     assert_eq!(lines.last(), Some(&"GREETING=\"HELLO!\""));
     let unknown: Vec<std::ffi::OsString> = vec!["no-such-program".into()];
-    assert_eq!(build::shell(&prepared, &unknown, None).unwrap_err().kind(), Kind::Usage);
+    assert_eq!(builder::shell(&prepared, &unknown, None).unwrap_err().kind(), Kind::Usage);
 }
 
 #[test]
 fn a_second_build_of_one_board_waits_for_the_first() {
     let project = Project::new();
     let selection = project.manifest.select("lantern", &[]).unwrap();
-    let first = build::prepare(&project.request("lantern", &selection), Place::Build).unwrap();
+    let first = builder::prepare(&project.request("lantern", &selection), Place::Build).unwrap();
     std::thread::scope(|scope| {
-        let second = scope.spawn(|| build::prepare(&project.request("lantern", &selection), Place::Build).map(drop));
+        let second = scope.spawn(|| builder::prepare(&project.request("lantern", &selection), Place::Build).map(drop));
         while project.warnings.0.lock().unwrap().iter().all(|warning| !warning.contains("waiting for it")) {
             assert!(!second.is_finished(), "the second did not wait");
             std::thread::yield_now();

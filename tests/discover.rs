@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kbuild::bitbake::report::{Problem, Recipe};
 use kbuild::bitbake::{Report, Words};
-use kbuild::build::{self, DiscoverRequest, Place, Request};
+use kbuild::builder::{self, DiscoverRequest, Place, Request};
 use kbuild::lock::{self, Closure, Content, Floating, Lock, LockedBoard, LockedFile, LockedGit, Pin};
 use kbuild::manifest::Manifest;
 use kbuild::source::{CommitId, GitRef, SourceId, SourceUrl, name};
@@ -97,7 +97,7 @@ impl Project {
     }
 
     fn discover(&self, board: &str) -> Result<Report, Error> {
-        self.with(board, &[], &this_machine(), build::discover)
+        self.with(board, &[], &this_machine(), builder::discover)
     }
 
     fn topdir(&self, board: &str) -> PathBuf {
@@ -111,9 +111,9 @@ impl Project {
 
     fn script_with(&self, board: &str, set: &[&str], script: &str) -> String {
         self.with(board, set, &this_machine(), |request| {
-            let prepared = build::prepare(&request.build, Place::Build).unwrap();
+            let prepared = builder::prepare(&request.build, Place::Build).unwrap();
             let words: Vec<std::ffi::OsString> = ["bash", "-ec", script].map(Into::into).to_vec();
-            assert_eq!(build::shell(&prepared, &words, None).unwrap(), 0);
+            assert_eq!(builder::shell(&prepared, &words, None).unwrap(), 0);
         });
         fs::read_to_string(self.topdir(board).join("out")).unwrap_or_default()
     }
@@ -179,7 +179,7 @@ fn lock_layer(lock: &mut Lock, store: &Store, layer: &str, repository: &Path, br
 #[test]
 fn every_fetcher_is_reported_in_bitbakes_own_words() {
     let project = Project::new(MANIFEST);
-    let discover = || project.with("good", &[], "x86_64", build::discover).unwrap();
+    let discover = || project.with("good", &[], "x86_64", builder::discover).unwrap();
     let report = discover();
     insta::assert_json_snapshot!("closure", report);
     assert_eq!(discover(), report, "a warm cache hides nothing");
@@ -251,7 +251,7 @@ fn another_machine_fetches_something_else() {
 fn another_build_host_fetches_something_else() {
     let project = Project::new(&MANIFEST.replace("\"closure-image\"", "\"snapshot\""));
     for host in ["riscv64", this_machine().as_str()] {
-        let report = project.with("good", &[], host, build::discover).unwrap();
+        let report = project.with("good", &[], host, builder::discover).unwrap();
         let names: Vec<_> =
             recipe(&report, "snapshot").fetches.iter().map(|fetch| fetch.file.clone().unwrap()).collect();
         assert_eq!(names, [format!("snapshot-{host}.tar.xz")]);
@@ -289,7 +289,7 @@ fn an_option_and_a_multiconfig_have_their_own_closures() {
     let floats = |name: &str| report.floating.iter().any(|floating| floating.recipe == name);
     assert_eq!((floats("autorev"), floats("mc:other:autorev"), floats("mc:other:strays")), (true, false, true));
 
-    let more = project.with("good", &["more"], &this_machine(), build::discover).unwrap();
+    let more = project.with("good", &["more"], &this_machine(), builder::discover).unwrap();
     let files = |report: &Report| recipe(report, "twin-a").fetches.len();
     assert_eq!((files(&report), files(&more)), (1, 2));
 }
@@ -319,7 +319,7 @@ fn another_choice_parses_only_the_recipes_that_look_at_it() {
 fn a_choice_comes_and_goes_without_a_trace() {
     let project = Project::new(&MANIFEST.replace("closure-image", "chooser").replace("[boards.good]", NEVER));
     let fetches = |set: &[&str]| -> Result<usize, Error> {
-        let report = project.with("good", set, &this_machine(), build::discover)?;
+        let report = project.with("good", set, &this_machine(), builder::discover)?;
         Ok(recipe(&report, "chooser").fetches.len())
     };
     assert_eq!(fetches(&[]).unwrap(), 1);
@@ -341,7 +341,7 @@ fn a_choice_that_the_configuration_looks_at_parses_every_recipe() {
 "#;
     let project = Project::new(&MANIFEST.replace("closure-image", "plain").replace("[config]", config));
     let fetches = |set: &[&str]| {
-        let report = project.with("good", set, &this_machine(), build::discover).unwrap();
+        let report = project.with("good", set, &this_machine(), builder::discover).unwrap();
         recipe(&report, "plain").fetches.len()
     };
     let plain = fetches(&[]);

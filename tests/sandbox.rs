@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use kbuild::build::sandbox::{self, Ended, Seal, Stdout};
+use kbuild::builder::sandbox::{self, Ended, Seal, Stdout};
 
 fn kbuild() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_kbuild"))

@@ -11,7 +11,7 @@ use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
 use crate::audit::{self, Finding, Kind, Report};
-use crate::build::layers;
+use crate::builder::layers;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::manifest::LayerOrigin;

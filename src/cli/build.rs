@@ -9,8 +9,8 @@ use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
 use crate::bitbake::Job;
-use crate::build::result::ArtifactContent;
-use crate::build::{self, BuildResult, Place, Request, sandbox};
+use crate::builder::result::ArtifactContent;
+use crate::builder::{self, BuildResult, Place, Request, sandbox};
 use crate::disk;
 use crate::error::Result;
 use crate::lock::Lock;
@@ -78,7 +78,7 @@ impl BoardArgs {
         project.manifest.board(&self.board)?;
         let selection = project.manifest.select(&self.board, &self.set)?;
         let lock = project.fresh_lock(global, output)?;
-        warn_of_unlocked(&project, &lock, &self.board, &selection, &build::this_machine(), output)?;
+        warn_of_unlocked(&project, &lock, &self.board, &selection, &builder::this_machine(), output)?;
         let store = project.store()?;
         output.say(&describe(&self.board, &selection));
         Ok(Board { project, name: self.board, selection, lock, store, kbuild: sandbox::this_program() })
@@ -141,9 +141,9 @@ impl BuildArgs {
         let request = board.request(output);
         let job = Job { targets: &self.targets, task: self.task.as_deref(), words: output.words };
         let result = if self.check {
-            build::check(&request, &job)?
+            builder::check(&request, &job)?
         } else {
-            build::run(&build::prepare(&request, Place::Build)?, &job)?
+            builder::run(&builder::prepare(&request, Place::Build)?, &job)?
         };
         if self.check {
             output.say(&format!("Built twice, {} with equal hashes", count(result.artifacts.len(), "artifact")));

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::{self, Project};
-use crate::build::doctor::{self, Check, Host, Verdict};
-use crate::build::sandbox;
+use crate::builder::doctor::{self, Check, Host, Verdict};
+use crate::builder::sandbox;
 use crate::error::{Error, Result};
 
 /// Checks what a build needs of the host, and says what to install.

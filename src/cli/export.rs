@@ -10,7 +10,7 @@ use super::global::{Format, GlobalArgs};
 use super::interrupt;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
-use crate::build::sandbox;
+use crate::builder::sandbox;
 use crate::bundle::{self, Exported, Ledger, Order, Signer, Target};
 use crate::disk;
 use crate::error::{Error, Kind, Result};

@@ -7,7 +7,7 @@ use super::global::GlobalArgs;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
 use crate::bitbake::Report;
-use crate::build;
+use crate::builder;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
 use crate::lock::Lock;
@@ -161,8 +161,8 @@ fn discover(
 
 fn ask_engine(project: &Project, output: &Output, fetcher: &Fetcher, lock: &Lock, unknown: &Unknown) -> Result<Report> {
     let Unknown { board, variant, .. } = unknown;
-    let kbuild = build::sandbox::this_program();
-    let build = build::Request {
+    let kbuild = builder::sandbox::this_program();
+    let build = builder::Request {
         manifest: &project.manifest,
         lock,
         store: fetcher.store(),
@@ -171,8 +171,8 @@ fn ask_engine(project: &Project, output: &Output, fetcher: &Fetcher, lock: &Lock
         kbuild: &kbuild,
         progress: &*output.progress,
     };
-    let request = build::DiscoverRequest { build, host: &variant.host, words: output.words };
-    let report = build::discover(&request)?;
+    let request = builder::DiscoverRequest { build, host: &variant.host, words: output.words };
+    let report = builder::discover(&request)?;
     report.notes.iter().for_each(|note| output.warn(note));
     Ok(report)
 }

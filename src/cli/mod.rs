@@ -155,7 +155,7 @@ impl Command {
 
 /// Parses the command line, runs the command, prints what came of it, and gives the exit code.
 pub fn main() -> ExitCode {
-    crate::build::sandbox::become_child_if_told();
+    crate::builder::sandbox::become_child_if_told();
     let cli = Cli::parse();
     let output = Output::new(&cli.global, cli.command.name());
     report_panics_as_bugs();

@@ -11,7 +11,7 @@ use super::global::GlobalArgs;
 use super::output::{Outcome, Output};
 use super::project::Project;
 use super::wait;
-use crate::build::machine::{self, Host, Launch, Start};
+use crate::builder::qemu::{self, Host, Launch, Start};
 use crate::disk;
 use crate::error::{Error, Result};
 
@@ -61,7 +61,7 @@ impl RunArgs {
             emulate: self.emulate,
             unbuilt: self.dry_run,
         };
-        let launch = machine::launch(&start, &host)?;
+        let launch = qemu::launch(&start, &host)?;
         launch.warnings.iter().for_each(|warning| output.warn(warning));
         if self.dry_run {
             return Ok(Outcome::new(self.json(&launch), launch.shell()));

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::build::BoardArgs;
 use super::global::GlobalArgs;
 use super::output::{Outcome, Output};
-use crate::build::{self, Place};
+use crate::builder::{self, Place};
 use crate::error::Result;
 
 /// Opens a shell in a board's build, for BitBake by hand.
@@ -31,11 +31,11 @@ pub(super) struct ShellArgs {
 impl ShellArgs {
     pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let board = self.board.open(global, output)?;
-        let prepared = build::prepare(&board.request(output), Place::Build)?;
+        let prepared = builder::prepare(&board.request(output), Place::Build)?;
         if self.command.is_empty() {
             output.say(&prepared.notice());
         }
-        let status = build::shell(&prepared, &self.command, std::env::var_os("SHELL").as_deref())?;
+        let status = builder::shell(&prepared, &self.command, std::env::var_os("SHELL").as_deref())?;
         let mut outcome = Outcome::new(json!({ "status": status }), "");
         outcome.exit = Some(u8::try_from(status).unwrap_or(1));
         Ok(outcome)

@@ -11,8 +11,8 @@ use super::interrupt;
 use super::output::{Outcome, Output, count};
 use super::project::Project;
 use super::sources::{OUTSIDE, configuration_json, extend, who};
-use crate::build;
-use crate::build::deep::Failure;
+use crate::builder;
+use crate::builder::unpack::Failure;
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Configuration, Lock, Use, Uses};
 use crate::source::SourceId;
@@ -113,12 +113,12 @@ impl VerifyArgs {
         outcome: &mut Outcome,
     ) -> Result<()> {
         let all: Vec<String> = project.manifest.boards.keys().cloned().collect();
-        let kbuild = build::sandbox::this_program();
+        let kbuild = builder::sandbox::this_program();
         let mut errors = Vec::new();
         let mut boards = serde_json::Map::new();
         for board in if self.boards.is_empty() { &all } else { &self.boards } {
             let selection = project.manifest.select(board, &self.set)?;
-            let request = build::Request {
+            let request = builder::Request {
                 manifest: &project.manifest,
                 lock,
                 store,
@@ -128,7 +128,7 @@ impl VerifyArgs {
                 progress: output.progress.as_ref(),
             };
             output.say(&format!("Board {board}: BitBake fetches and unpacks all, with no network"));
-            let proof = build::fetch_and_unpack(&request, output.words)?;
+            let proof = builder::fetch_and_unpack(&request, output.words)?;
             let failures: Vec<Value> = proof.failures.iter().map(failure_json).collect();
             boards.insert(board.clone(), json!({ "recipes": proof.recipes, "failures": failures }));
             if proof.failures.is_empty() {

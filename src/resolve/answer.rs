@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, try_join_all};
 
-use super::gather::{FileWish, GitWish};
 use super::image::ImageAnswer;
-use super::wish::{What, Wish};
+use super::requests::{FileWish, GitWish};
+use super::requirement::{What, Wish};
 use super::{Incomplete, image};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, Resolved, WantedFile, WantedGit};

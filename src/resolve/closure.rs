@@ -6,8 +6,8 @@ use std::fmt;
 use futures_util::future::join_all;
 
 use super::answer::{self, GitAnswer};
-use super::gather::{self, Asker, FileWish, Found, GitWish, Pins, Wishes};
 use super::recipes::Context;
+use super::requests::{self, Asker, FileWish, Found, GitWish, Pins, Wishes};
 use super::{Incomplete, Moving, Resolution, floating, inputs, recipes};
 use crate::bitbake::report::Report;
 use crate::error::{Error, Result};
@@ -88,7 +88,7 @@ pub async fn close(
     let Resolution { mut lock, changes, mut incomplete, mut warnings } = pinned;
     let (pinned, pins) = floating::pin(&found, old, fetcher, moving, &mut warnings).await?;
     lock.floating.extend(pinned);
-    let wishes = gather::gather(manifest, &found, &pins, &lock.floating)?;
+    let wishes = requests::gather(manifest, &found, &pins, &lock.floating)?;
     lock.registries.extend(found.iter().filter_map(|found| go_proxy(&found.report)));
     fetcher.learn_registries(&lock.registries);
     let answers = answer_all(wishes, old, fetcher).await?;

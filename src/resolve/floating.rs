@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 
 use super::Moving;
-use super::gather::{Found, Pins, without_multiconfig};
+use super::requests::{Found, Pins, without_multiconfig};
 use crate::bitbake::report::Floating as Reported;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join_all;
 
 use super::answer::Answer;
-use super::wish::Wish;
+use super::requirement::Wish;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, WantedFile};
 use crate::lock::{Content, ImageAsked, Lock, LockedFile, LockedImage};

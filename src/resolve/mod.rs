@@ -7,14 +7,14 @@
 mod answer;
 mod closure;
 mod floating;
-mod gather;
 mod image;
 mod inputs;
 mod recipes;
-mod wish;
+mod requests;
+mod requirement;
 
 pub use closure::{Unknown, close, still_missing, unknown};
-pub use gather::Found;
+pub use requests::Found;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ use crate::manifest::Manifest;
 use crate::source::{Blake3, SourceId};
 
 use answer::Answer;
-use wish::Wish;
+use requirement::Wish;
 
 /// Which pins may move although the manifest did not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub struct Incomplete {
 /// Every layer or source that could not be resolved, all of them at once.
 pub async fn resolve(manifest: &Manifest, old: &Lock, fetcher: &Fetcher, moving: &Moving) -> Result<Resolution> {
     check_names(manifest, old, moving)?;
-    let wishes = wish::all(manifest);
+    let wishes = requirement::all(manifest);
     let nothing = Lock::default();
     let answered =
         join_all(wishes.iter().map(|wish| {
@@ -102,7 +102,7 @@ pub async fn resolve(manifest: &Manifest, old: &Lock, fetcher: &Fetcher, moving:
 /// Why a lock does not say what the manifest asks for; empty when it is fresh. Needs no network and no store. That folders
 /// of the project were edited is another question: [`edited_folders`].
 pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
-    let wishes = wish::all(manifest);
+    let wishes = requirement::all(manifest);
     let mut reasons = Vec::new();
     let mut kept = Vec::new();
     for wish in &wishes {

@@ -22,25 +22,25 @@ pub mod view;
 
 mod archive;
 mod blob;
-mod census;
-mod collect;
 mod contents;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod gc;
 mod git;
-mod incoming;
+mod inventory;
 mod lower;
+mod partial;
 mod roots;
 mod scratch;
-mod verified;
+mod stat_cache;
 mod verify;
 
 pub use blob::blob_name;
-pub use census::{Aside, Census};
-pub use collect::{Alone, Garbage};
 pub use contents::{Contents, HeldBlob, HeldCommit};
+pub use gc::{Alone, Garbage};
 pub use git::{GitRecord, OpenedCommit, Pack, record_name};
-pub use incoming::Incoming;
+pub use inventory::{Aside, Census};
+pub use partial::Incoming;
 pub use roots::Root;
 pub use scratch::{Scratch, Workplace};
 pub use verify::damaged;

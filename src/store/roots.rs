@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Store;
-use super::census::names;
+use super::inventory::names;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::Blake3;

@@ -55,7 +55,7 @@ fn kbuild_run(bench: &Bench, args: &[&str]) -> Run {
 }
 
 fn masked(mut run: Run) -> Run {
-    let host = format!("this host is {},", kbuild::build::this_machine());
+    let host = format!("this host is {},", kbuild::builder::this_machine());
     for text in [&mut run.stdout, &mut run.stderr] {
         *text = text.replace(&host, "this host is [HOST],");
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bitbake;
-use super::plan::{self, Place, Request};
+use super::prepare::{self, Place, Request};
 use crate::bitbake::discovery::{Discovery, Outcome};
 use crate::bitbake::{Engine, Words, engine};
 use crate::disk;
@@ -36,7 +36,7 @@ pub struct Proof {
 /// # Errors
 /// As [`super::prepare`]; kind `Engine` when BitBake fails before it comes to the recipes; kind `Interrupted`.
 pub fn fetch_and_unpack(request: &Request<'_>, words: Words) -> Result<Proof> {
-    let prepared = plan::prepare(request, Place::Deep)?;
+    let prepared = prepare::prepare(request, Place::Deep)?;
     let found = Discovery::begin(prepared.topdir())?;
     let arguments = Engine::unpack_arguments(&prepared.targets, words)?;
     let ended = bitbake(&prepared, arguments, prepared.topdir())?;
@@ -56,7 +56,7 @@ pub fn fetch_and_unpack(request: &Request<'_>, words: Words) -> Result<Proof> {
 
 /// The recipes of the lock's closure that fetch something.
 fn wanted(request: &Request<'_>) -> Result<Vec<String>> {
-    let settings = request.manifest.settings_of(request.board, request.selection, &plan::this_machine())?;
+    let settings = request.manifest.settings_of(request.board, request.selection, &prepare::this_machine())?;
     let board = request.lock.board(request.board)?;
     let recipes = board
         .closures_with(&settings)

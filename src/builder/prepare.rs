@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::layers::{From, LAYERS, Layers};
+use super::result::{self, EngineRecord, Inputs};
+use super::sandbox::{self, Seal};
 use crate::bitbake::{BoardConf, Declared, Engine, Pin, conf, engine, text};
-use crate::build::layers::{From, LAYERS, Layers};
-use crate::build::result::{self, EngineRecord, Inputs};
-use crate::build::sandbox::{self, Seal};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
 use crate::lock::{self, Lock, Locked};

@@ -16,21 +16,21 @@
 //!   <board>.check/              the same, from nothing, for `--check`
 //! ```
 
-pub mod deep;
 pub mod discover;
 pub mod doctor;
 pub mod layers;
-pub mod machine;
+pub mod qemu;
 pub mod result;
 pub mod sandbox;
+pub mod unpack;
 
-mod plan;
+mod prepare;
 
-pub use deep::fetch_and_unpack;
 pub use discover::{DiscoverRequest, discover};
-pub use plan::{Place, Prepared, Request, prepare, this_machine};
+pub use prepare::{Place, Prepared, Request, prepare, this_machine};
 pub use result::{Artifact, BuildResult, Difference, compare};
 pub use sandbox::{Seal, Stdout};
+pub use unpack::fetch_and_unpack;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -105,7 +105,7 @@ pub fn check(request: &Request<'_>, job: &Job<'_>) -> Result<BuildResult> {
     if differences.is_empty() {
         return Ok(first);
     }
-    let deploy = Place::Build.topdir(request).map(|topdir| plan::deploy(&topdir, &first.inputs.machine))?;
+    let deploy = Place::Build.topdir(request).map(|topdir| prepare::deploy(&topdir, &first.inputs.machine))?;
     Err(not_reproducible(request.board, &differences, &deploy, &prepared.deploy()))
 }
 

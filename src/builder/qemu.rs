@@ -12,8 +12,8 @@ use std::process::Stdio;
 use regex::Regex;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::build::plan::{self, this_machine};
-use crate::build::result::{Artifact, ArtifactContent, BuildResult, FILE_NAME};
+use super::prepare::{self, this_machine};
+use super::result::{Artifact, ArtifactContent, BuildResult, FILE_NAME};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Arch, Machine, Manifest, Port};
@@ -198,8 +198,8 @@ pub fn launch(start: &Start<'_>, host: &Host) -> Result<Launch> {
         Error::input(format!("kata.toml does not say what machine the board `{}` runs in", start.board))
             .help(format!("add `[boards.{}.run]` with `arch = \"…\"`: see docs/reference/run.md", start.board))
     })?;
-    let topdir = plan::build_directory(start.manifest)?.join(start.board);
-    let built = Built { board: start.board, deploy: plan::deploy(&topdir, &board.machine), artifacts: None };
+    let topdir = prepare::build_directory(start.manifest)?.join(start.board);
+    let built = Built { board: start.board, deploy: prepare::deploy(&topdir, &board.machine), artifacts: None };
     let built = built.read(&topdir.join(FILE_NAME), start.unbuilt)?;
     let kinds: Vec<&str> = match machine.kernel {
         Some(_) => FILE_SYSTEMS.into_iter().chain(DISKS).collect(),
@@ -518,5 +518,4 @@ fn quoted(word: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "machine/tests.rs"]
 mod tests;

@@ -13,9 +13,9 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
+use super::result::version_of;
+use super::sandbox::{self, Seal};
 use crate::bitbake::{engine, text};
-use crate::build::result::version_of;
-use crate::build::sandbox::{self, Seal};
 use crate::manifest::Manifest;
 
 /// How bad it is.

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::plan::{self, Request};
+use super::prepare::{self, Request};
 use super::{Prepared, bitbake};
 use crate::bitbake::discovery::Discovery;
 use crate::bitbake::{Engine, Report, Words, engine};
@@ -29,7 +29,7 @@ pub struct DiscoverRequest<'a> {
 /// parse the layers or knows no such target; kind `Interrupted`.
 pub fn discover(request: &DiscoverRequest<'_>) -> Result<Report> {
     let DiscoverRequest { build, host, words } = *request;
-    let prepared = plan::prepare_discovery(&build, host)?;
+    let prepared = prepare::prepare_discovery(&build, host)?;
     let targets = prepared.targets.as_slice();
     let found = Discovery::begin(prepared.topdir())?;
     run(&prepared, Engine::closure_arguments(targets, words)?, prepared.topdir())?;

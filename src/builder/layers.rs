@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::plan::build_directory;
-use crate::build::result::LayerRecord;
+use super::prepare::build_directory;
+use super::result::LayerRecord;
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Lock, Locked, LockedGit};

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::blob::blob_name;
-use super::census::{Aside, names};
 use super::git::record_name;
+use super::inventory::{Aside, names};
 use super::{GitRecord, Store, not_a_store};
 use crate::disk::{self, FileLock};
 use crate::error::Result;
