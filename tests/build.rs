@@ -150,7 +150,8 @@ fn two_boards_are_built_without_upstreams_and_a_second_project_gets_the_same_byt
     assert_eq!(other.build("lantern", &[], None).unwrap(), lantern);
     // An option is seen by the recipes.
     let loud = other.build("lantern", &["loud"], None).unwrap();
-    let differ: Vec<String> = builder::compare(&lantern.artifacts, &loud.artifacts).into_iter().map(|d| d.path).collect();
+    let differ: Vec<String> =
+        builder::compare(&lantern.artifacts, &loud.artifacts).into_iter().map(|d| d.path).collect();
     assert_eq!(differ, ["hello", "mini-image-lantern.cpio.gz", "mini-image-lantern.manifest"]);
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::interrupt;
+use super::stop;
 use crate::error::Result;
 use crate::progress::{Progress, Silent, Task};
 use crate::source::url::redact;
@@ -43,7 +43,7 @@ impl Progress for Bars {
     }
 
     fn go_on(&self) -> Result<()> {
-        interrupt::check()
+        stop::check()
     }
 }
 
@@ -100,7 +100,7 @@ impl Progress for Quiet {
     }
 
     fn go_on(&self) -> Result<()> {
-        interrupt::check()
+        stop::check()
     }
 }
 
@@ -126,7 +126,7 @@ impl Progress for Lines {
     }
 
     fn go_on(&self) -> Result<()> {
-        interrupt::check()
+        stop::check()
     }
 }
 

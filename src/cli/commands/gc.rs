@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::global::GlobalArgs;
-use super::interrupt;
-use super::output::{Outcome, Output, count};
-use super::project::Place;
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Place;
+use crate::cli::runtime;
+use crate::cli::stop;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
@@ -25,7 +26,7 @@ use crate::store::{Garbage, Root, Store};
 Examples:
   kbuild gc --dry-run                     what would go, and how much
   kbuild gc --keep release/kata.lock      what this lock names stays, too")]
-pub(super) struct GcArgs {
+pub(in crate::cli) struct GcArgs {
     /// Only say what would go.
     #[arg(long)]
     dry_run: bool,
@@ -42,7 +43,7 @@ struct Roots {
 }
 
 impl GcArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let place = Place::find(global)?;
         if self.dry_run {
             let store = place.existing_store()?;
@@ -50,11 +51,11 @@ impl GcArgs {
             let garbage = store.garbage(&roots.locks)?;
             return Ok(self.told(&garbage, &roots, output));
         }
-        let (garbage, roots) = interrupt::work(output, || {
+        let (garbage, roots) = runtime::work(output, || {
             let alone = place.alone(|| output.say("Waiting for other kbuilds that use the store"))?;
             let roots = self.roots(alone.store())?;
             let garbage = alone.store().garbage(&roots.locks)?;
-            alone.remove(&garbage, interrupt::check)?;
+            alone.remove(&garbage, stop::check)?;
             roots.gone.iter().try_for_each(|root| disk::remove_file(&root.record))?;
             Ok((garbage, roots))
         })?;

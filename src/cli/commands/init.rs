@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Outcome, Output};
+use crate::cli::output::{Outcome, Output};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::manifest;
@@ -13,7 +13,7 @@ use crate::manifest;
 /// Writes a kata.toml to begin with.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kbuild init\n  kbuild init boards/lab --name lab")]
-pub(super) struct InitArgs {
+pub(in crate::cli) struct InitArgs {
     /// Where.
     #[arg(default_value = ".", value_name = "DIR")]
     directory: PathBuf,
@@ -24,7 +24,7 @@ pub(super) struct InitArgs {
 }
 
 impl InitArgs {
-    pub(super) fn run(self, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, output: &Output) -> Result<Outcome> {
         disk::create_dir_all(&self.directory)?;
         let directory =
             std::fs::canonicalize(&self.directory).map_err(|error| Error::io("find", &self.directory, error))?;

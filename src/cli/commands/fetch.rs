@@ -3,9 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count};
-use super::project::Project;
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Project;
+use crate::cli::runtime;
 use crate::error::Result;
 use crate::fetch::Fetched;
 use crate::progress;
@@ -21,25 +22,25 @@ Examples:
   kbuild fetch --board qemu                 what one board needs
   kbuild fetch --offline --mirror /media/store
                                             from a copy of a store, with no network")]
-pub(super) struct FetchArgs {
+pub(in crate::cli) struct FetchArgs {
     /// Only what these boards need.
     #[arg(long = "board", short, value_name = "BOARD")]
     boards: Vec<String>,
 }
 
 impl FetchArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
         let lock = project.lock(global, output)?;
         let sources = project.sources(&lock, &self.boards)?;
         let fetcher = project.fetcher(global, output)?;
-        let fetched = super::wait(fetcher.sources(&lock, &sources))?;
+        let fetched = runtime::wait(fetcher.sources(&lock, &sources))?;
         Ok(outcome(sources.len(), "fetched", &fetched, output))
     }
 }
 
 /// Tells what came of bringing so many sources; `verb` is what was done to those that were not there.
-pub(super) fn outcome(sources: usize, verb: &str, fetched: &Fetched, output: &Output) -> Outcome {
+pub(in crate::cli) fn outcome(sources: usize, verb: &str, fetched: &Fetched, output: &Output) -> Outcome {
     output.say(&format!(
         "{} in the store: {} {verb} ({} of files), {} already there",
         count(sources, "source"),

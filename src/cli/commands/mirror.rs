@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count};
-use super::project::Project;
 use crate::bitbake::{Base, site};
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Project;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::mirror::{LaidOut, Mirror, Wanted, lay_out};
@@ -24,7 +24,7 @@ Examples:
   kbuild mirror --url https://mirror.corp/kbuild /srv/www/kbuild
   kbuild mirror --url file:///mnt/mirror /mnt/mirror          a share that all machines have
   kbuild mirror --board qemu --url http://10.0.0.2 qemu")]
-pub(super) struct MirrorArgs {
+pub(in crate::cli) struct MirrorArgs {
     /// A directory of its own.
     #[arg(value_name = "DIR")]
     directory: PathBuf,
@@ -39,7 +39,7 @@ pub(super) struct MirrorArgs {
 }
 
 impl MirrorArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let base = Base::new(&self.url).map_err(|error| error.of_kind(Kind::Usage))?;
         let project = Project::open(global)?;
         let lock = project.lock(global, output)?;

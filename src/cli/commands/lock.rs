@@ -3,11 +3,12 @@
 use clap::Args;
 use serde_json::json;
 
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count};
-use super::project::Project;
 use crate::bitbake::Report;
 use crate::builder;
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Project;
+use crate::cli::runtime;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
 use crate::lock::Lock;
@@ -26,7 +27,7 @@ Examples:
   kbuild lock --locked        only check: exit code 3 if kata.toml moved on
   kbuild lock --offline       complete what the store already has
   kbuild lock --strict        refuse entries whose bytes were never seen")]
-pub(super) struct LockArgs {
+pub(in crate::cli) struct LockArgs {
     /// Refuse a lock with incomplete entries.
     #[arg(long)]
     strict: bool,
@@ -39,14 +40,14 @@ Examples:
   kbuild update                      move all pins
   kbuild update openembedded-core    move one
   kbuild update linux-yocto-dev      look up anew what this recipe's AUTOREV stands for")]
-pub(super) struct UpdateArgs {
+pub(in crate::cli) struct UpdateArgs {
     /// Layers, sources, or recipes that name a moving ref; without any, all.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
 
 impl LockArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
         if global.locked() {
             let lock = Lock::read(&project.lock_path)?.unwrap_or_default();
@@ -60,7 +61,7 @@ impl LockArgs {
 }
 
 impl UpdateArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
         if global.locked() {
             return Err(Error::new(Kind::Usage, "`kbuild update` changes kata.lock, and --locked forbids that"));
@@ -74,11 +75,11 @@ fn relock(project: &Project, global: &GlobalArgs, output: &Output, moving: &Movi
     let old = Lock::read_merging(&project.lock_path)?.unwrap_or_default();
     let fetcher = project.fetcher(global, output)?;
     let folders = project.folders()?;
-    let pinned = super::wait(resolve::resolve(&project.manifest, &old, &fetcher, moving))?;
+    let pinned = runtime::wait(resolve::resolve(&project.manifest, &old, &fetcher, moving))?;
     let unknown = resolve::unknown(&project.manifest, &pinned.lock, &old, &folders, moving)?;
     let discovery = discover(project, output, &fetcher, &pinned.lock, unknown)?;
     let closing = resolve::close(&project.manifest, pinned, discovery.found, &old, folders, &fetcher, moving);
-    let closed = super::wait(closing);
+    let closed = runtime::wait(closing);
     if let Some((error, missed)) = discovery.failed {
         return Err(keep_what_was_found(project, output, error, &missed, closed, &old));
     }
@@ -139,7 +140,7 @@ fn discover(
         return Ok(discovery);
     }
     let layers: Vec<SourceId> = lock.layers.values().map(|pin| pin.locked.clone()).collect();
-    super::wait(fetcher.sources(lock, &layers))
+    runtime::wait(fetcher.sources(lock, &layers))
         .map_err(|error| error.wrap("the closure of a board can only be found with its layers"))?;
     let total = unknown.len();
     let mut left = unknown.into_iter();

@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::global::GlobalArgs;
-use super::output::{Outcome, count};
-use super::project::Place;
 use crate::bundle::Ledger;
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, count};
+use crate::cli::project::Place;
 use crate::error::Result;
 use crate::progress;
 use crate::store::{Aside, Census, Store};
@@ -17,7 +17,7 @@ use crate::store::{Aside, Census, Store};
 Examples:
   kbuild store info                 where it is, how much is in it, what is below it, who uses it
   kbuild store ledger > ledger      what it has, for `kbuild export --since ledger` elsewhere")]
-pub(super) struct StoreArgs {
+pub(in crate::cli) struct StoreArgs {
     #[command(subcommand)]
     command: StoreCommand,
 }
@@ -31,7 +31,7 @@ enum StoreCommand {
 }
 
 impl StoreArgs {
-    pub(super) fn run(self, global: &GlobalArgs) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs) -> Result<Outcome> {
         let store = Place::find(global)?.existing_store()?;
         match self.command {
             StoreCommand::Info => info(&store),

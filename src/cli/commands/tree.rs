@@ -4,10 +4,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::build::BoardArgs;
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count};
-use super::project::Project;
-use super::sources::{OUTSIDE, extend, recipe_json};
+use crate::cli::describe::{OUTSIDE, extend, recipe_json};
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Project;
 use crate::error::{Error, Result};
 use crate::lock::{Lock, LockedBoard, Pin, Tree};
 use crate::source::SourceId;
@@ -26,7 +26,7 @@ Examples:
   kbuild tree --board qemu --set boot=rootfs --depth 2
   kbuild tree --board qemu busybox           one recipe and what stands under it
   kbuild tree --board qemu --no-sources      recipes alone")]
-pub(super) struct TreeArgs {
+pub(in crate::cli) struct TreeArgs {
     #[command(flatten)]
     board: BoardArgs,
 
@@ -61,7 +61,7 @@ struct Wanted<'a> {
 }
 
 impl TreeArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
         let lock = project.lock(global, output)?;
         let (board, set) = (&self.board.board, &self.board.set);

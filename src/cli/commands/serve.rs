@@ -7,10 +7,11 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count};
-use super::project::Place;
 use crate::bitbake::Base;
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Place;
+use crate::cli::runtime;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
@@ -32,7 +33,7 @@ Examples:
   curl -O http://host:8080/mirror/kbuild-mirror.conf          for BitBake without kbuild
   kbuild serve --store /srv/store --lock release/kata.lock
   kbuild serve --tls-cert cert.pem --tls-key key.pem")]
-pub(super) struct ServeArgs {
+pub(in crate::cli) struct ServeArgs {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -69,7 +70,7 @@ pub(super) struct ServeArgs {
 }
 
 impl ServeArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let place = Place::find(global)?;
         let base = self.url.as_deref().map(Base::new).transpose().map_err(|error| error.of_kind(Kind::Usage))?;
         let identity = match (&self.tls_cert, &self.tls_key) {
@@ -90,7 +91,7 @@ impl ServeArgs {
             output.say(&format!("For plain BitBake: {url}mirror/{}", crate::bitbake::site::FILE_NAME));
         }
         output.announce(&json!({ "url": url, "store": store.root(), "mirror": mirror }));
-        super::until_stopped(|stop| server.run(stop))?;
+        runtime::until_stopped(|stop| server.run(stop))?;
         Ok(Outcome::announced())
     }
 

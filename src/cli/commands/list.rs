@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count};
-use super::project::Project;
-use super::sources::{configurations_json, extend, host, recipe_json, size, source_json, who};
-use super::table::{Column, table, terminal_width};
+use crate::cli::describe::{configurations_json, extend, host, recipe_json, size, source_json, who};
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Project;
+use crate::cli::table::{Column, table, terminal_width};
 use crate::error::{Error, Result};
 use crate::lock::{Configuration, Lock, Use, UsedRecipe, Uses};
 use crate::progress;
@@ -31,7 +31,7 @@ Examples:
   kbuild list --board qemu --sort size          what one board needs, the biggest first
   kbuild list --host github.com --kind git      the repositories of one host
   kbuild list --incomplete --format json        entries whose bytes were never seen, for a program")]
-pub(super) struct ListArgs {
+pub(in crate::cli) struct ListArgs {
     /// Only what these boards need, with any of their options.
     #[arg(long = "board", short, value_name = "BOARD")]
     boards: Vec<String>,
@@ -84,7 +84,7 @@ struct Row<'a> {
 }
 
 impl ListArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
         let lock = project.lock(global, output)?;
         let uses = Uses::of(&lock);

@@ -5,24 +5,24 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count};
-use super::project::{self, Project};
 use crate::builder::doctor::{self, Check, Host, Verdict};
 use crate::builder::sandbox;
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::{self, Project};
 use crate::error::{Error, Result};
 
 /// Checks what a build needs of the host, and says what to install.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kbuild doctor\n  kbuild doctor --board qemu --format json")]
-pub(super) struct DoctorArgs {
+pub(in crate::cli) struct DoctorArgs {
     /// Only what this board needs.
     #[arg(long, short, value_name = "BOARD", env = "KBUILD_BOARD", hide_env = true)]
     board: Option<String>,
 }
 
 impl DoctorArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let (build, store, oe_core) = self.place(global)?;
         let kbuild = sandbox::this_program();
         let host = Host { build: &build, store: &store, kbuild: &kbuild, path: doctor::own_path(), oe_core };

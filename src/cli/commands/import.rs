@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::global::GlobalArgs;
-use super::interrupt::{self, Interruptible};
-use super::output::{Outcome, Output, count};
-use super::project::Place;
 use crate::bundle::{self, Imported, Origin, Trust, TrustedKey};
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Place;
+use crate::cli::runtime;
+use crate::cli::stop::Interruptible;
 use crate::error::Result;
 use crate::progress;
 
@@ -23,7 +24,7 @@ Examples:
   kbuild import /media/usb/bundle                 a directory or a file
   kbuild import --trust kbuild.pub bundle.tar     only if this key signed it
   kbuild fetch --offline                          tells whether all of kata.lock is there now")]
-pub(super) struct ImportArgs {
+pub(in crate::cli) struct ImportArgs {
     /// What `kbuild export` wrote; `-` for standard input.
     #[arg(value_name = "DIR|FILE")]
     bundle: PathBuf,
@@ -34,7 +35,7 @@ pub(super) struct ImportArgs {
 }
 
 impl ImportArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let keys = self.trust.iter().map(|key| TrustedKey::read(key)).collect::<Result<Vec<_>>>()?;
         let place = Place::find(global)?;
         let origin = if self.bundle == Path::new("-") {
@@ -43,7 +44,7 @@ impl ImportArgs {
             Origin::Path(self.bundle)
         };
         let store = place.store()?;
-        let imported = interrupt::work(output, || bundle::import(&store, origin, &keys, output.progress.as_ref()))?;
+        let imported = runtime::work(output, || bundle::import(&store, origin, &keys, output.progress.as_ref()))?;
         match imported.trust {
             Trust::Signed => {}
             Trust::Unchecked => output.warn("the signature was not checked: `--trust KEY` names whose is taken"),

@@ -6,13 +6,14 @@ use clap::Args;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::global::GlobalArgs;
-use super::interrupt;
-use super::output::{Outcome, Output, count};
-use super::project::Project;
-use super::sources::{OUTSIDE, configuration_json, extend, who};
 use crate::builder;
 use crate::builder::unpack::Failure;
+use crate::cli::describe::{OUTSIDE, configuration_json, extend, who};
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Project;
+use crate::cli::runtime;
+use crate::cli::stop;
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Configuration, Lock, Use, Uses};
 use crate::source::SourceId;
@@ -30,7 +31,7 @@ Examples:
   kbuild verify --board qemu --set boot=rootfs  what one build needs
   kbuild verify --repair                        set damaged bytes aside and fetch them again
   kbuild verify --deep --board qemu             BitBake fetches and unpacks the board's closure, offline")]
-pub(super) struct VerifyArgs {
+pub(in crate::cli) struct VerifyArgs {
     /// Only what these boards need.
     #[arg(long = "board", short, value_name = "BOARD")]
     boards: Vec<String>,
@@ -76,20 +77,20 @@ struct Lacking<'a> {
 }
 
 impl VerifyArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
         let lock = project.lock(global, output)?;
         let scope = self.scope(&project, &lock, output)?;
         let sources = &scope.sources;
         let store = project.store()?;
-        let mut faults = interrupt::work(output, || check(&store, &lock, sources))?;
+        let mut faults = runtime::work(output, || check(&store, &lock, sources))?;
         let mut repaired = 0;
         if self.repair && !faults.is_empty() {
             repaired = faults.len();
-            interrupt::work(output, || discard(&store, &lock, &faults))?;
+            runtime::work(output, || discard(&store, &lock, &faults))?;
             let again: Vec<SourceId> = faults.into_iter().map(|fault| fault.id).collect();
-            super::wait(project.fetcher(global, output)?.sources(&lock, &again))?;
-            faults = interrupt::work(output, || check(&store, &lock, &again))?;
+            runtime::wait(project.fetcher(global, output)?.sources(&lock, &again))?;
+            faults = runtime::work(output, || check(&store, &lock, &again))?;
         }
         let mut outcome = scope.report(&lock, faults, &project.manifest.engine);
         extend(&mut outcome.json, json!({ "repaired": repaired }));
@@ -271,7 +272,7 @@ fn would_fail_text(lacking: &BTreeMap<Configuration<'_>, Lacking<'_>>, engine: &
 fn discard(store: &Store, lock: &Lock, faults: &[Fault]) -> Result<()> {
     let wrong = faults.iter().filter(|fault| fault.error.kind() == Kind::Mismatch);
     wrong.into_iter().try_for_each(|fault| {
-        interrupt::check()?;
+        stop::check()?;
         store.discard(lock.get(&fault.id)?).map(drop)
     })
 }
@@ -279,7 +280,7 @@ fn discard(store: &Store, lock: &Lock, faults: &[Fault]) -> Result<()> {
 /// The sources that the store lacks or has with other bytes; all cores, as fast as the disk gives.
 fn check(store: &Store, lock: &Lock, sources: &[SourceId]) -> Result<Vec<Fault>> {
     let verify = |id: &SourceId| {
-        let outcome = interrupt::check().and_then(|()| lock.get(id)).and_then(|locked| store.verify(locked));
+        let outcome = stop::check().and_then(|()| lock.get(id)).and_then(|locked| store.verify(locked));
         outcome.err().map(|error| Fault { id: id.clone(), error })
     };
     let faults: Vec<Fault> = sources.par_iter().filter_map(verify).collect();

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count};
-use super::project::Project;
 use crate::audit::{self, Finding, Kind, Report};
 use crate::builder::layers;
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Project;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::manifest::LayerOrigin;
@@ -27,7 +27,7 @@ Examples:
   kbuild audit --board qemu           those of one board
   kbuild audit ../meta-openembedded   every layer in a directory, of whatever release
   kbuild audit --format json layers")]
-pub(super) struct AuditArgs {
+pub(in crate::cli) struct AuditArgs {
     /// Layers, or directories that hold layers [default: the layers of kata.toml]
     #[arg(value_name = "PATH", conflicts_with = "boards")]
     paths: Vec<PathBuf>,
@@ -38,7 +38,7 @@ pub(super) struct AuditArgs {
 }
 
 impl AuditArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let paths = if self.paths.is_empty() { self.of_the_project(global, output)? } else { self.paths };
         let absolute = |path: PathBuf| {
             fs::canonicalize(&path)

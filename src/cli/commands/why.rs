@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output};
-use super::project::Project;
-use super::sources::{
+use crate::cli::describe::{
     boards_text, configurations_json, configurations_text, extend, recipe_json, recipe_text, source_json, source_text,
 };
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output};
+use crate::cli::project::Project;
 use crate::error::{Error, Result};
 use crate::lock::{Configuration, Holder, Lock, Parent, Use, UsedRecipe, Uses};
 use crate::source::SourceId;
@@ -29,7 +29,7 @@ Examples:
   kbuild why https://example.org/a.tar.gz   by any of its URLs
   kbuild why 2f0c1d4                        by the first digits of a commit or hash
   kbuild why linux                          a layer or source of kata.toml, or a recipe")]
-pub(super) struct WhyArgs {
+pub(in crate::cli) struct WhyArgs {
     /// A source (file:NAME, git:NAME@COMMIT, a name, a URL, a commit, a unique part of its name), or a recipe.
     source: String,
 
@@ -63,7 +63,7 @@ struct Query<'a> {
 }
 
 impl WhyArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
         let lock = project.lock(global, output)?;
         let query = Query { lock: &lock, uses: Uses::of(&lock), engine: &project.manifest.engine };

@@ -11,10 +11,10 @@ use crate::source::{SourceId, SourceUrl};
 use crate::store::Store;
 
 /// Where a source is fetched that no SRC_URI names.
-pub(super) const OUTSIDE: &str = "outside of recipes";
+pub(in crate::cli) const OUTSIDE: &str = "outside of recipes";
 
 /// Where a source is to be had, the canonical URL first.
-pub(super) fn urls<'a>(locked: Locked<'a>) -> &'a [SourceUrl] {
+pub(in crate::cli) fn urls<'a>(locked: Locked<'a>) -> &'a [SourceUrl] {
     match locked {
         Locked::File(_, file) => &file.urls,
         Locked::Git(_, git) => std::slice::from_ref(&git.url),
@@ -22,12 +22,12 @@ pub(super) fn urls<'a>(locked: Locked<'a>) -> &'a [SourceUrl] {
 }
 
 /// The host of the canonical URL.
-pub(super) fn host(locked: Locked<'_>) -> String {
+pub(in crate::cli) fn host(locked: Locked<'_>) -> String {
     urls(locked).first().map(SourceUrl::host).unwrap_or_default()
 }
 
 /// In bytes: of a file as the lock says, of a commit what it takes in the store.
-pub(super) fn size(locked: Locked<'_>, store: Option<&Store>) -> Option<u64> {
+pub(in crate::cli) fn size(locked: Locked<'_>, store: Option<&Store>) -> Option<u64> {
     let content = match locked {
         Locked::File(_, file) => file.content,
         Locked::Git(..) => None,
@@ -36,7 +36,7 @@ pub(super) fn size(locked: Locked<'_>, store: Option<&Store>) -> Option<u64> {
 }
 
 /// A source with all that the lock knows of it.
-pub(super) fn source_json(lock: &Lock, id: &SourceId, store: Option<&Store>) -> Result<Value> {
+pub(in crate::cli) fn source_json(lock: &Lock, id: &SourceId, store: Option<&Store>) -> Result<Value> {
     let locked = lock.get(id)?;
     let mut value = json!({
         "id": id,
@@ -69,14 +69,14 @@ pub(super) fn source_json(lock: &Lock, id: &SourceId, store: Option<&Store>) -> 
 }
 
 /// Adds the fields of one object to another.
-pub(super) fn extend(value: &mut Value, more: Value) {
+pub(in crate::cli) fn extend(value: &mut Value, more: Value) {
     if let (Value::Object(value), Value::Object(more)) = (value, more) {
         value.extend(more);
     }
 }
 
 /// A source in a few lines.
-pub(super) fn source_text(lock: &Lock, id: &SourceId, store: Option<&Store>) -> Result<String> {
+pub(in crate::cli) fn source_text(lock: &Lock, id: &SourceId, store: Option<&Store>) -> Result<String> {
     let locked = lock.get(id)?;
     let unseen = || "not known, since its bytes were never seen".to_owned();
     let mut facts: Vec<(&str, String)> = urls(locked).iter().map(|url| ("url", url.to_string())).collect();
@@ -100,7 +100,7 @@ pub(super) fn source_text(lock: &Lock, id: &SourceId, store: Option<&Store>) -> 
 }
 
 /// A recipe's block.
-pub(super) fn recipe_json(used: &UsedRecipe<'_>) -> Value {
+pub(in crate::cli) fn recipe_json(used: &UsedRecipe<'_>) -> Value {
     let UsedRecipe { name, recipe, .. } = used;
     json!({
         "name": name,
@@ -112,23 +112,23 @@ pub(super) fn recipe_json(used: &UsedRecipe<'_>) -> Value {
 }
 
 /// `busybox 1.37.0 (recipes-core/busybox/busybox_1.37.0.bb of layer core, GPL-2.0-only)`.
-pub(super) fn recipe_text(used: &UsedRecipe<'_>) -> String {
+pub(in crate::cli) fn recipe_text(used: &UsedRecipe<'_>) -> String {
     let UsedRecipe { name, recipe, .. } = used;
     format!("{name} {} ({} of layer {}, {})", recipe.version, recipe.file, recipe.layer, recipe.license)
 }
 
 /// Boards with the choice that each is looked at with.
-pub(super) fn configurations_json(configurations: &BTreeSet<Configuration<'_>>) -> Value {
+pub(in crate::cli) fn configurations_json(configurations: &BTreeSet<Configuration<'_>>) -> Value {
     configurations.iter().map(|configuration| configuration_json(*configuration)).collect()
 }
 
 /// A board and its choice; `null` for the default.
-pub(super) fn configuration_json(Configuration { board, setting }: Configuration<'_>) -> Value {
+pub(in crate::cli) fn configuration_json(Configuration { board, setting }: Configuration<'_>) -> Value {
     json!({ "board": board, "with": (!setting.is_empty()).then_some(setting) })
 }
 
 /// `pi, qemu; intel with boot=rootfs`.
-pub(super) fn configurations_text(lock: &Lock, configurations: &BTreeSet<Configuration<'_>>) -> String {
+pub(in crate::cli) fn configurations_text(lock: &Lock, configurations: &BTreeSet<Configuration<'_>>) -> String {
     let mut boards: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for Configuration { board, setting } in configurations {
         boards.entry(setting).or_default().push(board);
@@ -142,7 +142,7 @@ pub(super) fn configurations_text(lock: &Lock, configurations: &BTreeSet<Configu
 }
 
 /// Boards by name, or a word for all of them.
-pub(super) fn boards_text(lock: &Lock, boards: &[&str]) -> String {
+pub(in crate::cli) fn boards_text(lock: &Lock, boards: &[&str]) -> String {
     match boards.len() {
         0 => "no board".to_owned(),
         all if all == lock.boards.len() && all > 3 => format!("all {all} boards"),
@@ -151,7 +151,7 @@ pub(super) fn boards_text(lock: &Lock, boards: &[&str]) -> String {
 }
 
 /// Who names a source, in a word each: `the engine`, `layer meta-intel`, `source linux`, recipes by name.
-pub(super) fn who(uses: &[&Use<'_>], engine: &str) -> BTreeSet<String> {
+pub(in crate::cli) fn who(uses: &[&Use<'_>], engine: &str) -> BTreeSet<String> {
     let word = |of: &&Use<'_>| match of {
         Use::Layer(name, _) if *name == engine => "the engine".to_owned(),
         Use::Layer(name, _) => format!("layer {name}"),

@@ -7,11 +7,11 @@ use std::process::Stdio;
 use clap::Args;
 use serde_json::json;
 
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output};
-use super::project::Project;
-use super::wait;
 use crate::builder::qemu::{self, Host, Launch, Start};
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output};
+use crate::cli::project::Project;
+use crate::cli::runtime::wait;
 use crate::disk;
 use crate::error::{Error, Result};
 
@@ -27,7 +27,7 @@ Examples:
   kbuild run --board qemu -- -m 8192        with further arguments of QEMU's
 
 Exit code 9: QEMU failed.")]
-pub(super) struct RunArgs {
+pub(in crate::cli) struct RunArgs {
     /// The board.
     #[arg(long, short, value_name = "BOARD", env = "KBUILD_BOARD", hide_env = true)]
     board: String,
@@ -50,7 +50,7 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
         let host = Host::probe();
         let start = Start {

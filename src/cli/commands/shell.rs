@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::build::BoardArgs;
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output};
 use crate::builder::{self, Place};
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output};
 use crate::error::Result;
 
 /// Opens a shell in a board's build, for BitBake by hand.
@@ -19,7 +19,7 @@ use crate::error::Result;
 Examples:
   kbuild shell --board qemu
   kbuild shell --board qemu -- bitbake -e virtual/kernel")]
-pub(super) struct ShellArgs {
+pub(in crate::cli) struct ShellArgs {
     #[command(flatten)]
     board: BoardArgs,
 
@@ -29,7 +29,7 @@ pub(super) struct ShellArgs {
 }
 
 impl ShellArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let board = self.board.open(global, output)?;
         let prepared = builder::prepare(&board.request(output), Place::Build)?;
         if self.command.is_empty() {

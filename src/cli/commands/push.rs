@@ -3,9 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count};
-use super::project::Project;
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Project;
+use crate::cli::runtime;
 use crate::error::{Error, Kind, Result};
 use crate::progress;
 use crate::remote::{self, Cargo, Destination, Pushed};
@@ -22,7 +23,7 @@ Examples:
   kbuild push az://sources/kata                   Azure, in the account that AZURE_STORAGE_ACCOUNT_NAME names
   kbuild push oci://registry.corp/team/kata       any registry of container images; a tag may follow
   kbuild push --board qemu /srv/kbuild-store      a directory: another store")]
-pub(super) struct PushArgs {
+pub(in crate::cli) struct PushArgs {
     /// A bucket (`s3://BUCKET/PREFIX`, `gs://…`, `az://…`), a registry (`oci://HOST/REPOSITORY[:TAG]`) or a directory.
     #[arg(value_name = "TO")]
     to: String,
@@ -33,7 +34,7 @@ pub(super) struct PushArgs {
 }
 
 impl PushArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let to = Destination::read(&self.to).map_err(|error| error.of_kind(Kind::Usage))?;
         if global.offline() && matches!(to, Destination::Remote(_)) {
             let error = Error::new(Kind::Missing, format!("{} is not to be reached", self.to));
@@ -45,7 +46,7 @@ impl PushArgs {
         let lock_text = project.lock_text()?.unwrap_or_default();
         let cargo = Cargo { lock: &lock, sources: &sources, lock_text: &lock_text };
         let store = project.store()?;
-        let pushed = super::wait(remote::push(&store, &cargo, &to, usize::from(global.jobs), &output.progress))?;
+        let pushed = runtime::wait(remote::push(&store, &cargo, &to, usize::from(global.jobs), &output.progress))?;
         output.say(&describe(&pushed, &self.to));
         let Pushed { sent, blobs, commits } = pushed;
         let json = json!({

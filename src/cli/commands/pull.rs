@@ -3,9 +3,10 @@
 use clap::Args;
 
 use super::fetch;
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count};
-use super::project::Project;
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Project;
+use crate::cli::runtime;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use crate::manifest::Mirrors;
@@ -24,7 +25,7 @@ Examples:
   kbuild pull oci://registry.corp/team/kata:v1    the same, of a registry
   kbuild pull https://mirror.corp/kbuild-store    a store behind a web server
   kbuild pull --offline --board qemu /media/store a directory, with no network")]
-pub(super) struct PullArgs {
+pub(in crate::cli) struct PullArgs {
     /// A bucket (`s3://BUCKET/PREFIX`, `gs://…`, `az://…`), a registry (`oci://HOST/REPOSITORY[:TAG]`), an http URL, or a
     /// directory.
     #[arg(value_name = "FROM")]
@@ -36,13 +37,13 @@ pub(super) struct PullArgs {
 }
 
 impl PullArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let from = Mirrors::store(&self.from).map_err(|error| error.of_kind(Kind::Usage))?;
         let project = Project::open(global)?;
         let lock = project.lock(global, output)?;
         let sources = project.sources(&lock, &self.boards)?;
         let fetcher = project.fetcher_from(from, global, output)?;
-        let fetched = super::wait(fetcher.sources(&lock, &sources));
+        let fetched = runtime::wait(fetcher.sources(&lock, &sources));
         let fetched = fetched.map_err(|error| self.in_short(error, &lock, &sources, fetcher.store()))?;
         Ok(fetch::outcome(sources.len(), "brought", &fetched, output))
     }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count};
-use super::project::Project;
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Project;
 use crate::crates::{CargoLock, Include, Submodules};
 use crate::disk;
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ Examples:
   kbuild crates --source tally --check recipes/tally/tally-crates.inc      for CI: exit code 1 if it is another
 
 The recipe says `require tally-crates.inc` and `inherit kbuild_crates`.")]
-pub(super) struct CratesArgs {
+pub(in crate::cli) struct CratesArgs {
     /// The lock that cargo wrote [default: Cargo.lock]
     #[arg(value_name = "CARGO_LOCK", conflicts_with = "source")]
     file: Option<PathBuf>,
@@ -68,7 +68,7 @@ pub(super) struct CratesArgs {
 }
 
 impl CratesArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let (name, text) = self.lock(global, output)?;
         let mut lock = CargoLock::parse(&name, &text)?;
         if !self.package.is_empty() {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::global::{Format, GlobalArgs};
-use super::interrupt;
-use super::output::{Outcome, Output, count};
-use super::project::Project;
 use crate::builder::sandbox;
 use crate::bundle::{self, Exported, Ledger, Order, Signer, Target};
+use crate::cli::global::{Format, GlobalArgs};
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Project;
+use crate::cli::runtime;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::progress;
@@ -31,7 +31,7 @@ Examples:
   kbuild export - | ssh there kbuild import -       through a pipe
   kbuild export --since old.tar new.tar             only what old.tar did not hold
   kbuild export --sign kbuild.key --self out.tar    signed, with kbuild itself")]
-pub(super) struct ExportArgs {
+pub(in crate::cli) struct ExportArgs {
     /// A directory; one file, if the name ends in .tar; `-` for standard output.
     #[arg(value_name = "DIR|FILE")]
     target: PathBuf,
@@ -54,7 +54,7 @@ pub(super) struct ExportArgs {
 }
 
 impl ExportArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let pipe = self.target == Path::new("-");
         if pipe && global.format == Format::Json {
             let clash = "a bundle and a JSON document cannot both go to standard output";
@@ -79,7 +79,7 @@ impl ExportArgs {
             manifest: project.manifest_text()?,
             program: program.as_deref(),
         };
-        let exported = interrupt::work(output, || {
+        let exported = runtime::work(output, || {
             let plan = bundle::plan(&store, order, &theirs)?;
             bundle::export(&store, plan, target(self.target.clone()), signer.as_ref(), output.progress.as_ref())
         })?;

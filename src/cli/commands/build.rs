@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::global::GlobalArgs;
-use super::output::{Outcome, Output, count};
-use super::project::Project;
 use crate::bitbake::Job;
 use crate::builder::result::ArtifactContent;
 use crate::builder::{self, BuildResult, Place, Request, sandbox};
+use crate::cli::global::GlobalArgs;
+use crate::cli::output::{Outcome, Output, count};
+use crate::cli::project::Project;
 use crate::disk;
 use crate::error::Result;
 use crate::lock::Lock;
@@ -29,7 +29,7 @@ Examples:
   kbuild build --board qemu --set boot=rootfs --set ceph
   kbuild build --board qemu --task unpack kata-guest-kernel-config
   kbuild build --board qemu --check         build again from nothing, and compare")]
-pub(super) struct BuildArgs {
+pub(in crate::cli) struct BuildArgs {
     #[command(flatten)]
     board: BoardArgs,
 
@@ -48,18 +48,18 @@ pub(super) struct BuildArgs {
 
 /// Which board, with which options.
 #[derive(Debug, Args)]
-pub(super) struct BoardArgs {
+pub(in crate::cli) struct BoardArgs {
     /// The board.
     #[arg(long, short, value_name = "BOARD", env = "KBUILD_BOARD", hide_env = true)]
-    pub(super) board: String,
+    pub(in crate::cli) board: String,
 
     /// An option of the build, OPTION=CHOICE or FLAG; may be repeated.
     #[arg(long = "set", short, value_name = "OPTION[=CHOICE]")]
-    pub(super) set: Vec<String>,
+    pub(in crate::cli) set: Vec<String>,
 }
 
 /// Everything a build of a board works on.
-pub(super) struct Board {
+pub(in crate::cli) struct Board {
     project: Project,
     name: String,
     selection: Selection,
@@ -73,7 +73,7 @@ impl BoardArgs {
     ///
     /// # Errors
     /// A board or option that does not exist, no lock, no store.
-    pub(super) fn open(self, global: &GlobalArgs, output: &Output) -> Result<Board> {
+    pub(in crate::cli) fn open(self, global: &GlobalArgs, output: &Output) -> Result<Board> {
         let project = Project::open(global)?;
         project.manifest.board(&self.board)?;
         let selection = project.manifest.select(&self.board, &self.set)?;
@@ -87,7 +87,7 @@ impl BoardArgs {
 
 impl Board {
     /// As the build room takes it.
-    pub(super) fn request<'a>(&'a self, output: &'a Output) -> Request<'a> {
+    pub(in crate::cli) fn request<'a>(&'a self, output: &'a Output) -> Request<'a> {
         Request {
             manifest: &self.project.manifest,
             lock: &self.lock,
@@ -136,7 +136,7 @@ fn describe(board: &str, selection: &Selection) -> String {
 }
 
 impl BuildArgs {
-    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let board = self.board.open(global, output)?;
         let request = board.request(output);
         let job = Job { targets: &self.targets, task: self.task.as_deref(), words: output.words };

@@ -1,0 +1,115 @@
+//! The commands, one file each: flags in, an [`Outcome`] out.
+
+mod audit;
+mod build;
+mod completions;
+mod crates;
+mod doctor;
+mod export;
+mod fetch;
+mod gc;
+mod import;
+mod init;
+mod list;
+mod lock;
+mod mirror;
+mod pull;
+mod push;
+mod run;
+mod serve;
+mod shell;
+mod store;
+mod tree;
+mod verify;
+mod why;
+
+use clap::{CommandFactory as _, Subcommand};
+
+use super::global::GlobalArgs;
+use super::output::{Outcome, Output};
+use crate::error::Result;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Init(init::InitArgs),
+    Lock(lock::LockArgs),
+    Update(lock::UpdateArgs),
+    Fetch(fetch::FetchArgs),
+    Verify(verify::VerifyArgs),
+    Why(why::WhyArgs),
+    Tree(tree::TreeArgs),
+    List(list::ListArgs),
+    Audit(audit::AuditArgs),
+    Crates(crates::CratesArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
+    Push(push::PushArgs),
+    Pull(pull::PullArgs),
+    Serve(serve::ServeArgs),
+    Mirror(mirror::MirrorArgs),
+    Gc(gc::GcArgs),
+    Store(store::StoreArgs),
+    Build(build::BuildArgs),
+    Shell(shell::ShellArgs),
+    Run(run::RunArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+impl Command {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Command::Init(_) => "init",
+            Command::Lock(_) => "lock",
+            Command::Update(_) => "update",
+            Command::Fetch(_) => "fetch",
+            Command::Verify(_) => "verify",
+            Command::Why(_) => "why",
+            Command::Tree(_) => "tree",
+            Command::List(_) => "list",
+            Command::Audit(_) => "audit",
+            Command::Crates(_) => "crates",
+            Command::Export(_) => "export",
+            Command::Import(_) => "import",
+            Command::Serve(_) => "serve",
+            Command::Mirror(_) => "mirror",
+            Command::Push(_) => "push",
+            Command::Pull(_) => "pull",
+            Command::Gc(_) => "gc",
+            Command::Store(_) => "store",
+            Command::Build(_) => "build",
+            Command::Shell(_) => "shell",
+            Command::Run(_) => "run",
+            Command::Doctor(_) => "doctor",
+            Command::Completions(_) => "completions",
+        }
+    }
+
+    pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        match self {
+            Command::Init(args) => args.run(output),
+            Command::Lock(args) => args.run(global, output),
+            Command::Update(args) => args.run(global, output),
+            Command::Fetch(args) => args.run(global, output),
+            Command::Verify(args) => args.run(global, output),
+            Command::Why(args) => args.run(global, output),
+            Command::Tree(args) => args.run(global, output),
+            Command::List(args) => args.run(global, output),
+            Command::Audit(args) => args.run(global, output),
+            Command::Crates(args) => args.run(global, output),
+            Command::Export(args) => args.run(global, output),
+            Command::Import(args) => args.run(global, output),
+            Command::Serve(args) => args.run(global, output),
+            Command::Mirror(args) => args.run(global, output),
+            Command::Push(args) => args.run(global, output),
+            Command::Pull(args) => args.run(global, output),
+            Command::Gc(args) => args.run(global, output),
+            Command::Store(args) => args.run(global),
+            Command::Build(args) => args.run(global, output),
+            Command::Shell(args) => args.run(global, output),
+            Command::Run(args) => args.run(global, output),
+            Command::Doctor(args) => args.run(global, output),
+            Command::Completions(args) => args.run(&mut super::Cli::command()),
+        }
+    }
+}
