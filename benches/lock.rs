@@ -16,7 +16,7 @@ use kbuild::lock::{
     Closure, Content, Lock, LockedBoard, LockedFile, LockedGit, LockedRecipe, Need, Pin, Request, Uses,
 };
 use kbuild::manifest::Manifest;
-use kbuild::resolve::{self, Moving};
+use kbuild::resolve::{self, UpdatePolicy};
 use kbuild::source::{CommitId, GitRef, Hasher, SourceId, SourceUrl};
 
 const BOARDS: [&str; 4] = ["intel", "pi", "qemu", "virt"];
@@ -146,7 +146,8 @@ fn lock(manifest: &Manifest, sources: usize, recipes: usize) -> Lock {
     for board in BOARDS {
         lock.boards.insert(board.to_owned(), self::board(&engine, recipes));
     }
-    let unknown = resolve::unknown(manifest, &lock, &lock, &lock.folders, &Moving::Nothing).expect("known boards");
+    let unknown =
+        resolve::unknown(manifest, &lock, &lock, &lock.folders, &UpdatePolicy::Nothing).expect("known boards");
     for unknown in unknown {
         let board = lock.boards.get_mut(&unknown.board).expect("a board");
         let closure = match unknown.variant.name.as_str() {

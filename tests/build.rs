@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kbuild::bitbake::Job;
-use kbuild::builder::{self, BuildResult, Place, Request, Seal, result};
+use kbuild::builder::{self, BuildDir, BuildRequest, BuildResult, Seal, result};
 use kbuild::lock::{Content, Lock, LockedBoard, LockedFile, LockedGit, Pin};
 use kbuild::manifest::Manifest;
 use kbuild::source::{CommitId, GitRef, SourceId, SourceUrl, name};
@@ -45,12 +45,12 @@ impl Project {
     fn build(&self, board: &str, set: &[&str], task: Option<&str>) -> Result<BuildResult, Error> {
         let set: Vec<String> = set.iter().map(|word| (*word).to_owned()).collect();
         let selection = self.manifest.select(board, &set).unwrap();
-        let prepared = builder::prepare(&self.request(board, &selection), Place::Build)?;
+        let prepared = builder::prepare(&self.request(board, &selection), BuildDir::Build)?;
         builder::run(&prepared, &Job { task, ..Job::default() })
     }
 
-    fn request<'a>(&'a self, board: &'a str, selection: &'a kbuild::manifest::Selection) -> Request<'a> {
-        Request {
+    fn request<'a>(&'a self, board: &'a str, selection: &'a kbuild::manifest::Selection) -> BuildRequest<'a> {
+        BuildRequest {
             manifest: &self.manifest,
             lock: &self.lock,
             store: &self.store,
@@ -226,7 +226,7 @@ fn a_source_that_was_never_seen_is_left_to_bitbake_and_one_that_was_is_missed_at
 fn a_shell_has_what_a_build_has() {
     let project = Project::new();
     let selection = project.manifest.select("lantern", &["loud".to_owned()]).unwrap();
-    let prepared = builder::prepare(&project.request("lantern", &selection), Place::Build).unwrap();
+    let prepared = builder::prepare(&project.request("lantern", &selection), BuildDir::Build).unwrap();
     let words = |text: &str| -> Vec<std::ffi::OsString> { ["sh", "-c", text].map(Into::into).to_vec() };
     let script = "pwd > out; echo $HOME >> out; (touch ../../../store/x) 2>> out; \
                   bitbake-getvar --version > /dev/null 2>&1; bitbake -e hello | grep '^GREETING=' >> out; exit 9";
@@ -247,9 +247,10 @@ fn a_shell_has_what_a_build_has() {
 fn a_second_build_of_one_board_waits_for_the_first() {
     let project = Project::new();
     let selection = project.manifest.select("lantern", &[]).unwrap();
-    let first = builder::prepare(&project.request("lantern", &selection), Place::Build).unwrap();
+    let first = builder::prepare(&project.request("lantern", &selection), BuildDir::Build).unwrap();
     std::thread::scope(|scope| {
-        let second = scope.spawn(|| builder::prepare(&project.request("lantern", &selection), Place::Build).map(drop));
+        let second =
+            scope.spawn(|| builder::prepare(&project.request("lantern", &selection), BuildDir::Build).map(drop));
         while project.warnings.0.lock().unwrap().iter().all(|warning| !warning.contains("waiting for it")) {
             assert!(!second.is_finished(), "the second did not wait");
             std::thread::yield_now();

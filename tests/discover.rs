@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kbuild::bitbake::report::{Problem, Recipe};
-use kbuild::bitbake::{Report, Words};
-use kbuild::builder::{self, DiscoverRequest, Place, Request};
+use kbuild::bitbake::{DiscoveryReport, Verbosity};
+use kbuild::builder::{self, BuildDir, BuildRequest, DiscoverRequest};
 use kbuild::lock::{self, Closure, Content, Floating, Lock, LockedBoard, LockedFile, LockedGit, Pin};
 use kbuild::manifest::Manifest;
 use kbuild::source::{CommitId, GitRef, SourceId, SourceUrl, name};
@@ -84,7 +84,7 @@ impl Project {
     fn with<T>(&self, board: &str, set: &[&str], host: &str, then: impl FnOnce(&DiscoverRequest<'_>) -> T) -> T {
         let set: Vec<String> = set.iter().map(|word| (*word).to_owned()).collect();
         let selection = self.manifest.select(board, &set).unwrap();
-        let build = Request {
+        let build = BuildRequest {
             manifest: &self.manifest,
             lock: &self.lock,
             store: &self.store,
@@ -93,10 +93,10 @@ impl Project {
             kbuild: Path::new(env!("CARGO_BIN_EXE_kbuild")),
             progress: &self.warnings,
         };
-        then(&DiscoverRequest { build, host, words: Words::Complaints })
+        then(&DiscoverRequest { build, host, words: Verbosity::Complaints })
     }
 
-    fn discover(&self, board: &str) -> Result<Report, Error> {
+    fn discover(&self, board: &str) -> Result<DiscoveryReport, Error> {
         self.with(board, &[], &this_machine(), builder::discover)
     }
 
@@ -111,7 +111,7 @@ impl Project {
 
     fn script_with(&self, board: &str, set: &[&str], script: &str) -> String {
         self.with(board, set, &this_machine(), |request| {
-            let prepared = builder::prepare(&request.build, Place::Build).unwrap();
+            let prepared = builder::prepare(&request.build, BuildDir::Build).unwrap();
             let words: Vec<std::ffi::OsString> = ["bash", "-ec", script].map(Into::into).to_vec();
             assert_eq!(builder::shell(&prepared, &words, None).unwrap(), 0);
         });
@@ -185,7 +185,7 @@ fn every_fetcher_is_reported_in_bitbakes_own_words() {
     assert_eq!(discover(), report, "a warm cache hides nothing");
 }
 
-fn recipe<'a>(report: &'a Report, name: &str) -> &'a Recipe {
+fn recipe<'a>(report: &'a DiscoveryReport, name: &str) -> &'a Recipe {
     report.recipes.iter().find(|recipe| recipe.name == name).unwrap_or_else(|| panic!("{name} is not in the report"))
 }
 
@@ -290,7 +290,7 @@ fn an_option_and_a_multiconfig_have_their_own_closures() {
     assert_eq!((floats("autorev"), floats("mc:other:autorev"), floats("mc:other:strays")), (true, false, true));
 
     let more = project.with("good", &["more"], &this_machine(), builder::discover).unwrap();
-    let files = |report: &Report| recipe(report, "twin-a").fetches.len();
+    let files = |report: &DiscoveryReport| recipe(report, "twin-a").fetches.len();
     assert_eq!((files(&report), files(&more)), (1, 2));
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use kbuild::fetch::{Fetcher, Registries, Settings, WantedFile};
+use kbuild::fetch::{FetchSettings, Fetcher, Registries, WantedFile};
 use kbuild::lock::{Content, Lock, LockedFile, LockedGit};
 use kbuild::manifest::Mirrors;
 use kbuild::progress::Silent;
@@ -300,7 +300,8 @@ async fn go_hashes_of_modules_are_those_of_bitbake() {
         }
         let sums = vec![Checksum::new(Algorithm::GoH1, &sum).unwrap()];
         let mirrors = Mirrors { builtin: false, ..Mirrors::default() };
-        let settings = Settings { mirrors, registries: Registries::default(), jobs: 1, offline: true, upstreams: true };
+        let settings =
+            FetchSettings { mirrors, registries: Registries::default(), jobs: 1, offline: true, upstreams: true };
         let fetcher = Fetcher::new(bench.store.clone(), settings, Arc::new(Silent)).unwrap();
         let urls = vec![format!("file://{}", path.display()).parse().unwrap()];
         let file = WantedFile { name: "m".to_owned(), urls, sha256: None, sums, content: None };

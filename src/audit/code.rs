@@ -1,7 +1,7 @@
 //! What one file shows by itself: its functions, its tasks' flags, its revisions.
 
 use super::finding::Finding;
-use super::kind::Kind;
+use super::kind::Rule;
 use super::layers::SourceFile;
 use super::metadata::{Assignment, Function, Language, Statement, base_name, expansions, removes};
 use super::programs::Variables;
@@ -59,7 +59,7 @@ fn of_function(file: &SourceFile, function: &Function, exported: &Variables, fin
         if does_something(function) {
             let adds = function.name != "do_fetch";
             let what = if adds { "code added to do_fetch" } else { "a do_fetch of its own" };
-            findings.push(Finding::new(file, Kind::OwnFetch, function.line, "do_fetch", what));
+            findings.push(Finding::new(file, Rule::OwnFetch, function.line, "do_fetch", what));
         }
         return;
     }
@@ -76,11 +76,11 @@ fn of_function(file: &SourceFile, function: &Function, exported: &Variables, fin
     found.sort_by_key(|one| one.line);
     for one in found {
         let message = match one.reach.kind {
-            Kind::DownloadPipe => format!("{place} runs or applies what `{}` downloads", one.reach.what),
-            Kind::FloatingImage => format!("{place} takes the image {} without its digest", one.reach.what),
-            Kind::PythonNetwork | Kind::FetcherCall => format!("{place} calls {}", one.reach.what),
-            Kind::Autorev => format!("{place} sets a revision to ${{AUTOREV}}"),
-            Kind::ContainerCommand if one.reach.what.contains('=') => format!("{place} sets {}", one.reach.what),
+            Rule::DownloadPipe => format!("{place} runs or applies what `{}` downloads", one.reach.what),
+            Rule::FloatingImage => format!("{place} takes the image {} without its digest", one.reach.what),
+            Rule::PythonNetwork | Rule::FetcherCall => format!("{place} calls {}", one.reach.what),
+            Rule::Autorev => format!("{place} sets a revision to ${{AUTOREV}}"),
+            Rule::ContainerCommand if one.reach.what.contains('=') => format!("{place} sets {}", one.reach.what),
             _ => format!("{place} runs `{}`", one.reach.what),
         };
         findings.push(Finding::new(file, one.reach.kind, body.line + one.line, place, message));
@@ -108,7 +108,7 @@ fn does_something(function: &Function) -> bool {
 }
 
 /// `${@…}` in a shell function or a value: Python that runs when it is expanded.
-fn inline_python(text: &str) -> Vec<wrappers::Found> {
+fn inline_python(text: &str) -> Vec<wrappers::ReachedLine> {
     if !text.contains("${@") {
         return Vec::new();
     }
@@ -116,7 +116,7 @@ fn inline_python(text: &str) -> Vec<wrappers::Found> {
     for range in expansions(text).into_iter().filter(|range| text[range.clone()].starts_with("${@")) {
         let line = text[..range.start].matches('\n').count();
         let inside = python::script(text[range.start + 3..range.end - 1].trim(), &Variables::new());
-        found.extend(inside.into_iter().map(|one| wrappers::Found { line: line + one.line, ..one }));
+        found.extend(inside.into_iter().map(|one| wrappers::ReachedLine { line: line + one.line, ..one }));
     }
     found
 }
@@ -134,7 +134,7 @@ fn of_assignment(file: &SourceFile, assignment: &Assignment, findings: &mut Vec<
     }
     if let Some(at) = floats(&assignment.name, &assignment.value.text) {
         let message = format!("{} is ${{AUTOREV}}", assignment.name);
-        findings.push(Finding::new(file, Kind::Autorev, assignment.value.line_at(at), &assignment.name, message));
+        findings.push(Finding::new(file, Rule::Autorev, assignment.value.line_at(at), &assignment.name, message));
     }
 }
 
@@ -154,14 +154,14 @@ fn of_flag(file: &SourceFile, task: &str, flag: &str, value: &str, line: usize, 
             // Only tasks have such a flag; others use the name for something else.
             if task.starts_with("do_") && !known && is_true(value) {
                 let message = format!("{task} has the network");
-                findings.push(Finding::new(file, Kind::TaskNetwork, line, task, message));
+                findings.push(Finding::new(file, Rule::TaskNetwork, line, task, message));
             }
         }
         "prefuncs" | "postfuncs" if task == "do_fetch" => {
             let foreign = |name: &&str| !HARMLESS.contains(name);
             for name in value.split_whitespace().filter(foreign) {
                 let message = format!("do_fetch runs {name} too");
-                findings.push(Finding::new(file, Kind::OwnFetch, line, "do_fetch", message));
+                findings.push(Finding::new(file, Rule::OwnFetch, line, "do_fetch", message));
             }
         }
         _ => {}

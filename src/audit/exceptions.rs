@@ -5,13 +5,13 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::kind::Kind;
+use super::kind::Rule;
 
 /// An exception as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Exception {
     /// None when no kind has this name.
-    pub(super) kind: Option<Kind>,
+    pub(super) kind: Option<Rule>,
     pub(super) has_reason: bool,
     /// From 1.
     pub(super) line: usize,
@@ -30,7 +30,7 @@ pub(super) fn read(text: &str) -> Vec<Exception> {
     let exception = |(at, line): (usize, &str)| {
         let found = COMMENT.captures(line)?;
         Some(Exception {
-            kind: Kind::from_name(&found["kind"]),
+            kind: Rule::from_name(&found["kind"]),
             has_reason: found.name("reason").is_some(),
             line: at + 1,
         })
@@ -65,10 +65,10 @@ mod tests {
         assert_eq!(
             read(text),
             [
-                exception(Some(Kind::Autorev), true, 2),
-                exception(Some(Kind::Autorev), false, 3),
+                exception(Some(Rule::Autorev), true, 2),
+                exception(Some(Rule::Autorev), false, 3),
                 exception(None, true, 4),
-                exception(Some(Kind::OwnFetch), false, 5),
+                exception(Some(Rule::OwnFetch), false, 5),
             ]
         );
     }

@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
-use super::layers::{FileType, Layer, SourceFile};
+use super::layers::{AuditedLayer, FileType, SourceFile};
 use super::metadata::{Assignment, Language, Statement, base_name, expansions, removes};
 
 /// All files, by the names under which recipes ask for them.
-pub(super) struct Index<'a> {
+pub(super) struct LayerIndex<'a> {
     files: &'a [SourceFile],
-    layers: &'a [Layer],
+    layers: &'a [AuditedLayer],
     by_path: HashMap<PathBuf, usize>,
     classes: HashMap<&'a str, usize>,
     /// By what stands before the version.
@@ -22,7 +22,7 @@ pub(super) struct Index<'a> {
 }
 
 /// A recipe and what belongs to it, in BitBake's order.
-pub(super) struct Family<'a> {
+pub(super) struct RecipeContext<'a> {
     pub(super) recipe: &'a SourceFile,
     /// Assignments without flags, with their files.
     pub(super) assignments: Vec<(&'a SourceFile, &'a Assignment)>,
@@ -37,9 +37,9 @@ pub(super) struct Family<'a> {
     builtin: BTreeMap<&'static str, String>,
 }
 
-impl<'a> Index<'a> {
-    pub(super) fn new(files: &'a [SourceFile], layers: &'a [Layer]) -> Self {
-        let mut index = Index {
+impl<'a> LayerIndex<'a> {
+    pub(super) fn new(files: &'a [SourceFile], layers: &'a [AuditedLayer]) -> Self {
+        let mut index = LayerIndex {
             files,
             layers,
             by_path: HashMap::new(),
@@ -87,8 +87,8 @@ impl<'a> Index<'a> {
     }
 
     /// What belongs to a recipe.
-    pub(super) fn family(&'a self, recipe: &'a SourceFile) -> Family<'a> {
-        let mut family = Family {
+    pub(super) fn family(&'a self, recipe: &'a SourceFile) -> RecipeContext<'a> {
+        let mut family = RecipeContext {
             recipe,
             assignments: Vec::new(),
             checksums: Vec::new(),
@@ -108,7 +108,7 @@ impl<'a> Index<'a> {
         family
     }
 
-    fn add(&'a self, file: &'a SourceFile, family: &mut Family<'a>, seen: &mut HashSet<&'a Path>) {
+    fn add(&'a self, file: &'a SourceFile, family: &mut RecipeContext<'a>, seen: &mut HashSet<&'a Path>) {
         if !seen.insert(&file.path) {
             return;
         }
@@ -190,7 +190,7 @@ fn builtin(recipe: &SourceFile) -> BTreeMap<&'static str, String> {
     ])
 }
 
-impl<'a> Family<'a> {
+impl<'a> RecipeContext<'a> {
     fn assign(&mut self, file: &'a SourceFile, assignment: &'a Assignment) {
         if assignment.flag.is_some() {
             if base_name(&assignment.name) == "SRC_URI" {

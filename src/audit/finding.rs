@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::kind::Kind;
-use super::layers::{Layer, SourceFile};
+use super::kind::Rule;
+use super::layers::{AuditedLayer, SourceFile};
 use crate::source::url::redact;
 
 /// A place that reaches the network or floats.
@@ -16,7 +16,7 @@ pub struct Finding {
     /// From 1.
     pub line: usize,
     /// What is wrong.
-    pub kind: Kind,
+    pub kind: Rule,
     /// The recipe, or the name of the class or file where it is nobody's in particular.
     pub recipe: String,
     /// The layer's collection or folder.
@@ -34,11 +34,11 @@ pub struct Finding {
 
 /// What an audit found.
 #[derive(Debug)]
-pub struct Report {
+pub struct AuditReport {
     /// By file and line.
     pub findings: Vec<Finding>,
     /// The layers that were read.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<AuditedLayer>,
     /// How many files were read.
     pub files: usize,
     /// How many exceptions hold.
@@ -46,7 +46,7 @@ pub struct Report {
 }
 
 impl Finding {
-    pub(super) fn new(file: &SourceFile, kind: Kind, line: usize, place: &str, message: impl Into<String>) -> Self {
+    pub(super) fn new(file: &SourceFile, kind: Rule, line: usize, place: &str, message: impl Into<String>) -> Self {
         /// Enough to know the line again.
         const EXCERPT: usize = 160;
         let excerpt = file.text.split('\n').nth(line.saturating_sub(1)).unwrap_or_default().trim();

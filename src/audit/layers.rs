@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// A BitBake layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layer {
+pub struct AuditedLayer {
     /// Its collection (BBFILE_COLLECTIONS), or the name of its folder.
     pub name: String,
     /// Where its `conf/layer.conf` is below.
@@ -41,8 +41,8 @@ pub(super) struct SourceFile {
 ///
 /// # Errors
 /// A directory that cannot be read, or that holds no layer.
-pub fn find(paths: &[PathBuf]) -> Result<Vec<Layer>> {
-    let mut layers: Vec<Layer> = Vec::new();
+pub fn find(paths: &[PathBuf]) -> Result<Vec<AuditedLayer>> {
+    let mut layers: Vec<AuditedLayer> = Vec::new();
     for path in paths {
         if !path.is_dir() {
             return Err(
@@ -55,7 +55,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<Layer>> {
             if directory.join("conf/layer.conf").is_file() {
                 seen = true;
                 if layers.iter().all(|layer| layer.directory != directory) {
-                    layers.push(Layer { name: name(directory), directory: directory.to_owned() });
+                    layers.push(AuditedLayer { name: name(directory), directory: directory.to_owned() });
                 }
             }
         })?;
@@ -102,10 +102,10 @@ fn name(directory: &Path) -> String {
 }
 
 /// The paths of all files that BitBake reads in these layers, each under the innermost layer it lies in, sorted.
-pub(super) fn files(layers: &[Layer]) -> Result<Vec<(usize, PathBuf, FileType)>> {
+pub(super) fn files(layers: &[AuditedLayer]) -> Result<Vec<(usize, PathBuf, FileType)>> {
     let mut found = Vec::new();
     for (index, layer) in layers.iter().enumerate() {
-        let inner: Vec<&Layer> = layers
+        let inner: Vec<&AuditedLayer> = layers
             .iter()
             .filter(|other| other.directory != layer.directory && other.directory.starts_with(&layer.directory))
             .collect();

@@ -9,13 +9,13 @@ use regex::Regex;
 
 /// A piece of a file, and where it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Text {
+pub(super) struct TextSpan {
     pub(super) text: String,
     /// Line of the first byte, from 1.
     pub(super) line: usize,
 }
 
-impl Text {
+impl TextSpan {
     /// The line of the byte at `offset`.
     pub(super) fn line_at(&self, offset: usize) -> usize {
         let upto = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
@@ -40,7 +40,7 @@ pub(super) struct Assignment {
     pub(super) operator: String,
     pub(super) export: bool,
     /// A line that continues ends with a plain newline here.
-    pub(super) value: Text,
+    pub(super) value: TextSpan,
     pub(super) line: usize,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Function {
     /// With overrides, as written; empty for anonymous Python.
     pub(super) name: String,
     pub(super) language: Language,
-    pub(super) body: Text,
+    pub(super) body: TextSpan,
     pub(super) line: usize,
 }
 
@@ -59,9 +59,9 @@ pub(super) enum Statement {
     Assignment(Assignment),
     Function(Function),
     /// `include` or `require`: one or more paths.
-    Include(Text),
+    Include(TextSpan),
     /// Names of classes.
-    Inherit(Text),
+    Inherit(TextSpan),
 }
 
 static FUNCTION: LazyLock<Regex> = LazyLock::new(|| {
@@ -114,7 +114,7 @@ fn belongs_to_def(line: &str) -> bool {
 }
 
 fn function(name: &str, language: Language, lines: &[&str], body: std::ops::Range<usize>, line: usize) -> Statement {
-    let body = Text { line: body.start + 1, text: lines[body].join("\n") };
+    let body = TextSpan { line: body.start + 1, text: lines[body].join("\n") };
     Statement::Function(Function { name: name.to_owned(), language, body, line })
 }
 
@@ -125,7 +125,7 @@ fn logical_line(lines: &[&str], line: usize) -> Option<Statement> {
     let start = joined.len() - joined.trim_start().len();
     let text = &joined[start..];
     if let Some(found) = DIRECTIVE.captures(text) {
-        let what = Text { text: found["what"].to_owned(), line };
+        let what = TextSpan { text: found["what"].to_owned(), line };
         return Some(if found["how"].starts_with("inherit") {
             Statement::Inherit(what)
         } else {
@@ -142,7 +142,7 @@ fn logical_line(lines: &[&str], line: usize) -> Option<Statement> {
         flag: found.name("flag").map(|flag| flag.as_str().to_owned()),
         operator: found["operator"].to_owned(),
         export: found.name("export").is_some(),
-        value: Text { text: value.to_owned(), line: value_line },
+        value: TextSpan { text: value.to_owned(), line: value_line },
         line,
     }))
 }

@@ -28,20 +28,20 @@ use rayon::prelude::*;
 
 use crate::error::Result;
 use exceptions::Exception;
-use family::Index;
+use family::LayerIndex;
 use layers::SourceFile;
 
-pub use finding::{Finding, Report};
-pub use kind::Kind;
-pub use layers::{Layer, find};
+pub use finding::{AuditReport, Finding};
+pub use kind::Rule;
+pub use layers::{AuditedLayer, find};
 
 /// Reads all files of these layers, and tells what reaches the network or floats in them.
 ///
 /// # Errors
 /// A file or directory that cannot be read.
-pub fn audit(layers: Vec<Layer>) -> Result<Report> {
+pub fn audit(layers: Vec<AuditedLayer>) -> Result<AuditReport> {
     let files: Vec<SourceFile> = layers::files(&layers)?.into_par_iter().map(layers::read).collect::<Result<_>>()?;
-    let index = Index::new(&files, &layers);
+    let index = LayerIndex::new(&files, &layers);
     let recipes: Vec<&SourceFile> = index.families().collect();
     let mut findings: Vec<Finding> = files.par_iter().flat_map_iter(code::audit).collect();
     findings.par_extend(recipes.par_iter().flat_map_iter(|recipe| sources::audit(&index.family(recipe))));
@@ -53,7 +53,7 @@ pub fn audit(layers: Vec<Layer>) -> Result<Report> {
         finding.layer = layers.get(finding.layer_index).map(|layer| layer.name.clone()).unwrap_or_default();
     }
     findings.sort();
-    Ok(Report { findings, files: files.len(), layers, allowed })
+    Ok(AuditReport { findings, files: files.len(), layers, allowed })
 }
 
 /// Takes out what exceptions allow, and adds the exceptions that are wrong. Gives the number of findings that were allowed.
@@ -96,10 +96,10 @@ fn except(findings: Vec<Finding>, files: &[SourceFile]) -> (Vec<Finding>, usize)
 
 fn fault(file: &SourceFile, exception: &Exception, used: &BTreeSet<usize>) -> Option<Finding> {
     let (kind, message) = match exception.kind {
-        None => (Kind::AllowWithoutEffect, "this exception names no kind of finding".to_owned()),
-        Some(_) if !exception.has_reason => (Kind::AllowWithoutReason, "this exception does not say why".to_owned()),
+        None => (Rule::AllowWithoutEffect, "this exception names no kind of finding".to_owned()),
+        Some(_) if !exception.has_reason => (Rule::AllowWithoutReason, "this exception does not say why".to_owned()),
         Some(kind) if !used.contains(&exception.line) => {
-            (Kind::AllowWithoutEffect, format!("there is no {} here to allow", kind.name()))
+            (Rule::AllowWithoutEffect, format!("there is no {} here to allow", kind.name()))
         }
         Some(_) => return None,
     };

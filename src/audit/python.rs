@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use tree_sitter::{Node, Parser};
 
-use super::kind::Kind;
+use super::kind::Rule;
 use super::programs::{Reach, Variables};
-use super::wrappers::{self, Found};
+use super::wrappers::{self, ReachedLine};
 
 /// How far values are followed: through so many operators and calls, a name counting for many.
 const REACH: usize = 64;
@@ -42,14 +42,14 @@ const HINTS: [&str; 19] = [
 ];
 
 /// All of a body that reaches the network: of a function as BitBake has it, indented.
-pub(super) fn body(text: &str) -> Vec<Found> {
+pub(super) fn body(text: &str) -> Vec<ReachedLine> {
     const DEF: &str = "def f(d):\n";
     let found = script(&format!("{DEF}{text}\n"), &Variables::new());
-    found.into_iter().map(|found| Found { line: found.line.saturating_sub(1), ..found }).collect()
+    found.into_iter().map(|found| ReachedLine { line: found.line.saturating_sub(1), ..found }).collect()
 }
 
 /// The same of a module or an expression. `variables` are those of the environment.
-pub(super) fn script(text: &str, variables: &Variables) -> Vec<Found> {
+pub(super) fn script(text: &str, variables: &Variables) -> Vec<ReachedLine> {
     if !HINTS.iter().any(|hint| text.contains(hint)) || is_too_deep(text) {
         return Vec::new();
     }
@@ -58,7 +58,7 @@ pub(super) fn script(text: &str, variables: &Variables) -> Vec<Found> {
         return Vec::new();
     }
     let Some(tree) = parser.parse(text, None) else { return Vec::new() };
-    let mut walk = Walk { text, variables, names: HashMap::new(), found: Vec::new() };
+    let mut walk = PythonWalk { text, variables, names: HashMap::new(), found: Vec::new() };
     walk.all(tree.root_node());
     walk.found
 }
@@ -90,7 +90,7 @@ pub(super) fn flags(text: &str) -> Vec<(String, String, String, usize)> {
     }
     let Some(tree) = parser.parse(&whole, None) else { return Vec::new() };
     let none = Variables::new();
-    let walk = Walk { text: &whole, variables: &none, names: HashMap::new(), found: Vec::new() };
+    let walk = PythonWalk { text: &whole, variables: &none, names: HashMap::new(), found: Vec::new() };
     let mut found = Vec::new();
     for call in descendants(tree.root_node()).filter(|node| node.kind() == "call") {
         let name = walk.called(call).unwrap_or_default();
@@ -106,15 +106,15 @@ pub(super) fn flags(text: &str) -> Vec<(String, String, String, usize)> {
     found
 }
 
-struct Walk<'a, 'tree> {
+struct PythonWalk<'a, 'tree> {
     text: &'a str,
     variables: &'a Variables,
     /// What a name was last set to, and added to since.
     names: HashMap<&'a str, Vec<Node<'tree>>>,
-    found: Vec<Found>,
+    found: Vec<ReachedLine>,
 }
 
-impl<'a, 'tree> Walk<'a, 'tree> {
+impl<'a, 'tree> PythonWalk<'a, 'tree> {
     fn all(&mut self, root: Node<'tree>) {
         for node in descendants(root) {
             match node.kind() {
@@ -146,14 +146,14 @@ impl<'a, 'tree> Walk<'a, 'tree> {
         let Some(name) = self.called(call) else { return };
         let arguments = self.arguments(call);
         if let Some(what) = network_module(&name) {
-            self.add(Kind::PythonNetwork, what, call);
+            self.add(Rule::PythonNetwork, what, call);
         } else if name.ends_with(".connect") && self.connects(&arguments) {
-            self.add(Kind::PythonNetwork, "socket.connect", call);
+            self.add(Rule::PythonNetwork, "socket.connect", call);
         } else if runs_programs(&name) {
             if let Some(argument) = arguments.first() {
                 let line = call.start_position().row;
                 let reached = self.run(*argument);
-                self.found.extend(reached.into_iter().map(|found| Found { line, ..found }));
+                self.found.extend(reached.into_iter().map(|found| ReachedLine { line, ..found }));
             }
         } else if let Some(object) = name.strip_suffix(".download").or_else(|| name.strip_suffix(".checkstatus")) {
             self.fetcher(object, call);
@@ -166,13 +166,13 @@ impl<'a, 'tree> Walk<'a, 'tree> {
             let floats =
                 |node: &Node<'tree>| self.of(*node).contains("${AUTOREV}") || self.of(*node).contains("get_autorev");
             if arguments.iter().any(floats) {
-                self.add(Kind::Autorev, "${AUTOREV}", call);
+                self.add(Rule::Autorev, "${AUTOREV}", call);
             }
         }
     }
 
-    fn add(&mut self, kind: Kind, what: &str, call: Node<'tree>) {
-        self.found.push(Found { reach: Reach { kind, what: what.to_owned() }, line: call.start_position().row });
+    fn add(&mut self, kind: Rule, what: &str, call: Node<'tree>) {
+        self.found.push(ReachedLine { reach: Reach { kind, what: what.to_owned() }, line: call.start_position().row });
     }
 
     /// A socket that is given host and port, where a path would be of this machine.
@@ -181,7 +181,7 @@ impl<'a, 'tree> Walk<'a, 'tree> {
     }
 
     /// What a program that Python runs reaches: a command line, or a list of words.
-    fn run(&self, argument: Node<'tree>) -> Vec<Found> {
+    fn run(&self, argument: Node<'tree>) -> Vec<ReachedLine> {
         if let Some(words) = self.list(argument, REACH) {
             return wrappers::words(&words, self.variables);
         }
@@ -197,7 +197,7 @@ impl<'a, 'tree> Walk<'a, 'tree> {
         let is_fetch = made.iter().any(|node| self.of(*node).contains("Fetch("));
         let of_src_uri = made.iter().any(|node| self.leads_to_src_uri(*node, 4));
         if is_fetch && !of_src_uri {
-            self.add(Kind::FetcherCall, "bb.fetch2.Fetch", call);
+            self.add(Rule::FetcherCall, "bb.fetch2.Fetch", call);
         }
     }
 
@@ -386,11 +386,11 @@ fn network_module(name: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn found(text: &str) -> Vec<(Kind, String)> {
+    fn found(text: &str) -> Vec<(Rule, String)> {
         body(text).into_iter().map(|found| (found.reach.kind, found.reach.what)).collect()
     }
 
-    fn finds(line: &str, kind: Kind, what: &str) {
+    fn finds(line: &str, kind: Rule, what: &str) {
         assert_eq!(found(&format!("    import x\n    {line}\n")), [(kind, what.to_owned())], "{line}");
     }
 
@@ -415,19 +415,19 @@ mod tests {
             "git = os.path.join(d.getVar('B'), 'git')\n    subprocess.run([git, 'clone', url])",
             "subprocess.run(['sh', '-c', 'true; git clone https://a.example/b'])",
         ] {
-            finds(line, Kind::VcsCommand, "git clone");
+            finds(line, Rule::VcsCommand, "git clone");
         }
-        finds("cmd = ['curl', '-O', u]\n    subprocess.run(cmd)", Kind::DownloadCommand, "curl");
+        finds("cmd = ['curl', '-O', u]\n    subprocess.run(cmd)", Rule::DownloadCommand, "curl");
     }
 
     #[test]
     fn network_modules() {
-        finds("urllib.request.urlopen(url)", Kind::PythonNetwork, "urlopen");
-        finds("from urllib.request import urlretrieve; urlretrieve(u, f)", Kind::PythonNetwork, "urlretrieve");
-        finds("r = requests.get(u)", Kind::PythonNetwork, "requests");
-        finds("c = http.client.HTTPSConnection('a.example')", Kind::PythonNetwork, "http.client");
-        finds("ftplib.FTP('a.example')", Kind::PythonNetwork, "ftplib");
-        finds("s = socket.socket(); s.connect(('a.example', 80))", Kind::PythonNetwork, "socket.connect");
+        finds("urllib.request.urlopen(url)", Rule::PythonNetwork, "urlopen");
+        finds("from urllib.request import urlretrieve; urlretrieve(u, f)", Rule::PythonNetwork, "urlretrieve");
+        finds("r = requests.get(u)", Rule::PythonNetwork, "requests");
+        finds("c = http.client.HTTPSConnection('a.example')", Rule::PythonNetwork, "http.client");
+        finds("ftplib.FTP('a.example')", Rule::PythonNetwork, "ftplib");
+        finds("s = socket.socket(); s.connect(('a.example', 80))", Rule::PythonNetwork, "socket.connect");
         fine("s = socket.socket(socket.AF_UNIX); s.connect(path)");
         fine("urllib.parse.urlparse(uri)");
         fine("d.getVar('requests.get')");
@@ -448,7 +448,7 @@ mod tests {
         fine("uri = (d.getVar('SRC_URI') or '').split()\n    f = bb.fetch2.Fetch(uri, d)\n    f.download()");
         finds(
             "f = bb.fetch2.Fetch(['https://a.example/b'], d)\n    f.download()",
-            Kind::FetcherCall,
+            Rule::FetcherCall,
             "bb.fetch2.Fetch",
         );
         fine("x.download()");
@@ -464,7 +464,7 @@ mod tests {
 
     #[test]
     fn revisions_set_from_code() {
-        finds("d.setVar('SRCREV', '${AUTOREV}')", Kind::Autorev, "${AUTOREV}");
+        finds("d.setVar('SRCREV', '${AUTOREV}')", Rule::Autorev, "${AUTOREV}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::metadata::expansions;
 
 /// A simple command with its words as the shell would pass them on, expansions left as they are written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Command {
+pub(super) struct ShellCommand {
     /// Never empty.
     pub(super) words: Vec<String>,
     /// `A=b` before the command.
@@ -35,7 +35,7 @@ pub(super) struct Command {
 /// A script taken apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Script {
-    pub(super) commands: Vec<Command>,
+    pub(super) commands: Vec<ShellCommand>,
     /// Variables that it sets or exports anywhere, with the last value.
     pub(super) variables: BTreeMap<String, String>,
 }
@@ -46,7 +46,7 @@ const DEPTH: usize = 8;
 /// Takes a script apart. What the grammar does not know gives an empty script.
 pub(super) fn parse(script: &str) -> Script {
     let masked = Masked::new(script);
-    let mut walk = Walk { masked: &masked, found: Script::default(), depth: DEPTH };
+    let mut walk = ShellWalk { masked: &masked, found: Script::default(), depth: DEPTH };
     walk.script(Here { text: &masked.text, line: 0 }, &Around::default());
     walk.found
 }
@@ -169,13 +169,13 @@ impl Here<'_> {
     }
 }
 
-struct Walk<'a> {
+struct ShellWalk<'a> {
     masked: &'a Masked,
     found: Script,
     depth: usize,
 }
 
-impl Walk<'_> {
+impl ShellWalk<'_> {
     /// A script, or what stands in a substitution.
     fn script(&mut self, here: Here<'_>, around: &Around) {
         if self.depth == 0 {
@@ -281,7 +281,7 @@ impl Walk<'_> {
             }
             let here_document = items().find_map(|item| self.here_document(item, here));
             let line = simple.word_or_name.as_ref().map_or(here.line, |name| here.line_of(name));
-            self.found.commands.push(Command {
+            self.found.commands.push(ShellCommand {
                 words: words.clone(),
                 environment: assignments,
                 line,

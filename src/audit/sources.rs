@@ -1,13 +1,13 @@
 //! SRC_URI: revisions that move, downloads that no checksum holds.
 
-use super::family::Family;
+use super::family::RecipeContext;
 use super::finding::Finding;
-use super::kind::Kind;
+use super::kind::Rule;
 use super::layers::SourceFile;
 use super::metadata::{Assignment, expansions};
 
 /// One entry of SRC_URI, expanded as far as that goes.
-struct Entry<'a> {
+struct SrcUriEntry<'a> {
     file: &'a SourceFile,
     line: usize,
     scheme: String,
@@ -15,7 +15,7 @@ struct Entry<'a> {
     parameters: Vec<(String, String)>,
 }
 
-impl Entry<'_> {
+impl SrcUriEntry<'_> {
     fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -26,7 +26,7 @@ impl Entry<'_> {
 }
 
 /// The findings of a recipe's sources.
-pub(super) fn audit(family: &Family<'_>) -> Vec<Finding> {
+pub(super) fn audit(family: &RecipeContext<'_>) -> Vec<Finding> {
     let entries = entries(family);
     let mut findings = Vec::new();
     for entry in &entries {
@@ -36,11 +36,11 @@ pub(super) fn audit(family: &Family<'_>) -> Vec<Finding> {
                 findings.extend(checksum(family, entry));
                 let message = |branch| format!("{} names the branch {branch}", entry.url());
                 let moves = branch_of(&entry.path).map(message);
-                findings.extend(moves.map(|message| finding(family, entry.file, Kind::MovingUrl, entry.line, message)));
+                findings.extend(moves.map(|message| finding(family, entry.file, Rule::MovingUrl, entry.line, message)));
             }
             "npm" if entry.parameter("version") == Some("latest") => {
                 let message = format!("version=latest of {}", entry.url());
-                findings.push(finding(family, entry.file, Kind::FloatingRevision, entry.line, message));
+                findings.push(finding(family, entry.file, Rule::FloatingRevision, entry.line, message));
             }
             _ => {}
         }
@@ -51,11 +51,11 @@ pub(super) fn audit(family: &Family<'_>) -> Vec<Finding> {
     findings
 }
 
-fn finding(family: &Family<'_>, file: &SourceFile, kind: Kind, line: usize, message: String) -> Finding {
+fn finding(family: &RecipeContext<'_>, file: &SourceFile, kind: Rule, line: usize, message: String) -> Finding {
     Finding { recipe: family.recipe.recipe().to_owned(), ..Finding::new(file, kind, line, "SRC_URI", message) }
 }
 
-fn entries<'a>(family: &Family<'a>) -> Vec<Entry<'a>> {
+fn entries<'a>(family: &RecipeContext<'a>) -> Vec<SrcUriEntry<'a>> {
     let mut entries = Vec::new();
     for (file, assignment) in family.of("SRC_URI") {
         collect(family, file, assignment, 3, &mut entries);
@@ -65,11 +65,11 @@ fn entries<'a>(family: &Family<'a>) -> Vec<Entry<'a>> {
 
 /// The entries of one assignment; a word that is only a variable leads to where that is set.
 fn collect<'a>(
-    family: &Family<'a>,
+    family: &RecipeContext<'a>,
     file: &'a SourceFile,
     assignment: &'a Assignment,
     depth: usize,
-    entries: &mut Vec<Entry<'a>>,
+    entries: &mut Vec<SrcUriEntry<'a>>,
 ) {
     for (word, offset) in words(&assignment.value.text) {
         let variable = word.strip_prefix("${").and_then(|word| word.strip_suffix('}'));
@@ -80,7 +80,7 @@ fn collect<'a>(
                 collect(family, file, assignment, depth - 1, entries);
             }
         } else if let Some((scheme, path, parameters)) = parse(&family.expand(word)) {
-            entries.push(Entry { file, line: assignment.value.line_at(offset), scheme, path, parameters });
+            entries.push(SrcUriEntry { file, line: assignment.value.line_at(offset), scheme, path, parameters });
         }
     }
 }
@@ -132,9 +132,9 @@ fn is_commit(text: &str) -> bool {
 }
 
 /// A repository that nothing pins to a commit.
-fn revision(family: &Family<'_>, entry: &Entry<'_>) -> Option<Finding> {
+fn revision(family: &RecipeContext<'_>, entry: &SrcUriEntry<'_>) -> Option<Finding> {
     let git = entry.scheme.starts_with("git");
-    let found = |message| Some(finding(family, entry.file, Kind::FloatingRevision, entry.line, message));
+    let found = |message| Some(finding(family, entry.file, Rule::FloatingRevision, entry.line, message));
     let pinned =
         |value: &str| value.contains('$') || is_commit(value) || (!git && !matches!(value, "HEAD" | "tip" | "default"));
     match entry.parameter("rev") {
@@ -157,7 +157,7 @@ fn revision(family: &Family<'_>, entry: &Entry<'_>) -> Option<Finding> {
 }
 
 /// Whether SRCREV or `SRCREV_<name>` is set, with whatever overrides (`srcrev_internal_helper` of `bb.fetch2`).
-fn has_revision(family: &Family<'_>, name: &str) -> bool {
+fn has_revision(family: &RecipeContext<'_>, name: &str) -> bool {
     family.assignments.iter().any(|(_, assignment)| {
         let Some(rest) = assignment.name.strip_prefix("SRCREV") else { return false };
         if assignment.name == "SRCREV_FORMAT" {
@@ -173,7 +173,7 @@ fn has_revision(family: &Family<'_>, name: &str) -> bool {
 }
 
 /// Values of SRCREV that are branches, tags or shortened ids: BitBake asks the server for each.
-fn wrong_revisions(family: &Family<'_>) -> Vec<Finding> {
+fn wrong_revisions(family: &RecipeContext<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, assignment) in &family.assignments {
         let is_revision =
@@ -186,7 +186,7 @@ fn wrong_revisions(family: &Family<'_>) -> Vec<Finding> {
         // Subversion and Mercurial count their revisions.
         if !fine && !value.bytes().all(|b| b.is_ascii_digit()) {
             let message = format!("{} is `{value}`, no full commit id", assignment.name);
-            let found = finding(family, file, Kind::FloatingRevision, assignment.line, message);
+            let found = finding(family, file, Rule::FloatingRevision, assignment.line, message);
             findings.push(Finding { place: assignment.name.clone(), ..found });
         }
     }
@@ -194,7 +194,7 @@ fn wrong_revisions(family: &Family<'_>) -> Vec<Finding> {
 }
 
 /// A download with no checksum, or only weak ones.
-fn checksum(family: &Family<'_>, entry: &Entry<'_>) -> Option<Finding> {
+fn checksum(family: &RecipeContext<'_>, entry: &SrcUriEntry<'_>) -> Option<Finding> {
     let name = match (entry.parameter("name"), entry.scheme.as_str()) {
         (Some(name), _) => name.to_owned(),
         (None, "crate") => crate_name(&entry.path)?,
@@ -213,9 +213,9 @@ fn checksum(family: &Family<'_>, entry: &Entry<'_>) -> Option<Finding> {
     }
     let found = |kind, message| Some(finding(family, entry.file, kind, entry.line, message));
     match ["md5sum", "sha1sum"].into_iter().find(|weak| has(weak)) {
-        Some(weak) => found(Kind::WeakChecksum, format!("{} has only {weak}", entry.url())),
+        Some(weak) => found(Rule::WeakChecksum, format!("{} has only {weak}", entry.url())),
         None if family.python_sets || !family.complete => None,
-        None => found(Kind::NoChecksum, format!("{} has no checksum", entry.url())),
+        None => found(Rule::NoChecksum, format!("{} has no checksum", entry.url())),
     }
 }
 

@@ -8,7 +8,7 @@ use super::*;
 const SHA: &str = "0123456789012345678901234567890123456789";
 
 /// A layer of these files; findings as `file:line kind`, for the first file alone as `line kind`.
-fn audit_of(files: &[(&str, &str)]) -> (Vec<String>, Report) {
+fn audit_of(files: &[(&str, &str)]) -> (Vec<String>, AuditReport) {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = directory.path().join(name);
@@ -43,7 +43,7 @@ fn what_a_finding_says() {
     let text = "do_install:append() {\n\tcurl https://user:secret@a.example/\u{1b}[31m\n}\n";
     let (_, report) = audit_of(&[("r/mine_1.0.bb", text)]);
     let [finding] = report.findings.as_slice() else { panic!("{report:?}") };
-    assert_eq!((finding.kind, finding.line), (Kind::DownloadCommand, 2));
+    assert_eq!((finding.kind, finding.line), (Rule::DownloadCommand, 2));
     assert_eq!(
         (finding.recipe.as_str(), finding.layer.as_str(), finding.place.as_str()),
         ("mine", "test", "do_install")

@@ -1,13 +1,13 @@
 //! Commands that run other commands: `env`, `sudo`, `xargs`, `sh -c`, `eval`, and what stands in them.
 
-use super::kind::Kind;
+use super::kind::Rule;
 use super::programs::{self, Reach, Variables, containers, program_name};
 use super::python;
-use super::shell::{self, Command, Script};
+use super::shell::{self, Script, ShellCommand};
 
 /// Something that reaches the network, and where in the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct ReachedLine {
     pub(super) reach: Reach,
     /// The line of the script, from 0.
     pub(super) line: usize,
@@ -17,22 +17,22 @@ pub(super) struct Found {
 const DEPTH: usize = 4;
 
 /// All of a script that reaches the network. `around` are variables set outside of it.
-pub(super) fn script(text: &str, around: &Variables) -> Vec<Found> {
+pub(super) fn script(text: &str, around: &Variables) -> Vec<ReachedLine> {
     let mut found = nested(text, around, DEPTH);
     // `sh -c "$(curl …)"` is met twice: as a substitution, and in the script that the shell is given.
     let piped: Vec<usize> =
-        found.iter().filter(|one| one.reach.kind == Kind::DownloadPipe).map(|one| one.line).collect();
-    found.retain(|one| one.reach.kind != Kind::DownloadCommand || !piped.contains(&one.line));
+        found.iter().filter(|one| one.reach.kind == Rule::DownloadPipe).map(|one| one.line).collect();
+    found.retain(|one| one.reach.kind != Rule::DownloadCommand || !piped.contains(&one.line));
     found
 }
 
 /// The same for a command that is given as a list of words, as Python does.
-pub(super) fn words(words: &[String], around: &Variables) -> Vec<Found> {
-    let command = Command { words: words.to_vec(), ..Command::default() };
+pub(super) fn words(words: &[String], around: &Variables) -> Vec<ReachedLine> {
+    let command = ShellCommand { words: words.to_vec(), ..ShellCommand::default() };
     one(&command, around, DEPTH)
 }
 
-fn nested(text: &str, around: &Variables, depth: usize) -> Vec<Found> {
+fn nested(text: &str, around: &Variables, depth: usize) -> Vec<ReachedLine> {
     if depth == 0 || !mentions_a_program(text) {
         return Vec::new();
     }
@@ -47,11 +47,12 @@ fn mentions_a_program(text: &str) -> bool {
     programs::ANY_NAME.is_match(text)
 }
 
-fn one(command: &Command, variables: &Variables, depth: usize) -> Vec<Found> {
+fn one(command: &ShellCommand, variables: &Variables, depth: usize) -> Vec<ReachedLine> {
     let mut known = variables.clone();
     known.extend(command.environment.iter().cloned());
-    let found = |reach| Found { reach, line: command.line };
-    let mut all: Vec<Found> = containers::switch(&command.words, &command.environment).map(found).into_iter().collect();
+    let found = |reach| ReachedLine { reach, line: command.line };
+    let mut all: Vec<ReachedLine> =
+        containers::switch(&command.words, &command.environment).map(found).into_iter().collect();
     match unwrap(&command.words, &mut known) {
         Unwrapped::Nothing => {}
         Unwrapped::Shell(Some(text)) => {
@@ -60,16 +61,16 @@ fn one(command: &Command, variables: &Variables, depth: usize) -> Vec<Found> {
         Unwrapped::Shell(None) => {
             if let Some((text, line)) = &command.here_document {
                 let inside = nested(text, &known, depth - 1).into_iter();
-                all.extend(inside.map(|one| Found { line: line + one.line, ..one }));
+                all.extend(inside.map(|one| ReachedLine { line: line + one.line, ..one }));
             }
         }
         Unwrapped::Python(text) => all.extend(python::script(&text, &known).into_iter().map(|one| found(one.reach))),
         Unwrapped::Command(words) => {
             if let Some(reach) = programs::reach(&words, &known) {
                 let runs = command.pipes_into.iter().chain(&command.word_of).any(|next| runs_its_input(next));
-                let piped = runs && reach.kind == Kind::DownloadCommand;
-                let kind = if piped { Kind::DownloadPipe } else { reach.kind };
-                let image = (kind == Kind::ContainerCommand).then(|| containers::floating(&words, &known)).flatten();
+                let piped = runs && reach.kind == Rule::DownloadCommand;
+                let kind = if piped { Rule::DownloadPipe } else { reach.kind };
+                let image = (kind == Rule::ContainerCommand).then(|| containers::floating(&words, &known)).flatten();
                 all.push(found(Reach { kind, ..reach }));
                 all.extend(image.map(found));
             }

@@ -41,7 +41,7 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
-use super::text::{Text, check_override, check_path, check_variable};
+use super::text::{ConfText, check_override, check_path, check_variable};
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Lock, Locked, LockedImage, Request};
 use crate::manifest::{DeclaredSource, SourceOrigin, variable_part};
@@ -92,7 +92,7 @@ pub struct BoardConf<'a> {
     /// The board's declared sources.
     pub sources: &'a [Declared<'a>],
     /// Commits for recipes that name none.
-    pub pins: &'a [Pin<'a>],
+    pub pins: &'a [SrcrevPin<'a>],
     /// Regular expressions of BBMASK, each with the reason for it.
     pub mask: &'a IndexMap<String, String>,
     /// The architecture of the build host (`uname -m`), where it is not this machine's.
@@ -103,7 +103,7 @@ pub struct BoardConf<'a> {
 
 /// The commit of a recipe that names none (AUTOREV, a tag, a moving branch).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pin<'a> {
+pub struct SrcrevPin<'a> {
     /// `SRCREV` or `SRCREV_<name>`.
     pub variable: &'a str,
     /// PN, without a multiconfig.
@@ -112,9 +112,9 @@ pub struct Pin<'a> {
     pub commit: CommitId,
 }
 
-impl Pin<'_> {
+impl SrcrevPin<'_> {
     /// `forcevariable`: the only form that wins over every override and over AUTOREV (`bb.fetch2.srcrev_internal_helper`).
-    fn write(&self, text: &mut Text) -> Result<()> {
+    fn write(&self, text: &mut ConfText) -> Result<()> {
         let variable = format!("{}:pn-{}:forcevariable", self.variable, self.recipe);
         check_variable(&variable)?;
         text.plain(&variable, &self.commit.to_string())
@@ -163,13 +163,13 @@ pub enum Declared<'a> {
         /// What was asked for, and the digest it led to.
         image: &'a LockedImage,
         /// The archive of each architecture.
-        archives: Vec<Archive<'a>>,
+        archives: Vec<ImageArchive<'a>>,
     },
 }
 
 /// An image for one architecture, as one file.
 #[derive(Debug, Clone)]
-pub struct Archive<'a> {
+pub struct ImageArchive<'a> {
     /// BitBake's word for it.
     pub architecture: &'a str,
     /// The name BitBake looks for.
@@ -245,7 +245,7 @@ impl<'a> Declared<'a> {
         format!("KBUILD_{}", variable_part(self.name()))
     }
 
-    fn write(&self, text: &mut Text) -> Result<()> {
+    fn write(&self, text: &mut ConfText) -> Result<()> {
         let prefix = self.prefix();
         match self {
             Declared::File { url, file_name, version, sha256, .. } => {
@@ -261,7 +261,8 @@ impl<'a> Declared<'a> {
                 text.plain(&format!("{prefix}_SRCREV"), &commit.to_string())?;
                 text.optional(&format!("{prefix}_VERSION"), *version)?;
                 let pins = self.pinned();
-                pins.iter().try_for_each(|(variable, recipe)| Pin { variable, recipe, commit: **commit }.write(text))
+                pins.iter()
+                    .try_for_each(|(variable, recipe)| SrcrevPin { variable, recipe, commit: **commit }.write(text))
             }
             Declared::Image { image, archives, .. } => {
                 text.plain(&format!("{prefix}_IMAGE"), &image.request.image.to_string())?;
@@ -280,9 +281,9 @@ fn stale(name: &str) -> Error {
         .help("run `kbuild lock`")
 }
 
-impl Archive<'_> {
-    fn write(&self, prefix: &str, text: &mut Text) -> Result<()> {
-        let Archive { architecture, file_name, image, sha256 } = self;
+impl ImageArchive<'_> {
+    fn write(&self, prefix: &str, text: &mut ConfText) -> Result<()> {
+        let ImageArchive { architecture, file_name, image, sha256 } = self;
         let uri = format!("{};downloadfilename={file_name}", image.recipe_url());
         text.plain(&format!("{prefix}_URI_{architecture}"), &uri)?;
         text.plain(&format!("{prefix}_SHA256_{architecture}"), &sha256.to_string())?;
@@ -291,12 +292,12 @@ impl Archive<'_> {
 }
 
 /// The archives of an image, as the lock has them.
-fn archives<'a>(image: &'a LockedImage, lock: &'a Lock) -> Result<Vec<Archive<'a>>> {
+fn archives<'a>(image: &'a LockedImage, lock: &'a Lock) -> Result<Vec<ImageArchive<'a>>> {
     let archive = |(architecture, id): (&'a String, &'a SourceId)| {
         let Locked::File(file_name, file) = lock.get(id)? else { return Ok(None) };
         let url = file.urls.iter().find(|url| url.access() == Access::Image);
         let image = url.map(ImageName::of_url).transpose()?;
-        Ok(image.map(|image| Archive { architecture, file_name, image, sha256: &file.sha256 }))
+        Ok(image.map(|image| ImageArchive { architecture, file_name, image, sha256: &file.sha256 }))
     };
     let archives = image.locked.iter().map(archive).collect::<Result<Vec<_>>>()?;
     Ok(archives.into_iter().flatten().collect())
@@ -308,7 +309,7 @@ impl BoardConf<'_> {
     /// # Errors
     /// A layer in a directory whose path BitBake cannot take.
     pub fn bblayers(&self) -> Result<String> {
-        let mut text = Text::new(self.project, self.board, "bblayers.conf");
+        let mut text = ConfText::new(self.project, self.board, "bblayers.conf");
         // oe-core's sanity.bbclass compares the two and asks people to merge its newer sample file. This file is written
         // anew each time, so there is nothing to merge, whatever oe-core's number is.
         text.raw("LCONF_VERSION = \"${LAYER_CONF_VERSION}\"\n");
@@ -322,7 +323,7 @@ impl BoardConf<'_> {
 
     /// The text of `conf/local.conf`.
     pub fn local(&self) -> String {
-        let mut text = Text::new(self.project, self.board, "local.conf");
+        let mut text = ConfText::new(self.project, self.board, "local.conf");
         text.raw("# What belongs to the build is said in kata.toml, where it is reviewed and locked:\n");
         text.raw("# variables under [config] or a board's `config`, choices under [options].\n\n");
         text.raw("require conf/kbuild.conf\n\n");
@@ -337,7 +338,7 @@ impl BoardConf<'_> {
     /// A value or name that BitBake's grammar cannot hold, two sources with one variable name. (That `[config]` sets nothing of
     /// what is kbuild's own, the manifest's reader has checked.)
     pub fn kbuild(&self) -> Result<String> {
-        let mut text = Text::new(self.project, self.board, "kbuild.conf");
+        let mut text = ConfText::new(self.project, self.board, "kbuild.conf");
         self.write_places(&mut text)?;
         write_seal(&mut text);
         self.write_config(&mut text)?;
@@ -348,7 +349,7 @@ impl BoardConf<'_> {
         Ok(text.0)
     }
 
-    fn write_places(&self, text: &mut Text) -> Result<()> {
+    fn write_places(&self, text: &mut ConfText) -> Result<()> {
         text.section("The board, and where its build lies");
         text.plain("MACHINE", self.machine)?;
         if let Some(arch) = self.build_arch {
@@ -380,7 +381,7 @@ impl BoardConf<'_> {
         Ok(())
     }
 
-    fn write_config(&self, text: &mut Text) -> Result<()> {
+    fn write_config(&self, text: &mut ConfText) -> Result<()> {
         if self.config.is_empty() {
             return Ok(());
         }
@@ -392,7 +393,7 @@ impl BoardConf<'_> {
         Ok(())
     }
 
-    fn write_options(&self, text: &mut Text) -> Result<()> {
+    fn write_options(&self, text: &mut ConfText) -> Result<()> {
         if self.vocabulary.is_empty() {
             return Ok(());
         }
@@ -408,7 +409,7 @@ impl BoardConf<'_> {
 }
 
 /// The variables of declared sources.
-pub(super) fn write_sources(text: &mut Text, sources: &[Declared<'_>]) -> Result<()> {
+pub(super) fn write_sources(text: &mut ConfText, sources: &[Declared<'_>]) -> Result<()> {
     if sources.is_empty() {
         return Ok(());
     }
@@ -427,7 +428,7 @@ pub(super) fn write_sources(text: &mut Text, sources: &[Declared<'_>]) -> Result
 }
 
 /// The commits of recipes that name none.
-pub(super) fn write_pins(text: &mut Text, sources: &[Declared<'_>], pins: &[Pin<'_>]) -> Result<()> {
+pub(super) fn write_pins(text: &mut ConfText, sources: &[Declared<'_>], pins: &[SrcrevPin<'_>]) -> Result<()> {
     // What a declared source pins stands above, and is the person's own word.
     let declared = sources.iter().flat_map(Declared::pinned).collect::<BTreeSet<_>>();
     let pins = pins.iter().filter(|pin| !declared.contains(&(pin.variable.to_owned(), pin.recipe)));
@@ -440,7 +441,7 @@ pub(super) fn write_pins(text: &mut Text, sources: &[Declared<'_>], pins: &[Pin<
 }
 
 /// The recipes that are left out.
-pub(super) fn write_mask(text: &mut Text, mask: &IndexMap<String, String>) -> Result<()> {
+pub(super) fn write_mask(text: &mut ConfText, mask: &IndexMap<String, String>) -> Result<()> {
     if mask.is_empty() {
         return Ok(());
     }
@@ -457,7 +458,7 @@ pub fn console_logs(machine: &str) -> String {
     format!("log/cooker/{machine}")
 }
 
-fn write_seal(text: &mut Text) {
+fn write_seal(text: &mut ConfText) {
     text.section("No network. The kernel holds the seal; these make BitBake say so early and clearly");
     for (variable, value) in [
         ("BB_NO_NETWORK", "1"),
@@ -608,10 +609,14 @@ mod tests {
         let words = ["kata-initrd".to_owned(), "kata-network-bridging".to_owned()];
         let layers =
             [PathBuf::from("/p/build/layers/openembedded-core-ef022bf82d79/meta"), PathBuf::from("/p/layers/mine")];
-        let float = |recipe| Pin { variable: "SRCREV", recipe, commit };
+        let float = |recipe| SrcrevPin { variable: "SRCREV", recipe, commit };
         // What a declared source pins is written once, and so is what two closures pin.
-        let pins =
-            [float("tidings"), Pin { variable: "SRCREV_agent", ..float("kata-agent") }, float("news"), float("news")];
+        let pins = [
+            float("tidings"),
+            SrcrevPin { variable: "SRCREV_agent", ..float("kata-agent") },
+            float("news"),
+            float("news"),
+        ];
         let mask = [("/meta-x/recipes-y/".to_owned(), "needs an account".to_owned())].into();
         let conf = BoardConf {
             layers: &layers,
@@ -632,8 +637,12 @@ mod tests {
         let request = crate::lock::ImageAsked { image: image.clone(), version: None, architectures: Vec::new() };
         let locked = LockedImage { request, digest: digest("1"), locked: std::collections::BTreeMap::new() };
         let sha256 = digest("3");
-        let archive =
-            Archive { architecture: "aarch64", file_name: "a.oci.tar", image: image.at(digest("2")), sha256: &sha256 };
+        let archive = ImageArchive {
+            architecture: "aarch64",
+            file_name: "a.oci.tar",
+            image: image.at(digest("2")),
+            sha256: &sha256,
+        };
         let sources = [Declared::Image { name: "alpine", image: &locked, archives: vec![archive] }];
         let text = with(&IndexMap::new(), &[], &sources).kbuild().unwrap();
         let (ones, twos, threes) = ("1".repeat(64), "2".repeat(64), "3".repeat(64));

@@ -1,4 +1,4 @@
-//! What kbuild's class (`kbuild-lock.bbclass`) wrote while BitBake ran, as a [`Report`].
+//! What kbuild's class (`kbuild-lock.bbclass`) wrote while BitBake ran, as a [`DiscoveryReport`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::graph::Graph;
-use super::report::{Fetch, Floating, Problem, Recipe, Report};
+use super::report::{DiscoveryReport, Fetch, FloatingSrcrev, Problem, Recipe};
 use crate::disk;
 use crate::error::{Error, Result};
 
@@ -27,7 +27,7 @@ pub const UNPACK: &str = "kbuild_unpack";
 
 /// What became of fetching and unpacking one recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Outcome {
+pub struct RecipeOutcome {
     /// PN; with `mc:NAME:` in front where it belongs to a multiconfig.
     pub name: String,
     /// `fetch` or `unpack`.
@@ -38,7 +38,7 @@ pub struct Outcome {
 
 /// What the class says of one recipe.
 #[derive(Debug, Deserialize)]
-struct Found {
+struct RecipeRecord {
     name: String,
     version: String,
     license: String,
@@ -65,12 +65,12 @@ struct FloatingFile {
 struct FloatingRepository {
     kind: String,
     #[serde(flatten)]
-    floating: Floating,
+    floating: FloatingSrcrev,
 }
 
 /// What the class says of a configuration.
 #[derive(Debug, Deserialize)]
-struct Configuration {
+struct ConfigurationRecord {
     build_arch: String,
     uninative: Option<Uninative>,
     cve_check: bool,
@@ -86,17 +86,17 @@ struct Uninative {
 
 /// The directory of the class's files, for one run.
 #[derive(Debug, Clone)]
-pub struct Discovery(PathBuf);
+pub struct DiscoveryDir(PathBuf);
 
-impl Discovery {
+impl DiscoveryDir {
     /// The place below TOPDIR, emptied, so that whatever is there afterwards was found by the run that follows.
     ///
     /// # Errors
     /// When it cannot be emptied.
-    pub fn begin(topdir: &Path) -> Result<Discovery> {
+    pub fn begin(topdir: &Path) -> Result<DiscoveryDir> {
         let directory = topdir.join(DIRECTORY);
         disk::remove_dir_all(&directory)?;
-        let discovery = Discovery(directory);
+        let discovery = DiscoveryDir(directory);
         disk::create_dir_all(&discovery.graph_directory())?;
         Ok(discovery)
     }
@@ -110,9 +110,9 @@ impl Discovery {
     ///
     /// # Errors
     /// Files that are not what the class writes.
-    pub fn outcomes(&self) -> Result<BTreeMap<String, Outcome>> {
-        let unpacked: Vec<Outcome> = read_all(&self.0.join("unpacked"))?;
-        let failed: Vec<Outcome> = read_all(&self.0.join("failed"))?;
+    pub fn outcomes(&self) -> Result<BTreeMap<String, RecipeOutcome>> {
+        let unpacked: Vec<RecipeOutcome> = read_all(&self.0.join("unpacked"))?;
+        let failed: Vec<RecipeOutcome> = read_all(&self.0.join("failed"))?;
         Ok(unpacked.into_iter().chain(failed).map(|outcome| (outcome.name.clone(), outcome)).collect())
     }
 
@@ -121,10 +121,10 @@ impl Discovery {
     /// # Errors
     /// Files that are missing or are not what the class writes; recipes of the graph that the class did not see or the other
     /// way round, which would be kbuild's fault.
-    pub fn report(&self, targets: &[String]) -> Result<Report> {
-        let found: Vec<Found> = read_all(&self.0.join("closure"))?;
+    pub fn report(&self, targets: &[String]) -> Result<DiscoveryReport> {
+        let found: Vec<RecipeRecord> = read_all(&self.0.join("closure"))?;
         let floating: Vec<FloatingFile> = read_all(&self.0.join("floating"))?;
-        let configurations: Vec<Configuration> = read_all(&self.0.join("configuration"))?;
+        let configurations: Vec<ConfigurationRecord> = read_all(&self.0.join("configuration"))?;
         let graph = self.graph_directory().join(super::graph::FILE_NAME);
         let graph = fs::read_to_string(&graph).map_err(|error| Error::io("read", &graph, error))?;
         report(found, floating, configurations, &Graph::parse(&graph), targets)
@@ -151,15 +151,15 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 fn report(
-    found: Vec<Found>,
+    found: Vec<RecipeRecord>,
     floating: Vec<FloatingFile>,
-    configurations: Vec<Configuration>,
+    configurations: Vec<ConfigurationRecord>,
     graph: &Graph,
     targets: &[String],
-) -> Result<Report> {
+) -> Result<DiscoveryReport> {
     compare(&found, graph)?;
     let wanted_by = graph.wanted_by(&target_recipes(targets, &found), &own_words(&found));
-    let mut report = Report::default();
+    let mut report = DiscoveryReport::default();
     let proxies: BTreeSet<String> = found.iter().filter_map(|recipe| recipe.go_proxy.clone()).collect();
     if proxies.len() > 1 {
         let list: Vec<&str> = proxies.iter().map(String::as_str).collect();
@@ -188,7 +188,7 @@ fn report(
 }
 
 /// The class sees what BitBake's own graph holds, or one of the two is wrong.
-fn compare(found: &[Found], graph: &Graph) -> Result<()> {
+fn compare(found: &[RecipeRecord], graph: &Graph) -> Result<()> {
     let class: BTreeSet<&str> = found.iter().map(|recipe| recipe.name.as_str()).collect();
     let graph: BTreeSet<&str> = graph.recipes().collect();
     if class == graph && !class.is_empty() {
@@ -206,7 +206,7 @@ fn compare(found: &[Found], graph: &Graph) -> Result<()> {
 }
 
 /// The recipes that targets (`pn`, `virtual/x`, `mc:y:pn`, `pn:do_task`) stand for.
-fn target_recipes(targets: &[String], found: &[Found]) -> BTreeSet<String> {
+fn target_recipes(targets: &[String], found: &[RecipeRecord]) -> BTreeSet<String> {
     let mut recipes = BTreeSet::new();
     for target in targets {
         let target = target.split_once(":do_").map_or(target.as_str(), |(name, _)| name);
@@ -228,7 +228,7 @@ fn target_recipes(targets: &[String], found: &[Found]) -> BTreeSet<String> {
 
 /// Which recipes each one asks for in its own words: DEPENDS, RDEPENDS and the like. The task graph has more: an image's
 /// tasks depend on all that its recipes need, to the last.
-fn own_words(found: &[Found]) -> BTreeMap<String, BTreeSet<String>> {
+fn own_words(found: &[RecipeRecord]) -> BTreeMap<String, BTreeSet<String>> {
     let mut providers: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     let mut packages: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for recipe in found {
@@ -240,7 +240,7 @@ fn own_words(found: &[Found]) -> BTreeMap<String, BTreeSet<String>> {
             packages.entry((context, name)).or_default().push(&recipe.name);
         }
     }
-    let asked = |recipe: &Found| {
+    let asked = |recipe: &RecipeRecord| {
         let (context, _) = split_context(&recipe.name);
         let needs = recipe.needs.iter().filter_map(|name| providers.get(&(context, name.as_str())));
         let wants = recipe.wants.iter().filter_map(|name| packages.get(&(context, name.as_str())));
@@ -254,7 +254,7 @@ fn split_context(name: &str) -> (&str, &str) {
     name.strip_prefix("mc:").and_then(|rest| rest.split_once(':')).unwrap_or(("", name))
 }
 
-impl Found {
+impl RecipeRecord {
     fn with(self, wanted_by: &BTreeMap<String, Option<String>>) -> Recipe {
         Recipe {
             wanted_by: wanted_by.get(&self.name).cloned().flatten(),
@@ -269,8 +269,8 @@ impl Found {
     }
 }
 
-impl Configuration {
-    fn add_to(self, report: &mut Report) {
+impl ConfigurationRecord {
+    fn add_to(self, report: &mut DiscoveryReport) {
         match self.uninative {
             None => {}
             Some(Uninative { url, file, local, checksum: Some(sha256) }) => {
@@ -305,8 +305,8 @@ impl Configuration {
 mod tests {
     use super::*;
 
-    fn found(name: &str, provides: &[&str]) -> Found {
-        Found {
+    fn found(name: &str, provides: &[&str]) -> RecipeRecord {
+        RecipeRecord {
             name: name.to_owned(),
             version: "1".to_owned(),
             license: "MIT".to_owned(),
@@ -322,7 +322,7 @@ mod tests {
         }
     }
 
-    fn names(targets: &[&str], found: &[Found]) -> Vec<String> {
+    fn names(targets: &[&str], found: &[RecipeRecord]) -> Vec<String> {
         let targets: Vec<String> = targets.iter().map(|name| (*name).to_owned()).collect();
         target_recipes(&targets, found).into_iter().collect()
     }

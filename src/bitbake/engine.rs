@@ -81,12 +81,12 @@ pub struct Job<'a> {
     /// Only this task of the targets (`-c`).
     pub task: Option<&'a str>,
     /// How much it says; its console log under TMPDIR has everything in any case.
-    pub words: Words,
+    pub words: Verbosity,
 }
 
 /// How much BitBake says (`-q` as `bb.ui.uihelper` and knotty count it).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Words {
+pub enum Verbosity {
     /// What it says by itself: a live display on a terminal, a line for each task elsewhere.
     #[default]
     All,
@@ -146,9 +146,9 @@ impl Engine {
         let Job { targets, task, words } = *job;
         check_names(targets.iter().map(String::as_str).chain(task))?;
         let quiet = match words {
-            Words::All => None,
-            Words::Few => Some("-q".to_owned()),
-            Words::Complaints => Some("-qq".to_owned()),
+            Verbosity::All => None,
+            Verbosity::Few => Some("-q".to_owned()),
+            Verbosity::Complaints => Some("-qq".to_owned()),
         };
         let task = task.into_iter().flat_map(|task| ["-c".to_owned(), task.to_owned()]);
         Ok(quiet.into_iter().chain(task).chain(targets.iter().cloned()).collect())
@@ -159,9 +159,9 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::arguments`].
-    pub fn closure_arguments(targets: &[String], words: Words) -> Result<Vec<String>> {
+    pub fn closure_arguments(targets: &[String], words: Verbosity) -> Result<Vec<String>> {
         check_names(targets.iter().map(String::as_str))?;
-        let quiet = if words == Words::Complaints { "-qq" } else { "-q" };
+        let quiet = if words == Verbosity::Complaints { "-qq" } else { "-q" };
         let own = [quiet.to_owned(), format!("--runall={}", discovery::TASK)];
         Ok(own.into_iter().chain(targets.iter().cloned()).collect())
     }
@@ -171,9 +171,9 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::arguments`].
-    pub fn unpack_arguments(targets: &[String], words: Words) -> Result<Vec<String>> {
+    pub fn unpack_arguments(targets: &[String], words: Verbosity) -> Result<Vec<String>> {
         check_names(targets.iter().map(String::as_str))?;
-        let quiet = if words == Words::Complaints { "-qq" } else { "-q" };
+        let quiet = if words == Verbosity::Complaints { "-qq" } else { "-q" };
         let own = [quiet.to_owned(), "-k".to_owned(), format!("--runall={}", discovery::UNPACK)];
         Ok(own.into_iter().chain(targets.iter().cloned()).collect())
     }
@@ -359,8 +359,12 @@ mod tests {
     fn targets_never_become_options() {
         let targets = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         assert_eq!(
-            Engine::arguments(&Job { targets: &targets(&["a", "mc:b:c"]), task: Some("unpack"), words: Words::Few })
-                .unwrap(),
+            Engine::arguments(&Job {
+                targets: &targets(&["a", "mc:b:c"]),
+                task: Some("unpack"),
+                words: Verbosity::Few
+            })
+            .unwrap(),
             ["-q", "-c", "unpack", "a", "mc:b:c"]
         );
         for bad in [&[] as &[&str], &["--server-only"], &[""], &["a b"]] {
@@ -375,11 +379,11 @@ mod tests {
     #[test]
     fn a_closure_is_asked_for_of_targets_alone() {
         let targets = ["image".to_owned()];
-        let arguments = Engine::closure_arguments(&targets, Words::All).unwrap();
+        let arguments = Engine::closure_arguments(&targets, Verbosity::All).unwrap();
         assert_eq!(arguments, ["-q", "--runall=kbuild_closure", "image"]);
         assert_eq!(Engine::graph_arguments(&targets).unwrap(), ["-qq", "-g", "image"]);
         for bad in [&[] as &[String], &["--runall=x".to_owned()]] {
-            assert!(Engine::closure_arguments(bad, Words::All).is_err() && Engine::graph_arguments(bad).is_err());
+            assert!(Engine::closure_arguments(bad, Verbosity::All).is_err() && Engine::graph_arguments(bad).is_err());
         }
     }
 

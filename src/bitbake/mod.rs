@@ -12,7 +12,7 @@ pub mod report;
 pub mod site;
 pub mod text;
 
-pub use conf::{BoardConf, Declared, Pin};
-pub use engine::{Engine, Job, Words};
-pub use report::Report;
+pub use conf::{BoardConf, Declared, SrcrevPin};
+pub use engine::{Engine, Job, Verbosity};
+pub use report::DiscoveryReport;
 pub use site::{Base, SiteConf};

@@ -8,11 +8,11 @@ use crate::source::CommitId;
 
 /// What one configuration (board, options, build host) needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct DiscoveryReport {
     /// Every recipe in the task graph of the targets, sorted by name.
     pub recipes: Vec<Recipe>,
     /// Every SRCREV of every recipe of every layer that names no commit, in the closure or not.
-    pub floating: Vec<Floating>,
+    pub floating: Vec<FloatingSrcrev>,
     /// Files that are fetched outside of SRC_URI: uninative.
     pub extra: Vec<Fetch>,
     /// What was switched off because it cannot be locked, and other things a person should know; each a sentence.
@@ -66,7 +66,7 @@ pub struct Fetch {
 pub struct GitFetch {
     /// The URL for git itself: protocol as scheme, no parameters.
     pub url: String,
-    /// The commit; `None` where it floats and a [`Floating`] says of what.
+    /// The commit; `None` where it floats and a [`FloatingSrcrev`] says of what.
     pub commit: Option<String>,
     /// The SRCREV variable that names the commit: `SRCREV` or `SRCREV_<name>`.
     pub variable: String,
@@ -95,7 +95,7 @@ const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 
 /// A SRCREV that names no commit: AUTOREV, a tag or nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Floating {
+pub struct FloatingSrcrev {
     /// PN; with `mc:NAME:` in front where it belongs to a multiconfig.
     pub recipe: String,
     /// `SRCREV` or `SRCREV_<name>`.

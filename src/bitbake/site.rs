@@ -7,8 +7,8 @@
 use indexmap::IndexMap;
 use url::Url;
 
-use super::conf::{self, Declared, PREMIRRORS, Pin};
-use super::text::Text;
+use super::conf::{self, Declared, PREMIRRORS, SrcrevPin};
+use super::text::ConfText;
 use crate::error::{Error, Result};
 use crate::source::url::redact;
 
@@ -27,7 +27,7 @@ pub struct SiteConf<'a> {
     /// Declared sources.
     pub sources: &'a [Declared<'a>],
     /// Commits for recipes that name none.
-    pub pins: &'a [Pin<'a>],
+    pub pins: &'a [SrcrevPin<'a>],
     /// Regular expressions of BBMASK, each with the reason for it.
     pub mask: &'a IndexMap<String, String>,
     /// Whether the mirror has an uninative tarball.
@@ -40,7 +40,7 @@ impl SiteConf<'_> {
     /// # Errors
     /// As for a board's `kbuild.conf`.
     pub fn body(&self) -> Result<String> {
-        let mut text = Text(String::new());
+        let mut text = ConfText(String::new());
         if !self.uninative {
             text.raw("# The lock has no uninative tarball; a failed fetch would turn it off halfway.\n");
             text.raw("INHERIT:remove = \"uninative\"\n");
@@ -106,7 +106,7 @@ impl Base {
 
     /// The beginning of the file for this address.
     pub fn head(&self, project: &str) -> String {
-        let mut text = Text(format!(
+        let mut text = ConfText(format!(
             "# {FILE_NAME} of `{project}`: for machines that run BitBake without kbuild. Written by kbuild from kata.lock.\n\
              # Require it from local.conf or site.conf. Do not edit: the next lock brings another. When commits moved with it,\n\
              # remove git2 and git2_* from DL_DIR: BitBake would take what is there for the new.\n\n",
@@ -154,7 +154,7 @@ mod tests {
             recipes: &recipes,
             srcrev_name: None,
         };
-        let pins = [Pin { variable: "SRCREV", recipe: "tidings", commit }];
+        let pins = [SrcrevPin { variable: "SRCREV", recipe: "tidings", commit }];
         let mask = [("/meta-x/recipes-y/".to_owned(), "needs an account".to_owned())].into();
         let conf = SiteConf { project: "kata", sources: &[source], pins: &pins, mask: &mask, uninative: false };
         let base = Base::new("https://Mirror.corp:8443/kbuild/").unwrap();

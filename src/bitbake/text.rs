@@ -13,12 +13,12 @@ use regex::Regex;
 use crate::error::{Error, Result};
 
 /// A configuration file while it is written.
-pub(super) struct Text(pub(super) String);
+pub(super) struct ConfText(pub(super) String);
 
-impl Text {
+impl ConfText {
     /// With the words at the top of each file of a board.
-    pub(super) fn new(project: &str, board: &str, file: &str) -> Text {
-        Text(format!(
+    pub(super) fn new(project: &str, board: &str, file: &str) -> ConfText {
+        ConfText(format!(
             "# {file} of the board `{board}` of `{project}`. Written by kbuild from kata.toml and kata.lock.\n\
              # Do not edit: the next build writes it again. Change kata.toml instead.\n\n",
         ))
@@ -43,7 +43,7 @@ impl Text {
         self.expanded(variable, value)
     }
 
-    /// As [`Text::plain`], where there is a value.
+    /// As [`ConfText::plain`], where there is a value.
     pub(super) fn optional(&mut self, variable: &str, value: Option<&str>) -> Result<()> {
         value.map_or(Ok(()), |value| self.plain(variable, value))
     }

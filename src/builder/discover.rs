@@ -5,21 +5,21 @@
 
 use std::path::Path;
 
-use super::prepare::{self, Request};
+use super::prepare::{self, BuildRequest};
 use super::{Prepared, bitbake};
-use crate::bitbake::discovery::Discovery;
-use crate::bitbake::{Engine, Report, Words, engine};
+use crate::bitbake::discovery::DiscoveryDir;
+use crate::bitbake::{DiscoveryReport, Engine, Verbosity, engine};
 use crate::error::Result;
 
 /// Of which configuration the closure is asked.
 #[derive(Clone, Copy)]
 pub struct DiscoverRequest<'a> {
     /// Project, board and options. Of the lock, layers and declared sources are read; the store must have the layers.
-    pub build: Request<'a>,
+    pub build: BuildRequest<'a>,
     /// The architecture of the machine that will build (`uname -m`), which may be another than this one.
     pub host: &'a str,
     /// How much BitBake says; a line for each task is never shown.
-    pub words: Words,
+    pub words: Verbosity,
 }
 
 /// Asks BitBake what the board's targets fetch, and which recipes of all layers name no commit.
@@ -27,11 +27,11 @@ pub struct DiscoverRequest<'a> {
 /// # Errors
 /// Layers or engine that are not in the store or not as locked; kind `Engine`, with BitBake's own words, when it cannot
 /// parse the layers or knows no such target; kind `Interrupted`.
-pub fn discover(request: &DiscoverRequest<'_>) -> Result<Report> {
+pub fn discover(request: &DiscoverRequest<'_>) -> Result<DiscoveryReport> {
     let DiscoverRequest { build, host, words } = *request;
     let prepared = prepare::prepare_discovery(&build, host)?;
     let targets = prepared.targets.as_slice();
-    let found = Discovery::begin(prepared.topdir())?;
+    let found = DiscoveryDir::begin(prepared.topdir())?;
     run(&prepared, Engine::closure_arguments(targets, words)?, prepared.topdir())?;
     run(&prepared, Engine::graph_arguments(targets)?, &found.graph_directory())?;
     found.report(targets)

@@ -118,7 +118,7 @@ impl Host<'_> {
 }
 
 /// A tool with the oldest version that will do.
-struct Wanted {
+struct RequiredTool {
     tool: &'static str,
     oldest: &'static [u32],
     package: &'static str,
@@ -128,22 +128,32 @@ struct Wanted {
 }
 
 /// `git init -b` and `fetch --depth` from bare repositories with a `shallow` file behave since then.
-const GIT: Wanted =
-    Wanted { tool: "git", oldest: &[2, 28], package: "git", always: true, why: "BitBake fetches and unpacks with it" };
+const GIT: RequiredTool = RequiredTool {
+    tool: "git",
+    oldest: &[2, 28],
+    package: "git",
+    always: true,
+    why: "BitBake fetches and unpacks with it",
+};
 
 /// `lib/bb/__init__.py` of BitBake 2.10 and later refuses anything older.
-const PYTHON: Wanted =
-    Wanted { tool: "python3", oldest: &[3, 9], package: "python3", always: true, why: "BitBake is written in it" };
+const PYTHON: RequiredTool = RequiredTool {
+    tool: "python3",
+    oldest: &[3, 9],
+    package: "python3",
+    always: true,
+    why: "BitBake is written in it",
+};
 
 /// The versions that oe-core's sanity.bbclass asks for (wrynose).
-const OE_VERSIONS: [Wanted; 4] = [
-    Wanted { tool: "gcc", oldest: &[10, 1], package: "gcc g++", always: false, why: "oe-core's sanity check" },
-    Wanted { tool: "make", oldest: &[4, 0], package: "make", always: false, why: "oe-core's sanity check" },
-    Wanted { tool: "patch", oldest: &[2, 7], package: "patch", always: false, why: "oe-core's sanity check" },
-    Wanted { tool: "tar", oldest: &[1, 28], package: "tar", always: false, why: "oe-core's sanity check" },
+const OE_VERSIONS: [RequiredTool; 4] = [
+    RequiredTool { tool: "gcc", oldest: &[10, 1], package: "gcc g++", always: false, why: "oe-core's sanity check" },
+    RequiredTool { tool: "make", oldest: &[4, 0], package: "make", always: false, why: "oe-core's sanity check" },
+    RequiredTool { tool: "patch", oldest: &[2, 7], package: "patch", always: false, why: "oe-core's sanity check" },
+    RequiredTool { tool: "tar", oldest: &[1, 28], package: "tar", always: false, why: "oe-core's sanity check" },
 ];
 
-fn version_check(host: &Host<'_>, wanted: &Wanted) -> Check {
+fn version_check(host: &Host<'_>, wanted: &RequiredTool) -> Check {
     let bad = if wanted.always { Verdict::Fail } else { host.for_oe_core() };
     let install = format!("sudo apt-get install {}", wanted.package);
     let oldest = wanted.oldest.iter().map(u32::to_string).collect::<Vec<_>>().join(".");

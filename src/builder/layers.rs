@@ -57,16 +57,16 @@ fn checkouts(build: &Path) -> Result<(PathBuf, FileLock)> {
 }
 
 /// A layer where BitBake reads it.
-pub(super) struct Layer {
+pub(super) struct LayerCheckout {
     pub(super) directory: PathBuf,
     pub(super) record: LayerRecord,
 }
 
 /// A board's layers.
 pub(super) struct Layers {
-    pub(super) engine: Layer,
+    pub(super) engine: LayerCheckout,
     /// In the order of the board.
-    pub(super) board: Vec<Layer>,
+    pub(super) board: Vec<LayerCheckout>,
     /// BitBake's layer directories, in the order of BBLAYERS.
     pub(super) bblayers: Vec<PathBuf>,
 }
@@ -103,7 +103,7 @@ fn bblayer(name: &str, directory: &Path, path: &Path) -> Result<PathBuf> {
         .help(format!("[layers.{name}] paths must name the directories that hold BitBake layers")))
 }
 
-fn lay_out_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<Layer> {
+fn lay_out_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<LayerCheckout> {
     let layer = from.manifest.layers.get(name);
     let layer = layer.ok_or_else(|| Error::bug(format!("the manifest was checked and has no layer `{name}`")))?;
     match &layer.origin {
@@ -112,10 +112,10 @@ fn lay_out_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<Layer>
     }
 }
 
-fn local_layer(from: &From<'_>, name: &str, path: &Path) -> Result<Layer> {
+fn local_layer(from: &From<'_>, name: &str, path: &Path) -> Result<LayerCheckout> {
     let directory = local_directory(from.manifest, name, path)?;
     let tree = tree::of_directory(&directory, &BTreeMap::new())?;
-    Ok(Layer { directory, record: LayerRecord { name: name.to_owned(), commit: None, tree } })
+    Ok(LayerCheckout { directory, record: LayerRecord { name: name.to_owned(), commit: None, tree } })
 }
 
 fn local_directory(manifest: &Manifest, name: &str, path: &Path) -> Result<PathBuf> {
@@ -124,7 +124,7 @@ fn local_directory(manifest: &Manifest, name: &str, path: &Path) -> Result<PathB
         .map_err(|error| Error::input(format!("the layer `{name}` is not in {}", directory.display())).because(error))
 }
 
-fn git_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<Layer> {
+fn git_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<LayerCheckout> {
     let (directory, git) = check_out(from, name, checkouts)?;
     // An incomplete entry has no tree in the lock; then what the checkout is decides.
     let submodules =
@@ -133,7 +133,7 @@ fn git_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<Layer> {
         Some(tree) => tree,
         None => tree::of_directory(&directory, &submodules.collect())?,
     };
-    Ok(Layer { directory, record: LayerRecord { name: name.to_owned(), commit: Some(git.commit), tree } })
+    Ok(LayerCheckout { directory, record: LayerRecord { name: name.to_owned(), commit: Some(git.commit), tree } })
 }
 
 /// Checks a git layer out as the lock has it: where, and which commit.

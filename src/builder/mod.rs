@@ -27,7 +27,7 @@ pub mod unpack;
 mod prepare;
 
 pub use discover::{DiscoverRequest, discover};
-pub use prepare::{Place, Prepared, Request, prepare, this_machine};
+pub use prepare::{BuildDir, BuildRequest, Prepared, prepare, this_machine};
 pub use result::{Artifact, BuildResult, Difference, compare};
 pub use sandbox::{Seal, Stdout};
 pub use unpack::fetch_and_unpack;
@@ -89,12 +89,12 @@ pub fn shell(prepared: &Prepared, command: &[OsString], shell: Option<&OsStr>) -
 ///
 /// # Errors
 /// As [`run`]; kind `NotReproducible` naming each artifact that differs; kind `Input` when there was nothing to compare.
-pub fn check(request: &Request<'_>, job: &Job<'_>) -> Result<BuildResult> {
+pub fn check(request: &BuildRequest<'_>, job: &Job<'_>) -> Result<BuildResult> {
     let first = {
-        let prepared = prepare(request, Place::Build)?;
+        let prepared = prepare(request, BuildDir::Build)?;
         run(&prepared, job)?
     };
-    let prepared = prepare(request, Place::Check)?;
+    let prepared = prepare(request, BuildDir::Check)?;
     let second = run(&prepared, job)?;
     // The first directory may hold what other builds left; only the second says what this one makes.
     if second.artifacts.is_empty() {
@@ -105,7 +105,7 @@ pub fn check(request: &Request<'_>, job: &Job<'_>) -> Result<BuildResult> {
     if differences.is_empty() {
         return Ok(first);
     }
-    let deploy = Place::Build.topdir(request).map(|topdir| prepare::deploy(&topdir, &first.inputs.machine))?;
+    let deploy = BuildDir::Build.topdir(request).map(|topdir| prepare::deploy(&topdir, &first.inputs.machine))?;
     Err(not_reproducible(request.board, &differences, &deploy, &prepared.deploy()))
 }
 

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::layers::{From, LAYERS, Layers};
-use super::result::{self, EngineRecord, Inputs};
+use super::result::{self, BuildInputs, EngineRecord};
 use super::sandbox::{self, Seal};
-use crate::bitbake::{BoardConf, Declared, Engine, Pin, conf, engine, text};
+use crate::bitbake::{BoardConf, Declared, Engine, SrcrevPin, conf, engine, text};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
 use crate::lock::{self, Lock, Locked};
@@ -18,7 +18,7 @@ use crate::store::{Store, view};
 
 /// What is to be built, from what.
 #[derive(Clone, Copy)]
-pub struct Request<'a> {
+pub struct BuildRequest<'a> {
     /// The manifest; `build/` lies beside it.
     pub manifest: &'a Manifest,
     /// The lock, fresh.
@@ -37,7 +37,7 @@ pub struct Request<'a> {
 
 /// Which of a board's directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum BuildDir {
     /// `build/<board>`, which keeps its work from build to build.
     Build,
     /// `build/<board>.check`, emptied first.
@@ -54,25 +54,25 @@ pub struct Prepared {
     pub(super) engine: Engine,
     pub(super) environment: BTreeMap<OsString, OsString>,
     pub(super) seal: Seal,
-    pub(super) inputs: Inputs,
+    pub(super) inputs: BuildInputs,
     pub(super) kbuild: PathBuf,
     _lock: FileLock,
 }
 
-impl Place {
+impl BuildDir {
     /// The directory, absolute and without symbolic links: BitBake compares paths as text.
     ///
     /// # Errors
     /// When the project's directory cannot be found.
-    pub fn topdir(self, request: &Request<'_>) -> Result<PathBuf> {
+    pub fn topdir(self, request: &BuildRequest<'_>) -> Result<PathBuf> {
         Ok(build_directory(request.manifest)?.join(self.name(request.board)))
     }
 
     fn name(self, board: &str) -> String {
         match self {
-            Place::Build => board.to_owned(),
-            Place::Check => format!("{board}.check"),
-            Place::Deep => format!("{board}.deep"),
+            BuildDir::Build => board.to_owned(),
+            BuildDir::Check => format!("{board}.check"),
+            BuildDir::Deep => format!("{board}.deep"),
         }
     }
 }
@@ -132,14 +132,14 @@ pub(super) fn build_directory(manifest: &Manifest) -> Result<PathBuf> {
 /// # Errors
 /// Sources that are not in the store (kind `Missing`) or not what the lock says (`Mismatch`), before BitBake sees any;
 /// a lock that lacks something the manifest declares (`Stale`); a configuration BitBake cannot be given (`Input`).
-pub fn prepare(request: &Request<'_>, place: Place) -> Result<Prepared> {
-    let ground = Ground::take(request, place)?;
+pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> {
+    let ground = BoardDir::take(request, place)?;
     let settings = request.manifest.settings_of(request.board, request.selection, &this_machine())?;
     let sources = verified_sources(request, &settings)?;
     let layers = Layers::lay_out(&from(request), ground.board, &ground.build)?;
     view::lay_out(request.store, request.lock, &sources, &ground.topdir.join(conf::VIEW))?;
     let pins = pins(request.lock, request.board, &settings)?;
-    let form = Form { pins: &pins, build_arch: None, uninative: has_uninative(&sources) };
+    let form = ConfVariant { pins: &pins, build_arch: None, uninative: has_uninative(&sources) };
     ground.finish(request, &layers, &form)
 }
 
@@ -148,19 +148,20 @@ pub fn prepare(request: &Request<'_>, place: Place) -> Result<Prepared> {
 ///
 /// # Errors
 /// As [`prepare`], of layers and engine alone.
-pub(super) fn prepare_discovery(request: &Request<'_>, host: &str) -> Result<Prepared> {
-    let ground = Ground::take(request, Place::Build)?;
+pub(super) fn prepare_discovery(request: &BuildRequest<'_>, host: &str) -> Result<Prepared> {
+    let ground = BoardDir::take(request, BuildDir::Build)?;
     let layers = Layers::lay_out(&from(request), ground.board, &ground.build)?;
     for part in ["flat", "git2", "dl"] {
         disk::create_dir_all(&ground.topdir.join(conf::VIEW).join(part))?;
     }
     // uninative stays: the lock will have it, and then the build has the same configuration and the same parse cache.
-    let form = Form { pins: &[], build_arch: Some(host).filter(|host| *host != this_machine()), uninative: true };
+    let form =
+        ConfVariant { pins: &[], build_arch: Some(host).filter(|host| *host != this_machine()), uninative: true };
     ground.finish(request, &layers, &form)
 }
 
 /// A board's directory, and the right to it.
-struct Ground<'a> {
+struct BoardDir<'a> {
     board: &'a Board,
     build: PathBuf,
     topdir: PathBuf,
@@ -168,30 +169,30 @@ struct Ground<'a> {
 }
 
 /// In what a board's configuration differs between a build and a discovery.
-pub(super) struct Form<'a> {
-    pub(super) pins: &'a [Pin<'a>],
+pub(super) struct ConfVariant<'a> {
+    pub(super) pins: &'a [SrcrevPin<'a>],
     pub(super) build_arch: Option<&'a str>,
     pub(super) uninative: bool,
 }
 
-impl<'a> Ground<'a> {
-    fn take(request: &Request<'a>, place: Place) -> Result<Ground<'a>> {
+impl<'a> BoardDir<'a> {
+    fn take(request: &BuildRequest<'a>, place: BuildDir) -> Result<BoardDir<'a>> {
         let board = request.manifest.board(request.board)?;
         let build = build_directory(request.manifest)?;
         text::check_path(&build)?;
         disk::create_dir_all(&build)?;
         let topdir = place.topdir(request)?;
         let lock = lock_board(request, place, &build)?;
-        if place != Place::Build {
+        if place != BuildDir::Build {
             disk::remove_dir_all(&topdir)?;
         }
         for directory in ["conf", "classes", "home"] {
             disk::create_dir_all(&topdir.join(directory))?;
         }
-        Ok(Ground { board, build, topdir, lock })
+        Ok(BoardDir { board, build, topdir, lock })
     }
 
-    fn finish(self, request: &Request<'_>, layers: &Layers, form: &Form<'_>) -> Result<Prepared> {
+    fn finish(self, request: &BuildRequest<'_>, layers: &Layers, form: &ConfVariant<'_>) -> Result<Prepared> {
         let engine = Engine::find(&layers.engine.directory)?;
         write_configuration(request, self.board, layers, form, &self.topdir)?;
         let environment = engine.environment(&self.topdir, layers.tops(), |name| std::env::var_os(name))?;
@@ -224,22 +225,22 @@ pub fn this_machine() -> String {
 }
 
 /// The commits that the lock has for recipes that name none, in the default's closure and in those of these settings.
-fn pins<'a>(lock: &'a Lock, board: &str, settings: &[String]) -> Result<Vec<Pin<'a>>> {
+fn pins<'a>(lock: &'a Lock, board: &str, settings: &[String]) -> Result<Vec<SrcrevPin<'a>>> {
     let pins = lock.pins(board, settings).into_iter().map(|(pinned, commit)| {
         let (variable, recipe) = lock::pin_parts(pinned).ok_or_else(|| {
             Error::input(format!("kata.lock pins `{pinned}`, which names no recipe")).help("run `kbuild lock`")
         })?;
-        Ok(Pin { variable, recipe, commit })
+        Ok(SrcrevPin { variable, recipe, commit })
     });
     pins.collect()
 }
 
 /// What a request's layers are laid out from.
-fn from<'a>(request: &Request<'a>) -> From<'a> {
+fn from<'a>(request: &BuildRequest<'a>) -> From<'a> {
     From { manifest: request.manifest, lock: request.lock, store: request.store, progress: request.progress }
 }
 
-fn lock_board(request: &Request<'_>, place: Place, build: &Path) -> Result<FileLock> {
+fn lock_board(request: &BuildRequest<'_>, place: BuildDir, build: &Path) -> Result<FileLock> {
     let name = place.name(request.board);
     FileLock::exclusive(&build.join(format!("{name}.lock")), || {
         request.progress.warn(&format!("another kbuild is building in build/{name}; waiting for it"));
@@ -249,7 +250,7 @@ fn lock_board(request: &Request<'_>, place: Place, build: &Path) -> Result<FileL
 /// The board's sources that the store has, compared with the lock: every byte of what was touched since that was last done.
 /// One that was never seen (the lock knows only a declared hash or a commit) may be missing: BitBake says so if a task
 /// wants it.
-fn verified_sources(request: &Request<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
+fn verified_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
     let ids = present_sources(request, settings)?;
     let task = request.progress.begin("verify sources", None);
     let name = |id: &SourceId, error: Error| match error.kind() {
@@ -268,7 +269,7 @@ fn verified_sources(request: &Request<'_>, settings: &[String]) -> Result<Vec<So
 }
 
 /// The closure without what was never seen, and without whatever has such a submodule.
-fn present_sources(request: &Request<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
+fn present_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
     let mut ids = request.lock.closure_with(request.board, settings)?;
     let mut absent: BTreeSet<String> = BTreeSet::new();
     loop {
@@ -297,10 +298,10 @@ fn present_sources(request: &Request<'_>, settings: &[String]) -> Result<Vec<Sou
 }
 
 fn write_configuration(
-    request: &Request<'_>,
+    request: &BuildRequest<'_>,
     board: &Board,
     layers: &Layers,
-    form: &Form<'_>,
+    form: &ConfVariant<'_>,
     topdir: &Path,
 ) -> Result<()> {
     let [bblayers, local, kbuild] =
@@ -331,10 +332,10 @@ fn write_options(words: &[String], directory: &Path) -> Result<()> {
 
 /// Makes something of a board's configuration.
 pub(super) fn with_conf<T>(
-    request: &Request<'_>,
+    request: &BuildRequest<'_>,
     board: &Board,
     layers: &[PathBuf],
-    form: &Form<'_>,
+    form: &ConfVariant<'_>,
     make: impl FnOnce(&BoardConf<'_>) -> Result<T>,
 ) -> Result<T> {
     let declared = request.manifest.sources_of(request.board);
@@ -363,15 +364,15 @@ fn has_uninative(sources: &[SourceId]) -> bool {
 }
 
 fn inputs(
-    request: &Request<'_>,
+    request: &BuildRequest<'_>,
     board: &Board,
     layers: &Layers,
     engine: &Engine,
     seal: &Seal,
     environment: &BTreeMap<OsString, OsString>,
-) -> Inputs {
+) -> BuildInputs {
     let path = environment.get(std::ffi::OsStr::new("PATH")).map(OsString::as_os_str).unwrap_or_default();
-    Inputs {
+    BuildInputs {
         project: request.manifest.project.clone(),
         board: request.board.to_owned(),
         machine: board.machine.clone(),

@@ -1,6 +1,6 @@
 //! A board's machine under QEMU: its command line, out of what kata.toml says of the board and what this host has.
 //!
-//! What the host has comes in as a value ([`Host`]), so that each case can be looked at on any host. The image itself is
+//! What the host has comes in as a value ([`QemuHost`]), so that each case can be looked at on any host. The image itself is
 //! never changed: what is written goes to a temporary file of QEMU's (`snapshot=on`), gone at the end.
 
 use std::ffi::OsString;
@@ -32,7 +32,7 @@ const LISTED: usize = 10;
 
 /// What this host offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
+pub struct QemuHost {
     /// `uname -m`.
     pub arch: String,
     /// `/dev/kvm`.
@@ -103,10 +103,10 @@ pub struct Launch {
     pub warnings: Vec<String>,
 }
 
-impl Host {
+impl QemuHost {
     /// Looks at this host.
-    pub fn probe() -> Host {
-        Host {
+    pub fn probe() -> QemuHost {
+        QemuHost {
             arch: this_machine(),
             kvm: probe_kvm(Path::new("/dev/kvm")),
             nested: probe_nested(Path::new("/sys/module")),
@@ -192,7 +192,7 @@ fn model(arch: Arch) -> Model {
 ///
 /// # Errors
 /// Kind `Input`: a board without `run`, one that is not built, an image or firmware that is not there or not the only one.
-pub fn launch(start: &Start<'_>, host: &Host) -> Result<Launch> {
+pub fn launch(start: &Start<'_>, host: &QemuHost) -> Result<Launch> {
     let board = start.manifest.board(start.board)?;
     let machine = board.run.as_ref().ok_or_else(|| {
         Error::input(format!("kata.toml does not say what machine the board `{}` runs in", start.board))
@@ -336,7 +336,7 @@ fn without_links<'a>(found: &[&'a Artifact]) -> Vec<&'a Artifact> {
 }
 
 /// UEFI out of the build, or else out of the host.
-fn firmware(arch: Arch, deploy: &Path, host: &Host) -> Result<PathBuf> {
+fn firmware(arch: Arch, deploy: &Path, host: &QemuHost) -> Result<PathBuf> {
     let Model { deployed, installed, firmware: package, .. } = model(arch);
     let deployed = deployed.iter().map(|name| deploy.join(name));
     let installed = installed.iter().map(|name| host.share.join(name));
@@ -348,7 +348,7 @@ fn firmware(arch: Arch, deploy: &Path, host: &Host) -> Result<PathBuf> {
 }
 
 /// Whether the kernel can run the machine, and what there is to say of it.
-fn accelerator(machine: &Machine, host: &Host, emulate: bool) -> (&'static str, Vec<String>) {
+fn accelerator(machine: &Machine, host: &QemuHost, emulate: bool) -> (&'static str, Vec<String>) {
     let arch = machine.arch.name();
     let why = match host.kvm {
         _ if emulate => "so it was asked for".to_owned(),
@@ -361,7 +361,7 @@ fn accelerator(machine: &Machine, host: &Host, emulate: bool) -> (&'static str, 
     ("tcg", vec![format!("the board is emulated, which is slow: {why}{nested}")])
 }
 
-fn nested_warning(machine: &Machine, host: &Host) -> Option<String> {
+fn nested_warning(machine: &Machine, host: &QemuHost) -> Option<String> {
     let loss = "virtual machines inside the board will not start";
     match host.nested {
         _ if !machine.nested => None,
@@ -462,7 +462,7 @@ impl Launch {
     ///
     /// # Errors
     /// Kind `Input` where it is not installed, with the package that has it.
-    pub fn find_program(&self, host: &Host) -> Result<PathBuf> {
+    pub fn find_program(&self, host: &QemuHost) -> Result<PathBuf> {
         which::which_in(&self.program, Some(&host.path), "/").map_err(|_| {
             Error::input(format!("there is no {} on the PATH", self.program))
                 .help(format!("run `sudo apt-get install {}`", self.package))
@@ -478,7 +478,7 @@ impl Launch {
         let mut command = tokio::process::Command::new(program);
         let child = command.args(&self.arguments).stdout(stdout).spawn();
         let mut child = child.map_err(|error| Error::io("start", program, error))?;
-        let stop = Stop(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+        let stop = QemuGuard(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
         let status = child.wait().await.map_err(|error| Error::io("wait for", program, error))?;
         stop.not_needed();
         if status.success() {
@@ -492,15 +492,15 @@ impl Launch {
 }
 
 /// Ends a process when it is dropped; by SIGTERM, so that QEMU gives the terminal back as it was.
-struct Stop(Option<Pid>);
+struct QemuGuard(Option<Pid>);
 
-impl Stop {
+impl QemuGuard {
     fn not_needed(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Stop {
+impl Drop for QemuGuard {
     fn drop(&mut self) {
         if let Some(pid) = self.0 {
             let _ = kill_process(pid, Signal::TERM);

@@ -39,7 +39,7 @@ pub struct BuildResult {
     pub kbuild: String,
     /// What was built, from what.
     #[serde(flatten)]
-    pub inputs: Inputs,
+    pub inputs: BuildInputs,
     /// What was asked of BitBake.
     pub targets: Vec<String>,
     /// The task, where it was not the whole build.
@@ -51,7 +51,7 @@ pub struct BuildResult {
 
 /// What went into a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inputs {
+pub struct BuildInputs {
     /// `[project] name`.
     pub project: String,
     /// The board's name.

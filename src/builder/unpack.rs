@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::bitbake;
-use super::prepare::{self, Place, Request};
-use crate::bitbake::discovery::{Discovery, Outcome};
-use crate::bitbake::{Engine, Words, engine};
+use super::prepare::{self, BuildDir, BuildRequest};
+use crate::bitbake::discovery::{DiscoveryDir, RecipeOutcome};
+use crate::bitbake::{Engine, Verbosity, engine};
 use crate::disk;
 use crate::error::Result;
 
 /// A recipe whose sources BitBake could not fetch or unpack.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct UnpackFailure {
     /// Its name; with `mc:NAME:` in front where it belongs to a multiconfig.
     pub recipe: String,
     /// `fetch` or `unpack`; `none` where BitBake never came to it.
@@ -26,7 +26,7 @@ pub struct Proof {
     /// How many recipes were fetched and unpacked.
     pub recipes: usize,
     /// Those that could not be, by name.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<UnpackFailure>,
 }
 
 /// Lets BitBake fetch and unpack every recipe in the task graph of the board's targets, in a directory that is made anew:
@@ -35,9 +35,9 @@ pub struct Proof {
 ///
 /// # Errors
 /// As [`super::prepare`]; kind `Engine` when BitBake fails before it comes to the recipes; kind `Interrupted`.
-pub fn fetch_and_unpack(request: &Request<'_>, words: Words) -> Result<Proof> {
-    let prepared = prepare::prepare(request, Place::Deep)?;
-    let found = Discovery::begin(prepared.topdir())?;
+pub fn fetch_and_unpack(request: &BuildRequest<'_>, words: Verbosity) -> Result<Proof> {
+    let prepared = prepare::prepare(request, BuildDir::Deep)?;
+    let found = DiscoveryDir::begin(prepared.topdir())?;
     let arguments = Engine::unpack_arguments(&prepared.targets, words)?;
     let ended = bitbake(&prepared, arguments, prepared.topdir())?;
     let outcomes = found.outcomes()?;
@@ -55,7 +55,7 @@ pub fn fetch_and_unpack(request: &Request<'_>, words: Words) -> Result<Proof> {
 }
 
 /// The recipes of the lock's closure that fetch something.
-fn wanted(request: &Request<'_>) -> Result<Vec<String>> {
+fn wanted(request: &BuildRequest<'_>) -> Result<Vec<String>> {
     let settings = request.manifest.settings_of(request.board, request.selection, &prepare::this_machine())?;
     let board = request.lock.board(request.board)?;
     let recipes = board
@@ -67,18 +67,18 @@ fn wanted(request: &Request<'_>) -> Result<Vec<String>> {
     Ok(recipes.filter(|(setting, name)| fetches(setting, name)).map(|(_, name)| name.clone()).collect())
 }
 
-fn proof(outcomes: BTreeMap<String, Outcome>, wanted: &[String]) -> Proof {
-    let mut failures: BTreeMap<String, Failure> = BTreeMap::new();
+fn proof(outcomes: BTreeMap<String, RecipeOutcome>, wanted: &[String]) -> Proof {
+    let mut failures: BTreeMap<String, UnpackFailure> = BTreeMap::new();
     for recipe in wanted.iter().filter(|recipe| !outcomes.contains_key(*recipe)) {
         let why =
             "BitBake never came to it: another recipe that it needs failed first, or the lock is older than the layers";
-        let failure = Failure { recipe: recipe.clone(), task: "none".to_owned(), why: why.to_owned() };
+        let failure = UnpackFailure { recipe: recipe.clone(), task: "none".to_owned(), why: why.to_owned() };
         failures.insert(recipe.clone(), failure);
     }
     let recipes = outcomes.len();
-    for (recipe, Outcome { task, error, .. }) in outcomes {
+    for (recipe, RecipeOutcome { task, error, .. }) in outcomes {
         if let Some(why) = error {
-            failures.insert(recipe.clone(), Failure { recipe, task, why });
+            failures.insert(recipe.clone(), UnpackFailure { recipe, task, why });
         }
     }
     Proof { recipes, failures: failures.into_values().collect() }
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn what_failed_and_what_was_never_tried_are_both_failures() {
-        let outcome = |name: &str, error: Option<&str>| Outcome {
+        let outcome = |name: &str, error: Option<&str>| RecipeOutcome {
             name: name.to_owned(),
             task: "fetch".to_owned(),
             error: error.map(str::to_owned),

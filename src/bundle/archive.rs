@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 const BLOCK: usize = 512;
 
 /// An archive that is read from its beginning, once.
-pub struct Archive<R> {
+pub struct BundleReader<R> {
     name: String,
     input: R,
     /// What is left of the present file, and what fills its last block.
@@ -25,7 +25,7 @@ pub struct Archive<R> {
     next: Option<Header>,
 }
 
-impl Archive<File> {
+impl BundleReader<File> {
     /// Whether a file looks like a tar archive: the magic that both POSIX and GNU write.
     pub fn is_one(path: &Path) -> Result<bool> {
         let mut block = Vec::new();
@@ -35,10 +35,10 @@ impl Archive<File> {
     }
 }
 
-impl<R: Read> Archive<R> {
+impl<R: Read> BundleReader<R> {
     /// `name` is what messages call it.
-    pub fn new(name: impl Into<String>, input: R) -> Archive<R> {
-        Archive { name: name.into(), input, left: 0, filling: 0, next: None }
+    pub fn new(name: impl Into<String>, input: R) -> BundleReader<R> {
+        BundleReader { name: name.into(), input, left: 0, filling: 0, next: None }
     }
 
     /// Whether the next file has this name.
@@ -50,7 +50,7 @@ impl<R: Read> Archive<R> {
     }
 
     /// The next file, which has to have this name and size.
-    pub(super) fn open(&mut self, name: &str, size: Size) -> Result<Present<'_, R>> {
+    pub(super) fn open(&mut self, name: &str, size: Size) -> Result<CurrentFile<'_, R>> {
         let header = self.header()?;
         let found = header.path_bytes();
         if found.as_ref() != name.as_bytes() {
@@ -66,7 +66,7 @@ impl<R: Read> Archive<R> {
         size.check(name, found)?;
         self.left = found;
         self.filling = found.wrapping_neg() % BLOCK as u64;
-        Ok(Present { archive: self })
+        Ok(CurrentFile { archive: self })
     }
 
     /// Insists that nothing more comes than the end that tar wants: two blocks of zeros.
@@ -130,11 +130,11 @@ impl<R: Read> Archive<R> {
 }
 
 /// The bytes of the present file.
-pub(super) struct Present<'a, R> {
-    archive: &'a mut Archive<R>,
+pub(super) struct CurrentFile<'a, R> {
+    archive: &'a mut BundleReader<R>,
 }
 
-impl<R: Read> Read for Present<'_, R> {
+impl<R: Read> Read for CurrentFile<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.archive.left).unwrap_or(usize::MAX).min(buffer.len());
         let count = self.archive.input.read(&mut buffer[..most])?;

@@ -17,16 +17,16 @@ use crate::disk;
 use crate::error::{Error, Result};
 
 /// A bundle's directory, for reading.
-pub(super) struct Directory {
+pub(super) struct BundleDirectory {
     path: PathBuf,
     directory: File,
 }
 
-impl Directory {
+impl BundleDirectory {
     /// Opens a directory.
-    pub(super) fn open(path: &Path) -> Result<Directory> {
+    pub(super) fn open(path: &Path) -> Result<BundleDirectory> {
         let directory = File::open(path).map_err(|error| Error::io("open", path, error))?;
-        let bundle = Directory { path: path.to_owned(), directory };
+        let bundle = BundleDirectory { path: path.to_owned(), directory };
         if bundle.has(INDEX) {
             return Ok(bundle);
         }

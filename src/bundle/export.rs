@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::index::{Blob, Commit, Document, DocumentName, Index, PROGRAM, Program, Sum};
+use super::index::{BundleIndex, BundledProgram, Commit, Document, DocumentName, IndexedBlob, PROGRAM, Sum};
 use super::ledger::Ledger;
 use super::sign::Signer;
 use super::{INDEX, SIGNATURE, archive, directory};
@@ -18,7 +18,7 @@ use crate::source::{Blake3, SourceId};
 use crate::store::{Contents, Store, damaged};
 
 /// What goes into a bundle.
-pub struct Order<'a> {
+pub struct ExportRequest<'a> {
     /// The project's name.
     pub project: &'a str,
     /// The boards that were asked for; empty where all of the lock is.
@@ -46,8 +46,8 @@ pub enum Target {
 }
 
 /// What will be in a bundle, before anything is written.
-pub struct Plan {
-    index: Index,
+pub struct ExportPlan {
+    index: BundleIndex,
     /// Everything but the blobs, in the order of the index: place, mode, bytes.
     small: Vec<(String, u32, Vec<u8>)>,
 }
@@ -56,7 +56,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Exported {
     /// The index.
-    pub index: Index,
+    pub index: BundleIndex,
     /// Blobs that a former, broken-off export had written already.
     pub kept: usize,
 }
@@ -65,7 +65,7 @@ pub struct Exported {
 ///
 /// # Errors
 /// Sources that the store lacks: kind `Missing`.
-pub fn plan(store: &Store, order: Order<'_>, theirs: &Ledger) -> Result<Plan> {
+pub fn plan(store: &Store, order: ExportRequest<'_>, theirs: &Ledger) -> Result<ExportPlan> {
     let contents = Contents::of(store, order.lock, order.sources)?;
     let mut small = Vec::new();
     let mut documents = Vec::new();
@@ -77,13 +77,14 @@ pub fn plan(store: &Store, order: Order<'_>, theirs: &Ledger) -> Result<Plan> {
     if let Some(path) = order.program {
         let bytes = fs::read(path).map_err(|error| Error::io("read", path, error))?;
         let platform = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
-        program = Some(Program { platform, release: env!("CARGO_PKG_VERSION").to_owned(), sum: Sum::of(&bytes) });
+        program =
+            Some(BundledProgram { platform, release: env!("CARGO_PKG_VERSION").to_owned(), sum: Sum::of(&bytes) });
         small.push((PROGRAM.to_owned(), 0o755, bytes));
     }
     let (commits, packs) = commits(&contents, theirs, &mut small);
     let blobs = blobs(&contents, theirs, &packs);
-    let index = Index::new(order.project, order.boards, documents, program, commits, blobs);
-    Ok(Plan { index, small })
+    let index = BundleIndex::new(order.project, order.boards, documents, program, commits, blobs);
+    Ok(ExportPlan { index, small })
 }
 
 /// Commits, and the blobs that those need which are carried.
@@ -118,9 +119,9 @@ fn commits(
 
 /// Files, and the packs of commits that are carried. Packs of a commit that the other side has are none of its business:
 /// it has its own.
-fn blobs(contents: &Contents, theirs: &Ledger, packs: &BTreeSet<Blake3>) -> Vec<Blob> {
+fn blobs(contents: &Contents, theirs: &Ledger, packs: &BTreeSet<Blake3>) -> Vec<IndexedBlob> {
     let wanted = contents.blobs.iter().filter(|(blake3, held)| held.sha256.is_some() || packs.contains(blake3));
-    let blobs = wanted.map(|(blake3, held)| Blob {
+    let blobs = wanted.map(|(blake3, held)| IndexedBlob {
         blake3: *blake3,
         size: held.size,
         sha256: held.sha256,
@@ -138,7 +139,7 @@ fn blobs(contents: &Contents, theirs: &Ledger, packs: &BTreeSet<Blake3>) -> Vec<
 /// something else lies there. The user stopped it: kind `Interrupted`; the same call goes on with a directory.
 pub fn export(
     store: &Store,
-    plan: Plan,
+    plan: ExportPlan,
     target: Target,
     signer: Option<&Signer>,
     progress: &dyn Progress,
@@ -159,7 +160,7 @@ pub fn export(
 
 struct Export<'a> {
     store: &'a Store,
-    plan: Plan,
+    plan: ExportPlan,
     index: Vec<u8>,
     signature: Option<String>,
     progress: &'a dyn Progress,
@@ -228,12 +229,12 @@ impl Export<'_> {
         archive::write_end(&mut to).map_err(|error| failed("the end", error))
     }
 
-    fn carried(&self) -> Vec<Blob> {
+    fn carried(&self) -> Vec<IndexedBlob> {
         self.plan.index.carried().cloned().collect()
     }
 
     /// The bytes of a blob, compared with its name as they go.
-    fn blob(&mut self, blob: &Blob, to: &mut dyn Write) -> Result<()> {
+    fn blob(&mut self, blob: &IndexedBlob, to: &mut dyn Write) -> Result<()> {
         let path = self.store.blob_path(&blob.blake3);
         let file = File::open(&path).map_err(|error| Error::io("read", &path, error))?;
         let mut hasher = blake3::Hasher::new();

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::index::{Blob, Line, Sum};
+use super::index::{IndexLine, IndexedBlob, Sum};
 use super::tests::{Sample, empty, import_bytes};
 use super::*;
 use crate::progress::Silent;
@@ -208,7 +208,7 @@ fn a_flipped_bit_is_found_or_does_no_harm() {
 /// An honest bundle taken apart, and put together with the index changed: every sum made right, as who means harm would.
 struct Forged {
     entries: Vec<Entry>,
-    lines: Vec<Line>,
+    lines: Vec<IndexLine>,
 }
 
 impl Forged {
@@ -230,7 +230,7 @@ impl Forged {
         let sum = Sum::of(text.as_bytes());
         let name = String::from_utf8(record.name.clone()).unwrap();
         for line in &mut self.lines {
-            if let Line::Commit(commit) = line
+            if let IndexLine::Commit(commit) = line
                 && commit.path() == name
             {
                 commit.record = Some(sum);
@@ -246,9 +246,9 @@ impl Forged {
     /// Puts other bytes in the place of a blob, under their own hash everywhere.
     fn replace_blob(&mut self, old: &Blake3, bytes: &[u8]) -> Blake3 {
         let new = Sum::of(bytes);
-        *self.entry(&Blob::place(old)) = Entry::file(&Blob::place(&new.blake3), bytes);
+        *self.entry(&IndexedBlob::place(old)) = Entry::file(&IndexedBlob::place(&new.blake3), bytes);
         for line in &mut self.lines {
-            if let Line::Blob(blob) = line
+            if let IndexLine::Blob(blob) = line
                 && blob.blake3 == *old
             {
                 (blob.blake3, blob.size) = (new.blake3, new.size);
@@ -259,12 +259,12 @@ impl Forged {
 
     /// Sorted and summed again.
     fn archive(mut self) -> Vec<u8> {
-        let address = |line: &Line| if let Line::Blob(blob) = line { Some(blob.blake3) } else { None };
+        let address = |line: &IndexLine| if let IndexLine::Blob(blob) = line { Some(blob.blake3) } else { None };
         self.lines.sort_by_key(address);
         self.entries.sort_by_key(|entry| entry.name.starts_with(b"blobs/").then(|| entry.name.clone()));
         let files = self.entries[1..].iter().map(|entry| entry.size).sum();
         let count = self.lines.len() - 1;
-        if let Line::Bundle(header) = &mut self.lines[0] {
+        if let IndexLine::Bundle(header) = &mut self.lines[0] {
             (header.bytes, header.entries) = (files, count);
         }
         let text: String = self.lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
@@ -288,7 +288,7 @@ fn indexes_that_agree_with_lies_are_refused() {
         let commits = forged
             .lines
             .iter()
-            .filter_map(|line| if let Line::Commit(commit) = line { Some(commit.commit) } else { None });
+            .filter_map(|line| if let IndexLine::Commit(commit) = line { Some(commit.commit) } else { None });
         commits.collect::<Vec<_>>()
     };
     forged("a record that is no text", &|forged| forged.record(|_| "\u{1}".to_owned()));
@@ -304,7 +304,9 @@ fn indexes_that_agree_with_lies_are_refused() {
             record.tree = lie;
             record.to_string()
         });
-        if let Some(Line::Commit(commit)) = forged.lines.iter_mut().find(|line| matches!(line, Line::Commit(_))) {
+        if let Some(IndexLine::Commit(commit)) =
+            forged.lines.iter_mut().find(|line| matches!(line, IndexLine::Commit(_)))
+        {
             commit.tree = lie;
         }
     });
@@ -312,13 +314,13 @@ fn indexes_that_agree_with_lies_are_refused() {
         forged.record(|text| text.replace("shallow = []", &format!("shallow = [\"{}\"]", commits[0])));
     });
     forged("a pack that the index does not list", &|forged| {
-        let pack = Blob::place(&forged.first_record().packs[0].pack);
+        let pack = IndexedBlob::place(&forged.first_record().packs[0].pack);
         forged.entries.retain(|entry| entry.name != pack.as_bytes());
-        forged.lines.retain(|line| !matches!(line, Line::Blob(blob) if blob.path() == pack));
+        forged.lines.retain(|line| !matches!(line, IndexLine::Blob(blob) if blob.path() == pack));
     });
     let other = |forged: &mut Forged, which: fn(&GitRecord) -> Blake3, bytes: &dyn Fn(Vec<u8>) -> Vec<u8>| {
         let old = which(&forged.first_record());
-        let bytes = bytes(forged.entry(&Blob::place(&old)).bytes.clone());
+        let bytes = bytes(forged.entry(&IndexedBlob::place(&old)).bytes.clone());
         let new = forged.replace_blob(&old, &bytes);
         forged.record(|text| text.replace(&old.to_string(), &new.to_string()));
     };
@@ -347,7 +349,7 @@ fn indexes_that_agree_with_lies_are_refused() {
     }
     let wrong_sha256 = forged("a SHA-256 that is another's", &|forged| {
         for line in &mut forged.lines {
-            if let Line::Blob(blob) = line {
+            if let IndexLine::Blob(blob) = line {
                 blob.sha256 = blob.sha256.map(|_| [5; 32].into());
             }
         }
@@ -423,7 +425,7 @@ fn what_no_disk_can_hold_is_refused_before_it_is_read() {
     let mut forged = Forged::of(&sample);
     let huge = u64::MAX >> 2;
     let large = forged.lines.iter_mut().find_map(|line| match line {
-        Line::Blob(blob) if blob.size == 2_500_000 => Some(blob),
+        IndexLine::Blob(blob) if blob.size == 2_500_000 => Some(blob),
         _ => None,
     });
     let large = large.unwrap();
@@ -443,7 +445,7 @@ fn directories_that_mean_harm_are_refused() {
     let sample = Sample::new();
     let outside = sample.directory.path().join("outside");
     fs::create_dir(&outside).unwrap();
-    let blob = Blob::place(&sample.lock.files["small.tar.gz"].content.unwrap().blake3);
+    let blob = IndexedBlob::place(&sample.lock.files["small.tar.gz"].content.unwrap().blake3);
     let cases: [Case<'_>; 11] = [
         ("a link to the very bytes", &|place| {
             fs::rename(place.join(&blob), outside.join("blob")).unwrap();

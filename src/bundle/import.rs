@@ -13,16 +13,16 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use rayon::prelude::*;
 
-use super::archive::Archive;
-use super::directory::Directory;
-use super::index::{Blob, DocumentName, Index, PROGRAM, Sum};
+use super::archive::BundleReader;
+use super::directory::BundleDirectory;
+use super::index::{BundleIndex, DocumentName, IndexedBlob, PROGRAM, Sum};
 use super::sign::{self, Trust, TrustedKey};
 use super::{CHUNK, INDEX, INDEX_LIMIT, SIGNATURE, SIGNATURE_LIMIT, Size, read_all, refused};
 use crate::disk::{self, each_chunk};
 use crate::error::{Error, Kind, Result};
 use crate::progress::{self, Progress, Task};
 use crate::source::{Blake3, CommitId};
-use crate::store::{GitRecord, Incoming, SYNCS_AT_ONCE, Store};
+use crate::store::{GitRecord, PartialDownload, SYNCS_AT_ONCE, Store};
 
 /// Where a bundle comes from.
 pub enum Origin {
@@ -36,7 +36,7 @@ pub enum Origin {
 #[derive(Debug)]
 pub struct Imported {
     /// The index.
-    pub index: Index,
+    pub index: BundleIndex,
     /// What is known of who made it.
     pub trust: Trust,
     /// Blobs that were new here.
@@ -56,19 +56,19 @@ pub struct Imported {
 /// `Missing`. Another format: kind `Input`. The user stopped it: kind `Interrupted`; the same call passes over what has come.
 pub fn import(store: &Store, origin: Origin, keys: &[TrustedKey], progress: &dyn Progress) -> Result<Imported> {
     match origin {
-        Origin::Stream(input) => take(store, Archive::new("the bundle", input), keys, progress),
-        Origin::Path(path) if path.is_dir() => take(store, Directory::open(&path)?, keys, progress),
+        Origin::Stream(input) => take(store, BundleReader::new("the bundle", input), keys, progress),
+        Origin::Path(path) if path.is_dir() => take(store, BundleDirectory::open(&path)?, keys, progress),
         Origin::Path(path) => take(store, open_archive(&path)?, keys, progress),
     }
 }
 
-fn open_archive(path: &Path) -> Result<Archive<BufReader<File>>> {
-    if !Archive::is_one(path)? {
+fn open_archive(path: &Path) -> Result<BundleReader<BufReader<File>>> {
+    if !BundleReader::is_one(path)? {
         let error = Error::input(format!("{} is no bundle", disk::shown(path)));
         return Err(error.help("`kbuild export FILE.tar` or `kbuild export DIR` makes one"));
     }
     let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
-    Ok(Archive::new(disk::shown(path), BufReader::with_capacity(CHUNK, file)))
+    Ok(BundleReader::new(disk::shown(path), BufReader::with_capacity(CHUNK, file)))
 }
 
 /// The files of a bundle, in the order of its index.
@@ -80,13 +80,13 @@ pub(super) trait Files {
     fn read(&mut self, name: &str, size: Size) -> Result<Vec<u8>>;
 
     /// Takes every blob that is carried and not there yet.
-    fn take_blobs(&mut self, index: &Index, taking: &Taking<'_>) -> Result<()>;
+    fn take_blobs(&mut self, index: &BundleIndex, taking: &Taking<'_>) -> Result<()>;
 
     /// Insists that nothing more comes.
     fn finish(self) -> Result<()>;
 }
 
-impl Files for Directory {
+impl Files for BundleDirectory {
     fn comes(&mut self, name: &str) -> Result<bool> {
         Ok(self.has(name))
     }
@@ -95,9 +95,9 @@ impl Files for Directory {
         read_all(name, self.file(name, size)?)
     }
 
-    fn take_blobs(&mut self, index: &Index, taking: &Taking<'_>) -> Result<()> {
-        let new: Vec<&Blob> = index.carried().filter(|blob| !taking.is_present(blob)).collect();
-        let take = |blob: &&Blob| {
+    fn take_blobs(&mut self, index: &BundleIndex, taking: &Taking<'_>) -> Result<()> {
+        let new: Vec<&IndexedBlob> = index.carried().filter(|blob| !taking.is_present(blob)).collect();
+        let take = |blob: &&IndexedBlob| {
             let incoming = taking.receive(blob, &mut self.file(&blob.path(), Size::Exactly(blob.size))?)?;
             taking.keep(incoming)
         };
@@ -111,9 +111,9 @@ impl Files for Directory {
     }
 }
 
-impl<R: Read> Files for Archive<R> {
+impl<R: Read> Files for BundleReader<R> {
     fn comes(&mut self, name: &str) -> Result<bool> {
-        Archive::comes(self, name)
+        BundleReader::comes(self, name)
     }
 
     fn read(&mut self, name: &str, size: Size) -> Result<Vec<u8>> {
@@ -127,8 +127,8 @@ impl<R: Read> Files for Archive<R> {
     }
 
     /// Reads one after the other, and lets others wait for the disk.
-    fn take_blobs(&mut self, index: &Index, taking: &Taking<'_>) -> Result<()> {
-        let (send, queue) = sync_channel::<Incoming>(SYNCS_AT_ONCE);
+    fn take_blobs(&mut self, index: &BundleIndex, taking: &Taking<'_>) -> Result<()> {
+        let (send, queue) = sync_channel::<PartialDownload>(SYNCS_AT_ONCE);
         let queue = Mutex::new(queue);
         std::thread::scope(|scope| {
             let keepers: Vec<_> = (0..SYNCS_AT_ONCE).map(|_| scope.spawn(|| taking.keep_all(&queue))).collect();
@@ -153,7 +153,7 @@ impl<R: Read> Files for Archive<R> {
     }
 
     fn finish(self) -> Result<()> {
-        Archive::finish(self)
+        BundleReader::finish(self)
     }
 }
 
@@ -171,14 +171,14 @@ fn read_head(files: &mut impl Files) -> Result<Head> {
 }
 
 /// Reads the index of a bundle, whoever made it.
-pub(super) fn read_index(files: &mut impl Files) -> Result<Index> {
-    Index::parse(&read_head(files)?.index)
+pub(super) fn read_index(files: &mut impl Files) -> Result<BundleIndex> {
+    BundleIndex::parse(&read_head(files)?.index)
 }
 
 fn take(store: &Store, mut files: impl Files, keys: &[TrustedKey], progress: &dyn Progress) -> Result<Imported> {
     let head = read_head(&mut files)?;
     let trust = sign::check(keys, &head.index, head.signature.as_deref())?;
-    let index = Index::parse(&head.index)?;
+    let index = BundleIndex::parse(&head.index)?;
     check_left_out(store, &index)?;
     let (lock, records) = read_small(&mut files, &index)?;
     check_blobs_of(&records, &index)?;
@@ -198,7 +198,7 @@ fn take(store: &Store, mut files: impl Files, keys: &[TrustedKey], progress: &dy
 }
 
 /// Refuses a bundle that builds on another one which is not here, before anything is written.
-fn check_left_out(store: &Store, index: &Index) -> Result<()> {
+fn check_left_out(store: &Store, index: &BundleIndex) -> Result<()> {
     let blobs = index.blobs.iter().filter(|blob| blob.left_out && store.blob_size(&blob.blake3) != Some(blob.size));
     let commits = index.commits.iter().filter(|commit| {
         let enough = |record: GitRecord| record.tree == commit.tree && (!commit.history || record.shallow.is_empty());
@@ -217,7 +217,7 @@ fn check_left_out(store: &Store, index: &Index) -> Result<()> {
 }
 
 /// Reads and checks all that is small, and gives the lock and the records of commits.
-fn read_small(files: &mut impl Files, index: &Index) -> Result<(Vec<u8>, BTreeMap<CommitId, GitRecord>)> {
+fn read_small(files: &mut impl Files, index: &BundleIndex) -> Result<(Vec<u8>, BTreeMap<CommitId, GitRecord>)> {
     let mut lock = Vec::new();
     for document in &index.documents {
         let bytes = read_summed(files, document.name.path(), document.sum)?;
@@ -251,7 +251,7 @@ fn read_summed(files: &mut impl Files, name: &str, sum: Sum) -> Result<Vec<u8>> 
 }
 
 /// A record may only name blobs that the index lists: then none can be missing once all have come.
-fn check_blobs_of(records: &BTreeMap<CommitId, GitRecord>, index: &Index) -> Result<()> {
+fn check_blobs_of(records: &BTreeMap<CommitId, GitRecord>, index: &BundleIndex) -> Result<()> {
     let listed: BTreeSet<Blake3> = index.blobs.iter().map(|blob| blob.blake3).collect();
     let astray = records.values().find(|record| record.blobs().any(|blob| !listed.contains(&blob)));
     match astray {
@@ -261,7 +261,7 @@ fn check_blobs_of(records: &BTreeMap<CommitId, GitRecord>, index: &Index) -> Res
 }
 
 /// Refuses a bundle that the disk cannot hold: sizes are a stranger's word, but no file comes that is larger.
-fn check_room(store: &Store, index: &Index) -> Result<()> {
+fn check_room(store: &Store, index: &BundleIndex) -> Result<()> {
     let needed = index.carried().filter(|blob| !store.has_blob(&blob.blake3)).map(|blob| blob.size);
     let needed = needed.fold(0, u64::saturating_add);
     // A file system that tells nothing is tried.
@@ -285,7 +285,7 @@ pub(super) struct Taking<'a> {
 }
 
 impl<'a> Taking<'a> {
-    fn new(store: &'a Store, index: &Index, progress: &'a dyn Progress) -> Taking<'a> {
+    fn new(store: &'a Store, index: &BundleIndex, progress: &'a dyn Progress) -> Taking<'a> {
         let taking = Taking {
             store,
             progress,
@@ -299,7 +299,7 @@ impl<'a> Taking<'a> {
     }
 
     /// Whether there is nothing to be done for a blob: it is there, and found by both its hashes.
-    fn is_present(&self, blob: &Blob) -> bool {
+    fn is_present(&self, blob: &IndexedBlob) -> bool {
         let linked = || {
             let found = blob.sha256.map(|sha256| self.store.by_sha256(&sha256));
             found.is_none_or(|found| found.is_some_and(|found| found.blake3 == blob.blake3))
@@ -308,7 +308,7 @@ impl<'a> Taking<'a> {
     }
 
     /// Receives a blob: hashed as it comes, and there to be kept only if it is what the index says.
-    fn receive(&self, blob: &Blob, from: &mut dyn Read) -> Result<Incoming> {
+    fn receive(&self, blob: &IndexedBlob, from: &mut dyn Read) -> Result<PartialDownload> {
         let name = blob.path();
         let mut incoming = self.store.incoming(&blob.blake3.to_string())?;
         // What an earlier run left of it is not gone on with: copying it again is as fast as hashing it.
@@ -335,14 +335,14 @@ impl<'a> Taking<'a> {
     }
 
     /// Makes what was received a blob of the store; most of that is waiting for the disk.
-    fn keep(&self, incoming: Incoming) -> Result<()> {
+    fn keep(&self, incoming: PartialDownload) -> Result<()> {
         incoming.finish()?;
         self.blobs.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
     /// Keeps what comes until nothing more does. After a failure the rest is let go, so that nobody waits for room.
-    fn keep_all(&self, queue: &Mutex<Receiver<Incoming>>) -> Result<()> {
+    fn keep_all(&self, queue: &Mutex<Receiver<PartialDownload>>) -> Result<()> {
         let mut outcome = Ok(());
         let next = || queue.lock().ok()?.recv().ok();
         while let Some(incoming) = next() {
@@ -353,7 +353,7 @@ impl<'a> Taking<'a> {
 }
 
 /// What a blob is, for people; a stranger's words.
-fn shown_sources(blob: &Blob) -> String {
+fn shown_sources(blob: &IndexedBlob) -> String {
     let sources: Vec<String> = blob.sources.iter().map(|source| source.escape_debug().take(200).collect()).collect();
     if sources.is_empty() { blob.path() } else { sources.join(", ") }
 }

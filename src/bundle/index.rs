@@ -18,17 +18,17 @@ pub const VERSION: u32 = 1;
 
 /// A whole index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Index {
+pub struct BundleIndex {
     /// The first line.
     pub header: Header,
     /// Texts that come along: the lock and the manifest.
     pub documents: Vec<Document>,
     /// kbuild itself.
-    pub program: Option<Program>,
+    pub program: Option<BundledProgram>,
     /// Commits, sorted by id.
     pub commits: Vec<Commit>,
     /// Blobs, sorted by address.
-    pub blobs: Vec<Blob>,
+    pub blobs: Vec<IndexedBlob>,
 }
 
 /// The first line of an index.
@@ -96,7 +96,7 @@ impl DocumentName {
 
 /// The program `kbuild`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Program {
+pub struct BundledProgram {
     /// Where it runs: `x86_64-linux`.
     pub platform: String,
     /// Its version.
@@ -131,7 +131,7 @@ pub struct Commit {
 
 /// A blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Blob {
+pub struct IndexedBlob {
     /// Its address.
     pub blake3: Blake3,
     /// In bytes.
@@ -157,12 +157,12 @@ fn is_false(flag: &bool) -> bool {
 /// A line of the text.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub(super) enum Line {
+pub(super) enum IndexLine {
     Bundle(Header),
     Document(Document),
-    Program(Program),
+    Program(BundledProgram),
     Commit(Commit),
-    Blob(Blob),
+    Blob(IndexedBlob),
 }
 
 /// The version alone, so that an index of another format is told from a broken one.
@@ -178,10 +178,10 @@ impl Commit {
     }
 }
 
-impl Blob {
+impl IndexedBlob {
     /// Where it lies in a bundle.
     pub(super) fn path(&self) -> String {
-        Blob::place(&self.blake3)
+        IndexedBlob::place(&self.blake3)
     }
 
     /// Where a blob of this address lies in a bundle: as in a store.
@@ -190,19 +190,19 @@ impl Blob {
     }
 }
 
-impl Index {
+impl BundleIndex {
     /// An index over these, its header filled in.
     pub(super) fn new(
         project: &str,
         boards: &[String],
         documents: Vec<Document>,
-        program: Option<Program>,
+        program: Option<BundledProgram>,
         commits: Vec<Commit>,
-        blobs: Vec<Blob>,
-    ) -> Index {
+        blobs: Vec<IndexedBlob>,
+    ) -> BundleIndex {
         let header =
             Header { version: VERSION, project: project.to_owned(), boards: boards.to_vec(), entries: 0, bytes: 0 };
-        let mut index = Index { header, documents, program, commits, blobs };
+        let mut index = BundleIndex { header, documents, program, commits, blobs };
         index.header.entries = index.entries();
         index.header.bytes = index.bytes();
         index
@@ -227,7 +227,7 @@ impl Index {
     }
 
     /// The blobs that are in the bundle.
-    pub fn carried(&self) -> impl Iterator<Item = &Blob> {
+    pub fn carried(&self) -> impl Iterator<Item = &IndexedBlob> {
         self.blobs.iter().filter(|blob| !blob.left_out)
     }
 
@@ -235,7 +235,7 @@ impl Index {
     ///
     /// # Errors
     /// Another version: kind `Input`; whatever is not in order: kind `Mismatch`.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Index> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<BundleIndex> {
         let text =
             std::str::from_utf8(bytes).map_err(|error| refused("the bundle's index is no text").because(error))?;
         let mut lines = text.lines().enumerate();
@@ -245,10 +245,10 @@ impl Index {
             let message = format!("the bundle has format {version}, this kbuild knows {VERSION}");
             return Err(Error::input(message).help("take a newer kbuild, or have the bundle made by one like this"));
         }
-        let Line::Bundle(header) = serde_json::from_str(first).map_err(|error| at_line(1, error))? else {
+        let IndexLine::Bundle(header) = serde_json::from_str(first).map_err(|error| at_line(1, error))? else {
             return Err(at_line(1, "an index begins with a `bundle`"));
         };
-        let mut index = Index { header, documents: vec![], program: None, commits: vec![], blobs: vec![] };
+        let mut index = BundleIndex { header, documents: vec![], program: None, commits: vec![], blobs: vec![] };
         for (number, line) in lines {
             let line = serde_json::from_str(line).map_err(|error| at_line(number + 1, error))?;
             index.add(line).map_err(|why| at_line(number + 1, why))?;
@@ -258,24 +258,24 @@ impl Index {
     }
 
     /// Adds a line, which has to stand behind all that are there: so nothing can stand twice.
-    fn add(&mut self, line: Line) -> Result<(), &'static str> {
+    fn add(&mut self, line: IndexLine) -> Result<(), &'static str> {
         const ORDER: &str = "it stands twice, or in the wrong order";
         let (before_program, before_commits) =
             (self.program.is_none() && self.commits.is_empty(), self.blobs.is_empty());
         let in_order = match line {
-            Line::Bundle(_) => return Err("a second `bundle`"),
-            Line::Document(document) => {
+            IndexLine::Bundle(_) => return Err("a second `bundle`"),
+            IndexLine::Document(document) => {
                 let after = self.documents.last().is_none_or(|last| last.name < document.name);
                 self.documents.push(document);
                 after && before_program && before_commits
             }
-            Line::Program(program) => self.program.replace(program).is_none() && before_program && before_commits,
-            Line::Commit(commit) => {
+            IndexLine::Program(program) => self.program.replace(program).is_none() && before_program && before_commits,
+            IndexLine::Commit(commit) => {
                 let after = self.commits.last().is_none_or(|last| last.commit < commit.commit);
                 self.commits.push(commit);
                 after && before_commits
             }
-            Line::Blob(blob) => {
+            IndexLine::Blob(blob) => {
                 let after = self.blobs.last().is_none_or(|last| last.blake3 < blob.blake3);
                 self.blobs.push(blob);
                 after
@@ -304,13 +304,13 @@ fn at_line(number: usize, why: impl fmt::Display) -> Error {
     refused("the bundle's index is not in order").because(format!("line {number}: {why}"))
 }
 
-impl fmt::Display for Index {
+impl fmt::Display for BundleIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut write = |line: Line| writeln!(f, "{}", serde_json::to_string(&line).map_err(|_| fmt::Error)?);
-        write(Line::Bundle(self.header.clone()))?;
-        self.documents.iter().cloned().map(Line::Document).try_for_each(&mut write)?;
-        self.program.iter().cloned().map(Line::Program).try_for_each(&mut write)?;
-        self.commits.iter().cloned().map(Line::Commit).try_for_each(&mut write)?;
-        self.blobs.iter().cloned().map(Line::Blob).try_for_each(&mut write)
+        let mut write = |line: IndexLine| writeln!(f, "{}", serde_json::to_string(&line).map_err(|_| fmt::Error)?);
+        write(IndexLine::Bundle(self.header.clone()))?;
+        self.documents.iter().cloned().map(IndexLine::Document).try_for_each(&mut write)?;
+        self.program.iter().cloned().map(IndexLine::Program).try_for_each(&mut write)?;
+        self.commits.iter().cloned().map(IndexLine::Commit).try_for_each(&mut write)?;
+        self.blobs.iter().cloned().map(IndexLine::Blob).try_for_each(&mut write)
     }
 }

@@ -7,10 +7,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::archive::Archive;
-use super::directory::Directory;
+use super::archive::BundleReader;
+use super::directory::BundleDirectory;
 use super::import::read_index;
-use super::index::Index;
+use super::index::BundleIndex;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
@@ -33,7 +33,7 @@ pub struct Ledger {
 /// A line of the file.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Line {
+enum LedgerLine {
     Ledger {
         version: u32,
     },
@@ -68,7 +68,7 @@ impl Ledger {
     }
 
     /// What whoever took in a bundle has; what that bundle left out was there before.
-    pub fn of_index(index: &Index) -> Ledger {
+    pub fn of_index(index: &BundleIndex) -> Ledger {
         Ledger {
             blobs: index.blobs.iter().map(|blob| blob.blake3).collect(),
             commits: index.commits.iter().map(|commit| (commit.commit, commit.history)).collect(),
@@ -92,12 +92,12 @@ impl Ledger {
     pub fn read(path: &Path) -> Result<Ledger> {
         let name = disk::shown(path);
         if path.is_dir() {
-            let index = read_index(&mut Directory::open(path)?)?;
+            let index = read_index(&mut BundleDirectory::open(path)?)?;
             return Ok(Ledger::of_index(&index));
         }
-        if Archive::is_one(path)? {
+        if BundleReader::is_one(path)? {
             let file = std::fs::File::open(path).map_err(|error| Error::io("read", path, error))?;
-            return Ok(Ledger::of_index(&read_index(&mut Archive::new(name, file))?));
+            return Ok(Ledger::of_index(&read_index(&mut BundleReader::new(name, file))?));
         }
         let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
         if text.starts_with('{') {
@@ -126,12 +126,12 @@ impl Ledger {
 
 impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut write = |line: &Line| writeln!(f, "{}", serde_json::to_string(line).map_err(|_| fmt::Error)?);
-        write(&Line::Ledger { version: VERSION })?;
+        let mut write = |line: &LedgerLine| writeln!(f, "{}", serde_json::to_string(line).map_err(|_| fmt::Error)?);
+        write(&LedgerLine::Ledger { version: VERSION })?;
         self.commits
             .iter()
-            .try_for_each(|(commit, history)| write(&Line::Commit { commit: *commit, history: *history }))?;
-        self.blobs.iter().try_for_each(|blake3| write(&Line::Blob { blake3: *blake3 }))
+            .try_for_each(|(commit, history)| write(&LedgerLine::Commit { commit: *commit, history: *history }))?;
+        self.blobs.iter().try_for_each(|blake3| write(&LedgerLine::Blob { blake3: *blake3 }))
     }
 }
 
@@ -143,13 +143,15 @@ impl FromStr for Ledger {
         for (number, line) in text.lines().enumerate() {
             let wrong = |why: String| Error::input(format!("line {} of a ledger: {why}", number + 1));
             match (number, serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?) {
-                (0, Line::Ledger { version: VERSION }) => {}
-                (0, Line::Ledger { version }) => {
+                (0, LedgerLine::Ledger { version: VERSION }) => {}
+                (0, LedgerLine::Ledger { version }) => {
                     return Err(wrong(format!("its format is {version}, this kbuild knows {VERSION}")));
                 }
-                (0, _) | (_, Line::Ledger { .. }) => return Err(wrong("a ledger begins with its version".to_owned())),
-                (_, Line::Commit { commit, history }) => *ledger.commits.entry(commit).or_default() |= history,
-                (_, Line::Blob { blake3 }) => drop(ledger.blobs.insert(blake3)),
+                (0, _) | (_, LedgerLine::Ledger { .. }) => {
+                    return Err(wrong("a ledger begins with its version".to_owned()));
+                }
+                (_, LedgerLine::Commit { commit, history }) => *ledger.commits.entry(commit).or_default() |= history,
+                (_, LedgerLine::Blob { blake3 }) => drop(ledger.blobs.insert(blake3)),
             }
         }
         if text.is_empty() {

@@ -13,9 +13,9 @@ mod index;
 mod ledger;
 mod sign;
 
-pub use export::{Exported, Order, Plan, Target, export, plan};
+pub use export::{ExportPlan, ExportRequest, Exported, Target, export, plan};
 pub use import::{Imported, Origin, import};
-pub use index::{Index, VERSION};
+pub use index::{BundleIndex, VERSION};
 pub use ledger::Ledger;
 pub use sign::{Signer, Trust, TrustedKey};
 

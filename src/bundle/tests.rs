@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::index::Blob;
+use super::index::IndexedBlob;
 use super::*;
 use crate::lock::{Content, Lock, LockedFile, LockedRecipe};
 use crate::progress::{Progress, Silent, Task};
@@ -66,9 +66,9 @@ impl Sample {
         commit
     }
 
-    fn plan(&self, theirs: &Ledger, program: Option<&Path>) -> Plan {
+    fn plan(&self, theirs: &Ledger, program: Option<&Path>) -> ExportPlan {
         let sources = self.lock.all_sources();
-        let order = Order {
+        let order = ExportRequest {
             project: "sample",
             boards: &[],
             lock: &self.lock,
@@ -217,7 +217,7 @@ fn what_the_other_side_has_is_left_out() {
         let error = import(&store, Origin::Path(second.clone()), &[], &Silent).unwrap_err();
         assert_eq!(error.kind(), Kind::Missing);
         assert!(error.causes()[0].contains("file:small.tar.gz"), "{:?}", error.causes());
-        assert_eq!(store.census().unwrap(), crate::store::Census::default(), "nothing was written");
+        assert_eq!(store.census().unwrap(), crate::store::Inventory::default(), "nothing was written");
         import_bytes(&store, &sample.archive(), &[]).unwrap();
         assert_eq!(import(&store, Origin::Path(second), &[], &Silent).unwrap().blobs, 0);
     }
@@ -236,7 +236,7 @@ fn a_broken_off_export_goes_on() {
     // As a full disk leaves it.
     fs::rename(place.join(INDEX), place.join(INCOMPLETE)).unwrap();
     let blob = sample.store.census().unwrap().blobs[0].0;
-    let gone = Blob::place(&blob);
+    let gone = IndexedBlob::place(&blob);
     fs::remove_file(place.join(&gone)).unwrap();
     fs::write(place.join("blobs").join(".kbuild-left"), "half").unwrap();
     let (_directory, store) = empty();
@@ -437,7 +437,7 @@ fn only_what_a_trusted_key_signed_is_taken() {
     let refused = |bytes: &[u8], keys: &[TrustedKey]| {
         let error = import_bytes(&store, bytes, keys).unwrap_err();
         assert_eq!(error.kind(), Kind::Mismatch);
-        assert_eq!(store.census().unwrap(), crate::store::Census::default(), "nothing was written");
+        assert_eq!(store.census().unwrap(), crate::store::Inventory::default(), "nothing was written");
         error.to_string()
     };
     assert!(refused(&sample.archive(), &[trusted()]).contains("not signed"));
@@ -456,7 +456,7 @@ fn only_what_a_trusted_key_signed_is_taken() {
     let index = fs::read_to_string(place.join(INDEX)).unwrap();
     fs::write(place.join(INDEX), index.replace("\"sample\"", "\"simple\"")).unwrap();
     assert_eq!(import_it(&[trusted()]).unwrap_err().to_string(), "the bundle's signature is wrong");
-    assert_eq!(store.census().unwrap(), crate::store::Census::default(), "nothing was written");
+    assert_eq!(store.census().unwrap(), crate::store::Inventory::default(), "nothing was written");
 
     assert_eq!(import_bytes(&store, &signed, &[other(), trusted()]).unwrap().trust, Trust::Signed);
     let by_other = sample.archive_since(&Ledger::default(), Some(&other_signer));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::global::{Format, GlobalArgs, When};
 use super::progress::{Bars, Lines, Quiet, print_stderr};
-use crate::bitbake::Words;
+use crate::bitbake::Verbosity;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::source::url::redact;
@@ -52,7 +52,7 @@ pub(super) struct Output {
     quiet: bool,
     color: bool,
     /// How much BitBake should say: all of it to a person at a terminal or one who asks for more, little to a log.
-    pub(super) words: Words,
+    pub(super) words: Verbosity,
     /// Draws what goes on.
     pub(super) progress: Arc<dyn Progress>,
 }
@@ -74,9 +74,9 @@ impl Output {
             Arc::new(Lines::new(color, global.verbose > 0))
         };
         let words = match (global.quiet, global.verbose > 0 || (terminal && !global.no_progress)) {
-            (true, _) => Words::Complaints,
-            (false, true) => Words::All,
-            (false, false) => Words::Few,
+            (true, _) => Verbosity::Complaints,
+            (false, true) => Verbosity::All,
+            (false, false) => Verbosity::Few,
         };
         Output { command, format: global.format, quiet: global.quiet, color, words, progress }
     }

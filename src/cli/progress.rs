@@ -118,7 +118,12 @@ impl Lines {
 
 impl Progress for Lines {
     fn begin(&self, what: &str, _total: Option<u64>) -> Box<dyn Task> {
-        Box::new(Line { what: redact(what), color: self.color, notes: self.notes, ended: AtomicBool::new(false) })
+        Box::new(ProgressLine {
+            what: redact(what),
+            color: self.color,
+            notes: self.notes,
+            ended: AtomicBool::new(false),
+        })
     }
 
     fn warn(&self, message: &str) {
@@ -130,14 +135,14 @@ impl Progress for Lines {
     }
 }
 
-struct Line {
+struct ProgressLine {
     what: String,
     color: bool,
     notes: bool,
     ended: AtomicBool,
 }
 
-impl Task for Line {
+impl Task for ProgressLine {
     fn set_total(&self, _total: u64) {}
 
     fn set_position(&self, _position: u64) {}

@@ -9,12 +9,12 @@ use super::output::Output;
 use crate::bitbake::metadata;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
-use crate::fetch::{Fetcher, Registries, Settings};
+use crate::fetch::{FetchSettings, Fetcher, Registries};
 use crate::lock::{self, Lock};
-use crate::manifest::{LayerOrigin, Manifest, Mirrors, Scope, SiteConfig};
+use crate::manifest::{ClosureScope, LayerOrigin, Manifest, Mirrors, SiteConfig};
 use crate::resolve;
 use crate::source::{Blake3, SourceId};
-use crate::store::{Alone, Store};
+use crate::store::{ExclusiveStore, Store};
 
 /// The project a command works on.
 pub(super) struct Project {
@@ -118,12 +118,12 @@ impl Project {
     /// # Errors
     /// A store that cannot work.
     pub(super) fn fetcher_from(&self, mirrors: Mirrors, global: &GlobalArgs, output: &Output) -> Result<Fetcher> {
-        let settings = Settings { mirrors, upstreams: false, ..self.settings_of_fetcher(global) };
+        let settings = FetchSettings { mirrors, upstreams: false, ..self.settings_of_fetcher(global) };
         self.fetcher_as(settings, output)
     }
 
-    fn settings_of_fetcher(&self, global: &GlobalArgs) -> Settings {
-        Settings {
+    fn settings_of_fetcher(&self, global: &GlobalArgs) -> FetchSettings {
+        FetchSettings {
             mirrors: self.mirrors.clone(),
             registries: self.registries.clone(),
             jobs: usize::from(global.jobs),
@@ -132,7 +132,7 @@ impl Project {
         }
     }
 
-    fn fetcher_as(&self, settings: Settings, output: &Output) -> Result<Fetcher> {
+    fn fetcher_as(&self, settings: FetchSettings, output: &Output) -> Result<Fetcher> {
         Fetcher::new(self.store()?, settings, Arc::clone(&output.progress))
     }
 
@@ -184,7 +184,7 @@ impl Project {
     /// A board that does not exist, or that the lock does not know.
     pub(super) fn unlocked(&self, lock: &Lock, board: &str, settings: &[String]) -> Result<Vec<String>> {
         let locked = lock.board(board)?;
-        if self.manifest.closure.lock == Scope::None {
+        if self.manifest.closure.lock == ClosureScope::None {
             return Ok(vec!["only layers and declared sources are locked ([closure] lock = \"none\")".to_owned()]);
         }
         if locked.closure.is_none() {
@@ -195,7 +195,7 @@ impl Project {
         let why = |setting: &String| match self.manifest.closure.lock {
             // A choice that changes no word of OVERRIDES has the closure of the default.
             _ if variants.iter().any(|variant| variant.name == *setting) => Some("run `kbuild lock`"),
-            Scope::Defaults => Some("[closure] lock = \"defaults\" asks for none of choices"),
+            ClosureScope::Defaults => Some("[closure] lock = \"defaults\" asks for none of choices"),
             _ => None,
         };
         let words = |setting| {
@@ -281,26 +281,26 @@ impl Stores {
 }
 
 /// A store, with or without a project around it: for commands that care for the store alone.
-pub(super) struct Place {
+pub(super) struct StoreContext {
     project: Option<Project>,
     stores: Stores,
 }
 
-impl Place {
+impl StoreContext {
     /// The project's store; where there is no project, the one that was named.
     ///
     /// # Errors
     /// Neither a project nor a store was named.
-    pub(super) fn find(global: &GlobalArgs) -> Result<Place> {
+    pub(super) fn find(global: &GlobalArgs) -> Result<StoreContext> {
         if is_there(global) {
             let project = Project::open(global)?;
-            return Ok(Place { stores: project.stores.clone(), project: Some(project) });
+            return Ok(StoreContext { stores: project.stores.clone(), project: Some(project) });
         }
         let site = site(global)?;
         let none =
             || Error::input("there is no project here, and no store was named").help("name one with `--store DIR`");
         let store = global.store.clone().or(site.store).ok_or_else(none)?;
-        Ok(Place { project: None, stores: Stores::new(global, store, site.lower) })
+        Ok(StoreContext { project: None, stores: Stores::new(global, store, site.lower) })
     }
 
     /// Opens the store, and makes it where there is none.
@@ -323,11 +323,11 @@ impl Place {
     /// Opens the store that is there, once nobody else has it open. `waiting` is called if there is somebody.
     ///
     /// # Errors
-    /// As [`Place::existing_store`].
-    pub(super) fn alone(&self, waiting: impl FnOnce()) -> Result<Alone> {
+    /// As [`StoreContext::existing_store`].
+    pub(super) fn alone(&self, waiting: impl FnOnce()) -> Result<ExclusiveStore> {
         // Registers the project, should it be the first time that it meets this store.
         drop(self.existing_store()?);
-        Alone::with(&self.stores.upper, waiting)?.over(&self.stores.lower)
+        ExclusiveStore::with(&self.stores.upper, waiting)?.over(&self.stores.lower)
     }
 
     /// Where the project's lock is, or would be.

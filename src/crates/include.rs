@@ -18,7 +18,7 @@ pub struct Include {
     /// Packages of registries, sorted.
     pub crates: Vec<Crate>,
     /// Repositories of git dependencies, sorted by name.
-    pub repositories: Vec<Repository>,
+    pub repositories: Vec<PinnedRepository>,
 }
 
 /// A package of a registry.
@@ -36,7 +36,7 @@ pub struct Crate {
 
 /// A repository at a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repository {
+pub struct PinnedRepository {
     /// The `;name=` that its SRCREV goes by.
     pub name: String,
     /// Its URL.
@@ -119,7 +119,7 @@ impl Include {
         if !self.repositories.is_empty() {
             line("");
         }
-        for Repository { name, commit, .. } in &self.repositories {
+        for PinnedRepository { name, commit, .. } in &self.repositories {
             line(&format!("SRCREV_{name} = \"{commit}\""));
         }
         if let Some(format) = self.srcrev_format() {
@@ -140,7 +140,7 @@ impl Include {
     }
 }
 
-impl Repository {
+impl PinnedRepository {
     fn uri(&self) -> Result<String> {
         let name = &self.name;
         Ok(format!("{};name={name};destsuffix={DESTINATION}/{name}", git_uri(&self.url, None, self.submodules)?))
@@ -157,7 +157,7 @@ fn check_apart(crates: &[Crate]) -> Result<()> {
 }
 
 /// Names for `;name=`, out of the repositories' own, with the commit behind where two would have the same.
-fn named(commits: BTreeSet<(SourceUrl, CommitId)>) -> Vec<Repository> {
+fn named(commits: BTreeSet<(SourceUrl, CommitId)>) -> Vec<PinnedRepository> {
     let mut by_name: BTreeMap<String, Vec<(SourceUrl, CommitId)>> = BTreeMap::new();
     for (url, commit) in commits {
         by_name.entry(own_name(&url)).or_default().push((url, commit));
@@ -173,7 +173,7 @@ fn named(commits: BTreeSet<(SourceUrl, CommitId)>) -> Vec<Repository> {
                 // One commit in two repositories of one name: a fork, or two spellings of a URL.
                 (true, nth) => format!("{name}-{}-{}", &commit.to_string()[..7], nth + 1),
             };
-            repositories.push(Repository { name, url: url.clone(), commit: *commit, submodules: false });
+            repositories.push(PinnedRepository { name, url: url.clone(), commit: *commit, submodules: false });
         }
     }
     repositories.sort_by(|a, b| a.name.cmp(&b.name));
@@ -191,7 +191,7 @@ fn own_name(url: &SourceUrl) -> String {
     if name.is_empty() { "git".to_owned() } else { name.to_owned() }
 }
 
-fn mark_submodules(repositories: &mut [Repository], submodules: &Submodules) -> Result<()> {
+fn mark_submodules(repositories: &mut [PinnedRepository], submodules: &Submodules) -> Result<()> {
     let wanted = match submodules {
         Submodules::None => return Ok(()),
         Submodules::All => {
@@ -216,7 +216,7 @@ fn mark_submodules(repositories: &mut [Repository], submodules: &Submodules) -> 
     Ok(())
 }
 
-fn no_repository(name: &str, repositories: &[Repository]) -> Error {
+fn no_repository(name: &str, repositories: &[PinnedRepository]) -> Error {
     let names: Vec<&str> = repositories.iter().map(|repository| repository.name.as_str()).collect();
     let error = Error::new(Kind::Usage, format!("no git dependency is called `{}`", name.escape_debug()));
     match suggest::names(name, names.iter().copied()).first() {

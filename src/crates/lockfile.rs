@@ -17,12 +17,12 @@ const NEWEST: i64 = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CargoLock {
     /// Its packages, sorted by name, version and source.
-    pub packages: Vec<Package>,
+    pub packages: Vec<CargoPackage>,
 }
 
 /// One package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Package {
+pub struct CargoPackage {
     /// Its name.
     pub name: String,
     /// Its version.
@@ -87,7 +87,7 @@ impl CargoLock {
     /// # Errors
     /// Kind `Input`: a name that no package of the workspace has, or a dependency that the lock does not hold.
     pub fn only(&self, members: &[String]) -> Result<CargoLock> {
-        let mut wanted: Vec<&Package> = Vec::new();
+        let mut wanted: Vec<&CargoPackage> = Vec::new();
         for member in members {
             let own = self.own().filter(|package| package.name == *member);
             let before = wanted.len();
@@ -96,7 +96,7 @@ impl CargoLock {
                 return Err(self.no_member(member));
             }
         }
-        let mut reached: BTreeSet<&Package> = BTreeSet::new();
+        let mut reached: BTreeSet<&CargoPackage> = BTreeSet::new();
         let by_name = self.by_name();
         while let Some(package) = wanted.pop() {
             if reached.insert(package) {
@@ -109,12 +109,12 @@ impl CargoLock {
     }
 
     /// The workspace's own packages.
-    pub fn own(&self) -> impl Iterator<Item = &Package> {
+    pub fn own(&self) -> impl Iterator<Item = &CargoPackage> {
         self.packages.iter().filter(|package| package.source.is_none())
     }
 
-    fn by_name(&self) -> BTreeMap<&str, Vec<&Package>> {
-        let mut by_name: BTreeMap<&str, Vec<&Package>> = BTreeMap::new();
+    fn by_name(&self) -> BTreeMap<&str, Vec<&CargoPackage>> {
+        let mut by_name: BTreeMap<&str, Vec<&CargoPackage>> = BTreeMap::new();
         self.packages.iter().for_each(|package| by_name.entry(&package.name).or_default().push(package));
         by_name
     }
@@ -129,19 +129,23 @@ impl CargoLock {
     }
 }
 
-impl Package {
+impl CargoPackage {
     /// The packages that a dependency of this one names. cargo leaves out of the text what is the same for all packages of
     /// the name, so what is there has to agree.
-    fn resolve<'a>(&self, dependency: &str, by_name: &BTreeMap<&str, Vec<&'a Package>>) -> Result<Vec<&'a Package>> {
+    fn resolve<'a>(
+        &self,
+        dependency: &str,
+        by_name: &BTreeMap<&str, Vec<&'a CargoPackage>>,
+    ) -> Result<Vec<&'a CargoPackage>> {
         let mut words = dependency.splitn(3, ' ');
         let (name, version, source) = (words.next().unwrap_or_default(), words.next(), words.next());
         let source = source.map(|source| source.trim_start_matches('(').trim_end_matches(')'));
         let source = source.map(|source| source.split('#').next().unwrap_or(source));
-        let fits = |package: &&&Package| {
+        let fits = |package: &&&CargoPackage| {
             version.is_none_or(|version| version == package.version)
                 && source.is_none_or(|source| source == package.written)
         };
-        let found: Vec<&Package> = by_name.get(name).into_iter().flatten().filter(fits).copied().collect();
+        let found: Vec<&CargoPackage> = by_name.get(name).into_iter().flatten().filter(fits).copied().collect();
         if found.is_empty() {
             return Err(Error::input(format!(
                 "{} {} depends on `{dependency}`, which the lock does not hold",
@@ -199,7 +203,7 @@ fn sums_of_version_1(document: &Document<&str>) -> BTreeMap<String, String> {
     sums.collect()
 }
 
-fn package(table: &Table, sums: &BTreeMap<String, String>) -> Result<Package> {
+fn package(table: &Table, sums: &BTreeMap<String, String>) -> Result<CargoPackage> {
     let text = |key: &str| table.get(key).and_then(Item::as_str);
     let span = table.span().unwrap_or_default();
     let (Some(name), Some(version)) = (text("name"), text("version")) else {
@@ -216,7 +220,7 @@ fn package(table: &Table, sums: &BTreeMap<String, String>) -> Result<Package> {
     let source = source.transpose().map_err(|error| {
         error.wrap(format!("{name} {version} is nothing that BitBake can fetch")).at(at(), "its source")
     })?;
-    Ok(Package {
+    Ok(CargoPackage {
         name: name.to_owned(),
         version: version.to_owned(),
         source,

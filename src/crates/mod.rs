@@ -11,7 +11,7 @@ mod include;
 mod lockfile;
 
 pub use include::{Include, Submodules};
-pub use lockfile::{CargoLock, GitReference, Package, Source};
+pub use lockfile::{CargoLock, CargoPackage, GitReference, Source};
 
 #[cfg(test)]
 mod tests;

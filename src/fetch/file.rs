@@ -5,18 +5,18 @@ use std::path::Path;
 use url::Url;
 
 use super::checksums::{Disagreement, compare};
-use super::peer::Place;
-use super::{Fetcher, Settings, peer};
+use super::peer::Endpoint;
+use super::{FetchSettings, Fetcher, peer};
 use crate::error::{Error, Kind, Result};
 use crate::net::blocking;
-use crate::net::guard::Manners;
-use crate::net::report::Teller;
+use crate::net::guard::RequestGuard;
+use crate::net::report::LazyTask;
 use crate::net::retry::{Attempts, Class, Failure};
 use crate::net::transfer::{Delivery, Expected, at};
 use crate::progress::{self, Task};
 use crate::source::url::redact;
 use crate::source::{Checksum, Digests, Hasher, SourceUrl, Sums};
-use crate::store::Incoming;
+use crate::store::PartialDownload;
 
 /// A transfer that brought this much got somewhere: its failure does not count against the mirror.
 const WORTHWHILE: u64 = 1 << 20;
@@ -25,7 +25,7 @@ const WORTHWHILE: u64 = 1 << 20;
 const SHOWN: usize = 200;
 
 /// A file to be brought.
-pub struct Order<'a> {
+pub struct FileJob<'a> {
     /// What messages call it.
     pub name: &'a str,
     /// The key of its partial download.
@@ -33,12 +33,12 @@ pub struct Order<'a> {
     /// What its bytes must be.
     pub expected: Expected,
     /// Where it may be had, in order.
-    pub candidates: Vec<Result<Place>>,
+    pub candidates: Vec<Result<Endpoint>>,
 }
 
 impl Fetcher {
     /// Brings a file into the store.
-    pub(super) async fn deliver(&self, order: Order<'_>, teller: &Teller) -> Result<Digests> {
+    pub(super) async fn deliver(&self, order: FileJob<'_>, teller: &LazyTask) -> Result<Digests> {
         if order.candidates.is_empty() {
             return Err(self.nobody_has(order.name, Vec::new()));
         }
@@ -56,7 +56,7 @@ impl Fetcher {
         let mut tried = Vec::new();
         for candidate in &order.candidates {
             let outcome = match candidate {
-                Ok(Place::Url(url)) if url.scheme() == "file" => {
+                Ok(Endpoint::Url(url)) if url.scheme() == "file" => {
                     self.out_of_folder(url, &mut slot, &order, teller).await
                 }
                 Ok(place) => self.over_network(place, &mut slot, &order, teller).await,
@@ -82,9 +82,9 @@ impl Fetcher {
     /// See [`nobody_has`].
     pub(super) fn nobody_has(&self, what: &str, tried: Vec<Error>) -> Error {
         let asked = match self.settings {
-            Settings { offline: true, .. } => Asked::Offline,
-            Settings { upstreams: false, .. } => Asked::OneStore,
-            _ => Asked::Everybody,
+            FetchSettings { offline: true, .. } => Tried::Offline,
+            FetchSettings { upstreams: false, .. } => Tried::OneStore,
+            _ => Tried::Everybody,
         };
         nobody_has(what, tried, asked)
     }
@@ -108,7 +108,7 @@ impl Fetcher {
     }
 
     /// An earlier run may have been ended between the last byte and the rename.
-    async fn left_whole(&self, slot: &mut Option<Incoming>, expected: &Expected) -> Result<Option<Digests>> {
+    async fn left_whole(&self, slot: &mut Option<PartialDownload>, expected: &Expected) -> Result<Option<Digests>> {
         let Some(incoming) = slot.as_ref().filter(|incoming| incoming.size() > 0) else { return Ok(None) };
         if !expected.is_known() || !expected.matches(&incoming.digests()) {
             return Ok(None);
@@ -125,10 +125,10 @@ impl Fetcher {
 
     async fn over_network(
         &self,
-        place: &Place,
-        slot: &mut Option<Incoming>,
-        order: &Order<'_>,
-        teller: &Teller,
+        place: &Endpoint,
+        slot: &mut Option<PartialDownload>,
+        order: &FileJob<'_>,
+        teller: &LazyTask,
     ) -> Result<Digests, Failure> {
         let mut attempts = Attempts::new(&self.patience);
         let mut doubted = false;
@@ -162,14 +162,14 @@ impl Fetcher {
 
     async fn transfer(
         &self,
-        place: &Place,
-        slot: &mut Option<Incoming>,
+        place: &Endpoint,
+        slot: &mut Option<PartialDownload>,
         expected: &Expected,
         task: &dyn Task,
     ) -> Result<Delivery, Failure> {
         let url = match place {
-            Place::Url(url) => url,
-            Place::Remote(remote) => return remote.transfer(slot, expected, task, &self.patience).await,
+            Endpoint::Url(url) => url,
+            Endpoint::Remote(remote) => return remote.transfer(slot, expected, task, &self.patience).await,
         };
         match url.scheme() {
             "http" | "https" => self.http.transfer(url, slot, expected, task).await,
@@ -183,23 +183,23 @@ impl Fetcher {
     }
 
     /// What is kept to towards servers while this is told of.
-    pub(super) fn manners<'a>(&'a self, teller: &'a Teller) -> Manners<'a> {
-        Manners { limits: &self.limits, patience: &self.patience, teller }
+    pub(super) fn manners<'a>(&'a self, teller: &'a LazyTask) -> RequestGuard<'a> {
+        RequestGuard { limits: &self.limits, patience: &self.patience, teller }
     }
 
     /// Compares what came with what is wanted: it becomes a blob, or is thrown away.
     async fn judge(
         &self,
-        place: &Place,
-        slot: &mut Option<Incoming>,
-        order: &Order<'_>,
+        place: &Endpoint,
+        slot: &mut Option<PartialDownload>,
+        order: &FileJob<'_>,
         delivery: &Delivery,
-        teller: &Teller,
+        teller: &LazyTask,
     ) -> Result<Digests, Failure> {
         let mut incoming = slot.take().ok_or_else(|| Error::bug("a transfer has lost its partial download"))?;
         let asked = match place {
-            Place::Url(url) => url.as_url(),
-            Place::Remote(_) => &delivery.url,
+            Endpoint::Url(url) => url.as_url(),
+            Endpoint::Remote(_) => &delivery.url,
         };
         let digests = incoming.digests();
         if !order.expected.matches(&digests) {
@@ -222,9 +222,9 @@ impl Fetcher {
     async fn out_of_folder(
         &self,
         url: &SourceUrl,
-        slot: &mut Option<Incoming>,
-        order: &Order<'_>,
-        teller: &Teller,
+        slot: &mut Option<PartialDownload>,
+        order: &FileJob<'_>,
+        teller: &LazyTask,
     ) -> Result<Digests, Failure> {
         let path = peer::local_path(url)?;
         let _permit = self.limits.transfer("").await;
@@ -261,8 +261,8 @@ impl Fetcher {
     }
 }
 
-fn size(slot: &Option<Incoming>) -> u64 {
-    slot.as_ref().map_or(0, Incoming::size)
+fn size(slot: &Option<PartialDownload>) -> u64 {
+    slot.as_ref().map_or(0, PartialDownload::size)
 }
 
 /// The digests of a file and its first bytes; nothing if it is not there. Without an expectation nothing is hashed here:
@@ -366,19 +366,19 @@ fn said(error: &Error) -> Error {
 
 /// Who could be asked for a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum Tried {
     Everybody,
     Offline,
     OneStore,
 }
 
 /// The one failure when no place had a source. Wrong bytes anywhere decide its kind, as that is what needs a person.
-fn nobody_has(what: &str, mut tried: Vec<Error>, asked: Asked) -> Error {
+fn nobody_has(what: &str, mut tried: Vec<Error>, asked: Tried) -> Error {
     let wrong = tried.iter().position(|error| error.kind() == Kind::Mismatch);
-    let absent = asked == Asked::OneStore && tried.iter().all(|error| error.kind() == Kind::Missing);
+    let absent = asked == Tried::OneStore && tried.iter().all(|error| error.kind() == Kind::Missing);
     let kind = match wrong {
         Some(_) => Kind::Mismatch,
-        None if asked == Asked::Offline || absent => Kind::Missing,
+        None if asked == Tried::Offline || absent => Kind::Missing,
         None => Kind::Network,
     };
     let message = match kind {
@@ -432,10 +432,10 @@ mod tests {
     fn wrong_bytes_decide_the_kind() {
         let gone = || Error::new(Kind::Network, "https://a/x").because("404");
         let wrong = || Error::new(Kind::Mismatch, "https://b/x").help("accept it");
-        let error = nobody_has("x", vec![gone(), wrong()], Asked::Everybody);
+        let error = nobody_has("x", vec![gone(), wrong()], Tried::Everybody);
         assert_eq!((error.kind(), error.hint()), (Kind::Mismatch, Some("accept it")));
         assert_eq!(error.related_errors().len(), 2);
-        assert_eq!(nobody_has("x", vec![gone()], Asked::Everybody).causes(), ["https://a/x", "404"]);
-        assert_eq!(nobody_has("x", vec![], Asked::Offline).kind(), Kind::Missing);
+        assert_eq!(nobody_has("x", vec![gone()], Tried::Everybody).causes(), ["https://a/x", "404"]);
+        assert_eq!(nobody_has("x", vec![], Tried::Offline).kind(), Kind::Missing);
     }
 }

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use super::WantedGit;
 use crate::error::{Error, Kind, Result};
 use crate::git::{could_not_start, local_git, run};
-use crate::net::retry::{Failure, Patience};
+use crate::net::retry::{Failure, RetryPolicy};
 use crate::net::transfer::at;
 use crate::progress::Task;
 use crate::source::name::check_ref;
@@ -67,7 +67,7 @@ const KEPT_LINES: usize = 12;
 #[derive(Debug, Clone)]
 pub struct Git {
     /// How long to wait for a word.
-    pub patience: Patience,
+    pub patience: RetryPolicy,
     /// Only folders may be asked.
     pub offline: bool,
     /// Set over the user's environment; tests keep the user's configuration out with it.
@@ -85,7 +85,7 @@ pub struct Listed {
 
 /// How a fetch ended that did not fail for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum GitOutcome {
     /// Something came.
     Came,
     /// The server does not give what it does not advertise, or has no such ref.
@@ -97,7 +97,7 @@ enum Answer {
 }
 
 /// What git said before it failed.
-struct Said {
+struct GitOutput {
     text: String,
     stalled: bool,
 }
@@ -126,18 +126,18 @@ impl Git {
             let repository = new_repository(scratch, "shallow.git")?;
             let found = self.narrow(url, wanted, &repository, true, by_id, task).await?;
             match found {
-                Answer::Came => return Ok(repository),
-                Answer::Absent => return Err(absent(url, &wanted.commit)),
-                Answer::Refused => by_id = false,
-                Answer::NoDepth => {}
+                GitOutcome::Came => return Ok(repository),
+                GitOutcome::Absent => return Err(absent(url, &wanted.commit)),
+                GitOutcome::Refused => by_id = false,
+                GitOutcome::NoDepth => {}
             }
         }
         // A new one: a repository that began shallow would stay so.
         let repository = new_repository(scratch, "full.git")?;
         match self.narrow(url, wanted, &repository, false, by_id, task).await? {
-            Answer::Came => {}
-            Answer::Absent => return Err(absent(url, &wanted.commit)),
-            Answer::Refused | Answer::NoDepth => {
+            GitOutcome::Came => {}
+            GitOutcome::Absent => return Err(absent(url, &wanted.commit)),
+            GitOutcome::Refused | GitOutcome::NoDepth => {
                 let all = ["+refs/heads/*:refs/kbuild/heads/*", "+refs/tags/*:refs/kbuild/tags/*"];
                 self.fetch(url, &repository, false, &all, task).await?;
                 if !has_commit(&repository, &wanted.commit) {
@@ -161,19 +161,19 @@ impl Git {
         shallow: bool,
         by_id: bool,
         task: &dyn Task,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<GitOutcome, Failure> {
         let mut specs: Vec<String> =
             wanted.refs.iter().enumerate().map(|(n, name)| format!("+{name}:refs/kbuild/ref{n}")).collect();
         if by_id {
             specs.insert(0, format!("{}:refs/kbuild/wanted", wanted.commit));
         }
-        let mut last = Answer::Refused;
+        let mut last = GitOutcome::Refused;
         for spec in &specs {
             match self.fetch(url, repository, shallow, &[spec], task).await? {
-                Answer::Came if has_commit(repository, &wanted.commit) => return Ok(Answer::Came),
-                Answer::NoDepth => return Ok(Answer::NoDepth),
-                Answer::Absent => last = Answer::Absent,
-                Answer::Came | Answer::Refused => {}
+                GitOutcome::Came if has_commit(repository, &wanted.commit) => return Ok(GitOutcome::Came),
+                GitOutcome::NoDepth => return Ok(GitOutcome::NoDepth),
+                GitOutcome::Absent => last = GitOutcome::Absent,
+                GitOutcome::Came | GitOutcome::Refused => {}
             }
         }
         Ok(last)
@@ -186,7 +186,7 @@ impl Git {
         shallow: bool,
         specs: &[&str],
         task: &dyn Task,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<GitOutcome, Failure> {
         let mut command = self.command();
         command.arg("--git-dir").arg(repository);
         command.args([
@@ -202,7 +202,7 @@ impl Git {
         }
         command.args(["--end-of-options", url.as_str()]).args(specs);
         match self.run(command, Some(task)).await? {
-            Ok(_) => Ok(Answer::Came),
+            Ok(_) => Ok(GitOutcome::Came),
             Err(said) => refusal(&said.text).ok_or_else(|| failure(url, &said)),
         }
     }
@@ -258,14 +258,14 @@ impl Git {
     }
 
     /// Runs git to its end; `Err` inside when it failed, with what it said.
-    async fn run(&self, mut command: Command, task: Option<&dyn Task>) -> Result<Result<Vec<u8>, Said>, Failure> {
+    async fn run(&self, mut command: Command, task: Option<&dyn Task>) -> Result<Result<Vec<u8>, GitOutput>, Failure> {
         let mut child = command.spawn().map_err(could_not_start)?;
         let mut group = Group::of(&child);
         let (Some(mut stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Error::bug("git was started without pipes").into());
         };
         let mut output = Vec::new();
-        let mut words = Words::default();
+        let mut words = GitStderr::default();
         let both = async {
             // Whichever ends badly ends the other: a git that is silent keeps its standard output open too.
             tokio::try_join!(async { stdout.read_to_end(&mut output).await.map_err(Some) }, async {
@@ -278,7 +278,7 @@ impl Git {
             Err(None) => {
                 drop(group);
                 let text = format!("git said nothing for {} s", self.patience.git_silence.as_secs());
-                return Ok(Err(Said { text, stalled: true }));
+                return Ok(Err(GitOutput { text, stalled: true }));
             }
         };
         let ended = read.and(child.wait().await).map_err(could_not_start)?;
@@ -287,11 +287,11 @@ impl Git {
             return Ok(Ok(output));
         }
         let text = if words.kept.is_empty() { format!("git ended with {ended}") } else { words.kept.join("\n") };
-        Ok(Err(Said { text, stalled: false }))
+        Ok(Err(GitOutput { text, stalled: false }))
     }
 
     /// Reads what git says to its end; `false` if it fell silent for too long.
-    async fn listen(&self, mut stderr: impl AsyncRead + Unpin, words: &mut Words, task: Option<&dyn Task>) -> bool {
+    async fn listen(&self, mut stderr: impl AsyncRead + Unpin, words: &mut GitStderr, task: Option<&dyn Task>) -> bool {
         let mut buffer = [0; 4096];
         loop {
             let read = tokio::time::timeout(self.patience.git_silence, stderr.read(&mut buffer));
@@ -308,12 +308,12 @@ impl Git {
 
 /// What git says: progress goes to the task, the last of the rest is kept for a message.
 #[derive(Default)]
-struct Words {
+struct GitStderr {
     line: Vec<u8>,
     kept: Vec<String>,
 }
 
-impl Words {
+impl GitStderr {
     fn take(&mut self, bytes: &[u8], task: Option<&dyn Task>) {
         for byte in bytes {
             match byte {
@@ -331,7 +331,7 @@ impl Words {
         if line.is_empty() {
             return;
         }
-        if let Some(progress) = Received::parse(&line) {
+        if let Some(progress) = GitProgress::parse(&line) {
             if let Some(task) = task {
                 progress.tell(task);
             }
@@ -346,14 +346,14 @@ impl Words {
 
 /// One line of git's progress: `Receiving objects:  45% (450/1000), 12.00 MiB | 3.00 MiB/s`.
 #[derive(Debug, PartialEq)]
-struct Received {
+struct GitProgress {
     what: String,
     percent: Option<u8>,
     bytes: Option<u64>,
 }
 
-impl Received {
-    fn parse(line: &str) -> Option<Received> {
+impl GitProgress {
+    fn parse(line: &str) -> Option<GitProgress> {
         static PROGRESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
             let counted = r"\s+(?:(?<percent>\d+)% \(\d+/\d+\)|\d+)";
             let bytes = r"(?:, (?<number>[\d.]+) (?<unit>bytes|KiB|MiB|GiB))?";
@@ -370,7 +370,7 @@ impl Received {
             _ => 1.0,
         };
         let number: Option<f64> = found.name("number").and_then(|number| number.as_str().parse().ok());
-        Some(Received {
+        Some(GitProgress {
             what: found["what"].to_lowercase(),
             percent: found.name("percent").and_then(|percent| percent.as_str().parse().ok()),
             bytes: number.map(|number| (number * unit) as u64),
@@ -483,20 +483,20 @@ fn absent(url: &SourceUrl, commit: &CommitId) -> Failure {
 }
 
 /// Whether git's words say that the server did answer, but not with what was asked for.
-fn refusal(said: &str) -> Option<Answer> {
+fn refusal(said: &str) -> Option<GitOutcome> {
     let said = said.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
     if says(&["dumb http transport does not support shallow", "does not support shallow", "does not support --depth"]) {
-        Some(Answer::NoDepth)
+        Some(GitOutcome::NoDepth)
     } else if says(&["server does not allow request for unadvertised object", "couldn't find remote ref"])
         // The words of a plain file server's client.
         || says(&["cannot obtain needed object"])
         || (says(&["want "]) && says(&["not valid"]))
     {
-        Some(Answer::Refused)
+        Some(GitOutcome::Refused)
     } else if says(&["not our ref"]) {
         // upload-pack looked for the object itself, or along all refs: more of the same would not find it.
-        Some(Answer::Absent)
+        Some(GitOutcome::Absent)
     } else {
         None
     }
@@ -564,7 +564,7 @@ const UNREACHABLE: [&str; 6] = [
     "network is unreachable",
 ];
 
-fn failure(url: &SourceUrl, said: &Said) -> Failure {
+fn failure(url: &SourceUrl, said: &GitOutput) -> Failure {
     let error = at(url, said.text.clone());
     let lower = said.text.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
@@ -612,7 +612,7 @@ mod tests {
     use crate::net::retry::Class;
 
     fn class(said: &str) -> Class {
-        let said = Said { text: said.to_owned(), stalled: false };
+        let said = GitOutput { text: said.to_owned(), stalled: false };
         failure(&"https://h/x".parse().unwrap(), &said).class
     }
 
@@ -643,28 +643,31 @@ mod tests {
     #[test]
     fn refusals_lead_to_the_next_rung() {
         let told = "error: Server does not allow request for unadvertised object deadbeef";
-        assert_eq!(refusal(told), Some(Answer::Refused));
-        assert_eq!(refusal("fatal: couldn't find remote ref refs/heads/x"), Some(Answer::Refused));
-        assert_eq!(refusal("fatal: remote error: want deadbeef not valid"), Some(Answer::Refused));
-        assert_eq!(refusal("fatal: remote error: upload-pack: not our ref deadbeef"), Some(Answer::Absent));
-        assert_eq!(refusal("fatal: dumb http transport does not support shallow capabilities"), Some(Answer::NoDepth));
+        assert_eq!(refusal(told), Some(GitOutcome::Refused));
+        assert_eq!(refusal("fatal: couldn't find remote ref refs/heads/x"), Some(GitOutcome::Refused));
+        assert_eq!(refusal("fatal: remote error: want deadbeef not valid"), Some(GitOutcome::Refused));
+        assert_eq!(refusal("fatal: remote error: upload-pack: not our ref deadbeef"), Some(GitOutcome::Absent));
+        assert_eq!(
+            refusal("fatal: dumb http transport does not support shallow capabilities"),
+            Some(GitOutcome::NoDepth)
+        );
         assert_eq!(refusal("fatal: the remote end hung up unexpectedly"), None);
     }
 
     #[test]
     fn progress_is_read() {
         let line = "Receiving objects:  45% (450/1000), 12.00 MiB | 3.00 MiB/s";
-        let expected = Received { what: "receiving objects".to_owned(), percent: Some(45), bytes: Some(12 << 20) };
-        assert_eq!(Received::parse(line), Some(expected));
+        let expected = GitProgress { what: "receiving objects".to_owned(), percent: Some(45), bytes: Some(12 << 20) };
+        assert_eq!(GitProgress::parse(line), Some(expected));
         for line in [
             "remote: Counting objects: 100% (9/9), done.",
             "remote: Enumerating objects: 9, done.",
             "Resolving deltas: 100% (2/2), done.",
             "Receiving objects: 100% (9/9), 812 bytes | 812.00 KiB/s, done.",
         ] {
-            assert!(Received::parse(line).is_some(), "{line}");
+            assert!(GitProgress::parse(line).is_some(), "{line}");
         }
-        assert_eq!(Received::parse("fatal: early EOF"), None);
-        assert_eq!(Received::parse("error: RPC failed; HTTP 500 curl 22"), None);
+        assert_eq!(GitProgress::parse("fatal: early EOF"), None);
+        assert_eq!(GitProgress::parse("error: RPC failed; HTTP 500 curl 22"), None);
     }
 }

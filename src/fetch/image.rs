@@ -7,16 +7,16 @@ use serde::Deserialize;
 use super::Fetcher;
 use crate::error::{Error, Kind, Result};
 use crate::net::blocking;
-use crate::net::report::Teller;
+use crate::net::report::LazyTask;
 use crate::net::retry::{Attempts, Class, Failure};
-use crate::net::transfer::{Delivery, Expected, Inflow, at, partial};
-use crate::oci::client::{INDEXES, MANIFESTS, Received};
-use crate::oci::layout::{Archive, Plan};
+use crate::net::transfer::{Delivery, Download, Expected, at, partial};
+use crate::oci::client::{INDEXES, MANIFESTS, ReceivedManifest};
+use crate::oci::layout::{LayoutPlan, LayoutStream};
 use crate::progress::Task;
 use crate::source::image::{Architecture, USUAL_ARCHITECTURES, parse_digest};
 use crate::source::url::redact;
 use crate::source::{ImageName, Sha256, SourceUrl};
-use crate::store::Incoming;
+use crate::store::PartialDownload;
 
 /// What the name of an image led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +28,12 @@ pub struct ResolvedImage {
 }
 
 #[derive(Deserialize)]
-struct Index {
-    manifests: Vec<Entry>,
+struct ImageIndex {
+    manifests: Vec<IndexEntry>,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct IndexEntry {
     digest: String,
     platform: Option<Platform>,
 }
@@ -46,12 +46,12 @@ struct Platform {
 }
 
 #[derive(Deserialize)]
-struct Manifest {
-    config: Descriptor,
+struct PlatformManifest {
+    config: PlatformDescriptor,
 }
 
 #[derive(Deserialize)]
-struct Descriptor {
+struct PlatformDescriptor {
     digest: String,
 }
 
@@ -70,7 +70,7 @@ impl Fetcher {
     /// No answer (kind `Network`, `Missing` when offline); no such tag, or an architecture it has not (kind `Input`).
     pub async fn image(&self, image: &ImageName, architectures: &[String]) -> Result<ResolvedImage> {
         let what = image.to_string();
-        let teller = Teller::new(&self.progress, &what, None);
+        let teller = LazyTask::new(&self.progress, &what, None);
         let mut tried = Vec::new();
         let mut unknown = None;
         for place in self.upstreams(&image.to_url()?) {
@@ -92,7 +92,7 @@ impl Fetcher {
         &self,
         place: &SourceUrl,
         architectures: &[String],
-        teller: &Teller,
+        teller: &LazyTask,
     ) -> Result<ResolvedImage, Failure> {
         if place.scheme() != "oci" {
             return Err(Failure::permanent(at(place, "only a registry can say what an image's name leads to")));
@@ -129,14 +129,14 @@ impl Fetcher {
     }
 
     /// An image without an index says in its configuration what it is for.
-    async fn offered_alone(&self, image: &ImageName, received: &Received) -> Result<Offered, Failure> {
+    async fn offered_alone(&self, image: &ImageName, received: &ReceivedManifest) -> Result<Offered, Failure> {
         let url = image.to_url()?;
         if !MANIFESTS.contains(&received.media_type.as_str()) {
             let why = format!("what it leads to is `{}`, and no image of today", received.media_type);
             return Err(Failure::permanent(at(&url, redact(&why))));
         }
         let unreadable = || Failure::permanent(at(&url, "its manifest cannot be read"));
-        let manifest: Manifest = serde_json::from_slice(&received.bytes).map_err(|_| unreadable())?;
+        let manifest: PlatformManifest = serde_json::from_slice(&received.bytes).map_err(|_| unreadable())?;
         let config = parse_digest(&manifest.config.digest).ok_or_else(unreadable)?;
         let config = self.images.small_blob(&self.http, image, &config).await?;
         let platform: Platform = serde_json::from_slice(&config)
@@ -151,7 +151,7 @@ impl Fetcher {
     pub(super) async fn image_transfer(
         &self,
         url: &SourceUrl,
-        slot: &mut Option<Incoming>,
+        slot: &mut Option<PartialDownload>,
         expected: &Expected,
         task: &dyn Task,
     ) -> Result<Delivery, Failure> {
@@ -163,7 +163,7 @@ impl Fetcher {
             )));
         }
         let received = self.images.manifest(&self.http, &image).await?;
-        let plan = Plan::of(url, &received)?;
+        let plan = LayoutPlan::of(url, &received)?;
         let mut from = partial(slot)?.size();
         loop {
             if from > plan.total() {
@@ -181,10 +181,17 @@ impl Fetcher {
                 from = 0;
                 continue;
             };
-            let mut archive = Archive::new(&self.images, &self.http, &image, plan.after(from), hashed);
+            let mut archive = LayoutStream::new(&self.images, &self.http, &image, plan.after(from), hashed);
             let total = Some(plan.total());
-            let inflow =
-                Inflow { url: url.as_url(), end: url.as_url(), expected, task, patience: &self.patience, from, total };
+            let inflow = Download {
+                url: url.as_url(),
+                end: url.as_url(),
+                expected,
+                task,
+                patience: &self.patience,
+                from,
+                total,
+            };
             inflow.must_fit()?;
             match inflow.take(slot, &mut archive).await {
                 Ok(head) => return Ok(Delivery { url: url.as_url().clone(), head, resumed: from > 0 }),
@@ -203,11 +210,11 @@ impl Fetcher {
     }
 }
 
-fn offered(image: &ImageName, received: &Received) -> Result<Offered, Failure> {
+fn offered(image: &ImageName, received: &ReceivedManifest) -> Result<Offered, Failure> {
     let unreadable = || Failure::from(image.to_url().map_or_else(|e| e, |url| at(&url, "its index cannot be read")));
-    let index: Index = serde_json::from_slice(&received.bytes).map_err(|_| unreadable())?;
+    let index: ImageIndex = serde_json::from_slice(&received.bytes).map_err(|_| unreadable())?;
     let mut offered = Offered::default();
-    for Entry { digest, platform } in index.manifests {
+    for IndexEntry { digest, platform } in index.manifests {
         // Attestations and the like have a platform `unknown`, or none.
         if let (Some(platform), Some(digest)) = (platform, parse_digest(&digest)) {
             offered.add(&platform, digest);
@@ -263,11 +270,11 @@ impl Offered {
 mod tests {
     use super::*;
 
-    fn index(entries: &[&str]) -> Received {
+    fn index(entries: &[&str]) -> ReceivedManifest {
         let entry = |platform: &&str| format!(r#"{{"digest":"sha256:{}","platform":{platform}}}"#, "1".repeat(64));
         let entries: Vec<String> = entries.iter().map(entry).collect();
         let text = format!(r#"{{"manifests":[{}]}}"#, entries.join(","));
-        Received { bytes: text.into_bytes(), digest: Sha256::from([0; 32]), media_type: INDEXES[0].to_owned() }
+        ReceivedManifest { bytes: text.into_bytes(), digest: Sha256::from([0; 32]), media_type: INDEXES[0].to_owned() }
     }
 
     #[test]

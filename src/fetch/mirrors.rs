@@ -41,11 +41,11 @@ struct Rule {
 #[derive(Debug)]
 struct Template {
     text: String,
-    pieces: Vec<Piece>,
+    pieces: Vec<TemplatePiece>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Piece {
+enum TemplatePiece {
     Literal(String),
     /// `$1`, `${1}`
     Group(usize),
@@ -68,7 +68,7 @@ pub struct Fill<'a> {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct List {
+struct MirrorList {
     #[expect(dead_code, reason = "for readers of the file")]
     name: String,
     #[expect(dead_code, reason = "for readers of the file")]
@@ -119,7 +119,7 @@ impl Rules {
 }
 
 fn parse_list(text: &str) -> Result<Vec<Rule>> {
-    let list: List =
+    let list: MirrorList =
         toml_edit::de::from_str(text).map_err(|error| Error::input("it cannot be parsed").because(error))?;
     list.rule.iter().map(|rule| Rule::new(&rule.pattern, &rule.to)).collect()
 }
@@ -139,8 +139,10 @@ impl Template {
         let template = Template { text: text.to_owned(), pieces: pieces(text) };
         for piece in &template.pieces {
             let (known, group) = match piece {
-                Piece::Group(number) => (*number < pattern.captures_len(), number.to_string()),
-                Piece::Named(name) => (pattern.capture_names().flatten().any(|known| known == name), name.clone()),
+                TemplatePiece::Group(number) => (*number < pattern.captures_len(), number.to_string()),
+                TemplatePiece::Named(name) => {
+                    (pattern.capture_names().flatten().any(|known| known == name), name.clone())
+                }
                 _ => continue,
             };
             if !known {
@@ -156,13 +158,13 @@ impl Template {
         let mut text = String::new();
         for piece in &self.pieces {
             match piece {
-                Piece::Literal(literal) => text.push_str(literal),
-                Piece::Group(number) => text.push_str(captures.get(*number).map_or("", |group| group.as_str())),
-                Piece::Named(name) => text.push_str(captures.name(name).map_or("", |group| group.as_str())),
+                TemplatePiece::Literal(literal) => text.push_str(literal),
+                TemplatePiece::Group(number) => text.push_str(captures.get(*number).map_or("", |group| group.as_str())),
+                TemplatePiece::Named(name) => text.push_str(captures.name(name).map_or("", |group| group.as_str())),
                 // A bare path is escaped as a whole when it becomes a URL.
-                Piece::FileName if self.text.starts_with('/') => text.push_str(fill.name?),
-                Piece::FileName => text.push_str(&escape(fill.name?)),
-                Piece::Sha256 => text.push_str(&fill.sha256?.to_string()),
+                TemplatePiece::FileName if self.text.starts_with('/') => text.push_str(fill.name?),
+                TemplatePiece::FileName => text.push_str(&escape(fill.name?)),
+                TemplatePiece::Sha256 => text.push_str(&fill.sha256?.to_string()),
             }
         }
         let parsed = place(&text);
@@ -184,7 +186,7 @@ pub fn place(text: &str) -> Result<SourceUrl> {
 
 /// Takes a replacement apart. `$` is followed by digits or a braced group, as in every tool that knows such rules; a `$`
 /// before anything else, and `$$`, is a dollar sign.
-fn pieces(text: &str) -> Vec<Piece> {
+fn pieces(text: &str) -> Vec<TemplatePiece> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = text;
@@ -199,20 +201,20 @@ fn pieces(text: &str) -> Vec<Piece> {
             }
         };
         if !literal.is_empty() {
-            pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+            pieces.push(TemplatePiece::Literal(std::mem::take(&mut literal)));
         }
         pieces.push(piece);
         rest = &rest[length..];
     }
     if !literal.is_empty() {
-        pieces.push(Piece::Literal(literal));
+        pieces.push(TemplatePiece::Literal(literal));
     }
     pieces
 }
 
 /// The special piece that a text begins with, and how long it is.
-fn special(text: &str) -> Option<(Piece, usize)> {
-    for (word, piece) in [("{name}", Piece::FileName), ("{sha256}", Piece::Sha256)] {
+fn special(text: &str) -> Option<(TemplatePiece, usize)> {
+    for (word, piece) in [("{name}", TemplatePiece::FileName), ("{sha256}", TemplatePiece::Sha256)] {
         if text.starts_with(word) {
             return Some((piece, word.len()));
         }
@@ -220,12 +222,12 @@ fn special(text: &str) -> Option<(Piece, usize)> {
     let after = text.strip_prefix('$')?;
     if let Some(braced) = after.strip_prefix('{') {
         let group = &braced[..braced.find('}')?];
-        let piece = group.parse().map_or_else(|_| Piece::Named(group.to_owned()), Piece::Group);
+        let piece = group.parse().map_or_else(|_| TemplatePiece::Named(group.to_owned()), TemplatePiece::Group);
         return Some((piece, group.len() + 3));
     }
     let digits = after.bytes().take_while(u8::is_ascii_digit).count();
     let number = after[..digits].parse().ok()?;
-    Some((Piece::Group(number), digits + 1))
+    Some((TemplatePiece::Group(number), digits + 1))
 }
 
 /// A file's name as a component of a URL's path: what would end the path is escaped.
@@ -308,7 +310,7 @@ mod tests {
 
     #[test]
     fn dollars_and_braces() {
-        use Piece::{FileName, Group, Literal, Named};
+        use TemplatePiece::{FileName, Group, Literal, Named};
         assert_eq!(pieces("a$$b$"), [Literal("a$b$".to_owned())]);
         assert_eq!(pieces("$1${2}x"), [Group(1), Group(2), Literal("x".to_owned())]);
         assert_eq!(pieces("${name}{name}{other}"), [Named("name".to_owned()), FileName, Literal("{other}".to_owned())]);

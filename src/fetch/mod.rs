@@ -25,11 +25,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::file::Order;
+use self::file::FileJob;
 use self::git::Git;
 use self::mirrors::{Candidate, Fill, Rules};
-use self::packages::Directory;
-use self::peer::{Peer, Place};
+use self::packages::RegistryTable;
+use self::peer::{Endpoint, Peer};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Content;
 use crate::manifest::Mirrors;
@@ -37,8 +37,8 @@ use crate::net::blocking;
 use crate::net::ftp::Ftp;
 use crate::net::http::Http;
 use crate::net::limits::Limits;
-use crate::net::report::Teller;
-use crate::net::retry::{Attempts, Class, Failure, Patience};
+use crate::net::report::LazyTask;
+use crate::net::retry::{Attempts, Class, Failure, RetryPolicy};
 use crate::net::transfer::{Expected, RECORD_LIMIT, absent, at};
 use crate::oci::client::Registry;
 use crate::progress::{self, Progress};
@@ -50,7 +50,7 @@ use crate::store::{GitRecord, Store, tree};
 
 /// How fetching behaves.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct FetchSettings {
     /// Mirrors in order: command line, site, manifest, already joined.
     pub mirrors: Mirrors,
     /// Registries that a site puts in place of those that recipes name.
@@ -108,16 +108,16 @@ pub struct Submodule {
 ///
 /// Places are asked in this order: the store itself, other stores (by hash), what the user's rules make of the URLs, the
 /// URLs, and for files whose SHA-256 is known the fallback lists shipped with kbuild. The first that gives the right bytes
-/// ends it; one that fails for a passing reason is asked again (see [`Patience`]), then the next.
+/// ends it; one that fails for a passing reason is asked again (see [`RetryPolicy`]), then the next.
 pub struct Fetcher {
     store: Store,
-    settings: Settings,
+    settings: FetchSettings,
     progress: Arc<dyn Progress>,
-    patience: Patience,
+    patience: RetryPolicy,
     stores: Vec<Peer>,
     rules: Rules,
     builtin: Rules,
-    registries: Directory,
+    registries: RegistryTable,
     http: Http,
     images: Registry,
     ftp: Ftp,
@@ -126,17 +126,17 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// A fetcher into this store, as patient as the environment says (see [`Patience`]).
+    /// A fetcher into this store, as patient as the environment says (see [`RetryPolicy`]).
     ///
     /// # Errors
     /// A mirror rule or a store that cannot work: kind `Input`.
-    pub fn new(store: Store, settings: Settings, progress: Arc<dyn Progress>) -> Result<Fetcher> {
-        let patience = Patience::from_env();
+    pub fn new(store: Store, settings: FetchSettings, progress: Arc<dyn Progress>) -> Result<Fetcher> {
+        let patience = RetryPolicy::from_env();
         Ok(Fetcher {
             stores: settings.mirrors.stores.iter().map(|text| Peer::new(text, &patience)).collect::<Result<_>>()?,
             rules: Rules::new(&settings.mirrors.rules)?,
             builtin: if settings.mirrors.builtin { Rules::builtin()? } else { Rules::default() },
-            registries: Directory::from_env(settings.registries.clone()),
+            registries: RegistryTable::from_env(settings.registries.clone()),
             http: Http::new(patience.clone()),
             images: Registry::default(),
             ftp: Ftp::new(patience.clone()),
@@ -182,9 +182,9 @@ impl Fetcher {
             (None, Some(url)) => format!("url-{}", blake3::hash(url.as_str().as_bytes()).to_hex()),
             (None, None) => return Err(Error::input(format!("{} has neither a URL nor a hash", wanted.name))),
         };
-        let teller = Teller::new(&self.progress, &wanted.name, expected.size);
+        let teller = LazyTask::new(&self.progress, &wanted.name, expected.size);
         let candidates = self.places_of_file(wanted, &expected);
-        let order = Order { name: &wanted.name, key, expected, candidates };
+        let order = FileJob { name: &wanted.name, key, expected, candidates };
         self.deliver(order, &teller).await
     }
 
@@ -203,7 +203,7 @@ impl Fetcher {
             return Ok(record);
         }
         let name = format!("{} at {}", redact(wanted.url.as_str()), wanted.commit.short());
-        let teller = Teller::new(&self.progress, &name, None);
+        let teller = LazyTask::new(&self.progress, &name, None);
         let mut tried = Vec::new();
         for place in self.places_of_git(&wanted.url) {
             let outcome = match place {
@@ -235,7 +235,7 @@ impl Fetcher {
             return Ok(Resolved { commit: rev, refs: reference.full_names() });
         }
         let what = format!("{reference} of {}", redact(url.as_str()));
-        let teller = Teller::new(&self.progress, &what, None);
+        let teller = LazyTask::new(&self.progress, &what, None);
         let mut tried = Vec::new();
         let mut unknown = None;
         for place in self.upstreams(url) {
@@ -263,10 +263,10 @@ impl Fetcher {
 
     /// Where a file may be had. People write rules for what the recipe says as well as for the address behind it, so
     /// both are matched; a rule may again lead to a package or an object.
-    fn places_of_file(&self, wanted: &WantedFile, expected: &Expected) -> Vec<Result<Place>> {
-        let mut places: Vec<Result<Place>> = self.stores().filter_map(|peer| peer.file(expected)).collect();
+    fn places_of_file(&self, wanted: &WantedFile, expected: &Expected) -> Vec<Result<Endpoint>> {
+        let mut places: Vec<Result<Endpoint>> = self.stores().filter_map(|peer| peer.file(expected)).collect();
         if self.settings.upstreams {
-            places.extend(self.upstreams_of_file(wanted).into_iter().map(|place| place.map(Place::Url)));
+            places.extend(self.upstreams_of_file(wanted).into_iter().map(|place| place.map(Endpoint::Url)));
         }
         // Each place once.
         let mut seen = HashSet::new();
@@ -347,7 +347,7 @@ impl Fetcher {
     }
 
     /// A commit from a repository, or from a mirror of it.
-    async fn git_from(&self, url: &SourceUrl, wanted: &WantedGit, teller: &Teller) -> Result<GitRecord, Failure> {
+    async fn git_from(&self, url: &SourceUrl, wanted: &WantedGit, teller: &LazyTask) -> Result<GitRecord, Failure> {
         must_be_for_git(url)?;
         let mut attempts = Attempts::new(&self.patience);
         loop {
@@ -368,7 +368,7 @@ impl Fetcher {
     }
 
     /// A commit from another store: its record, then the packs the record names.
-    async fn git_from_store(&self, peer: &Peer, wanted: &WantedGit, teller: &Teller) -> Result<GitRecord, Failure> {
+    async fn git_from_store(&self, peer: &Peer, wanted: &WantedGit, teller: &LazyTask) -> Result<GitRecord, Failure> {
         let record = self.record(peer, wanted, teller).await?;
         let scratch = self.store.scratch()?;
         let repository = git::new_repository(scratch.path(), "peer.git")?;
@@ -376,7 +376,7 @@ impl Fetcher {
             let expected = Expected { blake3: Some(pack.pack), ..Expected::default() };
             let candidates = vec![peer.blob(&pack.pack)];
             if !self.store.has_blob(&pack.pack) {
-                let order = Order { name: &pack.name, key: pack.pack.to_string(), expected, candidates };
+                let order = FileJob { name: &pack.name, key: pack.pack.to_string(), expected, candidates };
                 self.deliver(order, teller).await?;
             }
             let (blob, name, repository) = (self.store.blob_path(&pack.pack), pack.name.clone(), repository.clone());
@@ -392,7 +392,7 @@ impl Fetcher {
     }
 
     /// The record of a commit, out of another store.
-    async fn record(&self, peer: &Peer, wanted: &WantedGit, teller: &Teller) -> Result<GitRecord, Failure> {
+    async fn record(&self, peer: &Peer, wanted: &WantedGit, teller: &LazyTask) -> Result<GitRecord, Failure> {
         match peer {
             Peer::Plain(base) => {
                 let url = peer::record(base, &wanted.commit)?;
@@ -408,7 +408,12 @@ impl Fetcher {
     }
 
     /// As [`manners::Manners::ask`], which would make a future that cannot be boxed as `Send`.
-    async fn record_of(&self, remote: &Remote, commit: &CommitId, teller: &Teller) -> Result<Option<String>, Failure> {
+    async fn record_of(
+        &self,
+        remote: &Remote,
+        commit: &CommitId,
+        teller: &LazyTask,
+    ) -> Result<Option<String>, Failure> {
         let host = remote.url().to_string();
         let mut attempts = Attempts::new(&self.patience);
         loop {
@@ -431,7 +436,7 @@ impl Fetcher {
         from: &str,
         repository: &Path,
         wanted: &WantedGit,
-        teller: &Teller,
+        teller: &LazyTask,
     ) -> Result<GitRecord, Failure> {
         teller.task().note("hashing");
         let (store, repository, wanted) = (self.store.clone(), repository.to_owned(), wanted.clone());
@@ -451,7 +456,7 @@ impl Fetcher {
         Ok(record)
     }
 
-    async fn text(&self, url: &SourceUrl, teller: &Teller) -> Result<String, Failure> {
+    async fn text(&self, url: &SourceUrl, teller: &LazyTask) -> Result<String, Failure> {
         if url.scheme() == "file" {
             let path = peer::local_path(url)?;
             let read = blocking(move || Ok(std::fs::read_to_string(&path))).await?;
@@ -474,7 +479,7 @@ impl Fetcher {
         }
     }
 
-    async fn resolve_at(&self, url: &SourceUrl, reference: &GitRef, teller: &Teller) -> Result<Resolved, Failure> {
+    async fn resolve_at(&self, url: &SourceUrl, reference: &GitRef, teller: &LazyTask) -> Result<Resolved, Failure> {
         must_be_for_git(url)?;
         let mut attempts = Attempts::new(&self.patience);
         loop {

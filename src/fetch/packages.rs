@@ -23,22 +23,22 @@ pub struct Registries {
 
 /// The registries of one fetcher.
 #[derive(Debug, Default)]
-pub struct Directory {
+pub struct RegistryTable {
     /// What `GOPROXY` lists, in order.
     go_proxies: Vec<SourceUrl>,
     own: Registries,
     learned: RwLock<BTreeMap<String, SourceUrl>>,
 }
 
-impl Directory {
+impl RegistryTable {
     /// With what the environment says.
-    pub fn from_env(own: Registries) -> Directory {
-        Directory::new(own, env::var("GOPROXY").ok().as_deref())
+    pub fn from_env(own: Registries) -> RegistryTable {
+        RegistryTable::new(own, env::var("GOPROXY").ok().as_deref())
     }
 
     /// With this `GOPROXY`.
-    pub fn new(own: Registries, goproxy: Option<&str>) -> Directory {
-        Directory { go_proxies: goproxy.map(go_proxies).unwrap_or_default(), own, learned: RwLock::default() }
+    pub fn new(own: Registries, goproxy: Option<&str>) -> RegistryTable {
+        RegistryTable { go_proxies: goproxy.map(go_proxies).unwrap_or_default(), own, learned: RwLock::default() }
     }
 
     /// Remembers registries that are asked where nothing else is known.
@@ -142,12 +142,12 @@ fn only_mirrors(url: &SourceUrl, name: &str) -> Error {
 mod tests {
     use super::*;
 
-    fn directory(own: &[(&str, &str)], goproxy: Option<&str>) -> Directory {
+    fn directory(own: &[(&str, &str)], goproxy: Option<&str>) -> RegistryTable {
         let entries = own.iter().map(|(name, url)| ((*name).to_owned(), url.parse().unwrap())).collect();
-        Directory::new(Registries { entries }, goproxy)
+        RegistryTable::new(Registries { entries }, goproxy)
     }
 
-    fn places(directory: &Directory, url: &str) -> Vec<String> {
+    fn places(directory: &RegistryTable, url: &str) -> Vec<String> {
         let made = directory.places(&url.parse().unwrap(), "the-file.tgz");
         made.into_iter().map(|place| place.map_or_else(|error| error.to_string(), |url| url.to_string())).collect()
     }

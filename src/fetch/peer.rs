@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::mirrors::place;
 use crate::error::{Error, Kind, Result};
-use crate::net::retry::{Failure, Patience};
+use crate::net::retry::{Failure, RetryPolicy};
 use crate::net::transfer::{Expected, at};
 use crate::remote::Remote;
 use crate::source::url::redact;
@@ -32,7 +32,7 @@ impl Peer {
     ///
     /// # Errors
     /// What is neither: kind `Input`.
-    pub fn new(text: &str, patience: &Patience) -> Result<Peer> {
+    pub fn new(text: &str, patience: &RetryPolicy) -> Result<Peer> {
         if RemoteUrl::is_meant(text) {
             return Ok(Peer::Remote(Arc::new(Remote::new(&text.parse()?, patience))));
         }
@@ -45,12 +45,12 @@ impl Peer {
     }
 
     /// Where it has a file, if it can be asked for it at all.
-    pub fn file(&self, expected: &Expected) -> Option<Result<Place>> {
+    pub fn file(&self, expected: &Expected) -> Option<Result<Endpoint>> {
         match self {
-            Peer::Plain(base) => file(base, expected).map(|url| url.map(Place::Url)),
+            Peer::Plain(base) => file(base, expected).map(|url| url.map(Endpoint::Url)),
             Peer::Remote(remote) => {
                 let known = expected.sha256.is_some() || expected.blake3.is_some();
-                known.then(|| Ok(Place::Remote(Arc::clone(remote))))
+                known.then(|| Ok(Endpoint::Remote(Arc::clone(remote))))
             }
         }
     }
@@ -59,10 +59,10 @@ impl Peer {
     ///
     /// # Errors
     /// As [`blob`].
-    pub fn blob(&self, blake3: &Blake3) -> Result<Place> {
+    pub fn blob(&self, blake3: &Blake3) -> Result<Endpoint> {
         match self {
-            Peer::Plain(base) => blob(base, blake3).map(Place::Url),
-            Peer::Remote(remote) => Ok(Place::Remote(Arc::clone(remote))),
+            Peer::Plain(base) => blob(base, blake3).map(Endpoint::Url),
+            Peer::Remote(remote) => Ok(Endpoint::Remote(Arc::clone(remote))),
         }
     }
 }
@@ -78,36 +78,36 @@ impl fmt::Display for Peer {
 
 /// A place to ask for a file.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum Endpoint {
     /// Its URL there.
     Url(SourceUrl),
     /// A store that is asked by hash.
     Remote(Arc<Remote>),
 }
 
-impl Place {
+impl Endpoint {
     /// Whom messages name.
     pub fn host(&self) -> String {
         match self {
-            Place::Url(url) => url.host(),
-            Place::Remote(remote) => remote.url().to_string(),
+            Endpoint::Url(url) => url.host(),
+            Endpoint::Remote(remote) => remote.url().to_string(),
         }
     }
 
     /// By which host transfers are limited: a team's own store takes as many as `--jobs` says.
     pub fn limited_by(&self) -> String {
         match self {
-            Place::Url(url) => url.host(),
-            Place::Remote(_) => String::new(),
+            Endpoint::Url(url) => url.host(),
+            Endpoint::Remote(_) => String::new(),
         }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Url(url) => url.fmt(f),
-            Place::Remote(remote) => remote.url().fmt(f),
+            Endpoint::Url(url) => url.fmt(f),
+            Endpoint::Remote(remote) => remote.url().fmt(f),
         }
     }
 }

@@ -26,8 +26,8 @@ use crate::progress::{Progress, Task};
 use crate::source::Hasher;
 
 /// Retries at once, stalls within the second.
-fn impatient() -> Patience {
-    Patience {
+fn impatient() -> RetryPolicy {
+    RetryPolicy {
         base: Duration::from_millis(1),
         connect: Duration::from_secs(2),
         idle: Duration::from_millis(400),
@@ -35,7 +35,7 @@ fn impatient() -> Patience {
         slow_for: Duration::from_millis(300),
         git_silence: Duration::from_secs(20),
         retry_after: Duration::from_millis(20),
-        ..Patience::default()
+        ..RetryPolicy::default()
     }
 }
 
@@ -60,10 +60,10 @@ impl World {
         let store = Store::open(&directory.path().join("store")).unwrap();
         let said = Arc::new(Mutex::new(Vec::new()));
         let progress = Arc::new(Recorder(said.clone()));
-        let settings = Settings { mirrors, registries: Registries::default(), jobs: 4, offline, upstreams: true };
+        let settings = FetchSettings { mirrors, registries: Registries::default(), jobs: 4, offline, upstreams: true };
         let mut fetcher = Fetcher::new(store, settings, progress).unwrap();
         fetcher.patience = impatient();
-        fetcher.registries = Directory::default();
+        fetcher.registries = RegistryTable::default();
         fetcher.ftp = Ftp::new(impatient());
         fetcher.http = Http::for_tests(impatient(), Netrc::parse(netrc));
         fetcher.git.patience = impatient();

@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, SourceUrl};
 
 pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key};
-pub use uses::{Configuration, Holder, Parent, Tree, Use, UsedRecipe, Uses};
+pub use uses::{Configuration, Holder, Parent, RecipeTree, Use, UsedRecipe, Uses};
 
 /// The name of the lock's file.
 pub const FILE_NAME: &str = "kata.lock";

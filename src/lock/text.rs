@@ -274,7 +274,7 @@ struct RawLock {
     #[serde(default)]
     registries: BTreeMap<String, SourceUrl>,
     #[serde(default)]
-    board: BTreeMap<String, RawBoard>,
+    board: BTreeMap<String, BoardBlock>,
 }
 
 #[derive(Deserialize)]
@@ -342,16 +342,16 @@ struct RawRecipe {
 }
 
 #[derive(Deserialize)]
-struct RawBoard {
+struct BoardBlock {
     sources: BTreeSet<SourceId>,
     #[serde(flatten)]
-    closure: RawClosure,
+    closure: ClosureBlock,
     #[serde(default)]
-    with: BTreeMap<String, RawClosure>,
+    with: BTreeMap<String, ClosureBlock>,
 }
 
 #[derive(Deserialize)]
-struct RawClosure {
+struct ClosureBlock {
     inputs: Option<Blake3>,
     #[serde(default)]
     extra: BTreeSet<SourceId>,
@@ -475,14 +475,14 @@ impl From<RawRecipe> for LockedRecipe {
     }
 }
 
-impl From<RawBoard> for LockedBoard {
-    fn from(raw: RawBoard) -> Self {
+impl From<BoardBlock> for LockedBoard {
+    fn from(raw: BoardBlock) -> Self {
         let with = raw.with.into_iter().filter_map(|(setting, closure)| Some((setting, closure.read()?)));
         LockedBoard { sources: raw.sources, with: with.collect(), closure: raw.closure.read() }
     }
 }
 
-impl RawClosure {
+impl ClosureBlock {
     /// `None` without `inputs`: nobody looked.
     fn read(self) -> Option<Closure> {
         let recipes = self.recipes.into_iter().map(|(name, by)| (name, Need::from(by))).collect();

@@ -197,7 +197,7 @@ impl LockedBoard {
 
 /// The recipes of a board with some choices, each under the one that needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tree<'a> {
+pub struct RecipeTree<'a> {
     /// The targets.
     pub roots: Vec<&'a str>,
     /// What stands under each recipe.
@@ -206,9 +206,9 @@ pub struct Tree<'a> {
     pub recipes: BTreeMap<&'a str, UsedRecipe<'a>>,
 }
 
-impl<'a> Tree<'a> {
+impl<'a> RecipeTree<'a> {
     /// The tree of a board with some choices (as [`LockedBoard::with`] names them); empty where no closure is locked.
-    pub fn of(lock: &'a Lock, board: &'a str, settings: &'a [String]) -> Tree<'a> {
+    pub fn of(lock: &'a Lock, board: &'a str, settings: &'a [String]) -> RecipeTree<'a> {
         let mut needs: BTreeMap<&str, (&Need, &str)> = BTreeMap::new();
         let locked = lock.boards.get(board);
         let closures = locked.into_iter().flat_map(LockedBoard::closures);
@@ -216,7 +216,7 @@ impl<'a> Tree<'a> {
             needs.extend(closure.recipes.iter().map(|(name, need)| (name.as_str(), (need, setting))));
         }
         let parents = parents(&needs);
-        let mut tree = Tree { roots: Vec::new(), below: BTreeMap::new(), recipes: BTreeMap::new() };
+        let mut tree = RecipeTree { roots: Vec::new(), below: BTreeMap::new(), recipes: BTreeMap::new() };
         for (name, (_, setting)) in &needs {
             match parents.get(name) {
                 Some(parent) => tree.below.entry(parent).or_default().push(name),

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use indexmap::IndexMap;
 
-use super::document::{Block, Blocks, Faults};
+use super::document::{Block, Blocks, Diagnostics};
 use super::names;
-use super::raw::{At, RawBoard, RawLayer, RawOption, SetTo, Text};
+use super::raw::{At, RawBoard, RawLayer, RawOption, RawText, SetTo};
 use super::run;
 use super::select;
 use super::{Board, BuildOption, OptionKind, Setting};
@@ -51,18 +51,18 @@ const OWNED: [(&str, &str); 30] = [
 ];
 
 /// What the checks of boards look at.
-pub(super) struct Context<'a> {
+pub(super) struct BoardChecks<'a> {
     pub(super) boards: &'a Blocks<RawBoard>,
     pub(super) layers: &'a Blocks<RawLayer>,
     pub(super) raw_options: &'a Blocks<RawOption>,
     /// The options that are in order.
     pub(super) options: &'a IndexMap<String, BuildOption>,
     /// `[config]`.
-    pub(super) config: &'a IndexMap<Text, Text>,
+    pub(super) config: &'a IndexMap<RawText, RawText>,
 }
 
 /// All boards that are in order.
-pub(super) fn check(context: &Context, faults: &mut Faults) -> IndexMap<String, Board> {
+pub(super) fn check(context: &BoardChecks, faults: &mut Diagnostics) -> IndexMap<String, Board> {
     check_config(context.config, faults);
     for (name, block) in context.boards {
         if TAKEN.contains(&name.as_str()) {
@@ -87,7 +87,7 @@ pub(super) fn check(context: &Context, faults: &mut Faults) -> IndexMap<String, 
 }
 
 /// What can be said of a board's own keys, whatever it extends.
-fn check_own(name: &str, raw: &RawBoard, context: &Context, faults: &mut Faults) {
+fn check_own(name: &str, raw: &RawBoard, context: &BoardChecks, faults: &mut Diagnostics) {
     let whose = format!("board `{}`", name.escape_debug());
     if let Some(machine) = &raw.machine
         && !names::is_name(machine)
@@ -110,7 +110,7 @@ fn check_own(name: &str, raw: &RawBoard, context: &Context, faults: &mut Faults)
 }
 
 /// A target goes onto BitBake's command line: `RECIPE`, `RECIPE:TASK`, `mc:CONFIG:RECIPE`, `virtual/NAME`.
-fn check_target(target: &Text) -> Result<()> {
+fn check_target(target: &RawText) -> Result<()> {
     let good = !target.is_empty()
         && !target.starts_with('-')
         && target.chars().all(|c| c.is_ascii_alphanumeric() || "._+-:/*@".contains(c));
@@ -124,7 +124,7 @@ fn check_target(target: &Text) -> Result<()> {
 
 /// Names must be what BitBake's parser takes (`bb.parse.parse_py.ConfHandler`, `__config_regexp__`), without flags and
 /// expansions.
-fn check_config(config: &IndexMap<Text, Text>, faults: &mut Faults) {
+fn check_config(config: &IndexMap<RawText, RawText>, faults: &mut Diagnostics) {
     for (name, value) in config {
         let (base, overrides) = name.split_once(':').map_or((name.as_str(), None), |(base, rest)| (base, Some(rest)));
         let fault = |message: String| Error::input(message).at(name.span.clone(), "this variable");
@@ -154,7 +154,7 @@ fn check_config(config: &IndexMap<Text, Text>, faults: &mut Faults) {
 
 /// A value is one line between quotes of one kind: the same parser ends an assignment with its line, knows no escapes, and
 /// refuses a quote of the kind that surrounds it. So at most one kind can be in it.
-fn check_value(name: &Text, value: &Text) -> Result<()> {
+fn check_value(name: &RawText, value: &RawText) -> Result<()> {
     let fault = |message: &str, label: &str, help: &str| {
         let message = format!("the value of `{}` {message}", name.escape_debug());
         Err(Error::input(message).at(value.span.clone(), label.to_owned()).help(help))
@@ -171,7 +171,7 @@ fn check_value(name: &Text, value: &Text) -> Result<()> {
 }
 
 /// One entry of `set` against the option it names.
-fn check_set(option: &Text, value: &At<SetTo>, options: &Blocks<RawOption>) -> Result<()> {
+fn check_set(option: &RawText, value: &At<SetTo>, options: &Blocks<RawOption>) -> Result<()> {
     let Some(block) = options.get(option.as_str()) else {
         let fault = Error::input(format!("there is no option `{}`", option.escape_debug()));
         let known = options.keys().map(String::as_str);
@@ -201,7 +201,7 @@ fn check_set(option: &Text, value: &At<SetTo>, options: &Blocks<RawOption>) -> R
 }
 
 /// For each board, itself and what it extends, the farthest first; boards that cannot be completed are left out.
-fn chains<'a>(context: &Context<'a>, faults: &mut Faults) -> HashMap<&'a str, Vec<&'a RawBoard>> {
+fn chains<'a>(context: &BoardChecks<'a>, faults: &mut Diagnostics) -> HashMap<&'a str, Vec<&'a RawBoard>> {
     let mut chains = HashMap::new();
     let mut in_a_circle: Vec<&str> = Vec::new();
     for (start, block) in context.boards {
@@ -231,14 +231,14 @@ fn chains<'a>(context: &Context<'a>, faults: &mut Faults) -> HashMap<&'a str, Ve
     chains
 }
 
-fn unknown_parent(board: &str, parent: &Text, context: &Context) -> Error {
+fn unknown_parent(board: &str, parent: &RawText, context: &BoardChecks) -> Error {
     let known = context.boards.keys().map(String::as_str).filter(|name| *name != board);
     Error::input(format!("board `{}` extends an unknown board", board.escape_debug()))
         .at(parent.span.clone(), "no such board")
         .help(names::suggest("boards", parent, known))
 }
 
-fn circle(names: &[&str], closing: &Text) -> Error {
+fn circle(names: &[&str], closing: &RawText) -> Error {
     let all = names.iter().copied().chain([closing.as_str()]).map(|name| format!("`{}`", name.escape_debug()));
     let circle = all.collect::<Vec<_>>().join(" extends ");
     Error::input(format!("boards extend each other in a circle: {circle}"))
@@ -251,8 +251,8 @@ fn fold(
     name: &str,
     block: &Block<RawBoard>,
     chain: &[&RawBoard],
-    context: &Context,
-    faults: &mut Faults,
+    context: &BoardChecks,
+    faults: &mut Diagnostics,
 ) -> Option<Board> {
     let whose = format!("board `{}`", name.escape_debug());
     let missing = |what: &str, help: &str| {
@@ -286,10 +286,10 @@ fn appended<'a>(
     whose: &str,
     what: &str,
     chain: &[&'a RawBoard],
-    list: impl Fn(&'a RawBoard) -> Option<&'a At<Vec<Text>>>,
-    faults: &mut Faults,
+    list: impl Fn(&'a RawBoard) -> Option<&'a At<Vec<RawText>>>,
+    faults: &mut Diagnostics,
 ) -> Vec<String> {
-    let mut all: Vec<&Text> = Vec::new();
+    let mut all: Vec<&RawText> = Vec::new();
     for (index, raw) in chain.iter().enumerate() {
         for text in list(raw).iter().flat_map(|list| &list.value) {
             let first = all.iter().find(|first| **first == text);
@@ -308,10 +308,10 @@ fn settings(
     name: &str,
     block: &Block<RawBoard>,
     chain: &[&RawBoard],
-    context: &Context,
-    faults: &mut Faults,
+    context: &BoardChecks,
+    faults: &mut Diagnostics,
 ) -> Vec<Setting> {
-    let mut set: IndexMap<&Text, (&At<SetTo>, bool)> = IndexMap::new();
+    let mut set: IndexMap<&RawText, (&At<SetTo>, bool)> = IndexMap::new();
     for (index, raw) in chain.iter().enumerate() {
         let own = index + 1 == chain.len();
         set.extend(raw.set.iter().flatten().map(|(option, value)| (option, (value, own))));
@@ -340,7 +340,7 @@ fn settings(
 }
 
 /// The fault of a board that sets, or through `extends` inherits, an option it cannot have.
-fn not_for(name: &str, setting: &Setting, value: &At<SetTo>, extends: Option<&Text>) -> Error {
+fn not_for(name: &str, setting: &Setting, value: &At<SetTo>, extends: Option<&RawText>) -> Error {
     let option = &setting.option;
     let fault = Error::input(format!("board `{name}` cannot have the option `{option}`"));
     let help = format!("add `{name}` to the `boards` of [options.{option}]");
@@ -354,7 +354,13 @@ fn not_for(name: &str, setting: &Setting, value: &At<SetTo>, extends: Option<&Te
 }
 
 /// What a board builds with when nothing is said must be possible.
-fn check_sum(name: &str, block: &Block<RawBoard>, settings: &[Setting], context: &Context, faults: &mut Faults) {
+fn check_sum(
+    name: &str,
+    block: &Block<RawBoard>,
+    settings: &[Setting],
+    context: &BoardChecks,
+    faults: &mut Diagnostics,
+) {
     let values = select::values(context.options, name, settings);
     let own = block.raw.as_ref().and_then(|raw| raw.set.as_ref());
     let near = |options: &[&str]| {

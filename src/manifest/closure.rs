@@ -2,9 +2,9 @@
 
 use indexmap::IndexMap;
 
-use super::document::Faults;
-use super::raw::{RawClosure, Text};
-use super::{Board, ClosureSettings, History, Manifest, Scope, Variant, mirrors, names, select};
+use super::document::Diagnostics;
+use super::raw::{RawClosure, RawText};
+use super::{Board, ClosureScope, ClosureSettings, History, Manifest, Variant, mirrors, names, select};
 use crate::error::{Error, Result};
 use crate::source::SourceUrl;
 
@@ -12,7 +12,7 @@ use crate::source::SourceUrl;
 const HOST: &str = "x86_64";
 
 /// What is in order of a `[closure]`.
-pub(super) fn check(raw: &RawClosure, faults: &mut Faults) -> ClosureSettings {
+pub(super) fn check(raw: &RawClosure, faults: &mut Diagnostics) -> ClosureSettings {
     let mut settings = ClosureSettings::default();
     if let Some(lock) = &raw.lock {
         settings.lock = faults.take(scope(lock)).unwrap_or_default();
@@ -36,11 +36,11 @@ pub(super) fn check(raw: &RawClosure, faults: &mut Faults) -> ClosureSettings {
     settings
 }
 
-fn scope(text: &Text) -> Result<Scope> {
+fn scope(text: &RawText) -> Result<ClosureScope> {
     match text.as_str() {
-        "none" => Ok(Scope::None),
-        "defaults" => Ok(Scope::Defaults),
-        "choices" => Ok(Scope::Choices),
+        "none" => Ok(ClosureScope::None),
+        "defaults" => Ok(ClosureScope::Defaults),
+        "choices" => Ok(ClosureScope::Choices),
         other => Err(Error::input(format!("`{}` is no closure that can be locked", other.escape_debug()))
             .at(text.span.clone(), "here")
             .help(
@@ -49,7 +49,7 @@ fn scope(text: &Text) -> Result<Scope> {
     }
 }
 
-fn check_host(host: &Text) -> Result<String> {
+fn check_host(host: &RawText) -> Result<String> {
     let good = !host.is_empty() && host.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if good {
         return Ok(host.value.clone());
@@ -60,7 +60,7 @@ fn check_host(host: &Text) -> Result<String> {
 }
 
 /// A recipe's name, or a regular expression over URLs, which a colon tells from it.
-fn history(text: &Text) -> Result<History> {
+fn history(text: &RawText) -> Result<History> {
     if !text.contains(':') {
         return names::check_name("a recipe", text, &text.span).map(|()| History::Recipe(text.value.clone()));
     }
@@ -72,7 +72,7 @@ fn history(text: &Text) -> Result<History> {
 }
 
 /// A regular expression of BBMASK with the reason for it, which stands in the configuration as a comment.
-fn mask(pattern: &Text, why: &Text) -> Result<(String, String)> {
+fn mask(pattern: &RawText, why: &RawText) -> Result<(String, String)> {
     let odd = |c: char| c.is_whitespace() || c.is_control() || "\"'$\\#".contains(c);
     if pattern.is_empty() || pattern.contains(odd) {
         return Err(Error::input(format!("`{}` cannot be a word of BBMASK", pattern.escape_debug()))
@@ -88,7 +88,7 @@ fn mask(pattern: &Text, why: &Text) -> Result<(String, String)> {
 }
 
 /// What is in order of a `[registries]`.
-pub(super) fn registries(raw: &IndexMap<Text, Text>, faults: &mut Faults) -> IndexMap<String, SourceUrl> {
+pub(super) fn registries(raw: &IndexMap<RawText, RawText>, faults: &mut Diagnostics) -> IndexMap<String, SourceUrl> {
     let mut registries = IndexMap::new();
     for (name, base) in raw {
         if let Some(url) = faults.take(registry(name, base)) {
@@ -98,7 +98,7 @@ pub(super) fn registries(raw: &IndexMap<Text, Text>, faults: &mut Faults) -> Ind
     registries
 }
 
-fn registry(name: &Text, base: &Text) -> Result<SourceUrl> {
+fn registry(name: &RawText, base: &RawText) -> Result<SourceUrl> {
     let good = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-:_".contains(c));
     if !good {
         return Err(Error::input(format!("`{}` is no package registry", name.escape_debug()))
@@ -117,7 +117,7 @@ fn registry(name: &Text, base: &Text) -> Result<SourceUrl> {
 /// See [`Manifest::variants`].
 pub(super) fn variants(manifest: &Manifest, name: &str) -> Result<Vec<Variant>> {
     let settings = &manifest.closure;
-    if settings.lock == Scope::None {
+    if settings.lock == ClosureScope::None {
         return Ok(Vec::new());
     }
     let board = select::board(manifest, name)?;
@@ -125,7 +125,7 @@ pub(super) fn variants(manifest: &Manifest, name: &str) -> Result<Vec<Variant>> 
     let base = select::select(manifest, name, &[])?;
     let variant = |name: String, selection, host: &String| Variant { name, selection, host: host.clone() };
     let mut variants = vec![variant(String::new(), base.clone(), host)];
-    if settings.lock == Scope::Choices {
+    if settings.lock == ClosureScope::Choices {
         for setting in other_settings(manifest, name, board) {
             let set = with_consequences(manifest, name, board, &setting);
             // What contradicts itself whatever is switched off was reported when the manifest was read.
@@ -208,7 +208,7 @@ fn with_consequences(manifest: &Manifest, name: &str, board: &Board, setting: &s
 impl Default for ClosureSettings {
     fn default() -> Self {
         ClosureSettings {
-            lock: Scope::default(),
+            lock: ClosureScope::default(),
             hosts: vec![HOST.to_owned()],
             history: Vec::new(),
             mask: IndexMap::new(),

@@ -22,9 +22,9 @@ const SHOWN: usize = 20;
 
 /// All that is wrong with one text.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<Error>);
+pub(super) struct Diagnostics(Vec<Error>);
 
-impl Faults {
+impl Diagnostics {
     /// Takes one more; it says where with [`Error::at`].
     pub(super) fn add(&mut self, fault: Error) {
         self.0.push(fault);
@@ -71,7 +71,7 @@ fn harmless(text: &str) -> String {
 /// Parses TOML; a fault of syntax is the only one then.
 pub(super) fn parse(file: &Path, text: &str) -> Result<Table> {
     toml_edit::Document::parse(text).map(toml_edit::Document::into_table).or_else(|error| {
-        let mut faults = Faults::default();
+        let mut faults = Diagnostics::default();
         let reason = error.message().trim().replace('\n', ", ");
         let span = visible(text, error.span().unwrap_or(0..0));
         faults.add(Error::input(format!("this is not valid TOML: {reason}")).at(span, "here"));
@@ -103,7 +103,7 @@ pub(super) struct Block<T> {
 pub(super) type Blocks<T> = IndexMap<String, Block<T>>;
 
 /// Reads `[SECTION.NAME]` blocks.
-pub(super) fn blocks<T>(root: &Table, section: &str, what: &str, faults: &mut Faults) -> Blocks<T>
+pub(super) fn blocks<T>(root: &Table, section: &str, what: &str, faults: &mut Diagnostics) -> Blocks<T>
 where
     T: DeserializeOwned + Default,
 {
@@ -119,7 +119,7 @@ where
 }
 
 /// Reads a `[SECTION]` that stands alone; the range is where its name stands.
-pub(super) fn single<T>(root: &Table, section: &str, faults: &mut Faults) -> Option<Block<T>>
+pub(super) fn single<T>(root: &Table, section: &str, faults: &mut Diagnostics) -> Option<Block<T>>
 where
     T: DeserializeOwned + Default,
 {
@@ -132,7 +132,7 @@ where
 pub(super) fn entries<T: DeserializeOwned>(
     root: &Table,
     section: &str,
-    faults: &mut Faults,
+    faults: &mut Diagnostics,
 ) -> IndexMap<At<String>, T> {
     let mut entries = IndexMap::new();
     let Some(table) = section_table(root, section, faults) else { return entries };
@@ -146,13 +146,13 @@ pub(super) fn entries<T: DeserializeOwned>(
 }
 
 /// Reads a key that stands at the top.
-pub(super) fn top<T: DeserializeOwned>(root: &Table, name: &str, faults: &mut Faults) -> Option<T> {
+pub(super) fn top<T: DeserializeOwned>(root: &Table, name: &str, faults: &mut Diagnostics) -> Option<T> {
     let mut read: IndexMap<String, T> = read_key("", root, name, root.get(name)?, &(0..0), faults)?;
     read.swap_remove(name)
 }
 
 /// Reports the keys of a table that the shape `T` does not have.
-pub(super) fn check_keys<T: DeserializeOwned>(place: &str, table: &dyn TableLike, faults: &mut Faults) {
+pub(super) fn check_keys<T: DeserializeOwned>(place: &str, table: &dyn TableLike, faults: &mut Diagnostics) {
     let known = field_names::<T>();
     for (key, _) in table.iter().filter(|(key, _)| !known.contains(key)) {
         let inside = if place.is_empty() { String::new() } else { format!(" in [{place}]") };
@@ -166,7 +166,7 @@ pub(super) fn check_keys<T: DeserializeOwned>(place: &str, table: &dyn TableLike
 }
 
 /// Reads one block key by key; `None` when any key was at fault.
-fn read<T>(place: &str, item: &Item, span: &Range<usize>, faults: &mut Faults) -> Option<T>
+fn read<T>(place: &str, item: &Item, span: &Range<usize>, faults: &mut Diagnostics) -> Option<T>
 where
     T: DeserializeOwned + Default,
 {
@@ -192,7 +192,7 @@ where
 }
 
 /// The nested lists of blocks: `rule` of `[mirrors]`, `refused` of an option.
-fn check_lists(place: &str, table: &dyn TableLike, faults: &mut Faults) {
+fn check_lists(place: &str, table: &dyn TableLike, faults: &mut Diagnostics) {
     if place == "mirrors" {
         check_list::<RawRule>(place, table, "rule", faults);
     }
@@ -201,7 +201,7 @@ fn check_lists(place: &str, table: &dyn TableLike, faults: &mut Faults) {
     }
 }
 
-fn check_list<T: DeserializeOwned>(place: &str, table: &dyn TableLike, key: &str, faults: &mut Faults) {
+fn check_list<T: DeserializeOwned>(place: &str, table: &dyn TableLike, key: &str, faults: &mut Diagnostics) {
     let place = format!("{place}.{key}");
     match table.get(key) {
         Some(Item::ArrayOfTables(blocks)) => blocks.iter().for_each(|block| check_keys::<T>(&place, block, faults)),
@@ -214,7 +214,7 @@ fn check_list<T: DeserializeOwned>(place: &str, table: &dyn TableLike, key: &str
 }
 
 /// The one nested block: `run` of a board.
-fn check_run(place: &str, table: &dyn TableLike, faults: &mut Faults) {
+fn check_run(place: &str, table: &dyn TableLike, faults: &mut Diagnostics) {
     let run = table.get("run").filter(|_| place.starts_with("boards.")).and_then(Item::as_table_like);
     if let Some(run) = run {
         check_keys::<RawRun>(&format!("{place}.run"), run, faults);
@@ -227,7 +227,7 @@ fn read_key<T: DeserializeOwned>(
     name: &str,
     item: &Item,
     span: &Range<usize>,
-    faults: &mut Faults,
+    faults: &mut Diagnostics,
 ) -> Option<T> {
     let mut alone = Table::new();
     alone.insert_formatted(table.key(name)?, item.clone());
@@ -264,7 +264,7 @@ fn wrong_type(place: &str, item: &Item, span: &Range<usize>, error: &toml_edit::
     }
 }
 
-fn section_table<'a>(root: &'a Table, section: &str, faults: &mut Faults) -> Option<&'a dyn TableLike> {
+fn section_table<'a>(root: &'a Table, section: &str, faults: &mut Diagnostics) -> Option<&'a dyn TableLike> {
     let (key, item) = root.get_key_value(section)?;
     let table = item.as_table_like();
     if table.is_none() {

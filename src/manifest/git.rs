@@ -1,18 +1,18 @@
 //! Git requests and URLs, as layers and sources share them.
 
 use super::GitRequest;
-use super::document::Faults;
-use super::raw::{At, Text};
+use super::document::Diagnostics;
+use super::raw::{At, RawText};
 use crate::error::{Error, Result};
 use crate::source::{CommitId, GitRef, SourceUrl};
 
 /// The keys that say which commit of which repository.
 #[derive(Debug)]
 pub(super) struct GitKeys {
-    pub(super) git: Text,
-    pub(super) branch: Option<Text>,
-    pub(super) tag: Option<Text>,
-    pub(super) rev: Option<Text>,
+    pub(super) git: RawText,
+    pub(super) branch: Option<RawText>,
+    pub(super) tag: Option<RawText>,
+    pub(super) rev: Option<RawText>,
 }
 
 impl GitKeys {
@@ -22,7 +22,7 @@ impl GitKeys {
         whose: &str,
         submodules: bool,
         history: bool,
-        faults: &mut Faults,
+        faults: &mut Diagnostics,
     ) -> Option<GitRequest> {
         let before = faults.count();
         let url = faults.take(git_url(&self.git));
@@ -37,14 +37,14 @@ impl GitKeys {
             let label = "which branch, tag or commit of it?";
             faults.add(fault.at(self.git.span.clone(), label).help("add `branch`, `tag` or `rev`"));
         }
-        let plain = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
+        let plain = |text: &Option<RawText>| text.as_ref().map(|text| text.value.clone());
         let reference = GitRef { branch: plain(&self.branch), tag: plain(&self.tag), rev };
         url.filter(|_| faults.count() == before).map(|url| GitRequest { url, reference, submodules, history })
     }
 }
 
 /// The URL of a repository.
-fn git_url(text: &Text) -> Result<SourceUrl> {
+fn git_url(text: &RawText) -> Result<SourceUrl> {
     let url = source_url(text)?;
     let wrong = |why: &str| {
         let fault = Error::input("this is not the URL of a git repository").at(text.span.clone(), why.to_owned());
@@ -63,7 +63,7 @@ fn git_url(text: &Text) -> Result<SourceUrl> {
 }
 
 /// The URL of a file.
-pub(super) fn file_url(text: &Text) -> Result<SourceUrl> {
+pub(super) fn file_url(text: &RawText) -> Result<SourceUrl> {
     let url = source_url(text)?;
     if !["https", "http", "ftp", "file", "crate"].contains(&url.scheme()) {
         return Err(Error::input(format!("a file does not come over `{}:`", url.scheme()))
@@ -75,7 +75,7 @@ pub(super) fn file_url(text: &Text) -> Result<SourceUrl> {
 
 /// A URL that may stand in the manifest: BitBake is given it in `SRC_URI`, so nothing that BitBake takes apart
 /// (`bb.fetch2.decodeurl`: parameters behind `;`; `bb.data`: `${…}`) may be in it; and no user name where it may be a token.
-fn source_url(text: &Text) -> Result<SourceUrl> {
+fn source_url(text: &RawText) -> Result<SourceUrl> {
     let at = |error: Error, label: &str| error.at(text.span.clone(), label);
     if text.contains(';') {
         let fault = at(Error::input("a URL holds `;`, behind which BitBake reads parameters"), "here");
@@ -100,7 +100,7 @@ fn source_url(text: &Text) -> Result<SourceUrl> {
 
 /// A branch or tag by `git check-ref-format`, without what BitBake takes apart in a URL (`;` and `,` in
 /// `bb.fetch2.git`, `urldata_init`; `${…}`).
-fn check_ref(what: &str, name: &Text) -> Result<()> {
+fn check_ref(what: &str, name: &RawText) -> Result<()> {
     let fault = |why: &str| {
         Err(Error::input(format!("`{}` cannot be the name of a {what}", name.escape_debug()))
             .at(name.span.clone(), why.to_owned()))
@@ -123,7 +123,7 @@ fn check_ref(what: &str, name: &Text) -> Result<()> {
 }
 
 /// A commit pinned by hand.
-fn commit(text: &Text) -> Result<CommitId> {
+fn commit(text: &RawText) -> Result<CommitId> {
     text.parse().map_err(|error: Error| {
         let short = text.len() < 40 && text.chars().all(|c| c.is_ascii_hexdigit());
         let label = if short { "an abbreviated commit, which may come to mean another" } else { "not a commit" };
@@ -134,7 +134,7 @@ fn commit(text: &Text) -> Result<CommitId> {
 }
 
 /// Fills `{version}` into a template.
-pub(super) fn fill(template: &Text, version: Option<&Text>) -> Result<Text> {
+pub(super) fn fill(template: &RawText, version: Option<&RawText>) -> Result<RawText> {
     let fault = |message: String, label: &str, help: &str| {
         Err(Error::input(message).at(template.span.clone(), label.to_owned()).help(help))
     };
@@ -153,7 +153,7 @@ pub(super) fn fill(template: &Text, version: Option<&Text>) -> Result<Text> {
 }
 
 /// A version: it gets into URLs, file names and BitBake's PV.
-pub(super) fn check_version(version: &Text) -> Result<()> {
+pub(super) fn check_version(version: &RawText) -> Result<()> {
     let good = version.starts_with(|c: char| c.is_ascii_alphanumeric())
         && version.chars().all(|c| c.is_ascii_alphanumeric() || "._+~-".contains(c));
     if good {

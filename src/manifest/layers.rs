@@ -4,10 +4,10 @@ use std::path::{Component, Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use super::document::{Block, Blocks, Faults};
+use super::document::{Block, Blocks, Diagnostics};
 use super::git::GitKeys;
 use super::names;
-use super::raw::{RawLayer, RawProject, Text};
+use super::raw::{RawLayer, RawProject, RawText};
 use super::{Layer, LayerOrigin};
 use crate::error::{Error, Result};
 
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 const DEFAULT_ENGINE: &str = "bitbake";
 
 /// All layers that are in order; `root` is the project's directory.
-pub(super) fn check(blocks: &Blocks<RawLayer>, root: &Path, faults: &mut Faults) -> IndexMap<String, Layer> {
+pub(super) fn check(blocks: &Blocks<RawLayer>, root: &Path, faults: &mut Diagnostics) -> IndexMap<String, Layer> {
     let mut layers = IndexMap::new();
     for (name, block) in blocks {
         let Some(raw) = &block.raw else { continue };
@@ -27,7 +27,7 @@ pub(super) fn check(blocks: &Blocks<RawLayer>, root: &Path, faults: &mut Faults)
     layers
 }
 
-fn layer(whose: &str, raw: &RawLayer, block: &Block<RawLayer>, root: &Path, faults: &mut Faults) -> Option<Layer> {
+fn layer(whose: &str, raw: &RawLayer, block: &Block<RawLayer>, root: &Path, faults: &mut Diagnostics) -> Option<Layer> {
     let before = faults.count();
     let origin = match (&raw.git, &raw.path) {
         (Some(git), None) => git_origin(whose, git, raw, faults),
@@ -51,12 +51,18 @@ fn layer(whose: &str, raw: &RawLayer, block: &Block<RawLayer>, root: &Path, faul
     (faults.count() == before).then_some(Layer { origin: origin?, paths })
 }
 
-fn git_origin(whose: &str, git: &Text, raw: &RawLayer, faults: &mut Faults) -> Option<LayerOrigin> {
+fn git_origin(whose: &str, git: &RawText, raw: &RawLayer, faults: &mut Diagnostics) -> Option<LayerOrigin> {
     let keys = GitKeys { git: git.clone(), branch: raw.branch.clone(), tag: raw.tag.clone(), rev: raw.rev.clone() };
     keys.check(whose, false, false, faults).map(LayerOrigin::Git)
 }
 
-fn path_origin(whose: &str, path: &Text, raw: &RawLayer, root: &Path, faults: &mut Faults) -> Option<LayerOrigin> {
+fn path_origin(
+    whose: &str,
+    path: &RawText,
+    raw: &RawLayer,
+    root: &Path,
+    faults: &mut Diagnostics,
+) -> Option<LayerOrigin> {
     for (key, value) in [("branch", &raw.branch), ("tag", &raw.tag), ("rev", &raw.rev)] {
         if let Some(value) = value {
             let fault = Error::input(format!("{whose} is a folder, and has no `{key}`"));
@@ -71,7 +77,7 @@ fn path_origin(whose: &str, path: &Text, raw: &RawLayer, root: &Path, faults: &m
 }
 
 /// The `paths` of a layer; the top directory when it names none.
-fn layer_dirs(raw: &RawLayer, origin: Option<&LayerOrigin>, root: &Path, faults: &mut Faults) -> Vec<PathBuf> {
+fn layer_dirs(raw: &RawLayer, origin: Option<&LayerOrigin>, root: &Path, faults: &mut Diagnostics) -> Vec<PathBuf> {
     let Some(list) = &raw.paths else { return vec![PathBuf::from(".")] };
     if list.is_empty() {
         let fault = Error::input("a layer's `paths` is empty").at(list.span.clone(), "no directory");
@@ -92,7 +98,7 @@ fn layer_dirs(raw: &RawLayer, origin: Option<&LayerOrigin>, root: &Path, faults:
 }
 
 /// A relative path in normal form (`.` for the top) that stays below where it begins.
-fn relative(what: &str, whole: &str, text: &Text) -> Result<PathBuf> {
+fn relative(what: &str, whole: &str, text: &RawText) -> Result<PathBuf> {
     let fault = |why: &str| {
         Err(Error::input(format!("{what} must be a relative path that stays inside {whole}"))
             .at(text.span.clone(), why.to_owned())
@@ -118,7 +124,7 @@ fn relative(what: &str, whole: &str, text: &Text) -> Result<PathBuf> {
 }
 
 /// A folder of the project must be there, and symbolic links must not lead out: a build is a function of the project.
-fn check_folder(text: &Text, folder: &Path, root: &Path) -> Result<()> {
+fn check_folder(text: &RawText, folder: &Path, root: &Path) -> Result<()> {
     let fault = |message: String, label: &str| Err(Error::input(message).at(text.span.clone(), label.to_owned()));
     let Ok(real) = root.join(folder).canonicalize() else {
         return fault(format!("there is no directory `{}` in the project", folder.display()), "not found")
@@ -135,7 +141,11 @@ fn check_folder(text: &Text, folder: &Path, root: &Path) -> Result<()> {
 }
 
 /// Which layer carries BitBake: as `[project]` says, or the one called `bitbake`.
-pub(super) fn engine(project: &Block<RawProject>, layers: &Blocks<RawLayer>, faults: &mut Faults) -> Option<String> {
+pub(super) fn engine(
+    project: &Block<RawProject>,
+    layers: &Blocks<RawLayer>,
+    faults: &mut Diagnostics,
+) -> Option<String> {
     let raw = project.raw.as_ref()?;
     let Some(engine) = &raw.engine else {
         if layers.contains_key(DEFAULT_ENGINE) {

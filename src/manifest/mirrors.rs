@@ -4,14 +4,14 @@ use std::path::Path;
 
 use regex::Regex;
 
-use super::document::Faults;
-use super::raw::{At, RawMirrors, RawRule, Text};
+use super::document::Diagnostics;
+use super::raw::{At, RawMirrors, RawRule, RawText};
 use super::{MirrorRule, Mirrors};
 use crate::error::{Error, Result};
 use crate::source::{RemoteUrl, SourceUrl};
 
 /// What is in order of a `[mirrors]`; directories are taken relative to `base`, where the text lies.
-pub(super) fn check(raw: &RawMirrors, base: &Path, faults: &mut Faults) -> Mirrors {
+pub(super) fn check(raw: &RawMirrors, base: &Path, faults: &mut Diagnostics) -> Mirrors {
     let mut mirrors = Mirrors { builtin: raw.builtin.unwrap_or(true), ..Mirrors::default() };
     for text in raw.stores.iter().flatten() {
         let checked = store(text, base).map_err(|error| error.at(text.span.clone(), "this store"));
@@ -82,7 +82,7 @@ pub(super) fn store(text: &str, base: &Path) -> Result<String> {
     }
 }
 
-fn rule(raw: &At<RawRule>, faults: &mut Faults) -> Option<MirrorRule> {
+fn rule(raw: &At<RawRule>, faults: &mut Diagnostics) -> Option<MirrorRule> {
     let before = faults.count();
     let missing = |key: &str, help: &str| {
         Error::input(format!("a mirror rule has no `{key}`")).at(raw.span.clone(), "this rule").help(help)
@@ -94,7 +94,7 @@ fn rule(raw: &At<RawRule>, faults: &mut Faults) -> Option<MirrorRule> {
         faults.add(missing("to", "add `to = [\"https://mirror/$1\"]`: what to ask instead, in order"));
     }
     let pattern = raw.r#match.as_ref()?;
-    let at = |text: &Text| {
+    let at = |text: &RawText| {
         let span = text.span.clone();
         move |error: Error| error.at(span, "here")
     };

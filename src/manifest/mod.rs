@@ -60,7 +60,7 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClosureSettings {
     /// Of which configurations.
-    pub lock: Scope,
+    pub lock: ClosureScope,
     /// Architectures of the machines that build, as `uname -m` writes them; never empty. The first is the one that every
     /// choice of an option is looked at with.
     pub hosts: Vec<String>,
@@ -72,7 +72,7 @@ pub struct ClosureSettings {
 
 /// Which configurations of a board have their closure locked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Scope {
+pub enum ClosureScope {
     /// None: only layers and declared sources are locked.
     None,
     /// The one with every option at its default.

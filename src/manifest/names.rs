@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::document::Faults;
-use super::raw::Text;
+use super::document::Diagnostics;
+use super::raw::RawText;
 use crate::error::{Error, Result};
 use crate::suggest;
 
@@ -48,9 +48,9 @@ pub(super) fn suggest<'a>(what: &str, wrong: &str, known: impl IntoIterator<Item
 pub(super) fn check_known<'a>(
     whose: &str,
     what: &str,
-    list: &[Text],
+    list: &[RawText],
     known: impl Iterator<Item = &'a str> + Clone,
-    faults: &mut Faults,
+    faults: &mut Diagnostics,
 ) {
     for name in list.iter().filter(|name| !known.clone().any(|known| known == name.as_str())) {
         let fault = Error::input(format!("{whose} names an unknown {what} `{}`", name.escape_debug()));
@@ -60,7 +60,7 @@ pub(super) fn check_known<'a>(
 }
 
 /// Reports the names that a list holds more than once.
-pub(super) fn check_repeated(whose: &str, what: &str, list: &[Text], faults: &mut Faults) {
+pub(super) fn check_repeated(whose: &str, what: &str, list: &[RawText], faults: &mut Diagnostics) {
     for (index, name) in list.iter().enumerate() {
         if let Some(first) = list[..index].iter().find(|first| *first == name) {
             faults.add(twice(whose, what, name, first));
@@ -69,7 +69,7 @@ pub(super) fn check_repeated(whose: &str, what: &str, list: &[Text], faults: &mu
 }
 
 /// The fault of a list that names one thing twice.
-pub(super) fn twice(whose: &str, what: &str, again: &Text, first: &Text) -> Error {
+pub(super) fn twice(whose: &str, what: &str, again: &RawText, first: &RawText) -> Error {
     Error::input(format!("{whose} names the {what} `{}` twice", again.escape_debug()))
         .at(again.span.clone(), "again here")
         .at(first.span.clone(), "first here")

@@ -2,9 +2,9 @@
 
 use indexmap::IndexMap;
 
-use super::document::{Block, Blocks, Faults};
+use super::document::{Block, Blocks, Diagnostics};
 use super::names;
-use super::raw::{At, RawBoard, RawOption, RawRefusal, Text};
+use super::raw::{At, RawBoard, RawOption, RawRefusal, RawText};
 use super::sources::check_boards;
 use super::{BuildOption, OptionKind, Refusal, Setting};
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ const TAKEN: [&str; 4] = ["append", "prepend", "remove", "forcevariable"];
 pub(super) fn check(
     blocks: &Blocks<RawOption>,
     boards: &Blocks<RawBoard>,
-    faults: &mut Faults,
+    faults: &mut Diagnostics,
 ) -> IndexMap<String, BuildOption> {
     let mut options = IndexMap::new();
     for (name, block) in blocks {
@@ -41,7 +41,7 @@ pub(super) fn check(
     options
 }
 
-fn kind(whose: &str, raw: &RawOption, block: &Block<RawOption>, faults: &mut Faults) -> Option<OptionKind> {
+fn kind(whose: &str, raw: &RawOption, block: &Block<RawOption>, faults: &mut Diagnostics) -> Option<OptionKind> {
     match (&raw.flag, &raw.choices) {
         (Some(word), None) => {
             if let Some(default) = &raw.default {
@@ -74,9 +74,9 @@ fn kind(whose: &str, raw: &RawOption, block: &Block<RawOption>, faults: &mut Fau
 fn choice(
     whose: &str,
     raw: &RawOption,
-    choices: &IndexMap<Text, Text>,
+    choices: &IndexMap<RawText, RawText>,
     block: &Block<RawOption>,
-    faults: &mut Faults,
+    faults: &mut Diagnostics,
 ) -> Option<OptionKind> {
     for (choice, word) in choices {
         faults.take(names::check_name("a choice", choice, &choice.span));
@@ -104,7 +104,7 @@ fn choice(
 }
 
 /// The choices that cannot be had.
-fn refused(whose: &str, raw: &RawOption, boards: &Blocks<RawBoard>, faults: &mut Faults) -> Vec<Refusal> {
+fn refused(whose: &str, raw: &RawOption, boards: &Blocks<RawBoard>, faults: &mut Diagnostics) -> Vec<Refusal> {
     raw.refused.iter().flatten().filter_map(|refusal| refusal_of(whose, raw, refusal, boards, faults)).collect()
 }
 
@@ -113,7 +113,7 @@ fn refusal_of(
     raw: &RawOption,
     refusal: &At<RawRefusal>,
     boards: &Blocks<RawBoard>,
-    faults: &mut Faults,
+    faults: &mut Diagnostics,
 ) -> Option<Refusal> {
     let Some(known) = &raw.choices else {
         let fault = Error::input(format!("{whose} is a flag, and has no choice to refuse"));
@@ -140,7 +140,7 @@ fn refusal_of(
 /// An OVERRIDES word. BitBake tells overrides from other parts of a name by the first character (`bb.data_smart`,
 /// `__override_regexp__`), takes no capitals behind `:append` (`__setvar_regexp__`), and splits OVERRIDES at `:`; `_` was its
 /// separator until 1.52.
-fn check_word(word: &Text, may_be_empty: bool) -> Result<()> {
+fn check_word(word: &RawText, may_be_empty: bool) -> Result<()> {
     let fault = |why: &str| {
         let message = format!("`{}` cannot be an OVERRIDES word", word.escape_debug());
         Err(Error::input(message).at(word.span.clone(), why.to_owned()))
@@ -161,8 +161,8 @@ fn check_word(word: &Text, may_be_empty: bool) -> Result<()> {
 }
 
 /// A word that two settings share could not tell them apart.
-fn check_words(blocks: &Blocks<RawOption>, faults: &mut Faults) {
-    let mut seen: IndexMap<&str, &Text> = IndexMap::new();
+fn check_words(blocks: &Blocks<RawOption>, faults: &mut Diagnostics) {
+    let mut seen: IndexMap<&str, &RawText> = IndexMap::new();
     let options = blocks.values().filter_map(|block| block.raw.as_ref());
     let words = options.flat_map(|raw| raw.flag.iter().chain(raw.choices.iter().flat_map(IndexMap::values)));
     for word in words.filter(|word| !word.is_empty()) {
@@ -184,9 +184,9 @@ fn rules(
     name: &str,
     key: &str,
     raw: &RawOption,
-    list: Option<&At<Vec<Text>>>,
+    list: Option<&At<Vec<RawText>>>,
     blocks: &Blocks<RawOption>,
-    faults: &mut Faults,
+    faults: &mut Diagnostics,
 ) -> Vec<Setting> {
     let Some(list) = list else { return Vec::new() };
     if raw.choices.is_some() {
@@ -211,7 +211,7 @@ fn rules(
 }
 
 /// Reads `FLAG` or `OPTION=CHOICE`.
-fn setting(text: &Text, blocks: &Blocks<RawOption>) -> Result<Setting> {
+fn setting(text: &RawText, blocks: &Blocks<RawOption>) -> Result<Setting> {
     let (option, choice) =
         text.split_once('=').map_or((text.as_str(), None), |(option, choice)| (option, Some(choice)));
     let fault = |message: String| Error::input(message).at(text.span.clone(), "here");
@@ -245,7 +245,7 @@ fn check_possible(
     blocks: &Blocks<RawOption>,
     options: &IndexMap<String, BuildOption>,
     boards: &Blocks<RawBoard>,
-    faults: &mut Faults,
+    faults: &mut Diagnostics,
 ) {
     for (name, option) in options.iter().filter(|(_, option)| matches!(option.kind, OptionKind::Flag { .. })) {
         let Some(raw) = blocks.get(name).and_then(|block| block.raw.as_ref()) else { continue };

@@ -20,7 +20,7 @@ pub(super) struct At<T> {
 }
 
 /// A string of the text.
-pub(super) type Text = At<String>;
+pub(super) type RawText = At<String>;
 
 impl<T> At<T> {
     /// Another value that stands for the same place.
@@ -109,9 +109,9 @@ pub(super) struct RawManifest {
 #[schemars(extend("required" = ["name"]))]
 pub(super) struct RawProject {
     /// The project's name.
-    pub(super) name: Option<Text>,
+    pub(super) name: Option<RawText>,
     /// The layer that carries BitBake; without it, the layer called `bitbake`.
-    pub(super) engine: Option<Text>,
+    pub(super) engine: Option<RawText>,
 }
 
 /// `[layers.NAME]`: a git repository (`git` and at least one of `branch`, `tag`, `rev`) or a folder (`path`).
@@ -120,18 +120,18 @@ pub(super) struct RawProject {
 #[schemars(extend("oneOf" = [{"required": ["git"]}, {"required": ["path"]}]))]
 pub(super) struct RawLayer {
     /// URL of the git repository.
-    pub(super) git: Option<Text>,
+    pub(super) git: Option<RawText>,
     /// The branch to follow; beside `tag` or `rev`: the branch they lie on.
-    pub(super) branch: Option<Text>,
+    pub(super) branch: Option<RawText>,
     /// The tag to take.
-    pub(super) tag: Option<Text>,
+    pub(super) tag: Option<RawText>,
     /// The commit to take, all 40 digits.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
-    pub(super) rev: Option<Text>,
+    pub(super) rev: Option<RawText>,
     /// A folder of this project, relative to kata.toml.
-    pub(super) path: Option<Text>,
+    pub(super) path: Option<RawText>,
     /// The BitBake layer directories inside it; without it, the top directory.
-    pub(super) paths: Option<At<Vec<Text>>>,
+    pub(super) paths: Option<At<Vec<RawText>>>,
 }
 
 /// `[sources.NAME]`: a file (`url`), a git commit (`git` and at least one of `branch`, `tag`, `rev`) or an image (`oci`).
@@ -140,43 +140,43 @@ pub(super) struct RawLayer {
 #[schemars(extend("oneOf" = [{"required": ["url"]}, {"required": ["git"]}, {"required": ["oci"]}]))]
 pub(super) struct RawSource {
     /// URL of the file; `{version}` is filled in.
-    pub(super) url: Option<Text>,
+    pub(super) url: Option<RawText>,
     /// Further URLs of the same bytes; `{version}` is filled in.
-    pub(super) mirrors: Option<At<Vec<Text>>>,
+    pub(super) mirrors: Option<At<Vec<RawText>>>,
     /// The SHA-256 that the file must have.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{64}$"))]
-    pub(super) sha256: Option<Text>,
+    pub(super) sha256: Option<RawText>,
     /// The name under which BitBake looks for the file, where the URL does not end with it; `{version}` is filled in.
-    pub(super) filename: Option<Text>,
+    pub(super) filename: Option<RawText>,
     /// URL of the git repository.
-    pub(super) git: Option<Text>,
+    pub(super) git: Option<RawText>,
     /// The branch to follow; beside `tag` or `rev`: the branch they lie on. `{version}` is filled in.
-    pub(super) branch: Option<Text>,
+    pub(super) branch: Option<RawText>,
     /// The tag to take; `{version}` is filled in.
-    pub(super) tag: Option<Text>,
+    pub(super) tag: Option<RawText>,
     /// The commit to take, all 40 digits.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
-    pub(super) rev: Option<Text>,
+    pub(super) rev: Option<RawText>,
     /// A container image, as docker names it: `[HOST/]NAME[:TAG][@sha256:…]`; `{version}` is filled in.
-    pub(super) oci: Option<Text>,
+    pub(super) oci: Option<RawText>,
     /// The architectures of the image that are locked, as BitBake's TARGET_ARCH writes them (default: of `aarch64` and
     /// `x86_64` those that the image has).
-    pub(super) architectures: Option<At<Vec<Text>>>,
+    pub(super) architectures: Option<At<Vec<RawText>>>,
     /// The digest (`sha256:…`) that the image's index or manifest must have.
     #[schemars(regex(pattern = "^sha256:[0-9A-Fa-f]{64}$"))]
-    pub(super) digest: Option<Text>,
+    pub(super) digest: Option<RawText>,
     /// Whether submodules are locked along.
     pub(super) submodules: Option<At<bool>>,
     /// Whether all history is kept, for recipes that run `git describe` or count commits.
     pub(super) history: Option<At<bool>>,
     /// The version, for the templates and for recipes.
-    pub(super) version: Option<Text>,
+    pub(super) version: Option<RawText>,
     /// Recipes of any layer whose SRCREV this source pins.
-    pub(super) recipes: Option<At<Vec<Text>>>,
+    pub(super) recipes: Option<At<Vec<RawText>>>,
     /// The `;name=` that the URL has in these recipes.
-    pub(super) srcrev_name: Option<Text>,
+    pub(super) srcrev_name: Option<RawText>,
     /// The boards that need it; without it, all.
-    pub(super) boards: Option<At<Vec<Text>>>,
+    pub(super) boards: Option<At<Vec<RawText>>>,
 }
 
 /// `[options.NAME]`: a flag (`flag`) or a choice (`choices` and `default`).
@@ -185,17 +185,17 @@ pub(super) struct RawSource {
 #[schemars(extend("oneOf" = [{"required": ["flag"]}, {"required": ["choices", "default"]}]))]
 pub(super) struct RawOption {
     /// The OVERRIDES word of a flag, which is off unless asked for.
-    pub(super) flag: Option<Text>,
+    pub(super) flag: Option<RawText>,
     /// Each choice with its OVERRIDES word (empty: none).
-    pub(super) choices: Option<IndexMap<Text, Text>>,
+    pub(super) choices: Option<IndexMap<RawText, RawText>>,
     /// The choice that holds when nothing is said.
-    pub(super) default: Option<Text>,
+    pub(super) default: Option<RawText>,
     /// The boards that can have it; without it, all.
-    pub(super) boards: Option<At<Vec<Text>>>,
+    pub(super) boards: Option<At<Vec<RawText>>>,
     /// What the flag can't be combined with: `FLAG` or `OPTION=CHOICE`.
-    pub(super) conflicts: Option<At<Vec<Text>>>,
+    pub(super) conflicts: Option<At<Vec<RawText>>>,
     /// What the flag needs set: `FLAG` or `OPTION=CHOICE`.
-    pub(super) requires: Option<At<Vec<Text>>>,
+    pub(super) requires: Option<At<Vec<RawText>>>,
     /// Choices that cannot be had, with the reason.
     pub(super) refused: Option<Vec<At<RawRefusal>>>,
 }
@@ -207,11 +207,11 @@ pub(super) struct RawOption {
 #[schemars(deny_unknown_fields, extend("required" = ["choices", "why"]))]
 pub(super) struct RawRefusal {
     /// The choices that are refused.
-    pub(super) choices: Option<At<Vec<Text>>>,
+    pub(super) choices: Option<At<Vec<RawText>>>,
     /// The boards that they are refused for; without it, all.
-    pub(super) boards: Option<At<Vec<Text>>>,
+    pub(super) boards: Option<At<Vec<RawText>>>,
     /// The reason, for whoever asks for one of them.
-    pub(super) why: Option<Text>,
+    pub(super) why: Option<RawText>,
 }
 
 /// `[boards.NAME]`.
@@ -219,17 +219,17 @@ pub(super) struct RawRefusal {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawBoard {
     /// BitBake's MACHINE.
-    pub(super) machine: Option<Text>,
+    pub(super) machine: Option<RawText>,
     /// Layers in the order of BBLAYERS; the engine is implied.
-    pub(super) layers: Option<At<Vec<Text>>>,
+    pub(super) layers: Option<At<Vec<RawText>>>,
     /// What is built when the command line names nothing.
-    pub(super) targets: Option<At<Vec<Text>>>,
+    pub(super) targets: Option<At<Vec<RawText>>>,
     /// Another board that this one is a variant of: own keys win, layers and targets are appended.
-    pub(super) extends: Option<Text>,
+    pub(super) extends: Option<RawText>,
     /// Option settings of this board: a choice, or true or false for a flag.
-    pub(super) set: Option<IndexMap<Text, At<SetTo>>>,
+    pub(super) set: Option<IndexMap<RawText, At<SetTo>>>,
     /// BitBake variables of this board.
-    pub(super) config: Option<IndexMap<Text, Text>>,
+    pub(super) config: Option<IndexMap<RawText, RawText>>,
     /// The machine that `kbuild run` starts the board's image in.
     pub(super) run: Option<At<RawRun>>,
 }
@@ -242,17 +242,17 @@ pub(super) struct RawBoard {
 pub(super) struct RawRun {
     /// Its architecture, as in the name of QEMU's program (`qemu-system-ARCH`).
     #[schemars(extend("enum" = ["aarch64", "riscv64", "x86_64"]))]
-    pub(super) arch: Option<Text>,
+    pub(super) arch: Option<RawText>,
     /// The file of the board's deploy directory that it starts from, `*` for any characters; without it, the only one there
     /// is of a disk image's kind.
-    pub(super) image: Option<Text>,
+    pub(super) image: Option<RawText>,
     /// `uefi`; without it, the machine's own.
     #[schemars(extend("enum" = ["uefi"]))]
-    pub(super) firmware: Option<Text>,
+    pub(super) firmware: Option<RawText>,
     /// A kernel of the deploy directory that QEMU starts itself, for images that hold only a root file system.
-    pub(super) kernel: Option<Text>,
+    pub(super) kernel: Option<RawText>,
     /// The command line of that kernel.
-    pub(super) append: Option<Text>,
+    pub(super) append: Option<RawText>,
     /// Memory in MiB (default: 1024).
     #[schemars(range(min = 1))]
     pub(super) memory: Option<At<u32>>,
@@ -263,7 +263,7 @@ pub(super) struct RawRun {
     pub(super) nested: Option<At<bool>>,
     /// Ports of this machine that lead to ports of the board: `HOST:GUEST` or `ADDRESS:HOST:GUEST`, `/udp` behind it where
     /// it is not TCP. Without an address, only this machine reaches them.
-    pub(super) ports: Option<At<Vec<Text>>>,
+    pub(super) ports: Option<At<Vec<RawText>>>,
 }
 
 /// The value of an option in `set`.
@@ -283,13 +283,13 @@ pub(super) struct RawClosure {
     /// Which closures are locked: `none`, `defaults` (each board with its options' defaults), `choices` (each other choice
     /// of each option too; this is the default).
     #[schemars(extend("enum" = ["none", "defaults", "choices"]))]
-    pub(super) lock: Option<Text>,
+    pub(super) lock: Option<RawText>,
     /// Architectures of the machines that build, as `uname -m` writes them (default: `x86_64`).
-    pub(super) hosts: Option<At<Vec<Text>>>,
+    pub(super) hosts: Option<At<Vec<RawText>>>,
     /// Recipes, or expressions for whole URLs, whose git sources are kept with all history.
-    pub(super) history: Option<Vec<Text>>,
+    pub(super) history: Option<Vec<RawText>>,
     /// Recipes that are left out (BBMASK), each with the reason for it.
-    pub(super) mask: Option<IndexMap<Text, Text>>,
+    pub(super) mask: Option<IndexMap<RawText, RawText>>,
 }
 
 /// `[mirrors]`.
@@ -297,7 +297,7 @@ pub(super) struct RawClosure {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawMirrors {
     /// Other stores, a directory, an http URL, a bucket (`s3://`, `gs://`, `az://`) or a registry (`oci://`) each, asked first.
-    pub(super) stores: Option<Vec<Text>>,
+    pub(super) stores: Option<Vec<RawText>>,
     /// Whether the fallback lists shipped with kbuild are asked after the upstream (default: true).
     pub(super) builtin: Option<bool>,
     /// Rewriting rules, asked before the upstream.
@@ -311,9 +311,9 @@ pub(super) struct RawMirrors {
 #[schemars(deny_unknown_fields, extend("required" = ["match", "to"]))]
 pub(super) struct RawRule {
     /// A regular expression that must match the whole URL.
-    pub(super) r#match: Option<Text>,
+    pub(super) r#match: Option<RawText>,
     /// What to ask instead, in order; `$1` and `${name}` are groups, `{name}` the file's name, `{sha256}` its hash.
-    pub(super) to: Option<At<Vec<Text>>>,
+    pub(super) to: Option<At<Vec<RawText>>>,
 }
 
 /// A site configuration.
@@ -321,9 +321,9 @@ pub(super) struct RawRule {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawSite {
     /// The store to use.
-    pub(super) store: Option<Text>,
+    pub(super) store: Option<RawText>,
     /// Stores below it, which are only read.
-    pub(super) lower: Option<Vec<Text>>,
+    pub(super) lower: Option<Vec<RawText>>,
     /// Mirrors, asked before those of kata.toml.
     pub(super) mirrors: Option<RawMirrors>,
     /// Package registries, in the place of those of kata.toml.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::Table;
 
-use super::document::{self, Block, Faults};
-use super::raw::{RawClosure, RawManifest, RawMirrors, RawProject, RawSite, Text};
+use super::document::{self, Block, Diagnostics};
+use super::raw::{RawClosure, RawManifest, RawMirrors, RawProject, RawSite, RawText};
 use super::{FILE_NAME, Manifest, Mirrors, SiteConfig, boards, closure, layers, mirrors, names, options, sources};
 use crate::error::{Error, Result};
 
@@ -20,13 +20,13 @@ pub(super) fn manifest(path: &Path) -> Result<Manifest> {
 pub(super) fn parse(path: &Path, text: &str) -> Result<Manifest> {
     let path = absolute(path)?;
     let table = document::parse(&path, text)?;
-    let mut faults = Faults::default();
+    let mut faults = Diagnostics::default();
     let manifest = check(&table, &path, &mut faults);
     faults.finish(&path, text)?;
     manifest.ok_or_else(|| Error::bug("kata.toml is at fault, but no fault was found"))
 }
 
-fn check(table: &Table, path: &Path, faults: &mut Faults) -> Option<Manifest> {
+fn check(table: &Table, path: &Path, faults: &mut Diagnostics) -> Option<Manifest> {
     let root = path.parent().unwrap_or(Path::new("/"));
     document::check_keys::<RawManifest>("", table, faults);
     let project: Option<Block<RawProject>> = document::single(table, "project", faults);
@@ -41,7 +41,7 @@ fn check(table: &Table, path: &Path, faults: &mut Faults) -> Option<Manifest> {
     let raw_registries = document::entries(table, "registries", faults);
 
     let options = options::check(&raw_options, &raw_boards, faults);
-    let context = boards::Context {
+    let context = boards::BoardChecks {
         boards: &raw_boards,
         layers: &raw_layers,
         raw_options: &raw_options,
@@ -72,7 +72,7 @@ fn check(table: &Table, path: &Path, faults: &mut Faults) -> Option<Manifest> {
     Some(Manifest { project: name?, engine: engine?, ..checked })
 }
 
-fn project_name(project: &Block<RawProject>, faults: &mut Faults) -> Option<String> {
+fn project_name(project: &Block<RawProject>, faults: &mut Diagnostics) -> Option<String> {
     let raw = project.raw.as_ref()?;
     let Some(name) = &raw.name else {
         let fault = Error::input("the project has no `name`").at(project.span.clone(), "`name` is missing");
@@ -89,10 +89,10 @@ pub(super) fn site(path: &Path) -> Result<SiteConfig> {
     let path = absolute(path)?;
     let table = document::parse(&path, &text)?;
     let base = path.parent().unwrap_or(Path::new("/"));
-    let mut faults = Faults::default();
+    let mut faults = Diagnostics::default();
     document::check_keys::<RawSite>("", &table, &mut faults);
-    let store: Option<Text> = document::top(&table, "store", &mut faults);
-    let lower: Option<Vec<Text>> = document::top(&table, "lower", &mut faults);
+    let store: Option<RawText> = document::top(&table, "store", &mut faults);
+    let lower: Option<Vec<RawText>> = document::top(&table, "lower", &mut faults);
     let mirrors: Option<Block<RawMirrors>> = document::single(&table, "mirrors", &mut faults);
     let mirrors = mirrors.and_then(|block| block.raw);
     let registries = document::entries(&table, "registries", &mut faults);
@@ -106,7 +106,7 @@ pub(super) fn site(path: &Path) -> Result<SiteConfig> {
     Ok(site)
 }
 
-fn lower_store(store: &Text, base: &Path, faults: &mut Faults) -> Option<PathBuf> {
+fn lower_store(store: &RawText, base: &Path, faults: &mut Diagnostics) -> Option<PathBuf> {
     if store.contains("://") {
         let fault = Error::input("a lower store is a directory of this machine").at(store.span.clone(), "this one");
         faults.add(fault.help("a store behind a URL is a mirror: name it under [mirrors] stores"));

@@ -2,9 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::document::Faults;
+use super::document::Diagnostics;
 use super::names;
-use super::raw::{At, RawBoard, RawRun, Text};
+use super::raw::{At, RawBoard, RawRun, RawText};
 use super::{Arch, Machine, Port};
 use crate::error::{Error, Result};
 
@@ -18,7 +18,7 @@ const CPUS: u32 = 2;
 const MOST_CPUS: u32 = 512;
 
 /// What can be said of a block's own keys, whatever the board extends.
-pub(super) fn check_own(run: &RawRun, faults: &mut Faults) {
+pub(super) fn check_own(run: &RawRun, faults: &mut Diagnostics) {
     faults.take(run.arch.as_ref().map(arch).transpose());
     faults.take(run.firmware.as_ref().map(firmware).transpose());
     for (what, file) in [("an image", &run.image), ("a kernel", &run.kernel)] {
@@ -35,10 +35,11 @@ pub(super) fn check_own(run: &RawRun, faults: &mut Faults) {
 }
 
 /// The machine of a board and of all that it extends: own keys win. `None` where there is none, or one at fault.
-pub(super) fn fold(whose: &str, chain: &[&RawBoard], faults: &mut Faults) -> Option<Machine> {
+pub(super) fn fold(whose: &str, chain: &[&RawBoard], faults: &mut Diagnostics) -> Option<Machine> {
     let runs: Vec<&At<RawRun>> = chain.iter().rev().filter_map(|raw| raw.run.as_ref()).collect();
     let nearest = runs.first()?;
-    let own = |file: fn(&RawRun) -> Option<&Text>| runs.iter().find_map(|run| file(run)).map(|text| text.value.clone());
+    let own =
+        |file: fn(&RawRun) -> Option<&RawText>| runs.iter().find_map(|run| file(run)).map(|text| text.value.clone());
     let Some(named) = runs.iter().find_map(|run| run.arch.as_ref()) else {
         let fault = Error::input(format!("the machine of {whose} has no `arch`"));
         faults.add(fault.at(nearest.span.clone(), "`arch` is missing").help(one_of_arches()));
@@ -64,7 +65,7 @@ pub(super) fn fold(whose: &str, chain: &[&RawBoard], faults: &mut Faults) -> Opt
     })
 }
 
-fn arch(text: &Text) -> Result<Arch> {
+fn arch(text: &RawText) -> Result<Arch> {
     ARCHES.into_iter().find(|arch| arch.name() == text.as_str()).ok_or_else(|| {
         Error::input(format!("`{}` is no architecture that `kbuild run` knows", text.escape_debug()))
             .at(text.span.clone(), "here")
@@ -76,7 +77,7 @@ fn one_of_arches() -> String {
     format!("write one of: {}", ARCHES.map(Arch::name).join(", "))
 }
 
-fn firmware(text: &Text) -> Result<()> {
+fn firmware(text: &RawText) -> Result<()> {
     if text.as_str() == "uefi" {
         return Ok(());
     }
@@ -86,7 +87,7 @@ fn firmware(text: &Text) -> Result<()> {
 }
 
 /// It is looked for in the deploy directory, so it must stay in there.
-fn check_file(what: &str, file: &Text) -> Result<()> {
+fn check_file(what: &str, file: &RawText) -> Result<()> {
     let part = |part: &str| !part.is_empty() && part != "." && part != "..";
     if file.split('/').all(part) && !file.chars().any(char::is_control) {
         return Ok(());
@@ -96,7 +97,7 @@ fn check_file(what: &str, file: &Text) -> Result<()> {
         .help("give its name as result.json has it; `*` stands for any characters"))
 }
 
-fn check_append(append: &Text) -> Result<()> {
+fn check_append(append: &RawText) -> Result<()> {
     if !append.chars().any(char::is_control) {
         return Ok(());
     }
@@ -114,7 +115,7 @@ fn check_number(key: &str, number: &At<u32>, most: u32) -> Result<()> {
 
 /// `[ADDRESS:]HOST:GUEST[/tcp|/udp]`. Only this machine is let in unless an address says otherwise: images for a desk often
 /// have no password.
-fn port(text: &Text) -> Result<Port> {
+fn port(text: &RawText) -> Result<Port> {
     let wrong = || {
         Error::input(format!("`{}` forwards no port", text.escape_debug()))
             .at(text.span.clone(), "here")

@@ -2,10 +2,10 @@
 
 use indexmap::IndexMap;
 
-use super::document::{Block, Blocks, Faults};
+use super::document::{Block, Blocks, Diagnostics};
 use super::git::{GitKeys, check_version, file_url, fill, is_on};
 use super::names;
-use super::raw::{At, RawBoard, RawSource, Text};
+use super::raw::{At, RawBoard, RawSource, RawText};
 use super::{DeclaredSource, FileRequest, ImageRequest, SourceOrigin};
 use crate::error::{Error, Result};
 use crate::source::image::{ARCHITECTURES, Architecture, parse_digest};
@@ -16,7 +16,7 @@ use crate::source::{Access, ImageName};
 pub(super) fn check(
     blocks: &Blocks<RawSource>,
     boards: &Blocks<RawBoard>,
-    faults: &mut Faults,
+    faults: &mut Diagnostics,
 ) -> IndexMap<String, DeclaredSource> {
     let mut sources = IndexMap::new();
     for (name, block) in blocks {
@@ -37,7 +37,7 @@ fn source(
     raw: &RawSource,
     block: &Block<RawSource>,
     boards: &Blocks<RawBoard>,
-    faults: &mut Faults,
+    faults: &mut Diagnostics,
 ) -> Option<DeclaredSource> {
     let before = faults.count();
     if let Some(version) = &raw.version {
@@ -74,7 +74,7 @@ fn source(
     })
 }
 
-fn several_origins(whose: &str, keys: &[(&str, &str, &Option<Text>)]) -> Error {
+fn several_origins(whose: &str, keys: &[(&str, &str, &Option<RawText>)]) -> Error {
     let given: Vec<_> = keys.iter().filter_map(|(key, what, text)| Some((key, what, text.as_ref()?))).collect();
     let names: Vec<String> = given.iter().map(|(key, ..)| format!("`{key}`")).collect();
     let both = if names.len() == 2 { "both " } else { "" };
@@ -86,9 +86,9 @@ fn several_origins(whose: &str, keys: &[(&str, &str, &Option<Text>)]) -> Error {
 /// A `boards` list: every name known, none twice, not empty.
 pub(super) fn check_boards(
     whose: &str,
-    list: Option<&At<Vec<Text>>>,
+    list: Option<&At<Vec<RawText>>>,
     boards: &Blocks<RawBoard>,
-    faults: &mut Faults,
+    faults: &mut Diagnostics,
 ) -> Option<Vec<String>> {
     let list = list?;
     if list.is_empty() {
@@ -100,7 +100,7 @@ pub(super) fn check_boards(
     Some(list.iter().map(|board| board.value.clone()).collect())
 }
 
-fn file_origin(whose: &str, url: &Text, raw: &RawSource, faults: &mut Faults) -> Option<FileRequest> {
+fn file_origin(whose: &str, url: &RawText, raw: &RawSource, faults: &mut Diagnostics) -> Option<FileRequest> {
     refuse(whose, "file", "images (`oci`)", &image_only(raw), faults);
     refuse(whose, "file", "git sources", &git_only(raw), faults);
     let version = raw.version.as_ref();
@@ -133,7 +133,7 @@ fn file_origin(whose: &str, url: &Text, raw: &RawSource, faults: &mut Faults) ->
 }
 
 /// `filename` becomes BitBake's `;downloadfilename=`, the name of a link in the view, and a key of the lock.
-fn check_filename(name: &Text) -> Result<String> {
+fn check_filename(name: &RawText) -> Result<String> {
     let wrong = Error::input(format!("`{}` cannot be a file name", name.escape_debug()));
     let bad = |c: char| c.is_whitespace() || ";\"'${}".contains(c);
     if check_component(name).is_err() || name.chars().any(bad) {
@@ -142,12 +142,12 @@ fn check_filename(name: &Text) -> Result<String> {
     Ok(name.value.clone())
 }
 
-fn git_origin(whose: &str, git: &Text, raw: &RawSource, faults: &mut Faults) -> Option<SourceOrigin> {
+fn git_origin(whose: &str, git: &RawText, raw: &RawSource, faults: &mut Diagnostics) -> Option<SourceOrigin> {
     refuse(whose, "git repository", "file sources (`url`)", &file_only(raw), faults);
     refuse(whose, "git repository", "images (`oci`)", &image_only(raw), faults);
     check_pinned_recipes(whose, raw, faults);
     let before = faults.count();
-    let mut filled = |template: &Option<Text>| {
+    let mut filled = |template: &Option<RawText>| {
         template.as_ref().and_then(|template| faults.take(fill(template, raw.version.as_ref())))
     };
     let (branch, tag) = (filled(&raw.branch), filled(&raw.tag));
@@ -189,7 +189,7 @@ fn image_only(raw: &RawSource) -> Keys<'_, 2> {
     ]
 }
 
-fn image_origin(whose: &str, oci: &Text, raw: &RawSource, faults: &mut Faults) -> Option<ImageRequest> {
+fn image_origin(whose: &str, oci: &RawText, raw: &RawSource, faults: &mut Diagnostics) -> Option<ImageRequest> {
     refuse(whose, "container image", "file sources (`url`)", &file_only(raw), faults);
     refuse(whose, "container image", "git sources", &git_only(raw), faults);
     let name = faults.take(fill(oci, raw.version.as_ref())).and_then(|text| faults.take(image_name(&text)));
@@ -203,7 +203,7 @@ fn image_origin(whose: &str, oci: &Text, raw: &RawSource, faults: &mut Faults) -
     Some(ImageRequest { image: name?, architectures, digest })
 }
 
-fn image_name(text: &Text) -> Result<ImageName> {
+fn image_name(text: &RawText) -> Result<ImageName> {
     let read = match text.split_once("://") {
         None => ImageName::read(text),
         Some(_) => Err(Error::input("an image is named without `://`")),
@@ -216,7 +216,7 @@ fn image_name(text: &Text) -> Result<ImageName> {
 }
 
 /// BitBake's words for architectures, each known, none twice.
-fn architectures(whose: &str, list: Option<&At<Vec<Text>>>, faults: &mut Faults) -> Vec<String> {
+fn architectures(whose: &str, list: Option<&At<Vec<RawText>>>, faults: &mut Diagnostics) -> Vec<String> {
     let Some(list) = list else { return Vec::new() };
     if list.is_empty() {
         let fault = Error::input(format!("{whose} is for no architecture")).at(list.span.clone(), "an empty list");
@@ -238,7 +238,7 @@ fn architectures(whose: &str, list: Option<&At<Vec<Text>>>, faults: &mut Faults)
 }
 
 /// Reports keys that belong to the other kind of source.
-fn refuse<const N: usize>(whose: &str, kind: &str, others: &str, keys: &Keys<'_, N>, faults: &mut Faults) {
+fn refuse<const N: usize>(whose: &str, kind: &str, others: &str, keys: &Keys<'_, N>, faults: &mut Diagnostics) {
     for (key, span) in keys {
         if let Some(span) = span {
             let fault = Error::input(format!("{whose} is a {kind}, and has no `{key}`"));
@@ -248,7 +248,7 @@ fn refuse<const N: usize>(whose: &str, kind: &str, others: &str, keys: &Keys<'_,
 }
 
 /// `recipes` and `srcrev-name` become parts of a variable's name, `SRCREV_<name>:pn-<recipe>`.
-fn check_pinned_recipes(whose: &str, raw: &RawSource, faults: &mut Faults) {
+fn check_pinned_recipes(whose: &str, raw: &RawSource, faults: &mut Diagnostics) {
     for recipe in raw.recipes.iter().flat_map(|list| &list.value) {
         let good = recipe.starts_with(|c: char| c.is_ascii_alphanumeric())
             && recipe.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".+-".contains(c));
@@ -281,7 +281,7 @@ fn check_pinned_recipes(whose: &str, raw: &RawSource, faults: &mut Faults) {
 }
 
 /// Recipes read `KBUILD_<NAME>_*`: two sources must not come to one variable.
-fn check_variables(blocks: &Blocks<RawSource>, faults: &mut Faults) {
+fn check_variables(blocks: &Blocks<RawSource>, faults: &mut Diagnostics) {
     let mut seen: IndexMap<String, (&str, &Block<RawSource>)> = IndexMap::new();
     for (name, block) in blocks {
         let variable = names::variable_part(name);
@@ -300,7 +300,7 @@ fn check_variables(blocks: &Blocks<RawSource>, faults: &mut Faults) {
 }
 
 /// BitBake looks for a file by its name alone, and so does the lock: one name is one file.
-fn check_files(blocks: &Blocks<RawSource>, sources: &IndexMap<String, DeclaredSource>, faults: &mut Faults) {
+fn check_files(blocks: &Blocks<RawSource>, sources: &IndexMap<String, DeclaredSource>, faults: &mut Diagnostics) {
     let mut seen: IndexMap<&str, (&str, &FileRequest)> = IndexMap::new();
     for (source, declared) in sources {
         let SourceOrigin::File(file) = &declared.origin else { continue };
@@ -320,11 +320,11 @@ fn check_files(blocks: &Blocks<RawSource>, sources: &IndexMap<String, DeclaredSo
 }
 
 /// A recipe's SRCREV is pinned once for each of its URL names, on any one board.
-fn check_recipes(blocks: &Blocks<RawSource>, faults: &mut Faults) {
-    let mut seen: Vec<(&RawSource, &Text)> = Vec::new();
+fn check_recipes(blocks: &Blocks<RawSource>, faults: &mut Diagnostics) {
+    let mut seen: Vec<(&RawSource, &RawText)> = Vec::new();
     for raw in blocks.values().filter_map(|block| block.raw.as_ref()) {
         for recipe in raw.recipes.iter().flat_map(|list| &list.value) {
-            let clash = |(other, name): &&(&RawSource, &Text)| {
+            let clash = |(other, name): &&(&RawSource, &RawText)| {
                 *name == recipe && other.srcrev_name == raw.srcrev_name && share_a_board(other, raw)
             };
             if let Some((_, first)) = seen.iter().find(clash) {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::{Entry, FILE_NAME, Mirror};
+use super::{FILE_NAME, Mirror, MirrorEntry};
 use crate::bitbake::Base;
 use crate::disk;
 use crate::error::{Error, Result};
@@ -41,12 +41,12 @@ pub struct LaidOut {
 
 /// A file that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Present {
+struct ExistingFile {
     tag: Blake3,
     size: u64,
 }
 
-type List = BTreeMap<String, Present>;
+type MirrorListing = BTreeMap<String, ExistingFile>;
 
 /// Makes a directory hold a mirror, and the configuration that leads to it at `base`. What a former run left is kept where it
 /// is the same; whatever has a name at any time is whole.
@@ -61,13 +61,14 @@ pub fn lay_out(
     progress: &dyn Progress,
 ) -> Result<LaidOut> {
     let former = begin(directory)?;
-    let wanted: BTreeMap<&str, &Entry> = mirror.entries().collect();
-    let stands = |name: &str, present: &Present| {
+    let wanted: BTreeMap<&str, &MirrorEntry> = mirror.entries().collect();
+    let stands = |name: &str, present: &ExistingFile| {
         wanted.get(name).is_some_and(|entry| entry.tag() == present.tag)
             && fs::symlink_metadata(directory.join(name))
                 .is_ok_and(|there| there.is_file() && there.len() == present.size)
     };
-    let (mut list, old): (List, List) = former.into_iter().partition(|(name, present)| stands(name, present));
+    let (mut list, old): (MirrorListing, MirrorListing) =
+        former.into_iter().partition(|(name, present)| stands(name, present));
     let kept = list.len();
     // Should this run be broken off, nothing may be taken for what it was before.
     write_list(directory, &list)?;
@@ -80,10 +81,10 @@ pub fn lay_out(
             task.note(name);
             write(store, mirror, entry, &path, packed.get(&entry.tag()).map(PathBuf::as_path))?;
             let size = fs::metadata(&path).map_err(|error| Error::io("examine", &path, error))?.len();
-            list.insert(name.to_owned(), Present { tag: entry.tag(), size });
+            list.insert(name.to_owned(), ExistingFile { tag: entry.tag(), size });
         }
         // The same repository under another name is the same tarball.
-        if matches!(entry, Entry::Tarball(..)) {
+        if matches!(entry, MirrorEntry::Tarball(..)) {
             packed.insert(entry.tag(), path);
         }
     }
@@ -93,19 +94,19 @@ pub fn lay_out(
     let opened = File::open(directory).map_err(|error| Error::io("open", directory, error))?;
     rustix::fs::syncfs(&opened).map_err(|error| Error::io("sync", directory, error.into()))?;
     write_list(directory, &list)?;
-    let tarballs = wanted.values().filter(|entry| matches!(entry, Entry::Tarball(..))).count();
+    let tarballs = wanted.values().filter(|entry| matches!(entry, MirrorEntry::Tarball(..))).count();
     let bytes = list.values().map(|present| present.size).sum();
     task.done(&crate::progress::size(bytes));
     Ok(LaidOut { files: list.len() - tarballs, tarballs, bytes, kept, removed: gone.len() })
 }
 
 /// Puts a file in its place in one step.
-fn write(store: &Store, mirror: &Mirror, entry: &Entry, path: &Path, same: Option<&Path>) -> Result<()> {
+fn write(store: &Store, mirror: &Mirror, entry: &MirrorEntry, path: &Path, same: Option<&Path>) -> Result<()> {
     let failed = |error| Error::io("write", path, error);
     let directory = path.parent().unwrap_or(path);
     let blob = match entry {
-        Entry::Blob(blob) => Some(store.blob_path(blob)),
-        Entry::Tarball(..) => same.map(Path::to_owned),
+        MirrorEntry::Blob(blob) => Some(store.blob_path(blob)),
+        MirrorEntry::Tarball(..) => same.map(Path::to_owned),
     };
     if let Some(blob) = blob {
         let scratch = tempfile::Builder::new().prefix(".kbuild-").tempdir_in(directory).map_err(failed)?;
@@ -117,7 +118,7 @@ fn write(store: &Store, mirror: &Mirror, entry: &Entry, path: &Path, same: Optio
             .map_err(|error| Error::io("copy", &blob, error))?;
         return fs::rename(&new, path).map_err(failed);
     }
-    let Entry::Tarball(clone, _) = entry else { return Ok(()) };
+    let MirrorEntry::Tarball(clone, _) = entry else { return Ok(()) };
     let file = NamedTempFile::with_prefix_in(".kbuild-", directory).map_err(failed)?;
     mirror.pack(store, clone, BufWriter::with_capacity(disk::CHUNK, file.as_file()))?;
     file.as_file().set_permissions(fs::Permissions::from_mode(0o444)).map_err(failed)?;
@@ -125,7 +126,7 @@ fn write(store: &Store, mirror: &Mirror, entry: &Entry, path: &Path, same: Optio
 }
 
 /// Makes the directory, or finds what a former run laid out in it.
-fn begin(directory: &Path) -> Result<List> {
+fn begin(directory: &Path) -> Result<MirrorListing> {
     disk::create_dir_all(directory)?;
     let path = directory.join(LIST);
     let text = match fs::read_to_string(&path) {
@@ -136,7 +137,7 @@ fn begin(directory: &Path) -> Result<List> {
                 let error = Error::input(format!("{} is neither empty nor a mirror", disk::shown(directory)));
                 return Err(error.help("give a directory of its own"));
             }
-            return Ok(List::new());
+            return Ok(MirrorListing::new());
         }
         Err(error) => return Err(Error::io("read", &path, error)),
     };
@@ -151,16 +152,16 @@ fn begin(directory: &Path) -> Result<List> {
     lines.map(|line| parse(line).ok_or_else(wrong)).collect()
 }
 
-fn parse(line: &str) -> Option<(String, Present)> {
+fn parse(line: &str) -> Option<(String, ExistingFile)> {
     let mut parts = line.splitn(3, ' ');
-    let present = Present { tag: parts.next()?.parse().ok()?, size: parts.next()?.parse().ok()? };
+    let present = ExistingFile { tag: parts.next()?.parse().ok()?, size: parts.next()?.parse().ok()? };
     let name = parts.next().filter(|name| check_component(name).is_ok())?;
     Some((name.to_owned(), present))
 }
 
-fn write_list(directory: &Path, list: &List) -> Result<()> {
+fn write_list(directory: &Path, list: &MirrorListing) -> Result<()> {
     let mut text = format!("{HEAD}\n");
-    for (name, Present { tag, size }) in list {
+    for (name, ExistingFile { tag, size }) in list {
         let _ = writeln!(text, "{tag} {size} {name}");
     }
     disk::replace_if_changed(&directory.join(LIST), text.as_bytes()).map(drop)

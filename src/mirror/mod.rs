@@ -15,7 +15,7 @@ use std::io::Write;
 use indexmap::IndexMap;
 
 use crate::bitbake::site::FILE_NAME;
-use crate::bitbake::{Base, Declared, Pin, SiteConf};
+use crate::bitbake::{Base, Declared, SiteConf, SrcrevPin};
 use crate::error::{Error, Result};
 use crate::lock::{self, Lock, Locked};
 use crate::manifest::Manifest;
@@ -28,7 +28,7 @@ const TARBALL: &[u8] = b"kbuild mirror tarball 1\n";
 
 /// What a mirror is made for.
 #[derive(Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct MirrorRequest<'a> {
     /// The project's name, for comments.
     pub project: &'a str,
     /// The lock.
@@ -43,25 +43,25 @@ pub struct Wanted<'a> {
 pub struct Mirror {
     project: String,
     flat: Flat,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, MirrorEntry>,
     conf: String,
     missing: Vec<SourceId>,
 }
 
 /// One file of a mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
+pub enum MirrorEntry {
     /// A blob of the store.
     Blob(Blake3),
     /// A repository, packed: its name as a clone, and a hash over all that decides the bytes.
     Tarball(String, Blake3),
 }
 
-impl Entry {
+impl MirrorEntry {
     /// What changes when the bytes do.
     pub fn tag(&self) -> Blake3 {
         match self {
-            Entry::Blob(tag) | Entry::Tarball(_, tag) => *tag,
+            MirrorEntry::Blob(tag) | MirrorEntry::Tarball(_, tag) => *tag,
         }
     }
 }
@@ -71,15 +71,15 @@ impl Mirror {
     ///
     /// # Errors
     /// Two contents under one name, or two commits for one recipe (kind `Input`); a board that the lock does not know.
-    pub fn plan(store: &Store, wanted: Wanted<'_>) -> Result<Mirror> {
-        let Wanted { project, lock, boards, .. } = wanted;
+    pub fn plan(store: &Store, wanted: MirrorRequest<'_>) -> Result<Mirror> {
+        let MirrorRequest { project, lock, boards, .. } = wanted;
         let all = if boards.is_empty() { lock.all_sources() } else { lock.closure(boards.iter().map(String::as_str))? };
         let (sources, missing) = present(store, lock, all)?;
         let flat = Flat::plan(store, lock, &sources)?;
-        let blobs = flat.files().map(|(name, blob)| (name.to_owned(), Entry::Blob(blob)));
+        let blobs = flat.files().map(|(name, blob)| (name.to_owned(), MirrorEntry::Blob(blob)));
         let tarballs = flat.clones().map(|(name, made_from)| {
             let tag = blake3::hash(&[TARBALL, made_from.as_bytes()].concat());
-            (format!("git2_{name}.tar.gz"), Entry::Tarball(name.to_owned(), (*tag.as_bytes()).into()))
+            (format!("git2_{name}.tar.gz"), MirrorEntry::Tarball(name.to_owned(), (*tag.as_bytes()).into()))
         });
         let entries = blobs.chain(tarballs).collect();
         let conf = conf(wanted, &sources)?;
@@ -87,12 +87,12 @@ impl Mirror {
     }
 
     /// What is under a name.
-    pub fn entry(&self, name: &str) -> Option<&Entry> {
+    pub fn entry(&self, name: &str) -> Option<&MirrorEntry> {
         self.entries.get(name)
     }
 
     /// Everything but the configuration, by name.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &MirrorEntry)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
@@ -139,8 +139,8 @@ fn present(store: &Store, lock: &Lock, ids: Vec<SourceId>) -> Result<(Vec<Source
     }
 }
 
-fn conf(wanted: Wanted<'_>, sources: &[SourceId]) -> Result<String> {
-    let Wanted { project, lock, manifest, boards } = wanted;
+fn conf(wanted: MirrorRequest<'_>, sources: &[SourceId]) -> Result<String> {
+    let MirrorRequest { project, lock, manifest, boards } = wanted;
     let known: BTreeSet<&SourceId> = sources.iter().collect();
     let mut declared = Vec::new();
     let pinned = lock.sources.iter().filter(|(_, pin)| known.contains(&pin.locked)).map(|(name, _)| name);
@@ -157,9 +157,9 @@ fn conf(wanted: Wanted<'_>, sources: &[SourceId]) -> Result<String> {
     };
     let pins = pins(lock, &boards)?;
     let pins = pins.iter().filter_map(|(pinned, commit)| {
-        lock::pin_parts(pinned).map(|(variable, recipe)| Pin { variable, recipe, commit: *commit })
+        lock::pin_parts(pinned).map(|(variable, recipe)| SrcrevPin { variable, recipe, commit: *commit })
     });
-    let pins: Vec<Pin<'_>> = pins.collect();
+    let pins: Vec<SrcrevPin<'_>> = pins.collect();
     let nothing = IndexMap::new();
     let mask = manifest.map_or(&nothing, |manifest| &manifest.closure.mask);
     let uninative = sources.iter().any(|id| matches!(id, SourceId::File(name) if name.contains("-nativesdk-libc-")));

@@ -52,7 +52,7 @@ impl Bench {
     }
 
     fn plan(&self, boards: &[String]) -> Result<Mirror> {
-        Mirror::plan(&self.store, Wanted { project: "test", lock: &self.lock, manifest: None, boards })
+        Mirror::plan(&self.store, MirrorRequest { project: "test", lock: &self.lock, manifest: None, boards })
     }
 
     /// A board whose recipe floats, and where it was pinned.

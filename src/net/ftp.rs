@@ -16,13 +16,13 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::retry::{Failure, Patience};
-use super::transfer::{Chunks, Delivery, Expected, Inflow, at, partial};
+use super::retry::{Failure, RetryPolicy};
+use super::transfer::{BodyStream, Delivery, Download, Expected, at, partial};
 use crate::error::{Error, Result};
 use crate::progress::Task;
 use crate::source::SourceUrl;
 use crate::source::name::percent_decode;
-use crate::store::Incoming;
+use crate::store::PartialDownload;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
@@ -38,20 +38,20 @@ const SHOWN: usize = 200;
 
 /// The FTP client of a fetcher.
 pub struct Ftp {
-    patience: Patience,
+    patience: RetryPolicy,
     /// Made at its first use, as only `ftps:` needs it.
     tls: OnceLock<Result<Arc<ClientConfig>, String>>,
 }
 
 impl Ftp {
     /// A client; nothing is opened yet.
-    pub fn new(patience: Patience) -> Ftp {
+    pub fn new(patience: RetryPolicy) -> Ftp {
         Ftp { patience, tls: OnceLock::new() }
     }
 
     /// A client that trusts as this configuration says.
     #[cfg(test)]
-    pub fn for_tests(patience: Patience, tls: ClientConfig) -> Ftp {
+    pub fn for_tests(patience: RetryPolicy, tls: ClientConfig) -> Ftp {
         Ftp { patience, tls: OnceLock::from(Ok(Arc::new(tls))) }
     }
 
@@ -63,7 +63,7 @@ impl Ftp {
         &self,
         url: &SourceUrl,
         login: Option<(&str, &str)>,
-        slot: &mut Option<Incoming>,
+        slot: &mut Option<PartialDownload>,
         expected: &Expected,
         task: &dyn Task,
     ) -> Result<Delivery, Failure> {
@@ -82,14 +82,14 @@ impl Ftp {
             opened => opened?,
         };
         let inflow =
-            Inflow { url: url.as_url(), end: url.as_url(), expected, task, patience: &self.patience, from, total };
+            Download { url: url.as_url(), end: url.as_url(), expected, task, patience: &self.patience, from, total };
         inflow.must_fit()?;
         let incoming = partial(slot)?;
         if from == 0 && incoming.size() > 0 {
             incoming.restart()?;
         }
         incoming.set_validator(None)?;
-        let mut body = Body { url, data, patience: &self.patience };
+        let mut body = FtpBody { url, data, patience: &self.patience };
         let head = inflow.take(slot, &mut body).await?;
         // Without SIZE, this answer alone says whether the end was the end.
         self.answer(url, body.data.finish()).await?;
@@ -179,7 +179,7 @@ fn path(url: &SourceUrl) -> Result<String, Failure> {
 }
 
 /// From which byte a partial download goes on; one that is of no use is thrown away.
-fn resume_at(incoming: &mut Incoming, expected: &Expected, total: Option<u64>) -> Result<u64> {
+fn resume_at(incoming: &mut PartialDownload, expected: &Expected, total: Option<u64>) -> Result<u64> {
     let from = incoming.size();
     let too_long = expected.size.or(total).is_some_and(|size| from >= size);
     if from > 0 && (too_long || !expected.is_known()) {
@@ -189,13 +189,13 @@ fn resume_at(incoming: &mut Incoming, expected: &Expected, total: Option<u64>) -
 }
 
 /// A file on its way over a data connection.
-struct Body<'a> {
+struct FtpBody<'a> {
     url: &'a SourceUrl,
     data: TransferStream<AsyncRustlsStream>,
-    patience: &'a Patience,
+    patience: &'a RetryPolicy,
 }
 
-impl Chunks for Body<'_> {
+impl BodyStream for FtpBody<'_> {
     type Chunk = Vec<u8>;
 
     async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
@@ -209,7 +209,7 @@ impl Chunks for Body<'_> {
     }
 }
 
-fn silence(url: &SourceUrl, patience: &Patience) -> Failure {
+fn silence(url: &SourceUrl, patience: &RetryPolicy) -> Failure {
     Failure::transient(at(url, format!("nothing came for {} s", patience.idle.as_secs())))
 }
 

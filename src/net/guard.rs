@@ -3,24 +3,24 @@
 use std::fmt::Display;
 
 use super::limits::Limits;
-use super::report::Teller;
-use super::retry::{Attempts, Class, Failure, Patience};
+use super::report::LazyTask;
+use super::retry::{Attempts, Class, Failure, RetryPolicy};
 use super::transfer::at;
 use crate::error::Result;
 use crate::source::RemoteUrl;
 
 /// What a fetcher keeps to towards servers.
 #[derive(Clone, Copy)]
-pub struct Manners<'a> {
+pub struct RequestGuard<'a> {
     /// How much goes on at once.
     pub limits: &'a Limits,
     /// How often, and how long.
-    pub patience: &'a Patience,
+    pub patience: &'a RetryPolicy,
     /// Who hears of it.
-    pub teller: &'a Teller,
+    pub teller: &'a LazyTask,
 }
 
-impl Manners<'_> {
+impl RequestGuard<'_> {
     /// Asks a team's own store, which takes as much at once as `--jobs` says, until it answers or has had its chance.
     ///
     /// # Errors

@@ -14,13 +14,13 @@ use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 
 use super::netrc::Netrc;
-use super::retry::{Class, Failure, Patience};
-use super::transfer::{Chunks, Delivery, Expected, Inflow, at, partial};
+use super::retry::{Class, Failure, RetryPolicy};
+use super::transfer::{BodyStream, Delivery, Download, Expected, at, partial};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Task;
 use crate::source::SourceUrl;
 use crate::source::url::redact;
-use crate::store::Incoming;
+use crate::store::PartialDownload;
 
 /// Name and version, and where the project is to be found if the package says so. Servers like to know their clients;
 /// crates.io and others refuse those that hide.
@@ -40,7 +40,7 @@ pub struct Http {
     /// Made at its first use: a machine without CA certificates can still use folders.
     client: OnceLock<Result<Client, String>>,
     netrc: OnceLock<Netrc>,
-    patience: Patience,
+    patience: RetryPolicy,
 }
 
 /// From where a transfer goes on.
@@ -51,7 +51,7 @@ struct Resume {
 }
 
 /// How a response fits what was asked.
-enum Plan {
+enum ResponsePlan {
     /// The body begins at this byte, and the file ends before that one, if the server says so.
     Body { from: u64, total: Option<u64> },
     /// The range is of no use here: ask for the whole file.
@@ -60,13 +60,13 @@ enum Plan {
 
 impl Http {
     /// A client; nothing is opened yet.
-    pub fn new(patience: Patience) -> Http {
+    pub fn new(patience: RetryPolicy) -> Http {
         Http { client: OnceLock::new(), netrc: OnceLock::new(), patience }
     }
 
     /// A client with this `.netrc` rather than the user's, and without the system's proxies.
     #[cfg(test)]
-    pub fn for_tests(patience: Patience, netrc: Netrc) -> Http {
+    pub fn for_tests(patience: RetryPolicy, netrc: Netrc) -> Http {
         let http = Http::new(patience);
         assert!(http.netrc.set(netrc).is_ok());
         let idle = http.patience.idle;
@@ -84,7 +84,7 @@ impl Http {
     pub async fn transfer(
         &self,
         url: &SourceUrl,
-        slot: &mut Option<Incoming>,
+        slot: &mut Option<PartialDownload>,
         expected: &Expected,
         task: &dyn Task,
     ) -> Result<Delivery, Failure> {
@@ -93,11 +93,13 @@ impl Http {
             let response = self.request(url, resume.as_ref())?.send().await.map_err(|error| failed(url, error))?;
             check_status(url, &response, resume.is_some())?;
             match plan(url, &response, resume.as_ref()) {
-                Plan::Whole => {
+                ResponsePlan::Whole => {
                     partial(slot)?.restart()?;
                     resume = None;
                 }
-                Plan::Body { from, total } => return self.body(url, slot, expected, task, response, from, total).await,
+                ResponsePlan::Body { from, total } => {
+                    return self.body(url, slot, expected, task, response, from, total).await;
+                }
             }
         }
     }
@@ -119,7 +121,7 @@ impl Http {
         String::from_utf8(body).map_err(|_| Failure::permanent(at(url, "what came is no text")))
     }
 
-    fn resume(&self, url: &SourceUrl, incoming: &mut Incoming, expected: &Expected) -> Result<Option<Resume>> {
+    fn resume(&self, url: &SourceUrl, incoming: &mut PartialDownload, expected: &Expected) -> Result<Option<Resume>> {
         let from = incoming.size();
         if from == 0 {
             return Ok(None);
@@ -179,7 +181,7 @@ impl Http {
     async fn body(
         &self,
         url: &SourceUrl,
-        slot: &mut Option<Incoming>,
+        slot: &mut Option<PartialDownload>,
         expected: &Expected,
         task: &dyn Task,
         response: Response,
@@ -188,7 +190,7 @@ impl Http {
     ) -> Result<Delivery, Failure> {
         let end = response.url().clone();
         let strong = strong_validator(response.headers());
-        let inflow = Inflow { url: url.as_url(), end: &end, expected, task, patience: &self.patience, from, total };
+        let inflow = Download { url: url.as_url(), end: &end, expected, task, patience: &self.patience, from, total };
         inflow.must_fit()?;
         let incoming = partial(slot)?;
         if from == 0 && incoming.size() > 0 {
@@ -198,18 +200,18 @@ impl Http {
         let mixed = from > 0 && !incoming.validator().is_some_and(|known| known.starts_with(&tag(url)));
         let validator = strong.filter(|_| !mixed).map(|validator| format!("{}{validator}", tag(url)));
         incoming.set_validator(validator.as_deref())?;
-        let head = inflow.take(slot, &mut Body { url, response }).await?;
+        let head = inflow.take(slot, &mut HttpBody { url, response }).await?;
         Ok(Delivery { url: end, head, resumed: from > 0 })
     }
 }
 
 /// The body of a response.
-struct Body<'a> {
+struct HttpBody<'a> {
     url: &'a SourceUrl,
     response: Response,
 }
 
-impl Chunks for Body<'_> {
+impl BodyStream for HttpBody<'_> {
     type Chunk = Bytes;
 
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
@@ -222,7 +224,7 @@ impl Chunks for Body<'_> {
 /// # Errors
 /// When TLS cannot be set up.
 pub fn client(
-    patience: &Patience,
+    patience: &RetryPolicy,
     adjust: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
 ) -> reqwest::Result<Client> {
     // reqwest is built without a provider of its own; the second fetcher of a process finds it installed.
@@ -308,18 +310,18 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok()
 }
 
-fn plan(url: &SourceUrl, response: &Response, resume: Option<&Resume>) -> Plan {
+fn plan(url: &SourceUrl, response: &Response, resume: Option<&Resume>) -> ResponsePlan {
     let Some(resume) = resume else {
-        return Plan::Body { from: 0, total: response.content_length() };
+        return ResponsePlan::Body { from: 0, total: response.content_length() };
     };
     match response.status() {
         StatusCode::PARTIAL_CONTENT => {}
-        StatusCode::OK => return Plan::Body { from: 0, total: response.content_length() },
-        _ => return Plan::Whole,
+        StatusCode::OK => return ResponsePlan::Body { from: 0, total: response.content_length() },
+        _ => return ResponsePlan::Whole,
     }
     let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
     let Some((from, total)) = range.and_then(content_range) else {
-        return Plan::Whole;
+        return ResponsePlan::Whole;
     };
     // A server that heeds no If-Range may go on with another file.
     let other = match (&resume.if_range, strong_validator(response.headers())) {
@@ -328,10 +330,10 @@ fn plan(url: &SourceUrl, response: &Response, resume: Option<&Resume>) -> Plan {
     };
     if from != resume.from || other {
         tracing::debug!("{}: the range that came is not the one that was asked for", redact(url.as_str()));
-        return Plan::Whole;
+        return ResponsePlan::Whole;
     }
     let total = total.or_else(|| response.content_length().map(|length| from + length));
-    Plan::Body { from, total }
+    ResponsePlan::Body { from, total }
 }
 
 /// `bytes 7-41/42` as the first byte and the file's size.

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// One `machine`, or `default`.
 #[derive(Clone, PartialEq, Eq)]
-struct Entry {
+struct NetrcEntry {
     /// `None` for `default`.
     machine: Option<String>,
     login: String,
@@ -21,7 +21,7 @@ struct Entry {
 
 /// The parsed file. Neither `Debug` nor `Display`: it holds passwords.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Netrc(Vec<Entry>);
+pub struct Netrc(Vec<NetrcEntry>);
 
 impl Netrc {
     /// Reads `$NETRC`, or `~/.netrc` if there is one.
@@ -43,7 +43,7 @@ impl Netrc {
 
     /// Reads the text of such a file; what it does not understand is passed over.
     pub fn parse(text: &str) -> Netrc {
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<NetrcEntry> = Vec::new();
         let text = without_macros(text);
         let mut words = text.split_ascii_whitespace();
         while let Some(word) = words.next() {
@@ -57,7 +57,7 @@ impl Netrc {
                 _ => None,
             };
             if let Some(machine) = machine {
-                entries.push(Entry { machine, login: String::new(), password: String::new() });
+                entries.push(NetrcEntry { machine, login: String::new(), password: String::new() });
             }
         }
         Netrc(entries)
@@ -72,7 +72,7 @@ impl Netrc {
     }
 }
 
-fn set(entry: Option<&mut Entry>, what: &str, value: Option<&str>) {
+fn set(entry: Option<&mut NetrcEntry>, what: &str, value: Option<&str>) {
     if let (Some(entry), Some(value)) = (entry, value) {
         let value = value.trim_matches('"').to_owned();
         match what {

@@ -5,17 +5,17 @@ use std::sync::{Arc, OnceLock};
 use crate::progress::{Progress, Task};
 
 /// A task that is begun when there is something to tell: sources that wait for their turn are not drawn.
-pub struct Teller {
+pub struct LazyTask {
     progress: Arc<dyn Progress>,
     what: String,
     total: Option<u64>,
     task: OnceLock<Box<dyn Task>>,
 }
 
-impl Teller {
+impl LazyTask {
     /// Tells nothing yet.
-    pub fn new(progress: &Arc<dyn Progress>, what: impl Into<String>, total: Option<u64>) -> Teller {
-        Teller { progress: progress.clone(), what: what.into(), total, task: OnceLock::new() }
+    pub fn new(progress: &Arc<dyn Progress>, what: impl Into<String>, total: Option<u64>) -> LazyTask {
+        LazyTask { progress: progress.clone(), what: what.into(), total, task: OnceLock::new() }
     }
 
     /// The task, begun if it was not.

@@ -15,7 +15,7 @@ use crate::error::{Error, Kind};
 /// `KBUILD_RETRIES` (further tries after the first), `KBUILD_TIMEOUT` (seconds of silence before a transfer counts as
 /// stalled) and, meant for tests, `KBUILD_RETRY_BASE_MS` (the first delay in milliseconds) change the defaults.
 #[derive(Debug, Clone)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// Tries altogether, the first one included.
     pub tries: usize,
     /// Delay before the second try; it doubles from there, and jitter adds up to as much again.
@@ -28,17 +28,17 @@ pub struct Patience {
     pub connect: Duration,
     /// Without a single byte.
     pub idle: Duration,
-    /// Bytes per second below which a transfer counts as stalled when it stays there for [`Patience::slow_for`].
+    /// Bytes per second below which a transfer counts as stalled when it stays there for [`RetryPolicy::slow_for`].
     pub slow: u64,
-    /// See [`Patience::slow`].
+    /// See [`RetryPolicy::slow`].
     pub slow_for: Duration,
     /// Without a word from git, which may have to count a large repository before it sends anything.
     pub git_silence: Duration,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
-        Patience {
+        RetryPolicy {
             tries: 4,
             base: Duration::from_secs(1),
             longest: Duration::from_secs(30),
@@ -52,15 +52,15 @@ impl Default for Patience {
     }
 }
 
-impl Patience {
+impl RetryPolicy {
     /// The defaults, with what the environment says; a variable that is no number is left aside.
     pub fn from_env() -> Self {
-        Patience::from_variables(|name| env::var(name).ok())
+        RetryPolicy::from_variables(|name| env::var(name).ok())
     }
 
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let number = |name: &str| variable(name).and_then(|text| text.trim().parse::<u64>().ok());
-        let mut patience = Patience::default();
+        let mut patience = RetryPolicy::default();
         if let Some(retries) = number("KBUILD_RETRIES") {
             patience.tries = usize::try_from(retries).unwrap_or(usize::MAX).saturating_add(1);
         }
@@ -142,14 +142,14 @@ impl From<Error> for Failure {
 /// Counts the tries at one mirror.
 #[derive(Debug)]
 pub struct Attempts {
-    patience: Patience,
+    patience: RetryPolicy,
     delays: ExponentialBackoff,
     failed: usize,
 }
 
 impl Attempts {
     /// Nothing was tried yet.
-    pub fn new(patience: &Patience) -> Self {
+    pub fn new(patience: &RetryPolicy) -> Self {
         Attempts { patience: patience.clone(), delays: delays(patience), failed: 0 }
     }
 
@@ -174,7 +174,7 @@ impl Attempts {
     }
 }
 
-fn delays(patience: &Patience) -> ExponentialBackoff {
+fn delays(patience: &RetryPolicy) -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_jitter()
         .with_min_delay(patience.base)
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn delays_grow_and_end() {
-        let mut attempts = Attempts::new(&Patience::default());
+        let mut attempts = Attempts::new(&RetryPolicy::default());
         let delays: Vec<Duration> = std::iter::from_fn(|| attempts.delay_after(&failure(AGAIN))).collect();
         assert_eq!(delays.len(), 3);
         for (delay, least) in delays.iter().zip([1, 2, 4]) {
@@ -207,10 +207,10 @@ mod tests {
     #[test]
     fn what_is_permanent_is_not_tried_again() {
         for class in [Class::Permanent, Class::Fatal] {
-            assert_eq!(Attempts::new(&Patience::default()).delay_after(&failure(class)), None);
+            assert_eq!(Attempts::new(&RetryPolicy::default()).delay_after(&failure(class)), None);
         }
         for class in [Class::Doubtful, Class::Unreachable] {
-            let mut attempts = Attempts::new(&Patience::default());
+            let mut attempts = Attempts::new(&RetryPolicy::default());
             assert!(attempts.delay_after(&failure(class)).is_some());
             assert_eq!(attempts.delay_after(&failure(class)), None);
         }
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_honoured_with_a_cap() {
-        let patience = Patience { base: Duration::from_millis(1), ..Patience::default() };
+        let patience = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
         let asked = |seconds| Class::Transient { after: Some(Duration::from_secs(seconds)) };
         let mut attempts = Attempts::new(&patience);
         assert_eq!(attempts.delay_after(&failure(asked(7))), Some(Duration::from_secs(7)));
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn progress_gives_new_tries() {
-        let mut attempts = Attempts::new(&Patience { tries: 2, ..Patience::default() });
+        let mut attempts = Attempts::new(&RetryPolicy { tries: 2, ..RetryPolicy::default() });
         for _ in 0..5 {
             assert!(attempts.delay_after(&failure(AGAIN)).is_some());
             attempts.progressed();
@@ -238,14 +238,14 @@ mod tests {
 
     #[test]
     fn the_environment_is_read() {
-        let patience = Patience::from_variables(|name| match name {
+        let patience = RetryPolicy::from_variables(|name| match name {
             "KBUILD_RETRIES" => Some("0".to_owned()),
             "KBUILD_TIMEOUT" => Some("5".to_owned()),
             _ => Some("no number".to_owned()),
         });
         assert_eq!(patience.tries, 1);
         assert_eq!(patience.idle, Duration::from_secs(5));
-        assert_eq!(patience.base, Patience::default().base);
+        assert_eq!(patience.base, RetryPolicy::default().base);
         assert_eq!(Attempts::new(&patience).delay_after(&failure(AGAIN)), None);
     }
 

@@ -7,12 +7,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use url::Url;
 
-use super::retry::{Failure, Patience};
+use super::retry::{Failure, RetryPolicy};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Task;
 use crate::source::url::redact;
 use crate::source::{Blake3, Checksum, Digests, Sha256};
-use crate::store::Incoming;
+use crate::store::PartialDownload;
 
 /// How much of a file's beginning is kept to show what came instead of it.
 const HEAD: usize = 512;
@@ -62,7 +62,7 @@ pub struct Delivery {
 }
 
 /// A body that comes piece by piece.
-pub trait Chunks {
+pub trait BodyStream {
     /// A piece.
     type Chunk: AsRef<[u8]> + Send + 'static;
 
@@ -71,7 +71,7 @@ pub trait Chunks {
 }
 
 /// One body on its way into a partial download.
-pub struct Inflow<'a> {
+pub struct Download<'a> {
     /// What was asked.
     pub url: &'a Url,
     /// What answered in the end.
@@ -81,14 +81,14 @@ pub struct Inflow<'a> {
     /// Who is told of the progress.
     pub task: &'a dyn Task,
     /// How slow it may be.
-    pub patience: &'a Patience,
+    pub patience: &'a RetryPolicy,
     /// The body's first byte in the file.
     pub from: u64,
     /// The size of the whole file in bytes, if the server says so.
     pub total: Option<u64>,
 }
 
-impl Inflow<'_> {
+impl Download<'_> {
     /// Refuses what the server calls longer than the wanted file before a byte of it is read.
     ///
     /// # Errors
@@ -105,7 +105,11 @@ impl Inflow<'_> {
     ///
     /// # Errors
     /// Whatever kept the body from arriving whole, with its class.
-    pub async fn take<Body: Chunks>(&self, slot: &mut Option<Incoming>, body: &mut Body) -> Result<Vec<u8>, Failure> {
+    pub async fn take<Body: BodyStream>(
+        &self,
+        slot: &mut Option<PartialDownload>,
+        body: &mut Body,
+    ) -> Result<Vec<u8>, Failure> {
         if let Some(total) = self.total.or(self.expected.size) {
             self.task.set_total(total);
         }
@@ -173,7 +177,7 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(patience: &Patience) -> Pace {
+    fn new(patience: &RetryPolicy) -> Pace {
         Pace { slow: patience.slow, window: patience.slow_for, since: Instant::now(), bytes: 0 }
     }
 
@@ -194,8 +198,8 @@ impl Pace {
 
 /// Hashes and writes on a thread of its own: the network does not wait for the disk, nor other transfers for this one.
 fn writer<Chunk: AsRef<[u8]> + Send + 'static>(
-    mut incoming: Incoming,
-) -> (mpsc::Sender<Chunk>, JoinHandle<(Incoming, Result<()>)>) {
+    mut incoming: PartialDownload,
+) -> (mpsc::Sender<Chunk>, JoinHandle<(PartialDownload, Result<()>)>) {
     let (sender, mut receiver) = mpsc::channel::<Chunk>(32);
     let write = move || {
         while let Some(chunk) = receiver.blocking_recv() {
@@ -212,7 +216,7 @@ fn writer<Chunk: AsRef<[u8]> + Send + 'static>(
 ///
 /// # Errors
 /// It was lost on the way: a bug.
-pub fn partial(slot: &mut Option<Incoming>) -> Result<&mut Incoming> {
+pub fn partial(slot: &mut Option<PartialDownload>) -> Result<&mut PartialDownload> {
     slot.as_mut().ok_or_else(no_partial)
 }
 

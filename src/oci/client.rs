@@ -36,7 +36,7 @@ pub struct Registry {
 
 /// A manifest as it came, its digest made from its bytes.
 #[derive(Debug, Clone)]
-pub struct Received {
+pub struct ReceivedManifest {
     /// The bytes.
     pub bytes: Vec<u8>,
     /// What they hash to.
@@ -71,7 +71,7 @@ impl Registry {
     /// # Errors
     /// No answer, with the class of the failure; a tag that is not there: kind `Input`, with those that are near; other bytes
     /// than the digest names: kind `Mismatch`.
-    pub async fn manifest(&self, http: &Http, image: &ImageName) -> Result<Received, Failure> {
+    pub async fn manifest(&self, http: &Http, image: &ImageName) -> Result<ReceivedManifest, Failure> {
         let url = image.to_url()?;
         let accepted = [MANIFESTS, INDEXES].concat().join(", ");
         let path = format!("manifests/{}", image.reference());
@@ -93,7 +93,7 @@ impl Registry {
         // The type is part of what was hashed, the header is not.
         let typed: Option<Typed> = serde_json::from_slice(&bytes).ok();
         let media_type = typed.and_then(|typed| typed.media_type).unwrap_or(told);
-        Ok(Received { bytes, digest, media_type })
+        Ok(ReceivedManifest { bytes, digest, media_type })
     }
 
     /// A blob from some byte on. A registry that does not heed the range gives it from the beginning, with 200.

@@ -18,13 +18,13 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use sha2::Digest as _;
 
-use super::client::{MANIFESTS, Received, Registry};
+use super::client::{MANIFESTS, ReceivedManifest, Registry};
 use super::response::wrong_digest;
 use crate::disk::each_chunk;
 use crate::error::{Error, Result};
 use crate::net::http::{Http, failed};
 use crate::net::retry::Failure;
-use crate::net::transfer::{Chunks, at};
+use crate::net::transfer::{BodyStream, at};
 use crate::source::image::parse_digest;
 use crate::source::{ImageName, Sha256, SourceUrl};
 
@@ -32,54 +32,54 @@ use crate::source::{ImageName, Sha256, SourceUrl};
 const BLOCK: u64 = 512;
 
 #[derive(Deserialize)]
-struct Manifest {
-    config: Descriptor,
-    layers: Vec<Descriptor>,
+struct OciManifest {
+    config: OciDescriptor,
+    layers: Vec<OciDescriptor>,
 }
 
 #[derive(Deserialize)]
-struct Descriptor {
+struct OciDescriptor {
     digest: String,
     size: u64,
 }
 
 /// A stretch of the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum LayoutPiece {
     /// Known bytes: headers, padding, the small files.
     Here(Bytes),
     /// A blob of the registry.
     Blob { digest: Sha256, size: u64 },
 }
 
-impl Piece {
+impl LayoutPiece {
     fn len(&self) -> u64 {
         match self {
-            Piece::Here(bytes) => bytes.len() as u64,
-            Piece::Blob { size, .. } => *size,
+            LayoutPiece::Here(bytes) => bytes.len() as u64,
+            LayoutPiece::Blob { size, .. } => *size,
         }
     }
 }
 
 /// All stretches of an archive, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    pieces: Vec<Piece>,
+pub struct LayoutPlan {
+    pieces: Vec<LayoutPiece>,
     total: u64,
 }
 
 /// What is left of an archive: the first stretch, how much of it is there, and those behind it.
 #[derive(Debug, Clone)]
 pub struct Rest {
-    pieces: Vec<Piece>,
+    pieces: Vec<LayoutPiece>,
     skip: u64,
 }
 
 /// Stretches of a partial archive, each with its first byte and how much of it is there.
 #[derive(Debug, Clone)]
-pub struct Present(Vec<(u64, Piece, u64)>);
+pub struct PartialLayout(Vec<(u64, LayoutPiece, u64)>);
 
-impl Present {
+impl PartialLayout {
     /// Reads them: the hash so far of a blob that is begun, or nothing where anything is not what it should be.
     ///
     /// # Errors
@@ -96,14 +96,14 @@ impl Present {
                 Ok(())
             })?;
             let wanted = match &piece {
-                Piece::Here(bytes) => {
+                LayoutPiece::Here(bytes) => {
                     sha2::Sha256::digest(&bytes[..usize::try_from(length).unwrap_or(bytes.len())]).into()
                 }
-                Piece::Blob { size, .. } if length < *size => {
+                LayoutPiece::Blob { size, .. } if length < *size => {
                     begun = hasher;
                     continue;
                 }
-                Piece::Blob { digest, .. } => *digest.as_bytes(),
+                LayoutPiece::Blob { digest, .. } => *digest.as_bytes(),
             };
             let got: [u8; 32] = hasher.finalize().into();
             if got != wanted {
@@ -114,34 +114,37 @@ impl Present {
     }
 }
 
-impl Plan {
+impl LayoutPlan {
     /// The archive of the image with this manifest.
     ///
     /// # Errors
     /// A manifest that is none of an image, or that names its blobs otherwise than by SHA-256: a permanent failure.
-    pub fn of(url: &SourceUrl, received: &Received) -> Result<Plan, Failure> {
+    pub fn of(url: &SourceUrl, received: &ReceivedManifest) -> Result<LayoutPlan, Failure> {
         let refuse = |why: &str| Failure::permanent(at(url, why));
         if !MANIFESTS.contains(&received.media_type.as_str()) {
             return Err(refuse("it is no image for one architecture"));
         }
-        let manifest: Manifest =
+        let manifest: OciManifest =
             serde_json::from_slice(&received.bytes).map_err(|_| refuse("its manifest cannot be read"))?;
         let mut files = BTreeMap::new();
-        for Descriptor { digest, size } in std::iter::once(&manifest.config).chain(&manifest.layers) {
+        for OciDescriptor { digest, size } in std::iter::once(&manifest.config).chain(&manifest.layers) {
             let digest = parse_digest(digest).ok_or_else(|| refuse("it names a blob otherwise than by sha256"))?;
-            let known = files.insert(blob_path(&digest), Piece::Blob { digest, size: *size });
+            let known = files.insert(blob_path(&digest), LayoutPiece::Blob { digest, size: *size });
             if known.is_some_and(|known| known.len() != *size) {
                 return Err(refuse("it gives one blob two sizes"));
             }
         }
-        files.insert(blob_path(&received.digest), Piece::Here(received.bytes.clone().into()));
-        files.insert("index.json".to_owned(), Piece::Here(index(received).into()));
-        files.insert("oci-layout".to_owned(), Piece::Here(Bytes::from_static(br#"{"imageLayoutVersion":"1.0.0"}"#)));
-        let mut plan = Plan { pieces: Vec::new(), total: 0 };
+        files.insert(blob_path(&received.digest), LayoutPiece::Here(received.bytes.clone().into()));
+        files.insert("index.json".to_owned(), LayoutPiece::Here(index(received).into()));
+        files.insert(
+            "oci-layout".to_owned(),
+            LayoutPiece::Here(Bytes::from_static(br#"{"imageLayoutVersion":"1.0.0"}"#)),
+        );
+        let mut plan = LayoutPlan { pieces: Vec::new(), total: 0 };
         for (path, piece) in files {
             plan.add_file(&path, piece).ok_or_else(|| refuse("it is larger than any file can be"))?;
         }
-        plan.add(Piece::Here(vec![0; 2 * BLOCK as usize].into())).ok_or_else(|| refuse("it is too large"))?;
+        plan.add(LayoutPiece::Here(vec![0; 2 * BLOCK as usize].into())).ok_or_else(|| refuse("it is too large"))?;
         Ok(plan)
     }
 
@@ -150,15 +153,15 @@ impl Plan {
         self.total
     }
 
-    fn add_file(&mut self, path: &str, piece: Piece) -> Option<()> {
+    fn add_file(&mut self, path: &str, piece: LayoutPiece) -> Option<()> {
         let size = piece.len();
         let padding = (BLOCK - size % BLOCK) % BLOCK;
-        self.add(Piece::Here(header(path, size)?))?;
+        self.add(LayoutPiece::Here(header(path, size)?))?;
         self.add(piece)?;
-        if padding > 0 { self.add(Piece::Here(vec![0; padding as usize].into())) } else { Some(()) }
+        if padding > 0 { self.add(LayoutPiece::Here(vec![0; padding as usize].into())) } else { Some(()) }
     }
 
-    fn add(&mut self, piece: Piece) -> Option<()> {
+    fn add(&mut self, piece: LayoutPiece) -> Option<()> {
         self.total = self.total.checked_add(piece.len())?;
         self.pieces.push(piece);
         Some(())
@@ -171,17 +174,17 @@ impl Plan {
     }
 
     /// What is there of the archive after so many bytes: all of it, or only the blob that is begun and not ended.
-    pub fn present(&self, bytes: u64, all: bool) -> Present {
+    pub fn present(&self, bytes: u64, all: bool) -> PartialLayout {
         let mut start = 0;
         let mut present = Vec::new();
         for piece in &self.pieces {
             let length = piece.len().min(bytes.saturating_sub(start));
-            if length > 0 && (all || (length < piece.len() && matches!(piece, Piece::Blob { .. }))) {
+            if length > 0 && (all || (length < piece.len() && matches!(piece, LayoutPiece::Blob { .. }))) {
                 present.push((start, piece.clone(), length));
             }
             start += piece.len();
         }
-        Present(present)
+        PartialLayout(present)
     }
 
     /// The stretch that byte is in, and where that begins. What ends there is behind it.
@@ -202,7 +205,7 @@ fn blob_path(digest: &Sha256) -> String {
 }
 
 /// Written by hand: what it says must not depend on a library's taste.
-fn index(received: &Received) -> String {
+fn index(received: &ReceivedManifest) -> String {
     format!(
         r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{{"mediaType":"{}","digest":"sha256:{}","size":{}}}]}}"#,
         received.media_type,
@@ -225,19 +228,19 @@ fn header(path: &str, size: u64) -> Option<Bytes> {
 }
 
 /// The bytes of an archive on their way.
-pub struct Archive<'a> {
+pub struct LayoutStream<'a> {
     registry: &'a Registry,
     http: &'a Http,
     image: &'a ImageName,
-    rest: std::vec::IntoIter<Piece>,
+    rest: std::vec::IntoIter<LayoutPiece>,
     /// Bytes of the next stretch that are there already, and the hash over them.
     skip: u64,
     hashed: sha2::Sha256,
-    blob: Option<Blob>,
+    blob: Option<BlobStream>,
 }
 
 /// A blob on its way.
-struct Blob {
+struct BlobStream {
     url: SourceUrl,
     response: Response,
     digest: Sha256,
@@ -248,29 +251,29 @@ struct Blob {
     left: u64,
 }
 
-impl<'a> Archive<'a> {
-    /// The rest of an archive; `hashed` is what [`Present::read`] gave.
+impl<'a> LayoutStream<'a> {
+    /// The rest of an archive; `hashed` is what [`PartialLayout::read`] gave.
     pub fn new(
         registry: &'a Registry,
         http: &'a Http,
         image: &'a ImageName,
         rest: Rest,
         hashed: sha2::Sha256,
-    ) -> Archive<'a> {
-        Archive { registry, http, image, rest: rest.pieces.into_iter(), skip: rest.skip, hashed, blob: None }
+    ) -> LayoutStream<'a> {
+        LayoutStream { registry, http, image, rest: rest.pieces.into_iter(), skip: rest.skip, hashed, blob: None }
     }
 
-    async fn open(&mut self, digest: Sha256, size: u64) -> Result<Blob, Failure> {
+    async fn open(&mut self, digest: Sha256, size: u64) -> Result<BlobStream, Failure> {
         let url = self.image.at(digest).to_url()?;
         let (from, hasher) = (std::mem::take(&mut self.skip), std::mem::take(&mut self.hashed));
         let response = self.registry.blob(self.http, self.image, &digest, from).await?;
         // Not every registry heeds a range.
         let skip = if response.status() == StatusCode::PARTIAL_CONTENT { 0 } else { from };
-        Ok(Blob { url, response, digest, hasher, skip, left: size - from })
+        Ok(BlobStream { url, response, digest, hasher, skip, left: size - from })
     }
 }
 
-impl Blob {
+impl BlobStream {
     /// The next bytes; nothing when it is there whole, and is what it should be.
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
@@ -312,7 +315,7 @@ impl Blob {
     }
 }
 
-impl Chunks for Archive<'_> {
+impl BodyStream for LayoutStream<'_> {
     type Chunk = Bytes;
 
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
@@ -325,11 +328,11 @@ impl Chunks for Archive<'_> {
             }
             match self.rest.next() {
                 None => return Ok(None),
-                Some(Piece::Here(mut bytes)) => {
+                Some(LayoutPiece::Here(mut bytes)) => {
                     let skip = usize::try_from(std::mem::take(&mut self.skip)).unwrap_or(bytes.len());
                     return Ok(Some(bytes.split_off(skip)));
                 }
-                Some(Piece::Blob { digest, size }) => self.blob = Some(self.open(digest, size).await?),
+                Some(LayoutPiece::Blob { digest, size }) => self.blob = Some(self.open(digest, size).await?),
             }
         }
     }
@@ -340,7 +343,7 @@ mod tests {
     use super::*;
     use crate::source::Hasher;
 
-    fn received(layers: &[(&str, u64)]) -> Received {
+    fn received(layers: &[(&str, u64)]) -> ReceivedManifest {
         let descriptor = |(digit, size): &(&str, u64)| {
             format!(r#"{{"mediaType":"x","digest":"sha256:{}","size":{size}}}"#, digit.repeat(64))
         };
@@ -350,7 +353,7 @@ mod tests {
         let mut hasher = Hasher::default();
         hasher.update(text.as_bytes());
         let digest = hasher.finish().sha256;
-        Received { bytes: text.into_bytes(), digest, media_type: MANIFESTS[0].to_owned() }
+        ReceivedManifest { bytes: text.into_bytes(), digest, media_type: MANIFESTS[0].to_owned() }
     }
 
     fn url() -> SourceUrl {
@@ -360,12 +363,12 @@ mod tests {
     #[test]
     fn an_archive_is_a_function_of_the_manifest() {
         let received = received(&[("a", 600), ("b", 0), ("a", 600)]);
-        let plan = Plan::of(&url(), &received).unwrap();
+        let plan = LayoutPlan::of(&url(), &received).unwrap();
         let mut bytes = Vec::new();
         for piece in &plan.pieces {
             match piece {
-                Piece::Here(known) => bytes.extend_from_slice(known),
-                Piece::Blob { size, .. } => bytes.extend(std::iter::repeat_n(b'x', *size as usize)),
+                LayoutPiece::Here(known) => bytes.extend_from_slice(known),
+                LayoutPiece::Blob { size, .. } => bytes.extend(std::iter::repeat_n(b'x', *size as usize)),
             }
         }
         assert_eq!(bytes.len() as u64, plan.total());
@@ -392,16 +395,16 @@ mod tests {
 
     #[test]
     fn any_byte_can_be_gone_on_from() {
-        let plan = Plan::of(&url(), &received(&[("a", 600)])).unwrap();
+        let plan = LayoutPlan::of(&url(), &received(&[("a", 600)])).unwrap();
         for from in 0..=plan.total() {
             let rest = plan.after(from);
-            let left: u64 = rest.pieces.iter().map(Piece::len).sum();
+            let left: u64 = rest.pieces.iter().map(LayoutPiece::len).sum();
             assert_eq!(left - rest.skip, plan.total() - from, "{from}");
             let present = plan.present(from, true).0;
             assert_eq!(present.iter().map(|(_, _, length)| length).sum::<u64>(), from);
         }
         let before = plan.pieces.iter().take_while(|piece| piece.len() != 600);
-        let start: u64 = before.map(Piece::len).sum();
+        let start: u64 = before.map(LayoutPiece::len).sum();
         let begun = plan.present(start + 100, false).0;
         assert_eq!(begun.iter().map(|(at, _, length)| (*at, *length)).collect::<Vec<_>>(), [(start, 100)]);
         assert!(plan.present(start + 600, false).0.is_empty());
@@ -409,11 +412,11 @@ mod tests {
 
     #[test]
     fn what_an_earlier_run_left_is_looked_at() {
-        let plan = Plan::of(&url(), &received(&[])).unwrap();
+        let plan = LayoutPlan::of(&url(), &received(&[])).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut bytes = Vec::new();
-        plan.pieces.iter().take_while(|piece| matches!(piece, Piece::Here(_))).for_each(|piece| {
-            let Piece::Here(known) = piece else { return };
+        plan.pieces.iter().take_while(|piece| matches!(piece, LayoutPiece::Here(_))).for_each(|piece| {
+            let LayoutPiece::Here(known) = piece else { return };
             bytes.extend_from_slice(known);
         });
         std::fs::write(file.path(), &bytes).unwrap();
@@ -428,10 +431,13 @@ mod tests {
         let good = received(&[("a", 1)]);
         for (from, to) in [("sha256:a", "sha512:a"), ("\"size\":1", "\"size\":-1"), ("\"layers\"", "\"blobs\"")] {
             let text = String::from_utf8(good.bytes.clone()).unwrap().replace(from, to);
-            assert!(Plan::of(&url(), &Received { bytes: text.into_bytes(), ..good.clone() }).is_err(), "{to}");
+            assert!(
+                LayoutPlan::of(&url(), &ReceivedManifest { bytes: text.into_bytes(), ..good.clone() }).is_err(),
+                "{to}"
+            );
         }
-        assert!(Plan::of(&url(), &received(&[("a", 1), ("a", 2)])).is_err());
-        assert!(Plan::of(&url(), &received(&[("a", u64::MAX), ("b", u64::MAX)])).is_err());
-        assert!(Plan::of(&url(), &Received { media_type: "text/html".to_owned(), ..good }).is_err());
+        assert!(LayoutPlan::of(&url(), &received(&[("a", 1), ("a", 2)])).is_err());
+        assert!(LayoutPlan::of(&url(), &received(&[("a", u64::MAX), ("b", u64::MAX)])).is_err());
+        assert!(LayoutPlan::of(&url(), &ReceivedManifest { media_type: "text/html".to_owned(), ..good }).is_err());
     }
 }

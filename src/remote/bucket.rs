@@ -18,11 +18,11 @@ use reqwest::StatusCode;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::connector::{self, Connector};
-use super::upload::Outgoing;
-use super::{BlobName, Body, Missing, Opened, Parcel, Shipment, credentials};
+use super::upload::BlobReader;
+use super::{BlobBody, BlobName, BlobRef, Missing, Opened, PushSet, credentials};
 use crate::error::{Kind, Result};
-use crate::net::guard::Manners;
-use crate::net::retry::{Failure, Patience};
+use crate::net::guard::RequestGuard;
+use crate::net::retry::{Failure, RetryPolicy};
 use crate::net::transfer::{RECORD_LIMIT, at};
 use crate::source::{Blake3, CommitId, RemoteUrl, Sha256};
 use crate::store::{GitRecord, blob_name, record_name};
@@ -70,7 +70,7 @@ impl fmt::Debug for Objects {
 
 impl Objects {
     /// A store at this address; nobody is asked anything yet.
-    pub fn new(url: &RemoteUrl, patience: &Patience) -> Objects {
+    pub fn new(url: &RemoteUrl, patience: &RetryPolicy) -> Objects {
         let room = Arc::new(Semaphore::new(ROOM as usize));
         Objects { url: url.clone(), connector: Connector::new(patience), bucket: OnceCell::new(), room }
     }
@@ -85,7 +85,7 @@ impl Objects {
     /// # Errors
     /// As there.
     pub async fn record(&self, commit: &CommitId) -> Result<Option<String>, Failure> {
-        self.text(&record_name(commit), RECORD_LIMIT, Refusal::Tells).await
+        self.text(&record_name(commit), RECORD_LIMIT, RefusalMeaning::Tells).await
     }
 
     /// As [`super::Remote::open`].
@@ -111,13 +111,13 @@ impl Objects {
         let (from, total) = (got.range.start, Some(got.meta.size));
         let place = url.clone();
         let body = got.into_stream().map_err(move |error| connector::failure(&place, &error));
-        Ok(Some(Opened { url, from, total, body: Body(body.boxed()) }))
+        Ok(Some(Opened { url, from, total, body: BlobBody(body.boxed()) }))
     }
 
     /// The blob that has this SHA-256, as whoever wrote the pointer says.
     async fn pointed_at(&self, sha256: &Sha256) -> Result<Option<Blake3>, Failure> {
         let name = pointer_name(sha256);
-        let Some(text) = self.text(&name, 128, Refusal::Tells).await? else { return Ok(None) };
+        let Some(text) = self.text(&name, 128, RefusalMeaning::Tells).await? else { return Ok(None) };
         let blake3 = text.trim_end().parse();
         blake3.map(Some).map_err(|_| Failure::permanent(at(&self.url.below(&name), "it names no blob")))
     }
@@ -126,7 +126,7 @@ impl Objects {
     ///
     /// # Errors
     /// As there.
-    pub async fn missing(&self, shipment: &Shipment<'_>, manners: &Manners<'_>) -> Result<Missing, Failure> {
+    pub async fn missing(&self, shipment: &PushSet<'_>, manners: &RequestGuard<'_>) -> Result<Missing, Failure> {
         let records = shipment.records.iter().map(|record| self.standing(record, manners));
         let standings: Vec<Standing> = stream::iter(records).buffered(QUESTIONS).try_collect().await?;
         let standings = || shipment.records.iter().zip(&standings);
@@ -142,9 +142,10 @@ impl Objects {
     }
 
     /// What the bucket has for a commit.
-    async fn standing(&self, ours: &GitRecord, manners: &Manners<'_>) -> Result<Standing, Failure> {
+    async fn standing(&self, ours: &GitRecord, manners: &RequestGuard<'_>) -> Result<Standing, Failure> {
         let name = record_name(&ours.commit);
-        let text = manners.ask(&self.url, async || self.text(&name, RECORD_LIMIT, Refusal::MeansAbsence).await).await?;
+        let text =
+            manners.ask(&self.url, async || self.text(&name, RECORD_LIMIT, RefusalMeaning::MeansAbsence).await).await?;
         let Some(Ok(theirs)) = text.map(|text| text.parse::<GitRecord>()) else { return Ok(Standing::Lacking) };
         if theirs == *ours {
             return Ok(Standing::Ours);
@@ -162,7 +163,11 @@ impl Objects {
     }
 
     /// Which of these blobs, by their sizes in bytes, are not there.
-    async fn lacking(&self, wanted: BTreeMap<Blake3, u64>, manners: &Manners<'_>) -> Result<BTreeSet<Blake3>, Failure> {
+    async fn lacking(
+        &self,
+        wanted: BTreeMap<Blake3, u64>,
+        manners: &RequestGuard<'_>,
+    ) -> Result<BTreeSet<Blake3>, Failure> {
         let mut open = wanted.clone();
         if wanted.len() > FEW {
             let (found, whole) = manners.ask(&self.url, async || self.list(&wanted).await).await?;
@@ -180,7 +185,7 @@ impl Objects {
     }
 
     /// Whether a blob is not there, or not whole.
-    async fn lacks(&self, blake3: Blake3, size: Option<u64>, manners: &Manners<'_>) -> Result<bool, Failure> {
+    async fn lacks(&self, blake3: Blake3, size: Option<u64>, manners: &RequestGuard<'_>) -> Result<bool, Failure> {
         let name = blob_name(&blake3);
         let place = self.url.below(&name);
         let head = async || {
@@ -224,12 +229,12 @@ impl Objects {
     ///
     /// # Errors
     /// As there.
-    pub async fn put_blob(&self, parcel: &Parcel, file: &FilePath, manners: &Manners<'_>) -> Result<(), Failure> {
+    pub async fn put_blob(&self, parcel: &BlobRef, file: &FilePath, manners: &RequestGuard<'_>) -> Result<(), Failure> {
         if let Some(sha256) = parcel.sha256 {
             self.put_small(&pointer_name(&sha256), format!("{}\n", parcel.blake3).into(), manners).await?;
         }
         let name = blob_name(&parcel.blake3);
-        let mut outgoing = Outgoing::open(parcel, file)?;
+        let mut outgoing = BlobReader::open(parcel, file)?;
         if parcel.size > PART {
             return self.put_parts(&name, parcel.size, outgoing, manners).await;
         }
@@ -246,11 +251,11 @@ impl Objects {
     ///
     /// # Errors
     /// As there.
-    pub async fn put_record(&self, record: &GitRecord, manners: &Manners<'_>) -> Result<(), Failure> {
+    pub async fn put_record(&self, record: &GitRecord, manners: &RequestGuard<'_>) -> Result<(), Failure> {
         self.put_small(&record_name(&record.commit), record.to_string().into(), manners).await
     }
 
-    async fn put_small(&self, name: &str, bytes: Bytes, manners: &Manners<'_>) -> Result<(), Failure> {
+    async fn put_small(&self, name: &str, bytes: Bytes, manners: &RequestGuard<'_>) -> Result<(), Failure> {
         let place = self.url.below(name);
         let put = async || {
             let payload = in_pieces(bytes.clone());
@@ -261,7 +266,13 @@ impl Objects {
     }
 
     /// A large blob. What fails is given up as a whole: nothing half-sent is ever seen under its name.
-    async fn put_parts(&self, name: &str, size: u64, outgoing: Outgoing, manners: &Manners<'_>) -> Result<(), Failure> {
+    async fn put_parts(
+        &self,
+        name: &str,
+        size: u64,
+        outgoing: BlobReader,
+        manners: &RequestGuard<'_>,
+    ) -> Result<(), Failure> {
         let (path, place) = (self.path(name), self.url.below(name));
         let failed = |error| not_sent(&place, &error);
         let bucket = self.bucket().await?;
@@ -288,8 +299,8 @@ impl Objects {
         name: &str,
         upload: &MultipartId,
         size: u64,
-        outgoing: Outgoing,
-        manners: &Manners<'_>,
+        outgoing: BlobReader,
+        manners: &RequestGuard<'_>,
     ) -> Result<Vec<PartId>, Failure> {
         let piece = PART.max(size.div_ceil(PARTS));
         let (bucket, path) = (self.bucket().await?, &self.path(name));
@@ -329,11 +340,11 @@ impl Objects {
     }
 
     /// A small object, as text; nothing where there is none.
-    async fn text(&self, name: &str, limit: usize, refusal: Refusal) -> Result<Option<String>, Failure> {
+    async fn text(&self, name: &str, limit: usize, refusal: RefusalMeaning) -> Result<Option<String>, Failure> {
         let place = self.url.below(name);
         let got = match self.bucket().await?.get_opts(&self.path(name), GetOptions::default()).await {
             Ok(got) => got,
-            Err(error) if refusal == Refusal::MeansAbsence && is_forbidden(&error) => return Ok(None),
+            Err(error) if refusal == RefusalMeaning::MeansAbsence && is_forbidden(&error) => return Ok(None),
             Err(error) => return none_if_absent(connector::failure(&place, &error)),
         };
         if got.meta.size > limit as u64 {
@@ -366,7 +377,7 @@ enum Standing {
 
 /// What a refusal says of an object: a service that shows nobody what is there refuses what is not there, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
+enum RefusalMeaning {
     Tells,
     MeansAbsence,
 }

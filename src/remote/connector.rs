@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::error::{Error, Kind, Result};
 use crate::net::http;
-use crate::net::retry::{Class, Failure, Patience};
+use crate::net::retry::{Class, Failure, RetryPolicy};
 use crate::net::transfer::at;
 use crate::source::url::redact;
 
@@ -43,12 +43,12 @@ pub const METADATA_CONNECT: Duration = Duration::from_secs(1);
 /// Makes the clients of `object_store`.
 #[derive(Debug, Clone)]
 pub struct Connector {
-    patience: Patience,
+    patience: RetryPolicy,
 }
 
 impl Connector {
     /// Clients as patient as this.
-    pub fn new(patience: &Patience) -> Connector {
+    pub fn new(patience: &RetryPolicy) -> Connector {
         Connector { patience: patience.clone() }
     }
 
@@ -63,7 +63,7 @@ impl HttpConnector for Connector {
         let asked = |options: &ClientOptions| options.get_config_value(&ClientConfigKey::ConnectTimeout);
         let metadata = asked(options) != asked(&self.options());
         let made = if metadata {
-            let patience = Patience { connect: METADATA_CONNECT, ..self.patience.clone() };
+            let patience = RetryPolicy { connect: METADATA_CONNECT, ..self.patience.clone() };
             http::client(&patience, |builder| builder.no_proxy().timeout(METADATA_CONNECT * 5))
         } else {
             // One connection each: what travels is large, and a bucket takes many at once.
@@ -102,14 +102,14 @@ impl Wire {
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
         let sent = Arc::new(AtomicU64::new(0));
-        *request.body_mut() = Some(reqwest::Body::wrap(Upload { body, sent: Arc::clone(&sent) }));
+        *request.body_mut() = Some(reqwest::Body::wrap(UploadBody { body, sent: Arc::clone(&sent) }));
         let response = self.watched(request, &sent).await?;
         if !response.status().is_success() && response.status() != StatusCode::NOT_MODIFIED {
             return Err(HttpError::new(HttpErrorKind::Unknown, Refused::read(response).await));
         }
         let (status, headers) = (response.status(), response.headers().clone());
         let body =
-            Download { body: response.into(), idle: self.idle, silence: Box::pin(tokio::time::sleep(self.idle)) };
+            DownloadBody { body: response.into(), idle: self.idle, silence: Box::pin(tokio::time::sleep(self.idle)) };
         let mut answer = HttpResponse::new(HttpResponseBody::new(body));
         (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
         Ok(answer)
@@ -132,16 +132,16 @@ impl Wire {
 }
 
 fn silent(idle: Duration) -> HttpError {
-    HttpError::new(HttpErrorKind::Timeout, Silent(idle))
+    HttpError::new(HttpErrorKind::Timeout, StalledTransfer(idle))
 }
 
 /// What is sent; counts what has gone.
-struct Upload {
+struct UploadBody {
     body: HttpRequestBody,
     sent: Arc<AtomicU64>,
 }
 
-impl Body for Upload {
+impl Body for UploadBody {
     type Data = Bytes;
     type Error = HttpError;
 
@@ -164,13 +164,13 @@ impl Body for Upload {
 }
 
 /// What comes; silence is an error.
-struct Download {
+struct DownloadBody {
     body: reqwest::Body,
     idle: Duration,
     silence: Pin<Box<Sleep>>,
 }
 
-impl Body for Download {
+impl Body for DownloadBody {
     type Data = Bytes;
     type Error = HttpError;
 
@@ -258,15 +258,15 @@ fn plain(text: &str) -> String {
 
 /// Nothing came, or went, for so long.
 #[derive(Debug)]
-struct Silent(Duration);
+struct StalledTransfer(Duration);
 
-impl fmt::Display for Silent {
+impl fmt::Display for StalledTransfer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "nothing came for {} s", self.0.as_secs())
     }
 }
 
-impl StdError for Silent {}
+impl StdError for StalledTransfer {}
 
 /// What was to be asked is no URL; it may hold a secret and is not shown.
 #[derive(Debug)]
@@ -293,7 +293,7 @@ pub fn failure(place: &impl fmt::Display, error: &object_store::Error) -> Failur
     if let Some(error) = find::<reqwest::Error>(error) {
         return http::failure(place, error);
     }
-    if let Some(silent) = find::<Silent>(error) {
+    if let Some(silent) = find::<StalledTransfer>(error) {
         return Failure::transient(at(place, silent.to_string()));
     }
     match error {

@@ -26,10 +26,10 @@ const METADATA: &str = "169.254.169.254:80";
 /// # Errors
 /// Credentials that cannot be used, or a service of an impossible address: kind `Input`.
 pub async fn open(url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Bucket>> {
-    open_with(&Surroundings::of_process(), url, connector).await
+    open_with(&Env::of_process(), url, connector).await
 }
 
-async fn open_with(surroundings: &Surroundings, url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Bucket>> {
+async fn open_with(surroundings: &Env, url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Bucket>> {
     // Failures are classed and tried again by the fetcher, as those of all other places.
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let unusable = |error: object_store::Error| connector::unusable(url, &error);
@@ -66,7 +66,7 @@ async fn open_with(surroundings: &Surroundings, url: &RemoteUrl, connector: &Con
 }
 
 /// Whether this machine may have a role: its metadata service is there. `switch` is the variable that says not to look.
-async fn has_role(surroundings: &Surroundings, switch: &str) -> bool {
+async fn has_role(surroundings: &Env, switch: &str) -> bool {
     if surroundings.get(switch).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return false;
     }
@@ -79,17 +79,17 @@ async fn has_role(surroundings: &Surroundings, switch: &str) -> bool {
 }
 
 /// The environment, and the home directory.
-struct Surroundings {
+struct Env {
     variables: BTreeMap<String, String>,
     home: Option<PathBuf>,
 }
 
-impl Surroundings {
-    fn of_process() -> Surroundings {
+impl Env {
+    fn of_process() -> Env {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
-        Surroundings { variables: env::vars_os().filter_map(text).collect(), home: env::home_dir() }
+        Env { variables: env::vars_os().filter_map(text).collect(), home: env::home_dir() }
     }
 
     fn get(&self, name: &str) -> Option<&str> {
@@ -236,9 +236,9 @@ fn section_of(path: &Path, section: &str) -> Result<Option<BTreeMap<String, Stri
 mod tests {
     use super::*;
 
-    fn surroundings(home: &Path, variables: &[(&str, &str)]) -> Surroundings {
+    fn surroundings(home: &Path, variables: &[(&str, &str)]) -> Env {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Surroundings { variables, home: Some(home.to_owned()) }
+        Env { variables, home: Some(home.to_owned()) }
     }
 
     fn url(text: &str) -> RemoteUrl {
@@ -334,7 +334,7 @@ mod tests {
     #[tokio::test]
     async fn clients_are_made_without_asking_anybody() {
         let home = home();
-        let connector = Connector::new(&crate::net::retry::Patience::default());
+        let connector = Connector::new(&crate::net::retry::RetryPolicy::default());
         for (text, variables) in [
             ("s3://team", &[][..]),
             ("az://sources", &[("AZURE_STORAGE_ACCOUNT_NAME", "corp"), ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")]),

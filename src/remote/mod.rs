@@ -11,7 +11,7 @@ mod oci_artifact;
 mod push;
 mod upload;
 
-pub use push::{Cargo, Destination, Pushed, push};
+pub use push::{Destination, PushRequest, Pushed, push};
 pub use upload::Sent;
 
 use std::collections::BTreeSet;
@@ -25,12 +25,12 @@ use url::Url;
 use self::bucket::Objects;
 use self::oci_artifact::Artifacts;
 use crate::error::Result;
-use crate::net::guard::Manners;
-use crate::net::retry::{Failure, Patience};
-use crate::net::transfer::{Chunks, Delivery, Expected, Inflow, absent, partial};
+use crate::net::guard::RequestGuard;
+use crate::net::retry::{Failure, RetryPolicy};
+use crate::net::transfer::{BodyStream, Delivery, Download, Expected, absent, partial};
 use crate::progress::Task;
 use crate::source::{Blake3, CommitId, RemoteUrl, Service, Sha256};
-use crate::store::{GitRecord, Incoming};
+use crate::store::{GitRecord, PartialDownload};
 
 /// A store at some service.
 #[derive(Debug)]
@@ -59,13 +59,13 @@ pub struct Opened {
     /// The size of the whole blob, if the service says so.
     pub total: Option<u64>,
     /// Its bytes.
-    pub body: Body,
+    pub body: BlobBody,
 }
 
 /// Bytes that come piece by piece, each failure with its class.
-pub struct Body(pub BoxStream<'static, Result<Bytes, Failure>>);
+pub struct BlobBody(pub BoxStream<'static, Result<Bytes, Failure>>);
 
-impl Chunks for Body {
+impl BodyStream for BlobBody {
     type Chunk = Bytes;
 
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
@@ -75,7 +75,7 @@ impl Chunks for Body {
 
 /// A blob that is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parcel {
+pub struct BlobRef {
     /// Its address.
     pub blake3: Blake3,
     /// What recipes speak; not known of packs, which no recipe names.
@@ -86,11 +86,11 @@ pub struct Parcel {
 
 /// All that a lock names, to be sent.
 #[derive(Debug)]
-pub struct Shipment<'a> {
+pub struct PushSet<'a> {
     /// The text of its lock.
     pub lock: &'a [u8],
     /// Files, and the packs of commits with their indexes.
-    pub blobs: Vec<Parcel>,
+    pub blobs: Vec<BlobRef>,
     /// Commits.
     pub records: Vec<GitRecord>,
 }
@@ -106,7 +106,7 @@ pub struct Missing {
 
 impl Remote {
     /// A remote by its address; nobody is asked anything yet.
-    pub fn new(url: &RemoteUrl, patience: &Patience) -> Remote {
+    pub fn new(url: &RemoteUrl, patience: &RetryPolicy) -> Remote {
         match url.service() {
             Service::S3 | Service::Google | Service::Azure => Remote::Objects(Box::new(Objects::new(url, patience))),
             Service::Registry => Remote::Registry(Box::new(Artifacts::new(url, url.image(), patience))),
@@ -146,8 +146,8 @@ impl Remote {
     /// Finds out what of a shipment is not there.
     ///
     /// # Errors
-    /// No answer, or a refusal; [`Manners`] has tried again as often as there was use in it.
-    pub async fn missing(&self, shipment: &Shipment<'_>, manners: &Manners<'_>) -> Result<Missing, Failure> {
+    /// No answer, or a refusal; [`RequestGuard`] has tried again as often as there was use in it.
+    pub async fn missing(&self, shipment: &PushSet<'_>, manners: &RequestGuard<'_>) -> Result<Missing, Failure> {
         match self {
             Remote::Objects(objects) => objects.missing(shipment, manners).await,
             Remote::Registry(artifacts) => artifacts.missing(shipment, manners).await,
@@ -159,7 +159,7 @@ impl Remote {
     ///
     /// # Errors
     /// A file that is not what its name says: kind `Mismatch`. No answer, or a refusal.
-    pub async fn put_blob(&self, parcel: &Parcel, file: &Path, manners: &Manners<'_>) -> Result<(), Failure> {
+    pub async fn put_blob(&self, parcel: &BlobRef, file: &Path, manners: &RequestGuard<'_>) -> Result<(), Failure> {
         match self {
             Remote::Objects(objects) => objects.put_blob(parcel, file, manners).await,
             Remote::Registry(artifacts) => artifacts.put_blob(parcel, file, manners).await,
@@ -170,7 +170,7 @@ impl Remote {
     ///
     /// # Errors
     /// No answer, or a refusal.
-    pub async fn put_record(&self, record: &GitRecord, manners: &Manners<'_>) -> Result<(), Failure> {
+    pub async fn put_record(&self, record: &GitRecord, manners: &RequestGuard<'_>) -> Result<(), Failure> {
         match self {
             Remote::Objects(objects) => objects.put_record(record, manners).await,
             Remote::Registry(artifacts) => artifacts.put_record(record, manners).await,
@@ -181,7 +181,7 @@ impl Remote {
     ///
     /// # Errors
     /// No answer, or a refusal.
-    pub async fn finish(&self, shipment: &Shipment<'_>, manners: &Manners<'_>) -> Result<(), Failure> {
+    pub async fn finish(&self, shipment: &PushSet<'_>, manners: &RequestGuard<'_>) -> Result<(), Failure> {
         match self {
             Remote::Objects(_) => Ok(()),
             Remote::Registry(artifacts) => artifacts.finish(shipment, manners).await,
@@ -194,10 +194,10 @@ impl Remote {
     /// As there.
     pub async fn transfer(
         &self,
-        slot: &mut Option<Incoming>,
+        slot: &mut Option<PartialDownload>,
         expected: &Expected,
         task: &dyn Task,
-        patience: &Patience,
+        patience: &RetryPolicy,
     ) -> Result<Delivery, Failure> {
         let blob = BlobName { blake3: expected.blake3, sha256: expected.sha256 };
         let incoming = partial(slot)?;
@@ -209,7 +209,7 @@ impl Remote {
             return Err(Failure::permanent(absent(self.url())));
         };
         let (from, total) = (opened.from, opened.total);
-        let inflow = Inflow { url: &opened.url, end: &opened.url, expected, task, patience, from, total };
+        let inflow = Download { url: &opened.url, end: &opened.url, expected, task, patience, from, total };
         inflow.must_fit()?;
         if from == 0 && incoming.size() > 0 {
             incoming.restart()?;

@@ -21,12 +21,12 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::upload::Outgoing;
-use super::{BlobName, Body, Missing, Opened, Parcel, Shipment};
+use super::upload::BlobReader;
+use super::{BlobBody, BlobName, BlobRef, Missing, Opened, PushSet};
 use crate::error::{Error, Kind, Result};
-use crate::net::guard::Manners;
+use crate::net::guard::RequestGuard;
 use crate::net::http::{Http, failed};
-use crate::net::retry::{Class, Failure, Patience};
+use crate::net::retry::{Class, Failure, RetryPolicy};
 use crate::net::transfer::at;
 use crate::oci::client::{INDEXES, MANIFESTS, Registry, Upload};
 use crate::source::image::parse_digest;
@@ -70,21 +70,21 @@ pub struct Artifacts {
     http: Http,
     registry: Registry,
     /// What the tag leads to, read at the first need.
-    contents: OnceCell<Contents>,
+    contents: OnceCell<ArtifactContents>,
     room: Semaphore,
     /// For a push: the digests of what was sent that has none in the lock, and commits of which others' records do.
-    sent: Mutex<BTreeMap<Blake3, Layer>>,
-    theirs: Mutex<BTreeMap<CommitId, Layer>>,
+    sent: Mutex<BTreeMap<Blake3, ArtifactLayer>>,
+    theirs: Mutex<BTreeMap<CommitId, ArtifactLayer>>,
 }
 
 /// The layers of an artifact, by title.
 #[derive(Debug, Clone, Default)]
-struct Contents(BTreeMap<String, Layer>);
+struct ArtifactContents(BTreeMap<String, ArtifactLayer>);
 
 /// A layer as the manifest writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Layer {
+struct ArtifactLayer {
     media_type: String,
     digest: String,
     size: u64,
@@ -94,29 +94,29 @@ struct Layer {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Manifest<'a> {
+struct ArtifactManifest<'a> {
     schema_version: u8,
     media_type: &'a str,
     artifact_type: &'a str,
-    config: Layer,
-    layers: &'a [Layer],
+    config: ArtifactLayer,
+    layers: &'a [ArtifactLayer],
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Index<'a> {
+struct ArtifactIndex<'a> {
     schema_version: u8,
     media_type: &'a str,
     artifact_type: &'a str,
-    manifests: Vec<Layer>,
+    manifests: Vec<ArtifactLayer>,
 }
 
 #[derive(Deserialize)]
 struct Read {
     #[serde(default)]
-    layers: Vec<Layer>,
+    layers: Vec<ArtifactLayer>,
     #[serde(default)]
-    manifests: Vec<Layer>,
+    manifests: Vec<ArtifactLayer>,
 }
 
 impl fmt::Debug for Artifacts {
@@ -125,14 +125,14 @@ impl fmt::Debug for Artifacts {
     }
 }
 
-impl Layer {
-    fn of(media_type: &str, digest: &Sha256, size: u64, title: &str) -> Layer {
+impl ArtifactLayer {
+    fn of(media_type: &str, digest: &Sha256, size: u64, title: &str) -> ArtifactLayer {
         let annotations = BTreeMap::from([(TITLE.to_owned(), title.to_owned())]);
-        Layer { media_type: media_type.to_owned(), digest: format!("sha256:{digest}"), size, annotations }
+        ArtifactLayer { media_type: media_type.to_owned(), digest: format!("sha256:{digest}"), size, annotations }
     }
 
-    fn of_bytes(media_type: &str, bytes: &[u8], title: &str) -> Layer {
-        Layer::of(media_type, &sha256(bytes), bytes.len() as u64, title)
+    fn of_bytes(media_type: &str, bytes: &[u8], title: &str) -> ArtifactLayer {
+        ArtifactLayer::of(media_type, &sha256(bytes), bytes.len() as u64, title)
     }
 
     fn digest(&self) -> Option<Sha256> {
@@ -142,7 +142,7 @@ impl Layer {
 
 impl Artifacts {
     /// A store at this address; nobody is asked anything yet.
-    pub fn new(url: &RemoteUrl, image: ImageName, patience: &Patience) -> Artifacts {
+    pub fn new(url: &RemoteUrl, image: ImageName, patience: &RetryPolicy) -> Artifacts {
         Artifacts {
             url: url.clone(),
             image,
@@ -195,14 +195,14 @@ impl Artifacts {
         let total = response.content_length().map(|length| from + length);
         let place = url.clone();
         let body = response.bytes_stream().map_err(move |error| failed(&place, error));
-        Ok(Some(Opened { url: url.as_url().clone(), from, total, body: Body(body.boxed()) }))
+        Ok(Some(Opened { url: url.as_url().clone(), from, total, body: BlobBody(body.boxed()) }))
     }
 
     /// As [`super::Remote::missing`].
     ///
     /// # Errors
     /// As there.
-    pub async fn missing(&self, shipment: &Shipment<'_>, manners: &Manners<'_>) -> Result<Missing, Failure> {
+    pub async fn missing(&self, shipment: &PushSet<'_>, manners: &RequestGuard<'_>) -> Result<Missing, Failure> {
         let contents = manners.ask(&self.url, async || self.contents_for(shipment).await).await?;
         let mut missing = Missing::default();
         let mut packs = BTreeSet::new();
@@ -234,9 +234,9 @@ impl Artifacts {
     async fn standing(
         &self,
         ours: &GitRecord,
-        contents: &Contents,
-        manners: &Manners<'_>,
-    ) -> Result<Option<Layer>, Failure> {
+        contents: &ArtifactContents,
+        manners: &RequestGuard<'_>,
+    ) -> Result<Option<ArtifactLayer>, Failure> {
         let Some(layer) = contents.0.get(&record_name(&ours.commit)) else { return Ok(None) };
         let Some(digest) = layer.digest() else { return Ok(None) };
         if *layer == record_layer(ours) {
@@ -255,7 +255,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// As there.
-    pub async fn put_blob(&self, parcel: &Parcel, file: &Path, manners: &Manners<'_>) -> Result<(), Failure> {
+    pub async fn put_blob(&self, parcel: &BlobRef, file: &Path, manners: &RequestGuard<'_>) -> Result<(), Failure> {
         let _room = self.room.acquire().await.expect("the semaphore is never closed");
         let mut beginnings = 1;
         let digest = loop {
@@ -273,13 +273,13 @@ impl Artifacts {
                 Err(failure) => return Err(refused(failure)),
             }
         };
-        let layer = Layer::of(BLOB, &digest, parcel.size, &blob_name(&parcel.blake3));
+        let layer = ArtifactLayer::of(BLOB, &digest, parcel.size, &blob_name(&parcel.blake3));
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(parcel.blake3, layer);
         Ok(())
     }
 
-    async fn put_whole(&self, parcel: &Parcel, file: &Path, manners: &Manners<'_>) -> Result<Sha256, Failure> {
-        let mut outgoing = Outgoing::open(parcel, file)?;
+    async fn put_whole(&self, parcel: &BlobRef, file: &Path, manners: &RequestGuard<'_>) -> Result<Sha256, Failure> {
+        let mut outgoing = BlobReader::open(parcel, file)?;
         let bytes = outgoing.next(CHUNK).await?.unwrap_or_default();
         outgoing.finish()?;
         let digest = sha256(&bytes);
@@ -290,7 +290,7 @@ impl Artifacts {
     }
 
     /// Sends bytes whole, which a failure undoes.
-    async fn put_small(&self, digest: &Sha256, bytes: &Bytes, manners: &Manners<'_>) -> Result<(), Failure> {
+    async fn put_small(&self, digest: &Sha256, bytes: &Bytes, manners: &RequestGuard<'_>) -> Result<(), Failure> {
         let put = async || {
             let upload = self.registry.begin(&self.http, &self.image).await?;
             self.registry.end(&self.http, &self.image, &upload, digest, bytes.clone()).await
@@ -298,8 +298,8 @@ impl Artifacts {
         manners.ask(&self.url, put).await
     }
 
-    async fn put_chunks(&self, parcel: &Parcel, file: &Path, manners: &Manners<'_>) -> Result<Sha256, Failure> {
-        let mut outgoing = Outgoing::open(parcel, file)?;
+    async fn put_chunks(&self, parcel: &BlobRef, file: &Path, manners: &RequestGuard<'_>) -> Result<Sha256, Failure> {
+        let mut outgoing = BlobReader::open(parcel, file)?;
         let (http, image) = (&self.http, &self.image);
         let mut upload = manners.ask(&self.url, async || self.registry.begin(http, image).await).await?;
         let mut hasher = sha2::Sha256::new();
@@ -327,7 +327,7 @@ impl Artifacts {
         upload: Upload,
         offset: u64,
         bytes: &Bytes,
-        manners: &Manners<'_>,
+        manners: &RequestGuard<'_>,
     ) -> Result<Upload, Failure> {
         let end = offset + bytes.len() as u64;
         let (mut at_byte, mut upload, mut doubtful) = (offset, upload, false);
@@ -354,7 +354,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// As there.
-    pub async fn put_record(&self, record: &GitRecord, manners: &Manners<'_>) -> Result<(), Failure> {
+    pub async fn put_record(&self, record: &GitRecord, manners: &RequestGuard<'_>) -> Result<(), Failure> {
         let bytes = Bytes::from(record.to_string());
         self.put_small(&sha256(&bytes), &bytes, manners).await.map_err(refused)
     }
@@ -363,9 +363,9 @@ impl Artifacts {
     ///
     /// # Errors
     /// As there.
-    pub async fn finish(&self, shipment: &Shipment<'_>, manners: &Manners<'_>) -> Result<(), Failure> {
+    pub async fn finish(&self, shipment: &PushSet<'_>, manners: &RequestGuard<'_>) -> Result<(), Failure> {
         let contents = manners.ask(&self.url, async || self.contents_for(shipment).await).await?;
-        let layers: Vec<Layer> = self.layers(shipment, contents)?.into_values().collect();
+        let layers: Vec<ArtifactLayer> = self.layers(shipment, contents)?.into_values().collect();
         let tags = [self.image.reference(), lock_tag(shipment.lock)];
         let parts = in_parts(&layers);
         let texts = parts.iter().map(|part| manifest(part)).collect::<Result<Vec<_>>>()?;
@@ -395,7 +395,12 @@ impl Artifacts {
     }
 
     /// Whether all tags lead to this manifest already.
-    async fn is_tagged(&self, tags: &[String], last: &(&str, Bytes), manners: &Manners<'_>) -> Result<bool, Failure> {
+    async fn is_tagged(
+        &self,
+        tags: &[String],
+        last: &(&str, Bytes),
+        manners: &RequestGuard<'_>,
+    ) -> Result<bool, Failure> {
         let digest = sha256(&last.1);
         for tag in tags {
             let image = ImageName { tag: Some(tag.clone()), ..self.image.clone() };
@@ -407,14 +412,20 @@ impl Artifacts {
         Ok(true)
     }
 
-    async fn put_manifest(&self, name: &str, kind: &str, text: &Bytes, manners: &Manners<'_>) -> Result<(), Failure> {
+    async fn put_manifest(
+        &self,
+        name: &str,
+        kind: &str,
+        text: &Bytes,
+        manners: &RequestGuard<'_>,
+    ) -> Result<(), Failure> {
         let put = async || self.registry.put_manifest(&self.http, &self.image, name, kind, text.clone()).await;
         manners.ask(&self.url, put).await.map_err(refused)
     }
 
     /// The layers of the artifact: those of an earlier one of the same lock stay, since a push may be of some boards only.
-    fn layers(&self, shipment: &Shipment<'_>, contents: &Contents) -> Result<BTreeMap<String, Layer>> {
-        let lock = Layer::of_bytes(LOCK, shipment.lock, LOCK_TITLE);
+    fn layers(&self, shipment: &PushSet<'_>, contents: &ArtifactContents) -> Result<BTreeMap<String, ArtifactLayer>> {
+        let lock = ArtifactLayer::of_bytes(LOCK, shipment.lock, LOCK_TITLE);
         let same_lock = contents.0.get(LOCK_TITLE) == Some(&lock);
         let mut layers = if same_lock { contents.0.clone() } else { BTreeMap::new() };
         layers.insert(LOCK_TITLE.to_owned(), lock);
@@ -426,7 +437,7 @@ impl Artifacts {
         }
         for parcel in &shipment.blobs {
             let title = blob_name(&parcel.blake3);
-            let of_file = parcel.sha256.map(|sha256| Layer::of(BLOB, &sha256, parcel.size, &title));
+            let of_file = parcel.sha256.map(|sha256| ArtifactLayer::of(BLOB, &sha256, parcel.size, &title));
             let known = of_file.or_else(|| sent.get(&parcel.blake3).or_else(|| contents.0.get(&title)).cloned());
             layers.extend(known.map(|layer| (title, layer)));
         }
@@ -440,12 +451,12 @@ impl Artifacts {
         Ok(layers)
     }
 
-    async fn contents(&self) -> Result<&Contents, Failure> {
+    async fn contents(&self) -> Result<&ArtifactContents, Failure> {
         self.contents.get_or_try_init(|| self.read(&self.image)).await
     }
 
     /// What the tag leads to and, first of all, what this very lock's own does.
-    async fn contents_for(&self, shipment: &Shipment<'_>) -> Result<&Contents, Failure> {
+    async fn contents_for(&self, shipment: &PushSet<'_>) -> Result<&ArtifactContents, Failure> {
         let read = async || {
             let own = ImageName { tag: Some(lock_tag(shipment.lock)), ..self.image.clone() };
             let own = self.read(&own).await?;
@@ -455,8 +466,8 @@ impl Artifacts {
     }
 
     /// The layers of an artifact; none where there is no such tag.
-    async fn read(&self, image: &ImageName) -> Result<Contents, Failure> {
-        let Some(received) = self.manifest(image).await? else { return Ok(Contents::default()) };
+    async fn read(&self, image: &ImageName) -> Result<ArtifactContents, Failure> {
+        let Some(received) = self.manifest(image).await? else { return Ok(ArtifactContents::default()) };
         let url = image.to_url()?;
         let unreadable = || Failure::permanent(at(&url, "it is no store of kbuild"));
         let read: Read = serde_json::from_slice(&received.bytes).map_err(|_| unreadable())?;
@@ -471,10 +482,10 @@ impl Artifacts {
             layers.extend(read.layers);
         }
         let titled = layers.into_iter().filter_map(|layer| Some((layer.annotations.get(TITLE)?.clone(), layer)));
-        Ok(Contents(titled.collect()))
+        Ok(ArtifactContents(titled.collect()))
     }
 
-    async fn manifest(&self, image: &ImageName) -> Result<Option<crate::oci::client::Received>, Failure> {
+    async fn manifest(&self, image: &ImageName) -> Result<Option<crate::oci::client::ReceivedManifest>, Failure> {
         match self.registry.manifest(&self.http, image).await {
             Ok(received) => Ok(Some(received)),
             Err(failure) if matches!(failure.error.kind(), Kind::Missing | Kind::Input) => Ok(None),
@@ -489,7 +500,7 @@ impl Artifacts {
     }
 }
 
-impl Contents {
+impl ArtifactContents {
     fn digest(&self, title: &str) -> Option<Sha256> {
         self.0.get(title)?.digest()
     }
@@ -506,7 +517,7 @@ fn sha256_of(hasher: sha2::Sha256) -> Sha256 {
 }
 
 /// The lock's own SHA-256 of a file has to be that of the bytes: both hashes name it there.
-fn check(parcel: &Parcel, file: &Path, found: &Sha256) -> Result<()> {
+fn check(parcel: &BlobRef, file: &Path, found: &Sha256) -> Result<()> {
     match parcel.sha256 {
         Some(wanted) if wanted != *found => {
             let error = damaged(file, &parcel.blake3, &parcel.blake3);
@@ -534,8 +545,8 @@ fn refused(Failure { class, error }: Failure) -> Failure {
     Failure { class, error }
 }
 
-fn record_layer(record: &GitRecord) -> Layer {
-    Layer::of_bytes(RECORD, record.to_string().as_bytes(), &record_name(&record.commit))
+fn record_layer(record: &GitRecord) -> ArtifactLayer {
+    ArtifactLayer::of_bytes(RECORD, record.to_string().as_bytes(), &record_name(&record.commit))
 }
 
 fn lock_tag(lock: &[u8]) -> String {
@@ -543,9 +554,9 @@ fn lock_tag(lock: &[u8]) -> String {
 }
 
 /// As many layers together as fit into one manifest.
-fn in_parts(layers: &[Layer]) -> Vec<&[Layer]> {
+fn in_parts(layers: &[ArtifactLayer]) -> Vec<&[ArtifactLayer]> {
     // A descriptor is some 250 bytes long; the title is all that varies.
-    let length = |layer: &Layer| 250 + layer.annotations.values().map(String::len).sum::<usize>();
+    let length = |layer: &ArtifactLayer| 250 + layer.annotations.values().map(String::len).sum::<usize>();
     let mut parts = Vec::new();
     let (mut from, mut size) = (0, 0);
     for (index, layer) in layers.iter().enumerate() {
@@ -559,17 +570,19 @@ fn in_parts(layers: &[Layer]) -> Vec<&[Layer]> {
     parts
 }
 
-fn manifest(layers: &[Layer]) -> Result<Bytes> {
-    let config = Layer { annotations: BTreeMap::new(), ..Layer::of_bytes(EMPTY, b"{}", "") };
-    let manifest = Manifest { schema_version: 2, media_type: MANIFESTS[0], artifact_type: ARTIFACT, config, layers };
+fn manifest(layers: &[ArtifactLayer]) -> Result<Bytes> {
+    let config = ArtifactLayer { annotations: BTreeMap::new(), ..ArtifactLayer::of_bytes(EMPTY, b"{}", "") };
+    let manifest =
+        ArtifactManifest { schema_version: 2, media_type: MANIFESTS[0], artifact_type: ARTIFACT, config, layers };
     text(&manifest)
 }
 
 fn index(parts: &[Bytes]) -> Result<Bytes> {
-    let manifests =
-        parts.iter().map(|part| Layer { annotations: BTreeMap::new(), ..Layer::of_bytes(MANIFESTS[0], part, "") });
+    let manifests = parts
+        .iter()
+        .map(|part| ArtifactLayer { annotations: BTreeMap::new(), ..ArtifactLayer::of_bytes(MANIFESTS[0], part, "") });
     let manifests = manifests.collect();
-    text(&Index { schema_version: 2, media_type: INDEXES[0], artifact_type: ARTIFACT, manifests })
+    text(&ArtifactIndex { schema_version: 2, media_type: INDEXES[0], artifact_type: ARTIFACT, manifests })
 }
 
 fn text(of: &impl Serialize) -> Result<Bytes> {
@@ -586,11 +599,11 @@ mod tests {
         let layer = |number: u32| {
             let mut hash = [0; 32];
             hash[..4].copy_from_slice(&number.to_be_bytes());
-            Layer::of(BLOB, &Sha256::from(hash), 1 << 40, &blob_name(&Blake3::from(hash)))
+            ArtifactLayer::of(BLOB, &Sha256::from(hash), 1 << 40, &blob_name(&Blake3::from(hash)))
         };
-        let few: Vec<Layer> = (0..10).map(layer).collect();
+        let few: Vec<ArtifactLayer> = (0..10).map(layer).collect();
         assert_eq!(in_parts(&few).len(), 1);
-        let many: Vec<Layer> = (0..20_000).map(layer).collect();
+        let many: Vec<ArtifactLayer> = (0..20_000).map(layer).collect();
         let parts = in_parts(&many);
         assert_eq!((parts.len(), parts.concat()), (3, many.clone()));
         assert!(parts.iter().all(|part| manifest(part).unwrap().len() < 4 << 20));
@@ -598,7 +611,7 @@ mod tests {
 
     #[test]
     fn a_manifest_reads_as_the_specification_has_it() {
-        let layers = [Layer::of(LOCK, &Sha256::from([1; 32]), 7, LOCK_TITLE)];
+        let layers = [ArtifactLayer::of(LOCK, &Sha256::from([1; 32]), 7, LOCK_TITLE)];
         let text = manifest(&layers).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(value["schemaVersion"], 2);

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::upload::Outlet;
-use super::{Parcel, Sent, Shipment};
+use super::upload::Uploader;
+use super::{BlobRef, PushSet, Sent};
 use crate::disk::each_chunk;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
@@ -48,7 +48,7 @@ impl Destination {
 }
 
 /// What is sent.
-pub struct Cargo<'a> {
+pub struct PushRequest<'a> {
     /// The lock.
     pub lock: &'a Lock,
     /// The sources of the lock that are wanted.
@@ -75,7 +75,7 @@ pub struct Pushed {
 /// be written: kind `Network`, or `Io`.
 pub async fn push(
     store: &Store,
-    cargo: &Cargo<'_>,
+    cargo: &PushRequest<'_>,
     to: &Destination,
     jobs: usize,
     progress: &Arc<dyn Progress>,
@@ -84,15 +84,18 @@ pub async fn push(
     let sent = match to {
         Destination::Directory(path) => into_directory(store, &contents, path, progress.as_ref())?,
         Destination::Remote(url) => {
-            let parcel =
-                |(blake3, held): (&Blake3, &HeldBlob)| Parcel { blake3: *blake3, sha256: held.sha256, size: held.size };
-            let shipment = Shipment {
+            let parcel = |(blake3, held): (&Blake3, &HeldBlob)| BlobRef {
+                blake3: *blake3,
+                sha256: held.sha256,
+                size: held.size,
+            };
+            let shipment = PushSet {
                 lock: cargo.lock_text,
                 blobs: contents.blobs.iter().map(parcel).collect(),
                 records: contents.commits.values().map(|held| held.record.clone()).collect(),
             };
             let names = contents.blobs.iter().map(|(blake3, held)| (*blake3, shown(held))).collect();
-            Outlet::new(url, jobs, Arc::clone(progress)).send(store, &shipment, &names).await?
+            Uploader::new(url, jobs, Arc::clone(progress)).send(store, &shipment, &names).await?
         }
     };
     Ok(Pushed { sent, blobs: contents.blobs.len(), commits: contents.commits.len() })

@@ -10,22 +10,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::{Missing, Parcel, Remote, Shipment};
+use super::{BlobRef, Missing, PushSet, Remote};
 use crate::error::{Error, Kind, Result};
 use crate::net::blocking;
-use crate::net::guard::Manners;
+use crate::net::guard::RequestGuard;
 use crate::net::limits::Limits;
-use crate::net::report::Teller;
-use crate::net::retry::{Failure, Patience};
+use crate::net::report::LazyTask;
+use crate::net::retry::{Failure, RetryPolicy};
 use crate::progress::{self, Progress};
 use crate::source::{Blake3, RemoteUrl};
 use crate::store::{GitRecord, Store, damaged};
 
 /// A remote that is sent to.
-pub struct Outlet {
+pub struct Uploader {
     remote: Remote,
     limits: Limits,
-    patience: Patience,
+    patience: RetryPolicy,
     progress: Arc<dyn Progress>,
 }
 
@@ -40,11 +40,11 @@ pub struct Sent {
     pub commits: usize,
 }
 
-impl Outlet {
+impl Uploader {
     /// An outlet to this address, with at most so many transfers at once; nobody is asked anything yet.
-    pub fn new(url: &RemoteUrl, jobs: usize, progress: Arc<dyn Progress>) -> Outlet {
-        let patience = Patience::from_env();
-        Outlet { remote: Remote::new(url, &patience), limits: Limits::new(jobs), patience, progress }
+    pub fn new(url: &RemoteUrl, jobs: usize, progress: Arc<dyn Progress>) -> Uploader {
+        let patience = RetryPolicy::from_env();
+        Uploader { remote: Remote::new(url, &patience), limits: Limits::new(jobs), patience, progress }
     }
 
     /// Sends what is missing of a shipment, out of a store. `names` says what messages call a blob. What arrived stays
@@ -53,8 +53,8 @@ impl Outlet {
     /// # Errors
     /// A blob that is not what its name says: kind `Mismatch`; the others are sent all the same. No answer, or a refusal:
     /// kind `Network`; nothing more is begun then.
-    pub async fn send(&self, store: &Store, shipment: &Shipment<'_>, names: &BTreeMap<Blake3, String>) -> Result<Sent> {
-        let teller = Teller::new(&self.progress, self.remote.url().to_string(), None);
+    pub async fn send(&self, store: &Store, shipment: &PushSet<'_>, names: &BTreeMap<Blake3, String>) -> Result<Sent> {
+        let teller = LazyTask::new(&self.progress, self.remote.url().to_string(), None);
         teller.task().note("looking for what is missing");
         let missing =
             self.remote.missing(shipment, &self.manners(&teller)).await.map_err(|failure| self.told(failure))?;
@@ -63,7 +63,7 @@ impl Outlet {
         let records = shipment.records.iter().filter(|record| missing.commits.contains(&record.commit));
         let records = join_all(records.map(|record| self.send_record(record))).await;
         sent.commits = records.into_iter().collect::<Result<Vec<()>>>()?.len();
-        let teller = Teller::new(&self.progress, self.remote.url().to_string(), None);
+        let teller = LazyTask::new(&self.progress, self.remote.url().to_string(), None);
         self.remote.finish(shipment, &self.manners(&teller)).await.map_err(|failure| self.told(failure))?;
         Ok(sent)
     }
@@ -71,19 +71,19 @@ impl Outlet {
     async fn send_blobs(
         &self,
         store: &Store,
-        shipment: &Shipment<'_>,
+        shipment: &PushSet<'_>,
         missing: &Missing,
         names: &BTreeMap<Blake3, String>,
     ) -> Result<Sent> {
         let stopped = AtomicBool::new(false);
-        let wanted: Vec<&Parcel> = shipment.blobs.iter().filter(|blob| missing.blobs.contains(&blob.blake3)).collect();
-        let send = async |parcel: &Parcel| {
+        let wanted: Vec<&BlobRef> = shipment.blobs.iter().filter(|blob| missing.blobs.contains(&blob.blake3)).collect();
+        let send = async |parcel: &BlobRef| {
             let _in_hand = self.limits.begin().await;
             if stopped.load(Ordering::Relaxed) {
                 return Ok(None);
             }
             let name = names.get(&parcel.blake3).cloned().unwrap_or_else(|| parcel.blake3.to_string());
-            let teller = Teller::new(&self.progress, &name, Some(parcel.size));
+            let teller = LazyTask::new(&self.progress, &name, Some(parcel.size));
             let path = store.blob_path(&parcel.blake3);
             match self.remote.put_blob(parcel, &path, &self.manners(&teller)).await {
                 Ok(()) => {
@@ -117,14 +117,14 @@ impl Outlet {
     }
 
     async fn send_record(&self, record: &GitRecord) -> Result<()> {
-        let teller = Teller::new(&self.progress, format!("commit {}", record.commit.short()), None);
+        let teller = LazyTask::new(&self.progress, format!("commit {}", record.commit.short()), None);
         self.remote.put_record(record, &self.manners(&teller)).await.map_err(|failure| self.told(failure))?;
         teller.task().done(&format!("to {}", self.remote.url()));
         Ok(())
     }
 
-    fn manners<'a>(&'a self, teller: &'a Teller) -> Manners<'a> {
-        Manners { limits: &self.limits, patience: &self.patience, teller }
+    fn manners<'a>(&'a self, teller: &'a LazyTask) -> RequestGuard<'a> {
+        RequestGuard { limits: &self.limits, patience: &self.patience, teller }
     }
 
     fn told(&self, failure: Failure) -> Error {
@@ -134,21 +134,21 @@ impl Outlet {
 }
 
 /// A blob's bytes on their way out, in order, compared with its name at the end.
-pub struct Outgoing {
-    parcel: Parcel,
+pub struct BlobReader {
+    parcel: BlobRef,
     path: PathBuf,
     file: File,
     hasher: blake3::Hasher,
 }
 
-impl Outgoing {
+impl BlobReader {
     /// Opens a blob of a store.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn open(parcel: &Parcel, path: &Path) -> Result<Outgoing> {
+    pub fn open(parcel: &BlobRef, path: &Path) -> Result<BlobReader> {
         let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
-        Ok(Outgoing { parcel: *parcel, path: path.to_owned(), file, hasher: blake3::Hasher::new() })
+        Ok(BlobReader { parcel: *parcel, path: path.to_owned(), file, hasher: blake3::Hasher::new() })
     }
 
     /// The next piece, of this size in bytes unless it is the last; nothing at the end.

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, try_join_all};
 
-use super::image::ImageAnswer;
-use super::requests::{FileWish, GitWish};
-use super::requirement::{What, Wish};
+use super::image::PinnedImage;
+use super::requests::{RecipeFile, RecipeGit};
+use super::requirement::{Requirement, What};
 use super::{Incomplete, image};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, Resolved, WantedFile, WantedGit};
@@ -17,25 +17,25 @@ use crate::source::{Checksum, CommitId, GitRef, Sha256, SourceId, SourceUrl, nam
 
 /// What a wish became.
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
+pub(super) enum ResolvedPin {
     /// A file, and why its bytes could not be had.
     File { name: String, file: LockedFile, why: Option<String> },
     /// A commit with its submodules.
-    Git(GitAnswer),
+    Git(PinnedGit),
     /// An image with the archives of its architectures.
-    Image(ImageAnswer),
+    Image(PinnedImage),
 }
 
 /// A commit with its submodules, and why its bytes could not be had.
 #[derive(Debug, Clone)]
-pub(super) struct GitAnswer {
+pub(super) struct PinnedGit {
     git: LockedGit,
-    children: Vec<GitAnswer>,
+    children: Vec<PinnedGit>,
     why: Option<String>,
 }
 
 /// The answer that an old lock already holds, if it was given to the same request.
-pub(super) fn kept(wish: &Wish<'_>, old: &Lock) -> Option<Answer> {
+pub(super) fn kept(wish: &Requirement<'_>, old: &Lock) -> Option<ResolvedPin> {
     if let What::Image(wanted) = wish.what {
         return image::kept(wish, wanted, old);
     }
@@ -45,16 +45,16 @@ pub(super) fn kept(wish: &Wish<'_>, old: &Lock) -> Option<Answer> {
             let file = old.files.get(name)?;
             let same = wanted.sha256.is_none_or(|declared| declared == file.sha256);
             let file = LockedFile { urls: wanted.urls.clone(), ..file.clone() };
-            same.then(|| Answer::File { name: name.clone(), file, why: None })
+            same.then(|| ResolvedPin::File { name: name.clone(), file, why: None })
         }
-        (What::Git(wanted), SourceId::Git(key)) => GitAnswer::from_lock(old, key, wanted).map(Answer::Git),
+        (What::Git(wanted), SourceId::Git(key)) => PinnedGit::from_lock(old, key, wanted).map(ResolvedPin::Git),
         _ => None,
     }
 }
 
 /// The commit that an old lock has for the same ref. It stands also where the wish now asks for more of it (submodules,
 /// history): only `kbuild update` moves a pin.
-fn pinned_commit(wish: &Wish<'_>, old: &Lock) -> Option<CommitId> {
+fn pinned_commit(wish: &Requirement<'_>, old: &Lock) -> Option<CommitId> {
     let pin = wish.pin(old)?;
     match (wish.what, &pin.request, old.get(&pin.locked)) {
         (What::Git(wanted), Request::Git { url, reference, .. }, Ok(Locked::Git(_, git)))
@@ -67,7 +67,7 @@ fn pinned_commit(wish: &Wish<'_>, old: &Lock) -> Option<CommitId> {
 }
 
 /// Finds the answer to a wish; `old` is the lock whose pins stand.
-pub(super) async fn find(wish: &Wish<'_>, old: &Lock, fetcher: &Fetcher) -> Result<Answer> {
+pub(super) async fn find(wish: &Requirement<'_>, old: &Lock, fetcher: &Fetcher) -> Result<ResolvedPin> {
     match (wish.what, kept(wish, old)) {
         (_, Some(kept)) if kept.is_complete() => Ok(kept),
         (What::File(wanted), kept) => find_file(wanted, kept, fetcher).await,
@@ -82,9 +82,9 @@ pub(super) async fn find(wish: &Wish<'_>, old: &Lock, fetcher: &Fetcher) -> Resu
     }
 }
 
-async fn find_file(wanted: &FileRequest, kept: Option<Answer>, fetcher: &Fetcher) -> Result<Answer> {
+async fn find_file(wanted: &FileRequest, kept: Option<ResolvedPin>, fetcher: &Fetcher) -> Result<ResolvedPin> {
     let known = match kept {
-        Some(Answer::File { file, .. }) => Some(file.sha256),
+        Some(ResolvedPin::File { file, .. }) => Some(file.sha256),
         _ => wanted.sha256,
     };
     let request = WantedFile {
@@ -103,12 +103,12 @@ async fn find_file(wanted: &FileRequest, kept: Option<Answer>, fetcher: &Fetcher
         (Err(error), _) => return Err(error),
     };
     let file = LockedFile { name: None, urls: wanted.urls.clone(), sha256, content };
-    Ok(Answer::File { name: wanted.name.clone(), file, why })
+    Ok(ResolvedPin::File { name: wanted.name.clone(), file, why })
 }
 
 /// Finds a file that recipes ask for; gives why its bytes could not be had, if so.
 pub(super) async fn find_for_recipes(
-    wish: &FileWish,
+    wish: &RecipeFile,
     old: &Lock,
     fetcher: &Fetcher,
 ) -> Result<(LockedFile, Option<String>)> {
@@ -134,7 +134,7 @@ pub(super) async fn find_for_recipes(
 }
 
 /// Tries once more to bring what a lock knows by hash or commit alone.
-pub(super) async fn again(lock: &Lock, id: &SourceId, fetcher: &Fetcher) -> Result<Answer> {
+pub(super) async fn again(lock: &Lock, id: &SourceId, fetcher: &Fetcher) -> Result<ResolvedPin> {
     match lock.get(id)? {
         Locked::File(key, file) => {
             let name = file.name.clone().unwrap_or_else(|| key.to_owned());
@@ -146,13 +146,13 @@ pub(super) async fn again(lock: &Lock, id: &SourceId, fetcher: &Fetcher) -> Resu
                 Err(error) if out_of_reach(&error) => (None, Some(reason(&error))),
                 Err(error) => return Err(error),
             };
-            Ok(Answer::File { name: key.to_owned(), file: LockedFile { content, ..file.clone() }, why })
+            Ok(ResolvedPin::File { name: key.to_owned(), file: LockedFile { content, ..file.clone() }, why })
         }
         Locked::Git(_, git) => {
             let refs = git.refs.iter().cloned().collect();
             let mut answer = commit(git.url.clone(), git.commit, refs, git.recursive, git.history, fetcher).await?;
             answer.git.clones.clone_from(&git.clones);
-            Ok(Answer::Git(answer))
+            Ok(ResolvedPin::Git(answer))
         }
     }
 }
@@ -162,17 +162,17 @@ pub(super) fn copy(from: &Lock, id: &SourceId, to: &mut Lock) -> Result<()> {
     match from.get(id)? {
         Locked::File(key, file) => add_file(to, key, file),
         Locked::Git(key, git) => {
-            GitAnswer { git: git.clone(), children: Vec::new(), why: None }.add_block(key, to);
+            PinnedGit { git: git.clone(), children: Vec::new(), why: None }.add_block(key, to);
             Ok(())
         }
     }
 }
 
-async fn find_git(wanted: &GitRequest, found: Resolved, fetcher: &Fetcher) -> Result<Answer> {
+async fn find_git(wanted: &GitRequest, found: Resolved, fetcher: &Fetcher) -> Result<ResolvedPin> {
     let mut refs = found.refs;
     refs.extend(wanted.reference.full_names());
     let answer = commit(wanted.url.clone(), found.commit, refs, wanted.submodules, wanted.history, fetcher).await?;
-    Ok(Answer::Git(answer))
+    Ok(ResolvedPin::Git(answer))
 }
 
 /// Brings a commit, and then its submodules, for their tree hashes.
@@ -183,7 +183,7 @@ fn commit(
     submodules: bool,
     history: bool,
     fetcher: &Fetcher,
-) -> BoxFuture<'_, Result<GitAnswer>> {
+) -> BoxFuture<'_, Result<PinnedGit>> {
     async move {
         refs.sort();
         refs.dedup();
@@ -202,7 +202,7 @@ fn commit(
             Ok(record) => record,
             Err(error) if out_of_reach(&error) => {
                 git.recursive = submodules;
-                return Ok(GitAnswer { git, children: Vec::new(), why: Some(reason(&error)) });
+                return Ok(PinnedGit { git, children: Vec::new(), why: Some(reason(&error)) });
             }
             Err(error) => return Err(error),
         };
@@ -213,7 +213,7 @@ fn commit(
         }
         let children =
             found.into_iter().map(|child| commit(child.url, child.commit, Vec::new(), submodules, history, fetcher));
-        Ok(GitAnswer { git, children: try_join_all(children).await?, why: None })
+        Ok(PinnedGit { git, children: try_join_all(children).await?, why: None })
     }
     .boxed()
 }
@@ -230,44 +230,44 @@ fn reason(error: &Error) -> String {
     innermost.lines().next().unwrap_or_default().to_owned()
 }
 
-impl Answer {
+impl ResolvedPin {
     pub(super) fn ids(&self) -> Vec<SourceId> {
         match self {
-            Answer::File { name, .. } => vec![SourceId::File(name.clone())],
-            Answer::Git(git) => vec![git.id()],
-            Answer::Image(answer) => answer.image.locked.values().cloned().collect(),
+            ResolvedPin::File { name, .. } => vec![SourceId::File(name.clone())],
+            ResolvedPin::Git(git) => vec![git.id()],
+            ResolvedPin::Image(answer) => answer.image.locked.values().cloned().collect(),
         }
     }
 
     fn is_complete(&self) -> bool {
         match self {
-            Answer::File { file, .. } => file.content.is_some(),
-            Answer::Git(git) => git.is_complete(),
+            ResolvedPin::File { file, .. } => file.content.is_some(),
+            ResolvedPin::Git(git) => git.is_complete(),
             // Without its bytes nobody knows what the archive hashes to: there is no incomplete image.
-            Answer::Image(_) => true,
+            ResolvedPin::Image(_) => true,
         }
     }
 
     pub(super) fn incomplete(&self) -> Vec<Incomplete> {
         match self {
-            Answer::File { name, file, why } if file.content.is_none() => {
+            ResolvedPin::File { name, file, why } if file.content.is_none() => {
                 vec![Incomplete { id: SourceId::File(name.clone()), why: why.clone().unwrap_or_default() }]
             }
-            Answer::File { .. } | Answer::Image(_) => Vec::new(),
-            Answer::Git(git) => git.incomplete(),
+            ResolvedPin::File { .. } | ResolvedPin::Image(_) => Vec::new(),
+            ResolvedPin::Git(git) => git.incomplete(),
         }
     }
 
     /// Fills the blocks that a lock has without bytes.
     pub(super) fn complete(&self, lock: &mut Lock) {
         match self {
-            Answer::File { name, file, .. } => {
+            ResolvedPin::File { name, file, .. } => {
                 if let Some(block) = lock.files.get_mut(name) {
                     block.content = block.content.or(file.content);
                 }
             }
-            Answer::Git(git) => git.add_to(lock),
-            Answer::Image(_) => {}
+            ResolvedPin::Git(git) => git.add_to(lock),
+            ResolvedPin::Image(_) => {}
         }
     }
 
@@ -277,12 +277,12 @@ impl Answer {
     /// Two contents under one name.
     pub(super) fn add_to(&self, lock: &mut Lock) -> Result<()> {
         match self {
-            Answer::File { name, file, .. } => add_file(lock, name, file),
-            Answer::Git(git) => {
+            ResolvedPin::File { name, file, .. } => add_file(lock, name, file),
+            ResolvedPin::Git(git) => {
                 git.add_to(lock);
                 Ok(())
             }
-            Answer::Image(answer) => answer.files.iter().try_for_each(|(name, file)| add_file(lock, name, file)),
+            ResolvedPin::Image(answer) => answer.files.iter().try_for_each(|(name, file)| add_file(lock, name, file)),
         }
     }
 }
@@ -305,7 +305,7 @@ pub(super) fn add_file(lock: &mut Lock, name: &str, file: &LockedFile) -> Result
     Ok(())
 }
 
-impl FileWish {
+impl RecipeFile {
     /// The block that an old lock has for it: of the same hash or, where its recipe gives none, from the same place.
     fn known<'l>(&self, old: &'l Lock) -> Option<&'l LockedFile> {
         let own = |file: &&LockedFile| match self.sha256 {
@@ -322,9 +322,9 @@ pub(super) fn keyed(name: &str, sha256: &Sha256) -> String {
     format!("{name}@{}", &sha256.to_string()[..12])
 }
 
-impl GitAnswer {
+impl PinnedGit {
     /// Finds a commit that recipes ask for: what the old lock has of it, if that is all, else its bytes.
-    pub(super) async fn find(wish: &GitWish, old: &Lock, fetcher: &Fetcher) -> Result<GitAnswer> {
+    pub(super) async fn find(wish: &RecipeGit, old: &Lock, fetcher: &Fetcher) -> Result<PinnedGit> {
         let refs: Vec<String> = wish.refs.iter().cloned().collect();
         let request = GitRequest {
             url: wish.url.clone(),
@@ -333,7 +333,7 @@ impl GitAnswer {
             history: wish.history,
         };
         let key = name::git_key(&wish.url, &wish.commit);
-        let stored = GitAnswer::stored(old, &key, &request).filter(|stored| {
+        let stored = PinnedGit::stored(old, &key, &request).filter(|stored| {
             // No submodules in a lock may mean that nobody looked for any.
             let looked = !wish.submodules || !stored.git.submodules.is_empty();
             let history = old.gits.get(&key).is_some_and(|git| git.history || !wish.history);
@@ -351,22 +351,22 @@ impl GitAnswer {
     }
 
     /// What an old lock holds under a key, down to the last submodule, if all of it is there.
-    fn from_lock(lock: &Lock, key: &str, wanted: &GitRequest) -> Option<GitAnswer> {
-        let mut answer = GitAnswer::stored(lock, key, wanted)?;
+    fn from_lock(lock: &Lock, key: &str, wanted: &GitRequest) -> Option<PinnedGit> {
+        let mut answer = PinnedGit::stored(lock, key, wanted)?;
         // Another request may have added its refs to the block; this one answers for its own.
         let own = wanted.reference.full_names();
         answer.git.refs.retain(|name| own.contains(name));
         own.iter().all(|name| answer.git.refs.contains(name)).then_some(answer)
     }
 
-    fn stored(lock: &Lock, key: &str, wanted: &GitRequest) -> Option<GitAnswer> {
+    fn stored(lock: &Lock, key: &str, wanted: &GitRequest) -> Option<PinnedGit> {
         let mut git = lock.gits.get(key)?.clone();
         git.history = wanted.history;
         if !wanted.submodules {
             git.submodules.clear();
         }
-        let children = git.submodules.values().map(|child| GitAnswer::stored(lock, child, wanted));
-        Some(GitAnswer { children: children.collect::<Option<_>>()?, git, why: None })
+        let children = git.submodules.values().map(|child| PinnedGit::stored(lock, child, wanted));
+        Some(PinnedGit { children: children.collect::<Option<_>>()?, git, why: None })
     }
 
     fn key(&self) -> String {
@@ -374,7 +374,7 @@ impl GitAnswer {
     }
 
     fn is_complete(&self) -> bool {
-        self.git.tree.is_some() && self.children.iter().all(GitAnswer::is_complete)
+        self.git.tree.is_some() && self.children.iter().all(PinnedGit::is_complete)
     }
 
     pub(super) fn incomplete(&self) -> Vec<Incomplete> {
@@ -383,7 +383,7 @@ impl GitAnswer {
             .tree
             .is_none()
             .then(|| Incomplete { id: SourceId::Git(self.key()), why: self.why.clone().unwrap_or_default() });
-        own.into_iter().chain(self.children.iter().flat_map(GitAnswer::incomplete)).collect()
+        own.into_iter().chain(self.children.iter().flat_map(PinnedGit::incomplete)).collect()
     }
 
     pub(super) fn id(&self) -> SourceId {

@@ -5,11 +5,11 @@ use std::fmt;
 
 use futures_util::future::join_all;
 
-use super::answer::{self, GitAnswer};
-use super::recipes::Context;
-use super::requests::{self, Asker, FileWish, Found, GitWish, Pins, Wishes};
-use super::{Incomplete, Moving, Resolution, floating, inputs, recipes};
-use crate::bitbake::report::Report;
+use super::answer::{self, PinnedGit};
+use super::recipes::ClosureContext;
+use super::requests::{self, Discovered, Pins, RecipeFile, RecipeGit, Requester, Requests};
+use super::{Incomplete, Resolution, UpdatePolicy, floating, inputs, recipes};
+use crate::bitbake::report::DiscoveryReport;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
 use crate::lock::{Closure, Lock, Locked, LockedFile, Need};
@@ -18,7 +18,7 @@ use crate::source::{Blake3, Sha256, SourceId, SourceUrl};
 
 /// A configuration whose closure has to be found by the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unknown {
+pub struct MissingClosure {
     /// The board.
     pub board: String,
     /// Which of its configurations.
@@ -39,8 +39,8 @@ pub fn unknown(
     pinned: &Lock,
     old: &Lock,
     folders: &BTreeMap<String, Blake3>,
-    moving: &Moving,
-) -> Result<Vec<Unknown>> {
+    moving: &UpdatePolicy,
+) -> Result<Vec<MissingClosure>> {
     let mut unknown = Vec::new();
     for board in manifest.boards.keys() {
         let edited = manifest.boards[board].layers.iter().find(|name| folders.get(*name) != old.folders.get(*name));
@@ -59,7 +59,7 @@ pub fn unknown(
             };
             if let Some(why) = why {
                 base_is_unknown |= variant.name.is_empty();
-                unknown.push(Unknown { board: board.clone(), variant, inputs, why });
+                unknown.push(MissingClosure { board: board.clone(), variant, inputs, why });
             }
         }
     }
@@ -79,11 +79,11 @@ fn closure_of<'a>(lock: &'a Lock, board: &str, setting: &str) -> Option<&'a Clos
 pub async fn close(
     manifest: &Manifest,
     pinned: Resolution,
-    found: Vec<Found>,
+    found: Vec<Discovered>,
     old: &Lock,
     folders: BTreeMap<String, Blake3>,
     fetcher: &Fetcher,
-    moving: &Moving,
+    moving: &UpdatePolicy,
 ) -> Result<Resolution> {
     let Resolution { mut lock, changes, mut incomplete, mut warnings } = pinned;
     let (pinned, pins) = floating::pin(&found, old, fetcher, moving, &mut warnings).await?;
@@ -109,7 +109,7 @@ pub async fn close(
 
 /// Makes a lock honest about closures that were to be found anew and were not: the old ones stay in it, of the layers as they
 /// were then, so that they are looked at again.
-pub fn still_missing(manifest: &Manifest, missed: &[Unknown], old: &Lock, lock: &mut Lock) {
+pub fn still_missing(manifest: &Manifest, missed: &[MissingClosure], old: &Lock, lock: &mut Lock) {
     let stay = missed.iter().filter(|unknown| closure_of(old, &unknown.board, &unknown.variant.name).is_some());
     let boards = stay.filter_map(|unknown| manifest.boards.get(&unknown.board));
     for layer in boards.flat_map(|board| &board.layers) {
@@ -120,7 +120,7 @@ pub fn still_missing(manifest: &Manifest, missed: &[Unknown], old: &Lock, lock: 
     }
 }
 
-fn go_proxy(report: &Report) -> Option<(String, SourceUrl)> {
+fn go_proxy(report: &DiscoveryReport) -> Option<(String, SourceUrl)> {
     Some(("go".to_owned(), report.go_proxy.as_ref()?.parse().ok()?))
 }
 
@@ -135,9 +135,9 @@ pub(super) fn folders_read(
     layers.filter_map(|name| folders.get_key_value(name)).map(|(name, hash)| (name.clone(), *hash)).collect()
 }
 
-impl fmt::Display for Unknown {
+impl fmt::Display for MissingClosure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Unknown { board, variant, why, .. } = self;
+        let MissingClosure { board, variant, why, .. } = self;
         match variant.name.as_str() {
             "" => write!(f, "the closure of board `{board}`: {why}"),
             setting => write!(f, "the closure of board `{board}` with {setting}: {why}"),
@@ -146,7 +146,7 @@ impl fmt::Display for Unknown {
 }
 
 /// Puts the closures of another lock that stand beside pins which have none.
-pub(super) fn keep(manifest: &Manifest, old: &Lock, pins: &mut Lock) -> Result<Vec<Context>> {
+pub(super) fn keep(manifest: &Manifest, old: &Lock, pins: &mut Lock) -> Result<Vec<ClosureContext>> {
     let mut contexts = kept(manifest, &[], old)?;
     let names = Names::of(pins, contents(&contexts, old));
     take_over(&mut contexts, old, &names, pins)?;
@@ -154,7 +154,7 @@ pub(super) fn keep(manifest: &Manifest, old: &Lock, pins: &mut Lock) -> Result<V
 }
 
 /// The closures of the old lock that stand, in its words.
-fn kept(manifest: &Manifest, found: &[Found], old: &Lock) -> Result<Vec<Context>> {
+fn kept(manifest: &Manifest, found: &[Discovered], old: &Lock) -> Result<Vec<ClosureContext>> {
     let mut contexts = Vec::new();
     for board in manifest.boards.keys() {
         for variant in manifest.variants(board)? {
@@ -165,14 +165,19 @@ fn kept(manifest: &Manifest, found: &[Found], old: &Lock) -> Result<Vec<Context>
                 Some((name.clone(), recipe.clone()))
             });
             let recipes = recipes.collect();
-            contexts.push(Context { board: board.clone(), setting: variant.name, closure: closure.clone(), recipes });
+            contexts.push(ClosureContext {
+                board: board.clone(),
+                setting: variant.name,
+                closure: closure.clone(),
+                recipes,
+            });
         }
     }
     Ok(contexts)
 }
 
 /// Takes the blocks that closures of the old lock need over into the new one, and calls them there as `names` says.
-fn take_over(contexts: &mut [Context], old: &Lock, names: &Names, lock: &mut Lock) -> Result<()> {
+fn take_over(contexts: &mut [ClosureContext], old: &Lock, names: &Names, lock: &mut Lock) -> Result<()> {
     for context in contexts {
         for key in context.closure.pins.values() {
             lock.floating
@@ -191,12 +196,12 @@ fn take_over(contexts: &mut [Context], old: &Lock, names: &Names, lock: &mut Loc
     Ok(())
 }
 
-fn sources_of(context: &Context) -> impl Iterator<Item = &SourceId> {
+fn sources_of(context: &ClosureContext) -> impl Iterator<Item = &SourceId> {
     context.recipes.values().flat_map(|recipe| &recipe.sources).chain(&context.closure.extra)
 }
 
 /// The names and hashes of all files of some closures.
-fn contents<'a>(contexts: &'a [Context], old: &'a Lock) -> impl Iterator<Item = (String, Sha256)> + 'a {
+fn contents<'a>(contexts: &'a [ClosureContext], old: &'a Lock) -> impl Iterator<Item = (String, Sha256)> + 'a {
     let files = contexts.iter().flat_map(sources_of).filter_map(|id| match old.get(id) {
         Ok(Locked::File(key, file)) => Some((key, file)),
         _ => None,
@@ -265,10 +270,10 @@ impl Names {
 }
 
 /// What was found, as the lock has it.
-fn context(found: Found, sources: &BTreeMap<Asker, BTreeSet<SourceId>>, pins: &Pins) -> Context {
-    let Found { board, variant, inputs, report } = found;
+fn context(found: Discovered, sources: &BTreeMap<Requester, BTreeSet<SourceId>>, pins: &Pins) -> ClosureContext {
+    let Discovered { board, variant, inputs, report } = found;
     let of = |recipe: &str| {
-        let asker = Asker { board: board.clone(), setting: variant.name.clone(), recipe: recipe.to_owned() };
+        let asker = Requester { board: board.clone(), setting: variant.name.clone(), recipe: recipe.to_owned() };
         sources.get(&asker).cloned().unwrap_or_default()
     };
     let need = |by: &Option<String>| by.clone().map_or(Need::Target, Need::By);
@@ -279,23 +284,23 @@ fn context(found: Found, sources: &BTreeMap<Asker, BTreeSet<SourceId>>, pins: &P
         pins: pins.get(&(board.clone(), variant.name.clone())).cloned().unwrap_or_default(),
     };
     let recipes = report.recipes.iter().map(|recipe| (recipe.name.clone(), recipes::locked(recipe, of(&recipe.name))));
-    Context { recipes: recipes.collect(), closure, board, setting: variant.name }
+    ClosureContext { recipes: recipes.collect(), closure, board, setting: variant.name }
 }
 
 /// What became of all wishes.
 struct Answers {
-    files: Vec<(FileWish, LockedFile, Option<String>)>,
-    gits: Vec<(GitWish, GitAnswer)>,
+    files: Vec<(RecipeFile, LockedFile, Option<String>)>,
+    gits: Vec<(RecipeGit, PinnedGit)>,
 }
 
-async fn answer_all(wishes: Wishes, old: &Lock, fetcher: &Fetcher) -> Result<Answers> {
+async fn answer_all(wishes: Requests, old: &Lock, fetcher: &Fetcher) -> Result<Answers> {
     let files = join_all(wishes.files.into_iter().map(|wish| async move {
         let found = answer::find_for_recipes(&wish, old, fetcher).await;
         let (file, why) = found.map_err(|error| blame(error, &wish.name, &wish.askers))?;
         Ok((wish, file, why))
     }));
     let gits = join_all(wishes.gits.into_iter().map(|wish| async move {
-        let found = GitAnswer::find(&wish, old, fetcher).await;
+        let found = PinnedGit::find(&wish, old, fetcher).await;
         let answer = found.map_err(|error| blame(error, wish.url.as_str(), &wish.askers))?;
         Ok((wish, answer))
     }));
@@ -311,7 +316,7 @@ async fn answer_all(wishes: Wishes, old: &Lock, fetcher: &Fetcher) -> Result<Ans
     }
 }
 
-fn blame(error: Error, what: &str, askers: &BTreeSet<Asker>) -> Error {
+fn blame(error: Error, what: &str, askers: &BTreeSet<Requester>) -> Error {
     let recipes: BTreeSet<&str> =
         askers.iter().map(|asker| asker.recipe.as_str()).filter(|name| !name.is_empty()).collect();
     let recipes: Vec<&str> = recipes.into_iter().collect();
@@ -334,9 +339,9 @@ impl Answers {
         names: &Names,
         lock: &mut Lock,
         incomplete: &mut Vec<Incomplete>,
-    ) -> Result<BTreeMap<Asker, BTreeSet<SourceId>>> {
-        let mut sources: BTreeMap<Asker, BTreeSet<SourceId>> = BTreeMap::new();
-        let mut give = |askers: BTreeSet<Asker>, id: &SourceId| {
+    ) -> Result<BTreeMap<Requester, BTreeSet<SourceId>>> {
+        let mut sources: BTreeMap<Requester, BTreeSet<SourceId>> = BTreeMap::new();
+        let mut give = |askers: BTreeSet<Requester>, id: &SourceId| {
             for asker in askers {
                 sources.entry(asker).or_default().insert(id.clone());
             }

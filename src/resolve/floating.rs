@@ -4,24 +4,26 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 
-use super::Moving;
-use super::requests::{Found, Pins, without_multiconfig};
-use crate::bitbake::report::Floating as Reported;
+use super::UpdatePolicy;
+use super::requests::{Discovered, Pins, without_multiconfig};
+use crate::bitbake::report::FloatingSrcrev as Reported;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
 use crate::lock::{self, Closure, Floating, Lock, LockedBoard};
 use crate::source::{CommitId, GitRef, SourceUrl};
 
 /// Whether a pin of the closure is told to move. A pin is `SRCREV_x:pn-RECIPE`.
-pub(super) fn moves(closure: &Closure, moving: &Moving) -> bool {
+pub(super) fn moves(closure: &Closure, moving: &UpdatePolicy) -> bool {
     closure.pins.keys().any(|pin| pin_moves(pin, moving))
 }
 
-fn pin_moves(pin: &str, moving: &Moving) -> bool {
+fn pin_moves(pin: &str, moving: &UpdatePolicy) -> bool {
     match moving {
-        Moving::Nothing => false,
-        Moving::Everything => true,
-        Moving::Named(names) => names.iter().any(|name| lock::pin_parts(pin).is_some_and(|(_, recipe)| recipe == name)),
+        UpdatePolicy::Nothing => false,
+        UpdatePolicy::Everything => true,
+        UpdatePolicy::Named(names) => {
+            names.iter().any(|name| lock::pin_parts(pin).is_some_and(|(_, recipe)| recipe == name))
+        }
     }
 }
 
@@ -32,7 +34,7 @@ pub(super) fn floats(lock: &Lock, recipe: &str) -> bool {
 }
 
 /// A moving ref, and who wants it.
-struct Asked<'a> {
+struct FloatingRef<'a> {
     /// The first that named it.
     floating: &'a Reported,
     url: SourceUrl,
@@ -63,21 +65,21 @@ async fn look_up(floating: &Reported, url: &SourceUrl, fetcher: &Fetcher) -> Res
 
 /// Resolves every moving ref that was found, in the closure or not, so that BitBake parses the same everywhere.
 pub(super) async fn pin(
-    found: &[Found],
+    found: &[Discovered],
     old: &Lock,
     fetcher: &Fetcher,
-    moving: &Moving,
+    moving: &UpdatePolicy,
     warnings: &mut Vec<String>,
 ) -> Result<(BTreeMap<String, Floating>, Pins)> {
     let mut pins = Pins::new();
-    let mut wanted: BTreeMap<String, Asked<'_>> = BTreeMap::new();
+    let mut wanted: BTreeMap<String, FloatingRef<'_>> = BTreeMap::new();
     for found in found {
         for floating in &found.report.floating {
             let url: SourceUrl = floating.url.parse()?;
             let reference = full_name(floating);
             let key = Floating::key(&url, &reference);
             let pin = lock::pin(&floating.variable, without_multiconfig(&floating.recipe));
-            let asked = Asked { floating, url, reference, moves: false, needed: false };
+            let asked = FloatingRef { floating, url, reference, moves: false, needed: false };
             let asked = wanted.entry(key.clone()).or_insert(asked);
             asked.moves |= pin_moves(&pin, moving);
             asked.needed |= found.report.recipes.iter().any(|recipe| recipe.name == floating.recipe);
@@ -85,7 +87,7 @@ pub(super) async fn pin(
         }
     }
     let resolved =
-        join_all(wanted.into_iter().map(|(key, Asked { floating, url, reference, moves, needed })| async move {
+        join_all(wanted.into_iter().map(|(key, FloatingRef { floating, url, reference, moves, needed })| async move {
             if let Some(known) = old.floating.get(&key).filter(|_| !moves) {
                 return Ok((key, known.clone()));
             }

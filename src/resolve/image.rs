@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
 
-use super::answer::Answer;
-use super::requirement::Wish;
+use super::answer::ResolvedPin;
+use super::requirement::Requirement;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, WantedFile};
 use crate::lock::{Content, ImageAsked, Lock, LockedFile, LockedImage};
@@ -14,18 +14,18 @@ use crate::source::{Access, ImageName, Sha256, SourceId, SourceUrl};
 
 /// An image with the archive of each architecture, by its name.
 #[derive(Debug, Clone)]
-pub(super) struct ImageAnswer {
+pub(super) struct PinnedImage {
     pub(super) image: LockedImage,
     pub(super) files: BTreeMap<String, LockedFile>,
 }
 
 /// The answer that an old lock already holds, if it was given to the same request.
-pub(super) fn kept(wish: &Wish<'_>, wanted: &ImageRequest, old: &Lock) -> Option<Answer> {
+pub(super) fn kept(wish: &Requirement<'_>, wanted: &ImageRequest, old: &Lock) -> Option<ResolvedPin> {
     let image = old.images.get(wish.name).filter(|image| image.request == asked(wish, wanted))?;
     let as_declared = wanted.digest.is_none_or(|declared| declared == image.digest);
     let files = image.locked.values().map(|id| Some((id.key().to_owned(), own_file(old, id)?)));
     let files = files.collect::<Option<BTreeMap<_, _>>>()?;
-    as_declared.then(|| Answer::Image(ImageAnswer { image: image.clone(), files }))
+    as_declared.then(|| ResolvedPin::Image(PinnedImage { image: image.clone(), files }))
 }
 
 /// The archive as an image alone would have it: a recipe may have added URLs to the block.
@@ -36,7 +36,7 @@ fn own_file(old: &Lock, id: &SourceId) -> Option<LockedFile> {
 }
 
 /// What the lock remembers of the request.
-pub(super) fn asked(wish: &Wish<'_>, wanted: &ImageRequest) -> ImageAsked {
+pub(super) fn asked(wish: &Requirement<'_>, wanted: &ImageRequest) -> ImageAsked {
     ImageAsked {
         image: wanted.image.clone(),
         version: wish.version.map(str::to_owned),
@@ -46,7 +46,12 @@ pub(super) fn asked(wish: &Wish<'_>, wanted: &ImageRequest) -> ImageAsked {
 
 /// Finds the images behind a name, and brings them for their hashes. The digest that an old lock has for the same name
 /// stands also where other architectures are wanted now: only `kbuild update` moves a tag.
-pub(super) async fn find(wish: &Wish<'_>, wanted: &ImageRequest, old: &Lock, fetcher: &Fetcher) -> Result<Answer> {
+pub(super) async fn find(
+    wish: &Requirement<'_>,
+    wanted: &ImageRequest,
+    old: &Lock,
+    fetcher: &Fetcher,
+) -> Result<ResolvedPin> {
     let pinned = old.images.get(wish.name).filter(|pinned| pinned.request.image == wanted.image);
     let pinned =
         pinned.map(|pinned| pinned.digest).filter(|pinned| wanted.digest.is_none_or(|digest| digest == *pinned));
@@ -68,7 +73,7 @@ pub(super) async fn find(wish: &Wish<'_>, wanted: &ImageRequest, old: &Lock, fet
         files.insert(name, file);
     }
     let image = LockedImage { request: asked(wish, wanted), digest: found.digest, locked };
-    Ok(Answer::Image(ImageAnswer { image, files }))
+    Ok(ResolvedPin::Image(PinnedImage { image, files }))
 }
 
 /// The archive of one image. What the lock has of the same manifest under whichever name is the same bytes.

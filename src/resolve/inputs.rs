@@ -16,7 +16,7 @@ use crate::source::{Blake3, SourceId};
 /// An unknown board.
 pub(super) fn of(manifest: &Manifest, lock: &Lock, name: &str, variant: &Variant) -> Result<Blake3> {
     let board = manifest.board(name)?;
-    let mut hash = Inputs(blake3::Hasher::new());
+    let mut hash = ClosureInputs(blake3::Hasher::new());
     hash.list("discovery", [discovery::VERSION.to_string()]);
     hash.layer(manifest, lock, &manifest.engine);
     for layer in &board.layers {
@@ -41,9 +41,9 @@ pub(super) fn of(manifest: &Manifest, lock: &Lock, name: &str, variant: &Variant
     Ok((*hash.0.finalize().as_bytes()).into())
 }
 
-struct Inputs(blake3::Hasher);
+struct ClosureInputs(blake3::Hasher);
 
-impl Inputs {
+impl ClosureInputs {
     /// Lengths stand before what they measure, so that no two lists give one text.
     fn list<T: AsRef<str>>(&mut self, what: &str, items: impl IntoIterator<Item = T>) {
         let items: Vec<T> = items.into_iter().collect();

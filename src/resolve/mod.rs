@@ -13,8 +13,8 @@ mod recipes;
 mod requests;
 mod requirement;
 
-pub use closure::{Unknown, close, still_missing, unknown};
-pub use requests::Found;
+pub use closure::{MissingClosure, close, still_missing, unknown};
+pub use requests::Discovered;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,12 +26,12 @@ use crate::lock::{ImageAsked, Lock, LockedBoard, LockedImage, Pin, Request};
 use crate::manifest::Manifest;
 use crate::source::{Blake3, SourceId};
 
-use answer::Answer;
-use requirement::Wish;
+use answer::ResolvedPin;
+use requirement::Requirement;
 
 /// Which pins may move although the manifest did not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Moving {
+pub enum UpdatePolicy {
     /// None: `kbuild lock`.
     #[default]
     Nothing,
@@ -82,7 +82,7 @@ pub struct Incomplete {
 ///
 /// # Errors
 /// Every layer or source that could not be resolved, all of them at once.
-pub async fn resolve(manifest: &Manifest, old: &Lock, fetcher: &Fetcher, moving: &Moving) -> Result<Resolution> {
+pub async fn resolve(manifest: &Manifest, old: &Lock, fetcher: &Fetcher, moving: &UpdatePolicy) -> Result<Resolution> {
     check_names(manifest, old, moving)?;
     let wishes = requirement::all(manifest);
     let nothing = Lock::default();
@@ -95,7 +95,7 @@ pub async fn resolve(manifest: &Manifest, old: &Lock, fetcher: &Fetcher, moving:
         }));
     let answers = all_or_errors(answered.await)?;
     let lock = assemble(manifest, wishes.iter().zip(&answers))?;
-    let incomplete = answers.iter().flat_map(Answer::incomplete).collect();
+    let incomplete = answers.iter().flat_map(ResolvedPin::incomplete).collect();
     Ok(Resolution { changes: changes(old, &lock, &wishes), lock, incomplete, warnings: Vec::new() })
 }
 
@@ -114,7 +114,7 @@ pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
     if reasons.is_empty() {
         let pins = assemble(manifest, kept.iter().map(|(wish, answer)| (*wish, answer)));
         match pins.and_then(|pins| with_closures_of(manifest, pins, lock)) {
-            Ok((_, unknown)) if !unknown.is_empty() => reasons.extend(unknown.iter().map(Unknown::to_string)),
+            Ok((_, unknown)) if !unknown.is_empty() => reasons.extend(unknown.iter().map(MissingClosure::to_string)),
             Ok((assembled, _)) if assembled == *lock => {}
             Ok((assembled, _)) => reasons.extend(differences(&assembled, lock)),
             Err(error) => reasons.push(error.to_string()),
@@ -124,8 +124,8 @@ pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
 }
 
 /// The lock that pins and the closures of another lock give, and the closures which that one does not have.
-fn with_closures_of(manifest: &Manifest, mut pins: Lock, lock: &Lock) -> Result<(Lock, Vec<Unknown>)> {
-    let unknown = unknown(manifest, &pins, lock, &lock.folders, &Moving::Nothing)?;
+fn with_closures_of(manifest: &Manifest, mut pins: Lock, lock: &Lock) -> Result<(Lock, Vec<MissingClosure>)> {
+    let unknown = unknown(manifest, &pins, lock, &lock.folders, &UpdatePolicy::Nothing)?;
     if unknown.is_empty() {
         let contexts = closure::keep(manifest, lock, &mut pins)?;
         recipes::assemble(&mut pins, contexts);
@@ -157,8 +157,8 @@ pub fn check_fresh(manifest: &Manifest, lock: &Lock, folders: &BTreeMap<String, 
         .help("run `kbuild lock` and commit kata.lock"))
 }
 
-fn check_names(manifest: &Manifest, old: &Lock, moving: &Moving) -> Result<()> {
-    let Moving::Named(names) = moving else { return Ok(()) };
+fn check_names(manifest: &Manifest, old: &Lock, moving: &UpdatePolicy) -> Result<()> {
+    let UpdatePolicy::Named(names) = moving else { return Ok(()) };
     for name in names {
         let known = manifest.layers.contains_key(name) || manifest.sources.contains_key(name);
         if !known && !floating::floats(old, name) {
@@ -171,7 +171,7 @@ fn check_names(manifest: &Manifest, old: &Lock, moving: &Moving) -> Result<()> {
     Ok(())
 }
 
-fn all_or_errors(results: Vec<Result<Answer>>) -> Result<Vec<Answer>> {
+fn all_or_errors(results: Vec<Result<ResolvedPin>>) -> Result<Vec<ResolvedPin>> {
     let (mut answers, mut errors) = (Vec::new(), Vec::new());
     for result in results {
         match result {
@@ -186,13 +186,16 @@ fn all_or_errors(results: Vec<Result<Answer>>) -> Result<Vec<Answer>> {
 }
 
 /// Puts the answers together: a pure function of the manifest and its pins.
-fn assemble<'a>(manifest: &Manifest, answers: impl Iterator<Item = (&'a Wish<'a>, &'a Answer)>) -> Result<Lock> {
+fn assemble<'a>(
+    manifest: &Manifest,
+    answers: impl Iterator<Item = (&'a Requirement<'a>, &'a ResolvedPin)>,
+) -> Result<Lock> {
     let mut lock = Lock::default();
     let mut pins: BTreeMap<(&str, &str), Vec<SourceId>> = BTreeMap::new();
     for (wish, answer) in answers {
         answer.add_to(&mut lock)?;
         let ids = answer.ids();
-        if let Answer::Image(answer) = answer {
+        if let ResolvedPin::Image(answer) = answer {
             lock.images.insert(wish.name.to_owned(), answer.image.clone());
         } else if let (Some(request), Some(locked)) = (wish.request(), ids.first().cloned()) {
             let section = if wish.is_layer() { &mut lock.layers } else { &mut lock.sources };
@@ -215,7 +218,7 @@ fn needs(manifest: &Manifest, board: &str, pins: &BTreeMap<(&str, &str), Vec<Sou
     layers.chain(sources).filter_map(|key| pins.get(&key)).flatten().cloned().collect()
 }
 
-fn changes(old: &Lock, new: &Lock, wishes: &[Wish<'_>]) -> Vec<Change> {
+fn changes(old: &Lock, new: &Lock, wishes: &[Requirement<'_>]) -> Vec<Change> {
     let mut changes = Vec::new();
     for layer in [true, false] {
         let (before, after) = (pinned(old, layer), pinned(new, layer));

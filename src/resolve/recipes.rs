@@ -9,7 +9,7 @@ use crate::lock::{Closure, Lock, LockedRecipe, recipe_key};
 use crate::source::SourceId;
 
 /// A closure of the old lock that stands, or one found now, with what each of its recipes fetches.
-pub(super) struct Context {
+pub(super) struct ClosureContext {
     pub(super) board: String,
     pub(super) setting: String,
     pub(super) closure: Closure,
@@ -28,7 +28,7 @@ pub(super) fn locked(recipe: &Recipe, sources: BTreeSet<SourceId>) -> LockedReci
 }
 
 /// Writes the closures and their recipes into a lock. What another choice of a board has in common with its default is left out.
-pub(super) fn assemble(lock: &mut Lock, mut contexts: Vec<Context>) {
+pub(super) fn assemble(lock: &mut Lock, mut contexts: Vec<ClosureContext>) {
     contexts.sort_by(|a, b| (&a.board, &a.setting).cmp(&(&b.board, &b.setting)));
     let (bases, others): (Vec<_>, Vec<_>) = contexts.into_iter().partition(|context| context.setting.is_empty());
     for context in bases.iter().chain(&others) {
@@ -40,13 +40,13 @@ pub(super) fn assemble(lock: &mut Lock, mut contexts: Vec<Context>) {
     bases.iter().for_each(|context| write_own(lock, context));
     others.iter().for_each(|context| write_own(lock, context));
     let mut defaults = BTreeMap::new();
-    for Context { board, closure, .. } in bases {
+    for ClosureContext { board, closure, .. } in bases {
         if let Some(locked) = lock.boards.get_mut(&board) {
             locked.closure = Some(closure.clone());
         }
         defaults.insert(board, closure);
     }
-    for Context { board, setting, closure, .. } in others {
+    for ClosureContext { board, setting, closure, .. } in others {
         let closure = beyond(closure, defaults.get(&board), |name| {
             lock.recipes.contains_key(&recipe_key(name, &board, &setting))
         });
@@ -57,8 +57,8 @@ pub(super) fn assemble(lock: &mut Lock, mut contexts: Vec<Context>) {
 }
 
 /// Where what all boards share, or what the board's default has, is not what this one has: a block of its own.
-fn write_own(lock: &mut Lock, context: &Context) {
-    let Context { board, setting, .. } = context;
+fn write_own(lock: &mut Lock, context: &ClosureContext) {
+    let ClosureContext { board, setting, .. } = context;
     for (name, recipe) in &context.recipes {
         let shared = lock.recipe(board, setting, name).map(|(_, recipe)| recipe);
         if shared.map_or(recipe.sources.is_empty(), |shared| shared == recipe) {

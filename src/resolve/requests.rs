@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 
-use crate::bitbake::report::{Fetch, GitFetch, Recipe, Report};
+use crate::bitbake::report::{DiscoveryReport, Fetch, GitFetch, Recipe};
 use crate::error::{Error, Kind, Result};
 use crate::lock::{self, Floating};
 use crate::manifest::{History, Manifest, Variant, whole_url};
@@ -12,7 +12,7 @@ use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceUrl, name};
 
 /// What the engine found of one configuration.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct Discovered {
     /// The board.
     pub board: String,
     /// Which of its configurations.
@@ -20,12 +20,12 @@ pub struct Found {
     /// The hash over all that decided it.
     pub inputs: Blake3,
     /// What it is.
-    pub report: Report,
+    pub report: DiscoveryReport,
 }
 
 /// Who asks for a source.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Asker {
+pub(super) struct Requester {
     pub(super) board: String,
     /// The variant, empty for the default.
     pub(super) setting: String,
@@ -35,7 +35,7 @@ pub(super) struct Asker {
 
 /// A file that recipes ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct FileWish {
+pub(super) struct RecipeFile {
     /// The name BitBake looks for in a flat mirror.
     pub(super) name: String,
     /// The path below DL_DIR, where it is not that.
@@ -44,12 +44,12 @@ pub(super) struct FileWish {
     pub(super) sha256: Option<Sha256>,
     /// What recipes give besides: algorithm and digits.
     pub(super) sums: BTreeMap<String, String>,
-    pub(super) askers: BTreeSet<Asker>,
+    pub(super) askers: BTreeSet<Requester>,
 }
 
 /// A commit that recipes ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct GitWish {
+pub(super) struct RecipeGit {
     pub(super) url: SourceUrl,
     pub(super) commit: CommitId,
     /// Full names of the refs that a view must offer.
@@ -58,14 +58,14 @@ pub(super) struct GitWish {
     pub(super) history: bool,
     /// Names of the clone that the URL does not give.
     pub(super) clones: BTreeSet<String>,
-    pub(super) askers: BTreeSet<Asker>,
+    pub(super) askers: BTreeSet<Requester>,
 }
 
 /// All that was found, each source once.
 #[derive(Debug, Default)]
-pub(super) struct Wishes {
-    pub(super) files: Vec<FileWish>,
-    pub(super) gits: Vec<GitWish>,
+pub(super) struct Requests {
+    pub(super) files: Vec<RecipeFile>,
+    pub(super) gits: Vec<RecipeGit>,
 }
 
 /// Where a SRCREV floats, `SRCREV_x:pn-y` to the key of [`crate::lock::Lock::floating`], for each configuration.
@@ -77,16 +77,16 @@ pub(super) type Pins = BTreeMap<(String, String), BTreeMap<String, String>>;
 /// What cannot be locked, with its recipe and line; two contents under one name on one board. All at once.
 pub(super) fn gather(
     manifest: &Manifest,
-    found: &[Found],
+    found: &[Discovered],
     pins: &Pins,
     floating: &BTreeMap<String, Floating>,
-) -> Result<Wishes> {
+) -> Result<Requests> {
     check_problems(found)?;
     let mut gathered =
         Gathered { history: history(manifest), pins, floating, files: BTreeMap::new(), gits: BTreeMap::new() };
     let mut errors = Vec::new();
     for found in found {
-        let asker = |recipe: &str| Asker {
+        let asker = |recipe: &str| Requester {
             board: found.board.clone(),
             setting: found.variant.name.clone(),
             recipe: recipe.to_owned(),
@@ -105,7 +105,7 @@ pub(super) fn gather(
     errors.extend(collisions(&files));
     match Error::all(errors, |count| format!("{count} sources of recipes cannot be locked")) {
         Some(error) => Err(error),
-        None => Ok(Wishes { files, gits: gathered.gits.into_values().collect() }),
+        None => Ok(Requests { files, gits: gathered.gits.into_values().collect() }),
     }
 }
 
@@ -117,7 +117,7 @@ fn in_recipe(error: Error, recipe: &Recipe, fetch: &Fetch) -> Error {
 }
 
 /// Each thing nobody can lock, once, however many boards have it.
-fn check_problems(found: &[Found]) -> Result<()> {
+fn check_problems(found: &[Discovered]) -> Result<()> {
     let mut seen = BTreeSet::new();
     for recipe in found.iter().flat_map(|found| &found.report.recipes) {
         for problem in &recipe.problems {
@@ -139,8 +139,8 @@ struct Gathered<'a> {
     history: Vec<Keep<'a>>,
     pins: &'a Pins,
     floating: &'a BTreeMap<String, Floating>,
-    files: BTreeMap<(String, Identity), FileWish>,
-    gits: BTreeMap<(SourceUrl, CommitId), GitWish>,
+    files: BTreeMap<(String, FileIdentity), RecipeFile>,
+    gits: BTreeMap<(SourceUrl, CommitId), RecipeGit>,
 }
 
 /// What is kept with all its history.
@@ -151,20 +151,20 @@ enum Keep<'a> {
 
 /// What tells two files of one name apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Identity {
+enum FileIdentity {
     Hash(Sha256),
     Url(SourceUrl),
 }
 
 impl Gathered<'_> {
-    fn add(&mut self, fetch: &Fetch, recipe: Option<&Recipe>, asker: Asker) -> Result<()> {
+    fn add(&mut self, fetch: &Fetch, recipe: Option<&Recipe>, asker: Requester) -> Result<()> {
         match &fetch.git {
             Some(git) => self.add_git(git, recipe, asker),
             None => self.add_file(fetch, asker),
         }
     }
 
-    fn add_file(&mut self, fetch: &Fetch, asker: Asker) -> Result<()> {
+    fn add_file(&mut self, fetch: &Fetch, asker: Requester) -> Result<()> {
         let url = SourceUrl::of_recipe(&fetch.url)?;
         let name = fetch.file.clone();
         let name = name.ok_or_else(|| Error::bug(format!("the engine gave no name for {url}")))?;
@@ -173,8 +173,8 @@ impl Gathered<'_> {
         let local = fetch.local.clone().filter(|local| *local != name);
         local.iter().flat_map(|local| local.split('/')).try_for_each(name::check_component)?;
         let sha256: Option<Sha256> = fetch.sums.get("sha256").map(|digits| digits.parse()).transpose()?;
-        let identity = sha256.map_or_else(|| Identity::Url(url.clone()), Identity::Hash);
-        let wish = self.files.entry((name.clone(), identity)).or_insert_with(|| FileWish {
+        let identity = sha256.map_or_else(|| FileIdentity::Url(url.clone()), FileIdentity::Hash);
+        let wish = self.files.entry((name.clone(), identity)).or_insert_with(|| RecipeFile {
             name,
             local,
             urls: Vec::new(),
@@ -186,14 +186,14 @@ impl Gathered<'_> {
         Ok(())
     }
 
-    fn add_git(&mut self, git: &GitFetch, recipe: Option<&Recipe>, asker: Asker) -> Result<()> {
+    fn add_git(&mut self, git: &GitFetch, recipe: Option<&Recipe>, asker: Requester) -> Result<()> {
         let url: SourceUrl = git.url.parse()?;
         let commit: CommitId = match &git.commit {
             Some(commit) => commit.parse()?,
             None => self.pinned(git, &asker)?,
         };
         let history = self.keeps_history(recipe, &url);
-        let wish = self.gits.entry((url.clone(), commit)).or_insert_with(|| GitWish {
+        let wish = self.gits.entry((url.clone(), commit)).or_insert_with(|| RecipeGit {
             url: url.clone(),
             commit,
             refs: BTreeSet::new(),
@@ -214,7 +214,7 @@ impl Gathered<'_> {
         Ok(())
     }
 
-    fn pinned(&self, git: &GitFetch, asker: &Asker) -> Result<CommitId> {
+    fn pinned(&self, git: &GitFetch, asker: &Requester) -> Result<CommitId> {
         let variable = lock::pin(&git.variable, without_multiconfig(&asker.recipe));
         let key = self.pins.get(&(asker.board.clone(), asker.setting.clone())).and_then(|pins| pins.get(&variable));
         let floating = key.and_then(|key| self.floating.get(key));
@@ -257,8 +257,13 @@ pub(super) fn without_multiconfig(recipe: &str) -> &str {
     recipe.strip_prefix("mc:").and_then(|rest| rest.split_once(':')).map_or(recipe, |(_, name)| name)
 }
 
-impl FileWish {
-    fn add(&mut self, urls: &[SourceUrl], sums: &BTreeMap<String, String>, askers: impl IntoIterator<Item = Asker>) {
+impl RecipeFile {
+    fn add(
+        &mut self,
+        urls: &[SourceUrl],
+        sums: &BTreeMap<String, String>,
+        askers: impl IntoIterator<Item = Requester>,
+    ) {
         let new: Vec<SourceUrl> = urls.iter().filter(|url| !self.urls.contains(url)).cloned().collect();
         self.urls.extend(new);
         let others = sums.iter().filter(|(algorithm, _)| *algorithm != "sha256");
@@ -268,10 +273,10 @@ impl FileWish {
 }
 
 /// A recipe without a SHA-256 means the file whose SHA-256 another one gives, where there is only one of that name.
-fn join_unknown(files: BTreeMap<(String, Identity), FileWish>) -> Vec<FileWish> {
-    let mut joined: Vec<FileWish> = Vec::new();
+fn join_unknown(files: BTreeMap<(String, FileIdentity), RecipeFile>) -> Vec<RecipeFile> {
+    let mut joined: Vec<RecipeFile> = Vec::new();
     for wish in files.into_values() {
-        // `Identity::Hash` sorts before `Identity::Url`, so what is known came first.
+        // `FileIdentity::Hash` sorts before `FileIdentity::Url`, so what is known came first.
         let same_name = joined.iter().rev().take_while(|other| other.name == wish.name).count();
         match joined.last_mut() {
             Some(only) if same_name == 1 && only.sha256.is_some() && wish.sha256.is_none() => {
@@ -284,9 +289,9 @@ fn join_unknown(files: BTreeMap<(String, Identity), FileWish>) -> Vec<FileWish> 
 }
 
 /// Two contents under one name on one board: BitBake has one DL_DIR, and so one place for both.
-fn collisions(files: &[FileWish]) -> Vec<Error> {
+fn collisions(files: &[RecipeFile]) -> Vec<Error> {
     let mut errors = Vec::new();
-    let mut first: BTreeMap<(&str, &str), &FileWish> = BTreeMap::new();
+    let mut first: BTreeMap<(&str, &str), &RecipeFile> = BTreeMap::new();
     for wish in files {
         let boards: BTreeSet<&str> = wish.askers.iter().map(|asker| asker.board.as_str()).collect();
         for board in boards {
@@ -297,8 +302,8 @@ fn collisions(files: &[FileWish]) -> Vec<Error> {
     errors
 }
 
-fn collision(board: &str, one: &FileWish, other: &FileWish) -> Error {
-    let who = |wish: &FileWish| {
+fn collision(board: &str, one: &RecipeFile, other: &RecipeFile) -> Error {
+    let who = |wish: &RecipeFile| {
         let asker = wish.askers.iter().find(|asker| asker.board == board);
         let hash = wish.sha256.map_or_else(|| "no sha256".to_owned(), |hash| hash.to_string());
         let url = wish.urls.first().map(ToString::to_string).unwrap_or_default();

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::{Moving, image};
+use super::{UpdatePolicy, image};
 use crate::lock::{Lock, Pin, Request};
 use crate::manifest::{FileRequest, GitRequest, ImageRequest, LayerOrigin, Manifest, SourceOrigin};
 
 /// One entry of the manifest that has to be pinned.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wish<'a> {
+pub(super) struct Requirement<'a> {
     pub(super) name: &'a str,
     pub(super) version: Option<&'a str>,
     pub(super) what: What<'a>,
@@ -24,9 +24,9 @@ pub(super) enum What<'a> {
 }
 
 /// Everything a manifest asks for, in its order. Local layers are versioned with the project and not locked.
-pub(super) fn all(manifest: &Manifest) -> Vec<Wish<'_>> {
+pub(super) fn all(manifest: &Manifest) -> Vec<Requirement<'_>> {
     let layers = manifest.layers.iter().filter_map(|(name, layer)| match &layer.origin {
-        LayerOrigin::Git(git) => Some(Wish { name, version: None, what: What::Git(git), layer: true }),
+        LayerOrigin::Git(git) => Some(Requirement { name, version: None, what: What::Git(git), layer: true }),
         LayerOrigin::Path(_) => None,
     });
     let sources = manifest.sources.iter().map(|(name, source)| {
@@ -35,12 +35,12 @@ pub(super) fn all(manifest: &Manifest) -> Vec<Wish<'_>> {
             SourceOrigin::Git(git) => What::Git(git),
             SourceOrigin::Image(image) => What::Image(image),
         };
-        Wish { name, version: source.version.as_deref(), what, layer: false }
+        Requirement { name, version: source.version.as_deref(), what, layer: false }
     });
     layers.chain(sources).collect()
 }
 
-impl Wish<'_> {
+impl Requirement<'_> {
     pub(super) fn is_layer(&self) -> bool {
         self.layer
     }
@@ -66,11 +66,11 @@ impl Wish<'_> {
     }
 
     /// Whether its pin is told to move.
-    pub(super) fn moves(&self, moving: &Moving) -> bool {
+    pub(super) fn moves(&self, moving: &UpdatePolicy) -> bool {
         match moving {
-            Moving::Nothing => false,
-            Moving::Everything => true,
-            Moving::Named(names) => names.iter().any(|name| name == self.name),
+            UpdatePolicy::Nothing => false,
+            UpdatePolicy::Everything => true,
+            UpdatePolicy::Named(names) => names.iter().any(|name| name == self.name),
         }
     }
 
@@ -101,7 +101,7 @@ impl Wish<'_> {
     }
 }
 
-impl fmt::Display for Wish<'_> {
+impl fmt::Display for Requirement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} `{}`", self.section(), self.name)
     }

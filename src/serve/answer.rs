@@ -12,12 +12,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use rustix::fs::{Mode, OFlags};
 use tower_http::services::ServeFile;
 
-use super::body::Body;
-use super::conditions::{Verdict, decide};
-use super::mirror_cache::Shelf;
+use super::body::ResponseBody;
+use super::conditions::{Precondition, decide};
+use super::mirror_cache::MirrorCache;
 use crate::bitbake::Base;
 use crate::error::{Error, Kind, Result};
-use crate::mirror::{Entry, is_conf};
+use crate::mirror::{MirrorEntry, is_conf};
 use crate::source::name::percent_decode;
 use crate::source::{Blake3, CommitId, Sha256};
 use crate::store::Store;
@@ -35,43 +35,43 @@ const FOREVER: &str = "public, max-age=31536000, immutable";
 const ASK: &str = "no-cache";
 
 /// What is served.
-pub(super) struct Library {
+pub(super) struct Handler {
     store: Store,
-    shelf: Option<Shelf>,
+    shelf: Option<MirrorCache>,
     scheme: &'static str,
     base: Option<Base>,
 }
 
 /// What a request asks for, found.
-enum Found {
+enum Located {
     File { path: PathBuf, tag: Blake3, cache: &'static str },
     Text(Vec<u8>),
 }
 
 /// Why there is none: what the client is told.
-struct Refusal(StatusCode, String);
+struct HttpRefusal(StatusCode, String);
 
-impl Refusal {
-    fn not_found() -> Refusal {
-        Refusal(StatusCode::NOT_FOUND, "there is no such thing here".to_owned())
+impl HttpRefusal {
+    fn not_found() -> HttpRefusal {
+        HttpRefusal(StatusCode::NOT_FOUND, "there is no such thing here".to_owned())
     }
 
     /// A failure of the server's own: the log says more than the client need know.
-    fn of(error: &Error) -> Refusal {
+    fn of(error: &Error) -> HttpRefusal {
         if error.kind() == Kind::Missing {
-            return Refusal::not_found();
+            return HttpRefusal::not_found();
         }
         tracing::warn!("{error}: {}", error.causes().join(": "));
-        Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the server could not do it".to_owned())
+        HttpRefusal(StatusCode::INTERNAL_SERVER_ERROR, "the server could not do it".to_owned())
     }
 }
 
-impl Library {
-    pub(super) fn new(store: Store, shelf: Option<Shelf>, scheme: &'static str, base: Option<Base>) -> Library {
-        Library { store, shelf, scheme, base }
+impl Handler {
+    pub(super) fn new(store: Store, shelf: Option<MirrorCache>, scheme: &'static str, base: Option<Base>) -> Handler {
+        Handler { store, shelf, scheme, base }
     }
 
-    pub(super) async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
+    pub(super) async fn answer<B>(&self, request: Request<B>) -> Response<ResponseBody> {
         let (parts, _) = request.into_parts();
         if parts.method != Method::GET && parts.method != Method::HEAD {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n");
@@ -82,50 +82,51 @@ impl Library {
             Ok(found) => send(found, parts).await,
             Err(refusal) => Err(refusal),
         };
-        outcome.unwrap_or_else(|Refusal(status, why)| text(status, format!("{why}\n")))
+        outcome.unwrap_or_else(|HttpRefusal(status, why)| text(status, format!("{why}\n")))
     }
 
-    async fn find(&self, parts: &Parts) -> Result<Found, Refusal> {
-        let path = parts.uri.path().strip_prefix('/').ok_or_else(Refusal::not_found)?;
+    async fn find(&self, parts: &Parts) -> Result<Located, HttpRefusal> {
+        let path = parts.uri.path().strip_prefix('/').ok_or_else(HttpRefusal::not_found)?;
         let pieces: Vec<&str> = path.split('/').collect();
         match *pieces {
             ["mirror", name] => self.on_shelf(&percent_decode(name), parts).await,
             ["format"] => self.read(|store| store.root().join("format")).await,
             ["git", file] => {
-                let commit: CommitId = file.strip_suffix(".toml").and_then(exactly).ok_or_else(Refusal::not_found)?;
+                let commit: CommitId =
+                    file.strip_suffix(".toml").and_then(exactly).ok_or_else(HttpRefusal::not_found)?;
                 self.read(move |store| store.record_path(&commit)).await
             }
             ["sha256", hex] => {
-                let sha256: Sha256 = exactly(hex).ok_or_else(Refusal::not_found)?;
+                let sha256: Sha256 = exactly(hex).ok_or_else(HttpRefusal::not_found)?;
                 self.blob(FOREVER, move |store| Some(store.by_sha256(&sha256)?.blake3)).await
             }
             ["blobs", fan, hex] if hex.get(..2) == Some(fan) => {
-                let blob: Blake3 = exactly(hex).ok_or_else(Refusal::not_found)?;
+                let blob: Blake3 = exactly(hex).ok_or_else(HttpRefusal::not_found)?;
                 self.blob(FOREVER, move |_| Some(blob)).await
             }
-            _ => Err(Refusal::not_found()),
+            _ => Err(HttpRefusal::not_found()),
         }
     }
 
-    async fn on_shelf(&self, name: &str, parts: &Parts) -> Result<Found, Refusal> {
-        let shelf = self.shelf.as_ref().ok_or_else(Refusal::not_found)?;
+    async fn on_shelf(&self, name: &str, parts: &Parts) -> Result<Located, HttpRefusal> {
+        let shelf = self.shelf.as_ref().ok_or_else(HttpRefusal::not_found)?;
         let mirror = shelf.current().await;
         if is_conf(name) {
             let base = self.base(parts)?;
-            return Ok(Found::Text(mirror.conf(&base).into_bytes()));
+            return Ok(Located::Text(mirror.conf(&base).into_bytes()));
         }
         match mirror.entry(name).cloned() {
-            None => Err(Refusal::not_found()),
-            Some(Entry::Blob(blob)) => self.blob(ASK, move |_| Some(blob)).await,
-            Some(Entry::Tarball(clone, tag)) => {
+            None => Err(HttpRefusal::not_found()),
+            Some(MirrorEntry::Blob(blob)) => self.blob(ASK, move |_| Some(blob)).await,
+            Some(MirrorEntry::Tarball(clone, tag)) => {
                 let packed = shelf.tarball(mirror, clone, tag).await;
-                packed.map(|path| Found::File { path, tag, cache: ASK }).map_err(|error| Refusal::of(&error))
+                packed.map(|path| Located::File { path, tag, cache: ASK }).map_err(|error| HttpRefusal::of(&error))
             }
         }
     }
 
     /// Where the client finds the mirror: as it was told to be, else where the client asks.
-    fn base(&self, parts: &Parts) -> Result<Base, Refusal> {
+    fn base(&self, parts: &Parts) -> Result<Base, HttpRefusal> {
         let told = match &self.base {
             Some(base) => base.join("mirror"),
             None => {
@@ -133,7 +134,7 @@ impl Library {
                 Base::new(&format!("{}://{host}/mirror", self.scheme))
             }
         };
-        told.map_err(|error| Refusal(StatusCode::BAD_REQUEST, error.to_string()))
+        told.map_err(|error| HttpRefusal(StatusCode::BAD_REQUEST, error.to_string()))
     }
 
     /// A blob of the store. No link counts as one, wherever it leads.
@@ -141,24 +142,24 @@ impl Library {
         &self,
         cache: &'static str,
         find: impl FnOnce(&Store) -> Option<Blake3> + Send + 'static,
-    ) -> Result<Found, Refusal> {
+    ) -> Result<Located, HttpRefusal> {
         let store = self.store.clone();
         blocking(move || {
-            let tag = find(&store).filter(|blob| store.has_blob(blob)).ok_or_else(Refusal::not_found)?;
-            Ok(Found::File { path: store.blob_path(&tag), tag, cache })
+            let tag = find(&store).filter(|blob| store.has_blob(blob)).ok_or_else(HttpRefusal::not_found)?;
+            Ok(Located::File { path: store.blob_path(&tag), tag, cache })
         })
         .await
     }
 
     /// A short file of the store.
-    async fn read(&self, place: impl FnOnce(&Store) -> PathBuf + Send + 'static) -> Result<Found, Refusal> {
+    async fn read(&self, place: impl FnOnce(&Store) -> PathBuf + Send + 'static) -> Result<Located, HttpRefusal> {
         let store = self.store.clone();
         blocking(move || {
             let path = place(&store);
             match read_text(&path) {
-                Ok(Some(text)) => Ok(Found::Text(text)),
-                Ok(None) => Err(Refusal::not_found()),
-                Err(error) => Err(Refusal::of(&Error::io("read", &path, error))),
+                Ok(Some(text)) => Ok(Located::Text(text)),
+                Ok(None) => Err(HttpRefusal::not_found()),
+                Err(error) => Err(HttpRefusal::of(&Error::io("read", &path, error))),
             }
         })
         .await
@@ -170,9 +171,11 @@ fn exactly<T: FromStr + Display>(text: &str) -> Option<T> {
     text.parse::<T>().ok().filter(|value| value.to_string() == text)
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HttpRefusal> + Send + 'static,
+) -> Result<T, HttpRefusal> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(Refusal::of(&Error::bug("a request broke").because(error))))
+    done.unwrap_or_else(|error| Err(HttpRefusal::of(&Error::bug("a request broke").because(error))))
 }
 
 /// A plain file, reached through no link, that is not too long; `None` for everything else.
@@ -192,18 +195,20 @@ fn read_text(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     Ok(Some(text))
 }
 
-async fn send(found: Found, mut parts: Parts) -> Result<Response<Body>, Refusal> {
+async fn send(found: Located, mut parts: Parts) -> Result<Response<ResponseBody>, HttpRefusal> {
     let (tag, cache) = match &found {
-        Found::File { tag, cache, .. } => (*tag, *cache),
-        Found::Text(text) => (Blake3::from(*blake3::hash(text).as_bytes()), ASK),
+        Located::File { tag, cache, .. } => (*tag, *cache),
+        Located::Text(text) => (Blake3::from(*blake3::hash(text).as_bytes()), ASK),
     };
     let tag = format!("\"{tag}\"");
     let mut response = match decide(&mut parts.headers, &tag) {
-        Verdict::NotModified => empty(StatusCode::NOT_MODIFIED),
-        Verdict::Failed => return Err(Refusal(StatusCode::PRECONDITION_FAILED, "it is another one".to_owned())),
-        Verdict::Send => match found {
-            Found::Text(bytes) => text(StatusCode::OK, bytes),
-            Found::File { path, .. } => file(&path, parts).await?,
+        Precondition::NotModified => empty(StatusCode::NOT_MODIFIED),
+        Precondition::Failed => {
+            return Err(HttpRefusal(StatusCode::PRECONDITION_FAILED, "it is another one".to_owned()));
+        }
+        Precondition::Send => match found {
+            Located::Text(bytes) => text(StatusCode::OK, bytes),
+            Located::File { path, .. } => file(&path, parts).await?,
         },
     };
     let headers = response.headers_mut();
@@ -217,14 +222,14 @@ async fn send(found: Found, mut parts: Parts) -> Result<Response<Body>, Refusal>
 }
 
 /// A file, or the range of it that is asked for.
-async fn file(path: &Path, parts: Parts) -> Result<Response<Body>, Refusal> {
+async fn file(path: &Path, parts: Parts) -> Result<Response<ResponseBody>, HttpRefusal> {
     let mut files = ServeFile::new(path).with_buf_chunk_size(CHUNK).ignore_multi_range_requests(true);
     let response = files.try_call(Request::from_parts(parts, ())).await.map_err(|error| match error.kind() {
         // Collected, since it was looked for.
-        ErrorKind::NotFound => Refusal::not_found(),
-        _ => Refusal::of(&Error::io("read", path, error)),
+        ErrorKind::NotFound => HttpRefusal::not_found(),
+        _ => HttpRefusal::of(&Error::io("read", path, error)),
     })?;
-    let mut response = response.map(Body::File);
+    let mut response = response.map(ResponseBody::File);
     let kind = HeaderValue::from_static("application/octet-stream");
     if response.headers().contains_key(header::CONTENT_TYPE) {
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -232,18 +237,18 @@ async fn file(path: &Path, parts: Parts) -> Result<Response<Body>, Refusal> {
     Ok(response)
 }
 
-fn text(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response<Body> {
+fn text(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response<ResponseBody> {
     let text = text.into();
     let length = HeaderValue::from(text.len());
-    let mut response = Response::new(Body::text(text));
+    let mut response = Response::new(ResponseBody::text(text));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_LENGTH, length);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
-fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::text(""));
+fn empty(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::text(""));
     *response.status_mut() = status;
     response
 }

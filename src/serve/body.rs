@@ -9,41 +9,41 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tower_http::services::fs::ServeFileSystemResponseBody;
 
 /// The body of an answer.
-pub(super) enum Body {
+pub(super) enum ResponseBody {
     /// A file, or a part of one.
     File(ServeFileSystemResponseBody),
     /// A text; taken when it was sent.
     Text(Option<Bytes>),
 }
 
-impl Body {
-    pub(super) fn text(text: impl Into<Bytes>) -> Body {
-        Body::Text(Some(text.into()).filter(|text: &Bytes| !text.is_empty()))
+impl ResponseBody {
+    pub(super) fn text(text: impl Into<Bytes>) -> ResponseBody {
+        ResponseBody::Text(Some(text.into()).filter(|text: &Bytes| !text.is_empty()))
     }
 }
 
-impl HttpBody for Body {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = io::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
-            Body::File(file) => Pin::new(file).poll_frame(context),
-            Body::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            ResponseBody::File(file) => Pin::new(file).poll_frame(context),
+            ResponseBody::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Body::File(file) => file.is_end_stream(),
-            Body::Text(text) => text.is_none(),
+            ResponseBody::File(file) => file.is_end_stream(),
+            ResponseBody::Text(text) => text.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Body::File(file) => file.size_hint(),
-            Body::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            ResponseBody::File(file) => file.size_hint(),
+            ResponseBody::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
         }
     }
 }

@@ -6,7 +6,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 
 /// What the conditions of a request come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Precondition {
     /// Send it.
     Send,
     /// The client has it.
@@ -17,7 +17,7 @@ pub(super) enum Verdict {
 
 /// Decides a request's conditions against the present tag (in quotes), and takes them out of it. A `Range` stays only if
 /// `If-Range` allows it.
-pub(super) fn decide(headers: &mut HeaderMap, tag: &str) -> Verdict {
+pub(super) fn decide(headers: &mut HeaderMap, tag: &str) -> Precondition {
     let if_match = take(headers, header::IF_MATCH);
     let if_none_match = take(headers, header::IF_NONE_MATCH);
     // No date is a validator here, so none can hold.
@@ -28,9 +28,9 @@ pub(super) fn decide(headers: &mut HeaderMap, tag: &str) -> Verdict {
         headers.remove(header::RANGE);
     }
     if !if_match.is_empty() && !names(&if_match, tag, false) {
-        return Verdict::Failed;
+        return Precondition::Failed;
     }
-    if names(&if_none_match, tag, true) { Verdict::NotModified } else { Verdict::Send }
+    if names(&if_none_match, tag, true) { Precondition::NotModified } else { Precondition::Send }
 }
 
 fn take(headers: &mut HeaderMap, name: HeaderName) -> Vec<HeaderValue> {
@@ -55,7 +55,7 @@ mod tests {
 
     const TAG: &str = "\"abc\"";
 
-    fn decided(pairs: &[(&'static str, &'static str)]) -> (Verdict, HeaderMap) {
+    fn decided(pairs: &[(&'static str, &'static str)]) -> (Precondition, HeaderMap) {
         let mut headers = HeaderMap::new();
         pairs.iter().for_each(|(name, value)| {
             headers.append(*name, HeaderValue::from_static(value));
@@ -67,18 +67,18 @@ mod tests {
     #[test]
     fn tags_are_compared_as_rfc_9110_says() {
         for (pairs, verdict) in [
-            (vec![], Verdict::Send),
-            (vec![("if-none-match", "\"abc\"")], Verdict::NotModified),
-            (vec![("if-none-match", "\"x\", W/\"abc\"")], Verdict::NotModified),
-            (vec![("if-none-match", "\"x\""), ("if-none-match", "\"abc\"")], Verdict::NotModified),
-            (vec![("if-none-match", "*")], Verdict::NotModified),
-            (vec![("if-none-match", "abc")], Verdict::Send),
-            (vec![("if-match", "\"abc\"")], Verdict::Send),
-            (vec![("if-match", "W/\"abc\"")], Verdict::Failed),
-            (vec![("if-match", "\"x\""), ("if-none-match", "\"abc\"")], Verdict::Failed),
-            (vec![("if-match", "*")], Verdict::Send),
-            (vec![("if-modified-since", "Wed, 21 Oct 2065 07:28:00 GMT")], Verdict::Send),
-            (vec![("if-unmodified-since", "Wed, 21 Oct 2015 07:28:00 GMT")], Verdict::Send),
+            (vec![], Precondition::Send),
+            (vec![("if-none-match", "\"abc\"")], Precondition::NotModified),
+            (vec![("if-none-match", "\"x\", W/\"abc\"")], Precondition::NotModified),
+            (vec![("if-none-match", "\"x\""), ("if-none-match", "\"abc\"")], Precondition::NotModified),
+            (vec![("if-none-match", "*")], Precondition::NotModified),
+            (vec![("if-none-match", "abc")], Precondition::Send),
+            (vec![("if-match", "\"abc\"")], Precondition::Send),
+            (vec![("if-match", "W/\"abc\"")], Precondition::Failed),
+            (vec![("if-match", "\"x\""), ("if-none-match", "\"abc\"")], Precondition::Failed),
+            (vec![("if-match", "*")], Precondition::Send),
+            (vec![("if-modified-since", "Wed, 21 Oct 2065 07:28:00 GMT")], Precondition::Send),
+            (vec![("if-unmodified-since", "Wed, 21 Oct 2015 07:28:00 GMT")], Precondition::Send),
         ] {
             assert_eq!(decided(&pairs).0, verdict, "{pairs:?}");
         }

@@ -20,13 +20,13 @@ use crate::store::{Store, Workplace};
 const COMING: Duration = Duration::from_secs(10);
 
 /// Plans the mirror by what the lock says now.
-type Plan = dyn Fn(&Store) -> Result<Mirror> + Send + Sync;
+type MirrorPlanner = dyn Fn(&Store) -> Result<Mirror> + Send + Sync;
 
 /// The mirror of a lock, and what was packed for it.
-pub struct Shelf {
+pub struct MirrorCache {
     store: Store,
     lock: PathBuf,
-    plan: Arc<Plan>,
+    plan: Arc<MirrorPlanner>,
     place: Workplace,
     state: Mutex<State>,
 }
@@ -41,7 +41,7 @@ struct State {
 /// What changes when a file is replaced.
 type Fingerprint = (SystemTime, u64);
 
-impl Shelf {
+impl MirrorCache {
     /// A shelf for the lock in this file; `plan` reads it. Tarballs go into the store's scratch space, or where temporary
     /// files go if the store cannot be written, and go with the shelf.
     ///
@@ -51,13 +51,13 @@ impl Shelf {
         store: &Store,
         lock: &Path,
         plan: impl Fn(&Store) -> Result<Mirror> + Send + Sync + 'static,
-    ) -> Result<Shelf> {
+    ) -> Result<MirrorCache> {
         let store = store.unheld();
         let seen = fingerprint(lock);
         let mirror = Arc::new(plan(&store)?);
         let state = State { mirror, seen, planned: Instant::now(), packed: BTreeMap::new() };
         let place = store.workplace()?;
-        Ok(Shelf { place, lock: lock.to_owned(), plan: Arc::new(plan), state: Mutex::new(state), store })
+        Ok(MirrorCache { place, lock: lock.to_owned(), plan: Arc::new(plan), state: Mutex::new(state), store })
     }
 
     /// The mirror as it is at first.

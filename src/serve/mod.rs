@@ -21,8 +21,8 @@ mod mirror_cache;
 mod tls;
 mod write_timeout;
 
-pub use mirror_cache::Shelf;
-pub use tls::Identity;
+pub use mirror_cache::MirrorCache;
+pub use tls::TlsIdentity;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -42,8 +42,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
-use self::answer::Library;
-use self::write_timeout::Patient;
+use self::answer::Handler;
+use self::write_timeout::WriteTimeout;
 use crate::bitbake::Base;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
@@ -61,11 +61,11 @@ const GRACE: Duration = Duration::from_secs(10);
 const REFUSED_TIME: Duration = Duration::from_millis(100);
 
 /// How a store is served.
-pub struct Settings {
+pub struct ServeSettings {
     /// The address to listen at; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The certificate to speak TLS with.
-    pub identity: Option<Identity>,
+    pub identity: Option<TlsIdentity>,
     /// At most so many connections at once; who comes later waits.
     pub connections: usize,
     /// How long a client may take for TLS's first words, for the head of a request (idle time before it included), and may
@@ -82,7 +82,7 @@ pub struct Server {
     tls: Option<TlsAcceptor>,
     connections: usize,
     timeout: Duration,
-    library: Arc<Library>,
+    library: Arc<Handler>,
 }
 
 impl Server {
@@ -90,7 +90,7 @@ impl Server {
     ///
     /// # Errors
     /// An address that cannot be had, or a certificate that cannot be used: kind `Input`.
-    pub fn bind(store: &Store, shelf: Option<Shelf>, settings: Settings) -> Result<Server> {
+    pub fn bind(store: &Store, shelf: Option<MirrorCache>, settings: ServeSettings) -> Result<Server> {
         let failed = |error: std::io::Error| {
             let message = format!("could not listen at {}", settings.listen);
             Error::input(message).because(error).help("give another address with `--listen ADDRESS:PORT`")
@@ -98,10 +98,10 @@ impl Server {
         let listener = StdListener::bind(settings.listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let tls = settings.identity.as_ref().map(Identity::acceptor);
+        let tls = settings.identity.as_ref().map(TlsIdentity::acceptor);
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let library = Arc::new(Library::new(store.unheld(), shelf, scheme, settings.base.clone()));
-        let Settings { connections, timeout, .. } = settings;
+        let library = Arc::new(Handler::new(store.unheld(), shelf, scheme, settings.base.clone()));
+        let ServeSettings { connections, timeout, .. } = settings;
         Ok(Server { listener, address, tls, connections, timeout, library })
     }
 
@@ -165,7 +165,7 @@ struct Connection {
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     timeout: Duration,
-    library: Arc<Library>,
+    library: Arc<Handler>,
     watcher: Watcher,
 }
 
@@ -173,7 +173,7 @@ impl Connection {
     /// Answers a client until it goes, or is too slow. `slot` is its place among those that are served at once.
     async fn serve(self, stream: TcpStream, slot: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
-        let stream = Patient::new(stream, self.timeout);
+        let stream = WriteTimeout::new(stream, self.timeout);
         let peer = self.peer;
         let outcome = match self.tls.clone() {
             None => self.speak(stream).await,

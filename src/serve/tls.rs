@@ -13,14 +13,14 @@ use crate::disk;
 use crate::error::{Error, Result};
 
 /// A certificate with those that vouch for it, and its key.
-pub struct Identity(Arc<ServerConfig>);
+pub struct TlsIdentity(Arc<ServerConfig>);
 
-impl Identity {
+impl TlsIdentity {
     /// Reads two PEM files: the certificate followed by its chain, and the key.
     ///
     /// # Errors
     /// Files that cannot be read, hold nothing of the kind, or do not belong together: kind `Input`.
-    pub fn read(certificate: &Path, key: &Path) -> Result<Identity> {
+    pub fn read(certificate: &Path, key: &Path) -> Result<TlsIdentity> {
         let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let chain = chain.map_err(|error| unreadable(certificate, "certificate", error))?;
         if chain.is_empty() {
@@ -36,7 +36,7 @@ impl Identity {
         let mut config =
             versions.map_err(unusable)?.with_no_client_auth().with_single_cert(chain, private).map_err(unusable)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Identity(Arc::new(config)))
+        Ok(TlsIdentity(Arc::new(config)))
     }
 
     pub(super) fn acceptor(&self) -> TlsAcceptor {

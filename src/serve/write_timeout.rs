@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// A stream that fails when nothing of what is written goes anywhere for a while.
-pub(super) struct Patient<S> {
+pub(super) struct WriteTimeout<S> {
     stream: S,
     limit: Duration,
     /// When it is given up; runs while a write waits.
@@ -17,9 +17,9 @@ pub(super) struct Patient<S> {
     waits: bool,
 }
 
-impl<S> Patient<S> {
+impl<S> WriteTimeout<S> {
     pub(super) fn new(stream: S, limit: Duration) -> Self {
-        Patient { stream, limit, end: Box::pin(tokio::time::sleep(limit)), waits: false }
+        WriteTimeout { stream, limit, end: Box::pin(tokio::time::sleep(limit)), waits: false }
     }
 
     /// What a write came to, unless it waited too long.
@@ -37,7 +37,7 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -47,7 +47,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, buffer);
         self.watch(context, outcome)
@@ -86,7 +86,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_is_given_up() {
         let (ours, mut theirs) = tokio::io::duplex(4);
-        let mut ours = Patient::new(ours, Duration::from_millis(50));
+        let mut ours = WriteTimeout::new(ours, Duration::from_millis(50));
         ours.write_all(&[7; 4]).await.unwrap();
         let mut taken = [0; 4];
         theirs.read_exact(&mut taken).await.unwrap();

@@ -14,7 +14,7 @@ use std::path::Path;
 use git2::{Odb, Oid};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
-use super::tree::{self, Entry, Node};
+use super::tree::{self, TreeEntry, TreeNode};
 use super::verify::MEND;
 use super::{OpenedCommit, Store};
 use crate::disk;
@@ -50,7 +50,7 @@ pub fn check_out(store: &Store, lock: &Lock, git: &LockedGit, directory: &Path) 
 /// A commit about to be written, with its submodules.
 struct Checkout {
     opened: OpenedCommit,
-    entries: Vec<Entry>,
+    entries: Vec<TreeEntry>,
     tree: Blake3,
     /// Every submodule that the tree names.
     links: BTreeMap<String, CommitId>,
@@ -110,19 +110,19 @@ impl Checkout {
     }
 
     /// Writes the entries of one directory. `within` is its path below the commit's root, with a `/` behind.
-    fn write_entries(&self, odb: &Odb<'_>, entries: &[Entry], directory: &Path, within: &str) -> Result<()> {
+    fn write_entries(&self, odb: &Odb<'_>, entries: &[TreeEntry], directory: &Path, within: &str) -> Result<()> {
         for entry in entries {
             check_name(&entry.name)?;
             let path = directory.join(OsStr::from_bytes(&entry.name));
             match &entry.node {
-                Node::File { blob, executable } => write_file(&path, odb, *blob, *executable)?,
-                Node::Symlink(blob) => write_symlink(&path, odb, *blob)?,
-                Node::Directory(entries) => {
+                TreeNode::File { blob, executable } => write_file(&path, odb, *blob, *executable)?,
+                TreeNode::Symlink(blob) => write_symlink(&path, odb, *blob)?,
+                TreeNode::Directory(entries) => {
                     make_directory(&path)?;
                     self.write_entries(odb, entries, &path, &below(within, &entry.name))?;
                     continue;
                 }
-                Node::Submodule(_) => {
+                TreeNode::Submodule(_) => {
                     make_directory(&path)?;
                     let child = self.children.get(below(within, &entry.name).trim_end_matches('/'));
                     child.map_or(Ok(()), |child| child.write(&path))?;
@@ -146,16 +146,16 @@ fn below(within: &str, name: &[u8]) -> String {
     format!("{within}{}/", String::from_utf8_lossy(name))
 }
 
-fn collect_links(entries: &[Entry], within: &str, links: &mut BTreeMap<String, CommitId>) -> Result<()> {
+fn collect_links(entries: &[TreeEntry], within: &str, links: &mut BTreeMap<String, CommitId>) -> Result<()> {
     for entry in entries {
         match &entry.node {
-            Node::Directory(entries) => collect_links(entries, &below(within, &entry.name), links)?,
-            Node::Submodule(commit) => {
+            TreeNode::Directory(entries) => collect_links(entries, &below(within, &entry.name), links)?,
+            TreeNode::Submodule(commit) => {
                 let name = std::str::from_utf8(&entry.name).ok().filter(|_| !within.contains('\u{fffd}'));
                 let name = name.ok_or_else(|| Error::input(format!("a submodule in `{within}` has no UTF-8 path")))?;
                 links.insert(format!("{within}{name}"), *commit);
             }
-            Node::File { .. } | Node::Symlink(_) => {}
+            TreeNode::File { .. } | TreeNode::Symlink(_) => {}
         }
     }
     Ok(())

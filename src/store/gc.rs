@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::blob::blob_name;
 use super::git::record_name;
-use super::inventory::{Aside, names};
+use super::inventory::{Leftover, names};
 use super::{GitRecord, Store, not_a_store};
 use crate::disk::{self, FileLock};
 use crate::error::Result;
@@ -15,15 +15,15 @@ use crate::source::{Blake3, CommitId};
 
 /// What no lock reaches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Garbage {
+pub struct GcPlan {
     /// Blobs with their sizes in bytes.
     pub blobs: Vec<(Blake3, u64)>,
     /// Commits whose records go.
     pub commits: Vec<CommitId>,
     /// Partial downloads: nobody is downloading, since the collector is alone.
-    pub partial: Vec<Aside>,
+    pub partial: Vec<Leftover>,
     /// What `kbuild verify --repair` set aside.
-    pub set_aside: Vec<Aside>,
+    pub set_aside: Vec<Leftover>,
     /// How many blobs stay.
     pub kept: usize,
     /// What they take, in bytes.
@@ -34,7 +34,7 @@ pub struct Garbage {
     pub twice_bytes: u64,
 }
 
-impl Garbage {
+impl GcPlan {
     /// What all of it takes, in bytes.
     pub fn bytes(&self) -> u64 {
         let aside = self.partial.iter().chain(&self.set_aside).map(|file| file.size);
@@ -49,14 +49,14 @@ impl Garbage {
 
 /// A store that nobody else has open, while this lives.
 #[derive(Debug)]
-pub struct Alone(Store);
+pub struct ExclusiveStore(Store);
 
-impl Alone {
+impl ExclusiveStore {
     /// Waits until nobody has the store open, and keeps everybody out. `waiting` is called once if there is somebody.
     ///
     /// # Errors
     /// A directory that is no store, or one that cannot be written.
-    pub fn with(root: &Path, waiting: impl FnOnce()) -> Result<Alone> {
+    pub fn with(root: &Path, waiting: impl FnOnce()) -> Result<ExclusiveStore> {
         if !super::has_format(root)? {
             return Err(not_a_store(root));
         }
@@ -65,15 +65,15 @@ impl Alone {
         let held = FileLock::exclusive(&root.join("lock"), waiting)?;
         let store = Store::writable(root, held);
         store.sweep();
-        Ok(Alone(store))
+        Ok(ExclusiveStore(store))
     }
 
     /// As [`Store::over`]: what is wanted is found by the lower stores' records too. Nothing of theirs is removed.
     ///
     /// # Errors
     /// As [`Store::over`].
-    pub fn over(self, lower: &[PathBuf]) -> Result<Alone> {
-        self.0.over(lower).map(Alone)
+    pub fn over(self, lower: &[PathBuf]) -> Result<ExclusiveStore> {
+        self.0.over(lower).map(ExclusiveStore)
     }
 
     /// The store, for reading what is in it.
@@ -86,7 +86,7 @@ impl Alone {
     ///
     /// # Errors
     /// When something cannot be removed, or `go_on` says no; what was not yet removed stays.
-    pub fn remove(&self, garbage: &Garbage, go_on: impl Fn() -> Result<()>) -> Result<()> {
+    pub fn remove(&self, garbage: &GcPlan, go_on: impl Fn() -> Result<()>) -> Result<()> {
         let gone: BTreeSet<Blake3> = garbage.blobs.iter().map(|(blob, _)| *blob).collect();
         let records = garbage.commits.iter().map(|commit| self.0.own(&record_name(commit)));
         records.into_iter().try_for_each(|record| disk::remove_file(&record))?;
@@ -104,7 +104,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read, or a record of a commit that is wanted.
-    pub fn garbage(&self, locks: &[Lock]) -> Result<Garbage> {
+    pub fn garbage(&self, locks: &[Lock]) -> Result<GcPlan> {
         let commits: BTreeSet<CommitId> =
             locks.iter().flat_map(|lock| lock.gits.values()).map(|git| git.commit).collect();
         let mut blobs = BTreeSet::new();
@@ -122,7 +122,7 @@ impl Store {
         let (kept, gone): (Vec<_>, Vec<_>) = census.blobs.into_iter().partition(|(blob, _)| blobs.contains(blob));
         let twice = kept.iter().filter(|(blob, _)| self.lower().iter().any(|store| store.has_blob(blob)));
         let twice: Vec<u64> = twice.map(|(_, size)| *size).collect();
-        Ok(Garbage {
+        Ok(GcPlan {
             blobs: gone,
             commits: census.commits.into_iter().filter(|commit| !commits.contains(commit)).collect(),
             partial: census.partial,
@@ -186,7 +186,7 @@ mod tests {
         let root = store.root().to_owned();
         drop(store);
         // It may have to wait for a moment: what another test starts holds all files between fork and exec.
-        let alone = Alone::with(&root, || ()).unwrap();
+        let alone = ExclusiveStore::with(&root, || ()).unwrap();
         alone.remove(&garbage, || Ok(())).unwrap();
         assert_eq!(alone.store().by_sha256(&wanted.sha256), Some(wanted));
         assert!(fs::symlink_metadata(root.join("sha256").join(unwanted.sha256.to_string())).is_err());
@@ -213,7 +213,7 @@ mod tests {
         let (waits, waited) = std::sync::mpsc::channel();
         let collector = std::thread::spawn({
             let root = root.clone();
-            move || Alone::with(&root, || waits.send(()).unwrap()).unwrap()
+            move || ExclusiveStore::with(&root, || waits.send(()).unwrap()).unwrap()
         });
         waited.recv().unwrap();
         assert!(!collector.is_finished());

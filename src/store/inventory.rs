@@ -10,7 +10,7 @@ use crate::source::{Blake3, CommitId};
 
 /// A file of the store that is no content, with its size in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Aside {
+pub struct Leftover {
     /// Where it lies.
     pub path: PathBuf,
     /// In bytes.
@@ -19,18 +19,18 @@ pub struct Aside {
 
 /// All that a store holds. Read off names and sizes; no byte is hashed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct Inventory {
     /// Every blob with its size in bytes, sorted.
     pub blobs: Vec<(Blake3, u64)>,
     /// Every commit that has a record, whether its packs are there or not; sorted.
     pub commits: Vec<CommitId>,
     /// Partial downloads.
-    pub partial: Vec<Aside>,
+    pub partial: Vec<Leftover>,
     /// What `kbuild verify --repair` set aside, and its marks of what a lower store has wrong.
-    pub set_aside: Vec<Aside>,
+    pub set_aside: Vec<Leftover>,
 }
 
-impl Census {
+impl Inventory {
     /// What all blobs take, in bytes.
     pub fn bytes(&self) -> u64 {
         self.blobs.iter().map(|(_, size)| size).sum()
@@ -42,8 +42,8 @@ impl Store {
     ///
     /// # Errors
     /// A directory of the store that cannot be read.
-    pub fn census(&self) -> Result<Census> {
-        let mut census = Census::default();
+    pub fn census(&self) -> Result<Inventory> {
+        let mut census = Inventory::default();
         for directory in names(&self.root.join("blobs"))? {
             for path in names(&directory)? {
                 census.count_blob(path);
@@ -68,7 +68,7 @@ impl Store {
     }
 }
 
-impl Census {
+impl Inventory {
     fn count_blob(&mut self, path: PathBuf) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         match name.parse() {
@@ -79,13 +79,13 @@ impl Census {
 }
 
 /// A plain file with its size.
-fn aside(path: PathBuf) -> Option<Aside> {
+fn aside(path: PathBuf) -> Option<Leftover> {
     let metadata = fs::symlink_metadata(&path).ok()?;
-    metadata.is_file().then_some(Aside { path, size: metadata.len() })
+    metadata.is_file().then_some(Leftover { path, size: metadata.len() })
 }
 
 /// A file that was set aside, with its size. What the store never made is nobody's to count.
-fn set_aside(path: PathBuf) -> Option<Aside> {
+fn set_aside(path: PathBuf) -> Option<Leftover> {
     let ours = path.to_str().is_some_and(|path| path.ends_with(super::verify::SET_ASIDE));
     if ours { aside(path) } else { None }
 }

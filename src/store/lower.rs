@@ -104,7 +104,7 @@ mod tests {
     use crate::source::{CommitId, Digests};
     use crate::store::fixture::{Upstream, file, rot, tree as a_tree};
     use crate::store::tests::{as_nobody, digests_of, make_read_only, temporary};
-    use crate::store::{Alone, tree, view};
+    use crate::store::{ExclusiveStore, tree, view};
 
     /// A lower store with a file and a commit that has a parent, and an empty store over it.
     struct Stack {
@@ -335,7 +335,7 @@ mod tests {
         let (upper, lower) = (stack.upper.root().to_owned(), stack.below.root().to_owned());
         let Stack { directory: _directory, lock, upper: store, below: other, .. } = stack;
         drop((alone, store, other));
-        let collector = Alone::with(&upper, || ()).unwrap().over(std::slice::from_ref(&lower)).unwrap();
+        let collector = ExclusiveStore::with(&upper, || ()).unwrap().over(std::slice::from_ref(&lower)).unwrap();
         let garbage = collector.store().garbage(std::slice::from_ref(&lock)).unwrap();
         assert_eq!((garbage.blobs.len(), garbage.kept, garbage.twice, garbage.twice_bytes), (1, 2, 1, 7));
         collector.remove(&garbage, || Ok(())).unwrap();

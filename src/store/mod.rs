@@ -37,10 +37,10 @@ mod verify;
 
 pub use blob::blob_name;
 pub use contents::{Contents, HeldBlob, HeldCommit};
-pub use gc::{Alone, Garbage};
+pub use gc::{ExclusiveStore, GcPlan};
 pub use git::{GitRecord, OpenedCommit, Pack, record_name};
-pub use inventory::{Aside, Census};
-pub use partial::Incoming;
+pub use inventory::{Inventory, Leftover};
+pub use partial::PartialDownload;
 pub use roots::Root;
 pub use scratch::{Scratch, Workplace};
 pub use verify::damaged;
@@ -275,7 +275,7 @@ mod tests {
         drop(store);
         let below_root = below.root().to_owned();
         drop(below);
-        let alone = [Alone::with(&root, || ()).unwrap(), Alone::with(&below_root, || ()).unwrap()];
+        let alone = [ExclusiveStore::with(&root, || ()).unwrap(), ExclusiveStore::with(&below_root, || ()).unwrap()];
         assert!(scratch.path().is_dir());
         drop(alone);
         assert_eq!(unheld.lower().len(), 1);

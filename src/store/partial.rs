@@ -16,9 +16,9 @@ const CHUNK: usize = 1 << 20;
 /// A partial download, held by one process at a time. What it holds survives a crash and is continued.
 ///
 /// After a power failure the last bytes may be wrong. So when the digests are not the wanted ones and some bytes came from
-/// an earlier run ([`Incoming::size`] was not 0 at first), [`Incoming::restart`] and try once from the beginning.
+/// an earlier run ([`PartialDownload::size`] was not 0 at first), [`PartialDownload::restart`] and try once from the beginning.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct PartialDownload {
     store: Store,
     path: PathBuf,
     file: File,
@@ -34,7 +34,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be written.
-    pub fn incoming(&self, key: &str) -> Result<Incoming> {
+    pub fn incoming(&self, key: &str) -> Result<PartialDownload> {
         self.incoming_with(key, Sums::default())
     }
 
@@ -42,19 +42,19 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::incoming`].
-    pub fn incoming_with(&self, key: &str, sums: Sums) -> Result<Incoming> {
+    pub fn incoming_with(&self, key: &str, sums: Sums) -> Result<PartialDownload> {
         self.must_be_writable()?;
         check_component(key)?;
         let path = self.root.join("incoming").join(key);
         let file = open_locked(&path)?;
         let (store, hasher) = (self.clone(), Hasher::default());
-        let mut incoming = Incoming { store, path, file, hasher, sums, validator: None };
+        let mut incoming = PartialDownload { store, path, file, hasher, sums, validator: None };
         incoming.take_up()?;
         Ok(incoming)
     }
 }
 
-impl Incoming {
+impl PartialDownload {
     /// How many bytes are there already.
     pub fn size(&self) -> u64 {
         self.hasher.size()
@@ -170,7 +170,7 @@ impl Incoming {
     }
 }
 
-impl Drop for Incoming {
+impl Drop for PartialDownload {
     /// Takes away an empty file, so that asking for a source that turns out to be there leaves nothing.
     fn drop(&mut self) {
         if self.size() == 0 && disk::is_at(&self.file, &self.path) {

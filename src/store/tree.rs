@@ -65,87 +65,87 @@ pub(super) fn of_whole_directory(directory: &Path, submodules: &BTreeMap<String,
 }
 
 fn hash_directory(directory: &Path, submodules: &BTreeMap<String, CommitId>, leave_out_caches: bool) -> Result<Blake3> {
-    let walk = Walk { submodules, leave_out_caches };
+    let walk = DirectoryWalk { submodules, leave_out_caches };
     Ok(walk.hash(directory, b"")?.unwrap_or_else(|| hash_lines(Vec::new())))
 }
 
 /// One entry of a commit's tree.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct TreeEntry {
     pub name: Vec<u8>,
-    pub node: Node,
+    pub node: TreeNode,
 }
 
 /// What an entry of a commit's tree is.
 #[derive(Debug)]
-pub(super) enum Node {
+pub(super) enum TreeNode {
     File { blob: Oid, executable: bool },
     Symlink(Oid),
-    Directory(Vec<Entry>),
+    Directory(Vec<TreeEntry>),
     Submodule(CommitId),
 }
 
 /// The whole tree of a commit, without the contents of files.
-pub(super) fn entries_of(repository: &git2::Repository, commit: &CommitId) -> Result<Vec<Entry>> {
+pub(super) fn entries_of(repository: &git2::Repository, commit: &CommitId) -> Result<Vec<TreeEntry>> {
     let id = Oid::from_bytes(commit.as_bytes()).map_err(broken_object)?;
     let tree = repository.find_commit(id).and_then(|commit| commit.tree()).map_err(broken_object)?;
     read_tree(repository, &tree, 0)
 }
 
-fn read_tree(repository: &git2::Repository, tree: &git2::Tree<'_>, depth: usize) -> Result<Vec<Entry>> {
+fn read_tree(repository: &git2::Repository, tree: &git2::Tree<'_>, depth: usize) -> Result<Vec<TreeEntry>> {
     if depth > MAX_DEPTH {
         return Err(Error::input(format!("tree {} is nested too deeply", tree.id())));
     }
-    let read = |entry: git2::TreeEntry<'_>| -> Result<Entry> {
+    let read = |entry: git2::TreeEntry<'_>| -> Result<TreeEntry> {
         let blob = entry.id();
         let node = match entry.kind() {
             Some(ObjectType::Tree) => {
                 let subtree = repository.find_tree(blob).map_err(broken_object)?;
-                Node::Directory(read_tree(repository, &subtree, depth + 1)?)
+                TreeNode::Directory(read_tree(repository, &subtree, depth + 1)?)
             }
-            Some(ObjectType::Commit) => Node::Submodule(blob.to_string().parse()?),
-            _ if entry.filemode_raw() & 0o170_000 == 0o120_000 => Node::Symlink(blob),
+            Some(ObjectType::Commit) => TreeNode::Submodule(blob.to_string().parse()?),
+            _ if entry.filemode_raw() & 0o170_000 == 0o120_000 => TreeNode::Symlink(blob),
             // git's canon_mode(): the owner's bit decides.
-            _ => Node::File { blob, executable: entry.filemode_raw() & 0o100 != 0 },
+            _ => TreeNode::File { blob, executable: entry.filemode_raw() & 0o100 != 0 },
         };
-        Ok(Entry { name: entry.name_bytes().to_vec(), node })
+        Ok(TreeEntry { name: entry.name_bytes().to_vec(), node })
     };
     tree.iter().map(read).collect()
 }
 
-fn collect_blobs(entries: &[Entry], blobs: &mut Vec<Oid>) {
+fn collect_blobs(entries: &[TreeEntry], blobs: &mut Vec<Oid>) {
     for entry in entries {
         match &entry.node {
-            Node::File { blob, .. } | Node::Symlink(blob) => blobs.push(*blob),
-            Node::Directory(entries) => collect_blobs(entries, blobs),
-            Node::Submodule(_) => {}
+            TreeNode::File { blob, .. } | TreeNode::Symlink(blob) => blobs.push(*blob),
+            TreeNode::Directory(entries) => collect_blobs(entries, blobs),
+            TreeNode::Submodule(_) => {}
         }
     }
 }
 
 /// The hash over a commit's tree, once those of its blobs are known; `None` if it is empty.
-fn hash_entries(entries: &[Entry], blobs: &HashMap<Oid, Blake3>) -> Option<Blake3> {
-    let line = |entry: &Entry| {
+fn hash_entries(entries: &[TreeEntry], blobs: &HashMap<Oid, Blake3>) -> Option<Blake3> {
+    let line = |entry: &TreeEntry| {
         let (mode, hash) = match &entry.node {
-            Node::File { blob, executable: false } => (Mode::File, blobs[blob]),
-            Node::File { blob, executable: true } => (Mode::Executable, blobs[blob]),
-            Node::Symlink(blob) => (Mode::Symlink, blobs[blob]),
-            Node::Directory(entries) => (Mode::Directory, hash_entries(entries, blobs)?),
-            Node::Submodule(commit) => (Mode::Submodule, hash_bytes(commit.to_string().as_bytes())),
+            TreeNode::File { blob, executable: false } => (Mode::File, blobs[blob]),
+            TreeNode::File { blob, executable: true } => (Mode::Executable, blobs[blob]),
+            TreeNode::Symlink(blob) => (Mode::Symlink, blobs[blob]),
+            TreeNode::Directory(entries) => (Mode::Directory, hash_entries(entries, blobs)?),
+            TreeNode::Submodule(commit) => (Mode::Submodule, hash_bytes(commit.to_string().as_bytes())),
         };
-        Some(Line { mode, name: entry.name.clone(), hash })
+        Some(TreeLine { mode, name: entry.name.clone(), hash })
     };
     let lines: Vec<_> = entries.iter().filter_map(line).collect();
     (!lines.is_empty()).then(|| hash_lines(lines))
 }
 
 /// A walk over a directory on disk.
-struct Walk<'a> {
+struct DirectoryWalk<'a> {
     submodules: &'a BTreeMap<String, CommitId>,
     leave_out_caches: bool,
 }
 
-impl Walk<'_> {
+impl DirectoryWalk<'_> {
     /// The hash over a directory; `None` if there is nothing in it. `within` is its path below the root, with a `/` behind.
     fn hash(&self, directory: &Path, within: &[u8]) -> Result<Option<Blake3>> {
         let failed = |error| Error::io("read", directory, error);
@@ -155,7 +155,7 @@ impl Walk<'_> {
         Ok((!lines.is_empty()).then(|| hash_lines(lines)))
     }
 
-    fn line(&self, entry: &fs::DirEntry, within: &[u8]) -> Result<Option<Line>> {
+    fn line(&self, entry: &fs::DirEntry, within: &[u8]) -> Result<Option<TreeLine>> {
         let path = entry.path();
         let name = entry.file_name().as_bytes().to_vec();
         let failed = |error| Error::io("read", &path, error);
@@ -182,7 +182,7 @@ impl Walk<'_> {
         } else {
             return Err(Error::input(format!("{} is neither file, directory nor symlink", path.display())));
         };
-        Ok(Some(Line { mode, name, hash }))
+        Ok(Some(TreeLine { mode, name, hash }))
     }
 }
 
@@ -215,23 +215,23 @@ impl Mode {
 }
 
 /// An entry, ready to be hashed into its tree.
-struct Line {
+struct TreeLine {
     mode: Mode,
     name: Vec<u8>,
     hash: Blake3,
 }
 
-impl Line {
-    fn git_order(&self, other: &Line) -> Ordering {
-        fn spelled(line: &Line) -> impl Iterator<Item = &u8> {
+impl TreeLine {
+    fn git_order(&self, other: &TreeLine) -> Ordering {
+        fn spelled(line: &TreeLine) -> impl Iterator<Item = &u8> {
             line.name.iter().chain((line.mode == Mode::Directory).then_some(&b'/'))
         }
         spelled(self).cmp(spelled(other))
     }
 }
 
-fn hash_lines(mut lines: Vec<Line>) -> Blake3 {
-    lines.sort_by(Line::git_order);
+fn hash_lines(mut lines: Vec<TreeLine>) -> Blake3 {
+    lines.sort_by(TreeLine::git_order);
     let mut hasher = blake3::Hasher::new();
     hasher.update(DOMAIN);
     for line in &lines {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kbuild::lock::{Closure, Content, Lock};
 use kbuild::manifest::Manifest;
-use kbuild::resolve::{self, Moving};
+use kbuild::resolve::{self, UpdatePolicy};
 use kbuild::source::Blake3;
 use kbuild::store::Store;
 use sha2::Digest as _;
@@ -112,7 +112,8 @@ fn make_fresh(bench: &Bench, change: impl FnOnce(&mut Lock)) {
     let manifest = Manifest::read(&bench.path("kata.toml")).expect("a manifest");
     let mut lock = Lock::read(&path).expect("in order").expect("a lock");
     change(&mut lock);
-    let unknown = resolve::unknown(&manifest, &lock, &lock, &lock.folders, &Moving::Nothing).expect("known boards");
+    let unknown =
+        resolve::unknown(&manifest, &lock, &lock, &lock.folders, &UpdatePolicy::Nothing).expect("known boards");
     for unknown in unknown {
         let board = lock.boards.get_mut(&unknown.board).expect("a board");
         let closure: Option<&mut Closure> = match unknown.variant.name.as_str() {

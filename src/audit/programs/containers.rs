@@ -1,7 +1,7 @@
 //! Containers: images without a digest, and scripts that are told to run in one.
 
 use super::{Reach, Variables, program_name, resolve};
-use crate::audit::kind::Kind;
+use crate::audit::kind::Rule;
 
 /// Variables by which many build scripts are told to run in a container.
 const SWITCHES: [&str; 4] = ["USE_DOCKER", "USE_PODMAN", "USE_CONTAINER", "USE_CONTAINERS"];
@@ -17,7 +17,7 @@ pub(in crate::audit) fn switch(words: &[String], environment: &[(String, String)
     let words = words.iter().skip(1).filter(|_| takes_variables).filter_map(|word| word.split_once('='));
     let mut pairs = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(words);
     let (name, value) = pairs.find(|(name, value)| on(name, value))?;
-    Some(Reach { kind: Kind::ContainerCommand, what: format!("{name}={value}") })
+    Some(Reach { kind: Rule::ContainerCommand, what: format!("{name}={value}") })
 }
 
 /// A container image that is named without a digest. One that only a variable names is not known.
@@ -30,7 +30,7 @@ pub(in crate::audit) fn floating(words: &[String], variables: &Variables) -> Opt
         _ => return None,
     };
     let unknown = image.contains(['$', '%']) || image.starts_with(['.', '/']);
-    (!unknown && !image.contains("@sha256:")).then(|| Reach { kind: Kind::FloatingImage, what: image.to_owned() })
+    (!unknown && !image.contains("@sha256:")).then(|| Reach { kind: Rule::FloatingImage, what: image.to_owned() })
 }
 
 /// The image of `run`, `create`, `pull` and `from`: the first word that is no option, nor the value of one.

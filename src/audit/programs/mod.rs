@@ -11,47 +11,47 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::kind::Kind;
+use super::kind::Rule;
 use packages::{go, pip, yarn};
 use vcs::{git, is_here, svn};
 
 /// A command that reaches the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reach {
-    pub(super) kind: Kind,
+    pub(super) kind: Rule,
     /// `git clone`: for the message.
     pub(super) what: String,
 }
 
 /// A program with subcommands that reach the network.
-struct Program {
+struct NetworkProgram {
     names: &'static [&'static str],
     /// Words that must follow, options apart; empty: any use.
     subcommands: &'static [&'static str],
     /// Options that keep it off the network.
     unless: &'static [&'static str],
-    kind: Kind,
+    kind: Rule,
 }
 
 const fn program(
     names: &'static [&'static str],
     subcommands: &'static [&'static str],
     unless: &'static [&'static str],
-    kind: Kind,
-) -> Program {
-    Program { names, subcommands, unless, kind }
+    kind: Rule,
+) -> NetworkProgram {
+    NetworkProgram { names, subcommands, unless, kind }
 }
 
 /// What needs no closer look than a subcommand and an option.
-const PROGRAMS: &[Program] = &[
-    program(&["axel", "lftp", "ncftpget", "zsync"], &[], &["--version", "--help"], Kind::DownloadCommand),
-    program(&["aria2c"], &[], &["--version", "-v", "--help", "-h"], Kind::DownloadCommand),
-    program(&["hg"], &["clone", "pull", "incoming"], &[], Kind::VcsCommand),
-    program(&["cvs"], &["co", "checkout", "update", "export"], &[], Kind::VcsCommand),
-    program(&["bzr", "brz"], &["branch", "checkout", "pull", "export"], &[], Kind::VcsCommand),
-    program(&["repo"], &["init", "sync"], &["--local-only", "-l"], Kind::VcsCommand),
-    program(&["west"], &["init", "update"], &[], Kind::VcsCommand),
-    program(&["gh"], &["release download", "repo clone", "run download"], &[], Kind::VcsCommand),
+const PROGRAMS: &[NetworkProgram] = &[
+    program(&["axel", "lftp", "ncftpget", "zsync"], &[], &["--version", "--help"], Rule::DownloadCommand),
+    program(&["aria2c"], &[], &["--version", "-v", "--help", "-h"], Rule::DownloadCommand),
+    program(&["hg"], &["clone", "pull", "incoming"], &[], Rule::VcsCommand),
+    program(&["cvs"], &["co", "checkout", "update", "export"], &[], Rule::VcsCommand),
+    program(&["bzr", "brz"], &["branch", "checkout", "pull", "export"], &[], Rule::VcsCommand),
+    program(&["repo"], &["init", "sync"], &["--local-only", "-l"], Rule::VcsCommand),
+    program(&["west"], &["init", "update"], &[], Rule::VcsCommand),
+    program(&["gh"], &["release download", "repo clone", "run download"], &[], Rule::VcsCommand),
     program(
         &["docker", "podman", "nerdctl", "buildah"],
         &[
@@ -76,45 +76,45 @@ const PROGRAMS: &[Program] = &[
             "manifest inspect",
         ],
         &["--pull=never"],
-        Kind::ContainerCommand,
+        Rule::ContainerCommand,
     ),
-    program(&["docker-compose", "podman-compose"], &["up", "pull", "build", "run"], &[], Kind::ContainerCommand),
-    program(&["crane", "oras"], &["pull", "push", "copy", "cp", "manifest", "digest"], &[], Kind::ContainerCommand),
+    program(&["docker-compose", "podman-compose"], &["up", "pull", "build", "run"], &[], Rule::ContainerCommand),
+    program(&["crane", "oras"], &["pull", "push", "copy", "cp", "manifest", "digest"], &[], Rule::ContainerCommand),
     program(
         &["npm"],
         &["install", "i", "ci", "add", "update", "exec", "install-test"],
         &["--offline"],
-        Kind::PackageCommand,
+        Rule::PackageCommand,
     ),
-    program(&["npx"], &[], &["--offline", "--no-install", "--no", "--version"], Kind::PackageCommand),
-    program(&["pnpm"], &["install", "i", "add", "fetch", "update", "dlx"], &["--offline"], Kind::PackageCommand),
-    program(&["bun"], &["install", "add", "update"], &[], Kind::PackageCommand),
-    program(&["bower", "jspm"], &["install"], &["--offline"], Kind::PackageCommand),
+    program(&["npx"], &[], &["--offline", "--no-install", "--no", "--version"], Rule::PackageCommand),
+    program(&["pnpm"], &["install", "i", "add", "fetch", "update", "dlx"], &["--offline"], Rule::PackageCommand),
+    program(&["bun"], &["install", "add", "update"], &[], Rule::PackageCommand),
+    program(&["bower", "jspm"], &["install"], &["--offline"], Rule::PackageCommand),
     program(
         &["cargo"],
         &["fetch", "update", "add", "vendor", "search", "publish", "generate-lockfile"],
         &["--offline", "--frozen"],
-        Kind::PackageCommand,
+        Rule::PackageCommand,
     ),
     program(
         &["rustup"],
         &["toolchain install", "install", "update", "default", "component add", "target add"],
         &[],
-        Kind::PackageCommand,
+        Rule::PackageCommand,
     ),
-    program(&["gem"], &["install", "fetch", "update"], &["--local", "-l"], Kind::PackageCommand),
-    program(&["bundle", "bundler"], &["install", "update"], &["--local"], Kind::PackageCommand),
-    program(&["conan"], &["install", "download", "create"], &["--no-remote", "-nr"], Kind::PackageCommand),
-    program(&["composer"], &["install", "update", "require", "create-project"], &[], Kind::PackageCommand),
-    program(&["cpan", "cpanm", "easy_install", "easy_install3"], &[], &["--version", "--help"], Kind::PackageCommand),
-    program(&["luarocks", "opam", "vcpkg", "pipx"], &["install"], &[], Kind::PackageCommand),
-    program(&["poetry"], &["install", "update", "lock", "add"], &[], Kind::PackageCommand),
-    program(&["cabal", "stack"], &["update", "setup"], &[], Kind::PackageCommand),
-    program(&["mix"], &["deps.get", "deps.update"], &[], Kind::PackageCommand),
-    program(&["flutter", "dart"], &["pub get", "pub upgrade"], &["--offline"], Kind::PackageCommand),
-    program(&["dotnet", "nuget"], &["restore", "install"], &[], Kind::PackageCommand),
-    program(&["meson"], &["subprojects download", "subprojects update", "wrap install"], &[], Kind::PackageCommand),
-    program(&["mvn", "mvnw", "gradle", "gradlew"], &[], &["-o", "--offline", "--version", "-v"], Kind::PackageCommand),
+    program(&["gem"], &["install", "fetch", "update"], &["--local", "-l"], Rule::PackageCommand),
+    program(&["bundle", "bundler"], &["install", "update"], &["--local"], Rule::PackageCommand),
+    program(&["conan"], &["install", "download", "create"], &["--no-remote", "-nr"], Rule::PackageCommand),
+    program(&["composer"], &["install", "update", "require", "create-project"], &[], Rule::PackageCommand),
+    program(&["cpan", "cpanm", "easy_install", "easy_install3"], &[], &["--version", "--help"], Rule::PackageCommand),
+    program(&["luarocks", "opam", "vcpkg", "pipx"], &["install"], &[], Rule::PackageCommand),
+    program(&["poetry"], &["install", "update", "lock", "add"], &[], Rule::PackageCommand),
+    program(&["cabal", "stack"], &["update", "setup"], &[], Rule::PackageCommand),
+    program(&["mix"], &["deps.get", "deps.update"], &[], Rule::PackageCommand),
+    program(&["flutter", "dart"], &["pub get", "pub upgrade"], &["--offline"], Rule::PackageCommand),
+    program(&["dotnet", "nuget"], &["restore", "install"], &[], Rule::PackageCommand),
+    program(&["meson"], &["subprojects download", "subprojects update", "wrap install"], &[], Rule::PackageCommand),
+    program(&["mvn", "mvnw", "gradle", "gradlew"], &[], &["-o", "--offline", "--version", "-v"], Rule::PackageCommand),
     program(
         &["apt-get", "apt", "aptitude"],
         &[
@@ -129,7 +129,7 @@ const PROGRAMS: &[Program] = &[
             "reinstall",
         ],
         &["--no-download", "-o", "-c", "--print-uris"],
-        Kind::HostPackages,
+        Rule::HostPackages,
     ),
     program(
         &["dnf", "yum", "microdnf", "tdnf", "zypper"],
@@ -146,19 +146,19 @@ const PROGRAMS: &[Program] = &[
             "refresh",
         ],
         &["--installroot", "--root", "-C", "--cacheonly", "-c", "--config"],
-        Kind::HostPackages,
+        Rule::HostPackages,
     ),
-    program(&["apk"], &["add", "update", "upgrade", "fetch"], &["--no-network", "--root", "-p"], Kind::HostPackages),
-    program(&["pacman"], &[], &["-Q", "-U", "-T", "-R", "--root", "-r", "-V", "--version"], Kind::HostPackages),
+    program(&["apk"], &["add", "update", "upgrade", "fetch"], &["--no-network", "--root", "-p"], Rule::HostPackages),
+    program(&["pacman"], &[], &["-Q", "-U", "-T", "-R", "--root", "-r", "-V", "--version"], Rule::HostPackages),
     program(
         &["brew", "snap", "flatpak"],
         &["install", "update", "upgrade", "download", "refresh"],
         &[],
-        Kind::HostPackages,
+        Rule::HostPackages,
     ),
-    program(&["debootstrap", "multistrap", "mmdebstrap"], &[], &["--version", "--help"], Kind::HostPackages),
-    program(&["ostree"], &["pull"], &[], Kind::RemoteCopy),
-    program(&["ssh-keyscan"], &[], &[], Kind::RemoteCopy),
+    program(&["debootstrap", "multistrap", "mmdebstrap"], &[], &["--version", "--help"], Rule::HostPackages),
+    program(&["ostree"], &["pull"], &[], Rule::RemoteCopy),
+    program(&["ssh-keyscan"], &[], &[], Rule::RemoteCopy),
 ];
 
 /// Programs that need a closer look.
@@ -188,29 +188,29 @@ pub(super) fn reach(words: &[String], variables: &Variables) -> Option<Reach> {
     let args = args.as_slice();
     let found = |kind, what: String| Some(Reach { kind, what });
     match name.as_str() {
-        "curl" | "wget" => downloads(args).then_some(Reach { kind: Kind::DownloadCommand, what: name }),
-        "git" => found(Kind::VcsCommand, format!("git {}", git(args)?)),
-        "svn" => found(Kind::VcsCommand, format!("svn {}", svn(args)?)),
+        "curl" | "wget" => downloads(args).then_some(Reach { kind: Rule::DownloadCommand, what: name }),
+        "git" => found(Rule::VcsCommand, format!("git {}", git(args)?)),
+        "svn" => found(Rule::VcsCommand, format!("svn {}", svn(args)?)),
         "skopeo" => args
             .iter()
             .any(|arg| arg.starts_with("docker://"))
-            .then(|| Reach { kind: Kind::ContainerCommand, what: "skopeo".into() }),
-        "go" => found(Kind::PackageCommand, format!("go {}", go(args, variables)?)),
-        "yarn" | "yarnpkg" => found(Kind::PackageCommand, yarn(args)?),
+            .then(|| Reach { kind: Rule::ContainerCommand, what: "skopeo".into() }),
+        "go" => found(Rule::PackageCommand, format!("go {}", go(args, variables)?)),
+        "yarn" | "yarnpkg" => found(Rule::PackageCommand, yarn(args)?),
         "rsync" | "scp" | "sftp" => {
-            args.iter().any(|arg| is_other_machine(arg)).then_some(Reach { kind: Kind::RemoteCopy, what: name })
+            args.iter().any(|arg| is_other_machine(arg)).then_some(Reach { kind: Rule::RemoteCopy, what: name })
         }
         "ssh" => {
             let asks = args.iter().any(|arg| !arg.starts_with('-'));
-            asks.then_some(Reach { kind: Kind::RemoteCopy, what: name })
+            asks.then_some(Reach { kind: Rule::RemoteCopy, what: name })
         }
         "uv" if args.first().is_some_and(|arg| arg == "pip") => {
-            found(Kind::PackageCommand, format!("uv pip {}", pip(&args[1..], variables)?))
+            found(Rule::PackageCommand, format!("uv pip {}", pip(&args[1..], variables)?))
         }
         "cargo" if subcommand(args, &["install"]).is_some() => {
             let own = has(args, &["--path", "--offline", "--frozen"]);
             (!own && !is_true(variables, "CARGO_NET_OFFLINE"))
-                .then(|| Reach { kind: Kind::PackageCommand, what: "cargo install".into() })
+                .then(|| Reach { kind: Rule::PackageCommand, what: "cargo install".into() })
         }
         "cargo" if is_true(variables, "CARGO_NET_OFFLINE") => None,
         "npm" if is_true(variables, "npm_config_offline") => None,
@@ -220,11 +220,11 @@ pub(super) fn reach(words: &[String], variables: &Variables) -> Option<Reach> {
                 .position(|arg| arg == "-m")
                 .filter(|at| args[..*at].iter().all(|arg| arg.starts_with('-')))?;
             match args.get(module + 1)?.as_str() {
-                "pip" => found(Kind::PackageCommand, format!("pip {}", pip(&args[module + 2..], variables)?)),
+                "pip" => found(Rule::PackageCommand, format!("pip {}", pip(&args[module + 2..], variables)?)),
                 _ => None,
             }
         }
-        _ if is_versioned(&name, "pip") => found(Kind::PackageCommand, format!("pip {}", pip(args, variables)?)),
+        _ if is_versioned(&name, "pip") => found(Rule::PackageCommand, format!("pip {}", pip(args, variables)?)),
         _ => from_table(&name, args),
     }
 }

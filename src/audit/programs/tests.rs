@@ -1,13 +1,13 @@
 use super::super::wrappers;
 use super::*;
 
-fn found(script: &str) -> Vec<(Kind, String)> {
+fn found(script: &str) -> Vec<(Rule, String)> {
     let found = wrappers::script(script, &Variables::new());
     found.into_iter().map(|found| (found.reach.kind, found.reach.what)).collect()
 }
 
 /// Each line is one finding of this kind.
-fn all_are(kind: Kind, lines: &[&str]) {
+fn all_are(kind: Rule, lines: &[&str]) {
     for line in lines {
         let found = found(line);
         assert!(matches!(found.as_slice(), [(one, _)] if *one == kind), "{line}: {found:?}");
@@ -23,7 +23,7 @@ fn none(lines: &[&str]) {
 #[test]
 fn downloads() {
     all_are(
-        Kind::DownloadCommand,
+        Rule::DownloadCommand,
         &[
             "curl -LO https://a.example/b",
             "wget https://a.example/b",
@@ -56,7 +56,7 @@ fn downloads() {
 #[test]
 fn downloads_that_are_run() {
     all_are(
-        Kind::DownloadPipe,
+        Rule::DownloadPipe,
         &[
             "curl https://a.example/i.sh | sh",
             "curl -L https://a.example/p | patch -p1",
@@ -66,14 +66,14 @@ fn downloads_that_are_run() {
             "curl https://a.example/i.py | python3 -",
         ],
     );
-    assert_eq!(found("sh -c \"$(curl https://a.example/i.sh)\"")[0].0, Kind::DownloadPipe);
-    assert_eq!(found("eval \"$(curl https://a.example/i.sh)\"")[0].0, Kind::DownloadPipe);
+    assert_eq!(found("sh -c \"$(curl https://a.example/i.sh)\"")[0].0, Rule::DownloadPipe);
+    assert_eq!(found("eval \"$(curl https://a.example/i.sh)\"")[0].0, Rule::DownloadPipe);
 }
 
 #[test]
 fn wrappers_are_looked_through() {
     all_are(
-        Kind::DownloadCommand,
+        Rule::DownloadCommand,
         &[
             "env -i A=b wget https://a.example/b",
             "sudo -u root wget https://a.example/b",
@@ -90,7 +90,7 @@ fn wrappers_are_looked_through() {
         ],
     );
     all_are(
-        Kind::PythonNetwork,
+        Rule::PythonNetwork,
         &["python3 -c 'import urllib.request; urllib.request.urlopen(\"https://a.example\")'"],
     );
     none(&["env A=b", "sudo -u wget true", "sh script.sh wget", "xargs echo wget"]);
@@ -99,7 +99,7 @@ fn wrappers_are_looked_through() {
 #[test]
 fn version_control() {
     all_are(
-        Kind::VcsCommand,
+        Rule::VcsCommand,
         &[
             "git clone https://a.example/b",
             "git -C ${S} -c a=b submodule update --init --recursive",
@@ -138,7 +138,7 @@ fn version_control() {
 #[test]
 fn containers() {
     all_are(
-        Kind::ContainerCommand,
+        Rule::ContainerCommand,
         &[
             "docker run --rm -v ${S}:/s $IMAGE make",
             "docker --config x pull alpine@sha256:00",
@@ -166,14 +166,14 @@ fn containers() {
         "podman pull docker.io/alpine:3.20",
         "skopeo copy docker://alpine oci:x",
     ] {
-        assert_eq!(found(line).last().map(|(kind, _)| *kind), Some(Kind::FloatingImage), "{line}");
+        assert_eq!(found(line).last().map(|(kind, _)| *kind), Some(Rule::FloatingImage), "{line}");
     }
 }
 
 #[test]
 fn package_managers() {
     all_are(
-        Kind::PackageCommand,
+        Rule::PackageCommand,
         &[
             "pip install requests",
             "pip3 install -r requirements.txt",
@@ -226,7 +226,7 @@ fn package_managers() {
 #[test]
 fn the_host_and_other_machines() {
     all_are(
-        Kind::HostPackages,
+        Rule::HostPackages,
         &[
             "apt-get install -y x",
             "sudo apt-get -y update",
@@ -236,7 +236,7 @@ fn the_host_and_other_machines() {
         ],
     );
     all_are(
-        Kind::RemoteCopy,
+        Rule::RemoteCopy,
         &["rsync -a rsync://a.example/b .", "scp user@a.example:b .", "rsync -av a.example:b .", "ssh a.example true"],
     );
     none(&[

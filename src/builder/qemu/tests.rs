@@ -47,16 +47,16 @@ impl Project {
         fs::canonicalize(self.directory.path()).unwrap().join(name)
     }
 
-    fn host(&self, arch: &str, kvm: Kvm, nested: Nested) -> Host {
+    fn host(&self, arch: &str, kvm: Kvm, nested: Nested) -> QemuHost {
         let path = self.path("bin").into();
-        Host { arch: arch.to_owned(), kvm, nested, path, share: self.path("share") }
+        QemuHost { arch: arch.to_owned(), kvm, nested, path, share: self.path("share") }
     }
 
     fn start(&self) -> Start<'_> {
         Start { manifest: &self.manifest, board: "b", firmware: None, extra: &[], emulate: false, unbuilt: false }
     }
 
-    fn launch(&self, host: &Host) -> Result<Launch> {
+    fn launch(&self, host: &QemuHost) -> Result<Launch> {
         launch(&self.start(), host)
     }
 

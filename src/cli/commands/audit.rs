@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::audit::{self, Finding, Kind, Report};
+use crate::audit::{self, AuditReport, Finding, Rule};
 use crate::builder::layers;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
@@ -92,7 +92,7 @@ impl AuditArgs {
     }
 }
 
-fn document(report: &Report) -> Value {
+fn document(report: &AuditReport) -> Value {
     let finding = |finding: &Finding| {
         let mut value = json!(finding);
         value["file"] = json!(disk::shown(&finding.file));
@@ -114,7 +114,7 @@ fn document(report: &Report) -> Value {
 }
 
 /// As compilers and linters print it, one line each, and what the kinds mean at the end.
-fn text(report: &Report, output: &Output) -> String {
+fn text(report: &AuditReport, output: &Output) -> String {
     let mut text = String::new();
     let mut file = None;
     for finding in &report.findings {
@@ -125,7 +125,7 @@ fn text(report: &Report, output: &Output) -> String {
         let kind = output.paint(finding.kind.name(), "33");
         text.push_str(&format!("{}:{}: {kind}: {}\n", disk::shown(&finding.file), finding.line, finding.message));
     }
-    for kind in Kind::ALL.into_iter().filter(|kind| report.findings.iter().any(|finding| finding.kind == *kind)) {
+    for kind in Rule::ALL.into_iter().filter(|kind| report.findings.iter().any(|finding| finding.kind == *kind)) {
         text.push_str(&format!("\n{}: {}\n  {}\n", output.paint(kind.name(), "33"), kind.why(), kind.hint()));
     }
     text.trim_end().to_owned()

@@ -7,14 +7,14 @@ use serde_json::json;
 
 use crate::bitbake::Job;
 use crate::builder::result::ArtifactContent;
-use crate::builder::{self, BuildResult, Place, Request, sandbox};
+use crate::builder::{self, BuildDir, BuildRequest, BuildResult, sandbox};
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
 use crate::disk;
 use crate::error::Result;
 use crate::lock::Lock;
-use crate::manifest::{Scope, Selection};
+use crate::manifest::{ClosureScope, Selection};
 use crate::progress;
 use crate::store::Store;
 
@@ -59,7 +59,7 @@ pub(in crate::cli) struct BoardArgs {
 }
 
 /// Everything a build of a board works on.
-pub(in crate::cli) struct Board {
+pub(in crate::cli) struct BoardBuild {
     project: Project,
     name: String,
     selection: Selection,
@@ -73,7 +73,7 @@ impl BoardArgs {
     ///
     /// # Errors
     /// A board or option that does not exist, no lock, no store.
-    pub(in crate::cli) fn open(self, global: &GlobalArgs, output: &Output) -> Result<Board> {
+    pub(in crate::cli) fn open(self, global: &GlobalArgs, output: &Output) -> Result<BoardBuild> {
         let project = Project::open(global)?;
         project.manifest.board(&self.board)?;
         let selection = project.manifest.select(&self.board, &self.set)?;
@@ -81,14 +81,14 @@ impl BoardArgs {
         warn_of_unlocked(&project, &lock, &self.board, &selection, &builder::this_machine(), output)?;
         let store = project.store()?;
         output.say(&describe(&self.board, &selection));
-        Ok(Board { project, name: self.board, selection, lock, store, kbuild: sandbox::this_program() })
+        Ok(BoardBuild { project, name: self.board, selection, lock, store, kbuild: sandbox::this_program() })
     }
 }
 
-impl Board {
+impl BoardBuild {
     /// As the build room takes it.
-    pub(in crate::cli) fn request<'a>(&'a self, output: &'a Output) -> Request<'a> {
-        Request {
+    pub(in crate::cli) fn request<'a>(&'a self, output: &'a Output) -> BuildRequest<'a> {
+        BuildRequest {
             manifest: &self.project.manifest,
             lock: &self.lock,
             store: &self.store,
@@ -110,7 +110,8 @@ fn warn_of_unlocked(
     output: &Output,
 ) -> Result<()> {
     let hosts = &project.manifest.closure.hosts;
-    let (closed, known) = (project.manifest.closure.lock != Scope::None, hosts.iter().any(|known| known == host));
+    let (closed, known) =
+        (project.manifest.closure.lock != ClosureScope::None, hosts.iter().any(|known| known == host));
     if closed && !known {
         output.warn(&format!(
             "this machine is {host}, and kata.lock has what machines of {} build with: add `{host}` to `[closure] hosts` in \
@@ -143,12 +144,12 @@ impl BuildArgs {
         let result = if self.check {
             builder::check(&request, &job)?
         } else {
-            builder::run(&builder::prepare(&request, Place::Build)?, &job)?
+            builder::run(&builder::prepare(&request, BuildDir::Build)?, &job)?
         };
         if self.check {
             output.say(&format!("Built twice, {} with equal hashes", count(result.artifacts.len(), "artifact")));
         }
-        let place = Place::Build.topdir(&request)?;
+        let place = BuildDir::Build.topdir(&request)?;
         let what = match (&result.task, result.artifacts.len()) {
             (Some(task), 0) => format!("Task {task} is done"),
             (_, artifacts) => count(artifacts, "artifact"),

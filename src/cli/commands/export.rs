@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::builder::sandbox;
-use crate::bundle::{self, Exported, Ledger, Order, Signer, Target};
+use crate::bundle::{self, ExportRequest, Exported, Ledger, Signer, Target};
 use crate::cli::global::{Format, GlobalArgs};
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
@@ -70,7 +70,7 @@ impl ExportArgs {
         let signer = self.sign.as_deref().map(|key| Signer::read(key, || password(key))).transpose()?;
         let store = project.store()?;
         let program = self.program.then(sandbox::this_program);
-        let order = Order {
+        let order = ExportRequest {
             project: &project.manifest.project,
             boards: &self.boards,
             lock: &lock,

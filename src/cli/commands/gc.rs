@@ -7,14 +7,14 @@ use serde_json::json;
 
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
-use crate::cli::project::Place;
+use crate::cli::project::StoreContext;
 use crate::cli::runtime;
 use crate::cli::stop;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::progress;
-use crate::store::{Garbage, Root, Store};
+use crate::store::{GcPlan, Root, Store};
 
 /// Removes from the store what no kata.lock reaches.
 ///
@@ -44,7 +44,7 @@ struct Roots {
 
 impl GcArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
-        let place = Place::find(global)?;
+        let place = StoreContext::find(global)?;
         if self.dry_run {
             let store = place.existing_store()?;
             let roots = self.roots(&store)?;
@@ -84,7 +84,7 @@ impl GcArgs {
         Ok(roots)
     }
 
-    fn told(&self, garbage: &Garbage, roots: &Roots, output: &Output) -> Outcome {
+    fn told(&self, garbage: &GcPlan, roots: &Roots, output: &Output) -> Outcome {
         for root in &roots.gone {
             let gone = root.lock.display();
             output
@@ -122,7 +122,7 @@ impl GcArgs {
 }
 
 /// What would go, a line each, largest first.
-fn list(garbage: &Garbage) -> String {
+fn list(garbage: &GcPlan) -> String {
     let blobs = garbage.blobs.iter().map(|(blob, size)| (*size, format!("blob {blob}")));
     let aside = garbage.partial.iter().chain(&garbage.set_aside);
     let aside = aside.map(|file| (file.size, file.path.display().to_string()));

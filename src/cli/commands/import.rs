@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::bundle::{self, Imported, Origin, Trust, TrustedKey};
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
-use crate::cli::project::Place;
+use crate::cli::project::StoreContext;
 use crate::cli::runtime;
 use crate::cli::stop::Interruptible;
 use crate::error::Result;
@@ -37,7 +37,7 @@ pub(in crate::cli) struct ImportArgs {
 impl ImportArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let keys = self.trust.iter().map(|key| TrustedKey::read(key)).collect::<Result<Vec<_>>>()?;
-        let place = Place::find(global)?;
+        let place = StoreContext::find(global)?;
         let origin = if self.bundle == Path::new("-") {
             Origin::Stream(Box::new(Interruptible(std::io::stdin())))
         } else {

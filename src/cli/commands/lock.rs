@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::bitbake::Report;
+use crate::bitbake::DiscoveryReport;
 use crate::builder;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
@@ -12,7 +12,7 @@ use crate::cli::runtime;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
 use crate::lock::Lock;
-use crate::resolve::{self, Change, Found, Incomplete, Moving, Resolution, Unknown};
+use crate::resolve::{self, Change, Discovered, Incomplete, MissingClosure, Resolution, UpdatePolicy};
 use crate::source::SourceId;
 
 /// Pins everything that kata.toml asks for, and every source that the boards' recipes fetch, in kata.lock.
@@ -56,7 +56,7 @@ impl LockArgs {
             output.say("kata.lock is up to date");
             return Ok(outcome(&lock, &[], &[], false));
         }
-        relock(&project, global, output, &Moving::Nothing, self.strict)
+        relock(&project, global, output, &UpdatePolicy::Nothing, self.strict)
     }
 }
 
@@ -66,12 +66,18 @@ impl UpdateArgs {
         if global.locked() {
             return Err(Error::new(Kind::Usage, "`kbuild update` changes kata.lock, and --locked forbids that"));
         }
-        let moving = if self.names.is_empty() { Moving::Everything } else { Moving::Named(self.names) };
+        let moving = if self.names.is_empty() { UpdatePolicy::Everything } else { UpdatePolicy::Named(self.names) };
         relock(&project, global, output, &moving, false)
     }
 }
 
-fn relock(project: &Project, global: &GlobalArgs, output: &Output, moving: &Moving, strict: bool) -> Result<Outcome> {
+fn relock(
+    project: &Project,
+    global: &GlobalArgs,
+    output: &Output,
+    moving: &UpdatePolicy,
+    strict: bool,
+) -> Result<Outcome> {
     let old = Lock::read_merging(&project.lock_path)?.unwrap_or_default();
     let fetcher = project.fetcher(global, output)?;
     let folders = project.folders()?;
@@ -102,9 +108,9 @@ fn relock(project: &Project, global: &GlobalArgs, output: &Output, moving: &Movi
 /// The closures that the engine could tell, one after the other.
 #[derive(Default)]
 struct Discovery {
-    found: Vec<Found>,
+    found: Vec<Discovered>,
     /// Why it ended early, and which are missing.
-    failed: Option<(Error, Vec<Unknown>)>,
+    failed: Option<(Error, Vec<MissingClosure>)>,
 }
 
 /// A closure costs minutes, and pins are what mends some faults (an include that `kbuild crates` reads out of a pinned source):
@@ -113,7 +119,7 @@ fn keep_what_was_found(
     project: &Project,
     output: &Output,
     error: Error,
-    missed: &[Unknown],
+    missed: &[MissingClosure],
     closed: Result<Resolution>,
     old: &Lock,
 ) -> Error {
@@ -133,7 +139,7 @@ fn discover(
     output: &Output,
     fetcher: &Fetcher,
     lock: &Lock,
-    unknown: Vec<Unknown>,
+    unknown: Vec<MissingClosure>,
 ) -> Result<Discovery> {
     let mut discovery = Discovery::default();
     if unknown.is_empty() {
@@ -148,8 +154,8 @@ fn discover(
         output.say(&format!("Finding {next} ({} of {total})", total - left.len()));
         match ask_engine(project, output, fetcher, lock, &next) {
             Ok(report) => {
-                let Unknown { board, variant, inputs, .. } = next;
-                discovery.found.push(Found { board, variant, inputs, report });
+                let MissingClosure { board, variant, inputs, .. } = next;
+                discovery.found.push(Discovered { board, variant, inputs, report });
             }
             Err(error) => {
                 discovery.failed = Some((error, std::iter::once(next).chain(left).collect()));
@@ -160,10 +166,16 @@ fn discover(
     Ok(discovery)
 }
 
-fn ask_engine(project: &Project, output: &Output, fetcher: &Fetcher, lock: &Lock, unknown: &Unknown) -> Result<Report> {
-    let Unknown { board, variant, .. } = unknown;
+fn ask_engine(
+    project: &Project,
+    output: &Output,
+    fetcher: &Fetcher,
+    lock: &Lock,
+    unknown: &MissingClosure,
+) -> Result<DiscoveryReport> {
+    let MissingClosure { board, variant, .. } = unknown;
     let kbuild = builder::sandbox::this_program();
-    let build = builder::Request {
+    let build = builder::BuildRequest {
         manifest: &project.manifest,
         lock,
         store: fetcher.store(),

@@ -11,7 +11,7 @@ use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
-use crate::mirror::{LaidOut, Mirror, Wanted, lay_out};
+use crate::mirror::{LaidOut, Mirror, MirrorRequest, lay_out};
 use crate::progress;
 
 /// Lays out a directory for machines that run BitBake without kbuild: any web server will do.
@@ -45,7 +45,7 @@ impl MirrorArgs {
         let lock = project.lock(global, output)?;
         project.sources(&lock, &self.boards)?;
         let store = project.store()?;
-        let wanted = Wanted {
+        let wanted = MirrorRequest {
             project: &project.manifest.project,
             lock: &lock,
             manifest: Some(&project.manifest),

@@ -9,7 +9,7 @@ use crate::cli::project::Project;
 use crate::cli::runtime;
 use crate::error::{Error, Kind, Result};
 use crate::progress;
-use crate::remote::{self, Cargo, Destination, Pushed};
+use crate::remote::{self, Destination, PushRequest, Pushed};
 
 /// Sends what kata.lock names to another store: a bucket, a registry of images, or a directory.
 ///
@@ -44,7 +44,7 @@ impl PushArgs {
         let lock = project.lock(global, output)?;
         let sources = project.sources(&lock, &self.boards)?;
         let lock_text = project.lock_text()?.unwrap_or_default();
-        let cargo = Cargo { lock: &lock, sources: &sources, lock_text: &lock_text };
+        let cargo = PushRequest { lock: &lock, sources: &sources, lock_text: &lock_text };
         let store = project.store()?;
         let pushed = runtime::wait(remote::push(&store, &cargo, &to, usize::from(global.jobs), &output.progress))?;
         output.say(&describe(&pushed, &self.to));

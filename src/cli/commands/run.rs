@@ -7,7 +7,7 @@ use std::process::Stdio;
 use clap::Args;
 use serde_json::json;
 
-use crate::builder::qemu::{self, Host, Launch, Start};
+use crate::builder::qemu::{self, Launch, QemuHost, Start};
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output};
 use crate::cli::project::Project;
@@ -52,7 +52,7 @@ pub(in crate::cli) struct RunArgs {
 impl RunArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
-        let host = Host::probe();
+        let host = QemuHost::probe();
         let start = Start {
             manifest: &project.manifest,
             board: &self.board,

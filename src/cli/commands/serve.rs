@@ -10,14 +10,14 @@ use serde_json::json;
 use crate::bitbake::Base;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
-use crate::cli::project::Place;
+use crate::cli::project::StoreContext;
 use crate::cli::runtime;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use crate::manifest::Manifest;
-use crate::mirror::{Mirror, Wanted};
-use crate::serve::{Identity, Server, Settings, Shelf};
+use crate::mirror::{Mirror, MirrorRequest};
+use crate::serve::{MirrorCache, ServeSettings, Server, TlsIdentity};
 use crate::store::Store;
 
 /// Serves the store over HTTP, read only, until it is interrupted.
@@ -71,10 +71,10 @@ pub(in crate::cli) struct ServeArgs {
 
 impl ServeArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
-        let place = Place::find(global)?;
+        let place = StoreContext::find(global)?;
         let base = self.url.as_deref().map(Base::new).transpose().map_err(|error| error.of_kind(Kind::Usage))?;
         let identity = match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => Some(Identity::read(certificate, key)?),
+            (Some(certificate), Some(key)) => Some(TlsIdentity::read(certificate, key)?),
             _ => None,
         };
         // The hold on the store ends here: a server must not keep a collector waiting.
@@ -82,7 +82,7 @@ impl ServeArgs {
         let shelf = self.shelf(&place, &store, output)?;
         let timeout = Duration::from_secs(self.timeout.into());
         let settings =
-            Settings { listen: self.listen, identity, connections: usize::from(self.connections), timeout, base };
+            ServeSettings { listen: self.listen, identity, connections: usize::from(self.connections), timeout, base };
         let mirror = shelf.is_some();
         let server = Server::bind(&store, shelf, settings)?;
         let url = server.url();
@@ -96,7 +96,7 @@ impl ServeArgs {
     }
 
     /// What is under `/mirror/`: the project's lock, if there is one, or the one that was named.
-    fn shelf(&self, place: &Place, store: &Store, output: &Output) -> Result<Option<Shelf>> {
+    fn shelf(&self, place: &StoreContext, store: &Store, output: &Output) -> Result<Option<MirrorCache>> {
         let Some(lock) = self.lock.clone().or_else(|| place.lock_path().map(Path::to_owned)) else {
             return match self.boards.as_slice() {
                 [] => Ok(None),
@@ -111,7 +111,7 @@ impl ServeArgs {
         let (boards, manifest) = (self.boards.clone(), place.manifest_path().map(Path::to_owned));
         let path = lock.clone();
         let plan = move |store: &Store| plan(store, &path, manifest.as_deref(), &boards);
-        let mut shelf = Shelf::new(store, &lock, plan)?;
+        let mut shelf = MirrorCache::new(store, &lock, plan)?;
         let missing = shelf.mirror().missing().len();
         if missing > 0 {
             output.warn(&format!(
@@ -130,5 +130,5 @@ fn plan(store: &Store, lock: &Path, manifest: Option<&Path>, boards: &[String]) 
     let project = manifest.as_ref().map_or("kbuild", |manifest| manifest.project.as_str());
     let none = || Error::input(format!("there is no {}", disk::shown(lock))).help("--lock names a kata.lock");
     let lock = Lock::read(lock)?.ok_or_else(none)?;
-    Mirror::plan(store, Wanted { project, lock: &lock, manifest: manifest.as_ref(), boards })
+    Mirror::plan(store, MirrorRequest { project, lock: &lock, manifest: manifest.as_ref(), boards })
 }

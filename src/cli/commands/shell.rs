@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::build::BoardArgs;
-use crate::builder::{self, Place};
+use crate::builder::{self, BuildDir};
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output};
 use crate::error::Result;
@@ -31,7 +31,7 @@ pub(in crate::cli) struct ShellArgs {
 impl ShellArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let board = self.board.open(global, output)?;
-        let prepared = builder::prepare(&board.request(output), Place::Build)?;
+        let prepared = builder::prepare(&board.request(output), BuildDir::Build)?;
         if self.command.is_empty() {
             output.say(&prepared.notice());
         }

@@ -6,10 +6,10 @@ use serde_json::json;
 use crate::bundle::Ledger;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, count};
-use crate::cli::project::Place;
+use crate::cli::project::StoreContext;
 use crate::error::Result;
 use crate::progress;
-use crate::store::{Aside, Census, Store};
+use crate::store::{Inventory, Leftover, Store};
 
 /// Says what the store holds.
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ enum StoreCommand {
 
 impl StoreArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs) -> Result<Outcome> {
-        let store = Place::find(global)?.existing_store()?;
+        let store = StoreContext::find(global)?.existing_store()?;
         match self.command {
             StoreCommand::Info => info(&store),
             StoreCommand::Ledger => ledger(&store),
@@ -70,7 +70,7 @@ fn info(store: &Store) -> Result<Outcome> {
     Ok(Outcome::new(json, lines.join("\n")))
 }
 
-fn lines(store: &Store, census: &Census) -> Vec<String> {
+fn lines(store: &Store, census: &Inventory) -> Vec<String> {
     let sized = |bytes| progress::size(bytes);
     let mut lines = vec![
         format!("store        {}", store.root().display()),
@@ -84,12 +84,12 @@ fn lines(store: &Store, census: &Census) -> Vec<String> {
     lines
 }
 
-fn lower_line(store: &Store, census: &Census) -> String {
+fn lower_line(store: &Store, census: &Inventory) -> String {
     let (blobs, commits) = (count(census.blobs.len(), "blob"), count(census.commits.len(), "commit"));
     format!("below it     {}: {blobs} ({}), {commits}", store.root().display(), progress::size(census.bytes()))
 }
 
-fn lower_json(store: &Store, census: &Census) -> serde_json::Value {
+fn lower_json(store: &Store, census: &Inventory) -> serde_json::Value {
     json!({
         "store": store.root(),
         "blobs": census.blobs.len(),
@@ -98,7 +98,7 @@ fn lower_json(store: &Store, census: &Census) -> serde_json::Value {
     })
 }
 
-fn bytes(files: &[Aside]) -> u64 {
+fn bytes(files: &[Leftover]) -> u64 {
     files.iter().map(|file| file.size).sum()
 }
 

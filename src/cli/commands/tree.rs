@@ -9,7 +9,7 @@ use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
 use crate::error::{Error, Result};
-use crate::lock::{Lock, LockedBoard, Pin, Tree};
+use crate::lock::{Lock, LockedBoard, Pin, RecipeTree};
 use crate::source::SourceId;
 use crate::suggest;
 
@@ -48,14 +48,14 @@ pub(in crate::cli) struct TreeArgs {
 }
 
 /// What is drawn: a line, and what stands under it.
-struct Node {
+struct Branch {
     label: String,
-    under: Vec<Node>,
+    under: Vec<Branch>,
 }
 
 /// A tree and what of it is wanted.
-struct Wanted<'a> {
-    tree: Tree<'a>,
+struct TreeQuery<'a> {
+    tree: RecipeTree<'a>,
     depth: usize,
     sources: bool,
 }
@@ -72,7 +72,7 @@ impl TreeArgs {
         let locked = lock.board(board)?;
         let settings: Vec<String> = settings.into_iter().filter(|name| locked.with.contains_key(name)).collect();
         let depth = self.depth.unwrap_or(DEEPEST).min(DEEPEST);
-        let wanted = Wanted { tree: Tree::of(&lock, board, &settings), depth, sources: !self.no_sources };
+        let wanted = TreeQuery { tree: RecipeTree::of(&lock, board, &settings), depth, sources: !self.no_sources };
         if let Some(recipe) = &self.recipe {
             wanted.check(recipe, board)?;
             let json = json!({ "board": board, "with": settings, "recipes": [wanted.json(recipe, 0)] });
@@ -90,11 +90,11 @@ impl TreeArgs {
         let mut under = if wanted.sources { beside(&lock, locked, &settings) } else { Vec::new() };
         under.extend(wanted.tree.roots.iter().map(|name| wanted.node(name, 0)));
         let label = if settings.is_empty() { board.clone() } else { format!("{board} with {}", settings.join(", ")) };
-        Ok(Outcome::new(json, Node { label, under }.draw()))
+        Ok(Outcome::new(json, Branch { label, under }.draw()))
     }
 }
 
-impl Wanted<'_> {
+impl TreeQuery<'_> {
     fn check(&self, recipe: &str, board: &str) -> Result<()> {
         if self.tree.names().any(|name| name == recipe) {
             return Ok(());
@@ -121,7 +121,7 @@ impl Wanted<'_> {
         value
     }
 
-    fn node(&self, name: &str, level: usize) -> Node {
+    fn node(&self, name: &str, level: usize) -> Branch {
         let used = self.tree.recipes.get(name);
         let version = used.map(|used| format!(" {}", used.recipe.version)).unwrap_or_default();
         let more = match self.left_out(name, level) {
@@ -129,11 +129,11 @@ impl Wanted<'_> {
             below => format!(" ({below} more below)"),
         };
         let sources = used.filter(|_| self.sources).into_iter().flat_map(|used| &used.recipe.sources);
-        let mut under: Vec<Node> = sources.map(|id| Node::leaf(id.to_string())).collect();
+        let mut under: Vec<Branch> = sources.map(|id| Branch::leaf(id.to_string())).collect();
         if level < self.depth {
             under.extend(self.under(name).map(|name| self.node(name, level + 1)));
         }
-        Node { label: format!("{name}{version}{more}"), under }
+        Branch { label: format!("{name}{version}{more}"), under }
     }
 
     fn under(&self, name: &str) -> impl Iterator<Item = &str> {
@@ -169,7 +169,7 @@ fn extra<'a>(board: &'a LockedBoard, settings: &[String]) -> Vec<&'a SourceId> {
 }
 
 /// What a board needs beside recipes, each group under a heading.
-fn beside(lock: &Lock, board: &LockedBoard, settings: &[String]) -> Vec<Node> {
+fn beside(lock: &Lock, board: &LockedBoard, settings: &[String]) -> Vec<Branch> {
     let named = |(name, id): (&str, &SourceId)| format!("{name}  {id}");
     let groups = [
         ("layers", pins(&lock.layers, board).into_iter().map(named).collect::<Vec<_>>()),
@@ -179,8 +179,8 @@ fn beside(lock: &Lock, board: &LockedBoard, settings: &[String]) -> Vec<Node> {
     let groups = groups.into_iter().filter(|(_, labels)| !labels.is_empty());
     groups
         .map(|(heading, labels)| {
-            let under = labels.into_iter().map(Node::leaf).collect();
-            Node { label: format!("[{heading}]"), under }
+            let under = labels.into_iter().map(Branch::leaf).collect();
+            Branch { label: format!("[{heading}]"), under }
         })
         .collect()
 }
@@ -194,9 +194,9 @@ fn beside_json(lock: &Lock, board: &LockedBoard, settings: &[String]) -> Value {
     })
 }
 
-impl Node {
-    fn leaf(label: String) -> Node {
-        Node { label, under: Vec::new() }
+impl Branch {
+    fn leaf(label: String) -> Branch {
+        Branch { label, under: Vec::new() }
     }
 
     /// Lines, without a newline at the end.

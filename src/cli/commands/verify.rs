@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::builder;
-use crate::builder::unpack::Failure;
+use crate::builder::unpack::UnpackFailure;
 use crate::cli::describe::{OUTSIDE, configuration_json, extend, who};
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
@@ -55,7 +55,7 @@ pub(in crate::cli) struct VerifyArgs {
 }
 
 /// What is verified: everything, or what some configurations need.
-struct Scope {
+struct VerifyScope {
     sources: Vec<SourceId>,
     /// The choices that matter on each board, beside its default; `None` where every configuration matters.
     boards: Option<BTreeMap<String, Vec<String>>>,
@@ -119,7 +119,7 @@ impl VerifyArgs {
         let mut boards = serde_json::Map::new();
         for board in if self.boards.is_empty() { &all } else { &self.boards } {
             let selection = project.manifest.select(board, &self.set)?;
-            let request = builder::Request {
+            let request = builder::BuildRequest {
                 manifest: &project.manifest,
                 lock,
                 store,
@@ -142,9 +142,9 @@ impl VerifyArgs {
         Ok(())
     }
 
-    fn scope(&self, project: &Project, lock: &Lock, output: &Output) -> Result<Scope> {
+    fn scope(&self, project: &Project, lock: &Lock, output: &Output) -> Result<VerifyScope> {
         if self.boards.is_empty() {
-            return Ok(Scope { sources: lock.all_sources(), boards: None });
+            return Ok(VerifyScope { sources: lock.all_sources(), boards: None });
         }
         let mut sources = BTreeSet::new();
         let mut boards = BTreeMap::new();
@@ -164,11 +164,11 @@ impl VerifyArgs {
             sources.extend(lock.closure_with(board, &settings)?);
             boards.insert(board.clone(), settings);
         }
-        Ok(Scope { sources: sources.into_iter().collect(), boards: Some(boards) })
+        Ok(VerifyScope { sources: sources.into_iter().collect(), boards: Some(boards) })
     }
 }
 
-impl Scope {
+impl VerifyScope {
     fn report(&self, lock: &Lock, faults: Vec<Fault>, engine: &str) -> Outcome {
         let uses = Uses::of(lock);
         let mut lacking: BTreeMap<Configuration<'_>, Lacking<'_>> = BTreeMap::new();
@@ -217,13 +217,13 @@ impl Scope {
     }
 }
 
-fn failed(board: &str, failure: Failure) -> Error {
-    let Failure { recipe, task, why } = failure;
+fn failed(board: &str, failure: UnpackFailure) -> Error {
+    let UnpackFailure { recipe, task, why } = failure;
     let what = if task == "none" { "was not tried".to_owned() } else { format!("failed to {task}") };
     Error::new(Kind::Engine, format!("{recipe} of board `{board}` {what}")).because(Error::new(Kind::Engine, why))
 }
 
-fn failure_json(failure: &Failure) -> Value {
+fn failure_json(failure: &UnpackFailure) -> Value {
     json!({ "recipe": failure.recipe, "task": failure.task, "why": failure.why })
 }
 

@@ -39,7 +39,7 @@ pub(in crate::cli) struct WhyArgs {
 }
 
 /// What was asked about.
-enum Asked {
+enum Subject {
     Source(SourceId),
     Recipe,
 }
@@ -68,8 +68,8 @@ impl WhyArgs {
         let lock = project.lock(global, output)?;
         let query = Query { lock: &lock, uses: Uses::of(&lock), engine: &project.manifest.engine };
         match query.asked(&self.source, self.recipe)? {
-            Asked::Recipe => Ok(query.recipe(&self.source)),
-            Asked::Source(id) => {
+            Subject::Recipe => Ok(query.recipe(&self.source)),
+            Subject::Source(id) => {
                 let store = project.present_store()?;
                 let holders = query.uses.holders(&id);
                 let reasons: Vec<_> = holders.iter().map(|holder| (holder, query.reasons(&holder.id))).collect();
@@ -85,17 +85,17 @@ impl WhyArgs {
 
 impl<'a> Query<'a> {
     /// What a text means: what names it outright, then a recipe, then what only holds it.
-    fn asked(&self, text: &str, recipe: bool) -> Result<Asked> {
+    fn asked(&self, text: &str, recipe: bool) -> Result<Subject> {
         let rules = [Lock::named, Lock::containing];
         for (at, rule) in rules.iter().enumerate() {
             let found = if recipe { Vec::new() } else { rule(self.lock, text) };
             match found.as_slice() {
                 [] => {}
-                [one] => return Ok(Asked::Source(one.clone())),
+                [one] => return Ok(Subject::Source(one.clone())),
                 several => return Err(ambiguous(text, several)),
             }
             if at == 0 && !self.uses.configurations_of(text).is_empty() {
-                return Ok(Asked::Recipe);
+                return Ok(Subject::Recipe);
             }
         }
         Err(self.unknown(text, recipe))

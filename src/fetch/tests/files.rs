@@ -494,7 +494,8 @@ fn as_users_have_it(url: &str) -> Result<Digests> {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&directory.path().join("store")).unwrap();
     let mirrors = Mirrors { builtin: false, ..Mirrors::default() };
-    let settings = Settings { mirrors, registries: Registries::default(), jobs: 4, offline: false, upstreams: true };
+    let settings =
+        FetchSettings { mirrors, registries: Registries::default(), jobs: 4, offline: false, upstreams: true };
     let fetcher = Fetcher::new(store, settings, crate::progress::Silent::shared()).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(fetcher.file(&wanted(url, b"right")))
 }

@@ -12,7 +12,7 @@ fn wanted(url: &str, content: &[u8]) -> WantedFile {
 fn with_registry(name: &str, base: &str) -> World {
     let mut world = World::new();
     let entries = BTreeMap::from([(name.to_owned(), base.parse().unwrap())]);
-    world.fetcher.registries = Directory::new(Registries { entries }, None);
+    world.fetcher.registries = RegistryTable::new(Registries { entries }, None);
     world
 }
 
@@ -58,7 +58,7 @@ async fn a_rule_may_lead_to_a_package() {
     server.on("/base/a/1.0.0/download", [Reply::file("right")]);
     let mut world = World::with(rules(&[("https://h/(.*)", &["crate://own/a/1.0.0"])]), false);
     let entries = BTreeMap::from([("own".to_owned(), server.url("/base").parse().unwrap())]);
-    world.fetcher.registries = Directory::new(Registries { entries }, None);
+    world.fetcher.registries = RegistryTable::new(Registries { entries }, None);
     world.fetcher.file(&wanted("https://h/x", b"right")).await.unwrap();
 }
 

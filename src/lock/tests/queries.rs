@@ -111,20 +111,20 @@ fn a_tree_has_each_recipe_once() {
     let mut lock = lock();
     let loud = ["loud".to_owned()];
     {
-        let tree = Tree::of(&lock, "two", &loud);
+        let tree = RecipeTree::of(&lock, "two", &loud);
         assert_eq!(tree.roots, ["image"]);
         assert_eq!((tree.under("image"), tree.under("horn")), (&["horn"][..], &["busybox"][..]));
         assert_eq!(tree.recipes["busybox"].key, "busybox@two+loud");
         assert_eq!((tree.count_under("image"), tree.names().count()), (2, 3));
-        let base = Tree::of(&lock, "two", &[]);
+        let base = RecipeTree::of(&lock, "two", &[]);
         assert_eq!((base.under("image"), base.recipes["busybox"].key), (&["busybox"][..], "busybox"));
-        assert_eq!(Tree::of(&lock, "gone", &[]).names().count(), 0);
+        assert_eq!(RecipeTree::of(&lock, "gone", &[]).names().count(), 0);
     }
     // By hand: a circle, and one that is needed by nobody in the graph.
     let closure = lock.boards.get_mut("one").unwrap().closure.as_mut().unwrap();
     closure.recipes.insert("group".into(), Need::By("busybox".into()));
     closure.recipes.insert("orphan".into(), Need::By("gone".into()));
-    let tree = Tree::of(&lock, "one", &[]);
+    let tree = RecipeTree::of(&lock, "one", &[]);
     let mut names: Vec<&str> = tree.names().collect();
     names.sort_unstable();
     assert_eq!(names, ["busybox", "group", "image", "orphan"]);

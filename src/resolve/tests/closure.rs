@@ -1,7 +1,7 @@
 //! Closures put into a lock, as the engine might report them.
 
 use super::*;
-use crate::bitbake::report::{Fetch, Floating, GitFetch, Problem, Recipe, Report};
+use crate::bitbake::report::{DiscoveryReport, Fetch, FloatingSrcrev, GitFetch, Problem, Recipe};
 use crate::lock::Need;
 use crate::manifest::Variant;
 
@@ -70,10 +70,10 @@ fn recipe(name: &str, by: Option<&str>, fetches: Vec<Fetch>) -> Recipe {
 }
 
 /// An image of one program; what else a test adds.
-fn report(more: Vec<Recipe>) -> Report {
+fn report(more: Vec<Recipe>) -> DiscoveryReport {
     let busybox = recipe("busybox", Some("image"), vec![file("https://h.example/busybox-1.0.tar.bz2", 'b')]);
     let recipes = [vec![recipe("image", None, vec![]), busybox], more].concat();
-    Report { recipes, ..Report::default() }
+    DiscoveryReport { recipes, ..DiscoveryReport::default() }
 }
 
 /// Locks with the engine played by `discover`; gives how often it was asked, too.
@@ -81,12 +81,12 @@ fn lock_with(
     text: &str,
     old: &Lock,
     folders: &BTreeMap<String, Blake3>,
-    moving: &Moving,
-    discover: impl Fn(&str, &Variant) -> Report,
+    moving: &UpdatePolicy,
+    discover: impl Fn(&str, &Variant) -> DiscoveryReport,
 ) -> Result<(Resolution, usize)> {
     let manifest = manifest(text);
     let directory = tempfile::tempdir().unwrap();
-    let settings = Settings {
+    let settings = FetchSettings {
         mirrors: Mirrors::default(),
         registries: crate::fetch::Registries::default(),
         jobs: 2,
@@ -98,16 +98,16 @@ fn lock_with(
     let pinned = runtime.block_on(resolve(&manifest, old, &fetcher, moving))?;
     let unknown = unknown(&manifest, &pinned.lock, old, folders, moving)?;
     let asked = unknown.len();
-    let found = unknown.into_iter().map(|Unknown { board, variant, inputs, .. }| {
+    let found = unknown.into_iter().map(|MissingClosure { board, variant, inputs, .. }| {
         let report = discover(&board, &variant);
-        Found { board, variant, inputs, report }
+        Discovered { board, variant, inputs, report }
     });
     let closing = close(&manifest, pinned, found.collect(), old, folders.clone(), &fetcher, moving);
     Ok((runtime.block_on(closing)?, asked))
 }
 
-fn first(discover: impl Fn(&str, &Variant) -> Report) -> Result<Lock> {
-    let (resolution, asked) = lock_with(MANIFEST, &Lock::default(), &folders(1), &Moving::Nothing, discover)?;
+fn first(discover: impl Fn(&str, &Variant) -> DiscoveryReport) -> Result<Lock> {
+    let (resolution, asked) = lock_with(MANIFEST, &Lock::default(), &folders(1), &UpdatePolicy::Nothing, discover)?;
     assert_eq!(asked, 6, "two boards, each by default, loud, and on the other host");
     Ok(resolution.lock)
 }
@@ -144,18 +144,18 @@ fn boards_list_recipes_and_recipes_list_sources() {
 #[test]
 fn what_did_not_change_is_not_looked_at_again() {
     let lock = first(|_, _| report(vec![])).unwrap();
-    let never = |_: &str, _: &Variant| -> Report { panic!("nothing changed") };
-    let (again, asked) = lock_with(MANIFEST, &lock, &folders(1), &Moving::Nothing, never).unwrap();
+    let never = |_: &str, _: &Variant| -> DiscoveryReport { panic!("nothing changed") };
+    let (again, asked) = lock_with(MANIFEST, &lock, &folders(1), &UpdatePolicy::Nothing, never).unwrap();
     assert_eq!((asked, &again.lock, again.changes), (0, &lock, vec![]));
     let asked = |text: &str, digit: u8| {
-        lock_with(text, &lock, &folders(digit), &Moving::Nothing, |_, _| report(vec![])).unwrap().1
+        lock_with(text, &lock, &folders(digit), &UpdatePolicy::Nothing, |_, _| report(vec![])).unwrap().1
     };
     assert_eq!(asked(MANIFEST, 2), 6, "a recipe was edited");
     assert_eq!(asked(&MANIFEST.replace("machine = \"two\"", "machine = \"three\""), 1), 3);
     assert_eq!(asked(&MANIFEST.replace("rev = \"aaaa", "rev = \"bbbb"), 1), 6, "another engine");
     assert_eq!(asked(&MANIFEST.replace("flag = \"loud\"", "flag = \"louder\""), 1), 2, "one choice of each board");
     let without = MANIFEST.replace(", \"aarch64\"", "");
-    let (fewer, asked) = lock_with(&without, &lock, &folders(1), &Moving::Nothing, never).unwrap();
+    let (fewer, asked) = lock_with(&without, &lock, &folders(1), &UpdatePolicy::Nothing, never).unwrap();
     assert_eq!((asked, fewer.lock.boards["one"].with.len()), (0, 1));
 }
 
@@ -204,7 +204,7 @@ fn one_name_with_two_contents_is_an_error_on_one_board_and_two_blocks_on_two() {
     assert_eq!(keys, ["busybox-1.0.tar.bz2@bbbbbbbbbbbb", "busybox-1.0.tar.bz2@cccccccccccc"]);
     assert!(lock.files.values().all(|file| file.name.as_deref() == Some("busybox-1.0.tar.bz2")));
     assert!(lock.recipes.contains_key("busybox") && lock.recipes.contains_key("busybox@two"));
-    let again = lock_with(MANIFEST, &lock, &folders(2), &Moving::Nothing, |board, _| {
+    let again = lock_with(MANIFEST, &lock, &folders(2), &UpdatePolicy::Nothing, |board, _| {
         let mut report = report(vec![]);
         let digit = if board == "one" { 'b' } else { 'c' };
         report.recipes[1].fetches = vec![file("https://h.example/busybox-1.0.tar.bz2", digit)];
@@ -224,16 +224,16 @@ fn what_boards_call_by_one_name_has_the_same_keys_in_whatever_order_it_was_locke
         report.recipes[1].fetches = vec![file("https://h.example/busybox-1.0.tar.bz2", digit)];
         report
     };
-    let fresh = |text: &str, discover: &dyn Fn(&str, &Variant) -> Report| {
-        lock_with(text, &Lock::default(), &folders(1), &Moving::Nothing, discover).unwrap().0.lock
+    let fresh = |text: &str, discover: &dyn Fn(&str, &Variant) -> DiscoveryReport| {
+        lock_with(text, &Lock::default(), &folders(1), &UpdatePolicy::Nothing, discover).unwrap().0.lock
     };
     let (alike, apart) = (fresh(MANIFEST, &same), fresh(&other_machine, &differ));
     assert_eq!((alike.files.len(), apart.files.len()), (1, 2));
 
-    let (moved, asked) = lock_with(&other_machine, &alike, &folders(1), &Moving::Nothing, differ).unwrap();
+    let (moved, asked) = lock_with(&other_machine, &alike, &folders(1), &UpdatePolicy::Nothing, differ).unwrap();
     assert_eq!((asked, &moved.lock), (3, &apart), "what stands gets a key of its own, too");
     assert_eq!(stale(&manifest(&other_machine), &moved.lock), Vec::<String>::new());
-    let (back, asked) = lock_with(MANIFEST, &apart, &folders(1), &Moving::Nothing, same).unwrap();
+    let (back, asked) = lock_with(MANIFEST, &apart, &folders(1), &UpdatePolicy::Nothing, same).unwrap();
     assert_eq!((asked, &back.lock), (3, &alike), "and the plain name again");
     assert_eq!(stale(&manifest(MANIFEST), &back.lock), Vec::<String>::new());
 }
@@ -262,7 +262,7 @@ fn what_nobody_can_lock_is_told_with_recipe_and_line() {
 
 #[test]
 fn a_ref_that_floats_and_cannot_be_resolved_names_the_recipe_and_the_ways_out() {
-    let floating = Floating {
+    let floating = FloatingSrcrev {
         recipe: "linux-dev".into(),
         variable: "SRCREV_machine".into(),
         url: "https://git.example/linux".into(),
@@ -293,7 +293,7 @@ fn a_ref_that_floats_and_cannot_be_resolved_names_the_recipe_and_the_ways_out() 
     let commit = "9".repeat(40).parse().unwrap();
     let mut old = Lock::default();
     old.floating.insert(key.clone(), crate::lock::Floating { url, reference, commit });
-    let lock = lock_with(MANIFEST, &old, &folders(1), &Moving::Nothing, discover).unwrap().0.lock;
+    let lock = lock_with(MANIFEST, &old, &folders(1), &UpdatePolicy::Nothing, discover).unwrap().0.lock;
     let closure = lock.boards["one"].closure.as_ref().unwrap();
     assert_eq!(closure.pins, BTreeMap::from([("SRCREV_machine:pn-linux-dev".to_owned(), key)]));
     assert_eq!(closure.recipes["linux-dev"], Need::By("image".into()));
@@ -301,7 +301,7 @@ fn a_ref_that_floats_and_cannot_be_resolved_names_the_recipe_and_the_ways_out() 
     assert_eq!(lock.recipes["linux-dev"].sources, [SourceId::Git("git.example.linux@999999999999".into())].into());
     assert_eq!(stale(&manifest(MANIFEST), &lock), Vec::<String>::new());
     // Told to move, it is looked up; the engine is asked again only where a pin moves.
-    let update = Moving::Named(vec!["linux-dev".to_owned()]);
+    let update = UpdatePolicy::Named(vec!["linux-dev".to_owned()]);
     assert_eq!(lock_with(MANIFEST, &lock, &folders(1), &update, discover).unwrap_err().kind(), Kind::Missing);
 }
 

@@ -3,7 +3,7 @@ mod closure;
 use std::path::Path;
 
 use super::*;
-use crate::fetch::{Registries, Settings};
+use crate::fetch::{FetchSettings, Registries};
 use crate::manifest::Mirrors;
 use crate::progress::Silent;
 use crate::store::Store;
@@ -49,9 +49,9 @@ fn manifest(text: &str) -> Manifest {
 }
 
 /// Everything in the manifest is known by hash or commit, so that it can be locked with no network and no bytes.
-fn resolve_offline(text: &str, old: &Lock, moving: &Moving) -> Result<Resolution> {
+fn resolve_offline(text: &str, old: &Lock, moving: &UpdatePolicy) -> Result<Resolution> {
     let directory = tempfile::tempdir().unwrap();
-    let settings = Settings {
+    let settings = FetchSettings {
         mirrors: Mirrors::default(),
         registries: Registries::default(),
         jobs: 2,
@@ -64,16 +64,16 @@ fn resolve_offline(text: &str, old: &Lock, moving: &Moving) -> Result<Resolution
 }
 
 fn locked(text: &str) -> Lock {
-    resolve_offline(text, &Lock::default(), &Moving::Nothing).unwrap().lock
+    resolve_offline(text, &Lock::default(), &UpdatePolicy::Nothing).unwrap().lock
 }
 
 #[test]
 fn what_is_known_is_locked_without_bytes_and_said_to_be_incomplete() {
-    let first = resolve_offline(MANIFEST, &Lock::default(), &Moving::Nothing).unwrap();
+    let first = resolve_offline(MANIFEST, &Lock::default(), &UpdatePolicy::Nothing).unwrap();
     assert_eq!(first.changes.len(), 3);
     assert_eq!(first.incomplete.len(), 3);
     assert_eq!(first.lock.incomplete().len(), 2, "two requests, one commit");
-    let again = resolve_offline(MANIFEST, &first.lock, &Moving::Nothing).unwrap();
+    let again = resolve_offline(MANIFEST, &first.lock, &UpdatePolicy::Nothing).unwrap();
     assert_eq!(again.lock, first.lock);
     assert_eq!(again.changes, []);
     assert_eq!(stale(&manifest(MANIFEST), &first.lock), Vec::<String>::new());
@@ -85,7 +85,7 @@ fn one_commit_offers_the_refs_of_all_who_asked_for_it() {
     let git = lock.gits.values().next().unwrap();
     assert_eq!(git.refs, ["refs/heads/2.18".to_owned(), "refs/tags/v1".to_owned()].into());
     let without = MANIFEST.replace("tag = \"v1\"\n", "");
-    let lock = resolve_offline(&without, &lock, &Moving::Nothing).unwrap().lock;
+    let lock = resolve_offline(&without, &lock, &UpdatePolicy::Nothing).unwrap().lock;
     assert_eq!(lock.gits.values().next().unwrap().refs, ["refs/heads/2.18".to_owned()].into());
 }
 
@@ -126,18 +126,18 @@ fn every_change_of_the_manifest_makes_the_lock_stale() {
 fn pruning_follows_the_manifest_and_names_that_are_not_there_are_refused() {
     let lock = locked(MANIFEST);
     let moved = MANIFEST.replace("version = \"1.0\"", "version = \"1.1\"");
-    let next = resolve_offline(&moved, &lock, &Moving::Nothing).unwrap();
+    let next = resolve_offline(&moved, &lock, &UpdatePolicy::Nothing).unwrap();
     assert_eq!(next.lock.files.keys().collect::<Vec<_>>(), ["tool-1.1.tar.gz"]);
     let change = &next.changes[0];
     assert_eq!((change.name.as_str(), next.changes.len()), ("tool", 1));
-    let error = resolve_offline(MANIFEST, &lock, &Moving::Named(vec!["tol".into()])).unwrap_err();
+    let error = resolve_offline(MANIFEST, &lock, &UpdatePolicy::Named(vec!["tol".into()])).unwrap_err();
     assert_eq!(error.kind(), Kind::Input);
 }
 
 #[test]
 fn a_branch_that_nobody_can_be_asked_about_is_an_error() {
     let unpinned = MANIFEST.replace("rev = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n", "");
-    let error = resolve_offline(&unpinned, &Lock::default(), &Moving::Nothing).unwrap_err();
+    let error = resolve_offline(&unpinned, &Lock::default(), &UpdatePolicy::Nothing).unwrap_err();
     assert_eq!(error.kind(), Kind::Missing);
     assert_eq!(error.related_errors().len(), 2, "both are told at once");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::View;
-use super::repository::Repository;
+use super::repository::BareClone;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::source::{Blake3, SourceId};
@@ -13,7 +13,7 @@ use crate::store::Store;
 /// The sources of a lock as a mirror has them that BitBake reaches over a network: no links, and no directories.
 pub struct Flat {
     files: BTreeMap<String, Blake3>,
-    repositories: BTreeMap<String, Repository>,
+    repositories: BTreeMap<String, BareClone>,
 }
 
 impl Flat {

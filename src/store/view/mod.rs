@@ -24,7 +24,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use self::repository::Repository;
+use self::repository::BareClone;
 use super::Store;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
@@ -63,7 +63,7 @@ struct View<'a> {
     links: BTreeMap<String, Link>,
     /// Path below the view to the text of a file of our own, which BitBake may write anew.
     notes: BTreeMap<String, String>,
-    repositories: BTreeMap<String, Repository>,
+    repositories: BTreeMap<String, BareClone>,
 }
 
 /// A name of a file.

@@ -23,7 +23,7 @@ const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n
 
 /// One clone: every pin of one upstream.
 #[derive(Clone, Default)]
-pub(super) struct Repository {
+pub(super) struct BareClone {
     packs: BTreeMap<String, Pack>,
     /// Commits whose parents some pack lacks; another pack may have them.
     shallow: BTreeSet<CommitId>,
@@ -31,7 +31,7 @@ pub(super) struct Repository {
     refs: BTreeMap<String, BTreeSet<CommitId>>,
 }
 
-impl Repository {
+impl BareClone {
     /// Takes in another pin.
     pub(super) fn add(&mut self, record: &GitRecord, git: &LockedGit) {
         self.packs.extend(record.packs.iter().map(|pack| (pack.name.clone(), pack.clone())));
