@@ -16,7 +16,7 @@ use kbuild::lock::{
     Closure, Content, Lock, LockedBoard, LockedFile, LockedGit, LockedRecipe, Need, Pin, Request, Uses,
 };
 use kbuild::manifest::Manifest;
-use kbuild::resolve::{self, UpdatePolicy};
+use kbuild::resolve;
 use kbuild::source::{CommitId, GitRef, Hasher, SourceId, SourceUrl};
 
 const BOARDS: [&str; 4] = ["intel", "pi", "qemu", "virt"];
@@ -146,15 +146,13 @@ fn lock(manifest: &Manifest, sources: usize, recipes: usize) -> Lock {
     for board in BOARDS {
         lock.boards.insert(board.to_owned(), self::board(&engine, recipes));
     }
-    let unknown =
-        resolve::unknown(manifest, &lock, &lock, &lock.folders, &UpdatePolicy::Nothing).expect("known boards");
-    for unknown in unknown {
-        let board = lock.boards.get_mut(&unknown.board).expect("a board");
-        let closure = match unknown.variant.name.as_str() {
+    for missing in resolve::missing_closures(manifest, &lock).expect("known boards") {
+        let board = lock.boards.get_mut(&missing.board).expect("a board");
+        let closure = match missing.variant.name.as_str() {
             "" => board.closure.as_mut(),
             setting => board.with.get_mut(setting),
         };
-        closure.expect("every closure is there").inputs = unknown.inputs;
+        closure.expect("every closure is there").inputs = missing.inputs;
     }
     lock
 }

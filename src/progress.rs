@@ -16,7 +16,7 @@ pub trait Progress: Send + Sync {
     ///
     /// # Errors
     /// The user wants it to stop: kind `Interrupted`.
-    fn go_on(&self) -> Result<()> {
+    fn check_interrupted(&self) -> Result<()> {
         Ok(())
     }
 }

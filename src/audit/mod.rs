@@ -7,8 +7,8 @@
 //! includes, and the classes of the given layers tell; where that does not suffice, nothing is said.
 
 mod code;
+mod context;
 mod exceptions;
-mod family;
 mod finding;
 mod kind;
 mod layers;
@@ -27,8 +27,8 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::error::Result;
+use context::LayerIndex;
 use exceptions::Exception;
-use family::LayerIndex;
 use layers::SourceFile;
 
 pub use finding::{AuditReport, Finding};
@@ -44,7 +44,7 @@ pub fn audit(layers: Vec<AuditedLayer>) -> Result<AuditReport> {
     let index = LayerIndex::new(&files, &layers);
     let recipes: Vec<&SourceFile> = index.families().collect();
     let mut findings: Vec<Finding> = files.par_iter().flat_map_iter(code::audit).collect();
-    findings.par_extend(recipes.par_iter().flat_map_iter(|recipe| sources::audit(&index.family(recipe))));
+    findings.par_extend(recipes.par_iter().flat_map_iter(|recipe| sources::audit(&index.context(recipe))));
     // A file that several recipes include is found at fault once for each.
     findings.sort();
     findings.dedup_by(|a, b| (&a.file, a.line, a.kind) == (&b.file, b.line, b.kind));

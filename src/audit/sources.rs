@@ -1,6 +1,6 @@
 //! SRC_URI: revisions that move, downloads that no checksum holds.
 
-use super::family::RecipeContext;
+use super::context::RecipeContext;
 use super::finding::Finding;
 use super::kind::Rule;
 use super::layers::SourceFile;
@@ -26,46 +26,47 @@ impl SrcUriEntry<'_> {
 }
 
 /// The findings of a recipe's sources.
-pub(super) fn audit(family: &RecipeContext<'_>) -> Vec<Finding> {
-    let entries = entries(family);
+pub(super) fn audit(context: &RecipeContext<'_>) -> Vec<Finding> {
+    let entries = entries(context);
     let mut findings = Vec::new();
     for entry in &entries {
         match entry.scheme.as_str() {
-            "git" | "gitsm" | "gitannex" | "hg" | "svn" => findings.extend(revision(family, entry)),
+            "git" | "gitsm" | "gitannex" | "hg" | "svn" => findings.extend(revision(context, entry)),
             "http" | "https" | "ftp" | "crate" => {
-                findings.extend(checksum(family, entry));
+                findings.extend(checksum(context, entry));
                 let message = |branch| format!("{} names the branch {branch}", entry.url());
                 let moves = branch_of(&entry.path).map(message);
-                findings.extend(moves.map(|message| finding(family, entry.file, Rule::MovingUrl, entry.line, message)));
+                findings
+                    .extend(moves.map(|message| finding(context, entry.file, Rule::MovingUrl, entry.line, message)));
             }
             "npm" if entry.parameter("version") == Some("latest") => {
                 let message = format!("version=latest of {}", entry.url());
-                findings.push(finding(family, entry.file, Rule::FloatingRevision, entry.line, message));
+                findings.push(finding(context, entry.file, Rule::FloatingRevision, entry.line, message));
             }
             _ => {}
         }
     }
     if entries.iter().any(|entry| entry.scheme.starts_with("git")) {
-        findings.extend(wrong_revisions(family));
+        findings.extend(wrong_revisions(context));
     }
     findings
 }
 
-fn finding(family: &RecipeContext<'_>, file: &SourceFile, kind: Rule, line: usize, message: String) -> Finding {
-    Finding { recipe: family.recipe.recipe().to_owned(), ..Finding::new(file, kind, line, "SRC_URI", message) }
+fn finding(context: &RecipeContext<'_>, file: &SourceFile, kind: Rule, line: usize, message: String) -> Finding {
+    Finding { recipe: context.recipe.recipe().to_owned(), ..Finding::new(file, kind, line, "SRC_URI", message) }
 }
 
-fn entries<'a>(family: &RecipeContext<'a>) -> Vec<SrcUriEntry<'a>> {
+fn entries<'a>(context: &RecipeContext<'a>) -> Vec<SrcUriEntry<'a>> {
     let mut entries = Vec::new();
-    for (file, assignment) in family.of("SRC_URI") {
-        collect(family, file, assignment, 3, &mut entries);
+    for (file, assignment) in context.of("SRC_URI") {
+        collect(context, file, assignment, 3, &mut entries);
     }
     entries
 }
 
 /// The entries of one assignment; a word that is only a variable leads to where that is set.
 fn collect<'a>(
-    family: &RecipeContext<'a>,
+    context: &RecipeContext<'a>,
     file: &'a SourceFile,
     assignment: &'a Assignment,
     depth: usize,
@@ -75,11 +76,11 @@ fn collect<'a>(
         let variable = word.strip_prefix("${").and_then(|word| word.strip_suffix('}'));
         let plain = variable.filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
         if let Some(name) = plain.filter(|name| depth > 0 && *name != "SRC_URI") {
-            let set: Vec<_> = family.of(name).collect();
+            let set: Vec<_> = context.of(name).collect();
             for (file, assignment) in set {
-                collect(family, file, assignment, depth - 1, entries);
+                collect(context, file, assignment, depth - 1, entries);
             }
-        } else if let Some((scheme, path, parameters)) = parse(&family.expand(word)) {
+        } else if let Some((scheme, path, parameters)) = parse(&context.expand(word)) {
             entries.push(SrcUriEntry { file, line: assignment.value.line_at(offset), scheme, path, parameters });
         }
     }
@@ -132,9 +133,9 @@ fn is_commit(text: &str) -> bool {
 }
 
 /// A repository that nothing pins to a commit.
-fn revision(family: &RecipeContext<'_>, entry: &SrcUriEntry<'_>) -> Option<Finding> {
+fn revision(context: &RecipeContext<'_>, entry: &SrcUriEntry<'_>) -> Option<Finding> {
     let git = entry.scheme.starts_with("git");
-    let found = |message| Some(finding(family, entry.file, Rule::FloatingRevision, entry.line, message));
+    let found = |message| Some(finding(context, entry.file, Rule::FloatingRevision, entry.line, message));
     let pinned =
         |value: &str| value.contains('$') || is_commit(value) || (!git && !matches!(value, "HEAD" | "tip" | "default"));
     match entry.parameter("rev") {
@@ -146,8 +147,8 @@ fn revision(family: &RecipeContext<'_>, entry: &SrcUriEntry<'_>) -> Option<Findi
         return None;
     }
     let names = entry.parameter("name").unwrap_or("default");
-    let unsettled = names.contains('$') || family.python_sets || family.pinned_by_conf || !family.complete;
-    if unsettled || names.split(',').all(|name| has_revision(family, name)) {
+    let unsettled = names.contains('$') || context.python_sets || context.pinned_by_conf || !context.complete;
+    if unsettled || names.split(',').all(|name| has_revision(context, name)) {
         return None;
     }
     match entry.parameter("tag") {
@@ -157,8 +158,8 @@ fn revision(family: &RecipeContext<'_>, entry: &SrcUriEntry<'_>) -> Option<Findi
 }
 
 /// Whether SRCREV or `SRCREV_<name>` is set, with whatever overrides (`srcrev_internal_helper` of `bb.fetch2`).
-fn has_revision(family: &RecipeContext<'_>, name: &str) -> bool {
-    family.assignments.iter().any(|(_, assignment)| {
+fn has_revision(context: &RecipeContext<'_>, name: &str) -> bool {
+    context.assignments.iter().any(|(_, assignment)| {
         let Some(rest) = assignment.name.strip_prefix("SRCREV") else { return false };
         if assignment.name == "SRCREV_FORMAT" {
             return false;
@@ -173,20 +174,20 @@ fn has_revision(family: &RecipeContext<'_>, name: &str) -> bool {
 }
 
 /// Values of SRCREV that are branches, tags or shortened ids: BitBake asks the server for each.
-fn wrong_revisions(family: &RecipeContext<'_>) -> Vec<Finding> {
+fn wrong_revisions(context: &RecipeContext<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (file, assignment) in &family.assignments {
+    for (file, assignment) in &context.assignments {
         let is_revision =
             assignment.name.strip_prefix("SRCREV").is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', ':']));
         if !is_revision || assignment.name == "SRCREV_FORMAT" {
             continue;
         }
-        let value = family.expand(assignment.value.text.trim());
+        let value = context.expand(assignment.value.text.trim());
         let fine = value.contains('$') || is_commit(&value) || matches!(value.as_str(), "" | "INVALID" | "AUTOINC");
         // Subversion and Mercurial count their revisions.
         if !fine && !value.bytes().all(|b| b.is_ascii_digit()) {
             let message = format!("{} is `{value}`, no full commit id", assignment.name);
-            let found = finding(family, file, Rule::FloatingRevision, assignment.line, message);
+            let found = finding(context, file, Rule::FloatingRevision, assignment.line, message);
             findings.push(Finding { place: assignment.name.clone(), ..found });
         }
     }
@@ -194,7 +195,7 @@ fn wrong_revisions(family: &RecipeContext<'_>) -> Vec<Finding> {
 }
 
 /// A download with no checksum, or only weak ones.
-fn checksum(family: &RecipeContext<'_>, entry: &SrcUriEntry<'_>) -> Option<Finding> {
+fn checksum(context: &RecipeContext<'_>, entry: &SrcUriEntry<'_>) -> Option<Finding> {
     let name = match (entry.parameter("name"), entry.scheme.as_str()) {
         (Some(name), _) => name.to_owned(),
         (None, "crate") => crate_name(&entry.path)?,
@@ -206,15 +207,15 @@ fn checksum(family: &RecipeContext<'_>, entry: &SrcUriEntry<'_>) -> Option<Findi
     let has = |algorithm: &str| {
         let flag = if name.is_empty() { algorithm.to_owned() } else { format!("{name}.{algorithm}") };
         let set = |one: &&Assignment| one.flag.as_ref() == Some(&flag) && !one.value.text.trim().is_empty();
-        entry.parameter(algorithm).is_some() || entry.parameter(&flag).is_some() || family.checksums.iter().any(set)
+        entry.parameter(algorithm).is_some() || entry.parameter(&flag).is_some() || context.checksums.iter().any(set)
     };
     if ["sha256sum", "sha384sum", "sha512sum"].into_iter().any(has) {
         return None;
     }
-    let found = |kind, message| Some(finding(family, entry.file, kind, entry.line, message));
+    let found = |kind, message| Some(finding(context, entry.file, kind, entry.line, message));
     match ["md5sum", "sha1sum"].into_iter().find(|weak| has(weak)) {
         Some(weak) => found(Rule::WeakChecksum, format!("{} has only {weak}", entry.url())),
-        None if family.python_sets || !family.complete => None,
+        None if context.python_sets || !context.complete => None,
         None => found(Rule::NoChecksum, format!("{} has no checksum", entry.url())),
     }
 }

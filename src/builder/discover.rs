@@ -10,6 +10,11 @@ use super::{Prepared, bitbake};
 use crate::bitbake::discovery::DiscoveryDir;
 use crate::bitbake::{DiscoveryReport, Engine, Verbosity, engine};
 use crate::error::Result;
+use crate::lock::Lock;
+use crate::manifest::{Manifest, Variant};
+use crate::progress::Progress;
+use crate::resolve::Discover;
+use crate::store::Store;
 
 /// Of which configuration the closure is asked.
 #[derive(Clone, Copy)]
@@ -35,6 +40,35 @@ pub fn discover(request: &DiscoverRequest<'_>) -> Result<DiscoveryReport> {
     run(&prepared, Engine::closure_arguments(targets, words)?, prepared.topdir())?;
     run(&prepared, Engine::graph_arguments(targets)?, &found.graph_directory())?;
     found.report(targets)
+}
+
+/// BitBake behind its seal, for locking.
+pub struct Discoverer<'a> {
+    /// The manifest.
+    pub manifest: &'a Manifest,
+    /// The store; the layers are laid out from it.
+    pub store: &'a Store,
+    /// This program, which is its own helper inside the seal.
+    pub kbuild: &'a Path,
+    /// Told how laying out goes.
+    pub progress: &'a dyn Progress,
+    /// How much BitBake says.
+    pub verbosity: Verbosity,
+}
+
+impl Discover for Discoverer<'_> {
+    fn discover(&self, pinned: &Lock, board: &str, variant: &Variant) -> Result<DiscoveryReport> {
+        let build = BuildRequest {
+            manifest: self.manifest,
+            lock: pinned,
+            store: self.store,
+            board,
+            selection: &variant.selection,
+            kbuild: self.kbuild,
+            progress: self.progress,
+        };
+        discover(&DiscoverRequest { build, host: &variant.host, words: self.verbosity })
+    }
 }
 
 fn run(prepared: &Prepared, arguments: Vec<String>, from: &Path) -> Result<()> {

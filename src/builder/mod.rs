@@ -26,7 +26,7 @@ pub mod unpack;
 
 mod prepare;
 
-pub use discover::{DiscoverRequest, discover};
+pub use discover::{DiscoverRequest, Discoverer, discover};
 pub use prepare::{BuildDir, BuildRequest, Prepared, prepare, this_machine};
 pub use result::{Artifact, BuildResult, Difference, compare};
 pub use sandbox::{Seal, Stdout};

@@ -133,14 +133,14 @@ pub(super) fn build_directory(manifest: &Manifest) -> Result<PathBuf> {
 /// Sources that are not in the store (kind `Missing`) or not what the lock says (`Mismatch`), before BitBake sees any;
 /// a lock that lacks something the manifest declares (`Stale`); a configuration BitBake cannot be given (`Input`).
 pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> {
-    let ground = BoardDir::take(request, place)?;
+    let board_dir = BoardDir::take(request, place)?;
     let settings = request.manifest.settings_of(request.board, request.selection, &this_machine())?;
     let sources = verified_sources(request, &settings)?;
-    let layers = Layers::lay_out(&from(request), ground.board, &ground.build)?;
-    view::lay_out(request.store, request.lock, &sources, &ground.topdir.join(conf::VIEW))?;
+    let layers = Layers::lay_out(&from(request), board_dir.board, &board_dir.build)?;
+    view::lay_out(request.store, request.lock, &sources, &board_dir.topdir.join(conf::VIEW))?;
     let pins = pins(request.lock, request.board, &settings)?;
-    let form = ConfVariant { pins: &pins, build_arch: None, uninative: has_uninative(&sources) };
-    ground.finish(request, &layers, &form)
+    let variant = ConfVariant { pins: &pins, build_arch: None, uninative: has_uninative(&sources) };
+    board_dir.finish(request, &layers, &variant)
 }
 
 /// As [`prepare`], for asking what the board fetches: there are no sources yet, so the view is left as it is or stays empty,
@@ -149,15 +149,15 @@ pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> 
 /// # Errors
 /// As [`prepare`], of layers and engine alone.
 pub(super) fn prepare_discovery(request: &BuildRequest<'_>, host: &str) -> Result<Prepared> {
-    let ground = BoardDir::take(request, BuildDir::Build)?;
-    let layers = Layers::lay_out(&from(request), ground.board, &ground.build)?;
+    let board_dir = BoardDir::take(request, BuildDir::Build)?;
+    let layers = Layers::lay_out(&from(request), board_dir.board, &board_dir.build)?;
     for part in ["flat", "git2", "dl"] {
-        disk::create_dir_all(&ground.topdir.join(conf::VIEW).join(part))?;
+        disk::create_dir_all(&board_dir.topdir.join(conf::VIEW).join(part))?;
     }
     // uninative stays: the lock will have it, and then the build has the same configuration and the same parse cache.
-    let form =
+    let variant =
         ConfVariant { pins: &[], build_arch: Some(host).filter(|host| *host != this_machine()), uninative: true };
-    ground.finish(request, &layers, &form)
+    board_dir.finish(request, &layers, &variant)
 }
 
 /// A board's directory, and the right to it.
@@ -192,9 +192,9 @@ impl<'a> BoardDir<'a> {
         Ok(BoardDir { board, build, topdir, lock })
     }
 
-    fn finish(self, request: &BuildRequest<'_>, layers: &Layers, form: &ConfVariant<'_>) -> Result<Prepared> {
+    fn finish(self, request: &BuildRequest<'_>, layers: &Layers, variant: &ConfVariant<'_>) -> Result<Prepared> {
         let engine = Engine::find(&layers.engine.directory)?;
-        write_configuration(request, self.board, layers, form, &self.topdir)?;
+        write_configuration(request, self.board, layers, variant, &self.topdir)?;
         let environment = engine.environment(&self.topdir, layers.tops(), |name| std::env::var_os(name))?;
         let stores = request.store.layers().map(|store| store.root().to_owned());
         let read_only: Vec<PathBuf> = stores.chain([self.build.join(LAYERS)]).collect();
@@ -257,10 +257,10 @@ fn verified_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<V
         Kind::Mismatch => error.wrap(format!("the store's {id} is not what kata.lock says")),
         _ => error,
     };
-    let bad = request.store.verify_touched(request.lock, &ids, || request.progress.go_on()).into_iter();
+    let bad = request.store.verify_touched(request.lock, &ids, || request.progress.check_interrupted()).into_iter();
     let mut bad = bad.map(|(id, error)| name(id, error));
     if let Some(first) = bad.next() {
-        request.progress.go_on()?;
+        request.progress.check_interrupted()?;
         return Err(first.with_related(bad));
     }
     drop(bad);
@@ -301,11 +301,12 @@ fn write_configuration(
     request: &BuildRequest<'_>,
     board: &Board,
     layers: &Layers,
-    form: &ConfVariant<'_>,
+    variant: &ConfVariant<'_>,
     topdir: &Path,
 ) -> Result<()> {
-    let [bblayers, local, kbuild] =
-        with_conf(request, board, &layers.bblayers, form, |conf| Ok([conf.bblayers()?, conf.local(), conf.kbuild()?]))?;
+    let [bblayers, local, kbuild] = with_conf(request, board, &layers.bblayers, variant, |conf| {
+        Ok([conf.bblayers()?, conf.local(), conf.kbuild()?])
+    })?;
     for (file, text) in [
         ("conf/bblayers.conf", bblayers.as_str()),
         ("conf/local.conf", &local),
@@ -335,7 +336,7 @@ pub(super) fn with_conf<T>(
     request: &BuildRequest<'_>,
     board: &Board,
     layers: &[PathBuf],
-    form: &ConfVariant<'_>,
+    variant: &ConfVariant<'_>,
     make: impl FnOnce(&BoardConf<'_>) -> Result<T>,
 ) -> Result<T> {
     let declared = request.manifest.sources_of(request.board);
@@ -350,10 +351,10 @@ pub(super) fn with_conf<T>(
         words: &request.selection.overrides,
         vocabulary: &request.manifest.words_of(request.board),
         sources: &declared,
-        pins: form.pins,
+        pins: variant.pins,
         mask: &request.manifest.closure.mask,
-        build_arch: form.build_arch,
-        uninative: form.uninative,
+        build_arch: variant.build_arch,
+        uninative: variant.uninative,
     })
 }
 

@@ -65,16 +65,16 @@ pub struct Exported {
 ///
 /// # Errors
 /// Sources that the store lacks: kind `Missing`.
-pub fn plan(store: &Store, order: ExportRequest<'_>, theirs: &Ledger) -> Result<ExportPlan> {
-    let contents = Contents::of(store, order.lock, order.sources)?;
+pub fn plan(store: &Store, request: ExportRequest<'_>, theirs: &Ledger) -> Result<ExportPlan> {
+    let contents = Contents::of(store, request.lock, request.sources)?;
     let mut small = Vec::new();
     let mut documents = Vec::new();
-    for (name, bytes) in [(DocumentName::Lock, order.lock_text), (DocumentName::Manifest, order.manifest)] {
+    for (name, bytes) in [(DocumentName::Lock, request.lock_text), (DocumentName::Manifest, request.manifest)] {
         documents.push(Document { name, sum: Sum::of(&bytes) });
         small.push((name.path().to_owned(), 0o644, bytes));
     }
     let mut program = None;
-    if let Some(path) = order.program {
+    if let Some(path) = request.program {
         let bytes = fs::read(path).map_err(|error| Error::io("read", path, error))?;
         let platform = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
         program =
@@ -83,7 +83,7 @@ pub fn plan(store: &Store, order: ExportRequest<'_>, theirs: &Ledger) -> Result<
     }
     let (commits, packs) = commits(&contents, theirs, &mut small);
     let blobs = blobs(&contents, theirs, &packs);
-    let index = BundleIndex::new(order.project, order.boards, documents, program, commits, blobs);
+    let index = BundleIndex::new(request.project, request.boards, documents, program, commits, blobs);
     Ok(ExportPlan { index, small })
 }
 
@@ -253,7 +253,7 @@ impl Export<'_> {
     fn tell(&mut self, bytes: u64) -> Result<()> {
         self.done += bytes;
         self.task.set_position(self.done);
-        self.progress.go_on()
+        self.progress.check_interrupted()
     }
 }
 

@@ -74,13 +74,13 @@ fn refused(sample: &Sample, what: &str, import: impl FnOnce(&Store) -> Result<Im
     let error = import(&store).map(|_| ()).expect_err(what);
     let outside: Vec<PathBuf> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(outside, [directory.path().join("store")], "{what}");
-    let census = store.census().unwrap();
+    let inventory = store.inventory().unwrap();
     assert!(
-        census.commits.is_empty() && census.partial.is_empty() && census.set_aside.is_empty(),
-        "{what}: {census:?}"
+        inventory.commits.is_empty() && inventory.partial.is_empty() && inventory.set_aside.is_empty(),
+        "{what}: {inventory:?}"
     );
-    let honest: BTreeSet<(Blake3, u64)> = sample.store.census().unwrap().blobs.into_iter().collect();
-    assert!(census.blobs.iter().all(|blob| honest.contains(blob)), "{what}: {census:?}");
+    let honest: BTreeSet<(Blake3, u64)> = sample.store.inventory().unwrap().blobs.into_iter().collect();
+    assert!(inventory.blobs.iter().all(|blob| honest.contains(blob)), "{what}: {inventory:?}");
     for entry in walkdir::WalkDir::new(store.root()).into_iter().map(|entry| entry.unwrap()) {
         let (path, kind) = (entry.path().strip_prefix(store.root()).unwrap(), entry.file_type());
         let expected = kind.is_dir() || kind.is_file() || (kind.is_symlink() && path.starts_with("sha256"));
@@ -200,7 +200,7 @@ fn a_flipped_bit_is_found_or_does_no_harm() {
         match import_bytes(&store, &bytes, &[]) {
             // What fills a block is nobody's.
             Ok(_) => assert!(sample.is_whole_in(&store), "at {at}"),
-            Err(error) => assert!(store.census().unwrap().commits.is_empty(), "at {at}: {error}"),
+            Err(error) => assert!(store.inventory().unwrap().commits.is_empty(), "at {at}: {error}"),
         }
     }
 }

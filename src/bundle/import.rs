@@ -188,7 +188,7 @@ fn take(store: &Store, mut files: impl Files, keys: &[TrustedKey], progress: &dy
     files.finish()?;
     let mut commits = 0;
     for record in records.into_values() {
-        progress.go_on()?;
+        progress.check_interrupted()?;
         let name = format!("commit {} of the bundle is not in order", record.commit);
         commits += usize::from(store.adopt_git_if_lacking(record).map_err(|error| error.wrap(name))?);
     }
@@ -315,7 +315,7 @@ impl<'a> Taking<'a> {
         incoming.restart()?;
         let copied = each_chunk(&name, from, |bytes| {
             self.task.set_position(self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed));
-            self.progress.go_on()?;
+            self.progress.check_interrupted()?;
             incoming.write(bytes)
         });
         let found = incoming.digests();

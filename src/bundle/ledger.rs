@@ -55,10 +55,10 @@ impl Ledger {
     pub fn of_store(store: &Store) -> Result<Ledger> {
         let mut ledger = Ledger::default();
         for layer in store.layers() {
-            let census = layer.census()?;
+            let inventory = layer.inventory()?;
             // What of a lower store is known to be rotten is not there, nor a commit that cannot be read or lacks packs.
-            ledger.blobs.extend(census.blobs.into_iter().map(|(blob, _)| blob).filter(|blob| store.has_blob(blob)));
-            for commit in census.commits {
+            ledger.blobs.extend(inventory.blobs.into_iter().map(|(blob, _)| blob).filter(|blob| store.has_blob(blob)));
+            for commit in inventory.commits {
                 if let Ok(Some(record)) = store.git(&commit) {
                     ledger.commits.insert(commit, record.shallow.is_empty());
                 }

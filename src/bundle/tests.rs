@@ -68,7 +68,7 @@ impl Sample {
 
     fn plan(&self, theirs: &Ledger, program: Option<&Path>) -> ExportPlan {
         let sources = self.lock.all_sources();
-        let order = ExportRequest {
+        let request = ExportRequest {
             project: "sample",
             boards: &[],
             lock: &self.lock,
@@ -77,7 +77,7 @@ impl Sample {
             manifest: b"[project]\n".to_vec(),
             program,
         };
-        plan(&self.store, order, theirs).unwrap()
+        plan(&self.store, request, theirs).unwrap()
     }
 
     pub fn export(&self, target: Target, theirs: &Ledger, signer: Option<&Signer>) -> Exported {
@@ -217,7 +217,7 @@ fn what_the_other_side_has_is_left_out() {
         let error = import(&store, Origin::Path(second.clone()), &[], &Silent).unwrap_err();
         assert_eq!(error.kind(), Kind::Missing);
         assert!(error.causes()[0].contains("file:small.tar.gz"), "{:?}", error.causes());
-        assert_eq!(store.census().unwrap(), crate::store::Inventory::default(), "nothing was written");
+        assert_eq!(store.inventory().unwrap(), crate::store::Inventory::default(), "nothing was written");
         import_bytes(&store, &sample.archive(), &[]).unwrap();
         assert_eq!(import(&store, Origin::Path(second), &[], &Silent).unwrap().blobs, 0);
     }
@@ -235,7 +235,7 @@ fn a_broken_off_export_goes_on() {
 
     // As a full disk leaves it.
     fs::rename(place.join(INDEX), place.join(INCOMPLETE)).unwrap();
-    let blob = sample.store.census().unwrap().blobs[0].0;
+    let blob = sample.store.inventory().unwrap().blobs[0].0;
     let gone = IndexedBlob::place(&blob);
     fs::remove_file(place.join(&gone)).unwrap();
     fs::write(place.join("blobs").join(".kbuild-left"), "half").unwrap();
@@ -258,7 +258,7 @@ impl Progress for Stopping {
 
     fn warn(&self, _message: &str) {}
 
-    fn go_on(&self) -> Result<()> {
+    fn check_interrupted(&self) -> Result<()> {
         let stop = |left: usize| left.checked_sub(1);
         let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, stop);
         left.map(drop).map_err(|_| Error::new(Kind::Interrupted, "interrupted"))
@@ -389,10 +389,10 @@ fn an_import_that_is_broken_off_leaves_what_is_whole_and_goes_on() {
     let half = bytes[..bytes.len() - 600_000].to_vec();
     let error = import_bytes(&store, &half, &[]).unwrap_err();
     assert_eq!(error.kind(), Kind::Mismatch);
-    let census = store.census().unwrap();
-    assert!(census.commits.is_empty() && census.partial.is_empty(), "{census:?}");
+    let inventory = store.inventory().unwrap();
+    assert!(inventory.commits.is_empty() && inventory.partial.is_empty(), "{inventory:?}");
     assert!(!sample.is_whole_in(&store));
-    let came = census.blobs.len();
+    let came = inventory.blobs.len();
     let imported = import_bytes(&store, &bytes, &[]).unwrap();
     assert_eq!(imported.blobs + came, 6);
     assert!(sample.is_whole_in(&store));
@@ -437,7 +437,7 @@ fn only_what_a_trusted_key_signed_is_taken() {
     let refused = |bytes: &[u8], keys: &[TrustedKey]| {
         let error = import_bytes(&store, bytes, keys).unwrap_err();
         assert_eq!(error.kind(), Kind::Mismatch);
-        assert_eq!(store.census().unwrap(), crate::store::Inventory::default(), "nothing was written");
+        assert_eq!(store.inventory().unwrap(), crate::store::Inventory::default(), "nothing was written");
         error.to_string()
     };
     assert!(refused(&sample.archive(), &[trusted()]).contains("not signed"));
@@ -456,7 +456,7 @@ fn only_what_a_trusted_key_signed_is_taken() {
     let index = fs::read_to_string(place.join(INDEX)).unwrap();
     fs::write(place.join(INDEX), index.replace("\"sample\"", "\"simple\"")).unwrap();
     assert_eq!(import_it(&[trusted()]).unwrap_err().to_string(), "the bundle's signature is wrong");
-    assert_eq!(store.census().unwrap(), crate::store::Inventory::default(), "nothing was written");
+    assert_eq!(store.inventory().unwrap(), crate::store::Inventory::default(), "nothing was written");
 
     assert_eq!(import_bytes(&store, &signed, &[other(), trusted()]).unwrap().trust, Trust::Signed);
     let by_other = sample.archive_since(&Ledger::default(), Some(&other_signer));

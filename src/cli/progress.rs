@@ -42,7 +42,7 @@ impl Progress for Bars {
         }
     }
 
-    fn go_on(&self) -> Result<()> {
+    fn check_interrupted(&self) -> Result<()> {
         stop::check()
     }
 }
@@ -99,7 +99,7 @@ impl Progress for Quiet {
         print_stderr(&warning(message, self.color));
     }
 
-    fn go_on(&self) -> Result<()> {
+    fn check_interrupted(&self) -> Result<()> {
         stop::check()
     }
 }
@@ -130,7 +130,7 @@ impl Progress for Lines {
         print_stderr(&warning(message, self.color));
     }
 
-    fn go_on(&self) -> Result<()> {
+    fn check_interrupted(&self) -> Result<()> {
         stop::check()
     }
 }

@@ -324,7 +324,7 @@ impl StoreContext {
     ///
     /// # Errors
     /// As [`StoreContext::existing_store`].
-    pub(super) fn alone(&self, waiting: impl FnOnce()) -> Result<ExclusiveStore> {
+    pub(super) fn exclusive(&self, waiting: impl FnOnce()) -> Result<ExclusiveStore> {
         // Registers the project, should it be the first time that it meets this store.
         drop(self.existing_store()?);
         ExclusiveStore::with(&self.stores.upper, waiting)?.over(&self.stores.lower)

@@ -1,7 +1,7 @@
 //! Stopping: the one place of the command line that listens to Ctrl-C and SIGTERM.
 //!
 //! What is async is dropped (see [`super::runtime`]). Work that keeps threads of its own busy cannot be dropped: it asks
-//! between two of its pieces ([`check`], and [`crate::progress::Progress::go_on`] in lower rooms), and puts in order what it
+//! between two of its pieces ([`check`], and [`crate::progress::Progress::check_interrupted`] in lower rooms), and puts in order what it
 //! had begun.
 
 use std::io::{Error as IoError, Read, Result as IoResult};

@@ -38,28 +38,28 @@ pub struct FileJob<'a> {
 
 impl Fetcher {
     /// Brings a file into the store.
-    pub(super) async fn deliver(&self, order: FileJob<'_>, teller: &LazyTask) -> Result<Digests> {
-        if order.candidates.is_empty() {
-            return Err(self.nobody_has(order.name, Vec::new()));
+    pub(super) async fn fetch_file(&self, job: FileJob<'_>, report: &LazyTask) -> Result<Digests> {
+        if job.candidates.is_empty() {
+            return Err(self.nobody_has(job.name, Vec::new()));
         }
-        let (store, key) = (self.store.clone(), order.key.clone());
-        let sums = Sums::of(order.expected.sums.iter().map(Checksum::algorithm));
+        let (store, key) = (self.store.clone(), job.key.clone());
+        let sums = Sums::of(job.expected.sums.iter().map(Checksum::algorithm));
         let incoming = blocking(move || store.incoming_with(&key, sums)).await?;
-        if let Some(found) = self.present(&order.expected) {
+        if let Some(found) = self.present(&job.expected) {
             drop(incoming); // Another process, or another task, has brought it meanwhile.
-            return self.must_agree(order.name, &order.expected, found).await;
+            return self.must_agree(job.name, &job.expected, found).await;
         }
         let mut slot = Some(incoming);
-        if let Some(done) = self.left_whole(&mut slot, &order.expected).await? {
+        if let Some(done) = self.left_whole(&mut slot, &job.expected).await? {
             return Ok(done);
         }
         let mut tried = Vec::new();
-        for candidate in &order.candidates {
+        for candidate in &job.candidates {
             let outcome = match candidate {
                 Ok(Endpoint::Url(url)) if url.scheme() == "file" => {
-                    self.out_of_folder(url, &mut slot, &order, teller).await
+                    self.out_of_folder(url, &mut slot, &job, report).await
                 }
-                Ok(place) => self.over_network(place, &mut slot, &order, teller).await,
+                Ok(place) => self.over_network(place, &mut slot, &job, report).await,
                 Err(error) => {
                     tried.push(said(error));
                     continue;
@@ -68,15 +68,15 @@ impl Fetcher {
             match outcome {
                 Ok(digests) => return Ok(digests),
                 Err(Failure { class: Class::Fatal, error }) => {
-                    return Err(error.wrap(format!("could not fetch {}", order.name)));
+                    return Err(error.wrap(format!("could not fetch {}", job.name)));
                 }
                 Err(Failure { error, .. }) => {
-                    tracing::debug!("{}: {error}: {}", order.name, error.causes().join(": "));
+                    tracing::debug!("{}: {error}: {}", job.name, error.causes().join(": "));
                     tried.push(error);
                 }
             }
         }
-        Err(self.nobody_has(order.name, tried))
+        Err(self.nobody_has(job.name, tried))
     }
 
     /// See [`nobody_has`].
@@ -127,26 +127,26 @@ impl Fetcher {
         &self,
         place: &Endpoint,
         slot: &mut Option<PartialDownload>,
-        order: &FileJob<'_>,
-        teller: &LazyTask,
+        job: &FileJob<'_>,
+        report: &LazyTask,
     ) -> Result<Digests, Failure> {
-        let mut attempts = Attempts::new(&self.patience);
+        let mut attempts = Attempts::new(&self.policy);
         let mut doubted = false;
         loop {
             let before = size(slot);
             let result = {
                 let _permit = self.limits.transfer(&place.limited_by()).await;
-                self.manners(teller).must_be_up(&place.host(), place)?;
-                teller.task().note(&format!("from {}", place.host()));
-                self.transfer(place, slot, &order.expected, teller.task()).await
+                self.guard(report).ensure_reachable(&place.host(), place)?;
+                report.task().note(&format!("from {}", place.host()));
+                self.transfer(place, slot, &job.expected, report.task()).await
             };
             let failure = match result {
-                Ok(delivery) => match self.judge(place, slot, order, &delivery, teller).await {
+                Ok(delivery) => match self.judge(place, slot, job, &delivery, report).await {
                     Ok(digests) => return Ok(digests),
                     // Bytes of two transfers: one of them was wrong, which says nothing about this server yet.
                     Err(failure) if failure.class == Class::Permanent && delivery.resumed && !doubted => {
                         doubted = true;
-                        teller.task().note("the resumed download is damaged: from the start");
+                        report.task().note("the resumed download is damaged: from the start");
                         continue;
                     }
                     Err(failure) => failure,
@@ -156,7 +156,7 @@ impl Fetcher {
             if size(slot) > before + WORTHWHILE {
                 attempts.progressed();
             }
-            self.manners(teller).wait(&place.host(), &mut attempts, failure).await?;
+            self.guard(report).wait(&place.host(), &mut attempts, failure).await?;
         }
     }
 
@@ -169,7 +169,7 @@ impl Fetcher {
     ) -> Result<Delivery, Failure> {
         let url = match place {
             Endpoint::Url(url) => url,
-            Endpoint::Remote(remote) => return remote.transfer(slot, expected, task, &self.patience).await,
+            Endpoint::Remote(remote) => return remote.transfer(slot, expected, task, &self.policy).await,
         };
         match url.scheme() {
             "http" | "https" => self.http.transfer(url, slot, expected, task).await,
@@ -183,8 +183,8 @@ impl Fetcher {
     }
 
     /// What is kept to towards servers while this is told of.
-    pub(super) fn manners<'a>(&'a self, teller: &'a LazyTask) -> RequestGuard<'a> {
-        RequestGuard { limits: &self.limits, patience: &self.patience, teller }
+    pub(super) fn guard<'a>(&'a self, report: &'a LazyTask) -> RequestGuard<'a> {
+        RequestGuard { limits: &self.limits, policy: &self.policy, report }
     }
 
     /// Compares what came with what is wanted: it becomes a blob, or is thrown away.
@@ -192,9 +192,9 @@ impl Fetcher {
         &self,
         place: &Endpoint,
         slot: &mut Option<PartialDownload>,
-        order: &FileJob<'_>,
+        job: &FileJob<'_>,
         delivery: &Delivery,
-        teller: &LazyTask,
+        report: &LazyTask,
     ) -> Result<Digests, Failure> {
         let mut incoming = slot.take().ok_or_else(|| Error::bug("a transfer has lost its partial download"))?;
         let asked = match place {
@@ -202,19 +202,19 @@ impl Fetcher {
             Endpoint::Remote(_) => &delivery.url,
         };
         let digests = incoming.digests();
-        if !order.expected.matches(&digests) {
+        if !job.expected.matches(&digests) {
             incoming.restart()?;
             *slot = Some(incoming);
-            return Err(Failure::permanent(mismatch(asked, &delivery.url, &order.expected, &digests, &delivery.head)));
+            return Err(Failure::permanent(mismatch(asked, &delivery.url, &job.expected, &digests, &delivery.head)));
         }
-        let (wanted, known, path) = (order.expected.sums.clone(), incoming.sums(), incoming.path().to_owned());
+        let (wanted, known, path) = (job.expected.sums.clone(), incoming.sums(), incoming.path().to_owned());
         if let Some(wrong) = blocking(move || compare(&wanted, &known, &path)).await? {
             incoming.restart()?;
             *slot = Some(incoming);
             return Err(Failure::permanent(wrong_sum(asked, &delivery.url, &wrong, &digests, &delivery.head)));
         }
         let digests = blocking(move || incoming.finish()).await?;
-        teller.task().done(&format!("{} from {}", progress::size(digests.size), place.host()));
+        report.task().done(&format!("{} from {}", progress::size(digests.size), place.host()));
         Ok(digests)
     }
 
@@ -223,40 +223,40 @@ impl Fetcher {
         &self,
         url: &SourceUrl,
         slot: &mut Option<PartialDownload>,
-        order: &FileJob<'_>,
-        teller: &LazyTask,
+        job: &FileJob<'_>,
+        report: &LazyTask,
     ) -> Result<Digests, Failure> {
         let path = peer::local_path(url)?;
         let _permit = self.limits.transfer("").await;
-        let (from, expected) = (path.clone(), order.expected.clone());
+        let (from, expected) = (path.clone(), job.expected.clone());
         // A folder that cannot be read is that mirror's trouble, and not the end of the matter.
         let read = blocking(move || read(&from, &expected)).await;
         let (found, head) = read.map_err(|error| Failure::permanent(said(&error)))?;
         let Some(found) = found else {
             return Err(Failure::permanent(Error::new(Kind::Missing, url.as_str()).because("there is no such file")));
         };
-        if !order.expected.matches(&found) {
-            return Err(Failure::permanent(mismatch(url.as_url(), url.as_url(), &order.expected, &found, &head)));
+        if !job.expected.matches(&found) {
+            return Err(Failure::permanent(mismatch(url.as_url(), url.as_url(), &job.expected, &found, &head)));
         }
-        let (from, sums) = (path.clone(), order.expected.sums.clone());
+        let (from, sums) = (path.clone(), job.expected.sums.clone());
         let compared = blocking(move || compare(&sums, &[], &from)).await;
         if let Some(wrong) = compared.map_err(|error| Failure::permanent(said(&error)))? {
             return Err(Failure::permanent(wrong_sum(url.as_url(), url.as_url(), &wrong, &found, &head)));
         }
-        teller.task().note("from a folder");
+        report.task().note("from a folder");
         let store = self.store.clone();
         let added = blocking(move || store.add_file(&path)).await?;
-        if !order.expected.matches(&added) {
-            return Err(Failure::permanent(mismatch(url.as_url(), url.as_url(), &order.expected, &added, &head)));
+        if !job.expected.matches(&added) {
+            return Err(Failure::permanent(mismatch(url.as_url(), url.as_url(), &job.expected, &added, &head)));
         }
-        if order.expected.is_known() && added != found {
+        if job.expected.is_known() && added != found {
             return Err(Failure::permanent(at(url, "the file changed while it was read")));
         }
         // What an earlier transfer left of it is of no use any more.
         if let Some(incoming) = slot {
             incoming.restart()?;
         }
-        teller.task().done(&format!("{} from {}", progress::size(added.size), peer::shown_folder(url)));
+        report.task().done(&format!("{} from {}", progress::size(added.size), peer::shown_folder(url)));
         Ok(added)
     }
 }

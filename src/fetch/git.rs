@@ -67,7 +67,7 @@ const KEPT_LINES: usize = 12;
 #[derive(Debug, Clone)]
 pub struct Git {
     /// How long to wait for a word.
-    pub patience: RetryPolicy,
+    pub policy: RetryPolicy,
     /// Only folders may be asked.
     pub offline: bool,
     /// Set over the user's environment; tests keep the user's configuration out with it.
@@ -249,8 +249,8 @@ impl Git {
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
-        command.args(["-c", &format!("http.lowSpeedLimit={}", self.patience.slow)]);
-        command.args(["-c", &format!("http.lowSpeedTime={}", self.patience.slow_for.as_secs().max(1))]);
+        command.args(["-c", &format!("http.lowSpeedLimit={}", self.policy.slow)]);
+        command.args(["-c", &format!("http.lowSpeedTime={}", self.policy.slow_for.as_secs().max(1))]);
         in_own_session(&mut command);
         let mut command = Command::from(command);
         command.kill_on_drop(true);
@@ -277,7 +277,7 @@ impl Git {
             Err(Some(error)) => Err(error),
             Err(None) => {
                 drop(group);
-                let text = format!("git said nothing for {} s", self.patience.git_silence.as_secs());
+                let text = format!("git said nothing for {} s", self.policy.git_silence.as_secs());
                 return Ok(Err(GitOutput { text, stalled: true }));
             }
         };
@@ -294,7 +294,7 @@ impl Git {
     async fn listen(&self, mut stderr: impl AsyncRead + Unpin, words: &mut GitStderr, task: Option<&dyn Task>) -> bool {
         let mut buffer = [0; 4096];
         loop {
-            let read = tokio::time::timeout(self.patience.git_silence, stderr.read(&mut buffer));
+            let read = tokio::time::timeout(self.policy.git_silence, stderr.read(&mut buffer));
             match read.await {
                 Err(_) => return false,
                 Ok(Ok(0) | Err(_)) => break,

@@ -70,12 +70,12 @@ impl Fetcher {
     /// No answer (kind `Network`, `Missing` when offline); no such tag, or an architecture it has not (kind `Input`).
     pub async fn image(&self, image: &ImageName, architectures: &[String]) -> Result<ResolvedImage> {
         let what = image.to_string();
-        let teller = LazyTask::new(&self.progress, &what, None);
+        let report = LazyTask::new(&self.progress, &what, None);
         let mut tried = Vec::new();
         let mut unknown = None;
         for place in self.upstreams(&image.to_url()?) {
             let outcome = match place {
-                Ok(place) => self.image_at(&place, architectures, &teller).await,
+                Ok(place) => self.image_at(&place, architectures, &report).await,
                 Err(error) => Err(Failure::permanent(error)),
             };
             match outcome {
@@ -92,27 +92,27 @@ impl Fetcher {
         &self,
         place: &SourceUrl,
         architectures: &[String],
-        teller: &LazyTask,
+        report: &LazyTask,
     ) -> Result<ResolvedImage, Failure> {
         if place.scheme() != "oci" {
             return Err(Failure::permanent(at(place, "only a registry can say what an image's name leads to")));
         }
         let image = ImageName::of_url(place)?;
-        let mut attempts = Attempts::new(&self.patience);
+        let mut attempts = Attempts::new(&self.policy);
         loop {
             let answer = {
                 let _permit = self.limits.transfer(&place.host()).await;
-                self.manners(teller).must_be_up(&place.host(), place)?;
-                teller.task().note(&format!("asking {}", place.host()));
+                self.guard(report).ensure_reachable(&place.host(), place)?;
+                report.task().note(&format!("asking {}", place.host()));
                 self.resolve_image(&image, architectures).await
             };
             match answer {
                 Ok(resolved) => {
                     let digest = resolved.digest.to_string();
-                    teller.task().done(&format!("{} says sha256:{}", place.host(), &digest[..12]));
+                    report.task().done(&format!("{} says sha256:{}", place.host(), &digest[..12]));
                     return Ok(resolved);
                 }
-                Err(failure) => self.manners(teller).wait(&place.host(), &mut attempts, failure).await?,
+                Err(failure) => self.guard(report).wait(&place.host(), &mut attempts, failure).await?,
             }
         }
     }
@@ -183,15 +183,8 @@ impl Fetcher {
             };
             let mut archive = LayoutStream::new(&self.images, &self.http, &image, plan.after(from), hashed);
             let total = Some(plan.total());
-            let inflow = Download {
-                url: url.as_url(),
-                end: url.as_url(),
-                expected,
-                task,
-                patience: &self.patience,
-                from,
-                total,
-            };
+            let inflow =
+                Download { url: url.as_url(), end: url.as_url(), expected, task, policy: &self.policy, from, total };
             inflow.must_fit()?;
             match inflow.take(slot, &mut archive).await {
                 Ok(head) => return Ok(Delivery { url: url.as_url().clone(), head, resumed: from > 0 }),

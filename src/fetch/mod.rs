@@ -113,7 +113,7 @@ pub struct Fetcher {
     store: Store,
     settings: FetchSettings,
     progress: Arc<dyn Progress>,
-    patience: RetryPolicy,
+    policy: RetryPolicy,
     stores: Vec<Peer>,
     rules: Rules,
     builtin: Rules,
@@ -131,21 +131,21 @@ impl Fetcher {
     /// # Errors
     /// A mirror rule or a store that cannot work: kind `Input`.
     pub fn new(store: Store, settings: FetchSettings, progress: Arc<dyn Progress>) -> Result<Fetcher> {
-        let patience = RetryPolicy::from_env();
+        let policy = RetryPolicy::from_env();
         Ok(Fetcher {
-            stores: settings.mirrors.stores.iter().map(|text| Peer::new(text, &patience)).collect::<Result<_>>()?,
+            stores: settings.mirrors.stores.iter().map(|text| Peer::new(text, &policy)).collect::<Result<_>>()?,
             rules: Rules::new(&settings.mirrors.rules)?,
             builtin: if settings.mirrors.builtin { Rules::builtin()? } else { Rules::default() },
             registries: RegistryTable::from_env(settings.registries.clone()),
-            http: Http::new(patience.clone()),
+            http: Http::new(policy.clone()),
             images: Registry::default(),
-            ftp: Ftp::new(patience.clone()),
-            git: Git { patience: patience.clone(), offline: settings.offline, environment: Vec::new() },
+            ftp: Ftp::new(policy.clone()),
+            git: Git { policy: policy.clone(), offline: settings.offline, environment: Vec::new() },
             limits: Limits::new(settings.jobs),
             store,
             settings,
             progress,
-            patience,
+            policy,
         })
     }
 
@@ -182,10 +182,10 @@ impl Fetcher {
             (None, Some(url)) => format!("url-{}", blake3::hash(url.as_str().as_bytes()).to_hex()),
             (None, None) => return Err(Error::input(format!("{} has neither a URL nor a hash", wanted.name))),
         };
-        let teller = LazyTask::new(&self.progress, &wanted.name, expected.size);
+        let report = LazyTask::new(&self.progress, &wanted.name, expected.size);
         let candidates = self.places_of_file(wanted, &expected);
-        let order = FileJob { name: &wanted.name, key, expected, candidates };
-        self.deliver(order, &teller).await
+        let job = FileJob { name: &wanted.name, key, expected, candidates };
+        self.fetch_file(job, &report).await
     }
 
     /// Makes sure that a git commit is in the store (submodules are the caller's to ask for).
@@ -203,12 +203,12 @@ impl Fetcher {
             return Ok(record);
         }
         let name = format!("{} at {}", redact(wanted.url.as_str()), wanted.commit.short());
-        let teller = LazyTask::new(&self.progress, &name, None);
+        let report = LazyTask::new(&self.progress, &name, None);
         let mut tried = Vec::new();
         for place in self.places_of_git(&wanted.url) {
             let outcome = match place {
-                Ok(GitPlace::Store(peer)) => self.git_from_store(&peer, wanted, &teller).await,
-                Ok(GitPlace::Upstream(url)) => self.git_from(&url, wanted, &teller).await,
+                Ok(GitPlace::Store(peer)) => self.git_from_store(&peer, wanted, &report).await,
+                Ok(GitPlace::Upstream(url)) => self.git_from(&url, wanted, &report).await,
                 Err(error) => Err(Failure::permanent(error)),
             };
             match outcome {
@@ -235,12 +235,12 @@ impl Fetcher {
             return Ok(Resolved { commit: rev, refs: reference.full_names() });
         }
         let what = format!("{reference} of {}", redact(url.as_str()));
-        let teller = LazyTask::new(&self.progress, &what, None);
+        let report = LazyTask::new(&self.progress, &what, None);
         let mut tried = Vec::new();
         let mut unknown = None;
         for place in self.upstreams(url) {
             let outcome = match place {
-                Ok(place) => self.resolve_at(&place, reference, &teller).await,
+                Ok(place) => self.resolve_at(&place, reference, &report).await,
                 Err(error) => Err(Failure::permanent(error)),
             };
             match outcome {
@@ -347,37 +347,37 @@ impl Fetcher {
     }
 
     /// A commit from a repository, or from a mirror of it.
-    async fn git_from(&self, url: &SourceUrl, wanted: &WantedGit, teller: &LazyTask) -> Result<GitRecord, Failure> {
+    async fn git_from(&self, url: &SourceUrl, wanted: &WantedGit, report: &LazyTask) -> Result<GitRecord, Failure> {
         must_be_for_git(url)?;
-        let mut attempts = Attempts::new(&self.patience);
+        let mut attempts = Attempts::new(&self.policy);
         loop {
             let scratch = self.store.scratch()?;
             let obtained = {
                 let _permit = self.limits.transfer(&url.host()).await;
-                self.manners(teller).must_be_up(&url.host(), url)?;
-                teller.task().note(&format!("from {}", shown_host(url)));
-                self.git.obtain(url, wanted, scratch.path(), teller.task()).await
+                self.guard(report).ensure_reachable(&url.host(), url)?;
+                report.task().note(&format!("from {}", shown_host(url)));
+                self.git.obtain(url, wanted, scratch.path(), report.task()).await
             };
             match obtained {
                 Ok(repository) => {
-                    return self.take_in(url, &shown_host(url), &repository, wanted, teller).await;
+                    return self.take_in(url, &shown_host(url), &repository, wanted, report).await;
                 }
-                Err(failure) => self.manners(teller).wait(&url.host(), &mut attempts, failure).await?,
+                Err(failure) => self.guard(report).wait(&url.host(), &mut attempts, failure).await?,
             }
         }
     }
 
     /// A commit from another store: its record, then the packs the record names.
-    async fn git_from_store(&self, peer: &Peer, wanted: &WantedGit, teller: &LazyTask) -> Result<GitRecord, Failure> {
-        let record = self.record(peer, wanted, teller).await?;
+    async fn git_from_store(&self, peer: &Peer, wanted: &WantedGit, report: &LazyTask) -> Result<GitRecord, Failure> {
+        let record = self.record(peer, wanted, report).await?;
         let scratch = self.store.scratch()?;
         let repository = git::new_repository(scratch.path(), "peer.git")?;
         for pack in &record.packs {
             let expected = Expected { blake3: Some(pack.pack), ..Expected::default() };
             let candidates = vec![peer.blob(&pack.pack)];
             if !self.store.has_blob(&pack.pack) {
-                let order = FileJob { name: &pack.name, key: pack.pack.to_string(), expected, candidates };
-                self.deliver(order, teller).await?;
+                let job = FileJob { name: &pack.name, key: pack.pack.to_string(), expected, candidates };
+                self.fetch_file(job, report).await?;
             }
             let (blob, name, repository) = (self.store.blob_path(&pack.pack), pack.name.clone(), repository.clone());
             let indexed = blocking(move || git::index(&blob, &name, &repository)).await;
@@ -388,19 +388,19 @@ impl Fetcher {
             Peer::Plain(base) => shown_host(base),
             Peer::Remote(remote) => remote.url().to_string(),
         };
-        self.take_in(peer, &from, &repository, wanted, teller).await
+        self.take_in(peer, &from, &repository, wanted, report).await
     }
 
     /// The record of a commit, out of another store.
-    async fn record(&self, peer: &Peer, wanted: &WantedGit, teller: &LazyTask) -> Result<GitRecord, Failure> {
+    async fn record(&self, peer: &Peer, wanted: &WantedGit, report: &LazyTask) -> Result<GitRecord, Failure> {
         match peer {
             Peer::Plain(base) => {
                 let url = peer::record(base, &wanted.commit)?;
-                let text = self.text(&url, teller).await?;
+                let text = self.text(&url, report).await?;
                 peer::read_record(&url, &text, &wanted.commit, wanted.history)
             }
             Peer::Remote(remote) => {
-                let text = self.record_of(remote, &wanted.commit, teller).await?;
+                let text = self.record_of(remote, &wanted.commit, report).await?;
                 let text = text.ok_or_else(|| Failure::permanent(absent(remote.url())))?;
                 peer::read_record(remote.url(), &text, &wanted.commit, wanted.history)
             }
@@ -412,19 +412,19 @@ impl Fetcher {
         &self,
         remote: &Remote,
         commit: &CommitId,
-        teller: &LazyTask,
+        report: &LazyTask,
     ) -> Result<Option<String>, Failure> {
         let host = remote.url().to_string();
-        let mut attempts = Attempts::new(&self.patience);
+        let mut attempts = Attempts::new(&self.policy);
         loop {
             let read = {
                 let _permit = self.limits.transfer("").await;
-                self.manners(teller).must_be_up(&host, remote.url())?;
+                self.guard(report).ensure_reachable(&host, remote.url())?;
                 remote.record(commit).await
             };
             match read {
                 Ok(text) => return Ok(text),
-                Err(failure) => self.manners(teller).wait(&host, &mut attempts, failure).await?,
+                Err(failure) => self.guard(report).wait(&host, &mut attempts, failure).await?,
             }
         }
     }
@@ -436,9 +436,9 @@ impl Fetcher {
         from: &str,
         repository: &Path,
         wanted: &WantedGit,
-        teller: &LazyTask,
+        report: &LazyTask,
     ) -> Result<GitRecord, Failure> {
-        teller.task().note("hashing");
+        report.task().note("hashing");
         let (store, repository, wanted) = (self.store.clone(), repository.to_owned(), wanted.clone());
         let said = redact(&place.to_string());
         let taken = blocking(move || {
@@ -452,11 +452,11 @@ impl Fetcher {
         });
         let record = taken.await?;
         let sizes = record.packs.iter().filter_map(|pack| self.store.blob_size(&pack.pack));
-        teller.task().done(&format!("{} from {from}", progress::size(sizes.sum())));
+        report.task().done(&format!("{} from {from}", progress::size(sizes.sum())));
         Ok(record)
     }
 
-    async fn text(&self, url: &SourceUrl, teller: &LazyTask) -> Result<String, Failure> {
+    async fn text(&self, url: &SourceUrl, report: &LazyTask) -> Result<String, Failure> {
         if url.scheme() == "file" {
             let path = peer::local_path(url)?;
             let read = blocking(move || Ok(std::fs::read_to_string(&path))).await?;
@@ -465,36 +465,36 @@ impl Fetcher {
                 _ => Failure::permanent(at(url, error.to_string())),
             });
         }
-        let mut attempts = Attempts::new(&self.patience);
+        let mut attempts = Attempts::new(&self.policy);
         loop {
             let read = {
                 let _permit = self.limits.transfer(&url.host()).await;
-                self.manners(teller).must_be_up(&url.host(), url)?;
+                self.guard(report).ensure_reachable(&url.host(), url)?;
                 self.http.text(url, RECORD_LIMIT).await
             };
             match read {
                 Ok(text) => return Ok(text),
-                Err(failure) => self.manners(teller).wait(&url.host(), &mut attempts, failure).await?,
+                Err(failure) => self.guard(report).wait(&url.host(), &mut attempts, failure).await?,
             }
         }
     }
 
-    async fn resolve_at(&self, url: &SourceUrl, reference: &GitRef, teller: &LazyTask) -> Result<Resolved, Failure> {
+    async fn resolve_at(&self, url: &SourceUrl, reference: &GitRef, report: &LazyTask) -> Result<Resolved, Failure> {
         must_be_for_git(url)?;
-        let mut attempts = Attempts::new(&self.patience);
+        let mut attempts = Attempts::new(&self.policy);
         loop {
             let answer = {
                 let _permit = self.limits.transfer(&url.host()).await;
-                self.manners(teller).must_be_up(&url.host(), url)?;
-                teller.task().note(&format!("asking {}", shown_host(url)));
+                self.guard(report).ensure_reachable(&url.host(), url)?;
+                report.task().note(&format!("asking {}", shown_host(url)));
                 self.ask(url, reference).await
             };
             match answer {
                 Ok(resolved) => {
-                    teller.task().done(&format!("{} says {}", shown_host(url), resolved.commit.short()));
+                    report.task().done(&format!("{} says {}", shown_host(url), resolved.commit.short()));
                     return Ok(resolved);
                 }
-                Err(failure) => self.manners(teller).wait(&url.host(), &mut attempts, failure).await?,
+                Err(failure) => self.guard(report).wait(&url.host(), &mut attempts, failure).await?,
             }
         }
     }

@@ -32,9 +32,9 @@ impl Peer {
     ///
     /// # Errors
     /// What is neither: kind `Input`.
-    pub fn new(text: &str, patience: &RetryPolicy) -> Result<Peer> {
+    pub fn new(text: &str, policy: &RetryPolicy) -> Result<Peer> {
         if RemoteUrl::is_meant(text) {
-            return Ok(Peer::Remote(Arc::new(Remote::new(&text.parse()?, patience))));
+            return Ok(Peer::Remote(Arc::new(Remote::new(&text.parse()?, policy))));
         }
         base(text).map(Peer::Plain)
     }

@@ -62,11 +62,11 @@ impl World {
         let progress = Arc::new(Recorder(said.clone()));
         let settings = FetchSettings { mirrors, registries: Registries::default(), jobs: 4, offline, upstreams: true };
         let mut fetcher = Fetcher::new(store, settings, progress).unwrap();
-        fetcher.patience = impatient();
+        fetcher.policy = impatient();
         fetcher.registries = RegistryTable::default();
         fetcher.ftp = Ftp::new(impatient());
         fetcher.http = Http::for_tests(impatient(), Netrc::parse(netrc));
-        fetcher.git.patience = impatient();
+        fetcher.git.policy = impatient();
         fetcher.git.environment = hermetic(directory.path());
         World { directory, fetcher, said }
     }

@@ -62,24 +62,24 @@ pub(super) struct BoardChecks<'a> {
 }
 
 /// All boards that are in order.
-pub(super) fn check(context: &BoardChecks, faults: &mut Diagnostics) -> IndexMap<String, Board> {
-    check_config(context.config, faults);
+pub(super) fn check(context: &BoardChecks, diagnostics: &mut Diagnostics) -> IndexMap<String, Board> {
+    check_config(context.config, diagnostics);
     for (name, block) in context.boards {
         if TAKEN.contains(&name.as_str()) {
             let fault = Error::input(format!("a board cannot be called `{name}`")).at(block.span.clone(), "this name");
-            faults.add(fault.help("build/layers holds the checkouts of layers: take another name"));
+            diagnostics.add(fault.help("build/layers holds the checkouts of layers: take another name"));
         }
         if let Some(raw) = &block.raw {
-            check_own(name, raw, context, faults);
+            check_own(name, raw, context, diagnostics);
         }
     }
-    let chains = chains(context, faults);
+    let chains = chains(context, diagnostics);
     let mut boards = IndexMap::new();
     for (name, block) in context.boards {
-        let before = faults.count();
+        let before = diagnostics.count();
         let Some(chain) = chains.get(name.as_str()) else { continue };
-        let folded = fold(name, block, chain, context, faults);
-        if let Some(board) = folded.filter(|_| faults.count() == before) {
+        let folded = fold(name, block, chain, context, diagnostics);
+        if let Some(board) = folded.filter(|_| diagnostics.count() == before) {
             boards.insert(name.clone(), board);
         }
     }
@@ -87,26 +87,26 @@ pub(super) fn check(context: &BoardChecks, faults: &mut Diagnostics) -> IndexMap
 }
 
 /// What can be said of a board's own keys, whatever it extends.
-fn check_own(name: &str, raw: &RawBoard, context: &BoardChecks, faults: &mut Diagnostics) {
+fn check_own(name: &str, raw: &RawBoard, context: &BoardChecks, diagnostics: &mut Diagnostics) {
     let whose = format!("board `{}`", name.escape_debug());
     if let Some(machine) = &raw.machine
         && !names::is_name(machine)
     {
         let fault = Error::input(format!("`{}` cannot be a MACHINE", machine.escape_debug()));
-        faults.add(fault.at(machine.span.clone(), "this").help("give the name of a conf/machine/NAME.conf"));
+        diagnostics.add(fault.at(machine.span.clone(), "this").help("give the name of a conf/machine/NAME.conf"));
     }
     if let Some(layers) = &raw.layers {
         let known = context.layers.keys().map(String::as_str);
-        names::check_known(&whose, "layer", layers, known, faults);
+        names::check_known(&whose, "layer", layers, known, diagnostics);
     }
     for target in raw.targets.iter().flat_map(|targets| &targets.value) {
-        faults.take(check_target(target));
+        diagnostics.take(check_target(target));
     }
     for (option, value) in raw.set.iter().flatten() {
-        faults.take(check_set(option, value, context.raw_options));
+        diagnostics.take(check_set(option, value, context.raw_options));
     }
-    raw.config.iter().for_each(|config| check_config(config, faults));
-    raw.run.iter().for_each(|run| run::check_own(run, faults));
+    raw.config.iter().for_each(|config| check_config(config, diagnostics));
+    raw.run.iter().for_each(|run| run::check_own(run, diagnostics));
 }
 
 /// A target goes onto BitBake's command line: `RECIPE`, `RECIPE:TASK`, `mc:CONFIG:RECIPE`, `virtual/NAME`.
@@ -124,7 +124,7 @@ fn check_target(target: &RawText) -> Result<()> {
 
 /// Names must be what BitBake's parser takes (`bb.parse.parse_py.ConfHandler`, `__config_regexp__`), without flags and
 /// expansions.
-fn check_config(config: &IndexMap<RawText, RawText>, faults: &mut Diagnostics) {
+fn check_config(config: &IndexMap<RawText, RawText>, diagnostics: &mut Diagnostics) {
     for (name, value) in config {
         let (base, overrides) = name.split_once(':').map_or((name.as_str(), None), |(base, rest)| (base, Some(rest)));
         let fault = |message: String| Error::input(message).at(name.span.clone(), "this variable");
@@ -132,23 +132,23 @@ fn check_config(config: &IndexMap<RawText, RawText>, faults: &mut Diagnostics) {
             |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.+-".contains(c));
         let base_good = word(base) && base.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         if !base_good || !overrides.is_none_or(|overrides| overrides.split(':').all(word)) {
-            faults.add(
+            diagnostics.add(
                 fault(format!("`{}` cannot be the name of a BitBake variable", name.escape_debug())).help(
                     "give `NAME`, or `NAME:append` and the like in quotes; flags (`NAME[flag]`) belong in a layer",
                 ),
             );
         } else if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| *owned == base) {
-            faults.add(fault(format!("`{base}` is set by kbuild itself")).help(*instead));
+            diagnostics.add(fault(format!("`{base}` is set by kbuild itself")).help(*instead));
         } else if base.starts_with("SRCREV_") {
-            faults.add(
+            diagnostics.add(
                 fault(format!("`{base}` is set by kbuild itself"))
                     .help("declare a source with `recipes` and `srcrev-name`"),
             );
         } else if base.starts_with("KBUILD_") {
             let help = "these are the declared sources: change `[sources]`, or take another name";
-            faults.add(fault(format!("`{base}` is set by kbuild itself")).help(help));
+            diagnostics.add(fault(format!("`{base}` is set by kbuild itself")).help(help));
         }
-        faults.take(check_value(name, value));
+        diagnostics.take(check_value(name, value));
     }
 }
 
@@ -201,7 +201,7 @@ fn check_set(option: &RawText, value: &At<SetTo>, options: &Blocks<RawOption>) -
 }
 
 /// For each board, itself and what it extends, the farthest first; boards that cannot be completed are left out.
-fn chains<'a>(context: &BoardChecks<'a>, faults: &mut Diagnostics) -> HashMap<&'a str, Vec<&'a RawBoard>> {
+fn chains<'a>(context: &BoardChecks<'a>, diagnostics: &mut Diagnostics) -> HashMap<&'a str, Vec<&'a RawBoard>> {
     let mut chains = HashMap::new();
     let mut in_a_circle: Vec<&str> = Vec::new();
     for (start, block) in context.boards {
@@ -216,10 +216,10 @@ fn chains<'a>(context: &BoardChecks<'a>, faults: &mut Diagnostics) -> HashMap<&'
             };
             next = context.boards.get(parent.as_str());
             if next.is_none() && names.len() == 1 {
-                faults.add(unknown_parent(start, parent, context));
+                diagnostics.add(unknown_parent(start, parent, context));
             }
             if parent.as_str() == start && !in_a_circle.contains(&start.as_str()) {
-                faults.add(circle(&names, parent));
+                diagnostics.add(circle(&names, parent));
                 in_a_circle.extend(&names);
             }
             if names.contains(&parent.as_str()) {
@@ -252,7 +252,7 @@ fn fold(
     block: &Block<RawBoard>,
     chain: &[&RawBoard],
     context: &BoardChecks,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Option<Board> {
     let whose = format!("board `{}`", name.escape_debug());
     let missing = |what: &str, help: &str| {
@@ -262,23 +262,24 @@ fn fold(
     };
     let machine = chain.iter().rev().find_map(|raw| raw.machine.as_ref());
     if machine.is_none() {
-        faults.add(missing("machine", "add `machine = \"…\"`, or `extends = \"…\"` to be a variant of another board"));
+        diagnostics
+            .add(missing("machine", "add `machine = \"…\"`, or `extends = \"…\"` to be a variant of another board"));
     }
-    let layers = appended(&whose, "layer", chain, |raw| raw.layers.as_ref(), faults);
+    let layers = appended(&whose, "layer", chain, |raw| raw.layers.as_ref(), diagnostics);
     if layers.is_empty() {
-        faults.add(missing("layers", "add `layers = [\"openembedded-core\", …]`, in the order of BBLAYERS"));
+        diagnostics.add(missing("layers", "add `layers = [\"openembedded-core\", …]`, in the order of BBLAYERS"));
     }
-    let targets = appended(&whose, "target", chain, |raw| raw.targets.as_ref(), faults);
+    let targets = appended(&whose, "target", chain, |raw| raw.targets.as_ref(), diagnostics);
     if targets.is_empty() {
-        faults.add(missing("targets", "add `targets = [\"…\"]`: the recipes that are locked and built for it"));
+        diagnostics.add(missing("targets", "add `targets = [\"…\"]`: the recipes that are locked and built for it"));
     }
     let configs = std::iter::once(context.config).chain(chain.iter().filter_map(|raw| raw.config.as_ref()));
     let mut config = IndexMap::new();
     for (variable, value) in configs.flatten() {
         config.insert(variable.value.clone(), value.value.clone());
     }
-    let set = settings(name, block, chain, context, faults);
-    let run = run::fold(&whose, chain, faults);
+    let set = settings(name, block, chain, context, diagnostics);
+    let run = run::fold(&whose, chain, diagnostics);
     Some(Board { machine: machine?.value.clone(), layers, targets, set, config, run })
 }
 
@@ -287,7 +288,7 @@ fn appended<'a>(
     what: &str,
     chain: &[&'a RawBoard],
     list: impl Fn(&'a RawBoard) -> Option<&'a At<Vec<RawText>>>,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Vec<String> {
     let mut all: Vec<&RawText> = Vec::new();
     for (index, raw) in chain.iter().enumerate() {
@@ -295,7 +296,7 @@ fn appended<'a>(
             let first = all.iter().find(|first| **first == text);
             // What a parent repeats is reported at the parent.
             if let Some(first) = first.filter(|_| index + 1 == chain.len()) {
-                faults.add(names::twice(whose, what, text, first));
+                diagnostics.add(names::twice(whose, what, text, first));
             }
             all.push(text);
         }
@@ -309,14 +310,14 @@ fn settings(
     block: &Block<RawBoard>,
     chain: &[&RawBoard],
     context: &BoardChecks,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Vec<Setting> {
     let mut set: IndexMap<&RawText, (&At<SetTo>, bool)> = IndexMap::new();
     for (index, raw) in chain.iter().enumerate() {
         let own = index + 1 == chain.len();
         set.extend(raw.set.iter().flatten().map(|(option, value)| (option, (value, own))));
     }
-    let before = faults.count();
+    let before = diagnostics.count();
     let mut settings = Vec::new();
     for (option, (value, own)) in set {
         let Some(checked) = context.options.get(option.as_str()) else { continue };
@@ -328,13 +329,13 @@ fn settings(
         let setting = Setting { option: option.value.clone(), choice };
         if !checked.is_for(name) {
             let extends = chain.last().and_then(|raw| raw.extends.as_ref()).filter(|_| !own);
-            faults.add(not_for(name, &setting, value, extends));
+            diagnostics.add(not_for(name, &setting, value, extends));
         }
         settings.push(setting);
     }
     // With options that are themselves at fault, the sum of all settings is not known.
-    if faults.count() == before && context.options.len() == context.raw_options.len() {
-        check_sum(name, block, &settings, context, faults);
+    if diagnostics.count() == before && context.options.len() == context.raw_options.len() {
+        check_sum(name, block, &settings, context, diagnostics);
     }
     settings
 }
@@ -359,7 +360,7 @@ fn check_sum(
     block: &Block<RawBoard>,
     settings: &[Setting],
     context: &BoardChecks,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) {
     let values = select::values(context.options, name, settings);
     let own = block.raw.as_ref().and_then(|raw| raw.set.as_ref());
@@ -371,12 +372,12 @@ fn check_sum(
         let Some(option) = context.options.get(option_name) else { continue };
         if let Some(why) = option.refusal(name, choice) {
             let fault = select::refused(name, option_name, option, &format!("{option_name}={choice}"), why);
-            faults.add(fault.at(near(&[option_name]), "it has that unless told otherwise"));
+            diagnostics.add(fault.at(near(&[option_name]), "it has that unless told otherwise"));
         }
     }
     for broken in select::broken(context.options, &values) {
         let span = near(&[broken.flag, &broken.other.option]);
         let fault = Error::input(format!("the settings of board `{name}` contradict each other: {broken}"));
-        faults.add(fault.at(span, "here").help("change the board's `set`, or the option's rules"));
+        diagnostics.add(fault.at(span, "here").help("change the board's `set`, or the option's rules"));
     }
 }

@@ -12,24 +12,24 @@ use crate::source::SourceUrl;
 const HOST: &str = "x86_64";
 
 /// What is in order of a `[closure]`.
-pub(super) fn check(raw: &RawClosure, faults: &mut Diagnostics) -> ClosureSettings {
+pub(super) fn check(raw: &RawClosure, diagnostics: &mut Diagnostics) -> ClosureSettings {
     let mut settings = ClosureSettings::default();
     if let Some(lock) = &raw.lock {
-        settings.lock = faults.take(scope(lock)).unwrap_or_default();
+        settings.lock = diagnostics.take(scope(lock)).unwrap_or_default();
     }
     if let Some(hosts) = &raw.hosts {
-        names::check_repeated("[closure]", "host", hosts, faults);
+        names::check_repeated("[closure]", "host", hosts, diagnostics);
         if hosts.is_empty() {
             let fault = Error::input("[closure] names no build host").at(hosts.span.clone(), "empty");
-            faults.add(fault.help(format!("take the key out, for `{HOST}`")));
+            diagnostics.add(fault.help(format!("take the key out, for `{HOST}`")));
         }
-        settings.hosts = hosts.iter().filter_map(|host| faults.take(check_host(host))).collect();
+        settings.hosts = hosts.iter().filter_map(|host| diagnostics.take(check_host(host))).collect();
     }
     for text in raw.history.iter().flatten() {
-        settings.history.extend(faults.take(history(text)));
+        settings.history.extend(diagnostics.take(history(text)));
     }
     for (pattern, why) in raw.mask.iter().flatten() {
-        if let Some(mask) = faults.take(mask(pattern, why)) {
+        if let Some(mask) = diagnostics.take(mask(pattern, why)) {
             settings.mask.insert(mask.0, mask.1);
         }
     }
@@ -88,10 +88,13 @@ fn mask(pattern: &RawText, why: &RawText) -> Result<(String, String)> {
 }
 
 /// What is in order of a `[registries]`.
-pub(super) fn registries(raw: &IndexMap<RawText, RawText>, faults: &mut Diagnostics) -> IndexMap<String, SourceUrl> {
+pub(super) fn registries(
+    raw: &IndexMap<RawText, RawText>,
+    diagnostics: &mut Diagnostics,
+) -> IndexMap<String, SourceUrl> {
     let mut registries = IndexMap::new();
     for (name, base) in raw {
-        if let Some(url) = faults.take(registry(name, base)) {
+        if let Some(url) = diagnostics.take(registry(name, base)) {
             registries.insert(name.value.clone(), url);
         }
     }

@@ -46,13 +46,13 @@ impl Diagnostics {
         let file = disk::shown(file);
         let shown_text = harmless(text);
         let count = self.0.len();
-        let mut faults = self.0.into_iter().take(SHOWN).map(|fault| fault.in_text(&file, shown_text.clone()));
+        let mut diagnostics = self.0.into_iter().take(SHOWN).map(|fault| fault.in_text(&file, shown_text.clone()));
         match count {
             0 => Ok(()),
-            1 => Err(faults.next().unwrap_or_else(|| Error::bug("a fault was lost"))),
+            1 => Err(diagnostics.next().unwrap_or_else(|| Error::bug("a fault was lost"))),
             _ => {
                 let more = if count > SHOWN { format!(", the first {SHOWN} of them below") } else { String::new() };
-                Err(Error::input(format!("{file} has {count} faults{more}")).with_related(faults))
+                Err(Error::input(format!("{file} has {count} faults{more}")).with_related(diagnostics))
             }
         }
     }
@@ -71,11 +71,11 @@ fn harmless(text: &str) -> String {
 /// Parses TOML; a fault of syntax is the only one then.
 pub(super) fn parse(file: &Path, text: &str) -> Result<Table> {
     toml_edit::Document::parse(text).map(toml_edit::Document::into_table).or_else(|error| {
-        let mut faults = Diagnostics::default();
+        let mut diagnostics = Diagnostics::default();
         let reason = error.message().trim().replace('\n', ", ");
         let span = visible(text, error.span().unwrap_or(0..0));
-        faults.add(Error::input(format!("this is not valid TOML: {reason}")).at(span, "here"));
-        faults.finish(file, text)?;
+        diagnostics.add(Error::input(format!("this is not valid TOML: {reason}")).at(span, "here"));
+        diagnostics.finish(file, text)?;
         Err(Error::bug("a fault was lost"))
     })
 }
@@ -103,42 +103,42 @@ pub(super) struct Block<T> {
 pub(super) type Blocks<T> = IndexMap<String, Block<T>>;
 
 /// Reads `[SECTION.NAME]` blocks.
-pub(super) fn blocks<T>(root: &Table, section: &str, what: &str, faults: &mut Diagnostics) -> Blocks<T>
+pub(super) fn blocks<T>(root: &Table, section: &str, what: &str, diagnostics: &mut Diagnostics) -> Blocks<T>
 where
     T: DeserializeOwned + Default,
 {
     let mut blocks = Blocks::new();
-    let Some(table) = section_table(root, section, faults) else { return blocks };
+    let Some(table) = section_table(root, section, diagnostics) else { return blocks };
     for (name, item) in table.iter() {
         let span = key_span(table, name);
-        faults.take(names::check_name(what, name, &span));
-        let raw = read(&format!("{section}.{name}"), item, &span, faults);
+        diagnostics.take(names::check_name(what, name, &span));
+        let raw = read(&format!("{section}.{name}"), item, &span, diagnostics);
         blocks.insert(name.to_owned(), Block { span, raw });
     }
     blocks
 }
 
 /// Reads a `[SECTION]` that stands alone; the range is where its name stands.
-pub(super) fn single<T>(root: &Table, section: &str, faults: &mut Diagnostics) -> Option<Block<T>>
+pub(super) fn single<T>(root: &Table, section: &str, diagnostics: &mut Diagnostics) -> Option<Block<T>>
 where
     T: DeserializeOwned + Default,
 {
     let (key, item) = root.get_key_value(section)?;
     let span = key.span().unwrap_or_default();
-    Some(Block { raw: read(section, item, &span, faults), span })
+    Some(Block { raw: read(section, item, &span, diagnostics), span })
 }
 
 /// Reads a `[SECTION]` of free keys with values of one type; what has another type is left out.
 pub(super) fn entries<T: DeserializeOwned>(
     root: &Table,
     section: &str,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> IndexMap<At<String>, T> {
     let mut entries = IndexMap::new();
-    let Some(table) = section_table(root, section, faults) else { return entries };
+    let Some(table) = section_table(root, section, diagnostics) else { return entries };
     for (name, item) in table.iter() {
         let span = key_span(table, name);
-        if let Some(read) = read_key::<IndexMap<At<String>, T>>(section, table, name, item, &span, faults) {
+        if let Some(read) = read_key::<IndexMap<At<String>, T>>(section, table, name, item, &span, diagnostics) {
             entries.extend(read);
         }
     }
@@ -146,18 +146,18 @@ pub(super) fn entries<T: DeserializeOwned>(
 }
 
 /// Reads a key that stands at the top.
-pub(super) fn top<T: DeserializeOwned>(root: &Table, name: &str, faults: &mut Diagnostics) -> Option<T> {
-    let mut read: IndexMap<String, T> = read_key("", root, name, root.get(name)?, &(0..0), faults)?;
+pub(super) fn top<T: DeserializeOwned>(root: &Table, name: &str, diagnostics: &mut Diagnostics) -> Option<T> {
+    let mut read: IndexMap<String, T> = read_key("", root, name, root.get(name)?, &(0..0), diagnostics)?;
     read.swap_remove(name)
 }
 
 /// Reports the keys of a table that the shape `T` does not have.
-pub(super) fn check_keys<T: DeserializeOwned>(place: &str, table: &dyn TableLike, faults: &mut Diagnostics) {
+pub(super) fn check_keys<T: DeserializeOwned>(place: &str, table: &dyn TableLike, diagnostics: &mut Diagnostics) {
     let known = field_names::<T>();
     for (key, _) in table.iter().filter(|(key, _)| !known.contains(key)) {
         let inside = if place.is_empty() { String::new() } else { format!(" in [{place}]") };
         let fault = Error::input(format!("unknown key `{}`{inside}", key.escape_debug()));
-        faults.add(fault.at(key_span(table, key), "not a key here").help(names::suggest(
+        diagnostics.add(fault.at(key_span(table, key), "not a key here").help(names::suggest(
             "keys",
             key,
             known.iter().copied(),
@@ -166,58 +166,60 @@ pub(super) fn check_keys<T: DeserializeOwned>(place: &str, table: &dyn TableLike
 }
 
 /// Reads one block key by key; `None` when any key was at fault.
-fn read<T>(place: &str, item: &Item, span: &Range<usize>, faults: &mut Diagnostics) -> Option<T>
+fn read<T>(place: &str, item: &Item, span: &Range<usize>, diagnostics: &mut Diagnostics) -> Option<T>
 where
     T: DeserializeOwned + Default,
 {
-    let before = faults.count();
+    let before = diagnostics.count();
     let Some(table) = item.as_table_like() else {
-        faults.add(not_a_table(place, item, span));
+        diagnostics.add(not_a_table(place, item, span));
         return None;
     };
-    check_keys::<T>(place, table, faults);
-    check_lists(place, table, faults);
-    check_run(place, table, faults);
+    check_keys::<T>(place, table, diagnostics);
+    check_lists(place, table, diagnostics);
+    check_run(place, table, diagnostics);
     let mut sound = Table::new();
     for (name, item) in table.iter().filter(|(name, _)| field_names::<T>().contains(name)) {
-        read_key::<T>(place, table, name, item, span, faults);
+        read_key::<T>(place, table, name, item, span, diagnostics);
         if let Some(key) = table.key(name) {
             sound.insert_formatted(key, item.clone());
         }
     }
-    if faults.count() > before {
+    if diagnostics.count() > before {
         return None;
     }
-    faults.take(deserialize(sound).map_err(|error| wrong_type(place, item, span, &error)))
+    diagnostics.take(deserialize(sound).map_err(|error| wrong_type(place, item, span, &error)))
 }
 
 /// The nested lists of blocks: `rule` of `[mirrors]`, `refused` of an option.
-fn check_lists(place: &str, table: &dyn TableLike, faults: &mut Diagnostics) {
+fn check_lists(place: &str, table: &dyn TableLike, diagnostics: &mut Diagnostics) {
     if place == "mirrors" {
-        check_list::<RawRule>(place, table, "rule", faults);
+        check_list::<RawRule>(place, table, "rule", diagnostics);
     }
     if place.starts_with("options.") {
-        check_list::<RawRefusal>(place, table, "refused", faults);
+        check_list::<RawRefusal>(place, table, "refused", diagnostics);
     }
 }
 
-fn check_list<T: DeserializeOwned>(place: &str, table: &dyn TableLike, key: &str, faults: &mut Diagnostics) {
+fn check_list<T: DeserializeOwned>(place: &str, table: &dyn TableLike, key: &str, diagnostics: &mut Diagnostics) {
     let place = format!("{place}.{key}");
     match table.get(key) {
-        Some(Item::ArrayOfTables(blocks)) => blocks.iter().for_each(|block| check_keys::<T>(&place, block, faults)),
+        Some(Item::ArrayOfTables(blocks)) => {
+            blocks.iter().for_each(|block| check_keys::<T>(&place, block, diagnostics))
+        }
         Some(Item::Value(toml_edit::Value::Array(blocks))) => {
             let blocks = blocks.iter().filter_map(toml_edit::Value::as_inline_table);
-            blocks.for_each(|block| check_keys::<T>(&place, block, faults));
+            blocks.for_each(|block| check_keys::<T>(&place, block, diagnostics));
         }
         _ => {}
     }
 }
 
 /// The one nested block: `run` of a board.
-fn check_run(place: &str, table: &dyn TableLike, faults: &mut Diagnostics) {
+fn check_run(place: &str, table: &dyn TableLike, diagnostics: &mut Diagnostics) {
     let run = table.get("run").filter(|_| place.starts_with("boards.")).and_then(Item::as_table_like);
     if let Some(run) = run {
-        check_keys::<RawRun>(&format!("{place}.run"), run, faults);
+        check_keys::<RawRun>(&format!("{place}.run"), run, diagnostics);
     }
 }
 
@@ -227,13 +229,13 @@ fn read_key<T: DeserializeOwned>(
     name: &str,
     item: &Item,
     span: &Range<usize>,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Option<T> {
     let mut alone = Table::new();
     alone.insert_formatted(table.key(name)?, item.clone());
     let span = table.key(name).and_then(|key| key.span()).unwrap_or_else(|| span.clone());
     let place = if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
-    faults.take(deserialize(alone).map_err(|error| wrong_type(&place, item, &span, &error)))
+    diagnostics.take(deserialize(alone).map_err(|error| wrong_type(&place, item, &span, &error)))
 }
 
 fn deserialize<T: DeserializeOwned>(table: Table) -> Result<T, toml_edit::de::Error> {
@@ -264,11 +266,11 @@ fn wrong_type(place: &str, item: &Item, span: &Range<usize>, error: &toml_edit::
     }
 }
 
-fn section_table<'a>(root: &'a Table, section: &str, faults: &mut Diagnostics) -> Option<&'a dyn TableLike> {
+fn section_table<'a>(root: &'a Table, section: &str, diagnostics: &mut Diagnostics) -> Option<&'a dyn TableLike> {
     let (key, item) = root.get_key_value(section)?;
     let table = item.as_table_like();
     if table.is_none() {
-        faults.add(not_a_table(section, item, &key.span().unwrap_or_default()));
+        diagnostics.add(not_a_table(section, item, &key.span().unwrap_or_default()));
     }
     table
 }

@@ -22,24 +22,24 @@ impl GitKeys {
         whose: &str,
         submodules: bool,
         history: bool,
-        faults: &mut Diagnostics,
+        diagnostics: &mut Diagnostics,
     ) -> Option<GitRequest> {
-        let before = faults.count();
-        let url = faults.take(git_url(&self.git));
+        let before = diagnostics.count();
+        let url = diagnostics.take(git_url(&self.git));
         for (what, name) in [("branch", &self.branch), ("tag", &self.tag)] {
             if let Some(name) = name {
-                faults.take(check_ref(what, name));
+                diagnostics.take(check_ref(what, name));
             }
         }
-        let rev = self.rev.as_ref().and_then(|rev| faults.take(commit(rev)));
+        let rev = self.rev.as_ref().and_then(|rev| diagnostics.take(commit(rev)));
         if self.branch.is_none() && self.tag.is_none() && self.rev.is_none() {
             let fault = Error::input(format!("{whose} does not say which commit of the repository"));
             let label = "which branch, tag or commit of it?";
-            faults.add(fault.at(self.git.span.clone(), label).help("add `branch`, `tag` or `rev`"));
+            diagnostics.add(fault.at(self.git.span.clone(), label).help("add `branch`, `tag` or `rev`"));
         }
         let plain = |text: &Option<RawText>| text.as_ref().map(|text| text.value.clone());
         let reference = GitRef { branch: plain(&self.branch), tag: plain(&self.tag), rev };
-        url.filter(|_| faults.count() == before).map(|url| GitRequest { url, reference, submodules, history })
+        url.filter(|_| diagnostics.count() == before).map(|url| GitRequest { url, reference, submodules, history })
     }
 }
 

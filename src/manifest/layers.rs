@@ -15,45 +15,51 @@ use crate::error::{Error, Result};
 const DEFAULT_ENGINE: &str = "bitbake";
 
 /// All layers that are in order; `root` is the project's directory.
-pub(super) fn check(blocks: &Blocks<RawLayer>, root: &Path, faults: &mut Diagnostics) -> IndexMap<String, Layer> {
+pub(super) fn check(blocks: &Blocks<RawLayer>, root: &Path, diagnostics: &mut Diagnostics) -> IndexMap<String, Layer> {
     let mut layers = IndexMap::new();
     for (name, block) in blocks {
         let Some(raw) = &block.raw else { continue };
         let whose = format!("layer `{}`", name.escape_debug());
-        if let Some(layer) = layer(&whose, raw, block, root, faults) {
+        if let Some(layer) = layer(&whose, raw, block, root, diagnostics) {
             layers.insert(name.clone(), layer);
         }
     }
     layers
 }
 
-fn layer(whose: &str, raw: &RawLayer, block: &Block<RawLayer>, root: &Path, faults: &mut Diagnostics) -> Option<Layer> {
-    let before = faults.count();
+fn layer(
+    whose: &str,
+    raw: &RawLayer,
+    block: &Block<RawLayer>,
+    root: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Option<Layer> {
+    let before = diagnostics.count();
     let origin = match (&raw.git, &raw.path) {
-        (Some(git), None) => git_origin(whose, git, raw, faults),
-        (None, Some(path)) => path_origin(whose, path, raw, root, faults),
+        (Some(git), None) => git_origin(whose, git, raw, diagnostics),
+        (None, Some(path)) => path_origin(whose, path, raw, root, diagnostics),
         (Some(git), Some(path)) => {
             let fault = Error::input(format!("{whose} has both `git` and `path`"));
-            faults.add(
+            diagnostics.add(
                 fault.at(path.span.clone(), "a folder").at(git.span.clone(), "a repository").help("keep one of them"),
             );
             None
         }
         (None, None) => {
             let fault = Error::input(format!("{whose} has neither `git` nor `path`"));
-            faults.add(fault.at(block.span.clone(), "where does it come from?").help(
+            diagnostics.add(fault.at(block.span.clone(), "where does it come from?").help(
                 "add `git = \"https://…\"` with `branch`, `tag` or `rev`, or `path = \"layers/…\"` for a folder of this project",
             ));
             None
         }
     };
-    let paths = layer_dirs(raw, origin.as_ref(), root, faults);
-    (faults.count() == before).then_some(Layer { origin: origin?, paths })
+    let paths = layer_dirs(raw, origin.as_ref(), root, diagnostics);
+    (diagnostics.count() == before).then_some(Layer { origin: origin?, paths })
 }
 
-fn git_origin(whose: &str, git: &RawText, raw: &RawLayer, faults: &mut Diagnostics) -> Option<LayerOrigin> {
+fn git_origin(whose: &str, git: &RawText, raw: &RawLayer, diagnostics: &mut Diagnostics) -> Option<LayerOrigin> {
     let keys = GitKeys { git: git.clone(), branch: raw.branch.clone(), tag: raw.tag.clone(), rev: raw.rev.clone() };
-    keys.check(whose, false, false, faults).map(LayerOrigin::Git)
+    keys.check(whose, false, false, diagnostics).map(LayerOrigin::Git)
 }
 
 fn path_origin(
@@ -61,36 +67,41 @@ fn path_origin(
     path: &RawText,
     raw: &RawLayer,
     root: &Path,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Option<LayerOrigin> {
     for (key, value) in [("branch", &raw.branch), ("tag", &raw.tag), ("rev", &raw.rev)] {
         if let Some(value) = value {
             let fault = Error::input(format!("{whose} is a folder, and has no `{key}`"));
-            faults.add(
+            diagnostics.add(
                 fault.at(value.span.clone(), "for git layers only").help(format!("take `{key}` out, or use `git`")),
             );
         }
     }
-    let inside = faults.take(relative("a layer's `path`", "the project", path))?;
-    faults.take(check_folder(path, &inside, root))?;
+    let inside = diagnostics.take(relative("a layer's `path`", "the project", path))?;
+    diagnostics.take(check_folder(path, &inside, root))?;
     Some(LayerOrigin::Path(inside))
 }
 
 /// The `paths` of a layer; the top directory when it names none.
-fn layer_dirs(raw: &RawLayer, origin: Option<&LayerOrigin>, root: &Path, faults: &mut Diagnostics) -> Vec<PathBuf> {
+fn layer_dirs(
+    raw: &RawLayer,
+    origin: Option<&LayerOrigin>,
+    root: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Vec<PathBuf> {
     let Some(list) = &raw.paths else { return vec![PathBuf::from(".")] };
     if list.is_empty() {
         let fault = Error::input("a layer's `paths` is empty").at(list.span.clone(), "no directory");
-        faults.add(fault.help("take it out: the default is `[\".\"]`, the top directory"));
+        diagnostics.add(fault.help("take it out: the default is `[\".\"]`, the top directory"));
     }
     let mut paths: Vec<PathBuf> = Vec::new();
     for text in &list.value {
-        let Some(path) = faults.take(relative("one of a layer's `paths`", "the layer", text)) else { continue };
+        let Some(path) = diagnostics.take(relative("one of a layer's `paths`", "the layer", text)) else { continue };
         if let Some(first) = paths.iter().position(|known| *known == path) {
-            faults.add(names::twice("the layer", "directory", text, &list[first]));
+            diagnostics.add(names::twice("the layer", "directory", text, &list[first]));
         }
         if let Some(LayerOrigin::Path(layer)) = origin {
-            faults.take(check_folder(text, &layer.join(&path), root));
+            diagnostics.take(check_folder(text, &layer.join(&path), root));
         }
         paths.push(path);
     }
@@ -144,7 +155,7 @@ fn check_folder(text: &RawText, folder: &Path, root: &Path) -> Result<()> {
 pub(super) fn engine(
     project: &Block<RawProject>,
     layers: &Blocks<RawLayer>,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Option<String> {
     let raw = project.raw.as_ref()?;
     let Some(engine) = &raw.engine else {
@@ -152,7 +163,7 @@ pub(super) fn engine(
             return Some(DEFAULT_ENGINE.to_owned());
         }
         let fault = Error::input("no layer carries BitBake").at(project.span.clone(), "`engine` is not said here");
-        faults.add(
+        diagnostics.add(
             fault.help("add a layer called `bitbake`, or `engine = \"NAME\"` naming the layer with bin/bitbake in it"),
         );
         return None;
@@ -162,6 +173,6 @@ pub(super) fn engine(
     }
     let fault = Error::input(format!("the engine `{}` is not a layer", engine.escape_debug()));
     let known = layers.keys().map(String::as_str);
-    faults.add(fault.at(engine.span.clone(), "no such layer").help(names::suggest("layers", engine, known)));
+    diagnostics.add(fault.at(engine.span.clone(), "no such layer").help(names::suggest("layers", engine, known)));
     None
 }

@@ -11,14 +11,14 @@ use crate::error::{Error, Result};
 use crate::source::{RemoteUrl, SourceUrl};
 
 /// What is in order of a `[mirrors]`; directories are taken relative to `base`, where the text lies.
-pub(super) fn check(raw: &RawMirrors, base: &Path, faults: &mut Diagnostics) -> Mirrors {
+pub(super) fn check(raw: &RawMirrors, base: &Path, diagnostics: &mut Diagnostics) -> Mirrors {
     let mut mirrors = Mirrors { builtin: raw.builtin.unwrap_or(true), ..Mirrors::default() };
     for text in raw.stores.iter().flatten() {
         let checked = store(text, base).map_err(|error| error.at(text.span.clone(), "this store"));
-        mirrors.stores.extend(faults.take(checked));
+        mirrors.stores.extend(diagnostics.take(checked));
     }
     for raw in raw.rule.iter().flatten() {
-        mirrors.rules.extend(rule(raw, faults));
+        mirrors.rules.extend(rule(raw, diagnostics));
     }
     mirrors
 }
@@ -82,29 +82,30 @@ pub(super) fn store(text: &str, base: &Path) -> Result<String> {
     }
 }
 
-fn rule(raw: &At<RawRule>, faults: &mut Diagnostics) -> Option<MirrorRule> {
-    let before = faults.count();
+fn rule(raw: &At<RawRule>, diagnostics: &mut Diagnostics) -> Option<MirrorRule> {
+    let before = diagnostics.count();
     let missing = |key: &str, help: &str| {
         Error::input(format!("a mirror rule has no `{key}`")).at(raw.span.clone(), "this rule").help(help)
     };
     if raw.r#match.is_none() {
-        faults.add(missing("match", "add `match = \"https://host/(.*)\"`: a regular expression for the whole URL"));
+        diagnostics
+            .add(missing("match", "add `match = \"https://host/(.*)\"`: a regular expression for the whole URL"));
     }
     if raw.to.as_ref().is_none_or(|to| to.is_empty()) {
-        faults.add(missing("to", "add `to = [\"https://mirror/$1\"]`: what to ask instead, in order"));
+        diagnostics.add(missing("to", "add `to = [\"https://mirror/$1\"]`: what to ask instead, in order"));
     }
     let pattern = raw.r#match.as_ref()?;
     let at = |text: &RawText| {
         let span = text.span.clone();
         move |error: Error| error.at(span, "here")
     };
-    let regex = faults.take(compile(pattern).map_err(at(pattern)))?;
+    let regex = diagnostics.take(compile(pattern).map_err(at(pattern)))?;
     let to = raw.to.as_ref()?;
     for replacement in &to.value {
-        faults.take(check_replacement(replacement, &regex).map_err(at(replacement)));
+        diagnostics.take(check_replacement(replacement, &regex).map_err(at(replacement)));
     }
     let to = to.iter().map(|replacement| replacement.value.clone()).collect();
-    (faults.count() == before).then(|| MirrorRule { pattern: pattern.value.clone(), to })
+    (diagnostics.count() == before).then(|| MirrorRule { pattern: pattern.value.clone(), to })
 }
 
 /// An expression that must match a whole URL, as people write it.

@@ -50,20 +50,20 @@ pub(super) fn check_known<'a>(
     what: &str,
     list: &[RawText],
     known: impl Iterator<Item = &'a str> + Clone,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) {
     for name in list.iter().filter(|name| !known.clone().any(|known| known == name.as_str())) {
         let fault = Error::input(format!("{whose} names an unknown {what} `{}`", name.escape_debug()));
         let help = suggest(&format!("{what}s"), name, known.clone());
-        faults.add(fault.at(name.span.clone(), format!("no such {what}")).help(help));
+        diagnostics.add(fault.at(name.span.clone(), format!("no such {what}")).help(help));
     }
 }
 
 /// Reports the names that a list holds more than once.
-pub(super) fn check_repeated(whose: &str, what: &str, list: &[RawText], faults: &mut Diagnostics) {
+pub(super) fn check_repeated(whose: &str, what: &str, list: &[RawText], diagnostics: &mut Diagnostics) {
     for (index, name) in list.iter().enumerate() {
         if let Some(first) = list[..index].iter().find(|first| *first == name) {
-            faults.add(twice(whose, what, name, first));
+            diagnostics.add(twice(whose, what, name, first));
         }
     }
 }

@@ -17,53 +17,53 @@ const TAKEN: [&str; 4] = ["append", "prepend", "remove", "forcevariable"];
 pub(super) fn check(
     blocks: &Blocks<RawOption>,
     boards: &Blocks<RawBoard>,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> IndexMap<String, BuildOption> {
     let mut options = IndexMap::new();
     for (name, block) in blocks {
         let Some(raw) = &block.raw else { continue };
-        let before = faults.count();
+        let before = diagnostics.count();
         let whose = format!("option `{}`", name.escape_debug());
-        let kind = kind(&whose, raw, block, faults);
-        let for_boards = check_boards(&whose, raw.boards.as_ref(), boards, faults);
-        let conflicts = rules(&whose, name, "conflicts", raw, raw.conflicts.as_ref(), blocks, faults);
-        let requires = rules(&whose, name, "requires", raw, raw.requires.as_ref(), blocks, faults);
-        let refused = refused(&whose, raw, boards, faults);
-        if let Some(kind) = kind.filter(|_| faults.count() == before) {
+        let kind = kind(&whose, raw, block, diagnostics);
+        let for_boards = check_boards(&whose, raw.boards.as_ref(), boards, diagnostics);
+        let conflicts = rules(&whose, name, "conflicts", raw, raw.conflicts.as_ref(), blocks, diagnostics);
+        let requires = rules(&whose, name, "requires", raw, raw.requires.as_ref(), blocks, diagnostics);
+        let refused = refused(&whose, raw, boards, diagnostics);
+        if let Some(kind) = kind.filter(|_| diagnostics.count() == before) {
             options.insert(name.clone(), BuildOption { kind, boards: for_boards, conflicts, requires, refused });
         }
     }
-    check_words(blocks, faults);
+    check_words(blocks, diagnostics);
     // Rules that hang on a broken option would only give consequential faults.
     if options.len() == blocks.len() {
-        check_possible(blocks, &options, boards, faults);
+        check_possible(blocks, &options, boards, diagnostics);
     }
     options
 }
 
-fn kind(whose: &str, raw: &RawOption, block: &Block<RawOption>, faults: &mut Diagnostics) -> Option<OptionKind> {
+fn kind(whose: &str, raw: &RawOption, block: &Block<RawOption>, diagnostics: &mut Diagnostics) -> Option<OptionKind> {
     match (&raw.flag, &raw.choices) {
         (Some(word), None) => {
             if let Some(default) = &raw.default {
                 let fault = Error::input(format!("{whose} is a flag, and has no `default`"));
-                faults.add(
+                diagnostics.add(
                     fault
                         .at(default.span.clone(), "a flag is off unless asked for")
                         .help("take it out; a board that wants the flag says `set = { … = true }`"),
                 );
             }
-            faults.take(check_word(word, false))?;
+            diagnostics.take(check_word(word, false))?;
             Some(OptionKind::Flag { word: word.value.clone() })
         }
-        (None, Some(choices)) => choice(whose, raw, choices, block, faults),
+        (None, Some(choices)) => choice(whose, raw, choices, block, diagnostics),
         (Some(word), Some(_)) => {
             let fault = Error::input(format!("{whose} has both `flag` and `choices`"));
-            faults.add(fault.at(word.span.clone(), "a flag is on or off").help("keep one of them"));
+            diagnostics.add(fault.at(word.span.clone(), "a flag is on or off").help("keep one of them"));
             None
         }
         (None, None) => {
             let fault = Error::input(format!("{whose} has neither `flag` nor `choices`"));
-            faults.add(fault.at(block.span.clone(), "what can it be?").help(
+            diagnostics.add(fault.at(block.span.clone(), "what can it be?").help(
                 "add `flag = \"override\"`, or `choices = { a = \"override-a\", b = \"override-b\" }` and `default`",
             ));
             None
@@ -76,27 +76,29 @@ fn choice(
     raw: &RawOption,
     choices: &IndexMap<RawText, RawText>,
     block: &Block<RawOption>,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Option<OptionKind> {
     for (choice, word) in choices {
-        faults.take(names::check_name("a choice", choice, &choice.span));
-        faults.take(check_word(word, true));
+        diagnostics.take(names::check_name("a choice", choice, &choice.span));
+        diagnostics.take(check_word(word, true));
     }
     if choices.is_empty() {
         let fault = Error::input(format!("{whose} has no choice to choose from"));
-        faults.add(fault.at(block.span.clone(), "`choices` is empty").help("add `choices = { a = \"override-a\" }`"));
+        diagnostics
+            .add(fault.at(block.span.clone(), "`choices` is empty").help("add `choices = { a = \"override-a\" }`"));
         return None;
     }
     let known = choices.keys().map(|choice| choice.as_str());
     let Some(default) = &raw.default else {
         let fault = Error::input(format!("{whose} has no `default`"));
         let help = format!("add `default = \"…\"`, one of: {}", known.collect::<Vec<_>>().join(", "));
-        faults.add(fault.at(block.span.clone(), "which choice holds when nothing is said?").help(help));
+        diagnostics.add(fault.at(block.span.clone(), "which choice holds when nothing is said?").help(help));
         return None;
     };
     if !choices.contains_key(default) {
         let fault = Error::input(format!("the default of {whose} is not one of its choices"));
-        faults.add(fault.at(default.span.clone(), "no such choice").help(names::suggest("choices", default, known)));
+        diagnostics
+            .add(fault.at(default.span.clone(), "no such choice").help(names::suggest("choices", default, known)));
         return None;
     }
     let choices = choices.iter().map(|(choice, word)| (choice.value.clone(), word.value.clone())).collect();
@@ -104,8 +106,8 @@ fn choice(
 }
 
 /// The choices that cannot be had.
-fn refused(whose: &str, raw: &RawOption, boards: &Blocks<RawBoard>, faults: &mut Diagnostics) -> Vec<Refusal> {
-    raw.refused.iter().flatten().filter_map(|refusal| refusal_of(whose, raw, refusal, boards, faults)).collect()
+fn refused(whose: &str, raw: &RawOption, boards: &Blocks<RawBoard>, diagnostics: &mut Diagnostics) -> Vec<Refusal> {
+    raw.refused.iter().flatten().filter_map(|refusal| refusal_of(whose, raw, refusal, boards, diagnostics)).collect()
 }
 
 fn refusal_of(
@@ -113,16 +115,16 @@ fn refusal_of(
     raw: &RawOption,
     refusal: &At<RawRefusal>,
     boards: &Blocks<RawBoard>,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Option<Refusal> {
     let Some(known) = &raw.choices else {
         let fault = Error::input(format!("{whose} is a flag, and has no choice to refuse"));
-        faults.add(fault.at(refusal.span.clone(), "here").help("`boards` says which boards can have a flag"));
+        diagnostics.add(fault.at(refusal.span.clone(), "here").help("`boards` says which boards can have a flag"));
         return None;
     };
     let mut missing = |key: &str, help: &str| {
         let fault = Error::input(format!("what {whose} refuses has no `{key}`"));
-        faults.add(fault.at(refusal.span.clone(), "here").help(help));
+        diagnostics.add(fault.at(refusal.span.clone(), "here").help(help));
     };
     if refusal.choices.as_ref().is_none_or(|choices| choices.is_empty()) {
         missing("choices", "name them: `choices = [\"…\"]`");
@@ -131,8 +133,8 @@ fn refusal_of(
         missing("why", "whoever asks for such a choice wants to know: `why = \"…\"`");
     }
     let choices = refusal.choices.as_ref()?;
-    names::check_known(whose, "choice", choices, known.keys().map(|choice| choice.as_str()), faults);
-    let boards = check_boards(&format!("what {whose} refuses"), refusal.boards.as_ref(), boards, faults);
+    names::check_known(whose, "choice", choices, known.keys().map(|choice| choice.as_str()), diagnostics);
+    let boards = check_boards(&format!("what {whose} refuses"), refusal.boards.as_ref(), boards, diagnostics);
     let why = refusal.why.as_ref()?.split_whitespace().collect::<Vec<_>>().join(" ");
     Some(Refusal { choices: choices.iter().map(|choice| choice.value.clone()).collect(), boards, why })
 }
@@ -161,14 +163,14 @@ fn check_word(word: &RawText, may_be_empty: bool) -> Result<()> {
 }
 
 /// A word that two settings share could not tell them apart.
-fn check_words(blocks: &Blocks<RawOption>, faults: &mut Diagnostics) {
+fn check_words(blocks: &Blocks<RawOption>, diagnostics: &mut Diagnostics) {
     let mut seen: IndexMap<&str, &RawText> = IndexMap::new();
     let options = blocks.values().filter_map(|block| block.raw.as_ref());
     let words = options.flat_map(|raw| raw.flag.iter().chain(raw.choices.iter().flat_map(IndexMap::values)));
     for word in words.filter(|word| !word.is_empty()) {
         if let Some(first) = seen.insert(word.as_str(), word) {
             let fault = Error::input(format!("the OVERRIDES word `{}` stands for two settings", word.escape_debug()));
-            faults.add(
+            diagnostics.add(
                 fault
                     .at(word.span.clone(), "again here")
                     .at(first.span.clone(), "first here")
@@ -186,24 +188,24 @@ fn rules(
     raw: &RawOption,
     list: Option<&At<Vec<RawText>>>,
     blocks: &Blocks<RawOption>,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Vec<Setting> {
     let Some(list) = list else { return Vec::new() };
     if raw.choices.is_some() {
         // A choice option always has a value, so such a rule would always hold, and could not mean one of its choices.
         let fault =
             Error::input(format!("{whose} is a choice, and has no `{key}`")).at(list.span.clone(), "for flags only");
-        faults.add(fault.help("say it at the flag, naming the choice: `OPTION=CHOICE`"));
+        diagnostics.add(fault.help("say it at the flag, naming the choice: `OPTION=CHOICE`"));
         return Vec::new();
     }
     let mut settings: Vec<Setting> = Vec::new();
     for text in &list.value {
-        let Some(setting) = faults.take(setting(text, blocks)) else { continue };
+        let Some(setting) = diagnostics.take(setting(text, blocks)) else { continue };
         if setting.option == name {
             let fault = Error::input(format!("{whose} names itself in `{key}`"));
-            faults.add(fault.at(text.span.clone(), "itself").help("take it out"));
+            diagnostics.add(fault.at(text.span.clone(), "itself").help("take it out"));
         } else if let Some(first) = settings.iter().position(|known| *known == setting) {
-            faults.add(names::twice(whose, "setting", text, &list[first]));
+            diagnostics.add(names::twice(whose, "setting", text, &list[first]));
         }
         settings.push(setting);
     }
@@ -245,7 +247,7 @@ fn check_possible(
     blocks: &Blocks<RawOption>,
     options: &IndexMap<String, BuildOption>,
     boards: &Blocks<RawBoard>,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) {
     for (name, option) in options.iter().filter(|(_, option)| matches!(option.kind, OptionKind::Flag { .. })) {
         let Some(raw) = blocks.get(name).and_then(|block| block.raw.as_ref()) else { continue };
@@ -256,7 +258,7 @@ fn check_possible(
             let fault = Error::input(format!("`{name}` can never be set: {why}"));
             let span = rules.map(|list| list.span.clone()).unwrap_or_default();
             let help = "change its `requires` or `conflicts`, or those of the options that it requires";
-            faults.add(fault.at(span, "these rules cannot be met").help(help));
+            diagnostics.add(fault.at(span, "these rules cannot be met").help(help));
             continue;
         }
         for needed in &closure[1..] {
@@ -264,7 +266,7 @@ fn check_possible(
             let names = boards.keys().map(String::as_str);
             let without: Vec<&str> = names.filter(|board| option.is_for(board) && !other.is_for(board)).collect();
             if !without.is_empty() {
-                faults.add(not_everywhere(name, raw, needed, &without));
+                diagnostics.add(not_everywhere(name, raw, needed, &without));
             }
         }
     }

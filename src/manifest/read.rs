@@ -20,27 +20,27 @@ pub(super) fn manifest(path: &Path) -> Result<Manifest> {
 pub(super) fn parse(path: &Path, text: &str) -> Result<Manifest> {
     let path = absolute(path)?;
     let table = document::parse(&path, text)?;
-    let mut faults = Diagnostics::default();
-    let manifest = check(&table, &path, &mut faults);
-    faults.finish(&path, text)?;
+    let mut diagnostics = Diagnostics::default();
+    let manifest = check(&table, &path, &mut diagnostics);
+    diagnostics.finish(&path, text)?;
     manifest.ok_or_else(|| Error::bug("kata.toml is at fault, but no fault was found"))
 }
 
-fn check(table: &Table, path: &Path, faults: &mut Diagnostics) -> Option<Manifest> {
+fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Manifest> {
     let root = path.parent().unwrap_or(Path::new("/"));
-    document::check_keys::<RawManifest>("", table, faults);
-    let project: Option<Block<RawProject>> = document::single(table, "project", faults);
-    let raw_layers = document::blocks(table, "layers", "a layer", faults);
-    let raw_sources = document::blocks(table, "sources", "a source", faults);
-    let raw_options = document::blocks(table, "options", "an option", faults);
-    let config = document::entries(table, "config", faults);
-    let raw_boards = document::blocks(table, "boards", "a board", faults);
-    let raw_mirrors: Option<Block<RawMirrors>> = document::single(table, "mirrors", faults);
-    let raw_closure: Option<Block<RawClosure>> = document::single(table, "closure", faults);
+    document::check_keys::<RawManifest>("", table, diagnostics);
+    let project: Option<Block<RawProject>> = document::single(table, "project", diagnostics);
+    let raw_layers = document::blocks(table, "layers", "a layer", diagnostics);
+    let raw_sources = document::blocks(table, "sources", "a source", diagnostics);
+    let raw_options = document::blocks(table, "options", "an option", diagnostics);
+    let config = document::entries(table, "config", diagnostics);
+    let raw_boards = document::blocks(table, "boards", "a board", diagnostics);
+    let raw_mirrors: Option<Block<RawMirrors>> = document::single(table, "mirrors", diagnostics);
+    let raw_closure: Option<Block<RawClosure>> = document::single(table, "closure", diagnostics);
     let raw_closure = raw_closure.and_then(|block| block.raw).unwrap_or_default();
-    let raw_registries = document::entries(table, "registries", faults);
+    let raw_registries = document::entries(table, "registries", diagnostics);
 
-    let options = options::check(&raw_options, &raw_boards, faults);
+    let options = options::check(&raw_options, &raw_boards, diagnostics);
     let context = boards::BoardChecks {
         boards: &raw_boards,
         layers: &raw_layers,
@@ -48,38 +48,38 @@ fn check(table: &Table, path: &Path, faults: &mut Diagnostics) -> Option<Manifes
         options: &options,
         config: &config,
     };
-    let boards = boards::check(&context, faults);
+    let boards = boards::check(&context, diagnostics);
     let raw_mirrors = raw_mirrors.and_then(|block| block.raw);
     let checked = Manifest {
         path: path.to_owned(),
         project: String::new(),
         engine: String::new(),
-        layers: layers::check(&raw_layers, root, faults),
-        sources: sources::check(&raw_sources, &raw_boards, faults),
-        closure: closure::check(&raw_closure, faults),
-        registries: closure::registries(&raw_registries, faults),
-        mirrors: raw_mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, root, faults)),
+        layers: layers::check(&raw_layers, root, diagnostics),
+        sources: sources::check(&raw_sources, &raw_boards, diagnostics),
+        closure: closure::check(&raw_closure, diagnostics),
+        registries: closure::registries(&raw_registries, diagnostics),
+        mirrors: raw_mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, root, diagnostics)),
         options,
         boards,
     };
     let project = project.or_else(|| {
         let fault = Error::input("there is no [project]").at(0..0, "it belongs at the top");
-        faults.add(fault.help("add `[project]` with `name = \"…\"`"));
+        diagnostics.add(fault.help("add `[project]` with `name = \"…\"`"));
         None
     })?;
-    let name = project_name(&project, faults);
-    let engine = layers::engine(&project, &raw_layers, faults);
+    let name = project_name(&project, diagnostics);
+    let engine = layers::engine(&project, &raw_layers, diagnostics);
     Some(Manifest { project: name?, engine: engine?, ..checked })
 }
 
-fn project_name(project: &Block<RawProject>, faults: &mut Diagnostics) -> Option<String> {
+fn project_name(project: &Block<RawProject>, diagnostics: &mut Diagnostics) -> Option<String> {
     let raw = project.raw.as_ref()?;
     let Some(name) = &raw.name else {
         let fault = Error::input("the project has no `name`").at(project.span.clone(), "`name` is missing");
-        faults.add(fault.help("add `name = \"…\"`"));
+        diagnostics.add(fault.help("add `name = \"…\"`"));
         return None;
     };
-    faults.take(names::check_name("a project", name, &name.span))?;
+    diagnostics.take(names::check_name("a project", name, &name.span))?;
     Some(name.value.clone())
 }
 
@@ -89,27 +89,27 @@ pub(super) fn site(path: &Path) -> Result<SiteConfig> {
     let path = absolute(path)?;
     let table = document::parse(&path, &text)?;
     let base = path.parent().unwrap_or(Path::new("/"));
-    let mut faults = Diagnostics::default();
-    document::check_keys::<RawSite>("", &table, &mut faults);
-    let store: Option<RawText> = document::top(&table, "store", &mut faults);
-    let lower: Option<Vec<RawText>> = document::top(&table, "lower", &mut faults);
-    let mirrors: Option<Block<RawMirrors>> = document::single(&table, "mirrors", &mut faults);
+    let mut diagnostics = Diagnostics::default();
+    document::check_keys::<RawSite>("", &table, &mut diagnostics);
+    let store: Option<RawText> = document::top(&table, "store", &mut diagnostics);
+    let lower: Option<Vec<RawText>> = document::top(&table, "lower", &mut diagnostics);
+    let mirrors: Option<Block<RawMirrors>> = document::single(&table, "mirrors", &mut diagnostics);
     let mirrors = mirrors.and_then(|block| block.raw);
-    let registries = document::entries(&table, "registries", &mut faults);
+    let registries = document::entries(&table, "registries", &mut diagnostics);
     let site = SiteConfig {
         store: store.map(|store| base.join(&*store)),
-        lower: lower.iter().flatten().filter_map(|store| lower_store(store, base, &mut faults)).collect(),
-        mirrors: mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, base, &mut faults)),
-        registries: closure::registries(&registries, &mut faults),
+        lower: lower.iter().flatten().filter_map(|store| lower_store(store, base, &mut diagnostics)).collect(),
+        mirrors: mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, base, &mut diagnostics)),
+        registries: closure::registries(&registries, &mut diagnostics),
     };
-    faults.finish(&path, &text)?;
+    diagnostics.finish(&path, &text)?;
     Ok(site)
 }
 
-fn lower_store(store: &RawText, base: &Path, faults: &mut Diagnostics) -> Option<PathBuf> {
+fn lower_store(store: &RawText, base: &Path, diagnostics: &mut Diagnostics) -> Option<PathBuf> {
     if store.contains("://") {
         let fault = Error::input("a lower store is a directory of this machine").at(store.span.clone(), "this one");
-        faults.add(fault.help("a store behind a URL is a mirror: name it under [mirrors] stores"));
+        diagnostics.add(fault.help("a store behind a URL is a mirror: name it under [mirrors] stores"));
         return None;
     }
     Some(base.join(&**store))

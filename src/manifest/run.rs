@@ -18,38 +18,38 @@ const CPUS: u32 = 2;
 const MOST_CPUS: u32 = 512;
 
 /// What can be said of a block's own keys, whatever the board extends.
-pub(super) fn check_own(run: &RawRun, faults: &mut Diagnostics) {
-    faults.take(run.arch.as_ref().map(arch).transpose());
-    faults.take(run.firmware.as_ref().map(firmware).transpose());
+pub(super) fn check_own(run: &RawRun, diagnostics: &mut Diagnostics) {
+    diagnostics.take(run.arch.as_ref().map(arch).transpose());
+    diagnostics.take(run.firmware.as_ref().map(firmware).transpose());
     for (what, file) in [("an image", &run.image), ("a kernel", &run.kernel)] {
-        faults.take(file.as_ref().map_or(Ok(()), |file| check_file(what, file)));
+        diagnostics.take(file.as_ref().map_or(Ok(()), |file| check_file(what, file)));
     }
-    faults.take(run.append.as_ref().map_or(Ok(()), check_append));
-    faults.take(run.memory.as_ref().map_or(Ok(()), |memory| check_number("memory", memory, u32::MAX)));
-    faults.take(run.cpus.as_ref().map_or(Ok(()), |cpus| check_number("cpus", cpus, MOST_CPUS)));
+    diagnostics.take(run.append.as_ref().map_or(Ok(()), check_append));
+    diagnostics.take(run.memory.as_ref().map_or(Ok(()), |memory| check_number("memory", memory, u32::MAX)));
+    diagnostics.take(run.cpus.as_ref().map_or(Ok(()), |cpus| check_number("cpus", cpus, MOST_CPUS)));
     let ports = run.ports.as_ref().map(|ports| ports.as_slice()).unwrap_or_default();
     for text in ports {
-        faults.take(port(text));
+        diagnostics.take(port(text));
     }
-    names::check_repeated("the machine", "port", ports, faults);
+    names::check_repeated("the machine", "port", ports, diagnostics);
 }
 
 /// The machine of a board and of all that it extends: own keys win. `None` where there is none, or one at fault.
-pub(super) fn fold(whose: &str, chain: &[&RawBoard], faults: &mut Diagnostics) -> Option<Machine> {
+pub(super) fn fold(whose: &str, chain: &[&RawBoard], diagnostics: &mut Diagnostics) -> Option<Machine> {
     let runs: Vec<&At<RawRun>> = chain.iter().rev().filter_map(|raw| raw.run.as_ref()).collect();
     let nearest = runs.first()?;
     let own =
         |file: fn(&RawRun) -> Option<&RawText>| runs.iter().find_map(|run| file(run)).map(|text| text.value.clone());
     let Some(named) = runs.iter().find_map(|run| run.arch.as_ref()) else {
         let fault = Error::input(format!("the machine of {whose} has no `arch`"));
-        faults.add(fault.at(nearest.span.clone(), "`arch` is missing").help(one_of_arches()));
+        diagnostics.add(fault.at(nearest.span.clone(), "`arch` is missing").help(one_of_arches()));
         return None;
     };
     let append = runs.iter().find_map(|run| run.append.as_ref());
     if let (Some(append), None) = (append, own(|run| run.kernel.as_ref())) {
         let fault = Error::input(format!("the machine of {whose} has a command line and no kernel"));
         let help = "name the `kernel` that it is for; a boot loader in the image has a command line of its own";
-        faults.add(fault.at(append.span.clone(), "whose?").help(help));
+        diagnostics.add(fault.at(append.span.clone(), "whose?").help(help));
     }
     let ports = runs.iter().find_map(|run| run.ports.as_ref());
     Some(Machine {

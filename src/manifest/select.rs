@@ -27,13 +27,13 @@ pub(super) fn select(manifest: &Manifest, board_name: &str, set: &[String]) -> R
     let board = board(manifest, board_name)?;
     let mut values = values(&manifest.options, board_name, &board.set);
     values.extend(asked(manifest, board_name, set)?);
-    let mut faults = broken(&manifest.options, &values)
+    let mut diagnostics = broken(&manifest.options, &values)
         .into_iter()
         .map(|broken| Error::input(broken.to_string()).help(broken.help(&manifest.options, &values, board_name)));
-    if let Some(first) = faults.next() {
-        return Err(first.with_related(faults));
+    if let Some(first) = diagnostics.next() {
+        return Err(first.with_related(diagnostics));
     }
-    drop(faults);
+    drop(diagnostics);
     let overrides = overrides(&manifest.options, &values);
     Ok(Selection { values, overrides })
 }
@@ -138,11 +138,11 @@ pub(super) fn words(options: &IndexMap<String, BuildOption>, board: &str) -> Vec
 /// What `--set` says, each option once; all that is wrong with it at once.
 fn asked(manifest: &Manifest, board: &str, set: &[String]) -> Result<Values> {
     let mut asked = Values::new();
-    let mut faults = Vec::new();
+    let mut diagnostics = Vec::new();
     for text in set {
         match one(manifest, board, text) {
             Ok((option, value)) => match asked.get(&option) {
-                Some(before) if *before != value => faults.push(
+                Some(before) if *before != value => diagnostics.push(
                     Error::input(format!(
                         "`--set` gives `{option}` two values: {} and {}",
                         shown(before),
@@ -152,12 +152,12 @@ fn asked(manifest: &Manifest, board: &str, set: &[String]) -> Result<Values> {
                 ),
                 _ => drop(asked.insert(option, value)),
             },
-            Err(fault) => faults.push(fault),
+            Err(fault) => diagnostics.push(fault),
         }
     }
-    let mut faults = faults.into_iter();
-    match faults.next() {
-        Some(first) => Err(first.with_related(faults)),
+    let mut diagnostics = diagnostics.into_iter();
+    match diagnostics.next() {
+        Some(first) => Err(first.with_related(diagnostics)),
         None => Ok(asked),
     }
 }

@@ -16,19 +16,19 @@ use crate::source::{Access, ImageName};
 pub(super) fn check(
     blocks: &Blocks<RawSource>,
     boards: &Blocks<RawBoard>,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> IndexMap<String, DeclaredSource> {
     let mut sources = IndexMap::new();
     for (name, block) in blocks {
         let Some(raw) = &block.raw else { continue };
         let whose = format!("source `{}`", name.escape_debug());
-        if let Some(source) = source(&whose, raw, block, boards, faults) {
+        if let Some(source) = source(&whose, raw, block, boards, diagnostics) {
             sources.insert(name.clone(), source);
         }
     }
-    check_variables(blocks, faults);
-    check_files(blocks, &sources, faults);
-    check_recipes(blocks, faults);
+    check_variables(blocks, diagnostics);
+    check_files(blocks, &sources, diagnostics);
+    check_recipes(blocks, diagnostics);
     sources
 }
 
@@ -37,35 +37,35 @@ fn source(
     raw: &RawSource,
     block: &Block<RawSource>,
     boards: &Blocks<RawBoard>,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Option<DeclaredSource> {
-    let before = faults.count();
+    let before = diagnostics.count();
     if let Some(version) = &raw.version {
-        faults.take(check_version(version));
+        diagnostics.take(check_version(version));
     }
     let origin = match (&raw.url, &raw.git, &raw.oci) {
-        (Some(url), None, None) => file_origin(whose, url, raw, faults).map(SourceOrigin::File),
-        (None, Some(git), None) => git_origin(whose, git, raw, faults),
-        (None, None, Some(oci)) => image_origin(whose, oci, raw, faults).map(SourceOrigin::Image),
+        (Some(url), None, None) => file_origin(whose, url, raw, diagnostics).map(SourceOrigin::File),
+        (None, Some(git), None) => git_origin(whose, git, raw, diagnostics),
+        (None, None, Some(oci)) => image_origin(whose, oci, raw, diagnostics).map(SourceOrigin::Image),
         (None, None, None) => {
             let fault = Error::input(format!("{whose} has neither `url` nor `git` nor `oci`"));
-            faults.add(fault.at(block.span.clone(), "where does it come from?").help(
+            diagnostics.add(fault.at(block.span.clone(), "where does it come from?").help(
                 "add `url = \"https://…\"` for a file, `git = \"https://…\"` with `branch`, `tag` or `rev`, or `oci = \"NAME:TAG\"` \
                  for an image",
             ));
             None
         }
         (url, git, oci) => {
-            faults.add(several_origins(
+            diagnostics.add(several_origins(
                 whose,
                 &[("url", "a file", url), ("git", "a repository", git), ("oci", "an image", oci)],
             ));
             None
         }
     };
-    let boards = check_boards(whose, raw.boards.as_ref(), boards, faults);
+    let boards = check_boards(whose, raw.boards.as_ref(), boards, diagnostics);
     let recipes = raw.recipes.iter().flat_map(|list| &list.value).map(|recipe| recipe.value.clone()).collect();
-    (faults.count() == before).then_some(DeclaredSource {
+    (diagnostics.count() == before).then_some(DeclaredSource {
         version: raw.version.as_ref().map(|version| version.value.clone()),
         origin: origin?,
         recipes,
@@ -88,33 +88,33 @@ pub(super) fn check_boards(
     whose: &str,
     list: Option<&At<Vec<RawText>>>,
     boards: &Blocks<RawBoard>,
-    faults: &mut Diagnostics,
+    diagnostics: &mut Diagnostics,
 ) -> Option<Vec<String>> {
     let list = list?;
     if list.is_empty() {
         let fault = Error::input(format!("{whose} is for no board at all")).at(list.span.clone(), "an empty list");
-        faults.add(fault.help("name boards, or take `boards` out: then it is for all"));
+        diagnostics.add(fault.help("name boards, or take `boards` out: then it is for all"));
     }
-    names::check_known(whose, "board", list, boards.keys().map(String::as_str), faults);
-    names::check_repeated(whose, "board", list, faults);
+    names::check_known(whose, "board", list, boards.keys().map(String::as_str), diagnostics);
+    names::check_repeated(whose, "board", list, diagnostics);
     Some(list.iter().map(|board| board.value.clone()).collect())
 }
 
-fn file_origin(whose: &str, url: &RawText, raw: &RawSource, faults: &mut Diagnostics) -> Option<FileRequest> {
-    refuse(whose, "file", "images (`oci`)", &image_only(raw), faults);
-    refuse(whose, "file", "git sources", &git_only(raw), faults);
+fn file_origin(whose: &str, url: &RawText, raw: &RawSource, diagnostics: &mut Diagnostics) -> Option<FileRequest> {
+    refuse(whose, "file", "images (`oci`)", &image_only(raw), diagnostics);
+    refuse(whose, "file", "git sources", &git_only(raw), diagnostics);
     let version = raw.version.as_ref();
     let mut urls = Vec::new();
     for template in std::iter::once(url).chain(raw.mirrors.iter().flat_map(|mirrors| &mirrors.value)) {
-        let Some(url) = faults.take(fill(template, version).and_then(|text| file_url(&text))) else { continue };
+        let Some(url) = diagnostics.take(fill(template, version).and_then(|text| file_url(&text))) else { continue };
         if urls.contains(&url) {
             let fault = Error::input(format!("{whose} names a URL twice"));
-            faults.add(fault.at(template.span.clone(), "again here").help("take it out"));
+            diagnostics.add(fault.at(template.span.clone(), "again here").help("take it out"));
         }
         urls.push(url);
     }
     let sha256 = raw.sha256.as_ref().and_then(|text| {
-        faults.take(text.parse().map_err(|error: Error| {
+        diagnostics.take(text.parse().map_err(|error: Error| {
             error
                 .at(text.span.clone(), "the `sha256` of the file")
                 .help("take it out, or copy it whole: `sha256sum FILE`")
@@ -123,11 +123,11 @@ fn file_origin(whose: &str, url: &RawText, raw: &RawSource, faults: &mut Diagnos
     let name = match &raw.filename {
         Some(template) if urls.first().is_some_and(|url| url.access() == Access::Package) => {
             let fault = Error::input(format!("{whose} is a package, and has no `filename`"));
-            faults.add(fault.at(template.span.clone(), "BitBake names it itself").help("take `filename` out"));
+            diagnostics.add(fault.at(template.span.clone(), "BitBake names it itself").help("take `filename` out"));
             return None;
         }
-        Some(template) => faults.take(fill(template, version).and_then(|name| check_filename(&name)))?,
-        None => faults.take(file_name(urls.first()?).map_err(|error| error.at(url.span.clone(), "this URL")))?,
+        Some(template) => diagnostics.take(fill(template, version).and_then(|name| check_filename(&name)))?,
+        None => diagnostics.take(file_name(urls.first()?).map_err(|error| error.at(url.span.clone(), "this URL")))?,
     };
     Some(FileRequest { name, urls, sha256 })
 }
@@ -142,21 +142,21 @@ fn check_filename(name: &RawText) -> Result<String> {
     Ok(name.value.clone())
 }
 
-fn git_origin(whose: &str, git: &RawText, raw: &RawSource, faults: &mut Diagnostics) -> Option<SourceOrigin> {
-    refuse(whose, "git repository", "file sources (`url`)", &file_only(raw), faults);
-    refuse(whose, "git repository", "images (`oci`)", &image_only(raw), faults);
-    check_pinned_recipes(whose, raw, faults);
-    let before = faults.count();
+fn git_origin(whose: &str, git: &RawText, raw: &RawSource, diagnostics: &mut Diagnostics) -> Option<SourceOrigin> {
+    refuse(whose, "git repository", "file sources (`url`)", &file_only(raw), diagnostics);
+    refuse(whose, "git repository", "images (`oci`)", &image_only(raw), diagnostics);
+    check_pinned_recipes(whose, raw, diagnostics);
+    let before = diagnostics.count();
     let mut filled = |template: &Option<RawText>| {
-        template.as_ref().and_then(|template| faults.take(fill(template, raw.version.as_ref())))
+        template.as_ref().and_then(|template| diagnostics.take(fill(template, raw.version.as_ref())))
     };
     let (branch, tag) = (filled(&raw.branch), filled(&raw.tag));
-    if faults.count() > before {
+    if diagnostics.count() > before {
         return None;
     }
     let keys = GitKeys { git: git.clone(), branch, tag, rev: raw.rev.clone() };
     let (submodules, history) = (is_on(raw.submodules.as_ref()), is_on(raw.history.as_ref()));
-    keys.check(whose, submodules, history, faults).map(SourceOrigin::Git)
+    keys.check(whose, submodules, history, diagnostics).map(SourceOrigin::Git)
 }
 
 /// Keys that a kind of source alone has, each with its place where it is given.
@@ -189,17 +189,17 @@ fn image_only(raw: &RawSource) -> Keys<'_, 2> {
     ]
 }
 
-fn image_origin(whose: &str, oci: &RawText, raw: &RawSource, faults: &mut Diagnostics) -> Option<ImageRequest> {
-    refuse(whose, "container image", "file sources (`url`)", &file_only(raw), faults);
-    refuse(whose, "container image", "git sources", &git_only(raw), faults);
-    let name = faults.take(fill(oci, raw.version.as_ref())).and_then(|text| faults.take(image_name(&text)));
+fn image_origin(whose: &str, oci: &RawText, raw: &RawSource, diagnostics: &mut Diagnostics) -> Option<ImageRequest> {
+    refuse(whose, "container image", "file sources (`url`)", &file_only(raw), diagnostics);
+    refuse(whose, "container image", "git sources", &git_only(raw), diagnostics);
+    let name = diagnostics.take(fill(oci, raw.version.as_ref())).and_then(|text| diagnostics.take(image_name(&text)));
     let digest = raw.digest.as_ref().and_then(|text| {
-        faults.take(parse_digest(text).ok_or_else(|| {
+        diagnostics.take(parse_digest(text).ok_or_else(|| {
             let fault = Error::input(format!("`{}` is no digest of an image", text.escape_debug()));
             fault.at(text.span.clone(), "this").help("give `sha256:` and all 64 digits, or take it out")
         }))
     });
-    let architectures = architectures(whose, raw.architectures.as_ref(), faults);
+    let architectures = architectures(whose, raw.architectures.as_ref(), diagnostics);
     Some(ImageRequest { image: name?, architectures, digest })
 }
 
@@ -216,13 +216,13 @@ fn image_name(text: &RawText) -> Result<ImageName> {
 }
 
 /// BitBake's words for architectures, each known, none twice.
-fn architectures(whose: &str, list: Option<&At<Vec<RawText>>>, faults: &mut Diagnostics) -> Vec<String> {
+fn architectures(whose: &str, list: Option<&At<Vec<RawText>>>, diagnostics: &mut Diagnostics) -> Vec<String> {
     let Some(list) = list else { return Vec::new() };
     if list.is_empty() {
         let fault = Error::input(format!("{whose} is for no architecture")).at(list.span.clone(), "an empty list");
-        faults.add(fault.help("name architectures, or take `architectures` out"));
+        diagnostics.add(fault.help("name architectures, or take `architectures` out"));
     }
-    names::check_repeated(whose, "architecture", list, faults);
+    names::check_repeated(whose, "architecture", list, diagnostics);
     for word in list.iter().filter(|word| Architecture::named(word).is_none()) {
         let fault = Error::input(format!("{whose} names an unknown architecture `{}`", word.escape_debug()));
         let meant = ARCHITECTURES.iter().find(|known| known.image == word.as_str());
@@ -230,7 +230,7 @@ fn architectures(whose: &str, list: Option<&At<Vec<RawText>>>, faults: &mut Diag
             || names::suggest("architectures", word, ARCHITECTURES.iter().map(|known| known.name)),
             |known| format!("BitBake calls it `{}`", known.name),
         );
-        faults.add(fault.at(word.span.clone(), "no such architecture").help(help));
+        diagnostics.add(fault.at(word.span.clone(), "no such architecture").help(help));
     }
     let mut words: Vec<String> = list.iter().map(|word| word.value.clone()).collect();
     words.sort();
@@ -238,23 +238,23 @@ fn architectures(whose: &str, list: Option<&At<Vec<RawText>>>, faults: &mut Diag
 }
 
 /// Reports keys that belong to the other kind of source.
-fn refuse<const N: usize>(whose: &str, kind: &str, others: &str, keys: &Keys<'_, N>, faults: &mut Diagnostics) {
+fn refuse<const N: usize>(whose: &str, kind: &str, others: &str, keys: &Keys<'_, N>, diagnostics: &mut Diagnostics) {
     for (key, span) in keys {
         if let Some(span) = span {
             let fault = Error::input(format!("{whose} is a {kind}, and has no `{key}`"));
-            faults.add(fault.at((*span).clone(), format!("for {others} only")).help(format!("take `{key}` out")));
+            diagnostics.add(fault.at((*span).clone(), format!("for {others} only")).help(format!("take `{key}` out")));
         }
     }
 }
 
 /// `recipes` and `srcrev-name` become parts of a variable's name, `SRCREV_<name>:pn-<recipe>`.
-fn check_pinned_recipes(whose: &str, raw: &RawSource, faults: &mut Diagnostics) {
+fn check_pinned_recipes(whose: &str, raw: &RawSource, diagnostics: &mut Diagnostics) {
     for recipe in raw.recipes.iter().flat_map(|list| &list.value) {
         let good = recipe.starts_with(|c: char| c.is_ascii_alphanumeric())
             && recipe.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".+-".contains(c));
         if !good {
             let fault = Error::input(format!("`{}` cannot be the name of a recipe", recipe.escape_debug()));
-            faults.add(
+            diagnostics.add(
                 fault.at(recipe.span.clone(), "this").help(
                     "give the recipe's PN: lower-case letters, digits and `.` `+` `-`, without version and `.bb`",
                 ),
@@ -265,29 +265,29 @@ fn check_pinned_recipes(whose: &str, raw: &RawSource, faults: &mut Diagnostics) 
         && list.is_empty()
     {
         let fault = Error::input(format!("{whose} has an empty list of recipes")).at(list.span.clone(), "no recipe");
-        faults.add(fault.help("name recipes whose SRCREV it pins, or take `recipes` out"));
+        diagnostics.add(fault.help("name recipes whose SRCREV it pins, or take `recipes` out"));
     }
     let Some(name) = &raw.srcrev_name else { return };
     if raw.recipes.is_none() {
         let fault = Error::input(format!("{whose} has a `srcrev-name`, but no `recipes`"));
-        faults.add(
+        diagnostics.add(
             fault.at(name.span.clone(), "the `;name=` of the URL in which recipe?").help("add `recipes = [\"…\"]`"),
         );
     }
     if !name.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c)) || name.is_empty() {
         let fault = Error::input(format!("`{}` cannot be the `;name=` of a URL", name.escape_debug()));
-        faults.add(fault.at(name.span.clone(), "this").help("it is of letters, digits and `.` `_` `+` `-`"));
+        diagnostics.add(fault.at(name.span.clone(), "this").help("it is of letters, digits and `.` `_` `+` `-`"));
     }
 }
 
 /// Recipes read `KBUILD_<NAME>_*`: two sources must not come to one variable.
-fn check_variables(blocks: &Blocks<RawSource>, faults: &mut Diagnostics) {
+fn check_variables(blocks: &Blocks<RawSource>, diagnostics: &mut Diagnostics) {
     let mut seen: IndexMap<String, (&str, &Block<RawSource>)> = IndexMap::new();
     for (name, block) in blocks {
         let variable = names::variable_part(name);
         if let Some((first, other)) = seen.get(&variable) {
             let message = format!("the sources `{first}` and `{name}` are the same variables for recipes");
-            faults.add(
+            diagnostics.add(
                 Error::input(message)
                     .at(block.span.clone(), format!("`KBUILD_{variable}_…` too"))
                     .at(other.span.clone(), format!("`KBUILD_{variable}_…`"))
@@ -300,7 +300,7 @@ fn check_variables(blocks: &Blocks<RawSource>, faults: &mut Diagnostics) {
 }
 
 /// BitBake looks for a file by its name alone, and so does the lock: one name is one file.
-fn check_files(blocks: &Blocks<RawSource>, sources: &IndexMap<String, DeclaredSource>, faults: &mut Diagnostics) {
+fn check_files(blocks: &Blocks<RawSource>, sources: &IndexMap<String, DeclaredSource>, diagnostics: &mut Diagnostics) {
     let mut seen: IndexMap<&str, (&str, &FileRequest)> = IndexMap::new();
     for (source, declared) in sources {
         let SourceOrigin::File(file) = &declared.origin else { continue };
@@ -309,7 +309,7 @@ fn check_files(blocks: &Blocks<RawSource>, sources: &IndexMap<String, DeclaredSo
                 let fault =
                     Error::input(format!("the sources `{first}` and `{source}` are both the file `{}`", file.name));
                 let span = |name: &str| blocks.get(name).map(|block| block.span.clone()).unwrap_or_default();
-                faults.add(fault.at(span(source), "the same name").at(span(first), "first here").help(
+                diagnostics.add(fault.at(span(source), "the same name").at(span(first), "first here").help(
                     "BitBake finds a file by its name: give one of them another `filename`, or put both URLs into one source",
                 ));
             }
@@ -320,7 +320,7 @@ fn check_files(blocks: &Blocks<RawSource>, sources: &IndexMap<String, DeclaredSo
 }
 
 /// A recipe's SRCREV is pinned once for each of its URL names, on any one board.
-fn check_recipes(blocks: &Blocks<RawSource>, faults: &mut Diagnostics) {
+fn check_recipes(blocks: &Blocks<RawSource>, diagnostics: &mut Diagnostics) {
     let mut seen: Vec<(&RawSource, &RawText)> = Vec::new();
     for raw in blocks.values().filter_map(|block| block.raw.as_ref()) {
         for recipe in raw.recipes.iter().flat_map(|list| &list.value) {
@@ -330,7 +330,7 @@ fn check_recipes(blocks: &Blocks<RawSource>, faults: &mut Diagnostics) {
             if let Some((_, first)) = seen.iter().find(clash) {
                 let fault =
                     Error::input(format!("the SRCREV of the recipe `{}` is pinned twice", recipe.escape_debug()));
-                faults.add(
+                diagnostics.add(
                     fault
                         .at(recipe.span.clone(), "again here")
                         .at(first.span.clone(), "first here")

@@ -38,21 +38,21 @@ const SHOWN: usize = 200;
 
 /// The FTP client of a fetcher.
 pub struct Ftp {
-    patience: RetryPolicy,
+    policy: RetryPolicy,
     /// Made at its first use, as only `ftps:` needs it.
     tls: OnceLock<Result<Arc<ClientConfig>, String>>,
 }
 
 impl Ftp {
     /// A client; nothing is opened yet.
-    pub fn new(patience: RetryPolicy) -> Ftp {
-        Ftp { patience, tls: OnceLock::new() }
+    pub fn new(policy: RetryPolicy) -> Ftp {
+        Ftp { policy, tls: OnceLock::new() }
     }
 
     /// A client that trusts as this configuration says.
     #[cfg(test)]
-    pub fn for_tests(patience: RetryPolicy, tls: ClientConfig) -> Ftp {
-        Ftp { patience, tls: OnceLock::from(Ok(Arc::new(tls))) }
+    pub fn for_tests(policy: RetryPolicy, tls: ClientConfig) -> Ftp {
+        Ftp { policy, tls: OnceLock::from(Ok(Arc::new(tls))) }
     }
 
     /// Brings the bytes at a URL into a partial download, as [`super::http::Http::transfer`] does.
@@ -82,14 +82,14 @@ impl Ftp {
             opened => opened?,
         };
         let inflow =
-            Download { url: url.as_url(), end: url.as_url(), expected, task, patience: &self.patience, from, total };
+            Download { url: url.as_url(), end: url.as_url(), expected, task, policy: &self.policy, from, total };
         inflow.must_fit()?;
         let incoming = partial(slot)?;
         if from == 0 && incoming.size() > 0 {
             incoming.restart()?;
         }
         incoming.set_validator(None)?;
-        let mut body = FtpBody { url, data, patience: &self.patience };
+        let mut body = FtpBody { url, data, policy: &self.policy };
         let head = inflow.take(slot, &mut body).await?;
         // Without SIZE, this answer alone says whether the end was the end.
         self.answer(url, body.data.finish()).await?;
@@ -101,7 +101,7 @@ impl Ftp {
         let host = url.as_url().host_str().unwrap_or_default().trim_matches(['[', ']']);
         let port = url.as_url().port().unwrap_or(PORT);
         let unreachable = |why: String| Failure::unreachable(at(url, why));
-        let socket = match timeout(self.patience.connect, TcpStream::connect((host, port))).await {
+        let socket = match timeout(self.policy.connect, TcpStream::connect((host, port))).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(error)) => return Err(unreachable(format!("could not connect: {error}"))),
             Err(_) => return Err(unreachable("the connection did not come about in time".to_owned())),
@@ -151,9 +151,9 @@ impl Ftp {
 
     /// What a server says, if it says something in time.
     async fn answer<T>(&self, url: &SourceUrl, said: impl Future<Output = FtpResult<T>>) -> Result<T, Failure> {
-        match timeout(self.patience.idle, said).await {
+        match timeout(self.policy.idle, said).await {
             Ok(answer) => answer.map_err(|error| failed(url, &error)),
-            Err(_) => Err(silence(url, &self.patience)),
+            Err(_) => Err(silence(url, &self.policy)),
         }
     }
 
@@ -192,7 +192,7 @@ fn resume_at(incoming: &mut PartialDownload, expected: &Expected, total: Option<
 struct FtpBody<'a> {
     url: &'a SourceUrl,
     data: TransferStream<AsyncRustlsStream>,
-    patience: &'a RetryPolicy,
+    policy: &'a RetryPolicy,
 }
 
 impl BodyStream for FtpBody<'_> {
@@ -200,17 +200,17 @@ impl BodyStream for FtpBody<'_> {
 
     async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let mut chunk = vec![0; CHUNK];
-        let read = timeout(self.patience.idle, self.data.read(&mut chunk)).await;
+        let read = timeout(self.policy.idle, self.data.read(&mut chunk)).await;
         let count = read
-            .map_err(|_| silence(self.url, self.patience))?
+            .map_err(|_| silence(self.url, self.policy))?
             .map_err(|error| Failure::transient(at(self.url, error.to_string())))?;
         chunk.truncate(count);
         Ok((count > 0).then_some(chunk))
     }
 }
 
-fn silence(url: &SourceUrl, patience: &RetryPolicy) -> Failure {
-    Failure::transient(at(url, format!("nothing came for {} s", patience.idle.as_secs())))
+fn silence(url: &SourceUrl, policy: &RetryPolicy) -> Failure {
+    Failure::transient(at(url, format!("nothing came for {} s", policy.idle.as_secs())))
 }
 
 /// What an answer means (RFC 959, 4.2.1): 4yz passes, 5yz does not.

@@ -15,9 +15,9 @@ pub struct RequestGuard<'a> {
     /// How much goes on at once.
     pub limits: &'a Limits,
     /// How often, and how long.
-    pub patience: &'a RetryPolicy,
+    pub policy: &'a RetryPolicy,
     /// Who hears of it.
-    pub teller: &'a LazyTask,
+    pub report: &'a LazyTask,
 }
 
 impl RequestGuard<'_> {
@@ -31,11 +31,11 @@ impl RequestGuard<'_> {
         mut ask: impl AsyncFnMut() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let host = remote.to_string();
-        let mut attempts = Attempts::new(self.patience);
+        let mut attempts = Attempts::new(self.policy);
         loop {
             let answer = {
                 let _permit = self.limits.transfer("").await;
-                self.must_be_up(&host, remote)?;
+                self.ensure_reachable(&host, remote)?;
                 ask().await
             };
             match answer {
@@ -49,7 +49,7 @@ impl RequestGuard<'_> {
     ///
     /// # Errors
     /// There is none.
-    pub fn must_be_up(&self, host: &str, shown: &impl Display) -> Result<(), Failure> {
+    pub fn ensure_reachable(&self, host: &str, shown: &impl Display) -> Result<(), Failure> {
         if self.limits.is_down(host) {
             return Err(Failure::permanent(at(shown, format!("{host} did not answer just now"))));
         }
@@ -68,7 +68,7 @@ impl RequestGuard<'_> {
             return Err(failure);
         };
         let why = failure.error.causes().join(": ");
-        self.teller.task().note(&format!("{why}; retrying in {:.0} s", delay.as_secs_f64().ceil()));
+        self.report.task().note(&format!("{why}; retrying in {:.0} s", delay.as_secs_f64().ceil()));
         tokio::time::sleep(delay).await;
         Ok(())
     }

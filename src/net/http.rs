@@ -40,7 +40,7 @@ pub struct Http {
     /// Made at its first use: a machine without CA certificates can still use folders.
     client: OnceLock<Result<Client, String>>,
     netrc: OnceLock<Netrc>,
-    patience: RetryPolicy,
+    policy: RetryPolicy,
 }
 
 /// From where a transfer goes on.
@@ -60,17 +60,17 @@ enum ResponsePlan {
 
 impl Http {
     /// A client; nothing is opened yet.
-    pub fn new(patience: RetryPolicy) -> Http {
-        Http { client: OnceLock::new(), netrc: OnceLock::new(), patience }
+    pub fn new(policy: RetryPolicy) -> Http {
+        Http { client: OnceLock::new(), netrc: OnceLock::new(), policy }
     }
 
     /// A client with this `.netrc` rather than the user's, and without the system's proxies.
     #[cfg(test)]
-    pub fn for_tests(patience: RetryPolicy, netrc: Netrc) -> Http {
-        let http = Http::new(patience);
+    pub fn for_tests(policy: RetryPolicy, netrc: Netrc) -> Http {
+        let http = Http::new(policy);
         assert!(http.netrc.set(netrc).is_ok());
-        let idle = http.patience.idle;
-        let client = client(&http.patience, |builder| builder.no_proxy().read_timeout(idle));
+        let idle = http.policy.idle;
+        let client = client(&http.policy, |builder| builder.no_proxy().read_timeout(idle));
         let client = client.map_err(|error| describe(&error));
         assert!(http.client.set(client).is_ok());
         http
@@ -156,10 +156,10 @@ impl Http {
     /// # Errors
     /// No CA certificates: kind `Network`.
     pub fn client(&self) -> Result<&Client> {
-        let idle = self.patience.idle;
+        let idle = self.policy.idle;
         let made = self
             .client
-            .get_or_init(|| client(&self.patience, |builder| builder.read_timeout(idle)).map_err(|e| describe(&e)));
+            .get_or_init(|| client(&self.policy, |builder| builder.read_timeout(idle)).map_err(|e| describe(&e)));
         made.as_ref().map_err(|why| {
             Error::new(Kind::Network, "the TLS client could not be set up").because(why.clone()).help(
                 "install CA certificates (package ca-certificates), or let SSL_CERT_FILE or SSL_CERT_DIR name them",
@@ -190,7 +190,7 @@ impl Http {
     ) -> Result<Delivery, Failure> {
         let end = response.url().clone();
         let strong = strong_validator(response.headers());
-        let inflow = Download { url: url.as_url(), end: &end, expected, task, patience: &self.patience, from, total };
+        let inflow = Download { url: url.as_url(), end: &end, expected, task, policy: &self.policy, from, total };
         inflow.must_fit()?;
         let incoming = partial(slot)?;
         if from == 0 && incoming.size() > 0 {
@@ -224,7 +224,7 @@ impl BodyStream for HttpBody<'_> {
 /// # Errors
 /// When TLS cannot be set up.
 pub fn client(
-    patience: &RetryPolicy,
+    policy: &RetryPolicy,
     adjust: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
 ) -> reqwest::Result<Client> {
     // reqwest is built without a provider of its own; the second fetcher of a process finds it installed.
@@ -238,7 +238,7 @@ pub fn client(
         .default_headers(headers)
         .referer(false)
         .redirect(redirect::Policy::custom(follow))
-        .connect_timeout(patience.connect);
+        .connect_timeout(policy.connect);
     adjust(builder).build()
 }
 

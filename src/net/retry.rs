@@ -60,21 +60,21 @@ impl RetryPolicy {
 
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let number = |name: &str| variable(name).and_then(|text| text.trim().parse::<u64>().ok());
-        let mut patience = RetryPolicy::default();
+        let mut policy = RetryPolicy::default();
         if let Some(retries) = number("KBUILD_RETRIES") {
-            patience.tries = usize::try_from(retries).unwrap_or(usize::MAX).saturating_add(1);
+            policy.tries = usize::try_from(retries).unwrap_or(usize::MAX).saturating_add(1);
         }
         if let Some(seconds) = number("KBUILD_TIMEOUT") {
             let limit = Duration::from_secs(seconds.max(1));
-            patience.idle = limit;
-            patience.slow_for = limit;
-            patience.git_silence = limit;
-            patience.connect = patience.connect.min(limit);
+            policy.idle = limit;
+            policy.slow_for = limit;
+            policy.git_silence = limit;
+            policy.connect = policy.connect.min(limit);
         }
         if let Some(milliseconds) = number("KBUILD_RETRY_BASE_MS") {
-            patience.base = Duration::from_millis(milliseconds);
+            policy.base = Duration::from_millis(milliseconds);
         }
-        patience
+        policy
     }
 }
 
@@ -142,21 +142,21 @@ impl From<Error> for Failure {
 /// Counts the tries at one mirror.
 #[derive(Debug)]
 pub struct Attempts {
-    patience: RetryPolicy,
+    policy: RetryPolicy,
     delays: ExponentialBackoff,
     failed: usize,
 }
 
 impl Attempts {
     /// Nothing was tried yet.
-    pub fn new(patience: &RetryPolicy) -> Self {
-        Attempts { patience: patience.clone(), delays: delays(patience), failed: 0 }
+    pub fn new(policy: &RetryPolicy) -> Self {
+        Attempts { policy: policy.clone(), delays: delays(policy), failed: 0 }
     }
 
     /// The last try got somewhere (a good part of a large file): the count begins anew, so that a line that is cut every
     /// now and then still brings a file of any size.
     pub fn progressed(&mut self) {
-        self.delays = delays(&self.patience);
+        self.delays = delays(&self.policy);
         self.failed = 0;
     }
 
@@ -170,16 +170,16 @@ impl Attempts {
             Class::Transient { after } => after,
         };
         let own = self.delays.next()?;
-        Some(asked.map_or(own, |asked| asked.max(own).min(self.patience.retry_after)))
+        Some(asked.map_or(own, |asked| asked.max(own).min(self.policy.retry_after)))
     }
 }
 
-fn delays(patience: &RetryPolicy) -> ExponentialBackoff {
+fn delays(policy: &RetryPolicy) -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_jitter()
-        .with_min_delay(patience.base)
-        .with_max_delay(patience.longest)
-        .with_max_times(patience.tries.saturating_sub(1))
+        .with_min_delay(policy.base)
+        .with_max_delay(policy.longest)
+        .with_max_times(policy.tries.saturating_sub(1))
         .build()
 }
 
@@ -218,11 +218,11 @@ mod tests {
 
     #[test]
     fn retry_after_is_honoured_with_a_cap() {
-        let patience = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
+        let policy = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
         let asked = |seconds| Class::Transient { after: Some(Duration::from_secs(seconds)) };
-        let mut attempts = Attempts::new(&patience);
+        let mut attempts = Attempts::new(&policy);
         assert_eq!(attempts.delay_after(&failure(asked(7))), Some(Duration::from_secs(7)));
-        assert_eq!(attempts.delay_after(&failure(asked(86400))), Some(patience.retry_after));
+        assert_eq!(attempts.delay_after(&failure(asked(86400))), Some(policy.retry_after));
     }
 
     #[test]
@@ -238,15 +238,15 @@ mod tests {
 
     #[test]
     fn the_environment_is_read() {
-        let patience = RetryPolicy::from_variables(|name| match name {
+        let policy = RetryPolicy::from_variables(|name| match name {
             "KBUILD_RETRIES" => Some("0".to_owned()),
             "KBUILD_TIMEOUT" => Some("5".to_owned()),
             _ => Some("no number".to_owned()),
         });
-        assert_eq!(patience.tries, 1);
-        assert_eq!(patience.idle, Duration::from_secs(5));
-        assert_eq!(patience.base, RetryPolicy::default().base);
-        assert_eq!(Attempts::new(&patience).delay_after(&failure(AGAIN)), None);
+        assert_eq!(policy.tries, 1);
+        assert_eq!(policy.idle, Duration::from_secs(5));
+        assert_eq!(policy.base, RetryPolicy::default().base);
+        assert_eq!(Attempts::new(&policy).delay_after(&failure(AGAIN)), None);
     }
 
     #[test]

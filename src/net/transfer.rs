@@ -81,7 +81,7 @@ pub struct Download<'a> {
     /// Who is told of the progress.
     pub task: &'a dyn Task,
     /// How slow it may be.
-    pub patience: &'a RetryPolicy,
+    pub policy: &'a RetryPolicy,
     /// The body's first byte in the file.
     pub from: u64,
     /// The size of the whole file in bytes, if the server says so.
@@ -115,7 +115,7 @@ impl Download<'_> {
         }
         let (sender, writer) = writer(slot.take().ok_or_else(no_partial)?);
         let mut head = Vec::new();
-        let mut pace = Pace::new(self.patience);
+        let mut pace = Pace::new(self.policy);
         let mut position = self.from;
         self.task.set_position(position);
         let outcome = loop {
@@ -177,8 +177,8 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(patience: &RetryPolicy) -> Pace {
-        Pace { slow: patience.slow, window: patience.slow_for, since: Instant::now(), bytes: 0 }
+    fn new(policy: &RetryPolicy) -> Pace {
+        Pace { slow: policy.slow, window: policy.slow_for, since: Instant::now(), bytes: 0 }
     }
 
     fn took(&mut self, bytes: u64) -> Result<(), String> {

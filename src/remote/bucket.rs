@@ -70,9 +70,9 @@ impl fmt::Debug for Objects {
 
 impl Objects {
     /// A store at this address; nobody is asked anything yet.
-    pub fn new(url: &RemoteUrl, patience: &RetryPolicy) -> Objects {
+    pub fn new(url: &RemoteUrl, policy: &RetryPolicy) -> Objects {
         let room = Arc::new(Semaphore::new(ROOM as usize));
-        Objects { url: url.clone(), connector: Connector::new(patience), bucket: OnceCell::new(), room }
+        Objects { url: url.clone(), connector: Connector::new(policy), bucket: OnceCell::new(), room }
     }
 
     /// Its address.
@@ -126,26 +126,26 @@ impl Objects {
     ///
     /// # Errors
     /// As there.
-    pub async fn missing(&self, shipment: &PushSet<'_>, manners: &RequestGuard<'_>) -> Result<Missing, Failure> {
-        let records = shipment.records.iter().map(|record| self.standing(record, manners));
+    pub async fn missing(&self, push_set: &PushSet<'_>, guard: &RequestGuard<'_>) -> Result<Missing, Failure> {
+        let records = push_set.records.iter().map(|record| self.standing(record, guard));
         let standings: Vec<Standing> = stream::iter(records).buffered(QUESTIONS).try_collect().await?;
-        let standings = || shipment.records.iter().zip(&standings);
+        let standings = || push_set.records.iter().zip(&standings);
         let ours = standings().filter(|(_, standing)| **standing != Standing::Theirs).map(|(record, _)| record);
         let packs: BTreeSet<Blake3> = ours.flat_map(GitRecord::blobs).collect();
-        let needed = shipment.blobs.iter().filter(|blob| blob.sha256.is_some() || packs.contains(&blob.blake3));
+        let needed = push_set.blobs.iter().filter(|blob| blob.sha256.is_some() || packs.contains(&blob.blake3));
         let wanted: BTreeMap<Blake3, u64> = needed.map(|blob| (blob.blake3, blob.size)).collect();
         let lacking = standings().filter(|(_, standing)| **standing == Standing::Lacking);
         Ok(Missing {
-            blobs: self.lacking(wanted, manners).await?,
+            blobs: self.lacking(wanted, guard).await?,
             commits: lacking.map(|(record, _)| record.commit).collect(),
         })
     }
 
     /// What the bucket has for a commit.
-    async fn standing(&self, ours: &GitRecord, manners: &RequestGuard<'_>) -> Result<Standing, Failure> {
+    async fn standing(&self, ours: &GitRecord, guard: &RequestGuard<'_>) -> Result<Standing, Failure> {
         let name = record_name(&ours.commit);
         let text =
-            manners.ask(&self.url, async || self.text(&name, RECORD_LIMIT, RefusalMeaning::MeansAbsence).await).await?;
+            guard.ask(&self.url, async || self.text(&name, RECORD_LIMIT, RefusalMeaning::MeansAbsence).await).await?;
         let Some(Ok(theirs)) = text.map(|text| text.parse::<GitRecord>()) else { return Ok(Standing::Lacking) };
         if theirs == *ours {
             return Ok(Standing::Ours);
@@ -155,7 +155,7 @@ impl Objects {
             return Ok(Standing::Lacking);
         }
         for blob in theirs.blobs() {
-            if self.lacks(blob, None, manners).await? {
+            if self.lacks(blob, None, guard).await? {
                 return Ok(Standing::Lacking);
             }
         }
@@ -166,18 +166,18 @@ impl Objects {
     async fn lacking(
         &self,
         wanted: BTreeMap<Blake3, u64>,
-        manners: &RequestGuard<'_>,
+        guard: &RequestGuard<'_>,
     ) -> Result<BTreeSet<Blake3>, Failure> {
         let mut open = wanted.clone();
         if wanted.len() > FEW {
-            let (found, whole) = manners.ask(&self.url, async || self.list(&wanted).await).await?;
+            let (found, whole) = guard.ask(&self.url, async || self.list(&wanted).await).await?;
             open.retain(|blake3, _| !found.contains(blake3));
             if whole {
                 return Ok(open.into_keys().collect());
             }
         }
         let questions = open.into_iter().map(|(blake3, size)| async move {
-            let lacks = self.lacks(blake3, Some(size), manners).await?;
+            let lacks = self.lacks(blake3, Some(size), guard).await?;
             Ok::<_, Failure>(lacks.then_some(blake3))
         });
         let answers: Vec<Option<Blake3>> = stream::iter(questions).buffered(QUESTIONS).try_collect().await?;
@@ -185,7 +185,7 @@ impl Objects {
     }
 
     /// Whether a blob is not there, or not whole.
-    async fn lacks(&self, blake3: Blake3, size: Option<u64>, manners: &RequestGuard<'_>) -> Result<bool, Failure> {
+    async fn lacks(&self, blake3: Blake3, size: Option<u64>, guard: &RequestGuard<'_>) -> Result<bool, Failure> {
         let name = blob_name(&blake3);
         let place = self.url.below(&name);
         let head = async || {
@@ -197,7 +197,7 @@ impl Objects {
                 Err(error) => none_if_absent(connector::failure(&place, &error)),
             }
         };
-        let found = manners.ask(&self.url, head).await?;
+        let found = guard.ask(&self.url, head).await?;
         Ok(found.is_none_or(|found| size.is_some_and(|size| size != found)))
     }
 
@@ -229,21 +229,21 @@ impl Objects {
     ///
     /// # Errors
     /// As there.
-    pub async fn put_blob(&self, parcel: &BlobRef, file: &FilePath, manners: &RequestGuard<'_>) -> Result<(), Failure> {
-        if let Some(sha256) = parcel.sha256 {
-            self.put_small(&pointer_name(&sha256), format!("{}\n", parcel.blake3).into(), manners).await?;
+    pub async fn put_blob(&self, blob: &BlobRef, file: &FilePath, guard: &RequestGuard<'_>) -> Result<(), Failure> {
+        if let Some(sha256) = blob.sha256 {
+            self.put_small(&pointer_name(&sha256), format!("{}\n", blob.blake3).into(), guard).await?;
         }
-        let name = blob_name(&parcel.blake3);
-        let mut outgoing = BlobReader::open(parcel, file)?;
-        if parcel.size > PART {
-            return self.put_parts(&name, parcel.size, outgoing, manners).await;
+        let name = blob_name(&blob.blake3);
+        let mut outgoing = BlobReader::open(blob, file)?;
+        if blob.size > PART {
+            return self.put_parts(&name, blob.size, outgoing, guard).await;
         }
-        let _room = self.room_for(parcel.size).await;
+        let _room = self.room_for(blob.size).await;
         let bytes = outgoing.next(PART).await?.unwrap_or_default();
         let size = bytes.len() as u64;
         outgoing.finish()?;
-        self.put_small(&name, bytes, manners).await?;
-        manners.teller.task().set_position(size);
+        self.put_small(&name, bytes, guard).await?;
+        guard.report.task().set_position(size);
         Ok(())
     }
 
@@ -251,18 +251,18 @@ impl Objects {
     ///
     /// # Errors
     /// As there.
-    pub async fn put_record(&self, record: &GitRecord, manners: &RequestGuard<'_>) -> Result<(), Failure> {
-        self.put_small(&record_name(&record.commit), record.to_string().into(), manners).await
+    pub async fn put_record(&self, record: &GitRecord, guard: &RequestGuard<'_>) -> Result<(), Failure> {
+        self.put_small(&record_name(&record.commit), record.to_string().into(), guard).await
     }
 
-    async fn put_small(&self, name: &str, bytes: Bytes, manners: &RequestGuard<'_>) -> Result<(), Failure> {
+    async fn put_small(&self, name: &str, bytes: Bytes, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         let place = self.url.below(name);
         let put = async || {
             let payload = in_pieces(bytes.clone());
             let put = self.bucket().await?.put_opts(&self.path(name), payload, PutOptions::default()).await;
             put.map(drop).map_err(|error| not_sent(&place, &error))
         };
-        manners.ask(&self.url, put).await
+        guard.ask(&self.url, put).await
     }
 
     /// A large blob. What fails is given up as a whole: nothing half-sent is ever seen under its name.
@@ -271,19 +271,19 @@ impl Objects {
         name: &str,
         size: u64,
         outgoing: BlobReader,
-        manners: &RequestGuard<'_>,
+        guard: &RequestGuard<'_>,
     ) -> Result<(), Failure> {
         let (path, place) = (self.path(name), self.url.below(name));
         let failed = |error| not_sent(&place, &error);
         let bucket = self.bucket().await?;
         let begin = async || bucket.create_multipart(&path).await.map_err(failed);
-        let upload = manners.ask(&self.url, begin).await?;
-        let sent = self.send_parts(name, &upload, size, outgoing, manners).await;
+        let upload = guard.ask(&self.url, begin).await?;
+        let sent = self.send_parts(name, &upload, size, outgoing, guard).await;
         let ended = match sent {
             Ok(parts) => {
                 let end =
                     async || bucket.complete_multipart(&path, &upload, parts.clone()).await.map(drop).map_err(failed);
-                manners.ask(&self.url, end).await
+                guard.ask(&self.url, end).await
             }
             Err(failure) => Err(failure),
         };
@@ -300,11 +300,11 @@ impl Objects {
         upload: &MultipartId,
         size: u64,
         outgoing: BlobReader,
-        manners: &RequestGuard<'_>,
+        guard: &RequestGuard<'_>,
     ) -> Result<Vec<PartId>, Failure> {
         let piece = PART.max(size.div_ceil(PARTS));
         let (bucket, path) = (self.bucket().await?, &self.path(name));
-        let task = manners.teller.task();
+        let task = guard.report.task();
         let gone = AtomicU64::new(0);
         let parts = stream::unfold((Some(outgoing), 0_usize), |(outgoing, number)| async move {
             let mut outgoing = outgoing?;
@@ -322,7 +322,7 @@ impl Objects {
                     let sent = bucket.put_part(path, upload, number, in_pieces(bytes.clone())).await;
                     sent.map_err(|error| not_sent(&self.url.below(name), &error))
                 };
-                let part = manners.ask(&self.url, put).await?;
+                let part = guard.ask(&self.url, put).await?;
                 drop(room);
                 let bytes = bytes.len() as u64;
                 task.set_position(gone.fetch_add(bytes, Ordering::Relaxed) + bytes);

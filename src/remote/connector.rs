@@ -43,18 +43,18 @@ pub const METADATA_CONNECT: Duration = Duration::from_secs(1);
 /// Makes the clients of `object_store`.
 #[derive(Debug, Clone)]
 pub struct Connector {
-    patience: RetryPolicy,
+    policy: RetryPolicy,
 }
 
 impl Connector {
     /// Clients as patient as this.
-    pub fn new(patience: &RetryPolicy) -> Connector {
-        Connector { patience: patience.clone() }
+    pub fn new(policy: &RetryPolicy) -> Connector {
+        Connector { policy: policy.clone() }
     }
 
     /// What `object_store` has to be told, so that the metadata service can be told from the rest.
     pub fn options(&self) -> ClientOptions {
-        ClientOptions::new().with_allow_http(true).with_connect_timeout(self.patience.connect)
+        ClientOptions::new().with_allow_http(true).with_connect_timeout(self.policy.connect)
     }
 }
 
@@ -63,14 +63,14 @@ impl HttpConnector for Connector {
         let asked = |options: &ClientOptions| options.get_config_value(&ClientConfigKey::ConnectTimeout);
         let metadata = asked(options) != asked(&self.options());
         let made = if metadata {
-            let patience = RetryPolicy { connect: METADATA_CONNECT, ..self.patience.clone() };
-            http::client(&patience, |builder| builder.no_proxy().timeout(METADATA_CONNECT * 5))
+            let policy = RetryPolicy { connect: METADATA_CONNECT, ..self.policy.clone() };
+            http::client(&policy, |builder| builder.no_proxy().timeout(METADATA_CONNECT * 5))
         } else {
             // One connection each: what travels is large, and a bucket takes many at once.
-            http::client(&self.patience, reqwest::ClientBuilder::http1_only)
+            http::client(&self.policy, reqwest::ClientBuilder::http1_only)
         };
         let failed = |error: reqwest::Error| object_store::Error::Generic { store: "client", source: Box::new(error) };
-        Ok(HttpClient::new(Wire { client: made.map_err(failed)?, idle: self.patience.idle }))
+        Ok(HttpClient::new(Wire { client: made.map_err(failed)?, idle: self.policy.idle }))
     }
 }
 

@@ -29,15 +29,15 @@ pub async fn open(url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Buck
     open_with(&Env::of_process(), url, connector).await
 }
 
-async fn open_with(surroundings: &Env, url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Bucket>> {
+async fn open_with(env: &Env, url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Bucket>> {
     // Failures are classed and tried again by the fetcher, as those of all other places.
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let unusable = |error: object_store::Error| connector::unusable(url, &error);
     Ok(match url.service() {
         Service::Registry => return Err(Error::bug(format!("{url} is no bucket"))),
         Service::S3 => {
-            let (builder, found) = surroundings.s3(url)?;
-            let builder = if found || has_role(surroundings, "AWS_EC2_METADATA_DISABLED").await {
+            let (builder, found) = env.s3(url)?;
+            let builder = if found || has_role(env, "AWS_EC2_METADATA_DISABLED").await {
                 builder
             } else {
                 builder.with_skip_signature(true)
@@ -46,19 +46,15 @@ async fn open_with(surroundings: &Env, url: &RemoteUrl, connector: &Connector) -
             Arc::new(builder.with_http_connector(connector.clone()).build().map_err(unusable)?)
         }
         Service::Google => {
-            let (builder, found) = surroundings.google(url)?;
-            let builder = if found || has_role(surroundings, "NO_GCE_CHECK").await {
-                builder
-            } else {
-                builder.with_skip_signature(true)
-            };
+            let (builder, found) = env.google(url)?;
+            let builder =
+                if found || has_role(env, "NO_GCE_CHECK").await { builder } else { builder.with_skip_signature(true) };
             let builder = builder.with_retry(retry).with_client_options(connector.options());
             Arc::new(builder.with_http_connector(connector.clone()).build().map_err(unusable)?)
         }
         Service::Azure => {
-            let (builder, found) = surroundings.azure(url)?;
-            let builder =
-                if found || has_role(surroundings, "").await { builder } else { builder.with_skip_signature(true) };
+            let (builder, found) = env.azure(url)?;
+            let builder = if found || has_role(env, "").await { builder } else { builder.with_skip_signature(true) };
             let builder = builder.with_retry(retry).with_client_options(connector.options());
             Arc::new(builder.with_http_connector(connector.clone()).build().map_err(unusable)?)
         }
@@ -66,8 +62,8 @@ async fn open_with(surroundings: &Env, url: &RemoteUrl, connector: &Connector) -
 }
 
 /// Whether this machine may have a role: its metadata service is there. `switch` is the variable that says not to look.
-async fn has_role(surroundings: &Env, switch: &str) -> bool {
-    if surroundings.get(switch).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+async fn has_role(env: &Env, switch: &str) -> bool {
+    if env.get(switch).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return false;
     }
     let connected = tokio::time::timeout(METADATA_CONNECT, tokio::net::TcpStream::connect(METADATA)).await;
@@ -236,7 +232,7 @@ fn section_of(path: &Path, section: &str) -> Result<Option<BTreeMap<String, Stri
 mod tests {
     use super::*;
 
-    fn surroundings(home: &Path, variables: &[(&str, &str)]) -> Env {
+    fn env(home: &Path, variables: &[(&str, &str)]) -> Env {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Env { variables, home: Some(home.to_owned()) }
     }
@@ -246,7 +242,7 @@ mod tests {
     }
 
     fn s3(home: &Path, variables: &[(&str, &str)]) -> Result<(AmazonS3Builder, bool)> {
-        surroundings(home, variables).s3(&url("s3://team/kata"))
+        env(home, variables).s3(&url("s3://team/kata"))
     }
 
     fn said(builder: &AmazonS3Builder, key: AmazonS3ConfigKey) -> Option<String> {
@@ -309,7 +305,7 @@ mod tests {
     fn google_and_azure_read_their_own_variables() {
         let home = tempfile::tempdir().unwrap();
         let google = |variables: &[(&str, &str)]| {
-            let (builder, found) = surroundings(home.path(), variables).google(&url("gs://team/kata")).unwrap();
+            let (builder, found) = env(home.path(), variables).google(&url("gs://team/kata")).unwrap();
             let said = |key: GoogleConfigKey| builder.get_config_value(&key);
             (said(GoogleConfigKey::Bucket), said(GoogleConfigKey::ApplicationCredentials), found)
         };
@@ -318,7 +314,7 @@ mod tests {
         let variables = [("GOOGLE_APPLICATION_CREDENTIALS", "/key.json"), ("GOOGLE_BUCKET", "other")];
         assert_eq!(google(&variables), (Some("team".to_owned()), file, true));
 
-        let azure = |variables: &[(&str, &str)]| surroundings(home.path(), variables).azure(&url("az://sources/kata"));
+        let azure = |variables: &[(&str, &str)]| env(home.path(), variables).azure(&url("az://sources/kata"));
         let error = azure(&[("AZURE_STORAGE_ACCOUNT_KEY", "secret")]).unwrap_err();
         assert!(error.hint().unwrap().contains("AZURE_STORAGE_ACCOUNT_NAME"), "{error}");
         let (builder, found) = azure(&[("AZURE_STORAGE_ACCOUNT_NAME", "corp")]).unwrap();
@@ -339,10 +335,10 @@ mod tests {
             ("s3://team", &[][..]),
             ("az://sources", &[("AZURE_STORAGE_ACCOUNT_NAME", "corp"), ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")]),
         ] {
-            open_with(&surroundings(home.path(), variables), &url(text), &connector).await.unwrap();
+            open_with(&env(home.path(), variables), &url(text), &connector).await.unwrap();
         }
         let key = [("AZURE_STORAGE_ACCOUNT_NAME", "corp"), ("AZURE_STORAGE_ACCOUNT_KEY", "n0t base64!")];
-        let error = open_with(&surroundings(home.path(), &key), &url("az://sources"), &connector).await.unwrap_err();
+        let error = open_with(&env(home.path(), &key), &url("az://sources"), &connector).await.unwrap_err();
         assert!(!format!("{error} {:?}", error.causes()).contains("n0t base64"), "{error}");
     }
 }

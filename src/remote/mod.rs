@@ -106,10 +106,10 @@ pub struct Missing {
 
 impl Remote {
     /// A remote by its address; nobody is asked anything yet.
-    pub fn new(url: &RemoteUrl, patience: &RetryPolicy) -> Remote {
+    pub fn new(url: &RemoteUrl, policy: &RetryPolicy) -> Remote {
         match url.service() {
-            Service::S3 | Service::Google | Service::Azure => Remote::Objects(Box::new(Objects::new(url, patience))),
-            Service::Registry => Remote::Registry(Box::new(Artifacts::new(url, url.image(), patience))),
+            Service::S3 | Service::Google | Service::Azure => Remote::Objects(Box::new(Objects::new(url, policy))),
+            Service::Registry => Remote::Registry(Box::new(Artifacts::new(url, url.image(), policy))),
         }
     }
 
@@ -147,22 +147,22 @@ impl Remote {
     ///
     /// # Errors
     /// No answer, or a refusal; [`RequestGuard`] has tried again as often as there was use in it.
-    pub async fn missing(&self, shipment: &PushSet<'_>, manners: &RequestGuard<'_>) -> Result<Missing, Failure> {
+    pub async fn missing(&self, push_set: &PushSet<'_>, guard: &RequestGuard<'_>) -> Result<Missing, Failure> {
         match self {
-            Remote::Objects(objects) => objects.missing(shipment, manners).await,
-            Remote::Registry(artifacts) => artifacts.missing(shipment, manners).await,
+            Remote::Objects(objects) => objects.missing(push_set, guard).await,
+            Remote::Registry(artifacts) => artifacts.missing(push_set, guard).await,
         }
     }
 
     /// Sends a blob out of this file: seen under its name only when all of it has arrived and was what its name says. The
-    /// teller of `manners` hears how many of its bytes have gone.
+    /// teller of `guard` hears how many of its bytes have gone.
     ///
     /// # Errors
     /// A file that is not what its name says: kind `Mismatch`. No answer, or a refusal.
-    pub async fn put_blob(&self, parcel: &BlobRef, file: &Path, manners: &RequestGuard<'_>) -> Result<(), Failure> {
+    pub async fn put_blob(&self, blob: &BlobRef, file: &Path, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         match self {
-            Remote::Objects(objects) => objects.put_blob(parcel, file, manners).await,
-            Remote::Registry(artifacts) => artifacts.put_blob(parcel, file, manners).await,
+            Remote::Objects(objects) => objects.put_blob(blob, file, guard).await,
+            Remote::Registry(artifacts) => artifacts.put_blob(blob, file, guard).await,
         }
     }
 
@@ -170,10 +170,10 @@ impl Remote {
     ///
     /// # Errors
     /// No answer, or a refusal.
-    pub async fn put_record(&self, record: &GitRecord, manners: &RequestGuard<'_>) -> Result<(), Failure> {
+    pub async fn put_record(&self, record: &GitRecord, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         match self {
-            Remote::Objects(objects) => objects.put_record(record, manners).await,
-            Remote::Registry(artifacts) => artifacts.put_record(record, manners).await,
+            Remote::Objects(objects) => objects.put_record(record, guard).await,
+            Remote::Registry(artifacts) => artifacts.put_record(record, guard).await,
         }
     }
 
@@ -181,10 +181,10 @@ impl Remote {
     ///
     /// # Errors
     /// No answer, or a refusal.
-    pub async fn finish(&self, shipment: &PushSet<'_>, manners: &RequestGuard<'_>) -> Result<(), Failure> {
+    pub async fn finish(&self, push_set: &PushSet<'_>, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         match self {
             Remote::Objects(_) => Ok(()),
-            Remote::Registry(artifacts) => artifacts.finish(shipment, manners).await,
+            Remote::Registry(artifacts) => artifacts.finish(push_set, guard).await,
         }
     }
 
@@ -197,7 +197,7 @@ impl Remote {
         slot: &mut Option<PartialDownload>,
         expected: &Expected,
         task: &dyn Task,
-        patience: &RetryPolicy,
+        policy: &RetryPolicy,
     ) -> Result<Delivery, Failure> {
         let blob = BlobName { blake3: expected.blake3, sha256: expected.sha256 };
         let incoming = partial(slot)?;
@@ -209,7 +209,7 @@ impl Remote {
             return Err(Failure::permanent(absent(self.url())));
         };
         let (from, total) = (opened.from, opened.total);
-        let inflow = Download { url: &opened.url, end: &opened.url, expected, task, patience, from, total };
+        let inflow = Download { url: &opened.url, end: &opened.url, expected, task, policy, from, total };
         inflow.must_fit()?;
         if from == 0 && incoming.size() > 0 {
             incoming.restart()?;

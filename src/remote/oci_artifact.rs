@@ -142,11 +142,11 @@ impl ArtifactLayer {
 
 impl Artifacts {
     /// A store at this address; nobody is asked anything yet.
-    pub fn new(url: &RemoteUrl, image: ImageName, patience: &RetryPolicy) -> Artifacts {
+    pub fn new(url: &RemoteUrl, image: ImageName, policy: &RetryPolicy) -> Artifacts {
         Artifacts {
             url: url.clone(),
             image,
-            http: Http::new(patience.clone()),
+            http: Http::new(policy.clone()),
             registry: Registry::default(),
             contents: OnceCell::new(),
             room: Semaphore::new(BLOBS_AT_ONCE),
@@ -202,12 +202,12 @@ impl Artifacts {
     ///
     /// # Errors
     /// As there.
-    pub async fn missing(&self, shipment: &PushSet<'_>, manners: &RequestGuard<'_>) -> Result<Missing, Failure> {
-        let contents = manners.ask(&self.url, async || self.contents_for(shipment).await).await?;
+    pub async fn missing(&self, push_set: &PushSet<'_>, guard: &RequestGuard<'_>) -> Result<Missing, Failure> {
+        let contents = guard.ask(&self.url, async || self.contents_for(push_set).await).await?;
         let mut missing = Missing::default();
         let mut packs = BTreeSet::new();
-        for record in &shipment.records {
-            match self.standing(record, contents, manners).await? {
+        for record in &push_set.records {
+            match self.standing(record, contents, guard).await? {
                 Some(layer) if layer == record_layer(record) => {}
                 Some(layer) => {
                     let mut theirs = self.theirs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -218,12 +218,12 @@ impl Artifacts {
             }
             packs.extend(record.blobs());
         }
-        let needed = shipment.blobs.iter().filter(|blob| blob.sha256.is_some() || packs.contains(&blob.blake3));
-        let questions = needed.map(|parcel| async move {
-            let known = parcel.sha256.or_else(|| contents.digest(&blob_name(&parcel.blake3)));
-            let Some(digest) = known else { return Ok(Some(parcel.blake3)) };
-            let there = manners.ask(&self.url, async || self.registry.has_blob(&self.http, &self.image, &digest).await);
-            Ok::<_, Failure>((!there.await?).then_some(parcel.blake3))
+        let needed = push_set.blobs.iter().filter(|blob| blob.sha256.is_some() || packs.contains(&blob.blake3));
+        let questions = needed.map(|blob| async move {
+            let known = blob.sha256.or_else(|| contents.digest(&blob_name(&blob.blake3)));
+            let Some(digest) = known else { return Ok(Some(blob.blake3)) };
+            let there = guard.ask(&self.url, async || self.registry.has_blob(&self.http, &self.image, &digest).await);
+            Ok::<_, Failure>((!there.await?).then_some(blob.blake3))
         });
         let answers: Vec<Option<Blake3>> = stream::iter(questions).buffered(QUESTIONS).try_collect().await?;
         missing.blobs.extend(answers.into_iter().flatten());
@@ -235,15 +235,15 @@ impl Artifacts {
         &self,
         ours: &GitRecord,
         contents: &ArtifactContents,
-        manners: &RequestGuard<'_>,
+        guard: &RequestGuard<'_>,
     ) -> Result<Option<ArtifactLayer>, Failure> {
         let Some(layer) = contents.0.get(&record_name(&ours.commit)) else { return Ok(None) };
         let Some(digest) = layer.digest() else { return Ok(None) };
         if *layer == record_layer(ours) {
-            let there = manners.ask(&self.url, async || self.registry.has_blob(&self.http, &self.image, &digest).await);
+            let there = guard.ask(&self.url, async || self.registry.has_blob(&self.http, &self.image, &digest).await);
             return Ok(there.await?.then(|| layer.clone()));
         }
-        let text = manners.ask(&self.url, async || self.text(&digest).await).await?;
+        let text = guard.ask(&self.url, async || self.text(&digest).await).await?;
         let Ok(theirs) = text.parse::<GitRecord>() else { return Ok(None) };
         let as_deep = theirs.shallow.is_empty() || theirs.shallow == ours.shallow;
         let whole = theirs.blobs().all(|blob| contents.digest(&blob_name(&blob)).is_some());
@@ -255,69 +255,69 @@ impl Artifacts {
     ///
     /// # Errors
     /// As there.
-    pub async fn put_blob(&self, parcel: &BlobRef, file: &Path, manners: &RequestGuard<'_>) -> Result<(), Failure> {
+    pub async fn put_blob(&self, blob: &BlobRef, file: &Path, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         let _room = self.room.acquire().await.expect("the semaphore is never closed");
         let mut beginnings = 1;
         let digest = loop {
-            let sent = if parcel.size <= CHUNK {
-                self.put_whole(parcel, file, manners).await
+            let sent = if blob.size <= CHUNK {
+                self.put_whole(blob, file, guard).await
             } else {
-                self.put_chunks(parcel, file, manners).await
+                self.put_chunks(blob, file, guard).await
             };
             match sent {
                 Ok(digest) => break digest,
                 Err(failure) if is_lost(&failure) && beginnings < BEGINNINGS => {
                     beginnings += 1;
-                    manners.teller.task().note("the registry has lost what it had of it: from the start");
+                    guard.report.task().note("the registry has lost what it had of it: from the start");
                 }
                 Err(failure) => return Err(refused(failure)),
             }
         };
-        let layer = ArtifactLayer::of(BLOB, &digest, parcel.size, &blob_name(&parcel.blake3));
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(parcel.blake3, layer);
+        let layer = ArtifactLayer::of(BLOB, &digest, blob.size, &blob_name(&blob.blake3));
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.blake3, layer);
         Ok(())
     }
 
-    async fn put_whole(&self, parcel: &BlobRef, file: &Path, manners: &RequestGuard<'_>) -> Result<Sha256, Failure> {
-        let mut outgoing = BlobReader::open(parcel, file)?;
+    async fn put_whole(&self, blob: &BlobRef, file: &Path, guard: &RequestGuard<'_>) -> Result<Sha256, Failure> {
+        let mut outgoing = BlobReader::open(blob, file)?;
         let bytes = outgoing.next(CHUNK).await?.unwrap_or_default();
         outgoing.finish()?;
         let digest = sha256(&bytes);
-        check(parcel, file, &digest)?;
-        self.put_small(&digest, &bytes, manners).await?;
-        manners.teller.task().set_position(bytes.len() as u64);
+        check(blob, file, &digest)?;
+        self.put_small(&digest, &bytes, guard).await?;
+        guard.report.task().set_position(bytes.len() as u64);
         Ok(digest)
     }
 
     /// Sends bytes whole, which a failure undoes.
-    async fn put_small(&self, digest: &Sha256, bytes: &Bytes, manners: &RequestGuard<'_>) -> Result<(), Failure> {
+    async fn put_small(&self, digest: &Sha256, bytes: &Bytes, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         let put = async || {
             let upload = self.registry.begin(&self.http, &self.image).await?;
             self.registry.end(&self.http, &self.image, &upload, digest, bytes.clone()).await
         };
-        manners.ask(&self.url, put).await
+        guard.ask(&self.url, put).await
     }
 
-    async fn put_chunks(&self, parcel: &BlobRef, file: &Path, manners: &RequestGuard<'_>) -> Result<Sha256, Failure> {
-        let mut outgoing = BlobReader::open(parcel, file)?;
+    async fn put_chunks(&self, blob: &BlobRef, file: &Path, guard: &RequestGuard<'_>) -> Result<Sha256, Failure> {
+        let mut outgoing = BlobReader::open(blob, file)?;
         let (http, image) = (&self.http, &self.image);
-        let mut upload = manners.ask(&self.url, async || self.registry.begin(http, image).await).await?;
+        let mut upload = guard.ask(&self.url, async || self.registry.begin(http, image).await).await?;
         let mut hasher = sha2::Sha256::new();
         let mut offset = 0;
         while let Some(bytes) = outgoing.next(upload.chunk.max(CHUNK)).await? {
             hasher.update(&bytes);
-            upload = self.put_chunk(upload, offset, &bytes, manners).await?;
+            upload = self.put_chunk(upload, offset, &bytes, guard).await?;
             offset += bytes.len() as u64;
-            manners.teller.task().set_position(offset);
+            guard.report.task().set_position(offset);
         }
         let digest = sha256_of(hasher);
-        if let Err(wrong) = outgoing.finish().and_then(|()| check(parcel, file, &digest)) {
+        if let Err(wrong) = outgoing.finish().and_then(|()| check(blob, file, &digest)) {
             // As far as that goes: nobody ever finishes it.
             let _ = self.registry.cancel(http, image, &upload).await;
             return Err(wrong.into());
         }
         let end = async || self.registry.end(http, image, &upload, &digest, Bytes::new()).await;
-        manners.ask(&self.url, end).await?;
+        guard.ask(&self.url, end).await?;
         Ok(digest)
     }
 
@@ -327,7 +327,7 @@ impl Artifacts {
         upload: Upload,
         offset: u64,
         bytes: &Bytes,
-        manners: &RequestGuard<'_>,
+        guard: &RequestGuard<'_>,
     ) -> Result<Upload, Failure> {
         let end = offset + bytes.len() as u64;
         let (mut at_byte, mut upload, mut doubtful) = (offset, upload, false);
@@ -346,7 +346,7 @@ impl Artifacts {
             }
             Ok(())
         };
-        manners.ask(&self.url, send).await?;
+        guard.ask(&self.url, send).await?;
         Ok(upload)
     }
 
@@ -354,42 +354,42 @@ impl Artifacts {
     ///
     /// # Errors
     /// As there.
-    pub async fn put_record(&self, record: &GitRecord, manners: &RequestGuard<'_>) -> Result<(), Failure> {
+    pub async fn put_record(&self, record: &GitRecord, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         let bytes = Bytes::from(record.to_string());
-        self.put_small(&sha256(&bytes), &bytes, manners).await.map_err(refused)
+        self.put_small(&sha256(&bytes), &bytes, guard).await.map_err(refused)
     }
 
     /// As [`super::Remote::finish`]: makes the manifest, and tags it.
     ///
     /// # Errors
     /// As there.
-    pub async fn finish(&self, shipment: &PushSet<'_>, manners: &RequestGuard<'_>) -> Result<(), Failure> {
-        let contents = manners.ask(&self.url, async || self.contents_for(shipment).await).await?;
-        let layers: Vec<ArtifactLayer> = self.layers(shipment, contents)?.into_values().collect();
-        let tags = [self.image.reference(), lock_tag(shipment.lock)];
+    pub async fn finish(&self, push_set: &PushSet<'_>, guard: &RequestGuard<'_>) -> Result<(), Failure> {
+        let contents = guard.ask(&self.url, async || self.contents_for(push_set).await).await?;
+        let layers: Vec<ArtifactLayer> = self.layers(push_set, contents)?.into_values().collect();
+        let tags = [self.image.reference(), lock_tag(push_set.lock)];
         let parts = in_parts(&layers);
         let texts = parts.iter().map(|part| manifest(part)).collect::<Result<Vec<_>>>()?;
         let last = match texts.as_slice() {
             [only] => (MANIFESTS[0], only.clone()),
             several => (INDEXES[0], index(several)?),
         };
-        if self.is_tagged(&tags, &last, manners).await? {
+        if self.is_tagged(&tags, &last, guard).await? {
             return Ok(());
         }
-        for bytes in [Bytes::from_static(b"{}"), Bytes::copy_from_slice(shipment.lock)] {
+        for bytes in [Bytes::from_static(b"{}"), Bytes::copy_from_slice(push_set.lock)] {
             let digest = sha256(&bytes);
             let there = async || self.registry.has_blob(&self.http, &self.image, &digest).await;
-            if !manners.ask(&self.url, there).await? {
-                self.put_small(&digest, &bytes, manners).await.map_err(refused)?;
+            if !guard.ask(&self.url, there).await? {
+                self.put_small(&digest, &bytes, guard).await.map_err(refused)?;
             }
         }
         if texts.len() > 1 {
             for text in &texts {
-                self.put_manifest(&format!("sha256:{}", sha256(text)), MANIFESTS[0], text, manners).await?;
+                self.put_manifest(&format!("sha256:{}", sha256(text)), MANIFESTS[0], text, guard).await?;
             }
         }
         for tag in &tags {
-            self.put_manifest(tag, last.0, &last.1, manners).await?;
+            self.put_manifest(tag, last.0, &last.1, guard).await?;
         }
         Ok(())
     }
@@ -399,12 +399,12 @@ impl Artifacts {
         &self,
         tags: &[String],
         last: &(&str, Bytes),
-        manners: &RequestGuard<'_>,
+        guard: &RequestGuard<'_>,
     ) -> Result<bool, Failure> {
         let digest = sha256(&last.1);
         for tag in tags {
             let image = ImageName { tag: Some(tag.clone()), ..self.image.clone() };
-            let there = manners.ask(&self.url, async || self.manifest(&image).await).await?;
+            let there = guard.ask(&self.url, async || self.manifest(&image).await).await?;
             if there.is_none_or(|there| there.digest != digest) {
                 return Ok(false);
             }
@@ -417,28 +417,28 @@ impl Artifacts {
         name: &str,
         kind: &str,
         text: &Bytes,
-        manners: &RequestGuard<'_>,
+        guard: &RequestGuard<'_>,
     ) -> Result<(), Failure> {
         let put = async || self.registry.put_manifest(&self.http, &self.image, name, kind, text.clone()).await;
-        manners.ask(&self.url, put).await.map_err(refused)
+        guard.ask(&self.url, put).await.map_err(refused)
     }
 
     /// The layers of the artifact: those of an earlier one of the same lock stay, since a push may be of some boards only.
-    fn layers(&self, shipment: &PushSet<'_>, contents: &ArtifactContents) -> Result<BTreeMap<String, ArtifactLayer>> {
-        let lock = ArtifactLayer::of_bytes(LOCK, shipment.lock, LOCK_TITLE);
+    fn layers(&self, push_set: &PushSet<'_>, contents: &ArtifactContents) -> Result<BTreeMap<String, ArtifactLayer>> {
+        let lock = ArtifactLayer::of_bytes(LOCK, push_set.lock, LOCK_TITLE);
         let same_lock = contents.0.get(LOCK_TITLE) == Some(&lock);
         let mut layers = if same_lock { contents.0.clone() } else { BTreeMap::new() };
         layers.insert(LOCK_TITLE.to_owned(), lock);
         let theirs = self.theirs.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        for record in &shipment.records {
+        for record in &push_set.records {
             let title = record_name(&record.commit);
             layers.insert(title, theirs.get(&record.commit).cloned().unwrap_or_else(|| record_layer(record)));
         }
-        for parcel in &shipment.blobs {
-            let title = blob_name(&parcel.blake3);
-            let of_file = parcel.sha256.map(|sha256| ArtifactLayer::of(BLOB, &sha256, parcel.size, &title));
-            let known = of_file.or_else(|| sent.get(&parcel.blake3).or_else(|| contents.0.get(&title)).cloned());
+        for blob in &push_set.blobs {
+            let title = blob_name(&blob.blake3);
+            let of_file = blob.sha256.map(|sha256| ArtifactLayer::of(BLOB, &sha256, blob.size, &title));
+            let known = of_file.or_else(|| sent.get(&blob.blake3).or_else(|| contents.0.get(&title)).cloned());
             layers.extend(known.map(|layer| (title, layer)));
         }
         // The packs that others' records name.
@@ -456,9 +456,9 @@ impl Artifacts {
     }
 
     /// What the tag leads to and, first of all, what this very lock's own does.
-    async fn contents_for(&self, shipment: &PushSet<'_>) -> Result<&ArtifactContents, Failure> {
+    async fn contents_for(&self, push_set: &PushSet<'_>) -> Result<&ArtifactContents, Failure> {
         let read = async || {
-            let own = ImageName { tag: Some(lock_tag(shipment.lock)), ..self.image.clone() };
+            let own = ImageName { tag: Some(lock_tag(push_set.lock)), ..self.image.clone() };
             let own = self.read(&own).await?;
             if own.0.is_empty() { self.read(&self.image).await } else { Ok(own) }
         };
@@ -517,10 +517,10 @@ fn sha256_of(hasher: sha2::Sha256) -> Sha256 {
 }
 
 /// The lock's own SHA-256 of a file has to be that of the bytes: both hashes name it there.
-fn check(parcel: &BlobRef, file: &Path, found: &Sha256) -> Result<()> {
-    match parcel.sha256 {
+fn check(blob: &BlobRef, file: &Path, found: &Sha256) -> Result<()> {
+    match blob.sha256 {
         Some(wanted) if wanted != *found => {
-            let error = damaged(file, &parcel.blake3, &parcel.blake3);
+            let error = damaged(file, &blob.blake3, &blob.blake3);
             Err(error.because(format!("expected sha256 {wanted}\n     got sha256 {found}")))
         }
         _ => Ok(()),

@@ -75,27 +75,27 @@ pub struct Pushed {
 /// be written: kind `Network`, or `Io`.
 pub async fn push(
     store: &Store,
-    cargo: &PushRequest<'_>,
+    request: &PushRequest<'_>,
     to: &Destination,
     jobs: usize,
     progress: &Arc<dyn Progress>,
 ) -> Result<Pushed> {
-    let contents = Contents::of(store, cargo.lock, cargo.sources)?;
+    let contents = Contents::of(store, request.lock, request.sources)?;
     let sent = match to {
         Destination::Directory(path) => into_directory(store, &contents, path, progress.as_ref())?,
         Destination::Remote(url) => {
-            let parcel = |(blake3, held): (&Blake3, &HeldBlob)| BlobRef {
+            let blob = |(blake3, held): (&Blake3, &HeldBlob)| BlobRef {
                 blake3: *blake3,
                 sha256: held.sha256,
                 size: held.size,
             };
-            let shipment = PushSet {
-                lock: cargo.lock_text,
-                blobs: contents.blobs.iter().map(parcel).collect(),
+            let push_set = PushSet {
+                lock: request.lock_text,
+                blobs: contents.blobs.iter().map(blob).collect(),
                 records: contents.commits.values().map(|held| held.record.clone()).collect(),
             };
             let names = contents.blobs.iter().map(|(blake3, held)| (*blake3, shown(held))).collect();
-            Uploader::new(url, jobs, Arc::clone(progress)).send(store, &shipment, &names).await?
+            Uploader::new(url, jobs, Arc::clone(progress)).send(store, &push_set, &names).await?
         }
     };
     Ok(Pushed { sent, blobs: contents.blobs.len(), commits: contents.commits.len() })

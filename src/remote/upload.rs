@@ -25,7 +25,7 @@ use crate::store::{GitRecord, Store, damaged};
 pub struct Uploader {
     remote: Remote,
     limits: Limits,
-    patience: RetryPolicy,
+    policy: RetryPolicy,
     progress: Arc<dyn Progress>,
 }
 
@@ -43,8 +43,8 @@ pub struct Sent {
 impl Uploader {
     /// An outlet to this address, with at most so many transfers at once; nobody is asked anything yet.
     pub fn new(url: &RemoteUrl, jobs: usize, progress: Arc<dyn Progress>) -> Uploader {
-        let patience = RetryPolicy::from_env();
-        Uploader { remote: Remote::new(url, &patience), limits: Limits::new(jobs), patience, progress }
+        let policy = RetryPolicy::from_env();
+        Uploader { remote: Remote::new(url, &policy), limits: Limits::new(jobs), policy, progress }
     }
 
     /// Sends what is missing of a shipment, out of a store. `names` says what messages call a blob. What arrived stays
@@ -53,42 +53,42 @@ impl Uploader {
     /// # Errors
     /// A blob that is not what its name says: kind `Mismatch`; the others are sent all the same. No answer, or a refusal:
     /// kind `Network`; nothing more is begun then.
-    pub async fn send(&self, store: &Store, shipment: &PushSet<'_>, names: &BTreeMap<Blake3, String>) -> Result<Sent> {
-        let teller = LazyTask::new(&self.progress, self.remote.url().to_string(), None);
-        teller.task().note("looking for what is missing");
+    pub async fn send(&self, store: &Store, push_set: &PushSet<'_>, names: &BTreeMap<Blake3, String>) -> Result<Sent> {
+        let report = LazyTask::new(&self.progress, self.remote.url().to_string(), None);
+        report.task().note("looking for what is missing");
         let missing =
-            self.remote.missing(shipment, &self.manners(&teller)).await.map_err(|failure| self.told(failure))?;
-        teller.task().done(&format!("{} of {} blobs are missing", missing.blobs.len(), shipment.blobs.len()));
-        let mut sent = self.send_blobs(store, shipment, &missing, names).await?;
-        let records = shipment.records.iter().filter(|record| missing.commits.contains(&record.commit));
+            self.remote.missing(push_set, &self.guard(&report)).await.map_err(|failure| self.told(failure))?;
+        report.task().done(&format!("{} of {} blobs are missing", missing.blobs.len(), push_set.blobs.len()));
+        let mut sent = self.send_blobs(store, push_set, &missing, names).await?;
+        let records = push_set.records.iter().filter(|record| missing.commits.contains(&record.commit));
         let records = join_all(records.map(|record| self.send_record(record))).await;
         sent.commits = records.into_iter().collect::<Result<Vec<()>>>()?.len();
-        let teller = LazyTask::new(&self.progress, self.remote.url().to_string(), None);
-        self.remote.finish(shipment, &self.manners(&teller)).await.map_err(|failure| self.told(failure))?;
+        let report = LazyTask::new(&self.progress, self.remote.url().to_string(), None);
+        self.remote.finish(push_set, &self.guard(&report)).await.map_err(|failure| self.told(failure))?;
         Ok(sent)
     }
 
     async fn send_blobs(
         &self,
         store: &Store,
-        shipment: &PushSet<'_>,
+        push_set: &PushSet<'_>,
         missing: &Missing,
         names: &BTreeMap<Blake3, String>,
     ) -> Result<Sent> {
         let stopped = AtomicBool::new(false);
-        let wanted: Vec<&BlobRef> = shipment.blobs.iter().filter(|blob| missing.blobs.contains(&blob.blake3)).collect();
-        let send = async |parcel: &BlobRef| {
+        let wanted: Vec<&BlobRef> = push_set.blobs.iter().filter(|blob| missing.blobs.contains(&blob.blake3)).collect();
+        let send = async |blob: &BlobRef| {
             let _in_hand = self.limits.begin().await;
             if stopped.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let name = names.get(&parcel.blake3).cloned().unwrap_or_else(|| parcel.blake3.to_string());
-            let teller = LazyTask::new(&self.progress, &name, Some(parcel.size));
-            let path = store.blob_path(&parcel.blake3);
-            match self.remote.put_blob(parcel, &path, &self.manners(&teller)).await {
+            let name = names.get(&blob.blake3).cloned().unwrap_or_else(|| blob.blake3.to_string());
+            let report = LazyTask::new(&self.progress, &name, Some(blob.size));
+            let path = store.blob_path(&blob.blake3);
+            match self.remote.put_blob(blob, &path, &self.guard(&report)).await {
                 Ok(()) => {
-                    teller.task().done(&format!("{} to {}", progress::size(parcel.size), self.remote.url()));
-                    Ok(Some(parcel.size))
+                    report.task().done(&format!("{} to {}", progress::size(blob.size), self.remote.url()));
+                    Ok(Some(blob.size))
                 }
                 // Rot is one blob's matter; whatever else there is will be the others' as well, and is told once.
                 Err(Failure { error, .. })
@@ -102,7 +102,7 @@ impl Uploader {
         };
         let mut sent = Sent::default();
         let mut errors = Vec::new();
-        for outcome in join_all(wanted.iter().map(|parcel| send(parcel))).await {
+        for outcome in join_all(wanted.iter().map(|blob| send(blob))).await {
             match outcome {
                 Ok(Some(bytes)) => (sent.blobs, sent.bytes) = (sent.blobs + 1, sent.bytes + bytes),
                 Ok(None) => {}
@@ -117,14 +117,14 @@ impl Uploader {
     }
 
     async fn send_record(&self, record: &GitRecord) -> Result<()> {
-        let teller = LazyTask::new(&self.progress, format!("commit {}", record.commit.short()), None);
-        self.remote.put_record(record, &self.manners(&teller)).await.map_err(|failure| self.told(failure))?;
-        teller.task().done(&format!("to {}", self.remote.url()));
+        let report = LazyTask::new(&self.progress, format!("commit {}", record.commit.short()), None);
+        self.remote.put_record(record, &self.guard(&report)).await.map_err(|failure| self.told(failure))?;
+        report.task().done(&format!("to {}", self.remote.url()));
         Ok(())
     }
 
-    fn manners<'a>(&'a self, teller: &'a LazyTask) -> RequestGuard<'a> {
-        RequestGuard { limits: &self.limits, patience: &self.patience, teller }
+    fn guard<'a>(&'a self, report: &'a LazyTask) -> RequestGuard<'a> {
+        RequestGuard { limits: &self.limits, policy: &self.policy, report }
     }
 
     fn told(&self, failure: Failure) -> Error {
@@ -135,7 +135,7 @@ impl Uploader {
 
 /// A blob's bytes on their way out, in order, compared with its name at the end.
 pub struct BlobReader {
-    parcel: BlobRef,
+    blob: BlobRef,
     path: PathBuf,
     file: File,
     hasher: blake3::Hasher,
@@ -146,9 +146,9 @@ impl BlobReader {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn open(parcel: &BlobRef, path: &Path) -> Result<BlobReader> {
+    pub fn open(blob: &BlobRef, path: &Path) -> Result<BlobReader> {
         let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
-        Ok(BlobReader { parcel: *parcel, path: path.to_owned(), file, hasher: blake3::Hasher::new() })
+        Ok(BlobReader { blob: *blob, path: path.to_owned(), file, hasher: blake3::Hasher::new() })
     }
 
     /// The next piece, of this size in bytes unless it is the last; nothing at the end.
@@ -175,9 +175,9 @@ impl BlobReader {
     /// It is not: kind `Mismatch`.
     pub fn finish(self) -> Result<()> {
         let found = Blake3::from(*self.hasher.finalize().as_bytes());
-        if found == self.parcel.blake3 && self.hasher.count() == self.parcel.size {
+        if found == self.blob.blake3 && self.hasher.count() == self.blob.size {
             return Ok(());
         }
-        Err(damaged(&self.path, &self.parcel.blake3, &found))
+        Err(damaged(&self.path, &self.blob.blake3, &found))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use futures_util::future::join_all;
 
-use super::answer::{self, PinnedGit};
+use super::pin::{self, PinnedGit};
 use super::recipes::ClosureContext;
 use super::requests::{self, Discovered, Pins, RecipeFile, RecipeGit, Requester, Requests};
 use super::{Incomplete, Resolution, UpdatePolicy, floating, inputs, recipes};
@@ -34,12 +34,12 @@ pub struct MissingClosure {
 ///
 /// # Errors
 /// None that a checked manifest could give.
-pub fn unknown(
+pub(super) fn missing(
     manifest: &Manifest,
     pinned: &Lock,
     old: &Lock,
     folders: &BTreeMap<String, Blake3>,
-    moving: &UpdatePolicy,
+    update: &UpdatePolicy,
 ) -> Result<Vec<MissingClosure>> {
     let mut unknown = Vec::new();
     for board in manifest.boards.keys() {
@@ -52,7 +52,7 @@ pub fn unknown(
                 Some(closure) if closure.inputs != inputs => Some("its layers or configuration changed".to_owned()),
                 Some(_) if edited.is_some() => edited.map(|name| format!("the layer `{name}` was edited")),
                 Some(_) if base_is_unknown => Some("the board's own closure is looked at anew".to_owned()),
-                Some(closure) if floating::moves(closure, moving) => {
+                Some(closure) if floating::moves(closure, update) => {
                     Some("a moving ref in it is looked up anew".to_owned())
                 }
                 Some(_) => None,
@@ -76,22 +76,22 @@ fn closure_of<'a>(lock: &'a Lock, board: &str, setting: &str) -> Option<&'a Clos
 ///
 /// # Errors
 /// All sources that could not be locked, each with the recipe that asks for it.
-pub async fn close(
+pub(super) async fn complete(
     manifest: &Manifest,
     pinned: Resolution,
     found: Vec<Discovered>,
     old: &Lock,
     folders: BTreeMap<String, Blake3>,
     fetcher: &Fetcher,
-    moving: &UpdatePolicy,
+    update: &UpdatePolicy,
 ) -> Result<Resolution> {
     let Resolution { mut lock, changes, mut incomplete, mut warnings } = pinned;
-    let (pinned, pins) = floating::pin(&found, old, fetcher, moving, &mut warnings).await?;
+    let (pinned, pins) = floating::pin(&found, old, fetcher, update, &mut warnings).await?;
     lock.floating.extend(pinned);
-    let wishes = requests::gather(manifest, &found, &pins, &lock.floating)?;
+    let requests = requests::collect(manifest, &found, &pins, &lock.floating)?;
     lock.registries.extend(found.iter().filter_map(|found| go_proxy(&found.report)));
     fetcher.learn_registries(&lock.registries);
-    let answers = answer_all(wishes, old, fetcher).await?;
+    let answers = answer_all(requests, old, fetcher).await?;
     let mut contexts = kept(manifest, &found, old)?;
     let names = Names::of(&lock, answers.contents().chain(contents(&contexts, old)));
     let sources = answers.add_to(&names, &mut lock, &mut incomplete)?;
@@ -102,14 +102,14 @@ pub async fn close(
     lock.folders = folders_read(manifest, &lock, &folders);
     lock.prune();
     let changes = [changes, recipes::changes(old, &lock)].concat();
-    incomplete.extend(complete(&mut lock, &incomplete, fetcher).await?);
+    incomplete.extend(retry_incomplete(&mut lock, &incomplete, fetcher).await?);
     incomplete.retain(|entry| lock.get(&entry.id).is_ok());
     Ok(Resolution { lock, changes, incomplete, warnings })
 }
 
 /// Makes a lock honest about closures that were to be found anew and were not: the old ones stay in it, of the layers as they
 /// were then, so that they are looked at again.
-pub fn still_missing(manifest: &Manifest, missed: &[MissingClosure], old: &Lock, lock: &mut Lock) {
+pub(super) fn mark_stale(manifest: &Manifest, missed: &[MissingClosure], old: &Lock, lock: &mut Lock) {
     let stay = missed.iter().filter(|unknown| closure_of(old, &unknown.board, &unknown.variant.name).is_some());
     let boards = stay.filter_map(|unknown| manifest.boards.get(&unknown.board));
     for layer in boards.flat_map(|board| &board.layers) {
@@ -186,7 +186,7 @@ fn take_over(contexts: &mut [ClosureContext], old: &Lock, names: &Names, lock: &
         for id in old.with_submodules(sources_of(context)) {
             match old.get(&id)? {
                 Locked::File(key, file) => names.add(Named::of(key, file), file.clone(), lock).map(drop)?,
-                Locked::Git(..) => answer::copy(old, &id, lock)?,
+                Locked::Git(..) => pin::copy(old, &id, lock)?,
             }
         }
         let sets = context.recipes.values_mut().map(|recipe| &mut recipe.sources).chain([&mut context.closure.extra]);
@@ -220,7 +220,7 @@ struct Named {
 impl Named {
     /// The same, read off a block.
     fn of(key: &str, file: &LockedFile) -> Named {
-        let suffix = answer::keyed("", &file.sha256);
+        let suffix = pin::keyed("", &file.sha256);
         let name = key.strip_suffix(&suffix).unwrap_or(key).to_owned();
         Named { local: file.name.clone().filter(|local| *local != name), name }
     }
@@ -249,14 +249,14 @@ impl Names {
             Some(declared) => declared != sha256,
             None => self.contents.get(name).is_some_and(|contents| contents.len() > 1),
         };
-        if shared { answer::keyed(name, sha256) } else { name.to_owned() }
+        if shared { pin::keyed(name, sha256) } else { name.to_owned() }
     }
 
     /// Writes a block, and gives its key.
     fn add(&self, Named { name, local }: Named, mut file: LockedFile, lock: &mut Lock) -> Result<String> {
         let key = self.key(&name, &file.sha256);
         file.name = local.or_else(|| (key != name).then_some(name));
-        answer::add_file(lock, &key, &file)?;
+        pin::add_file(lock, &key, &file)?;
         Ok(key)
     }
 
@@ -273,8 +273,8 @@ impl Names {
 fn context(found: Discovered, sources: &BTreeMap<Requester, BTreeSet<SourceId>>, pins: &Pins) -> ClosureContext {
     let Discovered { board, variant, inputs, report } = found;
     let of = |recipe: &str| {
-        let asker = Requester { board: board.clone(), setting: variant.name.clone(), recipe: recipe.to_owned() };
-        sources.get(&asker).cloned().unwrap_or_default()
+        let requester = Requester { board: board.clone(), setting: variant.name.clone(), recipe: recipe.to_owned() };
+        sources.get(&requester).cloned().unwrap_or_default()
     };
     let need = |by: &Option<String>| by.clone().map_or(Need::Target, Need::By);
     let closure = Closure {
@@ -293,16 +293,16 @@ struct Answers {
     gits: Vec<(RecipeGit, PinnedGit)>,
 }
 
-async fn answer_all(wishes: Requests, old: &Lock, fetcher: &Fetcher) -> Result<Answers> {
-    let files = join_all(wishes.files.into_iter().map(|wish| async move {
-        let found = answer::find_for_recipes(&wish, old, fetcher).await;
-        let (file, why) = found.map_err(|error| blame(error, &wish.name, &wish.askers))?;
-        Ok((wish, file, why))
+async fn answer_all(requests: Requests, old: &Lock, fetcher: &Fetcher) -> Result<Answers> {
+    let files = join_all(requests.files.into_iter().map(|request| async move {
+        let found = pin::find_for_recipes(&request, old, fetcher).await;
+        let (file, why) = found.map_err(|error| blame(error, &request.name, &request.requesters))?;
+        Ok((request, file, why))
     }));
-    let gits = join_all(wishes.gits.into_iter().map(|wish| async move {
-        let found = PinnedGit::find(&wish, old, fetcher).await;
-        let answer = found.map_err(|error| blame(error, wish.url.as_str(), &wish.askers))?;
-        Ok((wish, answer))
+    let gits = join_all(requests.gits.into_iter().map(|request| async move {
+        let found = PinnedGit::find(&request, old, fetcher).await;
+        let answer = found.map_err(|error| blame(error, request.url.as_str(), &request.requesters))?;
+        Ok((request, answer))
     }));
     let (files, gits) = futures_util::future::join(files, gits).await;
     let mut errors: Vec<Error> = Vec::new();
@@ -316,9 +316,9 @@ async fn answer_all(wishes: Requests, old: &Lock, fetcher: &Fetcher) -> Result<A
     }
 }
 
-fn blame(error: Error, what: &str, askers: &BTreeSet<Requester>) -> Error {
+fn blame(error: Error, what: &str, requesters: &BTreeSet<Requester>) -> Error {
     let recipes: BTreeSet<&str> =
-        askers.iter().map(|asker| asker.recipe.as_str()).filter(|name| !name.is_empty()).collect();
+        requesters.iter().map(|requester| requester.recipe.as_str()).filter(|name| !name.is_empty()).collect();
     let recipes: Vec<&str> = recipes.into_iter().collect();
     error.wrap(match recipes.as_slice() {
         [] => format!("could not lock {what}"),
@@ -330,7 +330,7 @@ fn blame(error: Error, what: &str, askers: &BTreeSet<Requester>) -> Error {
 impl Answers {
     /// The names and hashes of all files.
     fn contents(&self) -> impl Iterator<Item = (String, Sha256)> {
-        self.files.iter().map(|(wish, file, _)| (wish.name.clone(), file.sha256))
+        self.files.iter().map(|(request, file, _)| (request.name.clone(), file.sha256))
     }
 
     /// Writes the blocks into a lock; tells what each asker got.
@@ -341,32 +341,32 @@ impl Answers {
         incomplete: &mut Vec<Incomplete>,
     ) -> Result<BTreeMap<Requester, BTreeSet<SourceId>>> {
         let mut sources: BTreeMap<Requester, BTreeSet<SourceId>> = BTreeMap::new();
-        let mut give = |askers: BTreeSet<Requester>, id: &SourceId| {
-            for asker in askers {
-                sources.entry(asker).or_default().insert(id.clone());
+        let mut give = |requesters: BTreeSet<Requester>, id: &SourceId| {
+            for requester in requesters {
+                sources.entry(requester).or_default().insert(id.clone());
             }
         };
-        for (wish, file, why) in self.files {
-            let id = SourceId::File(names.add(Named { name: wish.name, local: wish.local }, file, lock)?);
-            give(wish.askers, &id);
+        for (request, file, why) in self.files {
+            let id = SourceId::File(names.add(Named { name: request.name, local: request.local }, file, lock)?);
+            give(request.requesters, &id);
             incomplete.extend(why.map(|why| Incomplete { id, why }));
         }
-        for (wish, answer) in self.gits {
+        for (request, answer) in self.gits {
             answer.add_to(lock);
             incomplete.extend(answer.incomplete());
-            give(wish.askers, &answer.id());
+            give(request.requesters, &answer.id());
         }
         Ok(sources)
     }
 }
 
 /// Tries again what closures that stand have without bytes; gives what is incomplete still, with the reason.
-async fn complete(lock: &mut Lock, known: &[Incomplete], fetcher: &Fetcher) -> Result<Vec<Incomplete>> {
+async fn retry_incomplete(lock: &mut Lock, known: &[Incomplete], fetcher: &Fetcher) -> Result<Vec<Incomplete>> {
     let ids: Vec<SourceId> = lock.incomplete();
     let ids = ids.into_iter().filter(|id| known.iter().all(|entry| entry.id != *id));
     let again = join_all(ids.map(|id| {
         let lock = &*lock;
-        async move { answer::again(lock, &id, fetcher).await }
+        async move { pin::again(lock, &id, fetcher).await }
     }));
     let again = again.await;
     let mut incomplete = Vec::new();

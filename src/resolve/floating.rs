@@ -13,12 +13,12 @@ use crate::lock::{self, Closure, Floating, Lock, LockedBoard};
 use crate::source::{CommitId, GitRef, SourceUrl};
 
 /// Whether a pin of the closure is told to move. A pin is `SRCREV_x:pn-RECIPE`.
-pub(super) fn moves(closure: &Closure, moving: &UpdatePolicy) -> bool {
-    closure.pins.keys().any(|pin| pin_moves(pin, moving))
+pub(super) fn moves(closure: &Closure, update: &UpdatePolicy) -> bool {
+    closure.pins.keys().any(|pin| pin_moves(pin, update))
 }
 
-fn pin_moves(pin: &str, moving: &UpdatePolicy) -> bool {
-    match moving {
+fn pin_moves(pin: &str, update: &UpdatePolicy) -> bool {
+    match update {
         UpdatePolicy::Nothing => false,
         UpdatePolicy::Everything => true,
         UpdatePolicy::Named(names) => {
@@ -68,7 +68,7 @@ pub(super) async fn pin(
     found: &[Discovered],
     old: &Lock,
     fetcher: &Fetcher,
-    moving: &UpdatePolicy,
+    update: &UpdatePolicy,
     warnings: &mut Vec<String>,
 ) -> Result<(BTreeMap<String, Floating>, Pins)> {
     let mut pins = Pins::new();
@@ -81,7 +81,7 @@ pub(super) async fn pin(
             let pin = lock::pin(&floating.variable, without_multiconfig(&floating.recipe));
             let asked = FloatingRef { floating, url, reference, moves: false, needed: false };
             let asked = wanted.entry(key.clone()).or_insert(asked);
-            asked.moves |= pin_moves(&pin, moving);
+            asked.moves |= pin_moves(&pin, update);
             asked.needed |= found.report.recipes.iter().any(|recipe| recipe.name == floating.recipe);
             pins.entry((found.board.clone(), found.variant.name.clone())).or_default().insert(pin, key);
         }

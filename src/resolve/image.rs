@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
 
-use super::answer::ResolvedPin;
+use super::pin::ResolvedPin;
 use super::requirement::Requirement;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, WantedFile};
@@ -20,8 +20,8 @@ pub(super) struct PinnedImage {
 }
 
 /// The answer that an old lock already holds, if it was given to the same request.
-pub(super) fn kept(wish: &Requirement<'_>, wanted: &ImageRequest, old: &Lock) -> Option<ResolvedPin> {
-    let image = old.images.get(wish.name).filter(|image| image.request == asked(wish, wanted))?;
+pub(super) fn kept(requirement: &Requirement<'_>, wanted: &ImageRequest, old: &Lock) -> Option<ResolvedPin> {
+    let image = old.images.get(requirement.name).filter(|image| image.request == asked(requirement, wanted))?;
     let as_declared = wanted.digest.is_none_or(|declared| declared == image.digest);
     let files = image.locked.values().map(|id| Some((id.key().to_owned(), own_file(old, id)?)));
     let files = files.collect::<Option<BTreeMap<_, _>>>()?;
@@ -36,10 +36,10 @@ fn own_file(old: &Lock, id: &SourceId) -> Option<LockedFile> {
 }
 
 /// What the lock remembers of the request.
-pub(super) fn asked(wish: &Requirement<'_>, wanted: &ImageRequest) -> ImageAsked {
+pub(super) fn asked(requirement: &Requirement<'_>, wanted: &ImageRequest) -> ImageAsked {
     ImageAsked {
         image: wanted.image.clone(),
-        version: wish.version.map(str::to_owned),
+        version: requirement.version.map(str::to_owned),
         architectures: wanted.architectures.clone(),
     }
 }
@@ -47,12 +47,12 @@ pub(super) fn asked(wish: &Requirement<'_>, wanted: &ImageRequest) -> ImageAsked
 /// Finds the images behind a name, and brings them for their hashes. The digest that an old lock has for the same name
 /// stands also where other architectures are wanted now: only `kbuild update` moves a tag.
 pub(super) async fn find(
-    wish: &Requirement<'_>,
+    requirement: &Requirement<'_>,
     wanted: &ImageRequest,
     old: &Lock,
     fetcher: &Fetcher,
 ) -> Result<ResolvedPin> {
-    let pinned = old.images.get(wish.name).filter(|pinned| pinned.request.image == wanted.image);
+    let pinned = old.images.get(requirement.name).filter(|pinned| pinned.request.image == wanted.image);
     let pinned =
         pinned.map(|pinned| pinned.digest).filter(|pinned| wanted.digest.is_none_or(|digest| digest == *pinned));
     let named = pinned.map_or_else(|| wanted.image.clone(), |digest| wanted.image.at(digest));
@@ -60,9 +60,9 @@ pub(super) async fn find(
     if let Some(declared) = wanted.digest.filter(|declared| *declared != found.digest) {
         return Err(other_digest(&wanted.image, &declared, &found.digest));
     }
-    let version = wish.version.map_or_else(|| found.digest.to_string()[..12].to_owned(), str::to_owned);
+    let version = requirement.version.map_or_else(|| found.digest.to_string()[..12].to_owned(), str::to_owned);
     let archives = found.manifests.iter().map(|(architecture, manifest)| {
-        let name = format!("{}-{version}-{architecture}.oci.tar", wish.name);
+        let name = format!("{}-{version}-{architecture}.oci.tar", requirement.name);
         async move {
             Ok((architecture.clone(), name.clone(), archive(&name, &wanted.image.at(*manifest), old, fetcher).await?))
         }
@@ -72,7 +72,7 @@ pub(super) async fn find(
         locked.insert(architecture, SourceId::File(name.clone()));
         files.insert(name, file);
     }
-    let image = LockedImage { request: asked(wish, wanted), digest: found.digest, locked };
+    let image = LockedImage { request: asked(requirement, wanted), digest: found.digest, locked };
     Ok(ResolvedPin::Image(PinnedImage { image, files }))
 }
 

@@ -44,7 +44,7 @@ pub(super) struct RecipeFile {
     pub(super) sha256: Option<Sha256>,
     /// What recipes give besides: algorithm and digits.
     pub(super) sums: BTreeMap<String, String>,
-    pub(super) askers: BTreeSet<Requester>,
+    pub(super) requesters: BTreeSet<Requester>,
 }
 
 /// A commit that recipes ask for.
@@ -58,7 +58,7 @@ pub(super) struct RecipeGit {
     pub(super) history: bool,
     /// Names of the clone that the URL does not give.
     pub(super) clones: BTreeSet<String>,
-    pub(super) askers: BTreeSet<Requester>,
+    pub(super) requesters: BTreeSet<Requester>,
 }
 
 /// All that was found, each source once.
@@ -71,41 +71,41 @@ pub(super) struct Requests {
 /// Where a SRCREV floats, `SRCREV_x:pn-y` to the key of [`crate::lock::Lock::floating`], for each configuration.
 pub(super) type Pins = BTreeMap<(String, String), BTreeMap<String, String>>;
 
-/// Gathers what all configurations ask for.
+/// Collects what all configurations ask for.
 ///
 /// # Errors
 /// What cannot be locked, with its recipe and line; two contents under one name on one board. All at once.
-pub(super) fn gather(
+pub(super) fn collect(
     manifest: &Manifest,
     found: &[Discovered],
     pins: &Pins,
     floating: &BTreeMap<String, Floating>,
 ) -> Result<Requests> {
     check_problems(found)?;
-    let mut gathered =
-        Gathered { history: history(manifest), pins, floating, files: BTreeMap::new(), gits: BTreeMap::new() };
+    let mut collected =
+        Collected { history: history(manifest), pins, floating, files: BTreeMap::new(), gits: BTreeMap::new() };
     let mut errors = Vec::new();
     for found in found {
-        let asker = |recipe: &str| Requester {
+        let requester = |recipe: &str| Requester {
             board: found.board.clone(),
             setting: found.variant.name.clone(),
             recipe: recipe.to_owned(),
         };
         for recipe in &found.report.recipes {
             for fetch in &recipe.fetches {
-                let added = gathered.add(fetch, Some(recipe), asker(&recipe.name));
+                let added = collected.add(fetch, Some(recipe), requester(&recipe.name));
                 errors.extend(added.err().map(|error| in_recipe(error, recipe, fetch)));
             }
         }
         for fetch in &found.report.extra {
-            errors.extend(gathered.add(fetch, None, asker("")).err());
+            errors.extend(collected.add(fetch, None, requester("")).err());
         }
     }
-    let files = join_unknown(gathered.files);
+    let files = join_unknown(collected.files);
     errors.extend(collisions(&files));
     match Error::all(errors, |count| format!("{count} sources of recipes cannot be locked")) {
         Some(error) => Err(error),
-        None => Ok(Requests { files, gits: gathered.gits.into_values().collect() }),
+        None => Ok(Requests { files, gits: collected.gits.into_values().collect() }),
     }
 }
 
@@ -135,7 +135,7 @@ fn check_problems(found: &[Discovered]) -> Result<()> {
     Error::all(errors.collect(), |count| format!("{count} sources of recipes cannot be locked")).map_or(Ok(()), Err)
 }
 
-struct Gathered<'a> {
+struct Collected<'a> {
     history: Vec<Keep<'a>>,
     pins: &'a Pins,
     floating: &'a BTreeMap<String, Floating>,
@@ -156,15 +156,15 @@ enum FileIdentity {
     Url(SourceUrl),
 }
 
-impl Gathered<'_> {
-    fn add(&mut self, fetch: &Fetch, recipe: Option<&Recipe>, asker: Requester) -> Result<()> {
+impl Collected<'_> {
+    fn add(&mut self, fetch: &Fetch, recipe: Option<&Recipe>, requester: Requester) -> Result<()> {
         match &fetch.git {
-            Some(git) => self.add_git(git, recipe, asker),
-            None => self.add_file(fetch, asker),
+            Some(git) => self.add_git(git, recipe, requester),
+            None => self.add_file(fetch, requester),
         }
     }
 
-    fn add_file(&mut self, fetch: &Fetch, asker: Requester) -> Result<()> {
+    fn add_file(&mut self, fetch: &Fetch, requester: Requester) -> Result<()> {
         let url = SourceUrl::of_recipe(&fetch.url)?;
         let name = fetch.file.clone();
         let name = name.ok_or_else(|| Error::bug(format!("the engine gave no name for {url}")))?;
@@ -174,49 +174,50 @@ impl Gathered<'_> {
         local.iter().flat_map(|local| local.split('/')).try_for_each(name::check_component)?;
         let sha256: Option<Sha256> = fetch.sums.get("sha256").map(|digits| digits.parse()).transpose()?;
         let identity = sha256.map_or_else(|| FileIdentity::Url(url.clone()), FileIdentity::Hash);
-        let wish = self.files.entry((name.clone(), identity)).or_insert_with(|| RecipeFile {
+        let request = self.files.entry((name.clone(), identity)).or_insert_with(|| RecipeFile {
             name,
             local,
             urls: Vec::new(),
             sha256,
             sums: BTreeMap::new(),
-            askers: BTreeSet::new(),
+            requesters: BTreeSet::new(),
         });
-        wish.add(&[url], &fetch.sums, [asker]);
+        request.add(&[url], &fetch.sums, [requester]);
         Ok(())
     }
 
-    fn add_git(&mut self, git: &GitFetch, recipe: Option<&Recipe>, asker: Requester) -> Result<()> {
+    fn add_git(&mut self, git: &GitFetch, recipe: Option<&Recipe>, requester: Requester) -> Result<()> {
         let url: SourceUrl = git.url.parse()?;
         let commit: CommitId = match &git.commit {
             Some(commit) => commit.parse()?,
-            None => self.pinned(git, &asker)?,
+            None => self.pinned(git, &requester)?,
         };
         let history = self.keeps_history(recipe, &url);
-        let wish = self.gits.entry((url.clone(), commit)).or_insert_with(|| RecipeGit {
+        let request = self.gits.entry((url.clone(), commit)).or_insert_with(|| RecipeGit {
             url: url.clone(),
             commit,
             refs: BTreeSet::new(),
             submodules: false,
             history: false,
             clones: BTreeSet::new(),
-            askers: BTreeSet::new(),
+            requesters: BTreeSet::new(),
         });
-        wish.submodules |= git.submodules;
-        wish.history |= history;
-        wish.refs.extend(refs_of(git));
+        request.submodules |= git.submodules;
+        request.history |= history;
+        request.refs.extend(refs_of(git));
         let clone = git.clone_at(&commit);
         if clone != name::clone_name(&url) {
             name::check_component(&clone)?;
-            wish.clones.insert(clone);
+            request.clones.insert(clone);
         }
-        wish.askers.insert(asker);
+        request.requesters.insert(requester);
         Ok(())
     }
 
-    fn pinned(&self, git: &GitFetch, asker: &Requester) -> Result<CommitId> {
-        let variable = lock::pin(&git.variable, without_multiconfig(&asker.recipe));
-        let key = self.pins.get(&(asker.board.clone(), asker.setting.clone())).and_then(|pins| pins.get(&variable));
+    fn pinned(&self, git: &GitFetch, requester: &Requester) -> Result<CommitId> {
+        let variable = lock::pin(&git.variable, without_multiconfig(&requester.recipe));
+        let key =
+            self.pins.get(&(requester.board.clone(), requester.setting.clone())).and_then(|pins| pins.get(&variable));
         let floating = key.and_then(|key| self.floating.get(key));
         floating.map(|floating| floating.commit).ok_or_else(|| {
             Error::new(Kind::Engine, format!("BitBake names no commit for {} and does not say that it floats", git.url))
@@ -262,27 +263,27 @@ impl RecipeFile {
         &mut self,
         urls: &[SourceUrl],
         sums: &BTreeMap<String, String>,
-        askers: impl IntoIterator<Item = Requester>,
+        requesters: impl IntoIterator<Item = Requester>,
     ) {
         let new: Vec<SourceUrl> = urls.iter().filter(|url| !self.urls.contains(url)).cloned().collect();
         self.urls.extend(new);
         let others = sums.iter().filter(|(algorithm, _)| *algorithm != "sha256");
         self.sums.extend(others.map(|(algorithm, digits)| (algorithm.clone(), digits.clone())));
-        self.askers.extend(askers);
+        self.requesters.extend(requesters);
     }
 }
 
 /// A recipe without a SHA-256 means the file whose SHA-256 another one gives, where there is only one of that name.
 fn join_unknown(files: BTreeMap<(String, FileIdentity), RecipeFile>) -> Vec<RecipeFile> {
     let mut joined: Vec<RecipeFile> = Vec::new();
-    for wish in files.into_values() {
+    for request in files.into_values() {
         // `FileIdentity::Hash` sorts before `FileIdentity::Url`, so what is known came first.
-        let same_name = joined.iter().rev().take_while(|other| other.name == wish.name).count();
+        let same_name = joined.iter().rev().take_while(|other| other.name == request.name).count();
         match joined.last_mut() {
-            Some(only) if same_name == 1 && only.sha256.is_some() && wish.sha256.is_none() => {
-                only.add(&wish.urls, &wish.sums, wish.askers);
+            Some(only) if same_name == 1 && only.sha256.is_some() && request.sha256.is_none() => {
+                only.add(&request.urls, &request.sums, request.requesters);
             }
-            _ => joined.push(wish),
+            _ => joined.push(request),
         }
     }
     joined
@@ -292,22 +293,22 @@ fn join_unknown(files: BTreeMap<(String, FileIdentity), RecipeFile>) -> Vec<Reci
 fn collisions(files: &[RecipeFile]) -> Vec<Error> {
     let mut errors = Vec::new();
     let mut first: BTreeMap<(&str, &str), &RecipeFile> = BTreeMap::new();
-    for wish in files {
-        let boards: BTreeSet<&str> = wish.askers.iter().map(|asker| asker.board.as_str()).collect();
+    for request in files {
+        let boards: BTreeSet<&str> = request.requesters.iter().map(|requester| requester.board.as_str()).collect();
         for board in boards {
-            let Some(other) = first.insert((&wish.name, board), wish) else { continue };
-            errors.push(collision(board, other, wish));
+            let Some(other) = first.insert((&request.name, board), request) else { continue };
+            errors.push(collision(board, other, request));
         }
     }
     errors
 }
 
 fn collision(board: &str, one: &RecipeFile, other: &RecipeFile) -> Error {
-    let who = |wish: &RecipeFile| {
-        let asker = wish.askers.iter().find(|asker| asker.board == board);
-        let hash = wish.sha256.map_or_else(|| "no sha256".to_owned(), |hash| hash.to_string());
-        let url = wish.urls.first().map(ToString::to_string).unwrap_or_default();
-        format!("{} takes {url} ({hash})", asker.map(|asker| asker.recipe.as_str()).unwrap_or_default())
+    let who = |request: &RecipeFile| {
+        let requester = request.requesters.iter().find(|requester| requester.board == board);
+        let hash = request.sha256.map_or_else(|| "no sha256".to_owned(), |hash| hash.to_string());
+        let url = request.urls.first().map(ToString::to_string).unwrap_or_default();
+        format!("{} takes {url} ({hash})", requester.map(|requester| requester.recipe.as_str()).unwrap_or_default())
     };
     Error::input(format!("board `{board}` has two files called `{}`: {}, {}", one.name, who(one), who(other)))
         .help("BitBake keeps both under that name: give one of them a `downloadfilename` in its recipe")

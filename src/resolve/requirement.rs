@@ -66,15 +66,15 @@ impl Requirement<'_> {
     }
 
     /// Whether its pin is told to move.
-    pub(super) fn moves(&self, moving: &UpdatePolicy) -> bool {
-        match moving {
+    pub(super) fn moves(&self, update: &UpdatePolicy) -> bool {
+        match update {
             UpdatePolicy::Nothing => false,
             UpdatePolicy::Everything => true,
             UpdatePolicy::Named(names) => names.iter().any(|name| name == self.name),
         }
     }
 
-    /// Why [`super::answer::kept`] gave nothing.
+    /// Why [`super::pin::kept`] gave nothing.
     pub(super) fn why_not_kept(&self, old: &Lock) -> String {
         let (wanted, locked) = match self.what {
             What::Image(image) => {

@@ -37,7 +37,7 @@ const ASK: &str = "no-cache";
 /// What is served.
 pub(super) struct Handler {
     store: Store,
-    shelf: Option<MirrorCache>,
+    mirror_cache: Option<MirrorCache>,
     scheme: &'static str,
     base: Option<Base>,
 }
@@ -67,8 +67,13 @@ impl HttpRefusal {
 }
 
 impl Handler {
-    pub(super) fn new(store: Store, shelf: Option<MirrorCache>, scheme: &'static str, base: Option<Base>) -> Handler {
-        Handler { store, shelf, scheme, base }
+    pub(super) fn new(
+        store: Store,
+        mirror_cache: Option<MirrorCache>,
+        scheme: &'static str,
+        base: Option<Base>,
+    ) -> Handler {
+        Handler { store, mirror_cache, scheme, base }
     }
 
     pub(super) async fn answer<B>(&self, request: Request<B>) -> Response<ResponseBody> {
@@ -109,8 +114,8 @@ impl Handler {
     }
 
     async fn on_shelf(&self, name: &str, parts: &Parts) -> Result<Located, HttpRefusal> {
-        let shelf = self.shelf.as_ref().ok_or_else(HttpRefusal::not_found)?;
-        let mirror = shelf.current().await;
+        let mirror_cache = self.mirror_cache.as_ref().ok_or_else(HttpRefusal::not_found)?;
+        let mirror = mirror_cache.current().await;
         if is_conf(name) {
             let base = self.base(parts)?;
             return Ok(Located::Text(mirror.conf(&base).into_bytes()));
@@ -119,7 +124,7 @@ impl Handler {
             None => Err(HttpRefusal::not_found()),
             Some(MirrorEntry::Blob(blob)) => self.blob(ASK, move |_| Some(blob)).await,
             Some(MirrorEntry::Tarball(clone, tag)) => {
-                let packed = shelf.tarball(mirror, clone, tag).await;
+                let packed = mirror_cache.tarball(mirror, clone, tag).await;
                 packed.map(|path| Located::File { path, tag, cache: ASK }).map_err(|error| HttpRefusal::of(&error))
             }
         }

@@ -82,15 +82,15 @@ pub struct Server {
     tls: Option<TlsAcceptor>,
     connections: usize,
     timeout: Duration,
-    library: Arc<Handler>,
+    handler: Arc<Handler>,
 }
 
 impl Server {
-    /// Listens. `shelf` is what is under `/mirror/`, if anything.
+    /// Listens. `mirror_cache` is what is under `/mirror/`, if anything.
     ///
     /// # Errors
     /// An address that cannot be had, or a certificate that cannot be used: kind `Input`.
-    pub fn bind(store: &Store, shelf: Option<MirrorCache>, settings: ServeSettings) -> Result<Server> {
+    pub fn bind(store: &Store, mirror_cache: Option<MirrorCache>, settings: ServeSettings) -> Result<Server> {
         let failed = |error: std::io::Error| {
             let message = format!("could not listen at {}", settings.listen);
             Error::input(message).because(error).help("give another address with `--listen ADDRESS:PORT`")
@@ -100,9 +100,9 @@ impl Server {
         let address = listener.local_addr().map_err(failed)?;
         let tls = settings.identity.as_ref().map(TlsIdentity::acceptor);
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let library = Arc::new(Handler::new(store.unheld(), shelf, scheme, settings.base.clone()));
+        let handler = Arc::new(Handler::new(store.unheld(), mirror_cache, scheme, settings.base.clone()));
         let ServeSettings { connections, timeout, .. } = settings;
-        Ok(Server { listener, address, tls, connections, timeout, library })
+        Ok(Server { listener, address, tls, connections, timeout, handler })
     }
 
     /// Where it listens, as a URL.
@@ -131,7 +131,7 @@ impl Server {
                 peer,
                 tls: self.tls.clone(),
                 timeout: self.timeout,
-                library: Arc::clone(&self.library),
+                handler: Arc::clone(&self.handler),
                 watcher: graceful.watcher(),
             };
             tokio::spawn(connection.serve(stream, slot));
@@ -165,7 +165,7 @@ struct Connection {
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     timeout: Duration,
-    library: Arc<Handler>,
+    handler: Arc<Handler>,
     watcher: Watcher,
 }
 
@@ -190,12 +190,12 @@ impl Connection {
     }
 
     async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Result<(), String> {
-        let Connection { peer, timeout, library, watcher, .. } = self;
+        let Connection { peer, timeout, handler, watcher, .. } = self;
         let service = service_fn(move |request: Request<Incoming>| {
-            let library = Arc::clone(&library);
+            let handler = Arc::clone(&handler);
             async move {
                 let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-                let response = library.answer(request).await;
+                let response = handler.answer(request).await;
                 let length = response.headers().get(header::CONTENT_LENGTH);
                 let length = length.and_then(|length| length.to_str().ok()).unwrap_or("-");
                 // The path alone: a query may hold somebody's token.

@@ -82,16 +82,17 @@ impl ExclusiveStore {
     }
 
     /// Removes what [`Store::garbage`] found. Records and links go before the blobs that they lead to, so that a
-    /// collector that is killed leaves a store. `go_on` is asked before each blob.
+    /// collector that is killed leaves a store. `check_interrupted` is asked before each blob.
     ///
     /// # Errors
-    /// When something cannot be removed, or `go_on` says no; what was not yet removed stays.
-    pub fn remove(&self, garbage: &GcPlan, go_on: impl Fn() -> Result<()>) -> Result<()> {
+    /// When something cannot be removed, or `check_interrupted` says no; what was not yet removed stays.
+    pub fn remove(&self, garbage: &GcPlan, check_interrupted: impl Fn() -> Result<()>) -> Result<()> {
         let gone: BTreeSet<Blake3> = garbage.blobs.iter().map(|(blob, _)| *blob).collect();
         let records = garbage.commits.iter().map(|commit| self.0.own(&record_name(commit)));
         records.into_iter().try_for_each(|record| disk::remove_file(&record))?;
         self.0.links_to(&gone)?.iter().try_for_each(|link| disk::remove_file(link))?;
-        let remove = |blob: &Blake3| go_on().and_then(|()| disk::remove_file(&self.0.own(&blob_name(blob))));
+        let remove =
+            |blob: &Blake3| check_interrupted().and_then(|()| disk::remove_file(&self.0.own(&blob_name(blob))));
         gone.iter().try_for_each(remove)?;
         let aside = garbage.partial.iter().chain(&garbage.set_aside);
         aside.into_iter().try_for_each(|file| disk::remove_file(&file.path))
@@ -118,15 +119,15 @@ impl Store {
                 self.records(commit).iter().filter_map(|(_, record)| record.as_ref().ok()).flat_map(GitRecord::blobs),
             );
         }
-        let census = self.census()?;
-        let (kept, gone): (Vec<_>, Vec<_>) = census.blobs.into_iter().partition(|(blob, _)| blobs.contains(blob));
+        let inventory = self.inventory()?;
+        let (kept, gone): (Vec<_>, Vec<_>) = inventory.blobs.into_iter().partition(|(blob, _)| blobs.contains(blob));
         let twice = kept.iter().filter(|(blob, _)| self.lower().iter().any(|store| store.has_blob(blob)));
         let twice: Vec<u64> = twice.map(|(_, size)| *size).collect();
         Ok(GcPlan {
             blobs: gone,
-            commits: census.commits.into_iter().filter(|commit| !commits.contains(commit)).collect(),
-            partial: census.partial,
-            set_aside: census.set_aside,
+            commits: inventory.commits.into_iter().filter(|commit| !commits.contains(commit)).collect(),
+            partial: inventory.partial,
+            set_aside: inventory.set_aside,
             kept: kept.len(),
             kept_bytes: kept.iter().map(|(_, size)| size).sum(),
             twice: twice.len(),
@@ -186,13 +187,13 @@ mod tests {
         let root = store.root().to_owned();
         drop(store);
         // It may have to wait for a moment: what another test starts holds all files between fork and exec.
-        let alone = ExclusiveStore::with(&root, || ()).unwrap();
-        alone.remove(&garbage, || Ok(())).unwrap();
-        assert_eq!(alone.store().by_sha256(&wanted.sha256), Some(wanted));
+        let exclusive = ExclusiveStore::with(&root, || ()).unwrap();
+        exclusive.remove(&garbage, || Ok(())).unwrap();
+        assert_eq!(exclusive.store().by_sha256(&wanted.sha256), Some(wanted));
         assert!(fs::symlink_metadata(root.join("sha256").join(unwanted.sha256.to_string())).is_err());
-        assert!(alone.store().git(&commits[0]).unwrap().is_some());
-        assert_eq!(alone.store().git(&commits[1]).unwrap(), None);
-        let left = alone.store().garbage(&[lock]).unwrap();
+        assert!(exclusive.store().git(&commits[0]).unwrap().is_some());
+        assert_eq!(exclusive.store().git(&commits[1]).unwrap(), None);
+        let left = exclusive.store().garbage(&[lock]).unwrap();
         assert!(left.is_empty(), "{left:?}");
     }
 
@@ -218,8 +219,8 @@ mod tests {
         waited.recv().unwrap();
         assert!(!collector.is_finished());
         drop(store);
-        let alone = collector.join().unwrap();
+        let exclusive = collector.join().unwrap();
         assert!(FileLock::try_exclusive(&root.join("lock")).unwrap().is_none());
-        drop(alone);
+        drop(exclusive);
     }
 }

@@ -42,29 +42,29 @@ impl Store {
     ///
     /// # Errors
     /// A directory of the store that cannot be read.
-    pub fn census(&self) -> Result<Inventory> {
-        let mut census = Inventory::default();
+    pub fn inventory(&self) -> Result<Inventory> {
+        let mut inventory = Inventory::default();
         for directory in names(&self.root.join("blobs"))? {
             for path in names(&directory)? {
-                census.count_blob(path);
+                inventory.count_blob(path);
             }
         }
         for path in names(&self.root.join("git"))? {
             let commit = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".toml"));
             match commit.and_then(|commit| commit.parse().ok()) {
-                Some(commit) => census.commits.push(commit),
-                None => census.set_aside.extend(set_aside(path)),
+                Some(commit) => inventory.commits.push(commit),
+                None => inventory.set_aside.extend(set_aside(path)),
             }
         }
-        census.set_aside.extend(names(&self.root.join(HIDDEN))?.into_iter().filter_map(aside));
+        inventory.set_aside.extend(names(&self.root.join(HIDDEN))?.into_iter().filter_map(leftovers));
         // A validator belongs to the download beside it.
-        let partial = names(&self.root.join("incoming"))?.into_iter().filter_map(aside);
-        census.partial = partial.collect();
-        census.blobs.sort_unstable();
-        census.commits.sort_unstable();
-        census.partial.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        census.set_aside.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        Ok(census)
+        let partial = names(&self.root.join("incoming"))?.into_iter().filter_map(leftovers);
+        inventory.partial = partial.collect();
+        inventory.blobs.sort_unstable();
+        inventory.commits.sort_unstable();
+        inventory.partial.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        inventory.set_aside.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(inventory)
     }
 }
 
@@ -72,14 +72,14 @@ impl Inventory {
     fn count_blob(&mut self, path: PathBuf) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         match name.parse() {
-            Ok(blake3) => self.blobs.extend(aside(path).map(|file| (blake3, file.size))),
+            Ok(blake3) => self.blobs.extend(leftovers(path).map(|file| (blake3, file.size))),
             Err(_) => self.set_aside.extend(set_aside(path)),
         }
     }
 }
 
 /// A plain file with its size.
-fn aside(path: PathBuf) -> Option<Leftover> {
+fn leftovers(path: PathBuf) -> Option<Leftover> {
     let metadata = fs::symlink_metadata(&path).ok()?;
     metadata.is_file().then_some(Leftover { path, size: metadata.len() })
 }
@@ -87,7 +87,7 @@ fn aside(path: PathBuf) -> Option<Leftover> {
 /// A file that was set aside, with its size. What the store never made is nobody's to count.
 fn set_aside(path: PathBuf) -> Option<Leftover> {
     let ours = path.to_str().is_some_and(|path| path.ends_with(super::verify::SET_ASIDE));
-    if ours { aside(path) } else { None }
+    if ours { leftovers(path) } else { None }
 }
 
 /// The paths in a directory of the store; none where it is not there (a read-only store may lack some), or is a file.

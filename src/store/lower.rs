@@ -250,7 +250,7 @@ mod tests {
             stack.upper.verify(repo).unwrap();
         }
         // A collector takes the marks, and what is here stands before what is below all the same.
-        let marks = stack.upper.census().unwrap().set_aside;
+        let marks = stack.upper.inventory().unwrap().set_aside;
         assert_eq!(marks.len(), 3);
         assert_eq!(stack.upper.garbage(std::slice::from_ref(&stack.lock)).unwrap().set_aside, marks);
         marks.iter().for_each(|mark| fs::remove_file(&mark.path).unwrap());
@@ -291,10 +291,10 @@ mod tests {
     fn a_damaged_blob_here_leaves_room_for_a_sound_one_below() {
         let stack = Stack::new();
         let [a, _] = stack.locked();
-        let alone = Store::open(stack.upper.root()).unwrap();
-        stack.add(&alone, b"content");
+        let exclusive = Store::open(stack.upper.root()).unwrap();
+        stack.add(&exclusive, b"content");
         assert!(stack.upper.blob_path(&digests_of(b"content").blake3).starts_with(stack.upper.root()));
-        rot(&alone.blob_path(&digests_of(b"content").blake3));
+        rot(&exclusive.blob_path(&digests_of(b"content").blake3));
         assert_eq!(stack.upper.verify(a).unwrap_err().kind(), Kind::Mismatch);
         assert_eq!(stack.upper.discard(a).unwrap().len(), 1);
         stack.upper.verify(a).unwrap();
@@ -304,7 +304,7 @@ mod tests {
     fn more_history_counts_wherever_it_lies() {
         let stack = Stack::new();
         let wants_all = LockedGit { history: true, ..stack.lock.gits["repo"].clone() };
-        let alone = Store::open(stack.upper.root()).unwrap();
+        let exclusive = Store::open(stack.upper.root()).unwrap();
         let shallow = stack.directory.path().join("shallow.git");
         let url = format!("file://{}", stack.upstream.path().display());
         stack.upstream.set_ref("refs/heads/main", &stack.commits[1]);
@@ -314,27 +314,27 @@ mod tests {
             Kind::Bug,
         )
         .unwrap();
-        alone.add_git(&shallow, &stack.commits[1], wants_all.tree.unwrap()).unwrap();
-        assert!(!alone.has_git(&wants_all) && stack.upper.has_git(&wants_all));
+        exclusive.add_git(&shallow, &stack.commits[1], wants_all.tree.unwrap()).unwrap();
+        assert!(!exclusive.has_git(&wants_all) && stack.upper.has_git(&wants_all));
         assert!(stack.upper.record_path(&stack.commits[1]).starts_with(stack.below.root()));
     }
 
     #[test]
     fn a_collector_removes_nothing_below_and_keeps_what_a_lower_record_names() {
         let stack = Stack::new();
-        let alone = Store::open(stack.upper.root()).unwrap();
-        stack.add(&alone, b"content");
-        stack.add(&alone, b"unwanted");
+        let exclusive = Store::open(stack.upper.root()).unwrap();
+        stack.add(&exclusive, b"content");
+        stack.add(&exclusive, b"unwanted");
         stack.add(&stack.below, b"unwanted below");
         // A pack that the lower store lost stands above it, and only the record below names it.
         let record = stack.below.git(&stack.commits[1]).unwrap().unwrap();
         let pack = stack.below.blob_path(&record.packs[0].pack);
-        alone.add_file(&pack).unwrap();
+        exclusive.add_file(&pack).unwrap();
         fs::remove_file(&pack).unwrap();
         let below = files_of(&stack.below);
         let (upper, lower) = (stack.upper.root().to_owned(), stack.below.root().to_owned());
         let Stack { directory: _directory, lock, upper: store, below: other, .. } = stack;
-        drop((alone, store, other));
+        drop((exclusive, store, other));
         let collector = ExclusiveStore::with(&upper, || ()).unwrap().over(std::slice::from_ref(&lower)).unwrap();
         let garbage = collector.store().garbage(std::slice::from_ref(&lock)).unwrap();
         assert_eq!((garbage.blobs.len(), garbage.kept, garbage.twice, garbage.twice_bytes), (1, 2, 1, 7));

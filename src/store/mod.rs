@@ -275,9 +275,10 @@ mod tests {
         drop(store);
         let below_root = below.root().to_owned();
         drop(below);
-        let alone = [ExclusiveStore::with(&root, || ()).unwrap(), ExclusiveStore::with(&below_root, || ()).unwrap()];
+        let exclusive =
+            [ExclusiveStore::with(&root, || ()).unwrap(), ExclusiveStore::with(&below_root, || ()).unwrap()];
         assert!(scratch.path().is_dir());
-        drop(alone);
+        drop(exclusive);
         assert_eq!(unheld.lower().len(), 1);
         assert!(unheld.scratch().is_ok());
     }

@@ -24,18 +24,19 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 impl Store {
     /// Compares sources with a lock, each that was touched since it last was: all cores, every byte of those. Gives what is
-    /// not as locked. `go_on` is asked before each; where it says no, that is what is wrong with the rest.
+    /// not as locked. `check_interrupted` is asked before each; where it says no, that is what is wrong with the rest.
     pub fn verify_touched<'a>(
         &self,
         lock: &Lock,
         ids: &'a [SourceId],
-        go_on: impl Fn() -> Result<()> + Sync,
+        check_interrupted: impl Fn() -> Result<()> + Sync,
     ) -> Vec<(&'a SourceId, crate::Error)> {
         let path = self.root.join("verified");
         let known = read(&path);
         let right = Mutex::new(BTreeMap::new());
         let faults = ids.par_iter().filter_map(|id| {
-            let outcome = go_on().and_then(|()| lock.get(id)).and_then(|locked| self.verify_one(locked, &known));
+            let outcome =
+                check_interrupted().and_then(|()| lock.get(id)).and_then(|locked| self.verify_one(locked, &known));
             match outcome {
                 Ok(Some((claim, stamp))) => {
                     right.lock().ok()?.insert(claim, stamp);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kbuild::lock::{Closure, Content, Lock};
 use kbuild::manifest::Manifest;
-use kbuild::resolve::{self, UpdatePolicy};
+use kbuild::resolve;
 use kbuild::source::Blake3;
 use kbuild::store::Store;
 use sha2::Digest as _;
@@ -112,15 +112,13 @@ fn make_fresh(bench: &Bench, change: impl FnOnce(&mut Lock)) {
     let manifest = Manifest::read(&bench.path("kata.toml")).expect("a manifest");
     let mut lock = Lock::read(&path).expect("in order").expect("a lock");
     change(&mut lock);
-    let unknown =
-        resolve::unknown(&manifest, &lock, &lock, &lock.folders, &UpdatePolicy::Nothing).expect("known boards");
-    for unknown in unknown {
-        let board = lock.boards.get_mut(&unknown.board).expect("a board");
-        let closure: Option<&mut Closure> = match unknown.variant.name.as_str() {
+    for missing in resolve::missing_closures(&manifest, &lock).expect("known boards") {
+        let board = lock.boards.get_mut(&missing.board).expect("a board");
+        let closure: Option<&mut Closure> = match missing.variant.name.as_str() {
             "" => board.closure.as_mut(),
             setting => board.with.get_mut(setting),
         };
-        closure.expect("the fixture has every closure").inputs = unknown.inputs;
+        closure.expect("the fixture has every closure").inputs = missing.inputs;
     }
     lock.write(&path).expect("written");
     assert_eq!(resolve::stale(&manifest, &lock), Vec::<String>::new());

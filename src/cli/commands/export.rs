@@ -70,7 +70,7 @@ impl ExportArgs {
         let signer = self.sign.as_deref().map(|key| Signer::read(key, || password(key))).transpose()?;
         let store = project.store()?;
         let program = self.program.then(sandbox::this_program);
-        let order = ExportRequest {
+        let request = ExportRequest {
             project: &project.manifest.project,
             boards: &self.boards,
             lock: &lock,
@@ -80,7 +80,7 @@ impl ExportArgs {
             program: program.as_deref(),
         };
         let exported = runtime::work(output, || {
-            let plan = bundle::plan(&store, order, &theirs)?;
+            let plan = bundle::plan(&store, request, &theirs)?;
             bundle::export(&store, plan, target(self.target.clone()), signer.as_ref(), output.progress.as_ref())
         })?;
         let place = if pipe { "standard output".to_owned() } else { disk::shown(&self.target) };

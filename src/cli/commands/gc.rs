@@ -52,10 +52,10 @@ impl GcArgs {
             return Ok(self.told(&garbage, &roots, output));
         }
         let (garbage, roots) = runtime::work(output, || {
-            let alone = place.alone(|| output.say("Waiting for other kbuilds that use the store"))?;
-            let roots = self.roots(alone.store())?;
-            let garbage = alone.store().garbage(&roots.locks)?;
-            alone.remove(&garbage, stop::check)?;
+            let exclusive = place.exclusive(|| output.say("Waiting for other kbuilds that use the store"))?;
+            let roots = self.roots(exclusive.store())?;
+            let garbage = exclusive.store().garbage(&roots.locks)?;
+            exclusive.remove(&garbage, stop::check)?;
             roots.gone.iter().try_for_each(|root| disk::remove_file(&root.record))?;
             Ok((garbage, roots))
         })?;
@@ -90,13 +90,13 @@ impl GcArgs {
             output
                 .say(&format!("{gone} is gone: what only it kept {}", if self.dry_run { "would go" } else { "goes" }));
         }
-        let aside = garbage.partial.len() + garbage.set_aside.len();
+        let leftovers = garbage.partial.len() + garbage.set_aside.len();
         output.say(&format!(
             "{}{}, {} and {} ({}); {} ({}) kept by {}",
             if self.dry_run { "Would remove " } else { "Removed " },
             count(garbage.blobs.len(), "blob"),
             count(garbage.commits.len(), "commit"),
-            count(aside, "leftover file"),
+            count(leftovers, "leftover file"),
             progress::size(garbage.bytes()),
             count(garbage.kept, "blob"),
             progress::size(garbage.kept_bytes),
@@ -111,7 +111,7 @@ impl GcArgs {
             "dry_run": self.dry_run,
             "blobs": garbage.blobs.len(),
             "commits": garbage.commits.len(),
-            "leftovers": aside,
+            "leftovers": leftovers,
             "bytes": garbage.bytes(),
             "kept": { "blobs": garbage.kept, "bytes": garbage.kept_bytes },
             "twice": { "blobs": garbage.twice, "bytes": garbage.twice_bytes },
@@ -124,9 +124,9 @@ impl GcArgs {
 /// What would go, a line each, largest first.
 fn list(garbage: &GcPlan) -> String {
     let blobs = garbage.blobs.iter().map(|(blob, size)| (*size, format!("blob {blob}")));
-    let aside = garbage.partial.iter().chain(&garbage.set_aside);
-    let aside = aside.map(|file| (file.size, file.path.display().to_string()));
-    let mut lines: Vec<(u64, String)> = blobs.chain(aside).collect();
+    let leftovers = garbage.partial.iter().chain(&garbage.set_aside);
+    let leftovers = leftovers.map(|file| (file.size, file.path.display().to_string()));
+    let mut lines: Vec<(u64, String)> = blobs.chain(leftovers).collect();
     lines.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     let sized = lines.iter().map(|(size, what)| format!("{:>12}  {what}", progress::size(*size)));
     let commits = garbage.commits.iter().map(|commit| format!("{:>12}  commit {commit}", ""));

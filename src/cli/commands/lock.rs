@@ -3,16 +3,14 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::bitbake::DiscoveryReport;
 use crate::builder;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
 use crate::cli::runtime;
 use crate::error::{Error, Kind, Result};
-use crate::fetch::Fetcher;
 use crate::lock::Lock;
-use crate::resolve::{self, Change, Discovered, Incomplete, MissingClosure, Resolution, UpdatePolicy};
+use crate::resolve::{self, Change, Incomplete, LockRequest, Locking, Resolution, Stopped, UpdatePolicy};
 use crate::source::SourceId;
 
 /// Pins everything that kata.toml asks for, and every source that the boards' recipes fetch, in kata.lock.
@@ -66,8 +64,8 @@ impl UpdateArgs {
         if global.locked() {
             return Err(Error::new(Kind::Usage, "`kbuild update` changes kata.lock, and --locked forbids that"));
         }
-        let moving = if self.names.is_empty() { UpdatePolicy::Everything } else { UpdatePolicy::Named(self.names) };
-        relock(&project, global, output, &moving, false)
+        let update = if self.names.is_empty() { UpdatePolicy::Everything } else { UpdatePolicy::Named(self.names) };
+        relock(&project, global, output, &update, false)
     }
 }
 
@@ -75,21 +73,36 @@ fn relock(
     project: &Project,
     global: &GlobalArgs,
     output: &Output,
-    moving: &UpdatePolicy,
+    update: &UpdatePolicy,
     strict: bool,
 ) -> Result<Outcome> {
     let old = Lock::read_merging(&project.lock_path)?.unwrap_or_default();
     let fetcher = project.fetcher(global, output)?;
-    let folders = project.folders()?;
-    let pinned = runtime::wait(resolve::resolve(&project.manifest, &old, &fetcher, moving))?;
-    let unknown = resolve::unknown(&project.manifest, &pinned.lock, &old, &folders, moving)?;
-    let discovery = discover(project, output, &fetcher, &pinned.lock, unknown)?;
-    let closing = resolve::close(&project.manifest, pinned, discovery.found, &old, folders, &fetcher, moving);
-    let closed = runtime::wait(closing);
-    if let Some((error, missed)) = discovery.failed {
-        return Err(keep_what_was_found(project, output, error, &missed, closed, &old));
+    let request = LockRequest {
+        manifest: &project.manifest,
+        old: &old,
+        folders: project.folders()?,
+        update,
+        fetcher: &fetcher,
+        wait: &|work| runtime::wait(work),
+        say: &|line| output.say(line),
+        warn: &|line| output.warn(line),
+    };
+    let engine = builder::Discoverer {
+        manifest: &project.manifest,
+        store: fetcher.store(),
+        kbuild: &builder::sandbox::this_program(),
+        progress: &*output.progress,
+        verbosity: output.words,
+    };
+    let Locking { resolution, stopped } = resolve::lock(request, &engine)?;
+    if let Some(Stopped { error, missing }) = stopped {
+        if let Ok(true) = resolution.lock.write(&project.lock_path) {
+            output.say(&format!("kata.lock has the pins, and what was found; missing: {}", count(missing, "closure")));
+        }
+        return Err(error);
     }
-    let Resolution { lock, changes, incomplete, warnings } = closed?;
+    let Resolution { lock, changes, incomplete, warnings } = resolution;
     warnings.iter().for_each(|warning| output.warn(warning));
     check_strict(strict, &lock)?;
     let written = lock.write(&project.lock_path)?;
@@ -103,91 +116,6 @@ fn relock(
         if incomplete.is_empty() { String::new() } else { format!(", {} incomplete", incomplete.len()) },
     ));
     Ok(outcome(&lock, &changes, &incomplete, written))
-}
-
-/// The closures that the engine could tell, one after the other.
-#[derive(Default)]
-struct Discovery {
-    found: Vec<Discovered>,
-    /// Why it ended early, and which are missing.
-    failed: Option<(Error, Vec<MissingClosure>)>,
-}
-
-/// A closure costs minutes, and pins are what mends some faults (an include that `kbuild crates` reads out of a pinned source):
-/// so the lock keeps what is known when the engine fails. It stays stale, and closures that it had stay in it.
-fn keep_what_was_found(
-    project: &Project,
-    output: &Output,
-    error: Error,
-    missed: &[MissingClosure],
-    closed: Result<Resolution>,
-    old: &Lock,
-) -> Error {
-    let kept = closed.and_then(|Resolution { mut lock, .. }| {
-        resolve::still_missing(&project.manifest, missed, old, &mut lock);
-        lock.write(&project.lock_path)
-    });
-    if let Ok(true) = kept {
-        output.say(&format!("kata.lock has the pins, and what was found; missing: {}", count(missed.len(), "closure")));
-    }
-    error
-}
-
-/// Asks the engine for the closures that are not known. Layers have to be in the store for that.
-fn discover(
-    project: &Project,
-    output: &Output,
-    fetcher: &Fetcher,
-    lock: &Lock,
-    unknown: Vec<MissingClosure>,
-) -> Result<Discovery> {
-    let mut discovery = Discovery::default();
-    if unknown.is_empty() {
-        return Ok(discovery);
-    }
-    let layers: Vec<SourceId> = lock.layers.values().map(|pin| pin.locked.clone()).collect();
-    runtime::wait(fetcher.sources(lock, &layers))
-        .map_err(|error| error.wrap("the closure of a board can only be found with its layers"))?;
-    let total = unknown.len();
-    let mut left = unknown.into_iter();
-    while let Some(next) = left.next() {
-        output.say(&format!("Finding {next} ({} of {total})", total - left.len()));
-        match ask_engine(project, output, fetcher, lock, &next) {
-            Ok(report) => {
-                let MissingClosure { board, variant, inputs, .. } = next;
-                discovery.found.push(Discovered { board, variant, inputs, report });
-            }
-            Err(error) => {
-                discovery.failed = Some((error, std::iter::once(next).chain(left).collect()));
-                break;
-            }
-        }
-    }
-    Ok(discovery)
-}
-
-fn ask_engine(
-    project: &Project,
-    output: &Output,
-    fetcher: &Fetcher,
-    lock: &Lock,
-    unknown: &MissingClosure,
-) -> Result<DiscoveryReport> {
-    let MissingClosure { board, variant, .. } = unknown;
-    let kbuild = builder::sandbox::this_program();
-    let build = builder::BuildRequest {
-        manifest: &project.manifest,
-        lock,
-        store: fetcher.store(),
-        board,
-        selection: &variant.selection,
-        kbuild: &kbuild,
-        progress: &*output.progress,
-    };
-    let request = builder::DiscoverRequest { build, host: &variant.host, words: output.words };
-    let report = builder::discover(&request)?;
-    report.notes.iter().for_each(|note| output.warn(note));
-    Ok(report)
 }
 
 /// What changed, a line each, as many as a person reads.

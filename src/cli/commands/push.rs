@@ -44,9 +44,9 @@ impl PushArgs {
         let lock = project.lock(global, output)?;
         let sources = project.sources(&lock, &self.boards)?;
         let lock_text = project.lock_text()?.unwrap_or_default();
-        let cargo = PushRequest { lock: &lock, sources: &sources, lock_text: &lock_text };
+        let request = PushRequest { lock: &lock, sources: &sources, lock_text: &lock_text };
         let store = project.store()?;
-        let pushed = runtime::wait(remote::push(&store, &cargo, &to, usize::from(global.jobs), &output.progress))?;
+        let pushed = runtime::wait(remote::push(&store, &request, &to, usize::from(global.jobs), &output.progress))?;
         output.say(&describe(&pushed, &self.to));
         let Pushed { sent, blobs, commits } = pushed;
         let json = json!({

@@ -79,12 +79,12 @@ impl ServeArgs {
         };
         // The hold on the store ends here: a server must not keep a collector waiting.
         let store = place.existing_store()?.unheld();
-        let shelf = self.shelf(&place, &store, output)?;
+        let mirror_cache = self.mirror_cache(&place, &store, output)?;
         let timeout = Duration::from_secs(self.timeout.into());
         let settings =
             ServeSettings { listen: self.listen, identity, connections: usize::from(self.connections), timeout, base };
-        let mirror = shelf.is_some();
-        let server = Server::bind(&store, shelf, settings)?;
+        let mirror = mirror_cache.is_some();
+        let server = Server::bind(&store, mirror_cache, settings)?;
         let url = server.url();
         output.say(&format!("Serving {} at {url}", disk::shown(store.root())));
         if mirror {
@@ -96,7 +96,7 @@ impl ServeArgs {
     }
 
     /// What is under `/mirror/`: the project's lock, if there is one, or the one that was named.
-    fn shelf(&self, place: &StoreContext, store: &Store, output: &Output) -> Result<Option<MirrorCache>> {
+    fn mirror_cache(&self, place: &StoreContext, store: &Store, output: &Output) -> Result<Option<MirrorCache>> {
         let Some(lock) = self.lock.clone().or_else(|| place.lock_path().map(Path::to_owned)) else {
             return match self.boards.as_slice() {
                 [] => Ok(None),
@@ -111,8 +111,8 @@ impl ServeArgs {
         let (boards, manifest) = (self.boards.clone(), place.manifest_path().map(Path::to_owned));
         let path = lock.clone();
         let plan = move |store: &Store| plan(store, &path, manifest.as_deref(), &boards);
-        let mut shelf = MirrorCache::new(store, &lock, plan)?;
-        let missing = shelf.mirror().missing().len();
+        let mut mirror_cache = MirrorCache::new(store, &lock, plan)?;
+        let missing = mirror_cache.mirror().missing().len();
         if missing > 0 {
             output.warn(&format!(
                 "{} of {} not in the store, and so not under /mirror/; `kbuild fetch` brings what can be had",
@@ -120,7 +120,7 @@ impl ServeArgs {
                 if missing == 1 { "the lock is" } else { "the lock are" },
             ));
         }
-        Ok(Some(shelf))
+        Ok(Some(mirror_cache))
     }
 }
 

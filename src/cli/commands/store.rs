@@ -41,27 +41,27 @@ impl StoreArgs {
 }
 
 fn info(store: &Store) -> Result<Outcome> {
-    let census = store.census()?;
+    let inventory = store.inventory()?;
     let mut roots = Vec::new();
     for root in store.roots()? {
         let there = root.is_there().unwrap_or(true);
         roots.push((root.lock, there));
     }
-    let lower = store.lower().iter().map(|store| Ok((store, store.census()?))).collect::<Result<Vec<_>>>()?;
+    let lower = store.lower().iter().map(|store| Ok((store, store.inventory()?))).collect::<Result<Vec<_>>>()?;
     let json = json!({
         "store": store.root(),
         "format": crate::store::VERSION,
         "read_only": store.read_only_because(),
-        "blobs": census.blobs.len(),
-        "bytes": census.bytes(),
-        "commits": census.commits.len(),
-        "partial": { "files": census.partial.len(), "bytes": bytes(&census.partial) },
-        "set_aside": { "files": census.set_aside.len(), "bytes": bytes(&census.set_aside) },
-        "lower": lower.iter().map(|(store, census)| lower_json(store, census)).collect::<Vec<_>>(),
+        "blobs": inventory.blobs.len(),
+        "bytes": inventory.bytes(),
+        "commits": inventory.commits.len(),
+        "partial": { "files": inventory.partial.len(), "bytes": bytes(&inventory.partial) },
+        "set_aside": { "files": inventory.set_aside.len(), "bytes": bytes(&inventory.set_aside) },
+        "lower": lower.iter().map(|(store, inventory)| lower_json(store, inventory)).collect::<Vec<_>>(),
         "roots": roots.iter().map(|(lock, there)| json!({ "lock": lock, "present": there })).collect::<Vec<_>>(),
     });
-    let mut lines = lines(store, &census);
-    lines.extend(lower.iter().map(|(store, census)| lower_line(store, census)));
+    let mut lines = lines(store, &inventory);
+    lines.extend(lower.iter().map(|(store, inventory)| lower_line(store, inventory)));
     let shown = |(lock, there): &(std::path::PathBuf, bool)| {
         format!("  {}{}", lock.display(), if *there { "" } else { " (gone)" })
     };
@@ -70,31 +70,31 @@ fn info(store: &Store) -> Result<Outcome> {
     Ok(Outcome::new(json, lines.join("\n")))
 }
 
-fn lines(store: &Store, census: &Inventory) -> Vec<String> {
+fn lines(store: &Store, inventory: &Inventory) -> Vec<String> {
     let sized = |bytes| progress::size(bytes);
     let mut lines = vec![
         format!("store        {}", store.root().display()),
         format!("format       {}", crate::store::VERSION),
-        format!("blobs        {} ({})", census.blobs.len(), sized(census.bytes())),
-        format!("commits      {}", census.commits.len()),
-        format!("partial      {} ({})", count(census.partial.len(), "download"), sized(bytes(&census.partial))),
-        format!("set aside    {} ({})", count(census.set_aside.len(), "file"), sized(bytes(&census.set_aside))),
+        format!("blobs        {} ({})", inventory.blobs.len(), sized(inventory.bytes())),
+        format!("commits      {}", inventory.commits.len()),
+        format!("partial      {} ({})", count(inventory.partial.len(), "download"), sized(bytes(&inventory.partial))),
+        format!("set aside    {} ({})", count(inventory.set_aside.len(), "file"), sized(bytes(&inventory.set_aside))),
     ];
     lines.extend(store.read_only_because().map(|why| format!("read-only    {why}")));
     lines
 }
 
-fn lower_line(store: &Store, census: &Inventory) -> String {
-    let (blobs, commits) = (count(census.blobs.len(), "blob"), count(census.commits.len(), "commit"));
-    format!("below it     {}: {blobs} ({}), {commits}", store.root().display(), progress::size(census.bytes()))
+fn lower_line(store: &Store, inventory: &Inventory) -> String {
+    let (blobs, commits) = (count(inventory.blobs.len(), "blob"), count(inventory.commits.len(), "commit"));
+    format!("below it     {}: {blobs} ({}), {commits}", store.root().display(), progress::size(inventory.bytes()))
 }
 
-fn lower_json(store: &Store, census: &Inventory) -> serde_json::Value {
+fn lower_json(store: &Store, inventory: &Inventory) -> serde_json::Value {
     json!({
         "store": store.root(),
-        "blobs": census.blobs.len(),
-        "bytes": census.bytes(),
-        "commits": census.commits.len(),
+        "blobs": inventory.blobs.len(),
+        "bytes": inventory.bytes(),
+        "commits": inventory.commits.len(),
     })
 }
 

@@ -258,7 +258,7 @@ async fn a_silent_server_is_given_up() {
     let server = Server::start();
     server.on("/x.git/info/refs", [Reply::Silence(Duration::from_secs(20))]);
     let mut world = World::new();
-    world.fetcher.patience.tries = 2;
+    world.fetcher.policy.tries = 2;
     let begun = std::time::Instant::now();
     let error = world.fetcher.git(&wanted(&server.url("/x.git"), CommitId::from([5; 20]))).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Network);
@@ -266,8 +266,8 @@ async fn a_silent_server_is_given_up() {
     assert!(world.said().contains("too slow"), "{}", world.said());
 
     // Where curl does not watch, we do; and nobody of the group stays behind.
-    world.fetcher.git.patience.git_silence = Duration::from_millis(300);
-    world.fetcher.git.patience.slow_for = Duration::from_secs(60);
+    world.fetcher.git.policy.git_silence = Duration::from_millis(300);
+    world.fetcher.git.policy.slow_for = Duration::from_secs(60);
     let error = world.fetcher.git(&wanted(&server.url("/x.git"), CommitId::from([5; 20]))).await.unwrap_err();
     assert!(whole_error(&error).contains("said nothing"), "{}", whole_error(&error));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
@@ -285,7 +285,7 @@ async fn whoever_stops_waiting_leaves_no_git_behind() {
             .count()
     };
     let mut world = World::new();
-    world.fetcher.git.patience.slow_for = Duration::from_secs(60);
+    world.fetcher.git.policy.slow_for = Duration::from_secs(60);
     let want = wanted(&url, CommitId::from([5; 20]));
     {
         let mut fetching = std::pin::pin!(world.fetcher.git(&want));

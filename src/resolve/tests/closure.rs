@@ -1,5 +1,7 @@
 //! Closures put into a lock, as the engine might report them.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::bitbake::report::{DiscoveryReport, Fetch, FloatingSrcrev, GitFetch, Problem, Recipe};
 use crate::lock::Need;
@@ -81,7 +83,7 @@ fn lock_with(
     text: &str,
     old: &Lock,
     folders: &BTreeMap<String, Blake3>,
-    moving: &UpdatePolicy,
+    update: &UpdatePolicy,
     discover: impl Fn(&str, &Variant) -> DiscoveryReport,
 ) -> Result<(Resolution, usize)> {
     let manifest = manifest(text);
@@ -95,15 +97,33 @@ fn lock_with(
     };
     let fetcher = Fetcher::new(Store::open(directory.path()).unwrap(), settings, Silent::shared()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let pinned = runtime.block_on(resolve(&manifest, old, &fetcher, moving))?;
-    let unknown = unknown(&manifest, &pinned.lock, old, folders, moving)?;
-    let asked = unknown.len();
-    let found = unknown.into_iter().map(|MissingClosure { board, variant, inputs, .. }| {
-        let report = discover(&board, &variant);
-        Discovered { board, variant, inputs, report }
-    });
-    let closing = close(&manifest, pinned, found.collect(), old, folders.clone(), &fetcher, moving);
-    Ok((runtime.block_on(closing)?, asked))
+    let engine = Played { discover, asked: Cell::new(0) };
+    let request = LockRequest {
+        manifest: &manifest,
+        old,
+        folders: folders.clone(),
+        update,
+        fetcher: &fetcher,
+        wait: &|work| runtime.block_on(work),
+        say: &|_| {},
+        warn: &|_| {},
+    };
+    let locking = lock(request, &engine)?;
+    assert!(locking.stopped.is_none());
+    Ok((locking.resolution, engine.asked.get()))
+}
+
+/// An engine that is a function, and counts how often it was asked.
+struct Played<F> {
+    discover: F,
+    asked: Cell<usize>,
+}
+
+impl<F: Fn(&str, &Variant) -> DiscoveryReport> Discover for Played<F> {
+    fn discover(&self, _: &Lock, board: &str, variant: &Variant) -> Result<DiscoveryReport> {
+        self.asked.set(self.asked.get() + 1);
+        Ok((self.discover)(board, variant))
+    }
 }
 
 fn first(discover: impl Fn(&str, &Variant) -> DiscoveryReport) -> Result<Lock> {

@@ -1,11 +1,14 @@
 mod closure;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
-use crate::fetch::{FetchSettings, Registries};
-use crate::manifest::Mirrors;
+use crate::error::{Kind, Result};
+use crate::fetch::{FetchSettings, Fetcher, Registries};
+use crate::manifest::{Manifest, Mirrors};
 use crate::progress::Silent;
+use crate::source::Blake3;
 use crate::store::Store;
 
 const MANIFEST: &str = r#"
@@ -49,7 +52,7 @@ fn manifest(text: &str) -> Manifest {
 }
 
 /// Everything in the manifest is known by hash or commit, so that it can be locked with no network and no bytes.
-fn resolve_offline(text: &str, old: &Lock, moving: &UpdatePolicy) -> Result<Resolution> {
+fn resolve_offline(text: &str, old: &Lock, update: &UpdatePolicy) -> Result<Resolution> {
     let directory = tempfile::tempdir().unwrap();
     let settings = FetchSettings {
         mirrors: Mirrors::default(),
@@ -60,7 +63,7 @@ fn resolve_offline(text: &str, old: &Lock, moving: &UpdatePolicy) -> Result<Reso
     };
     let fetcher = Fetcher::new(Store::open(directory.path()).unwrap(), settings, Silent::shared()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(resolve(&manifest(text), old, &fetcher, moving))
+    runtime.block_on(pins::resolve(&manifest(text), old, &fetcher, update))
 }
 
 fn locked(text: &str) -> Lock {

@@ -35,12 +35,12 @@ pub(super) struct PinnedGit {
 }
 
 /// The answer that an old lock already holds, if it was given to the same request.
-pub(super) fn kept(wish: &Requirement<'_>, old: &Lock) -> Option<ResolvedPin> {
-    if let What::Image(wanted) = wish.what {
-        return image::kept(wish, wanted, old);
+pub(super) fn kept(requirement: &Requirement<'_>, old: &Lock) -> Option<ResolvedPin> {
+    if let What::Image(wanted) = requirement.what {
+        return image::kept(requirement, wanted, old);
     }
-    let pin = wish.pin(old).filter(|pin| Some(&pin.request) == wish.request().as_ref())?;
-    match (wish.what, &pin.locked) {
+    let pin = requirement.pin(old).filter(|pin| Some(&pin.request) == requirement.request().as_ref())?;
+    match (requirement.what, &pin.locked) {
         (What::File(wanted), SourceId::File(name)) if *name == wanted.name => {
             let file = old.files.get(name)?;
             let same = wanted.sha256.is_none_or(|declared| declared == file.sha256);
@@ -54,9 +54,9 @@ pub(super) fn kept(wish: &Requirement<'_>, old: &Lock) -> Option<ResolvedPin> {
 
 /// The commit that an old lock has for the same ref. It stands also where the wish now asks for more of it (submodules,
 /// history): only `kbuild update` moves a pin.
-fn pinned_commit(wish: &Requirement<'_>, old: &Lock) -> Option<CommitId> {
-    let pin = wish.pin(old)?;
-    match (wish.what, &pin.request, old.get(&pin.locked)) {
+fn pinned_commit(requirement: &Requirement<'_>, old: &Lock) -> Option<CommitId> {
+    let pin = requirement.pin(old)?;
+    match (requirement.what, &pin.request, old.get(&pin.locked)) {
         (What::Git(wanted), Request::Git { url, reference, .. }, Ok(Locked::Git(_, git)))
             if *url == wanted.url && *reference == wanted.reference =>
         {
@@ -67,13 +67,13 @@ fn pinned_commit(wish: &Requirement<'_>, old: &Lock) -> Option<CommitId> {
 }
 
 /// Finds the answer to a wish; `old` is the lock whose pins stand.
-pub(super) async fn find(wish: &Requirement<'_>, old: &Lock, fetcher: &Fetcher) -> Result<ResolvedPin> {
-    match (wish.what, kept(wish, old)) {
+pub(super) async fn find(requirement: &Requirement<'_>, old: &Lock, fetcher: &Fetcher) -> Result<ResolvedPin> {
+    match (requirement.what, kept(requirement, old)) {
         (_, Some(kept)) if kept.is_complete() => Ok(kept),
         (What::File(wanted), kept) => find_file(wanted, kept, fetcher).await,
-        (What::Image(wanted), _) => image::find(wish, wanted, old, fetcher).await,
+        (What::Image(wanted), _) => image::find(requirement, wanted, old, fetcher).await,
         (What::Git(wanted), _) => {
-            let found = match pinned_commit(wish, old) {
+            let found = match pinned_commit(requirement, old) {
                 Some(commit) => Resolved { commit, refs: wanted.reference.full_names() },
                 None => fetcher.resolve(&wanted.url, &wanted.reference).await?,
             };
@@ -108,20 +108,22 @@ async fn find_file(wanted: &FileRequest, kept: Option<ResolvedPin>, fetcher: &Fe
 
 /// Finds a file that recipes ask for; gives why its bytes could not be had, if so.
 pub(super) async fn find_for_recipes(
-    wish: &RecipeFile,
+    requirement: &RecipeFile,
     old: &Lock,
     fetcher: &Fetcher,
 ) -> Result<(LockedFile, Option<String>)> {
-    let block = |sha256, content| LockedFile { name: None, urls: wish.urls.clone(), sha256, content };
-    let known = wish.known(old);
+    let block = |sha256, content| LockedFile { name: None, urls: requirement.urls.clone(), sha256, content };
+    let known = requirement.known(old);
     if let Some(LockedFile { sha256, content: Some(content), .. }) = known {
         return Ok((block(*sha256, Some(*content)), None));
     }
-    let sha256 = wish.sha256.or(known.map(|file| file.sha256));
-    let sums = wish.sums.iter().map(|(algorithm, digits)| Checksum::new(algorithm.parse()?, digits));
-    let sums =
-        sums.collect::<Result<_>>().map_err(|error| error.wrap(format!("a recipe gives {} wrongly", wish.name)))?;
-    let request = WantedFile { name: wish.name.clone(), urls: wish.urls.clone(), sha256, sums, content: None };
+    let sha256 = requirement.sha256.or(known.map(|file| file.sha256));
+    let sums = requirement.sums.iter().map(|(algorithm, digits)| Checksum::new(algorithm.parse()?, digits));
+    let sums = sums
+        .collect::<Result<_>>()
+        .map_err(|error| error.wrap(format!("a recipe gives {} wrongly", requirement.name)))?;
+    let request =
+        WantedFile { name: requirement.name.clone(), urls: requirement.urls.clone(), sha256, sums, content: None };
     match (fetcher.file(&request).await, sha256) {
         (Ok(seen), _) => Ok((block(seen.sha256, Some(Content { blake3: seen.blake3, size: seen.size })), None)),
         (Err(error), Some(sha256)) if out_of_reach(&error) => Ok((block(sha256, None), Some(reason(&error)))),
@@ -324,29 +326,29 @@ pub(super) fn keyed(name: &str, sha256: &Sha256) -> String {
 
 impl PinnedGit {
     /// Finds a commit that recipes ask for: what the old lock has of it, if that is all, else its bytes.
-    pub(super) async fn find(wish: &RecipeGit, old: &Lock, fetcher: &Fetcher) -> Result<PinnedGit> {
-        let refs: Vec<String> = wish.refs.iter().cloned().collect();
+    pub(super) async fn find(wanted: &RecipeGit, old: &Lock, fetcher: &Fetcher) -> Result<PinnedGit> {
+        let refs: Vec<String> = wanted.refs.iter().cloned().collect();
         let request = GitRequest {
-            url: wish.url.clone(),
-            reference: GitRef { branch: None, tag: None, rev: Some(wish.commit) },
-            submodules: wish.submodules,
-            history: wish.history,
+            url: wanted.url.clone(),
+            reference: GitRef { branch: None, tag: None, rev: Some(wanted.commit) },
+            submodules: wanted.submodules,
+            history: wanted.history,
         };
-        let key = name::git_key(&wish.url, &wish.commit);
+        let key = name::git_key(&wanted.url, &wanted.commit);
         let stored = PinnedGit::stored(old, &key, &request).filter(|stored| {
             // No submodules in a lock may mean that nobody looked for any.
-            let looked = !wish.submodules || !stored.git.submodules.is_empty();
-            let history = old.gits.get(&key).is_some_and(|git| git.history || !wish.history);
+            let looked = !wanted.submodules || !stored.git.submodules.is_empty();
+            let history = old.gits.get(&key).is_some_and(|git| git.history || !wanted.history);
             stored.is_complete() && looked && history
         });
         let mut answer = match stored {
             Some(mut stored) => {
-                stored.git.refs = wish.refs.clone();
+                stored.git.refs = wanted.refs.clone();
                 stored
             }
-            None => commit(wish.url.clone(), wish.commit, refs, wish.submodules, wish.history, fetcher).await?,
+            None => commit(wanted.url.clone(), wanted.commit, refs, wanted.submodules, wanted.history, fetcher).await?,
         };
-        answer.git.clones.clone_from(&wish.clones);
+        answer.git.clones.clone_from(&wanted.clones);
         Ok(answer)
     }
 

@@ -87,8 +87,8 @@ impl<'a> LayerIndex<'a> {
     }
 
     /// What belongs to a recipe.
-    pub(super) fn family(&'a self, recipe: &'a SourceFile) -> RecipeContext<'a> {
-        let mut family = RecipeContext {
+    pub(super) fn context(&'a self, recipe: &'a SourceFile) -> RecipeContext<'a> {
+        let mut context = RecipeContext {
             recipe,
             assignments: Vec::new(),
             checksums: Vec::new(),
@@ -99,41 +99,41 @@ impl<'a> LayerIndex<'a> {
             builtin: builtin(recipe),
         };
         let mut seen = HashSet::new();
-        self.add(recipe, &mut family, &mut seen);
+        self.add(recipe, &mut context, &mut seen);
         if recipe.file_type == FileType::Recipe {
             for append in self.appends_of(recipe) {
-                self.add(&self.files[append], &mut family, &mut seen);
+                self.add(&self.files[append], &mut context, &mut seen);
             }
         }
-        family
+        context
     }
 
-    fn add(&'a self, file: &'a SourceFile, family: &mut RecipeContext<'a>, seen: &mut HashSet<&'a Path>) {
+    fn add(&'a self, file: &'a SourceFile, context: &mut RecipeContext<'a>, seen: &mut HashSet<&'a Path>) {
         if !seen.insert(&file.path) {
             return;
         }
         for statement in &file.statements {
             match statement {
-                Statement::Assignment(assignment) => family.assign(file, assignment),
+                Statement::Assignment(assignment) => context.assign(file, assignment),
                 Statement::Function(function) => {
                     let text = &function.body.text;
-                    family.python_sets |= function.language == Language::Python
+                    context.python_sets |= function.language == Language::Python
                         && file.file_type != FileType::Class
                         && (text.contains("SRCREV") || text.contains("SRC_URI"))
                         && text.contains("setVar");
                 }
                 Statement::Include(paths) => {
                     for path in paths.text.split_whitespace() {
-                        match self.resolve(&family.expand(path), file, family.recipe) {
-                            Some(found) => self.add(found, family, seen),
-                            None => family.complete = false,
+                        match self.resolve(&context.expand(path), file, context.recipe) {
+                            Some(found) => self.add(found, context, seen),
+                            None => context.complete = false,
                         }
                     }
                 }
                 Statement::Inherit(classes) => {
                     for class in classes.text.split_whitespace() {
                         if let Some(at) = self.classes.get(class) {
-                            self.add(&self.files[*at], family, seen);
+                            self.add(&self.files[*at], context, seen);
                         }
                     }
                 }

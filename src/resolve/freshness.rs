@@ -1,0 +1,96 @@
+//! Whether a lock still says what the manifest asks for: a comparison of two values, without network or store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::closure::{self, MissingClosure};
+use super::pins::{assemble, pinned};
+use super::{UpdatePolicy, pin, recipes, requirement};
+use crate::error::{Error, Kind, Result};
+use crate::lock::Lock;
+use crate::manifest::Manifest;
+use crate::source::Blake3;
+
+/// Why a lock does not say what the manifest asks for; empty when it is fresh. Needs no network and no store. That folders
+/// of the project were edited is another question: [`edited_folders`].
+pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
+    let requirements = requirement::all(manifest);
+    let mut reasons = Vec::new();
+    let mut kept = Vec::new();
+    for requirement in &requirements {
+        match pin::kept(requirement, lock) {
+            Some(answer) => kept.push((requirement, answer)),
+            None => reasons.push(requirement.why_not_kept(lock)),
+        }
+    }
+    if reasons.is_empty() {
+        let pins = assemble(manifest, kept.iter().map(|(requirement, answer)| (*requirement, answer)));
+        match pins.and_then(|pins| with_closures_of(manifest, pins, lock)) {
+            Ok((_, unknown)) if !unknown.is_empty() => reasons.extend(unknown.iter().map(MissingClosure::to_string)),
+            Ok((assembled, _)) if assembled == *lock => {}
+            Ok((assembled, _)) => reasons.extend(differences(&assembled, lock)),
+            Err(error) => reasons.push(error.to_string()),
+        }
+    }
+    reasons
+}
+
+/// The lock that pins and the closures of another lock give, and the closures which that one does not have.
+fn with_closures_of(manifest: &Manifest, mut pins: Lock, lock: &Lock) -> Result<(Lock, Vec<MissingClosure>)> {
+    let unknown = closure::missing(manifest, &pins, lock, &lock.folders, &UpdatePolicy::Nothing)?;
+    if unknown.is_empty() {
+        let contexts = closure::keep(manifest, lock, &mut pins)?;
+        recipes::assemble(&mut pins, contexts);
+        pins.folders = closure::folders_read(manifest, &pins, &lock.folders);
+        pins.prune();
+    }
+    Ok((pins, unknown))
+}
+
+/// Layers that are folders of the project and were edited since the closures were found, by name. `folders` has them as
+/// they are now.
+pub fn edited_folders(lock: &Lock, folders: &BTreeMap<String, Blake3>) -> Vec<String> {
+    let edited = lock.folders.iter().filter(|(name, hash)| folders.get(*name).is_some_and(|now| now != *hash));
+    edited.map(|(name, _)| name.clone()).collect()
+}
+
+/// Fails unless the lock is fresh.
+///
+/// # Errors
+/// Kind `Stale`, with every reason.
+pub fn check_fresh(manifest: &Manifest, lock: &Lock, folders: &BTreeMap<String, Blake3>) -> Result<()> {
+    let mut reasons = stale(manifest, lock);
+    reasons.extend(edited_folders(lock, folders).iter().map(|name| format!("the layer `{name}` was edited")));
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Stale, "kata.lock does not match kata.toml any more")
+        .because(Error::input(reasons.join("\n")))
+        .help("run `kbuild lock` and commit kata.lock"))
+}
+
+/// The closures that a lock does not have of what its own pins and folders lead to.
+///
+/// # Errors
+/// None that a checked manifest could give.
+pub fn missing_closures(manifest: &Manifest, lock: &Lock) -> Result<Vec<MissingClosure>> {
+    closure::missing(manifest, lock, lock, &lock.folders, &UpdatePolicy::Nothing)
+}
+
+/// In words, what a lock has that it should not, or should have and has not, when all its pins stand.
+fn differences(wanted: &Lock, found: &Lock) -> Vec<String> {
+    let mut words = Vec::new();
+    for (section, layer) in [("layer", true), ("source", false)] {
+        let (wanted, found) = (pinned(wanted, layer), pinned(found, layer));
+        let gone = found.keys().filter(|name| !wanted.contains_key(*name));
+        words.extend(gone.map(|name| format!("{section} `{name}` is locked but no longer in kata.toml")));
+    }
+    for board in wanted.boards.keys().chain(found.boards.keys()).collect::<BTreeSet<_>>() {
+        if wanted.boards.get(board) != found.boards.get(board) {
+            words.push(format!("board `{board}` needs other sources than kata.lock says"));
+        }
+    }
+    if words.is_empty() {
+        words.push("kata.lock lists other blocks than kata.toml leads to".to_owned());
+    }
+    words
+}

@@ -1,0 +1,135 @@
+//! Locking from end to end: the manifest's own pins, then the closures that the engine has to find, then one lock of both.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use super::closure::{self, MissingClosure};
+use super::requests::Discovered;
+use super::{Resolution, UpdatePolicy, pins};
+use crate::bitbake::DiscoveryReport;
+use crate::error::{Error, Result};
+use crate::fetch::Fetcher;
+use crate::lock::Lock;
+use crate::manifest::{Manifest, Variant};
+use crate::source::{Blake3, SourceId};
+
+/// The engine, as far as locking asks it: [`builder`](crate::builder) runs BitBake, tests play it.
+pub trait Discover {
+    /// What the targets of a board fetch in one configuration. The layers of `pinned` are in the store.
+    ///
+    /// # Errors
+    /// Those of the engine: kind `Engine`, `Interrupted`.
+    fn discover(&self, pinned: &Lock, board: &str, variant: &Variant) -> Result<DiscoveryReport>;
+}
+
+/// Work of the network, without the type of what comes of it.
+type Work<'w> = Pin<Box<dyn Future<Output = Result<()>> + 'w>>;
+
+/// What is locked, and with whose help.
+pub struct LockRequest<'a> {
+    /// The manifest.
+    pub manifest: &'a Manifest,
+    /// The lock so far; its pins are kept wherever the manifest still asks for the same.
+    pub old: &'a Lock,
+    /// The layers that are folders of the project, hashed as they are now.
+    pub folders: BTreeMap<String, Blake3>,
+    /// Which pins may move although the manifest did not.
+    pub update: &'a UpdatePolicy,
+    /// Brings the bytes.
+    pub fetcher: &'a Fetcher,
+    /// Runs async work to its end. The engine runs between two of them: it listens to signals itself.
+    pub wait: &'a dyn Fn(Work<'_>) -> Result<()>,
+    /// Told what takes long before it begins, a line each.
+    pub say: &'a dyn Fn(&str),
+    /// Told what the engine thinks a person should know.
+    pub warn: &'a dyn Fn(&str),
+}
+
+/// What came of locking.
+#[derive(Debug)]
+pub struct Locking {
+    /// The new lock, with all that is worth saying of it.
+    pub resolution: Resolution,
+    /// The engine failed over a closure. The lock has all that was found until then; it stays stale.
+    pub stopped: Option<Stopped>,
+}
+
+/// How the engine failed.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Its error.
+    pub error: Error,
+    /// So many closures are missing.
+    pub missing: usize,
+}
+
+/// Makes the lock: keeps the pins that stand, finds those that are new, asks the engine for the closures that are not known,
+/// and brings each source into the store on the way, for its hashes.
+///
+/// A closure costs minutes, and pins are what fixes some faults (an include that `kbuild crates` reads out of a pinned
+/// source): so what is known when the engine fails is a lock too, see [`Locking::stopped`].
+///
+/// # Errors
+/// Every layer, source or recipe's source that could not be locked, all of them at once. What was fetched stays in the store.
+pub fn lock(request: LockRequest<'_>, engine: &dyn Discover) -> Result<Locking> {
+    let LockRequest { manifest, old, update, fetcher, .. } = request;
+    let pinned = request.wait(pins::resolve(manifest, old, fetcher, update))?;
+    let missing = closure::missing(manifest, &pinned.lock, old, &request.folders, update)?;
+    let discovery = request.discover(&pinned.lock, missing, engine)?;
+    let completed = closure::complete(manifest, pinned, discovery.found, old, request.folders.clone(), fetcher, update);
+    let completed = request.wait(completed);
+    let Some((error, missed)) = discovery.failed else {
+        return Ok(Locking { resolution: completed?, stopped: None });
+    };
+    let Ok(mut resolution) = completed else { return Err(error) };
+    closure::mark_stale(manifest, &missed, old, &mut resolution.lock);
+    Ok(Locking { resolution, stopped: Some(Stopped { error, missing: missed.len() }) })
+}
+
+/// The closures that the engine could tell, one after the other.
+#[derive(Default)]
+struct Discovery {
+    found: Vec<Discovered>,
+    /// Why it ended early, and which are missing.
+    failed: Option<(Error, Vec<MissingClosure>)>,
+}
+
+impl LockRequest<'_> {
+    fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut outcome = None;
+        (self.wait)(Box::pin(async {
+            outcome = Some(work.await?);
+            Ok(())
+        }))?;
+        outcome.ok_or_else(|| Error::bug("work was not run to its end"))
+    }
+
+    /// Asks the engine for closures. Layers have to be in the store for that.
+    fn discover(&self, lock: &Lock, missing: Vec<MissingClosure>, engine: &dyn Discover) -> Result<Discovery> {
+        let mut discovery = Discovery::default();
+        if missing.is_empty() {
+            return Ok(discovery);
+        }
+        let layers: Vec<SourceId> = lock.layers.values().map(|pin| pin.locked.clone()).collect();
+        self.wait(self.fetcher.sources(lock, &layers))
+            .map_err(|error| error.wrap("the closure of a board can only be found with its layers"))?;
+        let total = missing.len();
+        let mut left = missing.into_iter();
+        while let Some(next) = left.next() {
+            (self.say)(&format!("Finding {next} ({} of {total})", total - left.len()));
+            match engine.discover(lock, &next.board, &next.variant) {
+                Ok(report) => {
+                    report.notes.iter().for_each(|note| (self.warn)(note));
+                    let MissingClosure { board, variant, inputs, .. } = next;
+                    discovery.found.push(Discovered { board, variant, inputs, report });
+                }
+                Err(error) => {
+                    discovery.failed = Some((error, std::iter::once(next).chain(left).collect()));
+                    break;
+                }
+            }
+        }
+        Ok(discovery)
+    }
+}

@@ -1,0 +1,135 @@
+//! The pins of the manifest's own entries: layers, declared sources, images.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+
+use super::pin::{self, ResolvedPin};
+use super::requirement::{self, Requirement};
+use super::{Change, Resolution, UpdatePolicy, floating};
+use crate::error::{Error, Result};
+use crate::fetch::Fetcher;
+use crate::lock::{Lock, LockedBoard, LockedImage, Pin};
+use crate::manifest::Manifest;
+use crate::source::SourceId;
+
+/// Resolves a manifest into a lock, keeping the old lock's pins wherever the manifest still asks for the same.
+///
+/// Bytes that were fetched on the way are in the store, also when it fails in the end.
+///
+/// # Errors
+/// Every layer or source that could not be resolved, all of them at once.
+pub(super) async fn resolve(
+    manifest: &Manifest,
+    old: &Lock,
+    fetcher: &Fetcher,
+    update: &UpdatePolicy,
+) -> Result<Resolution> {
+    check_names(manifest, old, update)?;
+    let requirements = requirement::all(manifest);
+    let nothing = Lock::default();
+    let answered = join_all(requirements.iter().map(|requirement| {
+        let old = if requirement.moves(update) { &nothing } else { old };
+        async move {
+            pin::find(requirement, old, fetcher)
+                .await
+                .map_err(|error| error.wrap(format!("could not lock {requirement}")))
+        }
+    }));
+    let answers = all_or_errors(answered.await)?;
+    let lock = assemble(manifest, requirements.iter().zip(&answers))?;
+    let incomplete = answers.iter().flat_map(ResolvedPin::incomplete).collect();
+    Ok(Resolution { changes: changes(old, &lock, &requirements), lock, incomplete, warnings: Vec::new() })
+}
+
+fn check_names(manifest: &Manifest, old: &Lock, update: &UpdatePolicy) -> Result<()> {
+    let UpdatePolicy::Named(names) = update else { return Ok(()) };
+    for name in names {
+        let known = manifest.layers.contains_key(name) || manifest.sources.contains_key(name);
+        if !known && !floating::floats(old, name) {
+            return Err(Error::input(format!(
+                "kata.toml has no layer or source `{name}`, and no recipe of that name floats"
+            ))
+            .help("`kbuild update` without a name moves all pins"));
+        }
+    }
+    Ok(())
+}
+
+fn all_or_errors(results: Vec<Result<ResolvedPin>>) -> Result<Vec<ResolvedPin>> {
+    let (mut answers, mut errors) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(answer) => answers.push(answer),
+            Err(error) => errors.push(error),
+        }
+    }
+    match Error::all(errors, |count| format!("{count} entries of kata.toml could not be locked")) {
+        Some(error) => Err(error),
+        None => Ok(answers),
+    }
+}
+
+/// Puts the answers together: a pure function of the manifest and its pins.
+pub(super) fn assemble<'a>(
+    manifest: &Manifest,
+    answers: impl Iterator<Item = (&'a Requirement<'a>, &'a ResolvedPin)>,
+) -> Result<Lock> {
+    let mut lock = Lock::default();
+    let mut pins: BTreeMap<(&str, &str), Vec<SourceId>> = BTreeMap::new();
+    for (requirement, answer) in answers {
+        answer.add_to(&mut lock)?;
+        let ids = answer.ids();
+        if let ResolvedPin::Image(answer) = answer {
+            lock.images.insert(requirement.name.to_owned(), answer.image.clone());
+        } else if let (Some(request), Some(locked)) = (requirement.request(), ids.first().cloned()) {
+            let section = if requirement.is_layer() { &mut lock.layers } else { &mut lock.sources };
+            section.insert(requirement.name.to_owned(), Pin { request, locked });
+        }
+        pins.insert((requirement.section(), requirement.name), ids);
+    }
+    for name in manifest.boards.keys() {
+        let board = LockedBoard { sources: needs(manifest, name, &pins), ..LockedBoard::default() };
+        lock.boards.insert(name.clone(), board);
+    }
+    Ok(lock)
+}
+
+/// What a board needs: the engine, its git layers, its declared sources.
+fn needs(manifest: &Manifest, board: &str, pins: &BTreeMap<(&str, &str), Vec<SourceId>>) -> BTreeSet<SourceId> {
+    let layers = manifest.boards[board].layers.iter().map(String::as_str).chain([manifest.engine.as_str()]);
+    let layers = layers.map(|name| ("layer", name));
+    let sources = manifest.sources_of(board).map(|(name, _)| ("source", name));
+    layers.chain(sources).filter_map(|key| pins.get(&key)).flatten().cloned().collect()
+}
+
+fn changes(old: &Lock, new: &Lock, requirements: &[Requirement<'_>]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for layer in [true, false] {
+        let (before, after) = (pinned(old, layer), pinned(new, layer));
+        let asked = requirements
+            .iter()
+            .filter(|requirement| requirement.is_layer() == layer)
+            .map(|requirement| requirement.name);
+        let gone = before.keys().filter(|name| !after.contains_key(*name)).copied();
+        for name in asked.chain(gone) {
+            let (from, to) = (before.get(name), after.get(name));
+            if from != to {
+                let told = |pinned: Option<&(String, Option<&LockedImage>)>| pinned.map(|(told, _)| told.clone());
+                let (section, name) = (if layer { "layer" } else { "source" }, name.to_owned());
+                changes.push(Change { section, name, from: told(from), to: told(to) });
+            }
+        }
+    }
+    changes
+}
+
+/// What each name was pinned to, in words. An image may have changed in more than its digest.
+pub(super) fn pinned(lock: &Lock, layer: bool) -> BTreeMap<&str, (String, Option<&LockedImage>)> {
+    let pins = if layer { &lock.layers } else { &lock.sources };
+    let pins = pins.iter().map(|(name, pin)| (name.as_str(), (pin.locked.to_string(), None)));
+    let images = lock.images.iter().filter(|_| !layer);
+    let images =
+        images.map(|(name, image)| (name.as_str(), (image.request.image.at(image.digest).to_string(), Some(image))));
+    pins.chain(images).collect()
+}
