@@ -14,6 +14,7 @@ use crate::lock::Lock;
 use crate::manifest::{Manifest, Variant};
 use crate::progress::Progress;
 use crate::resolve::Discover;
+use crate::source::SourceId;
 use crate::store::Store;
 
 /// Of which configuration the closure is asked.
@@ -57,6 +58,10 @@ pub struct Discoverer<'a> {
 }
 
 impl Discover for Discoverer<'_> {
+    fn reads(&self, pinned: &Lock) -> Vec<SourceId> {
+        pinned.layers.values().map(|pin| pin.locked.clone()).collect()
+    }
+
     fn discover(&self, pinned: &Lock, board: &str, variant: &Variant) -> Result<DiscoveryReport> {
         let build = BuildRequest {
             manifest: self.manifest,

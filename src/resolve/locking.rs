@@ -16,7 +16,10 @@ use crate::source::{Blake3, SourceId};
 
 /// The engine, as far as locking asks it: [`builder`](crate::builder) runs BitBake, tests play it.
 pub trait Discover {
-    /// What the targets of a board fetch in one configuration. The layers of `pinned` are in the store.
+    /// The sources that it reads: they are in the store before it is asked.
+    fn reads(&self, pinned: &Lock) -> Vec<SourceId>;
+
+    /// What the targets of a board fetch in one configuration.
     ///
     /// # Errors
     /// Those of the engine: kind `Engine`, `Interrupted`.
@@ -105,14 +108,13 @@ impl LockRequest<'_> {
         outcome.ok_or_else(|| Error::bug("work was not run to its end"))
     }
 
-    /// Asks the engine for closures. Layers have to be in the store for that.
+    /// Asks the engine for closures.
     fn discover(&self, lock: &Lock, missing: Vec<MissingClosure>, engine: &dyn Discover) -> Result<Discovery> {
         let mut discovery = Discovery::default();
         if missing.is_empty() {
             return Ok(discovery);
         }
-        let layers: Vec<SourceId> = lock.layers.values().map(|pin| pin.locked.clone()).collect();
-        self.wait(self.fetcher.sources(lock, &layers))
+        self.wait(self.fetcher.sources(lock, &engine.reads(lock)))
             .map_err(|error| error.wrap("the closure of a board can only be found with its layers"))?;
         let total = missing.len();
         let mut left = missing.into_iter();
