@@ -38,15 +38,15 @@ use crate::net::ftp::Ftp;
 use crate::net::http::Http;
 use crate::net::limits::Limits;
 use crate::net::report::LazyTask;
-use crate::net::retry::{Attempts, Class, Failure, RetryPolicy};
+use crate::net::retry::{Class, Failure, RetryPolicy};
 use crate::net::transfer::{Expected, RECORD_LIMIT, absent, at};
 use crate::oci::client::Registry;
 use crate::progress::{self, Progress};
-use crate::remote::Remote;
 use crate::source::name::{check_component, check_ref};
 use crate::source::url::redact;
 use crate::source::{Access, Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};
 use crate::store::{GitRecord, Store, tree};
+use futures_util::FutureExt as _;
 
 /// How fetching behaves.
 #[derive(Debug, Clone)]
@@ -349,22 +349,17 @@ impl Fetcher {
     /// A commit from a repository, or from a mirror of it.
     async fn git_from(&self, url: &SourceUrl, wanted: &WantedGit, report: &LazyTask) -> Result<GitRecord, Failure> {
         must_be_for_git(url)?;
-        let mut attempts = Attempts::new(&self.policy);
-        loop {
-            let scratch = self.store.scratch()?;
-            let obtained = {
-                let _permit = self.limits.transfer(&url.host()).await;
-                self.guard(report).ensure_reachable(&url.host(), url)?;
+        let ask = || {
+            let obtain = async {
+                let scratch = self.store.scratch()?;
                 report.task().note(&format!("from {}", shown_host(url)));
-                self.git.obtain(url, wanted, scratch.path(), report.task()).await
+                let repository = self.git.obtain(url, wanted, scratch.path(), report.task()).await?;
+                Ok((scratch, repository))
             };
-            match obtained {
-                Ok(repository) => {
-                    return self.take_in(url, &shown_host(url), &repository, wanted, report).await;
-                }
-                Err(failure) => self.guard(report).wait(&url.host(), &mut attempts, failure).await?,
-            }
-        }
+            obtain.boxed()
+        };
+        let (_scratch, repository) = self.guard(report).attempt(url, ask).await?;
+        self.take_in(url, &shown_host(url), &repository, wanted, report).await
     }
 
     /// A commit from another store: its record, then the packs the record names.
@@ -400,31 +395,10 @@ impl Fetcher {
                 peer::read_record(&url, &text, &wanted.commit, wanted.history)
             }
             Peer::Remote(remote) => {
-                let text = self.record_of(remote, &wanted.commit, report).await?;
+                let ask = || remote.record(&wanted.commit).boxed();
+                let text = self.guard(report).attempt(remote.url(), ask).await?;
                 let text = text.ok_or_else(|| Failure::permanent(absent(remote.url())))?;
                 peer::read_record(remote.url(), &text, &wanted.commit, wanted.history)
-            }
-        }
-    }
-
-    /// As [`manners::Manners::ask`], which would make a future that cannot be boxed as `Send`.
-    async fn record_of(
-        &self,
-        remote: &Remote,
-        commit: &CommitId,
-        report: &LazyTask,
-    ) -> Result<Option<String>, Failure> {
-        let host = remote.url().to_string();
-        let mut attempts = Attempts::new(&self.policy);
-        loop {
-            let read = {
-                let _permit = self.limits.transfer("").await;
-                self.guard(report).ensure_reachable(&host, remote.url())?;
-                remote.record(commit).await
-            };
-            match read {
-                Ok(text) => return Ok(text),
-                Err(failure) => self.guard(report).wait(&host, &mut attempts, failure).await?,
             }
         }
     }
@@ -465,38 +439,18 @@ impl Fetcher {
                 _ => Failure::permanent(at(url, error.to_string())),
             });
         }
-        let mut attempts = Attempts::new(&self.policy);
-        loop {
-            let read = {
-                let _permit = self.limits.transfer(&url.host()).await;
-                self.guard(report).ensure_reachable(&url.host(), url)?;
-                self.http.text(url, RECORD_LIMIT).await
-            };
-            match read {
-                Ok(text) => return Ok(text),
-                Err(failure) => self.guard(report).wait(&url.host(), &mut attempts, failure).await?,
-            }
-        }
+        self.guard(report).attempt(url, || self.http.text(url, RECORD_LIMIT).boxed()).await
     }
 
     async fn resolve_at(&self, url: &SourceUrl, reference: &GitRef, report: &LazyTask) -> Result<Resolved, Failure> {
         must_be_for_git(url)?;
-        let mut attempts = Attempts::new(&self.policy);
-        loop {
-            let answer = {
-                let _permit = self.limits.transfer(&url.host()).await;
-                self.guard(report).ensure_reachable(&url.host(), url)?;
-                report.task().note(&format!("asking {}", shown_host(url)));
-                self.ask(url, reference).await
-            };
-            match answer {
-                Ok(resolved) => {
-                    report.task().done(&format!("{} says {}", shown_host(url), resolved.commit.short()));
-                    return Ok(resolved);
-                }
-                Err(failure) => self.guard(report).wait(&url.host(), &mut attempts, failure).await?,
-            }
-        }
+        let ask = || {
+            report.task().note(&format!("asking {}", shown_host(url)));
+            self.ask(url, reference).boxed()
+        };
+        let resolved = self.guard(report).attempt(url, ask).await?;
+        report.task().done(&format!("{} says {}", shown_host(url), resolved.commit.short()));
+        Ok(resolved)
     }
 
     async fn ask(&self, url: &SourceUrl, reference: &GitRef) -> Result<Resolved, Failure> {
