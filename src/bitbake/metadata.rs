@@ -12,15 +12,15 @@ use crate::source::Blake3;
 const EXTENSIONS: [&str; 7] = ["bb", "bbappend", "bbclass", "conf", "inc", "json", "py"];
 
 /// A hash over the metadata of a layer's directory: names and bytes, in the order of the names. A symbolic link counts by
-/// where it points. Directories whose names begin with a dot are left out.
+/// where it points. Directories and files whose names begin with a dot are left out: BitBake's `BBFILES` are patterns that do
+/// not match them (Python's `glob`), and editors and file managers leave such files about.
 ///
 /// # Errors
 /// A directory or file that cannot be read.
 pub fn hash(directory: &Path) -> Result<Blake3> {
     let mut hash = blake3::Hasher::new();
     let walk = WalkDir::new(directory).min_depth(1).sort_by_file_name().into_iter();
-    let hidden =
-        |entry: &DirEntry| entry.file_type().is_dir() && entry.file_name().as_encoded_bytes().starts_with(b".");
+    let hidden = |entry: &DirEntry| entry.file_name().as_encoded_bytes().starts_with(b".");
     for entry in walk.filter_entry(|entry| !hidden(entry)) {
         let entry = entry.map_err(|error| Error::io("read", directory, error.into()))?;
         let is_metadata = entry.path().extension().is_some_and(|found| EXTENSIONS.iter().any(|known| found == *known));
@@ -65,6 +65,10 @@ mod tests {
         write("a.bb", "x");
         write("b.inc", "");
         assert_ne!(hash(layer.path()).unwrap(), first);
+        fs::remove_file(layer.path().join("b.inc")).unwrap();
+        std::os::unix::fs::symlink("me@host.4711:123", layer.path().join(".#a.bb")).unwrap();
+        write(".a.inc", "");
+        assert_eq!(hash(layer.path()).unwrap(), first);
         assert!(hash(&layer.path().join("none")).is_err());
     }
 }

@@ -53,6 +53,7 @@ pub(super) struct GlobalArgs {
 
     /// Say more (-v: what is decided, -vv: what is asked of servers).
     #[arg(long, short, global = true, action = clap::ArgAction::Count, env = "KBUILD_VERBOSE", hide_env = true)]
+    #[arg(value_parser = super::environment::verbosity)]
     pub(super) verbose: u8,
 
     /// Say nothing but warnings and errors.

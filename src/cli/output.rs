@@ -18,6 +18,9 @@ use crate::source::url::redact;
 /// The version of the JSON documents: raised when a field changes its meaning or goes.
 const SCHEMA_VERSION: u32 = 1;
 
+/// Columns of an error on a terminal.
+const WIDTH: usize = 100;
+
 /// What a command came to.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -160,7 +163,13 @@ fn error_json(error: &Error) -> Value {
 fn render(error: &Error, color: bool) -> String {
     let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let mut text = String::new();
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH).with_links(false);
+    // A URL stays in one piece, or it can neither be followed nor copied; off a terminal lines are for other programs.
+    let handler = handler
+        .with_wrap_lines(std::io::stderr().is_terminal())
+        .with_break_words(false)
+        .with_word_separator(textwrap::WordSeparator::AsciiSpace)
+        .with_word_splitter(textwrap::WordSplitter::NoHyphenation);
     if handler.render_report(&mut text, error).is_err() {
         let _ = writeln!(text, "error: {error}");
     }
@@ -181,7 +190,22 @@ pub(super) fn start_log(verbose: u8) {
         _ => "kbuild=debug,warn",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("KBUILD_LOG").unwrap_or_else(|_| default.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Redacting).without_time().init();
+}
+
+/// Where the log goes: stderr, without credentials. Libraries log the URLs that servers lead them to, signed ones among them.
+struct Redacting;
+
+impl std::io::Write for Redacting {
+    /// tracing writes an event as a whole.
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        std::io::stderr().lock().write_all(redact(&String::from_utf8_lossy(event)).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A closed pipe (`kbuild … | head`) is no error of ours.

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::checksums::{Disagreement, compare};
 use super::peer::Endpoint;
-use super::{FetchSettings, Fetcher, peer};
+use super::{FetchSettings, Fetcher, peer, plausible};
 use crate::error::{Error, Kind, Result};
 use crate::net::blocking;
 use crate::net::guard::RequestGuard;
@@ -17,7 +17,7 @@ use crate::net::report::LazyTask;
 use crate::net::retry::{Class, Failure};
 use crate::net::transfer::{Delivery, Expected, at};
 use crate::progress::{self, Task};
-use crate::source::url::redact;
+use crate::source::url::{redact, without_query};
 use crate::source::{Checksum, Digests, Hasher, SourceUrl, Sums};
 use crate::store::PartialDownload;
 use futures_util::FutureExt as _;
@@ -221,6 +221,15 @@ impl Fetcher {
             *slot = Some(incoming);
             return Err(Failure::permanent(wrong_sum(asked, &delivery.url, &wrong, &digests, &delivery.head)));
         }
+        if !job.expected.is_known() {
+            let path = incoming.path().to_owned();
+            let head = blocking(move || beginning(&path)).await?;
+            if let Some(why) = plausible::doubt(job.name, &head) {
+                incoming.restart()?;
+                *slot = Some(incoming);
+                return Err(Failure::permanent(implausible(asked, &delivery.url, &why, &head)));
+            }
+        }
         let digests = blocking(move || incoming.finish()).await?;
         report.task().done(&format!("{} from {}", progress::size(digests.size), place.host()));
         Ok(digests)
@@ -250,6 +259,9 @@ impl Fetcher {
         let compared = blocking(move || compare(&sums, &[], &from)).await;
         if let Some(wrong) = compared.map_err(|error| Failure::permanent(said(&error)))? {
             return Err(Failure::permanent(wrong_sum(url.as_url(), url.as_url(), &wrong, &found, &head)));
+        }
+        if let Some(why) = plausible::doubt(job.name, &head).filter(|_| !job.expected.is_known()) {
+            return Err(Failure::permanent(implausible(url.as_url(), url.as_url(), &why, &head)));
         }
         report.task().note("from a folder");
         let store = self.store.clone();
@@ -289,7 +301,9 @@ fn read(path: &Path, expected: &Expected) -> Result<(Option<Digests>, Vec<u8>)> 
     }
     let mut hasher = Hasher::default();
     let mut head = Vec::new();
-    if expected.is_known() {
+    if !expected.is_known() {
+        head = beginning(path)?;
+    } else {
         let mut buffer = vec![0; 1 << 20];
         loop {
             let count = file.read(&mut buffer).map_err(failed)?;
@@ -303,6 +317,23 @@ fn read(path: &Path, expected: &Expected) -> Result<(Option<Digests>, Vec<u8>)> 
         }
     }
     Ok((Some(hasher.finish()), head))
+}
+
+/// The first bytes of a file.
+fn beginning(path: &Path) -> Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(512).read_to_end(&mut head));
+    read.map_err(|error| Error::io("read", path, error))?;
+    Ok(head)
+}
+
+/// What came for a file whose hash nobody knows cannot be that file.
+fn implausible(url: &Url, end: &Url, why: &str, head: &[u8]) -> Error {
+    wrong_bytes(url, end, vec![format!("nobody has given its hash, and {why}")], head).help(
+        "look at the URL in a browser: a login or a proxy may stand before it. If these are the right bytes, give their sha256 \
+         where the source is declared (kata.toml or its recipe)",
+    )
 }
 
 fn mismatch(url: &Url, end: &Url, expected: &Expected, got: &Digests, head: &[u8]) -> Error {
@@ -338,7 +369,7 @@ fn wrong_sum(url: &Url, end: &Url, wrong: &Disagreement, got: &Digests, head: &[
 
 fn wrong_bytes(url: &Url, end: &Url, mut lines: Vec<String>, head: &[u8]) -> Error {
     if end != url {
-        lines.push(format!("redirected to {}", redact(end.as_str())));
+        lines.push(format!("redirected to {}", without_query(end)));
     }
     if let Some(text) = readable(head) {
         lines.push(format!("it begins with `{text}`"));

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use regex::Regex;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use super::WantedGit;
 use crate::error::{Error, Kind, Result};
 use crate::git::{could_not_start, local_git, run};
-use crate::net::retry::{Failure, RetryPolicy};
+use crate::net::retry::{Class, Failure, RetryPolicy};
 use crate::net::transfer::at;
 use crate::progress::Task;
 use crate::source::name::check_ref;
@@ -244,6 +244,7 @@ impl Git {
         }
         command.envs([("GIT_TERMINAL_PROMPT", "0"), ("LC_ALL", "C"), ("GIT_NO_LAZY_FETCH", "1")]);
         command.env("GIT_ALLOW_PROTOCOL", if self.offline { "file" } else { PROTOCOLS });
+        command.envs(certificates().iter().map(|(name, value)| (name, value)));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for setting in SETTINGS {
@@ -304,6 +305,28 @@ impl Git {
         words.take(b"\n", task);
         true
     }
+}
+
+/// The authorities that SSL_CERT_FILE and SSL_CERT_DIR name, in git's own variables, so that they hold for repositories as
+/// they do for files. What git itself was told of authorities, by variables or in its configuration, stands.
+fn certificates() -> &'static [(&'static str, OsString)] {
+    static FOUND: OnceLock<Vec<(&'static str, OsString)>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let own = ["GIT_SSL_CAINFO", "GIT_SSL_CAPATH"];
+        if own.iter().any(|name| std::env::var_os(name).is_some()) || git_knows_authorities() {
+            return Vec::new();
+        }
+        let names = own.into_iter().zip(["SSL_CERT_FILE", "SSL_CERT_DIR"]);
+        names.filter_map(|(own, name)| Some((own, std::env::var_os(name)?))).collect()
+    })
+}
+
+/// Whether git's configuration has `http.sslCAInfo` or `http.sslCAPath`, for all or for one host.
+fn git_knows_authorities() -> bool {
+    let mut command = std::process::Command::new("git");
+    command.args(["config", "--get-regexp", r"^http\.(.*\.)?sslca(info|path)$"]);
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 /// What git says: progress goes to the task, the last of the rest is kept for a message.
@@ -572,8 +595,10 @@ fn failure(url: &SourceUrl, said: &GitOutput) -> Failure {
         return Failure::transient(error);
     }
     if let Some(status) = http_status(&lower) {
-        let passing = status == 408 || status == 429 || status >= 500;
-        return if passing { Failure::transient(error) } else { Failure::permanent(hint(url, error, &lower)) };
+        return match Class::of_status(status, None) {
+            Class::Permanent => Failure::permanent(hint(url, error, &lower)),
+            class => Failure { class, error },
+        };
     }
     if says(&UNREACHABLE) {
         Failure::unreachable(error)
@@ -601,6 +626,11 @@ fn hint(url: &SourceUrl, error: Error, said: &str) -> Error {
         error.help(format!("give git a login for {} (git help credentials), or check the URL", url.host()))
     } else if said.contains("host key verification failed") || said.contains("permission denied (publickey") {
         error.help(format!("run `ssh {}` once by hand: kbuild lets nothing ask on the terminal", url.host()))
+    } else if said.contains("certificate") {
+        error.help(
+            "if the certificate is your site's own, let SSL_CERT_FILE name the authority that signed it (for git alone: \
+             GIT_SSL_CAINFO, or http.sslCAInfo in its configuration)",
+        )
     } else {
         error
     }
@@ -609,7 +639,6 @@ fn hint(url: &SourceUrl, error: Error, said: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::retry::Class;
 
     fn class(said: &str) -> Class {
         let said = GitOutput { text: said.to_owned(), stalled: false };

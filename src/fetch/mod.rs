@@ -11,6 +11,7 @@ mod image;
 mod mirrors;
 mod packages;
 mod peer;
+mod plausible;
 mod submodules;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use super::GitRequest;
 use super::document::Diagnostics;
 use super::raw::{At, RawText};
 use crate::error::{Error, Result};
+use crate::source::url::carries_user;
 use crate::source::{CommitId, GitRef, SourceUrl};
 
 /// The keys that say which commit of which repository.
@@ -91,7 +92,7 @@ fn source_url(text: &RawText) -> Result<SourceUrl> {
         let fault = at(Error::input(format!("a declared source does not come over `{}:`", url.scheme())), "this URL");
         return Err(fault.help("write it into a recipe's SRC_URI: what recipes fetch is locked without being declared"));
     }
-    if ["https", "http", "ftp"].contains(&url.scheme()) && !url.as_url().username().is_empty() {
+    if carries_user(text) {
         let fault = at(Error::input("a URL carries a user name, which may be a token"), "it would get into the lock");
         return Err(fault.help("take it out, and put it into ~/.netrc or git's credential helper"));
     }

@@ -8,6 +8,7 @@ use super::document::Diagnostics;
 use super::raw::{At, RawMirrors, RawRule, RawText};
 use super::{MirrorRule, Mirrors};
 use crate::error::{Error, Result};
+use crate::source::url::carries_user;
 use crate::source::{RemoteUrl, SourceUrl};
 
 /// What is in order of a `[mirrors]`; directories are taken relative to `base`, where the text lies.
@@ -71,8 +72,8 @@ pub(super) fn store(text: &str, base: &Path) -> Result<String> {
     };
     match scheme {
         "http" | "https" => {
-            let url: SourceUrl = text.parse().map_err(|error: Error| error.help(help))?;
-            if url.as_url().username().is_empty() {
+            text.parse::<SourceUrl>().map_err(|error: Error| error.help(help))?;
+            if !carries_user(text) {
                 return Ok(text.trim_end_matches('/').to_owned());
             }
             Err(Error::input("a store's URL carries a user name, which may be a token").help("put it into ~/.netrc"))

@@ -279,35 +279,39 @@ fn strong_validator(headers: &HeaderMap) -> Option<String> {
 fn check_status(url: &SourceUrl, response: &Response, ranged: bool) -> Result<(), Failure> {
     let status = response.status();
     let told = || at(url, format!("the server answered {status}"));
-    match status {
-        StatusCode::OK => Ok(()),
-        StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if ranged => Ok(()),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-            Err(Failure { class: Class::Transient { after: retry_after(response.headers()) }, error: told() })
+    match (status, Class::of_status(status.as_u16(), retry_after(response.headers()))) {
+        (StatusCode::OK, _) => Ok(()),
+        (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) if ranged => Ok(()),
+        (StatusCode::FORBIDDEN, class @ Class::Transient { .. }) => {
+            Err(Failure { class, error: at(url, format!("the server answered {status}: too many requests")) })
         }
-        status if status.is_server_error() => {
-            Err(Failure { class: Class::Transient { after: retry_after(response.headers()) }, error: told() })
-        }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+        (_, class @ Class::Transient { .. }) => Err(Failure { class, error: told() }),
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
             Err(Failure::permanent(told().help(format!("if {} wants a login, put it in ~/.netrc", url.host()))))
         }
-        StatusCode::NOT_FOUND | StatusCode::GONE => Err(Failure::permanent(told().of_kind(Kind::Missing))),
-        status if status.is_redirection() => {
+        (StatusCode::NOT_FOUND | StatusCode::GONE, _) => Err(Failure::permanent(told().of_kind(Kind::Missing))),
+        (status, _) if status.is_redirection() => {
             let target = response.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
-            let target = redact(target.unwrap_or("nowhere"));
+            let target = redact(target.map_or("nowhere", |target| target.split('?').next().unwrap_or_default()));
             Err(Failure::permanent(at(url, format!("a redirect to `{target}` is not followed"))))
         }
         _ => Err(Failure::permanent(told())),
     }
 }
 
-/// `Retry-After`, in seconds or as a date.
+/// When a server wants to be asked again: `Retry-After`, in seconds or as a date; else, where its limit is used up
+/// (`x-ratelimit-remaining: 0`), the moment when that begins anew (`x-ratelimit-reset`, seconds since 1970, as GitHub and
+/// GitLab give it).
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim());
+    let until = |moment: SystemTime| moment.duration_since(SystemTime::now()).ok();
+    if let Some(text) = text("retry-after") {
+        let seconds = text.parse().map(Duration::from_secs).ok();
+        return seconds.or_else(|| until(httpdate::parse_http_date(text).ok()?));
     }
-    httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok()
+    text("x-ratelimit-remaining").filter(|left| *left == "0")?;
+    let reset = text("x-ratelimit-reset").and_then(|seconds| seconds.parse().ok());
+    reset.map_or(Some(Duration::ZERO), |seconds| until(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
 }
 
 fn plan(url: &SourceUrl, response: &Response, resume: Option<&Resume>) -> ResponsePlan {
@@ -442,6 +446,13 @@ mod tests {
         let wait = retry_after(&headers(&[("retry-after", &soon)])).unwrap();
         assert!((97..=100).contains(&wait.as_secs()), "{wait:?}");
         assert_eq!(retry_after(&headers(&[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")])), None);
+        let in_a_minute = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 60;
+        let limited = |left| {
+            retry_after(&headers(&[("x-ratelimit-remaining", left), ("x-ratelimit-reset", &in_a_minute.to_string())]))
+        };
+        assert!((57..=60).contains(&limited("0").unwrap().as_secs()));
+        assert_eq!(limited("41"), None);
+        assert_eq!(retry_after(&headers(&[("x-ratelimit-remaining", "0")])), Some(Duration::ZERO));
         assert_eq!(retry_after(&headers(&[("retry-after", "soon")])), None);
     }
 }

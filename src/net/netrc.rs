@@ -1,7 +1,9 @@
 //! `.netrc`: user names and passwords for hosts, kept out of URLs.
 //!
-//! The format is that of ftp(1) and curl: white-space separated tokens, `machine`, `default`, `login`, `password`,
-//! `account`, and `macdef` blocks, which are skipped. The file at `$NETRC`, else `~/.netrc`.
+//! The format is that of ftp(1) as curl reads it (`lib/netrc.c`): tokens between white space, of which one that begins with
+//! `"` goes to the next `"` and knows `\n`, `\r`, `\t` and `\` before any other character; `#` where a token would begin makes
+//! the rest of its line a comment. Keywords are `machine`, `default`, `login`, `password`, `account`, and `macdef`, whose text
+//! is skipped. The file at `$NETRC`, else `~/.netrc`.
 
 use std::env;
 use std::fs;
@@ -45,13 +47,13 @@ impl Netrc {
     pub fn parse(text: &str) -> Netrc {
         let mut entries: Vec<NetrcEntry> = Vec::new();
         let text = without_macros(text);
-        let mut words = text.split_ascii_whitespace();
+        let mut words = text.lines().flat_map(tokens);
         while let Some(word) = words.next() {
-            let machine = match word {
+            let machine = match word.as_str() {
                 "machine" => words.next().map(|host| Some(host.to_ascii_lowercase())),
                 "default" => Some(None),
                 "login" | "password" | "account" => {
-                    set(entries.last_mut(), word, words.next());
+                    set(entries.last_mut(), &word, words.next());
                     None
                 }
                 _ => None,
@@ -72,9 +74,8 @@ impl Netrc {
     }
 }
 
-fn set(entry: Option<&mut NetrcEntry>, what: &str, value: Option<&str>) {
+fn set(entry: Option<&mut NetrcEntry>, what: &str, value: Option<String>) {
     if let (Some(entry), Some(value)) = (entry, value) {
-        let value = value.trim_matches('"').to_owned();
         match what {
             "login" => entry.login = value,
             "password" => entry.password = value,
@@ -83,13 +84,50 @@ fn set(entry: Option<&mut NetrcEntry>, what: &str, value: Option<&str>) {
     }
 }
 
-/// The text without comment lines and without macros, which go from `macdef` to the next empty line.
+/// The tokens of a line.
+fn tokens(line: &str) -> Vec<String> {
+    let mut tokens = Vec::new();
+    let mut rest = line.trim_ascii_start();
+    while !rest.is_empty() && !rest.starts_with('#') {
+        let (token, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted_token(quoted),
+            None => {
+                let end = rest.find(|c: char| c.is_ascii_whitespace()).unwrap_or(rest.len());
+                (rest[..end].to_owned(), &rest[end..])
+            }
+        };
+        tokens.push(token);
+        rest = after.trim_ascii_start();
+    }
+    tokens
+}
+
+/// A quoted token, and what follows its closing quote. One that is never closed goes to the end of its line.
+fn quoted_token(text: &str) -> (String, &str) {
+    let mut token = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return (token, &text[at + 1..]),
+            '\\' => match characters.next().map(|(_, escaped)| escaped) {
+                Some('n') => token.push('\n'),
+                Some('r') => token.push('\r'),
+                Some('t') => token.push('\t'),
+                escaped => token.extend(escaped),
+            },
+            other => token.push(other),
+        }
+    }
+    (token, "")
+}
+
+/// The text without macros, which go from `macdef` to the next empty line.
 fn without_macros(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut in_macro = false;
     for line in text.lines() {
         in_macro = if in_macro { !line.trim().is_empty() } else { line.trim_start().starts_with("macdef") };
-        if !in_macro && !line.trim_start().starts_with('#') {
+        if !in_macro {
             kept.push_str(line);
             kept.push('\n');
         }
@@ -111,6 +149,23 @@ mod tests {
         assert_eq!(netrc.for_host("other"), Some(("you", "p")));
         assert_eq!(netrc.for_host("evil"), None);
         assert_eq!(netrc.for_host("sub.mirror.corp"), None);
+    }
+
+    #[test]
+    fn tokens_are_those_of_curl() {
+        for (written, password) in [
+            ("p4ss#word", "p4ss#word"),
+            ("\"two words\"", "two words"),
+            ("\"a\\\"b\"", "a\"b"),
+            ("\"a\\\\b\\t\"", "a\\b\t"),
+            ("ab\"", "ab\""),
+            ("a\\b", "a\\b"),
+            ("x # password y", "x"),
+        ] {
+            let netrc = Netrc::parse(&format!("machine h login me password {written}\n# machine i\n"));
+            assert_eq!(netrc.for_host("h"), Some(("me", password)), "{written}");
+            assert_eq!(netrc.for_host("i"), None);
+        }
     }
 
     #[test]

@@ -97,6 +97,18 @@ pub enum Class {
     Fatal,
 }
 
+impl Class {
+    /// What an answer with this HTTP status means (RFC 9110, 15); `after` is what the server says of when to ask again. A 403
+    /// that says so is a rate limit, such as GitHub's secondary ones, and passes.
+    pub fn of_status(status: u16, after: Option<Duration>) -> Class {
+        match status {
+            408 | 429 | 500..=599 => Class::Transient { after },
+            403 if after.is_some() => Class::Transient { after },
+            _ => Class::Permanent,
+        }
+    }
+}
+
 /// A failure together with what it means for what is tried next.
 #[derive(Debug)]
 pub struct Failure {
@@ -223,6 +235,20 @@ mod tests {
         let mut attempts = Attempts::new(&policy);
         assert_eq!(attempts.delay_after(&failure(asked(7))), Some(Duration::from_secs(7)));
         assert_eq!(attempts.delay_after(&failure(asked(86400))), Some(policy.retry_after));
+    }
+
+    #[test]
+    fn a_status_passes_or_lasts() {
+        let after = Some(Duration::from_secs(7));
+        for status in [408, 429, 500, 503] {
+            assert_eq!(Class::of_status(status, None), AGAIN, "{status}");
+            assert_eq!(Class::of_status(status, after), Class::Transient { after }, "{status}");
+        }
+        for status in [301, 400, 401, 403, 404, 410] {
+            assert_eq!(Class::of_status(status, None), Class::Permanent, "{status}");
+        }
+        assert_eq!(Class::of_status(403, after), Class::Transient { after }, "a rate limit");
+        assert_eq!(Class::of_status(404, after), Class::Permanent);
     }
 
     #[test]

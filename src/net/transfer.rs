@@ -10,7 +10,7 @@ use url::Url;
 use super::retry::{Failure, RetryPolicy};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Task;
-use crate::source::url::redact;
+use crate::source::url::{redact, without_query};
 use crate::source::{Blake3, Checksum, Digests, Sha256};
 use crate::store::PartialDownload;
 
@@ -162,7 +162,7 @@ impl Download<'_> {
     fn oversized(&self) -> Error {
         let mut why = format!("more bytes than the {} that are wanted", self.expected.size.unwrap_or_default());
         if self.end != self.url {
-            why.push_str(&format!(", redirected to {}", redact(self.end.as_str())));
+            why.push_str(&format!(", redirected to {}", without_query(self.end)));
         }
         Error::new(Kind::Mismatch, redact(self.url.as_str())).because(why)
     }

@@ -39,11 +39,10 @@ pub async fn checked(url: &SourceUrl, image: &ImageName, response: Response) -> 
         told.push_str(&format!(" ({said})"));
     }
     let error = at(url, told);
+    if let class @ Class::Transient { .. } = Class::of_status(status.as_u16(), after) {
+        return Err(Failure { class, error });
+    }
     match status {
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-            Err(Failure { class: Class::Transient { after }, error })
-        }
-        status if status.is_server_error() => Err(Failure { class: Class::Transient { after }, error }),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::permanent(error.help(format!(
             "if {0} wants a login: `docker login {0}` (or podman's) keeps one where kbuild looks; a name that is not there \
              may be answered so too",

@@ -305,11 +305,10 @@ pub fn failure(place: &impl fmt::Display, error: &object_store::Error) -> Failur
 
 fn refusal(place: &impl fmt::Display, refused: &Refused) -> Failure {
     let told = at(place, refused.to_string());
+    if let class @ Class::Transient { .. } = Class::of_status(refused.status.as_u16(), refused.after) {
+        return Failure { class, error: told };
+    }
     match refused.status {
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-            Failure { class: Class::Transient { after: refused.after }, error: told }
-        }
-        status if status.is_server_error() => Failure { class: Class::Transient { after: refused.after }, error: told },
         StatusCode::NOT_FOUND if refused.code.contains("Bucket") || refused.code.contains("Container") => {
             Failure::permanent(told.help(NO_BUCKET))
         }

@@ -1,7 +1,10 @@
 //! URLs of sources: what is accepted, how it is written into the lock, and how it is shown.
 //!
 //! The canonical URL is what gets locked; where the bytes really came from (a mirror, an `insteadOf`) never is.
-//! Credentials have no place in a manifest or lock, so a URL that carries a password is refused, not cleaned up.
+//!
+//! This is the one door that every URL passes, whoever wrote it: nothing private gets past it into a lock, a document or a
+//! bundle. A password, or a query that holds a credential, is refused. A user name in an http(s) URL may be a token and
+//! names no other bytes: it is left out.
 
 use std::fmt;
 use std::ops::Range;
@@ -65,7 +68,37 @@ fn parameters_of(scheme: &str) -> &'static [&'static str] {
     }
 }
 
-/// A checked URL of a source: a known scheme, no password, nothing that a command line could take for an option.
+/// Parameters of a query that hold credentials, in lower case: access tokens of forges, and the signed URLs of clouds.
+const SECRET_PARAMETERS: [&str; 26] = [
+    "access_token",
+    "accesskey",
+    "api_key",
+    "apikey",
+    "api-key",
+    "auth",
+    "auth_token",
+    "authorization",
+    "awsaccesskeyid",
+    "client_secret",
+    "feed_token",
+    "googleaccessid",
+    "job_token",
+    "key-pair-id",
+    "oauth_token",
+    "password",
+    "private_token",
+    "secret",
+    "sig",
+    "signature",
+    "token",
+    "x-amz-credential",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-goog-credential",
+    "x-goog-signature",
+];
+
+/// A checked URL of a source: a known scheme, no credentials, nothing that a command line could take for an option.
 ///
 /// A URL by coordinates (`gomod://MODULE;version=V`) keeps its parameters as they were written, behind a path that is
 /// never empty, so that its text is the same however often it is read and written.
@@ -209,6 +242,13 @@ impl FromStr for SourceUrl {
         if url.password().is_some() {
             return refuse("it carries a password (put it in ~/.netrc or git's credential helper)");
         }
+        if let Some(secret) = secret_parameter(&url) {
+            let why = format!("its query holds a credential (`{secret}`), which would get into the lock");
+            return refuse(&format!("{why}; ~/.netrc and git's credential helpers keep logins"));
+        }
+        if ["https", "http"].contains(&url.scheme()) && url.set_username("").is_err() {
+            return refuse("it has no host");
+        }
         if url.scheme() != "file" && url.host_str().is_none_or(str::is_empty) {
             return refuse("it has no host");
         }
@@ -255,7 +295,34 @@ fn scp_to_ssh(text: &str) -> Option<String> {
     is_short.then(|| format!("ssh://{host}/{}", path.trim_start_matches('/')))
 }
 
-/// A text in which the password (and a user name that may be a token) of any URL is replaced by `***`.
+/// Whether a URL, as a person wrote it, names a user where that may be a token. [`SourceUrl`] leaves it out; who writes a
+/// file by hand is told so.
+pub fn carries_user(text: &str) -> bool {
+    let web = ["https", "http", "ftp", "ftps"];
+    Url::parse(text).is_ok_and(|url| web.contains(&url.scheme()) && !url.username().is_empty())
+}
+
+/// The first parameter of a query that holds a credential.
+fn secret_parameter(url: &Url) -> Option<String> {
+    let names = url.query_pairs().map(|(name, _)| name.into_owned());
+    names.into_iter().find(|name| is_secret(name))
+}
+
+fn is_secret(parameter: &str) -> bool {
+    SECRET_PARAMETERS.iter().any(|secret| parameter.eq_ignore_ascii_case(secret))
+}
+
+/// Where a server led to, for messages: without a login, and without the query, where signed URLs have their signature.
+pub fn without_query(url: &Url) -> String {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    shown.set_fragment(None);
+    let cut = if url.query().is_some() { "?…" } else { "" };
+    format!("{}{cut}", redact(shown.as_str()))
+}
+
+/// A text in which the credentials of any URL are replaced by `***`: the password, a user name that may be a token, the
+/// parameters of a query that hold one, BitBake's `;user=` and `;pswd=`.
 ///
 /// For messages and logs: git and HTTP libraries like to repeat the URL they were given.
 pub fn redact(text: &str) -> String {
@@ -293,7 +360,34 @@ fn credentials(text: &str) -> Vec<Range<usize>> {
         if let Some(end) = after[..authority].rfind('@').filter(|at| !ssh || after[..*at].contains(':')) {
             found.push(start..start + end);
         }
+        let end = after.find(|c: char| c.is_whitespace() || "'\"`<>".contains(c)).unwrap_or(after.len());
+        let end = after[..end].find("://").unwrap_or(end);
+        found.extend(secret_values(&text[start + authority..start + end.max(authority)], start + authority));
         from = start;
+    }
+    found
+}
+
+/// The values of parameters that hold credentials, in the part of a URL behind its host, which begins at `offset`: those of
+/// the query (`?token=…&sig=…`), and BitBake's own (`;user=…;pswd=…`).
+fn secret_values(text: &str, offset: usize) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    for part in text.split_inclusive(['?', '&', ';']) {
+        let pair = part.trim_end_matches(['?', '&', ';']);
+        let before = text[..start].chars().next_back();
+        if let Some((name, value)) = pair.split_once('=').filter(|(_, value)| !value.is_empty()) {
+            let secret = match before {
+                Some(';') => ["user", "pswd"].contains(&name) || is_secret(name),
+                Some(_) => is_secret(name),
+                None => false,
+            };
+            if secret {
+                let at = offset + start + name.len() + 1;
+                found.push(at..at + value.len());
+            }
+        }
+        start += part.len();
     }
     found
 }
@@ -444,7 +538,39 @@ mod tests {
         );
         assert_eq!(redact("https://a:b@h/ and http://c@i"), "https://***@h/ and http://***@i");
         assert_eq!(redact("ssh://git@h/x"), "ssh://git@h/x");
+        assert_eq!(
+            redact("to 'http://h/b/x?X-Amz-Credential=AKIA%2F1&part=2&X-Amz-Signature=beef' and http://h/?q=1 token=x"),
+            "to 'http://h/b/x?X-Amz-Credential=***&part=2&X-Amz-Signature=***' and http://h/?q=1 token=x"
+        );
+        assert_eq!(
+            redact("git://h/x;protocol=https;user=t0k3n;branch=m"),
+            "git://h/x;protocol=https;user=***;branch=m"
+        );
+        assert_eq!(redact_in_place("a https://h/x?sig=é end"), "a https://h/x?sig=** end");
         assert_eq!(redact_in_place("https://a:é@h/ and http://c@i"), "https://****@h/ and http://*@i");
+    }
+
+    #[test]
+    fn nothing_private_gets_past_the_door() {
+        for (text, kept) in [
+            ("https://t0k3n@h/x", "https://h/x"),
+            ("http://me@h:8080/x.git", "http://h:8080/x.git"),
+            ("ssh://git@h/x", "ssh://git@h/x"),
+            ("https://h/x?ref=v1", "https://h/x?ref=v1"),
+        ] {
+            assert_eq!(url(text).as_str(), kept);
+        }
+        assert!(carries_user("https://t0k3n@h/x") && !carries_user("ssh://git@h/x") && !carries_user("https://h/@x"));
+        let parent = url("https://h/group/parent.git");
+        assert_eq!(parent.join_submodule("https://me@h/x").unwrap().as_str(), "https://h/x");
+        for text in
+            ["https://h/x?private_token=s3cret", "https://h/x?a=b&X-Amz-Signature=s3cret", "https://h/x?SIG=s3cret"]
+        {
+            let error = text.parse::<SourceUrl>().unwrap_err().to_string();
+            assert!(error.contains("credential") && !error.contains("s3cret"), "{error}");
+        }
+        let led = Url::parse("https://me@h/x?Policy=s3cret").unwrap();
+        assert_eq!(without_query(&led), "https://***@h/x?…");
     }
 
     #[test]

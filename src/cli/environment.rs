@@ -1,0 +1,66 @@
+//! Variables of the environment that say nothing.
+
+use std::ffi::OsStr;
+
+use clap::builder::{BoolishValueParser, TypedValueParser as _};
+
+/// Besides `KBUILD_…`: what the libraries below read, of which some take the empty text for the name of a file.
+const OTHERS: [&str; 10] = [
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+    "GOPROXY",
+    "NETRC",
+    "REGISTRY_AUTH_FILE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+    "XDG_CONFIG_HOME",
+    "XDG_RUNTIME_DIR",
+];
+
+/// An empty variable is an unset one: CI systems set variables that they have no value for to the empty text.
+///
+/// To be called before anything else runs in this process.
+pub(super) fn forget_empty_variables() {
+    for (name, _) in std::env::vars_os().filter(|(name, value)| value.is_empty() && is_ours(name)) {
+        // SAFETY: the process has one thread still, so nobody reads the environment meanwhile.
+        unsafe { std::env::remove_var(name) };
+    }
+}
+
+fn is_ours(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"KBUILD_") || OTHERS.iter().any(|other| name == *other)
+}
+
+/// How often `-v` was given, as KBUILD_VERBOSE says it: a number, or a word for yes or no.
+pub(super) fn verbosity(text: &str) -> Result<u8, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let command = clap::Command::new("kbuild");
+    let yes = BoolishValueParser::new().parse_ref(&command, None, OsStr::new(text));
+    yes.map(u8::from).map_err(|_| "neither a number nor `true` or `false`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbosity_is_a_number_or_a_truth_value() {
+        for (text, number) in [("0", 0), ("2", 2), ("false", 0), ("no", 0), ("true", 1), ("on", 1)] {
+            assert_eq!(verbosity(text), Ok(number), "{text}");
+        }
+        assert!(verbosity("much").is_err());
+    }
+
+    #[test]
+    fn only_variables_that_kbuild_reads_are_forgotten() {
+        for name in ["KBUILD_STORE", "KBUILD_NEW", "NETRC", "SSL_CERT_FILE"] {
+            assert!(is_ours(OsStr::new(name)), "{name}");
+        }
+        for name in ["PATH", "NO_COLOR", "HOME", "GIT_DIR"] {
+            assert!(!is_ours(OsStr::new(name)), "{name}");
+        }
+    }
+}
