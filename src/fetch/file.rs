@@ -1,6 +1,9 @@
 //! One file from the first place that has it: the order of places, retries at each, and what is said when none has it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Mutex as AsyncMutex;
 
 use url::Url;
 
@@ -11,15 +14,13 @@ use crate::error::{Error, Kind, Result};
 use crate::net::blocking;
 use crate::net::guard::RequestGuard;
 use crate::net::report::LazyTask;
-use crate::net::retry::{Attempts, Class, Failure};
+use crate::net::retry::{Class, Failure};
 use crate::net::transfer::{Delivery, Expected, at};
 use crate::progress::{self, Task};
 use crate::source::url::{redact, without_query};
 use crate::source::{Checksum, Digests, Hasher, SourceUrl, Sums};
 use crate::store::PartialDownload;
-
-/// A transfer that brought this much got somewhere: its failure does not count against the mirror.
-const WORTHWHILE: u64 = 1 << 20;
+use futures_util::FutureExt as _;
 
 /// How much of what came instead is shown.
 const SHOWN: usize = 200;
@@ -132,34 +133,41 @@ impl Fetcher {
         job: &FileJob<'_>,
         report: &LazyTask,
     ) -> Result<Digests, Failure> {
-        let mut attempts = Attempts::new(&self.policy);
         let mut doubted = false;
         loop {
-            let before = size(slot);
-            let result = {
-                let _permit = self.limits.transfer(&place.limited_by()).await;
-                self.guard(report).ensure_reachable(&place.host(), place)?;
-                report.task().note(&format!("from {}", place.host()));
-                self.transfer(place, slot, &job.expected, report.task()).await
-            };
-            let failure = match result {
-                Ok(delivery) => match self.judge(place, slot, job, &delivery, report).await {
-                    Ok(digests) => return Ok(digests),
-                    // Bytes of two transfers: one of them was wrong, which says nothing about this server yet.
-                    Err(failure) if failure.class == Class::Permanent && delivery.resumed && !doubted => {
-                        doubted = true;
-                        report.task().note("the resumed download is damaged: from the start");
-                        continue;
-                    }
-                    Err(failure) => failure,
-                },
-                Err(failure) => failure,
-            };
-            if size(slot) > before + WORTHWHILE {
-                attempts.progressed();
+            let delivery = self.attempt_transfer(place, slot, job, report).await?;
+            match self.judge(place, slot, job, &delivery, report).await {
+                // Bytes of two transfers: one of them was wrong, which says nothing about this server yet.
+                Err(failure) if failure.class == Class::Permanent && delivery.resumed && !doubted => {
+                    doubted = true;
+                    report.task().note("the resumed download is damaged: from the start");
+                }
+                judged => return judged,
             }
-            self.guard(report).wait(&place.host(), &mut attempts, failure).await?;
         }
+    }
+
+    async fn attempt_transfer(
+        &self,
+        place: &Endpoint,
+        slot: &mut Option<PartialDownload>,
+        job: &FileJob<'_>,
+        report: &LazyTask,
+    ) -> Result<Delivery, Failure> {
+        let arrived = AtomicU64::new(size(slot));
+        let slot = AsyncMutex::new(slot);
+        let (slot, count) = (&slot, &arrived);
+        let ask = move || {
+            let transfer = async move {
+                let slot: &mut Option<PartialDownload> = &mut *slot.lock().await;
+                report.task().note(&format!("from {}", place.host()));
+                let outcome = self.transfer(place, slot, &job.expected, report.task()).await;
+                count.store(size(slot), Ordering::Relaxed);
+                outcome
+            };
+            transfer.boxed()
+        };
+        self.guard(report).attempt_transfer(place, || arrived.load(Ordering::Relaxed), ask).await
     }
 
     async fn transfer(

@@ -8,7 +8,7 @@ use super::Fetcher;
 use crate::error::{Error, Kind, Result};
 use crate::net::blocking;
 use crate::net::report::LazyTask;
-use crate::net::retry::{Attempts, Class, Failure};
+use crate::net::retry::{Class, Failure};
 use crate::net::transfer::{Delivery, Download, Expected, at, partial};
 use crate::oci::client::{INDEXES, MANIFESTS, ReceivedManifest};
 use crate::oci::layout::{LayoutPlan, LayoutStream};
@@ -17,6 +17,7 @@ use crate::source::image::{Architecture, USUAL_ARCHITECTURES, parse_digest};
 use crate::source::url::redact;
 use crate::source::{ImageName, Sha256, SourceUrl};
 use crate::store::PartialDownload;
+use futures_util::FutureExt as _;
 
 /// What the name of an image led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,23 +99,14 @@ impl Fetcher {
             return Err(Failure::permanent(at(place, "only a registry can say what an image's name leads to")));
         }
         let image = ImageName::of_url(place)?;
-        let mut attempts = Attempts::new(&self.policy);
-        loop {
-            let answer = {
-                let _permit = self.limits.transfer(&place.host()).await;
-                self.guard(report).ensure_reachable(&place.host(), place)?;
-                report.task().note(&format!("asking {}", place.host()));
-                self.resolve_image(&image, architectures).await
-            };
-            match answer {
-                Ok(resolved) => {
-                    let digest = resolved.digest.to_string();
-                    report.task().done(&format!("{} says sha256:{}", place.host(), &digest[..12]));
-                    return Ok(resolved);
-                }
-                Err(failure) => self.guard(report).wait(&place.host(), &mut attempts, failure).await?,
-            }
-        }
+        let ask = || {
+            report.task().note(&format!("asking {}", place.host()));
+            self.resolve_image(&image, architectures).boxed()
+        };
+        let resolved = self.guard(report).attempt(place, ask).await?;
+        let digest = resolved.digest.to_string();
+        report.task().done(&format!("{} says sha256:{}", place.host(), &digest[..12]));
+        Ok(resolved)
     }
 
     async fn resolve_image(&self, image: &ImageName, wanted: &[String]) -> Result<ResolvedImage, Failure> {

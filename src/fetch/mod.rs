@@ -39,15 +39,16 @@ use crate::net::ftp::Ftp;
 use crate::net::http::Http;
 use crate::net::limits::Limits;
 use crate::net::report::LazyTask;
-use crate::net::retry::{Attempts, Class, Failure, RetryPolicy};
+use crate::net::retry::{Class, Failure, RetryPolicy};
 use crate::net::transfer::{Expected, RECORD_LIMIT, absent, at};
 use crate::oci::client::Registry;
 use crate::progress::{self, Progress};
-use crate::remote::Remote;
 use crate::source::name::{check_component, check_ref};
 use crate::source::url::redact;
 use crate::source::{Access, Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};
 use crate::store::{GitRecord, Store, tree};
+use crate::suggest;
+use futures_util::FutureExt as _;
 
 /// How fetching behaves.
 #[derive(Debug, Clone)]
@@ -368,24 +369,19 @@ impl Fetcher {
     /// A commit from a repository, or from a mirror of it.
     async fn git_from(&self, url: &SourceUrl, wanted: &WantedGit, report: &LazyTask) -> Result<GitRecord, Failure> {
         must_be_for_git(url)?;
-        let mut attempts = Attempts::new(&self.policy);
-        loop {
-            let scratch = self.store.scratch()?;
-            let obtained = {
-                let _permit = self.limits.transfer(&url.host()).await;
-                self.guard(report).ensure_reachable(&url.host(), url)?;
+        let ask = || {
+            let obtain = async {
+                let scratch = self.store.scratch()?;
                 report.task().note(&format!("from {}", shown_host(url)));
-                self.git.obtain(url, wanted, scratch.path(), report.task()).await
+                let (repository, commit) = self.git.obtain(url, wanted, scratch.path(), report.task()).await?;
+                Ok((scratch, repository, commit))
             };
-            match obtained {
-                Ok((repository, commit)) => {
-                    // Of a tag's object, the commit that it leads to.
-                    let wanted = WantedGit { commit, ..wanted.clone() };
-                    return self.take_in(url, &shown_host(url), &repository, &wanted, report).await;
-                }
-                Err(failure) => self.guard(report).wait(&url.host(), &mut attempts, failure).await?,
-            }
-        }
+            obtain.boxed()
+        };
+        let (_scratch, repository, commit) = self.guard(report).attempt(url, ask).await?;
+        // Of a tag's object, the commit that it leads to.
+        let wanted = WantedGit { commit, ..wanted.clone() };
+        self.take_in(url, &shown_host(url), &repository, &wanted, report).await
     }
 
     /// A commit from another store: its record, then the packs the record names.
@@ -421,31 +417,10 @@ impl Fetcher {
                 peer::read_record(&url, &text, &wanted.commit, wanted.history)
             }
             Peer::Remote(remote) => {
-                let text = self.record_of(remote, &wanted.commit, report).await?;
+                let ask = || remote.record(&wanted.commit).boxed();
+                let text = self.guard(report).attempt(remote.url(), ask).await?;
                 let text = text.ok_or_else(|| Failure::permanent(absent(remote.url())))?;
                 peer::read_record(remote.url(), &text, &wanted.commit, wanted.history)
-            }
-        }
-    }
-
-    /// As [`manners::Manners::ask`], which would make a future that cannot be boxed as `Send`.
-    async fn record_of(
-        &self,
-        remote: &Remote,
-        commit: &CommitId,
-        report: &LazyTask,
-    ) -> Result<Option<String>, Failure> {
-        let host = remote.url().to_string();
-        let mut attempts = Attempts::new(&self.policy);
-        loop {
-            let read = {
-                let _permit = self.limits.transfer("").await;
-                self.guard(report).ensure_reachable(&host, remote.url())?;
-                remote.record(commit).await
-            };
-            match read {
-                Ok(text) => return Ok(text),
-                Err(failure) => self.guard(report).wait(&host, &mut attempts, failure).await?,
             }
         }
     }
@@ -486,38 +461,18 @@ impl Fetcher {
                 _ => Failure::permanent(at(url, error.to_string())),
             });
         }
-        let mut attempts = Attempts::new(&self.policy);
-        loop {
-            let read = {
-                let _permit = self.limits.transfer(&url.host()).await;
-                self.guard(report).ensure_reachable(&url.host(), url)?;
-                self.http.text(url, RECORD_LIMIT).await
-            };
-            match read {
-                Ok(text) => return Ok(text),
-                Err(failure) => self.guard(report).wait(&url.host(), &mut attempts, failure).await?,
-            }
-        }
+        self.guard(report).attempt(url, || self.http.text(url, RECORD_LIMIT).boxed()).await
     }
 
     async fn resolve_at(&self, url: &SourceUrl, reference: &GitRef, report: &LazyTask) -> Result<Resolved, Failure> {
         must_be_for_git(url)?;
-        let mut attempts = Attempts::new(&self.policy);
-        loop {
-            let answer = {
-                let _permit = self.limits.transfer(&url.host()).await;
-                self.guard(report).ensure_reachable(&url.host(), url)?;
-                report.task().note(&format!("asking {}", shown_host(url)));
-                self.ask(url, reference).await
-            };
-            match answer {
-                Ok(resolved) => {
-                    report.task().done(&format!("{} says {}", shown_host(url), resolved.commit.short()));
-                    return Ok(resolved);
-                }
-                Err(failure) => self.guard(report).wait(&url.host(), &mut attempts, failure).await?,
-            }
-        }
+        let ask = || {
+            report.task().note(&format!("asking {}", shown_host(url)));
+            self.ask(url, reference).boxed()
+        };
+        let resolved = self.guard(report).attempt(url, ask).await?;
+        report.task().done(&format!("{} says {}", shown_host(url), resolved.commit.short()));
+        Ok(resolved)
     }
 
     async fn ask(&self, url: &SourceUrl, reference: &GitRef) -> Result<Resolved, Failure> {
@@ -576,17 +531,12 @@ fn no_such_ref(url: &SourceUrl, wanted: &str, all: &[git::Listed]) -> Error {
         name.trim_end_matches("^{}").to_owned()
     };
     let (kind, name) = (if wanted.starts_with("refs/tags/") { "tag" } else { "branch" }, short(wanted));
-    let mut near: Vec<(f64, String)> = all
-        .iter()
-        .map(|listed| short(&listed.name))
-        .map(|other| (strsim::jaro_winkler(&name, &other), other))
-        .collect();
-    near.retain(|(likeness, _)| *likeness > 0.75);
-    near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    near.dedup_by(|a, b| a.1 == b.1);
+    let known: Vec<String> = all.iter().map(|listed| short(&listed.name)).collect();
     let error = Error::input(format!("{} has no {kind} `{name}`", redact(url.as_str())));
-    let near: Vec<String> = near.into_iter().take(4).map(|(_, name)| format!("`{name}`")).collect();
-    if near.is_empty() { error } else { error.help(format!("did you mean {}?", near.join(" or "))) }
+    match suggest::did_you_mean(&name, known.iter().map(String::as_str), 4) {
+        Some(question) => error.help(question),
+        None => error,
+    }
 }
 
 /// What a ref was resolved to.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::mirrors::place;
 use crate::error::{Error, Kind, Result};
+use crate::net::guard::Server;
 use crate::net::retry::{Failure, RetryPolicy};
 use crate::net::transfer::{Expected, at};
 use crate::remote::Remote;
@@ -93,12 +94,13 @@ impl Endpoint {
             Endpoint::Remote(remote) => remote.url().to_string(),
         }
     }
+}
 
-    /// By which host transfers are limited: a team's own store takes as many as `--jobs` says.
-    pub fn limited_by(&self) -> String {
-        match self {
-            Endpoint::Url(url) => url.host(),
-            Endpoint::Remote(_) => String::new(),
+impl From<&Endpoint> for Server {
+    fn from(place: &Endpoint) -> Server {
+        match place {
+            Endpoint::Url(url) => url.into(),
+            Endpoint::Remote(remote) => remote.url().into(),
         }
     }
 }

@@ -1,13 +1,15 @@
 //! How a server is asked: within the limits, again when that may help, and not at all just after it could not be reached.
 
-use std::fmt::Display;
+use futures_util::future::BoxFuture;
 
 use super::limits::Limits;
 use super::report::LazyTask;
 use super::retry::{Attempts, Class, Failure, RetryPolicy};
 use super::transfer::at;
-use crate::error::Result;
-use crate::source::RemoteUrl;
+use crate::source::{RemoteUrl, SourceUrl};
+
+/// A transfer that brought this much got somewhere: its failure does not count against the server.
+const WORTHWHILE: u64 = 1 << 20;
 
 /// What a fetcher keeps to towards servers.
 #[derive(Clone, Copy)]
@@ -20,50 +22,88 @@ pub struct RequestGuard<'a> {
     pub report: &'a LazyTask,
 }
 
+/// Who is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The host that is left alone for a while once it could not be reached.
+    pub host: String,
+    /// The host whose limit holds; empty for a team's own store, which takes as much at once as `--jobs` says.
+    pub limited_by: String,
+    /// What messages call it, without credentials.
+    pub shown: String,
+}
+
+impl From<&SourceUrl> for Server {
+    fn from(url: &SourceUrl) -> Server {
+        Server { host: url.host(), limited_by: url.host(), shown: url.to_string() }
+    }
+}
+
+impl From<&RemoteUrl> for Server {
+    fn from(url: &RemoteUrl) -> Server {
+        Server { host: url.to_string(), limited_by: String::new(), shown: url.to_string() }
+    }
+}
+
 impl RequestGuard<'_> {
-    /// Asks a team's own store, which takes as much at once as `--jobs` says, until it answers or has had its chance.
+    /// Asks until there is an answer or the server has had its chance. The one retry loop of kbuild.
     ///
     /// # Errors
     /// The last failure.
-    pub async fn ask<T>(
+    pub async fn attempt<'f, T>(
         &self,
-        remote: &RemoteUrl,
-        mut ask: impl AsyncFnMut() -> Result<T, Failure>,
+        server: impl Into<Server>,
+        ask: impl FnMut() -> BoxFuture<'f, Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let host = remote.to_string();
+        self.attempt_transfer(server, || 0, ask).await
+    }
+
+    /// As [`RequestGuard::attempt`], for what may bring a part: `arrived` says how many bytes are there. A try that brought
+    /// much begins the count anew, so that a line that is cut every now and then still brings a file of any size.
+    ///
+    /// # Errors
+    /// The last failure.
+    pub async fn attempt_transfer<'f, T>(
+        &self,
+        server: impl Into<Server>,
+        arrived: impl Fn() -> u64,
+        mut ask: impl FnMut() -> BoxFuture<'f, Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let server = server.into();
         let mut attempts = Attempts::new(self.policy);
         loop {
+            let before = arrived();
             let answer = {
-                let _permit = self.limits.transfer("").await;
-                self.ensure_reachable(&host, remote)?;
+                let _permit = self.limits.transfer(&server.limited_by).await;
+                self.ensure_reachable(&server)?;
                 ask().await
             };
             match answer {
                 Ok(answer) => return Ok(answer),
-                Err(failure) => self.wait(&host, &mut attempts, failure).await?,
+                Err(failure) => {
+                    if arrived() > before + WORTHWHILE {
+                        attempts.progressed();
+                    }
+                    self.wait(&server, &mut attempts, failure).await?;
+                }
             }
         }
     }
 
-    /// Whether there is any use in asking this host: not for a little while after it did not answer at all.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn ensure_reachable(&self, host: &str, shown: &impl Display) -> Result<(), Failure> {
-        if self.limits.is_down(host) {
-            return Err(Failure::permanent(at(shown, format!("{host} did not answer just now"))));
+    /// Whether there is any use in asking: not for a little while after the host did not answer at all.
+    fn ensure_reachable(&self, server: &Server) -> Result<(), Failure> {
+        if self.limits.is_down(&server.host) {
+            let why = format!("{} did not answer just now", server.host);
+            return Err(Failure::permanent(at(&server.shown, why)));
         }
         Ok(())
     }
 
-    /// Waits before the next try at the same place.
-    ///
-    /// # Errors
-    /// The failure itself, when there is no use in another try.
-    pub async fn wait(&self, host: &str, attempts: &mut Attempts, failure: Failure) -> Result<(), Failure> {
+    /// Waits before the next try; the failure itself where there is no use in one.
+    async fn wait(&self, server: &Server, attempts: &mut Attempts, failure: Failure) -> Result<(), Failure> {
         let Some(delay) = attempts.delay_after(&failure) else {
             if failure.class == Class::Unreachable {
-                self.limits.mark_down(host);
+                self.limits.mark_down(&server.host);
             }
             return Err(failure);
         };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
@@ -145,7 +146,7 @@ impl Objects {
     async fn standing(&self, ours: &GitRecord, guard: &RequestGuard<'_>) -> Result<Standing, Failure> {
         let name = record_name(&ours.commit);
         let text =
-            guard.ask(&self.url, async || self.text(&name, RECORD_LIMIT, RefusalMeaning::MeansAbsence).await).await?;
+            guard.attempt(&self.url, || self.text(&name, RECORD_LIMIT, RefusalMeaning::MeansAbsence).boxed()).await?;
         let Some(Ok(theirs)) = text.map(|text| text.parse::<GitRecord>()) else { return Ok(Standing::Lacking) };
         if theirs == *ours {
             return Ok(Standing::Ours);
@@ -170,7 +171,7 @@ impl Objects {
     ) -> Result<BTreeSet<Blake3>, Failure> {
         let mut open = wanted.clone();
         if wanted.len() > FEW {
-            let (found, whole) = guard.ask(&self.url, async || self.list(&wanted).await).await?;
+            let (found, whole) = guard.attempt(&self.url, || self.list(&wanted).boxed()).await?;
             open.retain(|blake3, _| !found.contains(blake3));
             if whole {
                 return Ok(open.into_keys().collect());
@@ -188,16 +189,19 @@ impl Objects {
     async fn lacks(&self, blake3: Blake3, size: Option<u64>, guard: &RequestGuard<'_>) -> Result<bool, Failure> {
         let name = blob_name(&blake3);
         let place = self.url.below(&name);
-        let head = async || {
-            let options = GetOptions { head: true, ..GetOptions::default() };
-            match self.bucket().await?.get_opts(&self.path(&name), options).await {
-                Ok(found) => Ok(Some(found.meta.size)),
-                // Whoever may only write is refused what is not there.
-                Err(error) if is_forbidden(&error) => Ok(None),
-                Err(error) => none_if_absent(connector::failure(&place, &error)),
+        let head = || {
+            async {
+                let options = GetOptions { head: true, ..GetOptions::default() };
+                match self.bucket().await?.get_opts(&self.path(&name), options).await {
+                    Ok(found) => Ok(Some(found.meta.size)),
+                    // Whoever may only write is refused what is not there.
+                    Err(error) if is_forbidden(&error) => Ok(None),
+                    Err(error) => none_if_absent(connector::failure(&place, &error)),
+                }
             }
+            .boxed()
         };
-        let found = guard.ask(&self.url, head).await?;
+        let found = guard.attempt(&self.url, head).await?;
         Ok(found.is_none_or(|found| size.is_some_and(|size| size != found)))
     }
 
@@ -257,12 +261,15 @@ impl Objects {
 
     async fn put_small(&self, name: &str, bytes: Bytes, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         let place = self.url.below(name);
-        let put = async || {
-            let payload = in_pieces(bytes.clone());
-            let put = self.bucket().await?.put_opts(&self.path(name), payload, PutOptions::default()).await;
-            put.map(drop).map_err(|error| not_sent(&place, &error))
+        let put = || {
+            async {
+                let payload = in_pieces(bytes.clone());
+                let put = self.bucket().await?.put_opts(&self.path(name), payload, PutOptions::default()).await;
+                put.map(drop).map_err(|error| not_sent(&place, &error))
+            }
+            .boxed()
         };
-        guard.ask(&self.url, put).await
+        guard.attempt(&self.url, put).await
     }
 
     /// A large blob. What fails is given up as a whole: nothing half-sent is ever seen under its name.
@@ -276,14 +283,16 @@ impl Objects {
         let (path, place) = (self.path(name), self.url.below(name));
         let failed = |error| not_sent(&place, &error);
         let bucket = self.bucket().await?;
-        let begin = async || bucket.create_multipart(&path).await.map_err(failed);
-        let upload = guard.ask(&self.url, begin).await?;
+        let begin = || async { bucket.create_multipart(&path).await.map_err(failed) }.boxed();
+        let upload = guard.attempt(&self.url, begin).await?;
         let sent = self.send_parts(name, &upload, size, outgoing, guard).await;
         let ended = match sent {
             Ok(parts) => {
-                let end =
-                    async || bucket.complete_multipart(&path, &upload, parts.clone()).await.map(drop).map_err(failed);
-                guard.ask(&self.url, end).await
+                let end = || {
+                    async { bucket.complete_multipart(&path, &upload, parts.clone()).await.map(drop).map_err(failed) }
+                        .boxed()
+                };
+                guard.attempt(&self.url, end).await
             }
             Err(failure) => Err(failure),
         };
@@ -318,11 +327,14 @@ impl Objects {
         let send = |(number, bytes, room): (usize, Bytes, OwnedSemaphorePermit)| {
             let gone = &gone;
             async move {
-                let put = async || {
-                    let sent = bucket.put_part(path, upload, number, in_pieces(bytes.clone())).await;
-                    sent.map_err(|error| not_sent(&self.url.below(name), &error))
+                let put = || {
+                    async {
+                        let sent = bucket.put_part(path, upload, number, in_pieces(bytes.clone())).await;
+                        sent.map_err(|error| not_sent(&self.url.below(name), &error))
+                    }
+                    .boxed()
                 };
-                let part = guard.ask(&self.url, put).await?;
+                let part = guard.attempt(&self.url, put).await?;
                 drop(room);
                 let bytes = bytes.len() as u64;
                 task.set_position(gone.fetch_add(bytes, Ordering::Relaxed) + bytes);

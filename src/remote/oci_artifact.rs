@@ -15,11 +15,12 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, OnceCell, Semaphore};
 
 use super::upload::BlobReader;
 use super::{BlobBody, BlobName, BlobRef, Missing, Opened, PushSet};
@@ -80,6 +81,15 @@ pub struct Artifacts {
 /// The layers of an artifact, by title.
 #[derive(Debug, Clone, Default)]
 struct ArtifactContents(BTreeMap<String, ArtifactLayer>);
+
+/// A chunk on its way, from one try to the next.
+struct SentChunk {
+    /// The first byte that has not arrived.
+    at: u64,
+    upload: Upload,
+    /// A try failed, and nobody knows how much of it arrived.
+    doubtful: bool,
+}
 
 /// A layer as the manifest writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,7 +213,7 @@ impl Artifacts {
     /// # Errors
     /// As there.
     pub async fn missing(&self, push_set: &PushSet<'_>, guard: &RequestGuard<'_>) -> Result<Missing, Failure> {
-        let contents = guard.ask(&self.url, async || self.contents_for(push_set).await).await?;
+        let contents = guard.attempt(&self.url, || self.contents_for(push_set).boxed()).await?;
         let mut missing = Missing::default();
         let mut packs = BTreeSet::new();
         for record in &push_set.records {
@@ -222,7 +232,7 @@ impl Artifacts {
         let questions = needed.map(|blob| async move {
             let known = blob.sha256.or_else(|| contents.digest(&blob_name(&blob.blake3)));
             let Some(digest) = known else { return Ok(Some(blob.blake3)) };
-            let there = guard.ask(&self.url, async || self.registry.has_blob(&self.http, &self.image, &digest).await);
+            let there = guard.attempt(&self.url, || self.registry.has_blob(&self.http, &self.image, &digest).boxed());
             Ok::<_, Failure>((!there.await?).then_some(blob.blake3))
         });
         let answers: Vec<Option<Blake3>> = stream::iter(questions).buffered(QUESTIONS).try_collect().await?;
@@ -240,10 +250,10 @@ impl Artifacts {
         let Some(layer) = contents.0.get(&record_name(&ours.commit)) else { return Ok(None) };
         let Some(digest) = layer.digest() else { return Ok(None) };
         if *layer == record_layer(ours) {
-            let there = guard.ask(&self.url, async || self.registry.has_blob(&self.http, &self.image, &digest).await);
+            let there = guard.attempt(&self.url, || self.registry.has_blob(&self.http, &self.image, &digest).boxed());
             return Ok(there.await?.then(|| layer.clone()));
         }
-        let text = guard.ask(&self.url, async || self.text(&digest).await).await?;
+        let text = guard.attempt(&self.url, || self.text(&digest).boxed()).await?;
         let Ok(theirs) = text.parse::<GitRecord>() else { return Ok(None) };
         let as_deep = theirs.shallow.is_empty() || theirs.shallow == ours.shallow;
         let whole = theirs.blobs().all(|blob| contents.digest(&blob_name(&blob)).is_some());
@@ -291,17 +301,20 @@ impl Artifacts {
 
     /// Sends bytes whole, which a failure undoes.
     async fn put_small(&self, digest: &Sha256, bytes: &Bytes, guard: &RequestGuard<'_>) -> Result<(), Failure> {
-        let put = async || {
-            let upload = self.registry.begin(&self.http, &self.image).await?;
-            self.registry.end(&self.http, &self.image, &upload, digest, bytes.clone()).await
+        let put = || {
+            async {
+                let upload = self.registry.begin(&self.http, &self.image).await?;
+                self.registry.end(&self.http, &self.image, &upload, digest, bytes.clone()).await
+            }
+            .boxed()
         };
-        guard.ask(&self.url, put).await
+        guard.attempt(&self.url, put).await
     }
 
     async fn put_chunks(&self, blob: &BlobRef, file: &Path, guard: &RequestGuard<'_>) -> Result<Sha256, Failure> {
         let mut outgoing = BlobReader::open(blob, file)?;
         let (http, image) = (&self.http, &self.image);
-        let mut upload = guard.ask(&self.url, async || self.registry.begin(http, image).await).await?;
+        let mut upload = guard.attempt(&self.url, || self.registry.begin(http, image).boxed()).await?;
         let mut hasher = sha2::Sha256::new();
         let mut offset = 0;
         while let Some(bytes) = outgoing.next(upload.chunk.max(CHUNK)).await? {
@@ -316,8 +329,8 @@ impl Artifacts {
             let _ = self.registry.cancel(http, image, &upload).await;
             return Err(wrong.into());
         }
-        let end = async || self.registry.end(http, image, &upload, &digest, Bytes::new()).await;
-        guard.ask(&self.url, end).await?;
+        let end = || async { self.registry.end(http, image, &upload, &digest, Bytes::new()).await }.boxed();
+        guard.attempt(&self.url, end).await?;
         Ok(digest)
     }
 
@@ -330,24 +343,28 @@ impl Artifacts {
         guard: &RequestGuard<'_>,
     ) -> Result<Upload, Failure> {
         let end = offset + bytes.len() as u64;
-        let (mut at_byte, mut upload, mut doubtful) = (offset, upload, false);
-        let send = async || {
-            if doubtful {
-                let (arrived, next) = self.registry.arrived(&self.http, &self.image, &upload).await?;
-                if !(offset..=end).contains(&arrived) {
-                    return Err(lost(&self.image.to_url()?));
+        let state = AsyncMutex::new(SentChunk { at: offset, upload, doubtful: false });
+        let send = || {
+            async {
+                let mut chunk = state.lock().await;
+                if chunk.doubtful {
+                    let (arrived, next) = self.registry.arrived(&self.http, &self.image, &chunk.upload).await?;
+                    if !(offset..=end).contains(&arrived) {
+                        return Err(lost(&self.image.to_url()?));
+                    }
+                    (chunk.at, chunk.upload) = (arrived, next);
                 }
-                (at_byte, upload) = (arrived, next);
+                if chunk.at < end {
+                    chunk.doubtful = true;
+                    let rest = bytes.slice(usize::try_from(chunk.at - offset).unwrap_or(bytes.len())..);
+                    chunk.upload = self.registry.chunk(&self.http, &self.image, &chunk.upload, chunk.at, rest).await?;
+                }
+                Ok(())
             }
-            if at_byte < end {
-                doubtful = true;
-                let rest = bytes.slice(usize::try_from(at_byte - offset).unwrap_or(bytes.len())..);
-                upload = self.registry.chunk(&self.http, &self.image, &upload, at_byte, rest).await?;
-            }
-            Ok(())
+            .boxed()
         };
-        guard.ask(&self.url, send).await?;
-        Ok(upload)
+        guard.attempt(&self.url, send).await?;
+        Ok(state.into_inner().upload)
     }
 
     /// As [`super::Remote::put_record`].
@@ -364,7 +381,7 @@ impl Artifacts {
     /// # Errors
     /// As there.
     pub async fn finish(&self, push_set: &PushSet<'_>, guard: &RequestGuard<'_>) -> Result<(), Failure> {
-        let contents = guard.ask(&self.url, async || self.contents_for(push_set).await).await?;
+        let contents = guard.attempt(&self.url, || self.contents_for(push_set).boxed()).await?;
         let layers: Vec<ArtifactLayer> = self.layers(push_set, contents)?.into_values().collect();
         let tags = [self.image.reference(), lock_tag(push_set.lock)];
         let parts = in_parts(&layers);
@@ -378,8 +395,8 @@ impl Artifacts {
         }
         for bytes in [Bytes::from_static(b"{}"), Bytes::copy_from_slice(push_set.lock)] {
             let digest = sha256(&bytes);
-            let there = async || self.registry.has_blob(&self.http, &self.image, &digest).await;
-            if !guard.ask(&self.url, there).await? {
+            let there = || async { self.registry.has_blob(&self.http, &self.image, &digest).await }.boxed();
+            if !guard.attempt(&self.url, there).await? {
                 self.put_small(&digest, &bytes, guard).await.map_err(refused)?;
             }
         }
@@ -404,7 +421,7 @@ impl Artifacts {
         let digest = sha256(&last.1);
         for tag in tags {
             let image = ImageName { tag: Some(tag.clone()), ..self.image.clone() };
-            let there = guard.ask(&self.url, async || self.manifest(&image).await).await?;
+            let there = guard.attempt(&self.url, || self.manifest(&image).boxed()).await?;
             if there.is_none_or(|there| there.digest != digest) {
                 return Ok(false);
             }
@@ -419,8 +436,9 @@ impl Artifacts {
         text: &Bytes,
         guard: &RequestGuard<'_>,
     ) -> Result<(), Failure> {
-        let put = async || self.registry.put_manifest(&self.http, &self.image, name, kind, text.clone()).await;
-        guard.ask(&self.url, put).await.map_err(refused)
+        let put =
+            || async { self.registry.put_manifest(&self.http, &self.image, name, kind, text.clone()).await }.boxed();
+        guard.attempt(&self.url, put).await.map_err(refused)
     }
 
     /// The layers of the artifact: those of an earlier one of the same lock stay, since a push may be of some boards only.
@@ -457,10 +475,13 @@ impl Artifacts {
 
     /// What the tag leads to and, first of all, what this very lock's own does.
     async fn contents_for(&self, push_set: &PushSet<'_>) -> Result<&ArtifactContents, Failure> {
-        let read = async || {
-            let own = ImageName { tag: Some(lock_tag(push_set.lock)), ..self.image.clone() };
-            let own = self.read(&own).await?;
-            if own.0.is_empty() { self.read(&self.image).await } else { Ok(own) }
+        let read = || {
+            async {
+                let own = ImageName { tag: Some(lock_tag(push_set.lock)), ..self.image.clone() };
+                let own = self.read(&own).await?;
+                if own.0.is_empty() { self.read(&self.image).await } else { Ok(own) }
+            }
+            .boxed()
         };
         self.contents.get_or_try_init(read).await
     }

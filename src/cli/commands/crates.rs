@@ -175,8 +175,8 @@ fn locked<'a>(lock: &'a Lock, source: &str) -> Result<Locked<'a>> {
     let Some(pin) = lock.sources.get(source) else {
         let known = || lock.sources.keys().map(String::as_str);
         let error = Error::input(format!("kata.lock has no source `{}`", source.escape_debug()));
-        return Err(match suggest::names(source, known()).first() {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
+        return Err(match suggest::did_you_mean(source, known(), 1) {
+            Some(question) => error.help(question),
             None => error.help(format!("sources: {}", known().collect::<Vec<_>>().join(", "))),
         });
     };

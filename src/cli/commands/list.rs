@@ -150,8 +150,8 @@ fn check_known(what: &str, name: &str, known: BTreeSet<&str>) -> Result<()> {
         return Ok(());
     }
     let error = Error::input(format!("no {what} `{}`", name.escape_debug()));
-    Err(match suggest::names(name, known).first() {
-        Some(near) => error.help(format!("did you mean `{near}`?")),
+    Err(match suggest::did_you_mean(name, known, 1) {
+        Some(question) => error.help(question),
         None => error.help("`kbuild list` without filters shows all there is"),
     })
 }

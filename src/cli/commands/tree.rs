@@ -100,8 +100,8 @@ impl TreeQuery<'_> {
             return Ok(());
         }
         let error = Error::input(format!("board `{board}` has no recipe `{}` in its closure", recipe.escape_debug()));
-        Err(match suggest::names(recipe, self.tree.names()).first() {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
+        Err(match suggest::did_you_mean(recipe, self.tree.names(), 1) {
+            Some(question) => error.help(question),
             None => error.help(format!("`kbuild why --recipe {}` looks on all boards", recipe.escape_debug())),
         })
     }

@@ -108,16 +108,17 @@ impl<'a> Query<'a> {
         let keys = self.lock.files.keys().chain(self.lock.gits.keys());
         let names = keys.chain(self.lock.layers.keys()).chain(self.lock.sources.keys()).chain(self.lock.images.keys());
         let names = names.map(String::as_str);
-        let near = if recipe { suggest::names(text, recipes) } else { suggest::names(text, names.chain(recipes)) };
+        let question = match recipe {
+            true => suggest::did_you_mean(text, recipes, LISTED),
+            false => suggest::did_you_mean(text, names.chain(recipes), LISTED),
+        };
         let what = if recipe { "recipe" } else { "source and no recipe" };
         let error = Error::input(format!("kata.lock knows no {what} `{}`", text.escape_debug()));
         let closed = self.lock.boards.values().any(|board| board.closure.is_some());
-        match near.get(..near.len().min(LISTED)) {
-            Some([]) | None if !closed => {
-                error.help("no closure is locked: only layers and declared sources are known")
-            }
-            Some([]) | None => error.help("`kbuild list` shows all sources, `kbuild tree --board BOARD` the recipes"),
-            Some(near) => error.help(format!("did you mean `{}`?", near.join("`, `"))),
+        match question {
+            Some(question) => error.help(question),
+            None if !closed => error.help("no closure is locked: only layers and declared sources are known"),
+            None => error.help("`kbuild list` shows all sources, `kbuild tree --board BOARD` the recipes"),
         }
     }
 
