@@ -57,6 +57,7 @@ impl Project {
             board,
             selection,
             kbuild: Path::new(env!("CARGO_BIN_EXE_kbuild")),
+            require_seal: false,
             progress: &self.warnings,
         }
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::bitbake::Job;
 use crate::builder::result::ArtifactContent;
-use crate::builder::{self, BuildResult, Place, Request, sandbox};
+use crate::builder::{self, BuildResult, Place, Request, seal};
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
@@ -20,8 +20,9 @@ use crate::store::Store;
 
 /// Builds a board from the store, with no network at all.
 ///
-/// Layers are checked out from the store, BitBake is given a configuration and a view of the board's sources, and runs in
-/// an empty network namespace. What came out is written to build/BOARD/result.json, with a hash for each artifact.
+/// Layers are checked out from the store, BitBake is given a configuration and a view of the board's sources, and runs
+/// sealed: without a network, in a root of its own. What came out is written to build/BOARD/result.json, with a hash for
+/// each artifact.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -81,7 +82,7 @@ impl BoardArgs {
         warn_of_unlocked(&project, &lock, &self.board, &selection, &builder::this_machine(), output)?;
         let store = project.store()?;
         output.say(&describe(&self.board, &selection));
-        Ok(Board { project, name: self.board, selection, lock, store, kbuild: sandbox::this_program() })
+        Ok(Board { project, name: self.board, selection, lock, store, kbuild: seal::this_program() })
     }
 }
 
@@ -95,6 +96,7 @@ impl Board {
             board: &self.name,
             selection: &self.selection,
             kbuild: &self.kbuild,
+            require_seal: self.project.require_seal,
             progress: output.progress.as_ref(),
         }
     }

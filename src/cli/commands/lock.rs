@@ -162,7 +162,7 @@ fn discover(
 
 fn ask_engine(project: &Project, output: &Output, fetcher: &Fetcher, lock: &Lock, unknown: &Unknown) -> Result<Report> {
     let Unknown { board, variant, .. } = unknown;
-    let kbuild = builder::sandbox::this_program();
+    let kbuild = builder::seal::this_program();
     let build = builder::Request {
         manifest: &project.manifest,
         lock,
@@ -170,6 +170,7 @@ fn ask_engine(project: &Project, output: &Output, fetcher: &Fetcher, lock: &Lock
         board,
         selection: &variant.selection,
         kbuild: &kbuild,
+        require_seal: project.require_seal,
         progress: &*output.progress,
     };
     let request = builder::DiscoverRequest { build, host: &variant.host, words: output.words };
