@@ -18,5 +18,6 @@ mod real_closure;
 mod registries;
 mod remotes;
 mod run;
+mod seal;
 mod serving;
 mod wrong_input;

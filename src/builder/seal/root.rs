@@ -1,6 +1,6 @@
 //! A root of the build's own: nothing is there but what it can reach.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -25,7 +25,7 @@ const KERNEL_SETTINGS: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 /// Parts of procfs that tell of the whole host.
 const KERNEL_SECRETS: [&str; 6] = ["kcore", "key-users", "keys", "kmsg", "latency_stats", "timer_list"];
 
-/// Directories that are in memory, and gone with the build. With their modes.
+/// Directories of the build's own, gone with it: in memory, but for a `/tmp` on disk. With their modes.
 const PRIVATE: [(&str, &CStr); 3] = [("/tmp", c"mode=1777"), ("/var/tmp", c"mode=1777"), ("/run", c"mode=0755")];
 
 /// Builds the root and enters it. `own_processes`: this process is in a pid namespace of its own, so that a procfs can be
@@ -43,6 +43,7 @@ pub(super) fn enter(reachable: &Reachable, user: User, own_processes: bool) -> R
     root.devices()?;
     root.processes(own_processes)?;
     root.accounts(user, reachable.home())?;
+    let sheltered = root.shelter(reachable)?;
     for (path, entry) in reachable.needed() {
         match entry {
             Entry::Host(access) => root.bind_at(path, path, *access)?,
@@ -53,6 +54,7 @@ pub(super) fn enter(reachable: &Reachable, user: User, own_processes: bool) -> R
         root.link(Path::new(target), Path::new(link))?;
     }
     root.directory(Path::new("/run/lock"))?;
+    sheltered.iter().try_for_each(|directory| read_only(directory))?;
     root.take_over()
 }
 
@@ -153,6 +155,24 @@ impl Root {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(why("make a link")(error)),
             _ => Ok(()),
         }
+    }
+
+    /// Where something of the host lies below a private directory (a project in `/tmp`), the way to it is made of directories
+    /// that are read-only in the end: nothing on the way can be renamed, as elsewhere in the root.
+    fn shelter(&self, reachable: &Reachable) -> Result<BTreeSet<PathBuf>, String> {
+        let within = |path: &Path| {
+            let (private, _) = PRIVATE.into_iter().find(|(private, _)| path.starts_with(private))?;
+            let first = path.strip_prefix(private).ok()?.components().next()?;
+            Some(Path::new(private).join(first))
+        };
+        let needed = reachable.needed().filter_map(|(path, _)| Some((path, within(path)?)));
+        let ways = needed.filter(|(path, first)| path != first).map(|(_, first)| self.new(&first));
+        let ways: BTreeSet<PathBuf> = ways.collect();
+        for way in &ways {
+            fs::create_dir_all(way).map_err(why("make a directory"))?;
+            memory(way, c"mode=0755")?;
+        }
+        Ok(ways)
     }
 
     /// `/dev`: a few devices, terminals of its own, shared memory of its own.
