@@ -7,6 +7,7 @@
 //! <project>/build/
 //!   layers/<name>-<commit12>/   checkouts, shared by boards
 //!   <board>.lock                held while something is built in <board>/
+//!   <board>.view                what the view in <board>/ holds
 //!   <board>/                    TOPDIR
 //!     conf/ classes/            bblayers.conf, local.conf, kbuild.conf; kbuild's own class
 //!     kbuild/                   what that class says of the recipes, see [`discover`](mod@discover)

@@ -140,7 +140,8 @@ pub fn prepare(request: &Request<'_>, place: Place) -> Result<Prepared> {
     let settings = request.manifest.settings_of(request.board, request.selection, &this_machine())?;
     let sources = verified_sources(request, &settings)?;
     let layers = Layers::lay_out(&from(request), ground.board, &ground.build)?;
-    view::lay_out(request.store, request.lock, &sources, &ground.topdir.join(conf::VIEW))?;
+    let (directory, record) = (ground.topdir.join(conf::VIEW), ground.view_record());
+    view::lay_out(request.store, request.lock, &sources, &directory, &record)?;
     let pins = pins(request.lock, request.board, &settings)?;
     let form = Form { pins: &pins, build_arch: None, uninative: has_uninative(&sources) };
     ground.finish(request, &layers, &form)
@@ -194,6 +195,13 @@ impl<'a> Ground<'a> {
             disk::create_dir_all(&topdir.join(directory))?;
         }
         Ok(Ground { board, build, topdir, lock })
+    }
+
+    /// What the view holds, in a place that no recipe can write.
+    fn view_record(&self) -> PathBuf {
+        let mut name = self.topdir.file_name().unwrap_or_default().to_owned();
+        name.push(".view");
+        self.topdir.with_file_name(name)
     }
 
     fn finish(self, request: &Request<'_>, layers: &Layers, form: &Form<'_>) -> Result<Prepared> {
