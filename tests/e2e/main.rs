@@ -19,5 +19,6 @@ mod real_closure;
 mod registries;
 mod remotes;
 mod run;
+mod seal;
 mod serving;
 mod wrong_input;

@@ -100,7 +100,8 @@ fn relock(
     let engine = builder::Discoverer {
         manifest: &project.manifest,
         store: fetcher.store(),
-        kbuild: &builder::sandbox::this_program(),
+        kbuild: &builder::seal::this_program(),
+        require_seal: project.require_seal,
         progress: &*output.progress,
         verbosity: output.words,
     };
