@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 use super::names;
-use super::raw::{At, RawRefusal, RawRule, RawRun};
+use super::raw::{At, RawMount, RawRefusal, RawRule, RawRun};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::url::redact_in_place;
@@ -191,13 +191,16 @@ where
     faults.take(deserialize(sound).map_err(|error| wrong_type(place, item, span, &error)))
 }
 
-/// The nested lists of blocks: `rule` of `[mirrors]`, `refused` of an option.
+/// The nested lists of blocks: `rule` of `[mirrors]`, `refused` of an option, `mounts` of a board.
 fn check_lists(place: &str, table: &dyn TableLike, faults: &mut Faults) {
     if place == "mirrors" {
         check_list::<RawRule>(place, table, "rule", faults);
     }
     if place.starts_with("options.") {
         check_list::<RawRefusal>(place, table, "refused", faults);
+    }
+    if place.starts_with("boards.") {
+        check_list::<RawMount>(place, table, "mounts", faults);
     }
 }
 
