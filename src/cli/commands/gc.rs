@@ -1,4 +1,4 @@
-//! `kbuild gc`: takes out of the store what no lock reaches.
+//! `kbuild gc`: removes from the store what no lock names.
 
 use std::path::PathBuf;
 
@@ -16,18 +16,18 @@ use crate::lock::Lock;
 use crate::progress;
 use crate::store::{GcPlan, Root, Store};
 
-/// Removes from the store what no kata.lock reaches.
+/// Removes from the store what no kata.lock names.
 ///
-/// A store remembers the locks of the projects that used it; those and --keep decide. Also goes what `kbuild verify
-/// --repair` set aside, and what broken-off downloads left. Waits until no other kbuild uses the store. Nothing is removed
-/// from lower stores.
+/// A store remembers the locks of the projects that use it. These locks, and those of --keep, say what stays. Files that
+/// `kbuild verify --repair` set aside, and partial downloads, are removed too. Waits until no other kbuild uses the store.
+/// Removes nothing from lower stores.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild gc --dry-run                     what would go, and how much
   kbuild gc --keep release/kata.lock      what this lock names stays, too")]
 pub(in crate::cli) struct GcArgs {
-    /// Only say what would go.
+    /// Only say what would be removed.
     #[arg(long)]
     dry_run: bool,
 
@@ -36,7 +36,7 @@ pub(in crate::cli) struct GcArgs {
     keep: Vec<PathBuf>,
 }
 
-/// The locks that decide, and the roots whose locks are gone.
+/// The locks that say what stays, and the remembered paths where no lock is any more.
 struct Roots {
     locks: Vec<Lock>,
     gone: Vec<Root>,
@@ -62,7 +62,7 @@ impl GcArgs {
         Ok(self.told(&garbage, &roots, output))
     }
 
-    /// Reads every lock that keeps something. One that cannot be read ends it: nobody knows what it keeps.
+    /// Reads every lock that keeps something. An unreadable lock ends the command, since what it keeps is not known.
     fn roots(&self, store: &Store) -> Result<Roots> {
         let mut roots = Roots { locks: Vec::new(), gone: Vec::new() };
         for path in &self.keep {
@@ -78,8 +78,8 @@ impl GcArgs {
             }
         }
         if roots.locks.is_empty() {
-            let error = Error::input("no lock is known that uses this store: all of it would go");
-            return Err(error.help("name one with `--keep LOCK`; to be rid of the store, remove its directory"));
+            let error = Error::input("no lock is known that uses this store: all of it would be removed");
+            return Err(error.help("name one with `--keep LOCK`; to remove the whole store, remove its directory"));
         }
         Ok(roots)
     }
@@ -87,8 +87,10 @@ impl GcArgs {
     fn told(&self, garbage: &GcPlan, roots: &Roots, output: &Output) -> Outcome {
         for root in &roots.gone {
             let gone = root.lock.display();
-            output
-                .say(&format!("{gone} is gone: what only it kept {}", if self.dry_run { "would go" } else { "goes" }));
+            output.say(&format!(
+                "{gone} is gone: what only it kept {}",
+                if self.dry_run { "would be removed" } else { "is removed" }
+            ));
         }
         let leftovers = garbage.partial.len() + garbage.set_aside.len();
         output.say(&format!(
@@ -104,7 +106,7 @@ impl GcArgs {
         ));
         if garbage.twice > 0 {
             let (twice, size) = (count(garbage.twice, "blob"), progress::size(garbage.twice_bytes));
-            output.say(&format!("Of what is kept, a lower store has {twice} ({size}) too"));
+            output.say(&format!("A lower store also has {twice} ({size}) of what is kept"));
         }
         let gone: Vec<_> = roots.gone.iter().map(|root| &root.lock).collect();
         let json = json!({
@@ -121,7 +123,7 @@ impl GcArgs {
     }
 }
 
-/// What would go, a line each, largest first.
+/// What would be removed, one line each, largest first.
 fn list(garbage: &GcPlan) -> String {
     let blobs = garbage.blobs.iter().map(|(blob, size)| (*size, format!("blob {blob}")));
     let leftovers = garbage.partial.iter().chain(&garbage.set_aside);
@@ -136,6 +138,6 @@ fn list(garbage: &GcPlan) -> String {
 fn unreadable(error: Error, root: &Root) -> Error {
     let path = root.record.display();
     error
-        .help(format!("mend it, or run `rm {path}` if that project no longer uses this store"))
-        .wrap(format!("{} keeps what nobody can tell", root.lock.display()))
+        .help(format!("fix it, or run `rm {path}` if that project no longer uses this store"))
+        .wrap(format!("could not tell what {} keeps", root.lock.display()))
 }

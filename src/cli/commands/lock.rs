@@ -15,9 +15,9 @@ use crate::source::SourceId;
 
 /// Pins everything that kata.toml asks for, and every source that the boards' recipes fetch, in kata.lock.
 ///
-/// Pins that stand are kept; only what is new or asked for differently is looked up, and BitBake is asked about a board
-/// only when its layers or configuration changed. Each source is brought into the store on the way, for its hashes. A
-/// source whose upstream is out of reach is still locked if its sha256 or commit is known, and said to be incomplete.
+/// Existing pins are kept: only what is new or changed in kata.toml is looked up. BitBake runs for a board only when its
+/// layers or configuration changed. Each source is fetched into the store, for its hashes. A source whose upstream cannot
+/// be reached is still locked if its sha256 or commit is known, and reported as incomplete.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -31,7 +31,7 @@ pub(in crate::cli) struct LockArgs {
     strict: bool,
 }
 
-/// Moves pins: looks up branches and downloads anew although kata.toml did not change.
+/// Updates pins: looks up branches and downloads again although kata.toml did not change.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -39,7 +39,7 @@ Examples:
   kbuild update openembedded-core    move one
   kbuild update linux-yocto-dev      look up anew what this recipe's AUTOREV stands for")]
 pub(in crate::cli) struct UpdateArgs {
-    /// Layers, sources, or recipes that name a moving ref; without any, all.
+    /// Layers, sources, or recipes that name a moving ref; all, if none is given.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
@@ -98,7 +98,10 @@ fn relock(
     let Locking { resolution, stopped } = resolve::lock(request, &engine)?;
     if let Some(Stopped { error, missing }) = stopped {
         if let Ok(true) = resolution.lock.write(&project.lock_path) {
-            output.say(&format!("kata.lock has the pins, and what was found; missing: {}", count(missing, "closure")));
+            output.say(&format!(
+                "kata.lock has the pins and what was found so far; missing: {}",
+                count(missing, "closure")
+            ));
         }
         return Err(error);
     }
@@ -118,7 +121,7 @@ fn relock(
     Ok(outcome(&lock, &changes, &incomplete, written))
 }
 
-/// What changed, a line each, as many as a person reads.
+/// What changed, one line each, up to a number that a person reads.
 fn say_changes(changes: &[Change], output: &Output) {
     const SHOWN: usize = 30;
     changes.iter().take(SHOWN).for_each(|change| output.say(&describe(change)));
@@ -127,7 +130,7 @@ fn say_changes(changes: &[Change], output: &Output) {
     }
 }
 
-/// What is known by hash or commit alone, with the reason; many of one reason in one line.
+/// Warns of sources that are known by hash or commit alone, with the reason; many with one reason share a line.
 fn warn_of_incomplete(incomplete: &[Incomplete], output: &Output) {
     const SHOWN: usize = 10;
     for Incomplete { id, why } in incomplete.iter().take(SHOWN) {
@@ -154,7 +157,7 @@ fn check_strict(strict: bool, lock: &Lock) -> Result<()> {
 
 fn describe(change: &Change) -> String {
     let Change { section, name, from, to } = change;
-    // The kind of a source is plain from its key.
+    // The key shows the kind of the source.
     let short = |text: &str| text.trim_start_matches("file:").trim_start_matches("git:").to_owned();
     match (from.as_deref().map(short), to.as_deref().map(short)) {
         (None, Some(to)) => format!("  + {section} {name}: {to}"),
