@@ -1,7 +1,7 @@
 //! The lock's text: what is written, to the byte, and how it is read.
 //!
-//! One block per source under a header of its own, sorted, so that two branches that add different sources touch
-//! different lines; long lists one item a line, for the same reason.
+//! One block for each source, sorted, so that two branches that add different sources change different lines. Long lists
+//! have one item a line, for the same reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
@@ -27,7 +27,7 @@ impl Display for Lock {
         f.write_str(HEADER)?;
         let revision = if self.images.is_empty() { 0 } else { REVISION };
         writeln!(f, "version = {VERSION}\nrevision = {revision}")?;
-        // The headings stand even over nothing: additions at the end of one section and at the start of the next then
+        // The headings are written even without blocks: additions at the end of one section and at the start of the next then
         // have an unchanged line between them, and git merges them.
         write_heading(f, "Layers, as kata.toml asks for them")?;
         self.layers.iter().try_for_each(|(name, pin)| write_pin(f, "layer", name, pin))?;
@@ -146,7 +146,7 @@ fn write_board(f: &mut Formatter<'_>, name: &str, board: &LockedBoard) -> fmt::R
     Ok(())
 }
 
-/// The rest of a block whose header stands already, and the tables below it. One line a recipe: the recipe, and who needs it.
+/// The rest of a block whose header is written already, and the tables below it. A line for each recipe and who needs it.
 fn write_closure(f: &mut Formatter<'_>, path: &[&str], closure: &Closure) -> fmt::Result {
     write_string(f, "inputs", &closure.inputs)?;
     if !closure.extra.is_empty() {
@@ -203,7 +203,7 @@ fn write_list<T: Display>(f: &mut Formatter<'_>, key: &str, items: impl IntoIter
     }
 }
 
-/// A TOML basic string. toml_edit would pick the kind of quotes by content; one kind makes the text predictable.
+/// A TOML basic string. toml_edit would choose the quotes by content; always the same quotes make the text predictable.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -244,7 +244,7 @@ fn check_version(document: &Document<&str>, shown: &str) -> Result<()> {
             "{shown} has version {version}, and this kbuild ({}) reads up to version {VERSION}",
             env!("CARGO_PKG_VERSION")
         ))
-        .help("a newer kbuild wrote it: install that release (`cargo install kbuild`)")),
+        .help("a newer kbuild wrote it: install that release of kbuild")),
         Some(1..) => Ok(()),
         _ => Err(Error::input(format!("{shown} does not say its `version`"))
             .help("take the file from version control again, or delete it and run `kbuild lock`")),
@@ -483,7 +483,7 @@ impl From<BoardBlock> for LockedBoard {
 }
 
 impl ClosureBlock {
-    /// `None` without `inputs`: nobody looked.
+    /// `None` without `inputs`: the closure was never looked for.
     fn read(self) -> Option<Closure> {
         let recipes = self.recipes.into_iter().map(|(name, by)| (name, Need::from(by))).collect();
         Some(Closure { inputs: self.inputs?, recipes, extra: self.extra, pins: self.pins })
