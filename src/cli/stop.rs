@@ -1,8 +1,7 @@
 //! Stopping: the one place of the command line that listens to Ctrl-C and SIGTERM.
 //!
-//! Async work is dropped (see [`super::runtime`]). Blocking work cannot be dropped: it asks between two steps ([`check`],
-//! and [`crate::progress::Progress::check_interrupted`] in lower rooms), and cleans up what it
-//! has begun.
+//! Async work is dropped (see [`super::runtime`]). Blocking work cannot be dropped: it asks between two steps
+//! ([`check`], and [`crate::progress::Progress::check_interrupted`] in lower rooms), and cleans up what it has begun.
 
 use std::io::{Error as IoError, Read, Result as IoResult};
 use std::os::fd::AsFd;
