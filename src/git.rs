@@ -1,6 +1,6 @@
-//! The system's git, run so that nothing of the user or the machine but the program itself takes part.
+//! Runs the system's git without any configuration of the user or the machine.
 //!
-//! Who needs the network (the fetch room) adds to this what a network needs: credentials, proxies, protocols.
+//! The fetch room adds what the network needs: credentials, proxies, protocols.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -8,9 +8,9 @@ use std::process::{Command, Output, Stdio};
 use crate::error::{Error, Kind, Result};
 use crate::source::url::redact;
 
-/// Settings that hold in every run, before whatever the repository itself says.
+/// Settings for every run. They win over the configuration of the repository.
 ///
-/// Packs instead of loose objects, so that a fetched commit can go into the store as it came; no clean-up behind our back,
+/// Packs instead of loose objects, so that a fetched commit can be stored without repacking; no automatic clean-up,
 /// no hooks, no helpers. `safe.directory`: a store may belong to another user.
 const SETTINGS: [&str; 9] = [
     "safe.directory=*",
@@ -24,7 +24,7 @@ const SETTINGS: [&str; 9] = [
     "core.fsmonitor=false",
 ];
 
-/// git on the bare repository `directory`: a clean environment (PATH alone stays), no system or user configuration, no
+/// git on the bare repository `directory`: a clean environment (only PATH is kept), no system or user configuration, no
 /// prompts, messages in English.
 pub fn local_git(directory: &Path) -> Command {
     let mut command = Command::new("git");
@@ -39,7 +39,7 @@ pub fn local_git(directory: &Path) -> Command {
         ("GIT_TERMINAL_PROMPT", "0"),
         ("LC_ALL", "C"),
     ]);
-    // git insists on a HOME for some paths; there is nothing of a user in a bare repository.
+    // git needs a HOME for some paths; a bare repository has nothing of a user.
     command.env("HOME", directory);
     command.stdin(Stdio::null());
     for setting in SETTINGS {
@@ -49,11 +49,11 @@ pub fn local_git(directory: &Path) -> Command {
     command
 }
 
-/// The objects of a bare repository, for reading with libgit2. Only `objects/` is looked at: no configuration (the user's
-/// may be broken), no owner (a store may be another user's), no `shallow` file.
+/// The objects of a bare repository, for reading with libgit2. Only `objects/` is used: no configuration (the user's
+/// may be invalid), no owner (a store may be another user's), no `shallow` file.
 ///
 /// # Errors
-/// When the path is no UTF-8, which libgit2 wants here (kind `Input`), or the objects cannot be opened (kind `Mismatch`).
+/// The path is not UTF-8, which libgit2 needs here (kind `Input`), or the objects cannot be opened (kind `Mismatch`).
 pub fn open_objects(directory: &Path) -> Result<git2::Repository> {
     let objects = directory.join("objects");
     let path = objects.to_str().ok_or_else(|| Error::input(format!("{} is not UTF-8", objects.display())))?;
@@ -69,10 +69,10 @@ pub fn broken_object(error: git2::Error) -> Error {
     Error::new(Kind::Mismatch, "a git object is missing or broken").because(error.message().to_owned())
 }
 
-/// Runs git to its end and gives what it wrote to standard output.
+/// Runs git to its end and returns its standard output.
 ///
 /// # Errors
-/// git is not installed (kind `Input`), or it failed (kind `failure`, with what it said).
+/// git is not installed (kind `Input`), or it failed (kind `failure`, with its message).
 pub fn run(command: &mut Command, failure: Kind) -> Result<Vec<u8>> {
     let output = command.output().map_err(could_not_start)?;
     if output.status.success() { Ok(output.stdout) } else { Err(failed(&output, failure)) }
@@ -81,10 +81,10 @@ pub fn run(command: &mut Command, failure: Kind) -> Result<Vec<u8>> {
 /// The error for a git that could not be started.
 pub fn could_not_start(error: std::io::Error) -> Error {
     let failure = Error::input("could not run git").because(error);
-    failure.help("install git (2.32 or newer, which knows GIT_CONFIG_GLOBAL) and see that it is on the PATH")
+    failure.help("install git (2.32 or newer, which knows GIT_CONFIG_GLOBAL) and make sure that it is on the PATH")
 }
 
-/// The error for a git that ended badly; credentials in what it said are hidden.
+/// The error for a git that failed; credentials in its message are hidden.
 pub fn failed(output: &Output, kind: Kind) -> Error {
     let said = String::from_utf8_lossy(&output.stderr);
     let said = redact(said.trim());
