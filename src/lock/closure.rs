@@ -29,7 +29,8 @@ pub struct Closure {
     pub recipes: BTreeMap<String, Need>,
     /// What is fetched outside of SRC_URI (uninative).
     pub extra: BTreeSet<SourceId>,
-    /// SRCREV variables that have to be set, since the recipe names no commit: `SRCREV_x:pn-y` to a key of [`Lock::floating`].
+    /// SRCREV variables that have to be set, since the recipe names no commit: `SRCREV_x:pn-y` to a key of
+    /// [`Lock::floating`].
     pub pins: BTreeMap<String, String>,
 }
 

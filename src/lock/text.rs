@@ -27,8 +27,8 @@ impl Display for Lock {
         f.write_str(HEADER)?;
         let revision = if self.images.is_empty() { 0 } else { REVISION };
         writeln!(f, "version = {VERSION}\nrevision = {revision}")?;
-        // The headings are written even without blocks: additions at the end of one section and at the start of the next then
-        // have an unchanged line between them, and git merges them.
+        // The headings are written even without blocks: additions at the end of one section and at the start of the
+        // next then have an unchanged line between them, and git merges them.
         write_heading(f, "Layers, as kata.toml asks for them")?;
         self.layers.iter().try_for_each(|(name, pin)| write_pin(f, "layer", name, pin))?;
         write_heading(f, "Declared sources, as kata.toml asks for them")?;

@@ -51,7 +51,8 @@ pub struct Parent<'a> {
 pub struct Holder<'a> {
     /// The source, or the repository.
     pub id: SourceId,
-    /// The way from the source up to it: each repository with the submodule path of the one before. Empty for the source itself.
+    /// The way from the source up to it: each repository with the submodule path of the one before. Empty for the
+    /// source itself.
     pub through: Vec<Parent<'a>>,
 }
 

@@ -97,7 +97,8 @@ pub(super) struct RawManifest {
     boards: IndexMap<String, RawBoard>,
     /// What is locked besides layers and declared sources.
     closure: RawClosure,
-    /// URLs of package registries, for recipes that name registry, name and version: `go`, `npm`, or the host of `crate://HOST/…`.
+    /// URLs of package registries, for recipes that name registry, name and version: `go`, `npm`, or the host of
+    /// `crate://HOST/…`.
     registries: IndexMap<String, String>,
     /// Where sources are looked for before and after their upstream.
     mirrors: RawMirrors,
@@ -296,7 +297,8 @@ pub(super) struct RawClosure {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawMirrors {
-    /// Other stores: a directory, an http URL, a bucket (`s3://`, `gs://`, `az://`) or a registry (`oci://`) each, asked first.
+    /// Other stores: a directory, an http URL, a bucket (`s3://`, `gs://`, `az://`) or a registry (`oci://`) each,
+    /// asked first.
     pub(super) stores: Option<Vec<RawText>>,
     /// Whether the fallback lists shipped with kbuild are asked after the upstream (default: true).
     pub(super) builtin: Option<bool>,
