@@ -149,8 +149,8 @@ pub fn replace_directory(new: TempDir, target: &Path) -> Result<()> {
         Err(_) => {
             // A file system without RENAME_EXCHANGE (NFS, some overlays): for a moment there is no directory.
             let old = directory_beside(target)?;
-            let aside = old.path().join("old");
-            fs::rename(target, &aside).map_err(failed)?;
+            let previous = old.path().join("old");
+            fs::rename(target, &previous).map_err(failed)?;
             fs::rename(new.path(), target).map(|()| drop(new.keep())).map_err(failed)?;
             remove_dir_all(&old.keep())
         }

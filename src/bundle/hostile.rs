@@ -274,7 +274,7 @@ impl Forged {
 }
 
 #[test]
-fn indexes_that_agree_with_lies_are_refused() {
+fn indexes_that_match_wrong_content_are_refused() {
     let sample = Sample::new();
     let (_directory, store) = empty();
     import_bytes(&store, &Forged::of(&sample).archive(), &[]).expect("what the cases are made of is sound");

@@ -227,7 +227,7 @@ fn what_the_other_side_has_is_left_out() {
 }
 
 #[test]
-fn a_broken_off_export_goes_on() {
+fn an_interrupted_export_continues() {
     let sample = Sample::new();
     let place = sample.directory.path().join("bundle");
     sample.export(Target::Directory(place.clone()), &Ledger::default(), None);
@@ -266,7 +266,7 @@ impl Progress for Stopping {
 }
 
 #[test]
-fn an_export_that_is_stopped_leaves_no_temporary_file_and_goes_on() {
+fn a_stopped_export_leaves_no_temporary_file_and_continues() {
     let sample = Sample::new();
     let none = Ledger::default();
     for pieces in 0..6 {
@@ -286,7 +286,7 @@ fn an_export_that_is_stopped_leaves_no_temporary_file_and_goes_on() {
 }
 
 #[test]
-fn an_import_that_is_stopped_leaves_whole_blobs_and_goes_on() {
+fn a_stopped_import_leaves_complete_blobs_and_continues() {
     let sample = Sample::new();
     let none = Ledger::default();
     let (directory, file) = (sample.directory.path().join("bundle"), sample.directory.path().join("bundle.tar"));
@@ -382,7 +382,7 @@ fn what_is_not_in_the_store_is_named() {
 }
 
 #[test]
-fn an_import_that_is_broken_off_leaves_what_is_whole_and_goes_on() {
+fn an_interrupted_import_leaves_complete_blobs_and_continues() {
     let sample = Sample::new();
     let bytes = sample.archive();
     let (_directory, store) = empty();

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_link_and_a_short_blob_are_mended_by_adding_again() {
+    fn a_missing_link_and_a_short_blob_are_repaired_by_adding_again() {
         let (directory, store) = temporary();
         let file = directory.path().join("file");
         fs::write(&file, "content").unwrap();

@@ -15,7 +15,7 @@ use git2::{Odb, Oid};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::tree::{self, TreeEntry, TreeNode};
-use super::verify::MEND;
+use super::verify::REPAIR_HELP;
 use super::{OpenedCommit, Store};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
@@ -42,7 +42,7 @@ pub fn check_out(store: &Store, lock: &Lock, git: &LockedGit, directory: &Path) 
     checkout.write(new.path())?;
     if !checkout.stands_in(new.path())? {
         let message = format!("the tree of commit {} in the store is not the locked one", git.commit);
-        return Err(Error::new(Kind::Mismatch, message).help(MEND));
+        return Err(Error::new(Kind::Mismatch, message).help(REPAIR_HELP));
     }
     disk::replace_directory(new, directory)
 }

@@ -81,21 +81,21 @@ impl ExclusiveStore {
         &self.0
     }
 
-    /// Removes what [`Store::garbage`] found. Records and links are removed before the blobs that they point to, so that a
+    /// Removes what [`Store::gc_plan`] found. Records and links are removed before the blobs that they point to, so that a
     /// killed collector leaves a valid store. Calls `check_interrupted` before each blob.
     ///
     /// # Errors
     /// Something cannot be removed, or `check_interrupted` fails; what was not removed yet stays.
-    pub fn remove(&self, garbage: &GcPlan, check_interrupted: impl Fn() -> Result<()>) -> Result<()> {
-        let gone: BTreeSet<Blake3> = garbage.blobs.iter().map(|(blob, _)| *blob).collect();
-        let records = garbage.commits.iter().map(|commit| self.0.own(&record_name(commit)));
+    pub fn remove(&self, plan: &GcPlan, check_interrupted: impl Fn() -> Result<()>) -> Result<()> {
+        let gone: BTreeSet<Blake3> = plan.blobs.iter().map(|(blob, _)| *blob).collect();
+        let records = plan.commits.iter().map(|commit| self.0.own(&record_name(commit)));
         records.into_iter().try_for_each(|record| disk::remove_file(&record))?;
         self.0.links_to(&gone)?.iter().try_for_each(|link| disk::remove_file(link))?;
         let remove =
             |blob: &Blake3| check_interrupted().and_then(|()| disk::remove_file(&self.0.own(&blob_name(blob))));
         gone.iter().try_for_each(remove)?;
-        let aside = garbage.partial.iter().chain(&garbage.set_aside);
-        aside.into_iter().try_for_each(|file| disk::remove_file(&file.path))
+        let leftovers = plan.partial.iter().chain(&plan.set_aside);
+        leftovers.into_iter().try_for_each(|file| disk::remove_file(&file.path))
     }
 }
 
@@ -105,7 +105,7 @@ impl Store {
     ///
     /// # Errors
     /// The store, or a record of a needed commit, cannot be read.
-    pub fn garbage(&self, locks: &[Lock]) -> Result<GcPlan> {
+    pub fn gc_plan(&self, locks: &[Lock]) -> Result<GcPlan> {
         let commits: BTreeSet<CommitId> =
             locks.iter().flat_map(|lock| lock.gits.values()).map(|git| git.commit).collect();
         let mut blobs = BTreeSet::new();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_lock_reaches_goes_and_the_rest_stays() {
+    fn what_no_lock_names_is_removed_and_the_rest_stays() {
         let (directory, store) = temporary();
         let add = |text: &str| {
             let path = directory.path().join("file");
@@ -181,19 +181,19 @@ mod tests {
         lock.gits.insert("kept".to_owned(), upstream.locked(&commits[0], None));
         store.incoming("partial").unwrap().write(b"half").unwrap();
 
-        let garbage = store.garbage(std::slice::from_ref(&lock)).unwrap();
-        assert_eq!((garbage.kept, garbage.blobs.len(), garbage.commits.as_slice()), (3, 3, &commits[1..]));
-        assert_eq!(garbage.partial.iter().map(|partial| partial.size).collect::<Vec<_>>(), [4]);
+        let plan = store.gc_plan(std::slice::from_ref(&lock)).unwrap();
+        assert_eq!((plan.kept, plan.blobs.len(), plan.commits.as_slice()), (3, 3, &commits[1..]));
+        assert_eq!(plan.partial.iter().map(|partial| partial.size).collect::<Vec<_>>(), [4]);
         let root = store.root().to_owned();
         drop(store);
         // It may wait for a moment: a child of another test has all files open between fork and exec.
         let exclusive = ExclusiveStore::with(&root, || ()).unwrap();
-        exclusive.remove(&garbage, || Ok(())).unwrap();
+        exclusive.remove(&plan, || Ok(())).unwrap();
         assert_eq!(exclusive.store().by_sha256(&wanted.sha256), Some(wanted));
         assert!(fs::symlink_metadata(root.join("sha256").join(unwanted.sha256.to_string())).is_err());
         assert!(exclusive.store().git(&commits[0]).unwrap().is_some());
         assert_eq!(exclusive.store().git(&commits[1]).unwrap(), None);
-        let left = exclusive.store().garbage(&[lock]).unwrap();
+        let left = exclusive.store().gc_plan(&[lock]).unwrap();
         assert!(left.is_empty(), "{left:?}");
     }
 
@@ -204,7 +204,7 @@ mod tests {
         fs::write(&path, "content").unwrap();
         let mut lock = lock_of(&store.add_file(&path).unwrap());
         lock.files.values_mut().for_each(|file| file.content = None);
-        assert!(store.garbage(&[lock]).unwrap().is_empty());
+        assert!(store.gc_plan(&[lock]).unwrap().is_empty());
     }
 
     #[test]

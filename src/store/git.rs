@@ -368,13 +368,13 @@ fn read_record(path: &Path, commit: &CommitId) -> Result<Option<GitRecord>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", path, error)),
     };
-    let mend = |error: Error| {
-        let mend = format!("run `rm {}` and `kbuild fetch`", path.display());
-        error.help(mend).wrap(format!("could not read {}", path.display()))
+    let unreadable = |error: Error| {
+        let command = format!("run `rm {}` and `kbuild fetch`", path.display());
+        error.help(command).wrap(format!("could not read {}", path.display()))
     };
-    let record: GitRecord = text.parse().map_err(mend)?;
+    let record: GitRecord = text.parse().map_err(unreadable)?;
     if record.commit != *commit {
-        return Err(mend(Error::input(format!("it is the record of {}", record.commit))));
+        return Err(unreadable(Error::input(format!("it is the record of {}", record.commit))));
     }
     Ok(Some(record))
 }

@@ -252,13 +252,13 @@ mod tests {
         // A collector removes the marks; this store's own content still comes before that of lower stores.
         let marks = stack.upper.inventory().unwrap().set_aside;
         assert_eq!(marks.len(), 3);
-        assert_eq!(stack.upper.garbage(std::slice::from_ref(&stack.lock)).unwrap().set_aside, marks);
+        assert_eq!(stack.upper.gc_plan(std::slice::from_ref(&stack.lock)).unwrap().set_aside, marks);
         marks.iter().for_each(|mark| fs::remove_file(&mark.path).unwrap());
         [a, repo].into_iter().for_each(|locked| stack.upper.verify(locked).unwrap());
     }
 
     #[test]
-    fn a_record_or_a_link_below_that_lies_is_hidden_too() {
+    fn a_wrong_record_or_link_below_is_hidden_too() {
         let stack = Stack::new();
         let [_, repo] = stack.locked();
         let record = stack.below.record_path(&stack.commits[1]);
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn more_history_counts_wherever_it_lies() {
+    fn more_history_counts_in_any_layer() {
         let stack = Stack::new();
         let wants_all = LockedGit { history: true, ..stack.lock.gits["repo"].clone() };
         let exclusive = Store::open(stack.upper.root()).unwrap();
@@ -336,9 +336,9 @@ mod tests {
         let Stack { directory: _directory, lock, upper: store, below: other, .. } = stack;
         drop((exclusive, store, other));
         let collector = ExclusiveStore::with(&upper, || ()).unwrap().over(std::slice::from_ref(&lower)).unwrap();
-        let garbage = collector.store().garbage(std::slice::from_ref(&lock)).unwrap();
-        assert_eq!((garbage.blobs.len(), garbage.kept, garbage.twice, garbage.twice_bytes), (1, 2, 1, 7));
-        collector.remove(&garbage, || Ok(())).unwrap();
+        let plan = collector.store().gc_plan(std::slice::from_ref(&lock)).unwrap();
+        assert_eq!((plan.blobs.len(), plan.kept, plan.twice, plan.twice_bytes), (1, 2, 1, 7));
+        collector.remove(&plan, || Ok(())).unwrap();
         assert!(lock.all_sources().iter().all(|id| collector.store().has(lock.get(id).unwrap())));
         assert!(
             FileLock::try_exclusive(&lower.join("lock")).unwrap().is_none(),

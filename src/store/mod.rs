@@ -13,7 +13,7 @@
 //!   hidden/<name>     marks: content of a lower store that is not used
 //!   lock              readers and writers share it, gc excludes both
 //! ```
-//! The file system is the index: there is no database to lose. To the rooms above, a store is blobs; git is a small
+//! The file system is the index: there is no database. To the rooms above, a store is blobs; git is a small
 //! record beside them. A store may be above others, which are only read (see [`Store::over`]).
 
 pub mod checkout;

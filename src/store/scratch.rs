@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scratch_directory_goes_with_its_guard() {
+    fn a_scratch_directory_is_removed_with_its_guard() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         let scratch = store.scratch().unwrap();

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_touched_is_read_once_and_a_changed_byte_is_found() {
+    fn unchanged_files_are_read_once_and_a_changed_byte_is_found() {
         let (_directory, store, lock, ids, blob) = bench();
         let record = store.root().join("verified");
         assert_eq!(kinds(&store, &lock, &ids), []);

@@ -12,7 +12,8 @@ use crate::lock::{Locked, LockedFile, LockedGit};
 use crate::source::{Blake3, Digests};
 
 /// The command that repairs a damaged source.
-pub(super) const MEND: &str = "run `kbuild verify --repair`: it sets the damaged bytes aside and fetches them again";
+pub(super) const REPAIR_HELP: &str =
+    "run `kbuild verify --repair`: it sets the damaged bytes aside and fetches them again";
 
 /// The suffix of a file that was set aside. Nothing looks for such a name.
 pub(super) const SET_ASIDE: &str = ".corrupt";
@@ -58,7 +59,7 @@ impl Store {
         if record.tree != expected {
             return Err(wrong(&path, format!("tree {expected}"), format!("tree {}", record.tree)));
         }
-        let found = self.tree_of(&record).map_err(mend)?;
+        let found = self.tree_of(&record).map_err(with_repair_help)?;
         if found != expected {
             return Err(wrong(&path, format!("tree {expected}"), format!("tree {found}")));
         }
@@ -76,9 +77,9 @@ impl Store {
         match blake3_file(&path) {
             Ok((found, _)) if found == *blake3 => Ok(()),
             Ok((found, _)) => Err(damaged(&path, blake3, &found)),
-            Err(error) if is_bad_medium(&error) => {
-                Err(mend(Error::new(Kind::Mismatch, format!("{} is damaged", path.display())).because(error)))
-            }
+            Err(error) if is_bad_medium(&error) => Err(with_repair_help(
+                Error::new(Kind::Mismatch, format!("{} is damaged", path.display())).because(error),
+            )),
             Err(error) => Err(error),
         }
     }
@@ -168,11 +169,11 @@ pub fn damaged(path: &Path, expected: &Blake3, found: &Blake3) -> Error {
 
 fn wrong(path: &Path, expected: String, found: String) -> Error {
     let error = Error::new(Kind::Mismatch, format!("{} is damaged", path.display()));
-    mend(error.because(format!("expected {expected}, got {found}")))
+    with_repair_help(error.because(format!("expected {expected}, got {found}")))
 }
 
-fn mend(error: Error) -> Error {
-    error.help(MEND)
+fn with_repair_help(error: Error) -> Error {
+    error.help(REPAIR_HELP)
 }
 
 /// Whether the medium itself could not read the bytes.
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_link_is_mended_by_reading_the_blob() {
+    fn a_missing_link_is_repaired_by_reading_the_blob() {
         let (directory, store) = temporary();
         let upstream = directory.path().join("file");
         fs::write(&upstream, "content").unwrap();
