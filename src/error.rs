@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_between_two_far_places_is_not_shown() {
+    fn lines_between_two_distant_places_are_not_shown() {
         let text = (0..100).map(|line| format!("line{line:02}\n")).collect::<String>();
         let error = Error::input("two places").at(10 * 7..10 * 7 + 6, "here").at(80 * 7..80 * 7 + 6, "there");
         let mut shown = String::new();

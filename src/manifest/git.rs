@@ -95,7 +95,7 @@ fn source_url(text: &RawText) -> Result<SourceUrl> {
     }
     if carries_user(text) {
         let fault =
-            at(Error::input("a URL carries a user name, which may be a token"), "it would be written to the lock");
+            at(Error::input("a URL contains a user name, which may be a token"), "it would be written to the lock");
         return Err(fault.help("remove it, and store it in ~/.netrc or git's credential helper"));
     }
     Ok(url)

@@ -77,7 +77,7 @@ pub(super) fn store(text: &str, base: &Path) -> Result<String> {
             if !carries_user(text) {
                 return Ok(text.trim_end_matches('/').to_owned());
             }
-            Err(Error::input("a store's URL carries a user name, which may be a token").help("put it into ~/.netrc"))
+            Err(Error::input("a store's URL contains a user name, which may be a token").help("store it in ~/.netrc"))
         }
         "file" => Err(Error::input("a store on this machine is a plain path").help("write `/…` without `file://`")),
         _ => Err(Error::input("a store is a directory, a bucket, or reached over http or https").help(help)),

@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn any_byte_can_be_gone_on_from() {
+    fn a_download_can_continue_at_any_byte() {
         let plan = LayoutPlan::of(&url(), &received(&[("a", 600)])).unwrap();
         for from in 0..=plan.total() {
             let rest = plan.after(from);

@@ -44,8 +44,8 @@ pub async fn checked(url: &SourceUrl, image: &ImageName, response: Response) -> 
     }
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::permanent(error.help(format!(
-            "if {0} wants a login: `docker login {0}` (or podman's) keeps one where kbuild looks; a name that is not there \
-             may be answered so too",
+            "if {0} needs a login, run `docker login {0}` or `podman login {0}`: kbuild reads it from there; some registries \
+             also answer so for a name that does not exist",
             image.registry
         )))),
         StatusCode::NOT_FOUND | StatusCode::GONE => Err(Failure::permanent(error.of_kind(Kind::Missing))),

@@ -25,7 +25,7 @@ use crate::manifest::LayerOrigin;
 Examples:
   kbuild audit                        the layers of kata.toml
   kbuild audit --board qemu           those of one board
-  kbuild audit ../meta-openembedded   every layer in a directory, of whatever release
+  kbuild audit ../meta-openembedded   every layer in a directory, of any release
   kbuild audit --format json layers")]
 pub(in crate::cli) struct AuditArgs {
     /// Layers, or directories that contain layers [default: the layers of kata.toml]

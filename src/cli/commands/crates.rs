@@ -31,8 +31,8 @@ const LISTED: usize = 10;
 Examples:
   kbuild crates Cargo.lock -o recipes/tally/tally-crates.inc
   kbuild crates --source kata-containers --package kata-agent
-  kbuild crates --source virtiofsd                                         out of a released crate
-  kbuild crates --source tally --check recipes/tally/tally-crates.inc      for CI: exit code 1 if it is another
+  kbuild crates --source virtiofsd                                         from a released crate
+  kbuild crates --source tally --check recipes/tally/tally-crates.inc      for CI: exit code 1 if they differ
 
 The recipe says `require tally-crates.inc` and `inherit kbuild_crates`.")]
 pub(in crate::cli) struct CratesArgs {

@@ -29,7 +29,7 @@ Examples:
   kbuild export /media/usb/bundle                   a directory
   kbuild export --board qemu qemu.tar               one file, for one board
   kbuild export - | ssh there kbuild import -       through a pipe
-  kbuild export --since old.tar new.tar             only what old.tar did not hold
+  kbuild export --since old.tar new.tar             only what is not in old.tar
   kbuild export --sign kbuild.key --self out.tar    signed, with kbuild itself")]
 pub(in crate::cli) struct ExportArgs {
     /// A directory; one file, if the name ends in .tar; `-` for standard output.

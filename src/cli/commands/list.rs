@@ -28,7 +28,7 @@ const NAMED: usize = 3;
 #[command(after_help = "\
 Examples:
   kbuild list                                   everything the lock names
-  kbuild list --board qemu --sort size          what one board needs, the biggest first
+  kbuild list --board qemu --sort size          what one board needs, the largest first
   kbuild list --host github.com --kind git      the repositories of one host
   kbuild list --incomplete --format json        entries whose bytes were never seen, for a program")]
 pub(in crate::cli) struct ListArgs {

@@ -22,7 +22,7 @@ use crate::source::SourceId;
 #[command(after_help = "\
 Examples:
   kbuild lock                 make or complete kata.lock
-  kbuild lock --locked        only check: exit code 3 if kata.toml moved on
+  kbuild lock --locked        only check: exit code 3 if kata.toml changed
   kbuild lock --offline       complete what the store already has
   kbuild lock --strict        refuse entries whose bytes were never seen")]
 pub(in crate::cli) struct LockArgs {
@@ -35,9 +35,9 @@ pub(in crate::cli) struct LockArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild update                      move all pins
-  kbuild update openembedded-core    move one
-  kbuild update linux-yocto-dev      look up anew what this recipe's AUTOREV stands for")]
+  kbuild update                      update all pins
+  kbuild update openembedded-core    update one
+  kbuild update linux-yocto-dev      look up this recipe's AUTOREV again")]
 pub(in crate::cli) struct UpdateArgs {
     /// Layers, sources, or recipes that name a moving ref; all, if none is given.
     #[arg(value_name = "NAME")]

@@ -45,7 +45,7 @@ impl PullArgs {
         let fetcher = project.fetcher_from(from, global, output)?;
         let fetched = runtime::wait(fetcher.sources(&lock, &sources));
         let fetched = fetched.map_err(|error| self.in_short(error, &lock, &sources, fetcher.store()))?;
-        Ok(fetch::outcome(sources.len(), "brought", &fetched, output))
+        Ok(fetch::outcome(sources.len(), "pulled", &fetched, output))
     }
 
     /// If the only fault is that several sources are missing, one error lists their names.

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 Examples:
   kbuild run --board qemu
   kbuild run --board qemu --dry-run         print the command, for a shell
-  kbuild run --board qemu -- -m 8192        with further arguments of QEMU's
+  kbuild run --board qemu -- -m 8192        with further arguments for QEMU
 
 Exit code 9: QEMU failed.")]
 pub(in crate::cli) struct RunArgs {

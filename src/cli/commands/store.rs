@@ -15,8 +15,8 @@ use crate::store::{Inventory, Leftover, Store};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild store info                 where it is, how much is in it, what is below it, who uses it
-  kbuild store ledger > ledger      what it has, for `kbuild export --since ledger` elsewhere")]
+  kbuild store info                 path, size, lower stores, and projects that use it
+  kbuild store ledger > ledger      what it has, for `kbuild export --since ledger` on another machine")]
 pub(in crate::cli) struct StoreArgs {
     #[command(subcommand)]
     command: StoreCommand,

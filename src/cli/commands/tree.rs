@@ -24,8 +24,8 @@ const DEEPEST: usize = 100;
 Examples:
   kbuild tree --board qemu
   kbuild tree --board qemu --set boot=rootfs --depth 2
-  kbuild tree --board qemu busybox           one recipe and what stands under it
-  kbuild tree --board qemu --no-sources      recipes alone")]
+  kbuild tree --board qemu busybox           one recipe and what it needs
+  kbuild tree --board qemu --no-sources      only recipes")]
 pub(in crate::cli) struct TreeArgs {
     #[command(flatten)]
     board: BoardArgs,

@@ -95,8 +95,10 @@ impl VerifyArgs {
         let mut outcome = scope.report(&lock, faults, &project.manifest.engine);
         extend(&mut outcome.json, json!({ "repaired": repaired }));
         if outcome.error.is_none() {
-            let mended = if repaired > 0 { format!(", {repaired} of them fetched again") } else { String::new() };
-            output.say(&format!("{} in the store, every byte as locked{mended}", count(sources.len(), "source")));
+            let fetched_again =
+                if repaired > 0 { format!(", {repaired} of them fetched again") } else { String::new() };
+            output
+                .say(&format!("{} in the store, every byte as locked{fetched_again}", count(sources.len(), "source")));
             if self.deep {
                 self.go_deep(&project, &lock, &store, output, &mut outcome)?;
             }
@@ -184,7 +186,7 @@ impl VerifyScope {
             }
             list.push(json!({ "source": id, "kind": error.kind().name(), "needed_by": would_fail_json(&alone) }));
             let who: Vec<String> = who(&named, engine).into_iter().collect();
-            errors.push(error.wrap(format!("{id}, {}, is not in order", blame(&who))));
+            errors.push(error.wrap(format!("{id}, {}, is missing or damaged", blame(&who))));
         }
         let total = self.sources.len();
         let json = json!({ "sources": total, "faults": list, "would_fail": would_fail_json(&lacking) });
