@@ -1,6 +1,6 @@
 //! kbuild: a declarative, Nix-style lockfile for BitBake/Yocto.
 //!
-//! Data flows one way. `kata.toml` ([`manifest`]) is resolved into `kata.lock` ([`lock`]) by [`resolve`], and its
+//! Data flows one way. `kbuild.toml` ([`manifest`]) is resolved into `kbuild.lock` ([`lock`]) by [`resolve`], and its
 //! sources ([`source`]) are fetched ([`fetch`], over [`net`] and [`oci`]) into the content-addressed store ([`store`]).
 //! From there BitBake gets a configuration and a view ([`bitbake`]), and a board is built ([`builder`]). [`bundle`],
 //! [`serve`], [`mirror`] and [`remote`] pass the store's content on to other machines. A later room uses the earlier
@@ -15,6 +15,7 @@ pub mod crates;
 pub mod disk;
 pub mod error;
 pub mod fetch;
+pub mod files;
 pub mod git;
 pub mod lock;
 pub mod manifest;

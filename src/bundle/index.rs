@@ -85,7 +85,7 @@ impl DocumentName {
     /// Its path in a bundle.
     pub(super) fn path(self) -> &'static str {
         match self {
-            DocumentName::Lock => crate::lock::FILE_NAME,
+            DocumentName::Lock => "kata.lock",
             DocumentName::Manifest => "kata.toml",
         }
     }

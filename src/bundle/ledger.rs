@@ -86,7 +86,7 @@ impl Ledger {
         Ledger { blobs: blobs.collect(), commits }
     }
 
-    /// Reads any of the three: a bundle (directory or file), a ledger, a kata.lock.
+    /// Reads any of the three: a bundle (directory or file), a ledger, a lock.
     ///
     /// # Errors
     /// The file is none of these, or damaged.
@@ -105,7 +105,7 @@ impl Ledger {
             return text.parse().map_err(|error: Error| error.wrap(format!("{name} is damaged")));
         }
         let lock = Lock::read(path).map_err(|error| {
-            let neither = format!("{name} is neither a bundle, nor a ledger, nor a kata.lock");
+            let neither = format!("{name} is neither a bundle, nor a ledger, nor a lock");
             error.wrap(neither).help("run `kbuild store ledger > FILE` on the other side to make a ledger")
         })?;
         Ok(Ledger::of_lock(&lock.unwrap_or_default()))

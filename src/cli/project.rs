@@ -10,7 +10,8 @@ use crate::bitbake::metadata;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{FetchSettings, Fetcher, Registries};
-use crate::lock::{self, Lock};
+use crate::files::{self, LOCK, MANIFEST};
+use crate::lock::Lock;
 use crate::manifest::{ClosureScope, LayerOrigin, Manifest, Mirrors, SiteConfig};
 use crate::resolve;
 use crate::source::{Blake3, SourceId};
@@ -31,7 +32,9 @@ impl Project {
     /// # Errors
     /// One of them is wrong, or was named and is missing.
     pub(super) fn open(global: &GlobalArgs) -> Result<Project> {
-        let manifest = Manifest::read(&manifest_path(global)?)?;
+        let manifest_path = manifest_path(global)?;
+        files::remember(&manifest_path);
+        let manifest = Manifest::read(&manifest_path)?;
         let site = site(global)?;
         // Not clap's delimiter, which would also split a flag's value: the path of a directory may contain a space.
         let variable = std::env::var("KBUILD_MIRROR").unwrap_or_default();
@@ -43,7 +46,7 @@ impl Project {
         let mirrors = flags.then(site.mirrors).then(manifest.mirrors.clone());
         let store = global.store.clone().or(site.store).unwrap_or_else(|| manifest.root().join("mirrors/store"));
         let stores = Stores::new(global, store, site.lower);
-        let lock_path = manifest.root().join(lock::FILE_NAME);
+        let lock_path = files::lock_beside(&manifest.path);
         let registries =
             Registries { entries: manifest.registries.clone().into_iter().chain(site.registries).collect() };
         Ok(Project { manifest, lock_path, stores, mirrors, registries })
@@ -62,7 +65,8 @@ impl Project {
     /// The lock's path as the store records it: the same, however the project was reached.
     fn registered_lock(&self) -> PathBuf {
         let root = self.manifest.root();
-        std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned()).join(lock::FILE_NAME)
+        let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+        root.join(self.lock_path.file_name().unwrap_or_default())
     }
 
     /// The text of the lock, if there is one.
@@ -77,7 +81,7 @@ impl Project {
         }
     }
 
-    /// The text of kata.toml.
+    /// The text of kbuild.toml.
     ///
     /// # Errors
     /// It cannot be read any more.
@@ -136,7 +140,7 @@ impl Project {
         Fetcher::new(self.store()?, settings, Arc::clone(&output.progress))
     }
 
-    /// The lock, for commands that only read it. A lock that does not match kata.toml any more can still be fetched by: it
+    /// The lock, for commands that only read it. A lock that does not match kbuild.toml any more can still be fetched by: it
     /// gives a warning, and an error with `--locked`.
     ///
     /// # Errors
@@ -146,7 +150,7 @@ impl Project {
         if global.locked() {
             resolve::check_fresh(&self.manifest, &lock, &self.folders()?)?;
         } else if let [first, ..] = resolve::stale(&self.manifest, &lock).as_slice() {
-            output.warn(&format!("kata.lock does not match kata.toml any more ({first}); run `kbuild lock`"));
+            output.warn(&format!("{LOCK} does not match {MANIFEST} any more ({first}); run `kbuild lock`"));
         }
         Ok(lock)
     }
@@ -163,7 +167,7 @@ impl Project {
     }
 
     /// The names of the choices (as in the lock's `with`) that a build of a board with these options uses, on this build
-    /// host: by default the first that kata.toml names.
+    /// host: by default the first that kbuild.toml names.
     ///
     /// # Errors
     /// A board, option or host does not exist, or options contradict each other.
@@ -172,7 +176,7 @@ impl Project {
         let hosts = &self.manifest.closure.hosts;
         let host = host.or(hosts.first().map(String::as_str)).unwrap_or_default();
         if !hosts.iter().any(|known| known == host) {
-            return Err(Error::input(format!("kata.toml names no build host `{}`", host.escape_debug()))
+            return Err(Error::input(format!("{MANIFEST} names no build host `{}`", host.escape_debug()))
                 .help(format!("[closure] hosts: {}", hosts.join(", "))));
         }
         self.manifest.settings_of(board, &selection, host)
@@ -204,7 +208,7 @@ impl Project {
         Ok(missing.filter_map(words).collect())
     }
 
-    /// The lock, for a build: it must match kata.toml. An edited folder of the project gives only a warning: most edits
+    /// The lock, for a build: it must match kbuild.toml. An edited folder of the project gives only a warning: most edits
     /// change nothing that is fetched, and if one does, BitBake fails with a message. With `--locked` it is an error.
     ///
     /// # Errors
@@ -358,7 +362,7 @@ fn manifest_path(global: &GlobalArgs) -> Result<PathBuf> {
     match &global.manifest_path {
         Some(path) if path.is_file() => Ok(path.clone()),
         Some(path) => Err(Error::input(format!("there is no manifest at {}", path.display()))
-            .help("--manifest-path (or KBUILD_MANIFEST_PATH) must name a kata.toml")),
+            .help(format!("--manifest-path (or KBUILD_MANIFEST_PATH) must name one"))),
         None => {
             let here = std::env::current_dir().map_err(|error| Error::io("find", Path::new("."), error))?;
             Manifest::find(&here)

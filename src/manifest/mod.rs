@@ -1,4 +1,4 @@
-//! Reads `kata.toml` into typed, validated values.
+//! Reads `kbuild.toml` into typed, validated values.
 //!
 //! What may enter: the manifest's shape, its checks, and the messages that point at its lines. Nothing here looks at the
 //! lock, the store or the network. A [`Manifest`] is always consistent: every board's layers, options and parents
@@ -27,9 +27,6 @@ use indexmap::IndexMap;
 
 use crate::error::Result;
 use crate::source::{GitRef, ImageName, Sha256, SourceUrl};
-
-/// The name of the manifest's file.
-pub const FILE_NAME: &str = "kata.toml";
 
 /// A checked manifest.
 #[derive(Debug, Clone)]
@@ -66,6 +63,8 @@ pub struct ClosureSettings {
     pub hosts: Vec<String>,
     /// The repositories whose whole history is kept.
     pub history: Vec<History>,
+    /// Recipes whose tag need not point to the commit that they name.
+    pub moved_tags: Vec<String>,
     /// Regular expressions of BBMASK, each with the reason for it.
     pub mask: IndexMap<String, String>,
 }
@@ -423,7 +422,7 @@ pub fn variable_part(source: &str) -> String {
     names::variable_part(source)
 }
 
-/// The JSON Schema (draft 7) of `kata.toml`, for editors: the keys, their types and their meaning. Only [`Manifest::read`]
+/// The JSON Schema (draft 7) of `kbuild.toml`, for editors: the keys, their types and their meaning. Only [`Manifest::read`]
 /// checks rules between keys (names that must exist, options that must be possible).
 pub fn schema() -> serde_json::Value {
     schema::schema()
@@ -446,10 +445,10 @@ impl Manifest {
         read::parse(path, text)
     }
 
-    /// Finds `kata.toml` in a directory or the nearest of its parents.
+    /// Finds `kbuild.toml` or `kbuild.toml` in a directory or the nearest of its parents.
     ///
     /// # Errors
-    /// There is none: kind `Input`, with a hint to `kbuild init` or `--manifest-path`.
+    /// There is none, or both in one directory: kind `Input`, with a hint to `kbuild init` or `--manifest-path`.
     pub fn find(from: &Path) -> Result<PathBuf> {
         read::find(from)
     }

@@ -1,4 +1,4 @@
-//! The types of `kata.toml` and of a site configuration as serde reads them: every key, nothing checked yet.
+//! The types of `kbuild.toml` and of a site configuration as serde reads them: every key, nothing checked yet.
 //!
 //! All keys are optional here, so that a missing key is reported together with all other faults, at its block.
 //! Editors show the documentation of each key, through the JSON Schema.
@@ -78,10 +78,10 @@ impl<T: JsonSchema> JsonSchema for At<T> {
     }
 }
 
-/// The whole of kata.toml.
+/// The whole of kbuild.toml.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(title = "kata.toml", extend("required" = ["project"]))]
+#[schemars(title = "kbuild.toml", extend("required" = ["project"]))]
 pub(super) struct RawManifest {
     /// The project itself.
     project: RawProject,
@@ -129,7 +129,7 @@ pub(super) struct RawLayer {
     /// The commit to lock, all 40 digits.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
     pub(super) rev: Option<RawText>,
-    /// A folder of this project, relative to kata.toml.
+    /// A folder of this project, relative to kbuild.toml.
     pub(super) path: Option<RawText>,
     /// The BitBake layer directories inside it (default: the top directory).
     pub(super) paths: Option<At<Vec<RawText>>>,
@@ -289,6 +289,8 @@ pub(super) struct RawClosure {
     pub(super) hosts: Option<At<Vec<RawText>>>,
     /// Recipes, or expressions for whole URLs, whose git sources are kept with their whole history.
     pub(super) history: Option<Vec<RawText>>,
+    /// Recipes whose tag need not point to the commit that they name.
+    pub(super) moved_tags: Option<Vec<RawText>>,
     /// Recipes that are left out (BBMASK), each with the reason for it.
     pub(super) mask: Option<IndexMap<RawText, RawText>>,
 }
@@ -326,9 +328,9 @@ pub(super) struct RawSite {
     pub(super) store: Option<RawText>,
     /// Lower stores, which are only read.
     pub(super) lower: Option<Vec<RawText>>,
-    /// Mirrors that are asked before those of kata.toml.
+    /// Mirrors that are asked before those of kbuild.toml.
     pub(super) mirrors: Option<RawMirrors>,
-    /// Package registries that win over those of kata.toml.
+    /// Package registries that win over those of kbuild.toml.
     pub(super) registries: IndexMap<String, String>,
 }
 

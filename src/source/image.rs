@@ -182,7 +182,7 @@ fn is_tag(tag: &str) -> bool {
 /// An architecture: with BitBake's name (TARGET_ARCH), and with the name in images (Go's GOARCH, and a variant).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Architecture {
-    /// BitBake's name, which kata.toml and the lock use.
+    /// BitBake's name, which kbuild.toml and the lock use.
     pub name: &'static str,
     /// An index's `platform.architecture`.
     pub image: &'static str,

@@ -151,7 +151,7 @@ impl SourceUrl {
         Access::of(self.scheme()).unwrap_or(Access::Mirrors)
     }
 
-    /// Whether kata.toml may declare a source with it. Of packages only crates, whose URL is complete without parameters.
+    /// Whether kbuild.toml may declare a source with it. Of packages only crates, whose URL is complete without parameters.
     /// Cloud storage and other version control systems are only for recipes, where BitBake unpacks what is fetched.
     pub fn is_declarable(&self) -> bool {
         match self.access() {

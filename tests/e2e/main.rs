@@ -12,6 +12,7 @@ mod flagship;
 mod images;
 mod interrupting;
 mod lower;
+mod names;
 mod pipeline;
 mod queries;
 mod real_closure;

@@ -19,7 +19,7 @@ use crate::progress;
 /// The variable that holds the password of a secret key.
 const PASSWORD: &str = "KBUILD_SIGN_PASSWORD";
 
-/// Writes a bundle: what kata.lock names, from the store, for a place without network.
+/// Writes a bundle: what kbuild.lock names, from the store, for a place without network.
 ///
 /// The bundle is a directory, which people can look into and whose interrupted export is continued; or one tar
 /// archive, if the name ends in .tar. The same lock and store give the same bytes.
@@ -40,7 +40,7 @@ pub(in crate::cli) struct ExportArgs {
     #[arg(long = "board", short, value_name = "BOARD")]
     boards: Vec<String>,
 
-    /// Leave out what the other side has: an earlier bundle, its `kbuild store ledger`, or its kata.lock.
+    /// Leave out what the other side has: an earlier bundle, its `kbuild store ledger`, or its kbuild.lock.
     #[arg(long, value_name = "BUNDLE|LEDGER|LOCK")]
     since: Vec<PathBuf>,
 

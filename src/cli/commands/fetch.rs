@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::fetch::Fetched;
 use crate::progress;
 
-/// Fetches what kata.lock names into the store.
+/// Fetches what kbuild.lock names into the store.
 ///
 /// Fetches many sources at once, with retries, resume and fallback mirrors. Every byte is checked against the lock.
 /// What the store has already is not fetched again.

@@ -12,11 +12,12 @@ use crate::cli::runtime;
 use crate::cli::stop;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::files::LOCK;
 use crate::lock::Lock;
 use crate::progress;
 use crate::store::{GcPlan, Root, Store};
 
-/// Removes from the store what no kata.lock names.
+/// Removes from the store what no kbuild.lock names.
 ///
 /// A store remembers the locks of the projects that use it. These locks, and those of --keep, say what stays. Files that
 /// `kbuild verify --repair` set aside, and partial downloads, are removed too. Waits until no other kbuild uses the store.
@@ -24,8 +25,8 @@ use crate::store::{GcPlan, Root, Store};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild gc --dry-run                     what would be removed, and how much
-  kbuild gc --keep release/kata.lock      what this lock names stays too")]
+  kbuild gc --dry-run                       what would be removed, and how much
+  kbuild gc --keep release/kbuild.lock      what this lock names stays too")]
 pub(in crate::cli) struct GcArgs {
     /// Only say what would be removed.
     #[arg(long)]
@@ -68,7 +69,7 @@ impl GcArgs {
         for path in &self.keep {
             let lock = Lock::read(path)?;
             let none = || Error::input(format!("there is no {}", disk::shown(path)));
-            roots.locks.push(lock.ok_or_else(|| none().help("--keep names a kata.lock"))?);
+            roots.locks.push(lock.ok_or_else(|| none().help(format!("--keep names a {LOCK}")))?);
         }
         for root in store.roots()? {
             if !root.is_there()? {

@@ -16,7 +16,7 @@ use crate::progress;
 
 /// Writes a directory for machines that run BitBake without kbuild. Any web server can serve it.
 ///
-/// It has every file of kata.lock under the name that BitBake looks for, every repository as a tarball, and the
+/// It has every file of kbuild.lock under the name that BitBake looks for, every repository as a tarball, and the
 /// configuration that points BitBake to it. A second run adds what is new and removes what no source needs any more.
 #[derive(Debug, Args)]
 #[command(after_help = "\

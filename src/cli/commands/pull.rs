@@ -14,7 +14,7 @@ use crate::source::SourceId;
 use crate::source::url::redact;
 use crate::store::Store;
 
-/// Fetches what kata.lock names from one other store: a bucket, a registry, a web server or a directory.
+/// Fetches what kbuild.lock names from one other store: a bucket, a registry, a web server or a directory.
 ///
 /// Asks no other server, so that it shows whether that store has everything. Every byte is checked against the lock.
 /// What the store has already is not fetched again.

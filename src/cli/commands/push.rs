@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::progress;
 use crate::remote::{self, Destination, PushRequest, Pushed};
 
-/// Sends what kata.lock names from the store to another store: a bucket, a container registry, or a directory.
+/// Sends what kbuild.lock names from the store to another store: a bucket, a container registry, or a directory.
 ///
 /// Sends only what is missing there, and compares every byte with its hash on the way. If it fails, what was sent stays:
 /// run it again. Removes nothing there. Looks for credentials where the service's own tools look for them.

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 
 /// Starts a built board's image under QEMU.
 ///
-/// `[boards.BOARD.run]` in kata.toml describes the machine. The image is not changed: what the board writes is lost
+/// `[boards.BOARD.run]` in kbuild.toml describes the machine. The image is not changed: what the board writes is lost
 /// when it ends. This terminal is the board's console; Ctrl-a x ends it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -32,7 +32,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(long, short, value_name = "BOARD", env = "KBUILD_BOARD", hide_env = true)]
     board: String,
 
-    /// Print the command and start nothing. Needs no QEMU, and no build if kata.toml names the image.
+    /// Print the command and start nothing. Needs no QEMU, and no build if kbuild.toml names the image.
     #[arg(long)]
     dry_run: bool,
 

@@ -18,7 +18,7 @@ const DEEPEST: usize = 100;
 
 /// Shows the recipes of a board, each under a recipe that needs it, with the sources that they fetch.
 ///
-/// Reads kata.lock alone. Each recipe is shown once, on a shortest path from a target.
+/// Reads kbuild.lock alone. Each recipe is shown once, on a shortest path from a target.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,7 +30,7 @@ pub(in crate::cli) struct TreeArgs {
     #[command(flatten)]
     board: BoardArgs,
 
-    /// Architecture of the build host [default: the first that kata.toml names]
+    /// Architecture of the build host [default: the first that kbuild.toml names]
     #[arg(long, value_name = "ARCH")]
     build_host: Option<String>,
 
@@ -100,8 +100,8 @@ impl TreeQuery<'_> {
             return Ok(());
         }
         let error = Error::input(format!("board `{board}` has no recipe `{}` in its closure", recipe.escape_debug()));
-        Err(match suggest::names(recipe, self.tree.names()).first() {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
+        Err(match suggest::did_you_mean(recipe, self.tree.names(), 1) {
+            Some(question) => error.help(question),
             None => error.help(format!("run `kbuild why --recipe {}` to look on all boards", recipe.escape_debug())),
         })
     }
