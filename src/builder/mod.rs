@@ -24,6 +24,7 @@ pub mod result;
 pub mod sandbox;
 pub mod unpack;
 
+mod ask_fetchers;
 mod prepare;
 
 pub use discover::{DiscoverRequest, Discoverer, discover};

@@ -143,7 +143,7 @@ fn in_recipe(error: Error, recipe: &Recipe, fetch: &Fetch) -> Error {
 }
 
 /// Where an entry stands: recipe, file and line, layer.
-fn written(recipe: &Recipe, fetch: &Fetch) -> String {
+pub(super) fn written(recipe: &Recipe, fetch: &Fetch) -> String {
     let place = fetch.place.as_ref().map_or_else(|| recipe.file.clone(), ToString::to_string);
     format!("{} ({place} in layer {})", recipe.name, recipe.layer)
 }

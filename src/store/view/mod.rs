@@ -5,7 +5,7 @@
 //!   view              hash over what the view holds
 //!   flat/<name>       symlink to a blob: what PREMIRRORS names
 //!   dl/<name>         the same, in a directory that BitBake may write: DL_DIR
-//!   dl/<name>.done    empty, where BitBake takes no file without it
+//!   dl/<name>.done    empty, where BitBake takes no file without it, and for each clone
 //!   dl/npm2/<name>.resolved
 //!                     what `npm view` would say of a package, so that nobody is asked (BitBake 2.8)
 //!   git2/<clone>/     bare repository over hard links to packs: GITDIR
@@ -33,7 +33,7 @@ use crate::source::name::{check_component, file_name, older_file_names, other_cl
 use crate::source::{Blake3, Package, SourceId, SourceUrl};
 
 /// What the stamp hashes begins with; another layout gets another number.
-const DOMAIN: &str = "kbuild view 2\n";
+const DOMAIN: &str = "kbuild view 3\n";
 
 /// How many missing sources a message names.
 const NAMED: usize = 5;
@@ -92,6 +92,7 @@ impl<'a> View<'a> {
         }
         view.repositories.iter().try_for_each(|(name, repository)| repository.check(name))?;
         view.add_other_spellings();
+        view.add_stamps();
         Ok(view)
     }
 
@@ -154,6 +155,13 @@ impl<'a> View<'a> {
         for (name, repository) in others {
             self.repositories.entry(name).or_insert(repository);
         }
+    }
+
+    /// With a stamp beside it BitBake takes a clone as it is; without one it asks the mirrors first, those too that some layer
+    /// put in front (`bb.fetch2.Fetch.download`, `verify_donestamp`).
+    fn add_stamps(&mut self) {
+        let stamps = self.repositories.keys().map(|name| (format!("dl/{name}.done"), String::new()));
+        self.notes.extend(stamps);
     }
 
     /// Whether the directory holds this view, with nothing renamed or deleted by BitBake.
