@@ -19,4 +19,5 @@ mod registries;
 mod remotes;
 mod run;
 mod serving;
+mod truth;
 mod wrong_input;
