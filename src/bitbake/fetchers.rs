@@ -92,6 +92,11 @@ impl FetchersDir {
         self.0.join("view")
     }
 
+    /// Where the record of that view lies.
+    pub fn record(&self) -> PathBuf {
+        self.0.join("view.record")
+    }
+
     /// Writes down a question; gives the arguments of the Python that answers it, for the BitBake in this directory.
     ///
     /// # Errors

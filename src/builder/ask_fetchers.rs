@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::prepare::{self, BuildRequest, Prepared};
 use super::run_inside;
-use super::sandbox::Stdout;
+use super::seal::Stdout;
 use crate::bitbake::fetchers::{FetchAnswer, FetchEntry, FetchQuestion, FetchersDir};
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Lock, Locked};
@@ -82,7 +82,7 @@ impl Asking<'_> {
     fn lay_out(&self, lock: &Lock, cases: &[&FetchCase]) -> Result<BTreeMap<String, PathBuf>> {
         let sources: BTreeSet<SourceId> = cases.iter().map(|case| case.source.clone()).collect();
         let sources: Vec<SourceId> = sources.into_iter().collect();
-        view::lay_out(self.store, lock, &sources, &self.dir.view())?;
+        view::lay_out(self.store, lock, &sources, &self.dir.view(), &self.dir.record())?;
         let mut repositories = BTreeMap::new();
         for id in lock.with_submodules(&sources) {
             let locked = lock.get(&id)?;

@@ -10,6 +10,7 @@ use super::requests::{Discovered, PinnedRefs, without_multiconfig};
 use crate::bitbake::report::FloatingSrcrev as Reported;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
+use crate::files::MANIFEST;
 use crate::lock::{self, Closure, Floating, Lock, LockedBoard};
 use crate::source::{CommitId, GitRef, SourceUrl};
 
@@ -148,7 +149,7 @@ fn cannot_pin(error: Error, floating: &Reported) -> Error {
         .wrap(format!("{recipe} ({file} in layer {layer}) names no commit in {variable}, and its upstream gives none"))
         .help(format!(
             "declare its repository as a source with `rev` and `recipes = [\"{recipe}\"]`, or leave the recipe out \
-             with a `[closure.mask]` in kata.toml"
+             with a `[closure.mask]` in {MANIFEST}"
         ))
 }
 

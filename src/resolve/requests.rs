@@ -7,6 +7,7 @@ use regex::Regex;
 use super::faults::{Configuration, Faults};
 use crate::bitbake::report::{DiscoveryReport, Fetch, GitFetch, Recipe};
 use crate::error::{Error, Kind, Result};
+use crate::files::MANIFEST;
 use crate::lock::{self, Floating};
 use crate::manifest::{History, Manifest, Variant, whole_url};
 use crate::source::url::redact;
@@ -131,7 +132,8 @@ pub(super) fn collect(
         }
     }
     let files = join_unknown(collected.files);
-    for (board, error) in collisions(&files) {
+    for (board, name, error) in collisions(&files) {
+        faults.is_new(&board, &name);
         let closures = found.iter().filter(|found| found.board == board).map(Discovered::configuration);
         faults.add_to(closures, error);
     }
@@ -164,7 +166,7 @@ fn add_problems(found: &[Discovered], faults: &mut Faults) {
         }
     }
     for (text, closures) in seen {
-        let help = "change the recipe or append to it, or leave it out with a `[closure.mask]` in kata.toml";
+        let help = format!("change the recipe or append to it, or leave it out with a `[closure.mask]` in {MANIFEST}");
         faults.add_to(closures, Error::input(text).help(help));
     }
 }
@@ -344,14 +346,14 @@ fn join_unknown(files: BTreeMap<(String, FileIdentity), RecipeFile>) -> Vec<Reci
 }
 
 /// Two contents under one name on one board: BitBake has one DL_DIR, and so one place for both.
-fn collisions(files: &[RecipeFile]) -> Vec<(String, Error)> {
+fn collisions(files: &[RecipeFile]) -> Vec<(String, String, Error)> {
     let mut errors = Vec::new();
     let mut first: BTreeMap<(&str, &str), &RecipeFile> = BTreeMap::new();
     for request in files {
         let boards: BTreeSet<&str> = request.requesters.iter().map(|requester| requester.board.as_str()).collect();
         for board in boards {
             let Some(other) = first.insert((&request.name, board), request) else { continue };
-            errors.push((board.to_owned(), collision(board, other, request)));
+            errors.push((board.to_owned(), request.name.clone(), collision(board, other, request)));
         }
     }
     errors

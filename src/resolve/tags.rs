@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use super::requests::RecipeGit;
 use crate::error::{Error, Kind};
 use crate::fetch::Fetcher;
+use crate::files::MANIFEST;
 use crate::lock::{Floating, Lock};
 use crate::source::url::redact;
 use crate::source::{CommitId, name};
@@ -74,8 +75,8 @@ fn moved(request: &RecipeGit, tag: &str, commit: &CommitId, what: &str) -> Error
     let written: Vec<&str> = request.written.iter().map(String::as_str).collect();
     let message = format!("the tag `{tag}` of {} does not lead to the commit beside it", redact(request.url.as_str()));
     let why = format!("{}\nSRCREV is {commit}, and the tag {what}", written.join(", "));
-    Error::new(Kind::Mismatch, message).because(why).help(
+    Error::new(Kind::Mismatch, message).because(why).help(format!(
         "somebody moved the tag: find out why, and correct SRCREV or the tag. `kbuild lock --keep-moved-tags`, or \
-         `[closure] moved-tags` with the recipe's name in kata.toml, takes the commit all the same, and the lock says so",
-    )
+         `[closure] moved-tags` with the recipe's name in {MANIFEST}, takes the commit all the same, and the lock says so"
+    ))
 }

@@ -21,7 +21,7 @@ use crate::suggest;
 /// So many who need a source are named; more are counted.
 const NAMED: usize = 3;
 
-/// Lists the sources of kata.lock: size, host, licenses, and who needs each.
+/// Lists the sources of kbuild.lock: size, host, licenses, and who needs each.
 ///
 /// The size of a commit is that of its packs, where the store has them. Licenses are those of the recipes that fetch it.
 #[derive(Debug, Args)]

@@ -18,7 +18,7 @@ const DEEPEST: usize = 100;
 
 /// Shows the recipes of a board, each under the one that needs it, with what they fetch.
 ///
-/// From kata.lock alone. Each recipe stands once, on a shortest way from a target.
+/// From kbuild.lock alone. Each recipe stands once, on a shortest way from a target.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,7 +30,7 @@ pub(in crate::cli) struct TreeArgs {
     #[command(flatten)]
     board: BoardArgs,
 
-    /// The architecture of the machine that builds [default: the first that kata.toml names]
+    /// The architecture of the machine that builds [default: the first that kbuild.toml names]
     #[arg(long, value_name = "ARCH")]
     build_host: Option<String>,
 
