@@ -41,7 +41,7 @@ use std::path::PathBuf;
 
 use indexmap::IndexMap;
 
-use super::text::{ConfText, check_override, check_path, check_variable};
+use super::text::{ConfText, KEPT, check_override, check_path, check_variable};
 use crate::error::{Error, Kind, Result};
 use crate::files::{LOCK, MANIFEST};
 use crate::lock::{Lock, Locked, LockedImage, Request};
@@ -357,11 +357,15 @@ impl BoardConf<'_> {
             text.raw("# Not this machine: what another one would build with.\n");
             text.plain("BUILD_ARCH", arch)?;
         }
+        text.raw(&format!(
+            "# What stands in {KEPT} too, kbuild's class sets again behind all layers: none can undo it.\n"
+        ));
         // `forcevariable`: oe-core up to 5.0 appends the C library's name to TMPDIR.
         text.raw(&format!("TMPDIR:forcevariable = \"${{TOPDIR}}/{TMPDIR}\"\n"));
-        text.raw("SSTATE_DIR = \"${TOPDIR}/sstate-cache\"\n");
+        text.raw(&format!("{KEPT}[TMPDIR] = \"${{TOPDIR}}/{TMPDIR}\"\n"));
+        text.keep("SSTATE_DIR", "${TOPDIR}/sstate-cache");
         text.raw("# No time of day in the names of images.\n");
-        text.raw("IMAGE_VERSION_SUFFIX = \"\"\n");
+        text.keep("IMAGE_VERSION_SUFFIX", "");
         text.raw(
             "# The server ends with its client: nothing is left running, and no later run talks to an older seal.\n",
         );
@@ -372,9 +376,9 @@ impl BoardConf<'_> {
         text.raw("INHERIT:append = \" kbuild-lock\"\n");
 
         text.section(&format!("Sources: only those of {LOCK}, out of the store"));
-        text.raw(&format!("DL_DIR = \"${{TOPDIR}}/{VIEW}/dl\"\n"));
-        text.raw(&format!("GITDIR = \"${{TOPDIR}}/{VIEW}/git2\"\n"));
-        text.raw(&format!("PREMIRRORS:forcevariable = \"{PREMIRRORS} file://${{TOPDIR}}/{VIEW}/flat/\"\n"));
+        text.keep("DL_DIR", &format!("${{TOPDIR}}/{VIEW}/dl"));
+        text.keep("GITDIR", &format!("${{TOPDIR}}/{VIEW}/git2"));
+        text.keep("PREMIRRORS", &format!("{PREMIRRORS} file://${{TOPDIR}}/{VIEW}/flat/"));
         if !self.uninative {
             text.raw("# The lock has no uninative tarball for this host; a failed fetch would turn it off halfway.\n");
             text.raw("INHERIT:remove = \"uninative\"\n");
@@ -466,14 +470,14 @@ fn write_seal(text: &mut ConfText) {
         ("BB_FETCH_PREMIRRORONLY", "1"),
         ("BB_GENERATE_MIRROR_TARBALLS", "0"),
         ("BB_GENERATE_SHALLOW_TARBALLS", "0"),
-        ("MIRRORS:forcevariable", ""),
-        ("SSTATE_MIRRORS:forcevariable", ""),
+        ("MIRRORS", ""),
+        ("SSTATE_MIRRORS", ""),
         ("BB_HASHSERVE_UPSTREAM", ""),
         ("PRSERV_UPSTREAM", ""),
         ("CONNECTIVITY_CHECK_URIS", ""),
         ("CVE_DB_UPDATE_INTERVAL", "-1"),
     ] {
-        text.raw(&format!("{variable} = \"{value}\"\n"));
+        text.keep(variable, value);
     }
 }
 

@@ -12,10 +12,25 @@
 addhandler kbuild_configured
 kbuild_configured[eventmask] = "bb.event.ConfigParsed"
 python kbuild_configured() {
+    kbuild_settle(d)
     kbuild_cold_as_warm()
     kbuild_ask_nobody_for_revisions()
     kbuild_uninative_from_the_view(d)
 }
+
+addhandler kbuild_recipe_settled
+# Behind anonymous Python, before the tasks are made.
+kbuild_recipe_settled[eventmask] = "bb.event.RecipeTaskPreProcess"
+python kbuild_recipe_settled() {
+    kbuild_settle(d)
+}
+
+def kbuild_settle(d):
+    """What kbuild sets, wins: appends, overrides and plain assignments of layers, distributions and recipes are taken away
+    (bb.data_smart.DataSmart.setVar drops them outside of the parser). A mirror that own-mirrors.bbclass or a distribution puts
+    in front would end a build that has no network, and DL_DIR and its like lead out of the view."""
+    for name, value in (d.getVarFlags("KBUILD_SETS") or {}).items():
+        d.setVar(name, value)
 
 def kbuild_cold_as_warm():
     """Makes the hash over the configuration that names the parse cache the same with and without

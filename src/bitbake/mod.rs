@@ -6,6 +6,7 @@
 pub mod conf;
 pub mod discovery;
 pub mod engine;
+pub mod fetchers;
 pub mod graph;
 pub mod metadata;
 pub mod report;

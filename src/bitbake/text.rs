@@ -16,6 +16,9 @@ use crate::files::{LOCK, MANIFEST};
 /// A configuration file while it is written.
 pub(super) struct ConfText(pub(super) String);
 
+/// The variable whose flags hold what kbuild's class sets again behind all layers: see [`ConfText::keep`].
+pub(super) const KEPT: &str = "KBUILD_SETS";
+
 impl ConfText {
     /// With the words at the top of each file of a board.
     pub(super) fn new(project: &str, board: &str, file: &str) -> ConfText {
@@ -34,6 +37,13 @@ impl ConfText {
     /// Text as it is.
     pub(super) fn raw(&mut self, line: &str) {
         self.0.push_str(line);
+    }
+
+    /// A value of kbuild's own, in BitBake's language: set here for what layers read at once, and again by kbuild's class behind
+    /// all layers and recipes, so that none of them can undo it.
+    pub(super) fn keep(&mut self, variable: &str, value: &str) {
+        let _ = writeln!(self.0, "{variable} = \"{value}\"");
+        let _ = writeln!(self.0, "{KEPT}[{variable}] = \"{value}\"");
     }
 
     /// A value in which BitBake shall expand nothing.

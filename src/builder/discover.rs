@@ -6,14 +6,14 @@
 use std::path::Path;
 
 use super::prepare::{self, BuildRequest};
-use super::{Prepared, bitbake};
+use super::{Prepared, ask_fetchers, bitbake};
 use crate::bitbake::discovery::DiscoveryDir;
 use crate::bitbake::{DiscoveryReport, Engine, Verbosity, engine};
 use crate::error::Result;
 use crate::lock::Lock;
 use crate::manifest::{Manifest, Variant};
 use crate::progress::Progress;
-use crate::resolve::Discover;
+use crate::resolve::{Discover, FetchCase, Objection};
 use crate::source::SourceId;
 use crate::store::Store;
 
@@ -76,6 +76,21 @@ impl Discover for Discoverer<'_> {
             progress: self.progress,
         };
         discover(&DiscoverRequest { build, host: &variant.host, words: self.verbosity })
+    }
+
+    fn review(&self, lock: &mut Lock, board: &str, variant: &Variant, cases: &[FetchCase]) -> Result<Vec<Objection>> {
+        let laid_out = lock.clone();
+        let build = BuildRequest {
+            manifest: self.manifest,
+            lock: &laid_out,
+            store: self.store,
+            board,
+            selection: &variant.selection,
+            kbuild: self.kbuild,
+            progress: self.progress,
+            require_seal: self.require_seal,
+        };
+        ask_fetchers::ask(&build, &variant.host, lock, cases)
     }
 }
 

@@ -26,6 +26,7 @@ pub mod result;
 pub mod seal;
 pub mod unpack;
 
+mod ask_fetchers;
 mod inside;
 mod prepare;
 

@@ -12,7 +12,7 @@ use crate::store::Store;
 /// Reads the submodules of a commit in the store.
 ///
 /// # Errors
-/// A gitlink without an entry, an entry with an unacceptable path or URL.
+/// An entry with an unacceptable path or URL.
 pub fn of_commit(store: &Store, url: &SourceUrl, commit: &CommitId) -> Result<Vec<Submodule>> {
     let opened = store.open_commit(commit)?;
     let unreadable = |error: git2::Error| {
@@ -32,14 +32,16 @@ pub fn of_commit(store: &Store, url: &SourceUrl, commit: &CommitId) -> Result<Ve
     let temporary = std::env::temp_dir();
     let place = tempfile::tempdir().map_err(|error| Error::io("create a directory in", &temporary, error))?;
     let urls = urls_by_path(&text, place.path())?;
-    links.into_iter().map(|(path, commit)| submodule(url, &urls, path, commit)).collect()
+    // A gitlink that `.gitmodules` does not name is nobody's submodule: gitsm passes it over (`process_submodules`), as git does.
+    let named = links.into_iter().filter_map(|(path, commit)| {
+        let path = String::from_utf8(path).ok()?;
+        let said = urls.get(&path)?;
+        Some(check_path(&path).and_then(|()| submodule(url, said, path, commit)))
+    });
+    named.collect()
 }
 
-fn submodule(parent: &SourceUrl, urls: &BTreeMap<String, String>, path: String, commit: CommitId) -> Result<Submodule> {
-    let said = urls.get(&path).ok_or_else(|| {
-        Error::input(format!("{parent} has a submodule at `{path}` that its .gitmodules does not name"))
-            .help("set `submodules = false` for this source if its build does without them")
-    })?;
+fn submodule(parent: &SourceUrl, said: &str, path: String, commit: CommitId) -> Result<Submodule> {
     let url = parent
         .join_submodule(said)
         .map_err(|error| error.wrap(format!("{parent} names an unusable URL for its submodule `{path}`")))?;
@@ -51,7 +53,7 @@ fn gitlinks(
     repository: &git2::Repository,
     tree: &git2::Tree<'_>,
     directory: &[u8],
-    links: &mut BTreeMap<String, CommitId>,
+    links: &mut BTreeMap<Vec<u8>, CommitId>,
 ) -> Result<()> {
     for entry in tree {
         let path = [directory, entry.name_bytes()].concat();
@@ -63,8 +65,6 @@ fn gitlinks(
                 gitlinks(repository, &inner, &[&path[..], b"/"].concat(), links)?;
             }
             Some(git2::ObjectType::Commit) => {
-                let path = String::from_utf8(path).map_err(|_| Error::input("a submodule's path is not UTF-8"))?;
-                check_path(&path)?;
                 links.insert(path, entry.id().to_string().parse()?);
             }
             _ => {}

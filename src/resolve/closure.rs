@@ -85,25 +85,25 @@ fn closure_of<'a>(lock: &'a Lock, board: &str, setting: &str) -> Option<&'a Clos
 pub(super) async fn complete(
     request: &LockRequest<'_>,
     pinned: Resolution,
-    found: Vec<Discovered>,
+    found: &[Discovered],
 ) -> Result<Resolution> {
     let LockRequest { manifest, old, fetcher, .. } = *request;
     let Resolution { mut lock, changes, mut incomplete, mut warnings, .. } = pinned;
     let mut faults = Faults::default();
-    let (floating, mut refs) = floating::pin(&found, old, fetcher, request.update, &mut warnings, &mut faults).await?;
+    let (floating, mut refs) = floating::pin(found, old, fetcher, request.update, &mut warnings, &mut faults).await?;
     lock.floating.extend(floating);
-    let requests = requests::collect(manifest, &found, &refs, &lock.floating, &mut faults);
+    let requests = requests::collect(manifest, found, &refs, &lock.floating, &mut faults);
     lock.registries.extend(found.iter().filter_map(|found| go_proxy(&found.report)));
     fetcher.learn_registries(&lock.registries);
     let mut answers = answer_all(requests, old, fetcher, &mut faults).await;
     answers.check_sums(&mut faults);
     answers.check_tags(request, &mut lock, &mut warnings, &mut faults).await;
     answers.pin_tag_objects(&mut lock, &mut refs);
-    let mut contexts = kept(manifest, &found, old)?;
+    let mut contexts = kept(manifest, found, old)?;
     let names = Names::of(&lock, answers.contents().chain(contents(&contexts, old)));
     let sources = answers.add_to(&names, &mut lock, &mut incomplete)?;
     take_over(&mut contexts, old, &names, &mut lock)?;
-    contexts.extend(found.into_iter().map(|found| context(found, &sources, &refs.pins, &faults)));
+    contexts.extend(found.iter().cloned().map(|found| context(found, &sources, &refs.pins, &faults)));
     recipes::assemble(&mut lock, contexts);
     recipes::check_names(&mut lock, &mut faults)?;
     lock.folders = folders_read(manifest, &lock, &request.folders);

@@ -15,6 +15,8 @@ pub(super) type Configuration = (String, String);
 pub(super) struct Faults {
     errors: Vec<Error>,
     unfinished: BTreeSet<Configuration>,
+    /// Names that stand for two files on a board, and were said to.
+    names: BTreeSet<(String, String)>,
 }
 
 impl Faults {
@@ -27,6 +29,11 @@ impl Faults {
     pub(super) fn add_to(&mut self, closures: impl IntoIterator<Item = Configuration>, error: Error) {
         self.errors.push(error);
         self.unfinished.extend(closures);
+    }
+
+    /// Whether it is the first time that this name is said to stand for two files on this board.
+    pub(super) fn is_new(&mut self, board: &str, name: &str) -> bool {
+        self.names.insert((board.to_owned(), name.to_owned()))
     }
 
     /// Whether something of this closure is not in the lock.

@@ -6,9 +6,10 @@ use std::pin::Pin;
 
 use super::closure::{self, MissingClosure};
 use super::requests::Discovered;
+use super::review::{self, FetchCase, Objection};
 use super::{Resolution, UpdatePolicy, pins};
 use crate::bitbake::DiscoveryReport;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
 use crate::lock::Lock;
 use crate::manifest::{Manifest, Variant};
@@ -24,6 +25,13 @@ pub trait Discover {
     /// # Errors
     /// Those of the engine: kind `Engine`, `Interrupted`.
     fn discover(&self, pinned: &Lock, board: &str, variant: &Variant) -> Result<DiscoveryReport>;
+
+    /// Has the engine's own fetchers look at what was locked for a board: gives what they object to, and writes the names under
+    /// which they look for submodules into the lock. Only what the store has can be looked at.
+    ///
+    /// # Errors
+    /// Those of the engine: kind `Engine`, `Interrupted`.
+    fn review(&self, lock: &mut Lock, board: &str, variant: &Variant, cases: &[FetchCase]) -> Result<Vec<Objection>>;
 }
 
 /// Work of the network, without the type of what comes of it.
@@ -83,8 +91,11 @@ pub fn lock(request: LockRequest<'_>, engine: &dyn Discover) -> Result<Locking> 
     let pinned = request.wait(pins::resolve(manifest, old, fetcher, update))?;
     let missing = closure::missing(manifest, &pinned.lock, old, &request.folders, update)?;
     let discovery = request.discover(&pinned.lock, missing, engine)?;
-    let completed = closure::complete(&request, pinned, discovery.found);
-    let completed = request.wait(completed);
+    let completed = request.wait(closure::complete(&request, pinned, &discovery.found));
+    let completed = completed.and_then(|mut resolution| {
+        request.review(&mut resolution, &discovery.found, engine)?;
+        Ok(resolution)
+    });
     let Some((error, missed)) = discovery.failed else {
         return Ok(Locking { resolution: completed?, stopped: None });
     };
@@ -109,6 +120,27 @@ impl LockRequest<'_> {
             Ok(())
         }))?;
         outcome.ok_or_else(|| Error::bug("work was not run to its end"))
+    }
+
+    /// Has the engine's fetchers look at what the closures found now fetch. That they cannot be asked is said, and is no fault
+    /// of the lock.
+    fn review(&self, resolution: &mut Resolution, found: &[Discovered], engine: &dyn Discover) -> Result<()> {
+        for (board, cases) in review::cases(found, &resolution.lock) {
+            let Some(of_board) = found.iter().find(|found| found.board == board) else { continue };
+            (self.say)(&format!("Asking BitBake's fetchers about what board `{board}` fetches"));
+            match engine.review(&mut resolution.lock, &board, &of_board.variant, &cases) {
+                Ok(objections) => {
+                    let Resolution { lock, faults, .. } = resolution;
+                    review::add_objections(objections, &board, found, lock, faults);
+                }
+                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                Err(error) => {
+                    let why = error.causes().into_iter().next().map(|why| format!(": {why}")).unwrap_or_default();
+                    resolution.warnings.push(format!("{error}{why}; `kbuild verify --deep` does it instead"));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Asks the engine for closures.

@@ -16,11 +16,13 @@ mod pins;
 mod recipes;
 mod requests;
 mod requirement;
+mod review;
 mod tags;
 
 pub use closure::MissingClosure;
 pub use freshness::{check_fresh, edited_folders, missing_closures, stale};
 pub use locking::{Discover, LockRequest, Locking, Stopped, lock};
+pub use review::{FetchCase, Objection};
 
 use crate::error::Error;
 use crate::lock::{ImageAsked, Lock, Request};

@@ -86,6 +86,9 @@ pub(super) fn check_names(lock: &mut Lock, faults: &mut Faults) -> Result<()> {
         let twice = files_of_one_name(lock, &board)?;
         let open = !twice.is_empty();
         for (name, one, other) in twice {
+            if !faults.is_new(&board, &name) {
+                continue;
+            }
             let error = Error::input(format!("board `{board}` has two files called `{name}`: {one} and {other}"));
             faults.add(
                 error.help("BitBake keeps both under that name: give one of them a `filename` or `downloadfilename`"),

@@ -132,7 +132,8 @@ pub(super) fn collect(
         }
     }
     let files = join_unknown(collected.files);
-    for (board, error) in collisions(&files) {
+    for (board, name, error) in collisions(&files) {
+        faults.is_new(&board, &name);
         let closures = found.iter().filter(|found| found.board == board).map(Discovered::configuration);
         faults.add_to(closures, error);
     }
@@ -144,7 +145,7 @@ fn in_recipe(error: Error, recipe: &Recipe, fetch: &Fetch) -> Error {
 }
 
 /// Where an entry stands: recipe, file and line, layer.
-fn written(recipe: &Recipe, fetch: &Fetch) -> String {
+pub(super) fn written(recipe: &Recipe, fetch: &Fetch) -> String {
     let place = fetch.place.as_ref().map_or_else(|| recipe.file.clone(), ToString::to_string);
     format!("{} ({place} in layer {})", recipe.name, recipe.layer)
 }
@@ -345,14 +346,14 @@ fn join_unknown(files: BTreeMap<(String, FileIdentity), RecipeFile>) -> Vec<Reci
 }
 
 /// Two contents under one name on one board: BitBake has one DL_DIR, and so one place for both.
-fn collisions(files: &[RecipeFile]) -> Vec<(String, Error)> {
+fn collisions(files: &[RecipeFile]) -> Vec<(String, String, Error)> {
     let mut errors = Vec::new();
     let mut first: BTreeMap<(&str, &str), &RecipeFile> = BTreeMap::new();
     for request in files {
         let boards: BTreeSet<&str> = request.requesters.iter().map(|requester| requester.board.as_str()).collect();
         for board in boards {
             let Some(other) = first.insert((&request.name, board), request) else { continue };
-            errors.push((board.to_owned(), collision(board, other, request)));
+            errors.push((board.to_owned(), request.name.clone(), collision(board, other, request)));
         }
     }
     errors

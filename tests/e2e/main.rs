@@ -21,4 +21,5 @@ mod remotes;
 mod run;
 mod seal;
 mod serving;
+mod truth;
 mod wrong_input;

@@ -111,6 +111,10 @@ fn lock_with(
     };
     let locking = lock(request, &engine)?;
     assert!(locking.stopped.is_none());
+    let Resolution { faults, .. } = &locking.resolution;
+    if !faults.is_empty() {
+        return Err(Error::all(locking.resolution.faults, |count| format!("{count} faults")).unwrap());
+    }
     Ok((locking.resolution, engine.asked.get()))
 }
 
@@ -128,6 +132,10 @@ impl<F: Fn(&str, &Variant) -> DiscoveryReport> Discover for Played<F> {
     fn discover(&self, _: &Lock, board: &str, variant: &Variant) -> Result<DiscoveryReport> {
         self.asked.set(self.asked.get() + 1);
         Ok((self.discover)(board, variant))
+    }
+
+    fn review(&self, _: &mut Lock, _: &str, _: &Variant, _: &[FetchCase]) -> Result<Vec<Objection>> {
+        Ok(Vec::new())
     }
 }
 

@@ -4,7 +4,7 @@
 //! <view>/
 //!   flat/<name>       symlink to a blob: what PREMIRRORS names
 //!   dl/<name>         the same, in a directory that BitBake may write: DL_DIR
-//!   dl/<name>.done    empty, where BitBake takes no file without it
+//!   dl/<name>.done    empty, where BitBake takes no file without it, and for each clone
 //!   dl/npm2/<name>.resolved
 //!                     what `npm view` would say of a package, so that nobody is asked (BitBake 2.8)
 //!   git2/<clone>/     bare repository that borrows the packs below: GITDIR
@@ -107,6 +107,7 @@ impl<'a> View<'a> {
         }
         view.repositories.iter().try_for_each(|(name, repository)| repository.check(name))?;
         view.add_other_spellings();
+        view.add_stamps();
         Ok(view)
     }
 
@@ -169,6 +170,13 @@ impl<'a> View<'a> {
         for (name, repository) in others {
             self.repositories.entry(name).or_insert(repository);
         }
+    }
+
+    /// With a stamp beside it BitBake takes a clone as it is; without one it asks the mirrors first, those too that some layer
+    /// put in front (`bb.fetch2.Fetch.download`, `verify_donestamp`).
+    fn add_stamps(&mut self) {
+        let stamps = self.repositories.keys().map(|name| (format!("dl/{name}.done"), String::new()));
+        self.notes.extend(stamps);
     }
 
     /// A hash over all that the view holds, and where it and what it leads to lie.

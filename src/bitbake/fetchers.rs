@@ -1,0 +1,141 @@
+//! BitBake's own fetchers, asked without parsing a recipe: under which names they look for submodules, and whether they are
+//! content with a view. The text of the program, and what goes in and comes out of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::conf::PREMIRRORS;
+use crate::disk;
+use crate::error::{Error, Result};
+
+/// The program, for the Python that runs BitBake.
+const PROGRAM: &str = include_str!("fetchers.py");
+
+/// An entry of SRC_URI, with what its recipe says of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct FetchEntry {
+    /// PN, without a multiconfig.
+    pub recipe: String,
+    /// The entry, expanded, with its parameters.
+    pub entry: String,
+    /// The commit, where it has one.
+    pub revision: Option<String>,
+    /// Checksums by algorithm.
+    pub sums: BTreeMap<String, String>,
+}
+
+/// What is asked of entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FetchQuestion {
+    /// The submodules of a gitsm entry.
+    Submodules,
+    /// Whether it is fetched out of the view.
+    Check,
+}
+
+/// What the fetchers say of one entry.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct FetchAnswer {
+    /// Why they refuse it.
+    pub error: Option<String>,
+    /// All its submodules, those of submodules too.
+    pub submodules: Vec<EngineSubmodule>,
+}
+
+/// A submodule as gitsm sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct EngineSubmodule {
+    /// The commit that has it.
+    pub parent: String,
+    /// Where it stands in that commit's tree.
+    pub path: String,
+    /// Its own commit.
+    pub commit: String,
+    /// The URL for git.
+    pub url: String,
+    /// The name of the clone in GITDIR.
+    pub clone: String,
+}
+
+#[derive(Serialize)]
+struct FetchRequest<'a> {
+    ask: FetchQuestion,
+    view: &'a Path,
+    premirrors: &'static str,
+    /// From a commit to a repository that has it.
+    repositories: &'a BTreeMap<String, PathBuf>,
+    entries: &'a [&'a FetchEntry],
+}
+
+/// The directory of one conversation with the fetchers.
+#[derive(Debug)]
+pub struct FetchersDir(PathBuf);
+
+impl FetchersDir {
+    /// The directory below TOPDIR, emptied.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn begin(topdir: &Path) -> Result<FetchersDir> {
+        let directory = topdir.join("fetchers");
+        disk::remove_dir_all(&directory)?;
+        disk::create_dir_all(&directory)?;
+        disk::replace(&directory.join("fetchers.py"), PROGRAM.as_bytes())?;
+        Ok(FetchersDir(directory))
+    }
+
+    /// Where the view lies that they are asked about.
+    pub fn view(&self) -> PathBuf {
+        self.0.join("view")
+    }
+
+    /// Where the record of that view lies.
+    pub fn record(&self) -> PathBuf {
+        self.0.join("view.record")
+    }
+
+    /// Writes down a question; gives the arguments of the Python that answers it, for the BitBake in this directory.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn ask(
+        &self,
+        engine: &Path,
+        ask: FetchQuestion,
+        entries: &[&FetchEntry],
+        repositories: &BTreeMap<String, PathBuf>,
+    ) -> Result<[PathBuf; 3]> {
+        let view = self.view();
+        let request = FetchRequest { ask, view: &view, premirrors: PREMIRRORS, repositories, entries };
+        let text = serde_json::to_vec(&request).map_err(|error| Error::bug("a question has no JSON").because(error))?;
+        disk::remove_file(&self.0.join("answer.json"))?;
+        disk::replace(&self.0.join("request.json"), &text)?;
+        Ok([self.0.join("fetchers.py"), engine.join("lib"), self.0.clone()])
+    }
+
+    /// The answers, one for each entry; nothing where there are none.
+    ///
+    /// # Errors
+    /// Answers that are not those of the program.
+    pub fn answers(&self) -> Result<Option<Vec<FetchAnswer>>> {
+        let path = self.0.join("answer.json");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+        let answers = serde_json::from_str(&text);
+        answers.map(Some).map_err(|error| Error::bug(format!("{} is no answer", path.display())).because(error))
+    }
+
+    /// Takes the directory away.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn end(self) -> Result<()> {
+        disk::remove_dir_all(&self.0)
+    }
+}
