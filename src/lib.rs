@@ -6,8 +6,6 @@
 //! later room takes the earlier room's value and never reaches back past it. [`resolve`] makes the lock out of the manifest,
 //! through the fetcher. [`crates`] makes a recipe's include of a Cargo.lock. Only [`cli`] prints.
 
-#[path = "../crates/kbuild-audit/src/lib.rs"]
-pub mod audit;
 pub mod bitbake;
 pub mod builder;
 pub mod bundle;
