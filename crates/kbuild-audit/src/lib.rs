@@ -20,6 +20,7 @@ mod shell;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod wrappers;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,19 +1,15 @@
 //! The commands of a shell function: what would run, not what is only written down.
 //!
-//! The grammar is brush-parser's. BitBake's own expansions are taken out first and put back into the words, since
+//! The grammar is tree-sitter-bash's. BitBake's own expansions are taken out first and put back into the words, since
 //! `${A-b}`, `${X_${Y}}` and `${@python}` mean other things to a shell.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use brush_parser::ast::{
-    AndOr, AndOrList, AssignmentName, AssignmentValue, CommandPrefixOrSuffixItem as Item, CompoundCommand,
-    CompoundList, IoFileRedirectTarget, IoRedirect, Pipeline, SimpleCommand, SourceLocation as _, SubshellCommand,
-    Word,
-};
-use brush_parser::word::{WordPiece, WordPieceWithSource};
-use brush_parser::{Parser, ParserOptions, ast, word};
+use tree_sitter::Node;
 
 use super::metadata::expansions;
+use super::tree::{self, children};
 
 /// A simple command with its words as the shell would pass them on, expansions left as they are written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,14 +36,19 @@ pub(super) struct Script {
     pub(super) variables: BTreeMap<String, String>,
 }
 
-/// How deep substitutions in substitutions are followed.
-const DEPTH: usize = 8;
+/// Nesting that no recipe has, counted in nodes of the tree. The walk is recursive, and a stack is not endless.
+const DEPTH: usize = 300;
 
-/// Takes a script apart. What the grammar does not know gives an empty script.
+/// Takes a script apart. What the grammar does not know is passed over; what stands behind it is read.
 pub(super) fn parse(script: &str) -> Script {
     let masked = Masked::new(script);
-    let mut walk = ShellWalk { masked: &masked, found: Script::default(), depth: DEPTH };
-    walk.script(Here { text: &masked.text, line: 0 }, &Around::default());
+    let mut walk = ShellWalk { masked: &masked, found: Script::default() };
+    if is_too_deep(&masked.text) {
+        return walk.found;
+    }
+    if let Some(tree) = tree::parse(tree_sitter_bash::LANGUAGE, &masked.text) {
+        walk.node(tree.root_node(), &Around::default(), DEPTH);
+    }
     walk.found
 }
 
@@ -94,7 +95,7 @@ impl Masked {
     }
 }
 
-/// Nesting that no recipe has: the parser takes twice as long for each level of some, and its stack is not endless.
+/// Nesting that no recipe has: the parser's time grows with the square of it, and the walk is recursive.
 fn is_too_deep(text: &str) -> bool {
     const DEEPEST: usize = 14;
     let too_deep = |mut depths: &mut dyn Iterator<Item = i8>| {
@@ -142,255 +143,268 @@ struct Around {
     word_of: Option<Vec<String>>,
 }
 
-/// A script that is being walked, and the line where it begins.
-#[derive(Clone, Copy)]
-struct Here<'t> {
-    text: &'t str,
-    line: usize,
-}
-
-impl Here<'_> {
-    /// The line of a word. Counted from its index: the parser's own line is late after a line that is continued.
-    fn line_of(self, word: &Word) -> usize {
-        let Some(place) = word.location() else { return self.line };
-        let before = self.text.chars().take(place.start.index);
-        let mut rest = self.text.chars().skip(place.start.index).peekable();
-        let mut line = self.line + before.filter(|c| *c == '\n').count();
-        // Continued lines and blanks may come before the word itself.
-        while let Some(c) = rest.next() {
-            match c {
-                '\n' => line += 1,
-                '\\' if rest.peek() == Some(&'\n') => {}
-                c if c.is_whitespace() => {}
-                _ => break,
-            }
-        }
-        line
-    }
-}
-
 struct ShellWalk<'a> {
     masked: &'a Masked,
     found: Script,
-    depth: usize,
 }
 
 impl ShellWalk<'_> {
-    /// A script, or what stands in a substitution.
-    fn script(&mut self, here: Here<'_>, around: &Around) {
-        if self.depth == 0 {
-            return;
-        }
-        let options = ParserOptions::default();
-        if is_too_deep(here.text) {
-            return;
-        }
-        let Ok(program) = Parser::new(here.text.as_bytes(), &options).parse_program() else { return };
-        self.depth -= 1;
-        for list in &program.complete_commands {
-            self.list(list, here, around);
-        }
-        self.depth += 1;
-    }
-
-    fn list(&mut self, list: &CompoundList, here: Here<'_>, around: &Around) {
-        for item in &list.0 {
-            self.and_or(&item.0, here, around);
-        }
-    }
-
-    fn and_or(&mut self, list: &AndOrList, here: Here<'_>, around: &Around) {
-        self.pipeline(&list.first, here, around);
-        for next in &list.additional {
-            let (AndOr::And(pipeline) | AndOr::Or(pipeline)) = next;
-            self.pipeline(pipeline, here, around);
-        }
-    }
-
-    fn pipeline(&mut self, pipeline: &Pipeline, here: Here<'_>, around: &Around) {
-        for (at, command) in pipeline.seq.iter().enumerate() {
-            let later = pipeline.seq[at + 1..].iter().filter_map(|next| match next {
-                ast::Command::Simple(simple) => Some(self.words(simple)),
-                _ => None,
-            });
-            let mut around = around.clone();
-            around.pipes_into.extend(later.filter(|words| !words.is_empty()));
-            self.command(command, here, &around);
-        }
-    }
-
-    fn command(&mut self, command: &ast::Command, here: Here<'_>, around: &Around) {
-        match command {
-            ast::Command::Simple(simple) => self.simple(simple, here, around),
-            ast::Command::Compound(compound, _) => self.compound(compound, here, around),
-            ast::Command::Function(function) => self.compound(&function.body.0, here, around),
-            ast::Command::ExtendedTest(..) => {}
-        }
-    }
-
-    fn compound(&mut self, compound: &CompoundCommand, here: Here<'_>, around: &Around) {
-        match compound {
-            CompoundCommand::Arithmetic(_) => {}
-            CompoundCommand::ArithmeticForClause(each) => self.list(&each.body.list, here, around),
-            CompoundCommand::BraceGroup(group) => self.list(&group.list, here, around),
-            CompoundCommand::Subshell(subshell) => self.list(&subshell.list, here, around),
-            CompoundCommand::ForClause(each) => {
-                for value in each.values.iter().flatten() {
-                    self.substitutions(value, here, &Around::default());
-                }
-                self.list(&each.body.list, here, around);
+    fn node(&mut self, node: Node<'_>, around: &Around, depth: usize) {
+        let Some(depth) = depth.checked_sub(1) else { return };
+        match node.kind() {
+            "command" | "declaration_command" => self.command(node, around, depth),
+            "pipeline" => self.pipeline(node, around, depth),
+            "redirected_statement" => self.redirected(node, around, depth),
+            "variable_assignment" => {
+                self.found.variables.extend(self.assignment(node));
+                self.below(node, &Around::default(), depth);
             }
-            CompoundCommand::CaseClause(case) => {
-                self.substitutions(&case.value, here, &Around::default());
-                for list in case.cases.iter().filter_map(|case| case.cmd.as_ref()) {
-                    self.list(list, here, around);
+            // What a substitution prints into a test, or into the words of these, is not run.
+            "test_command" => self.below(node, &Around::default(), depth),
+            "for_statement" | "case_statement" => {
+                for child in children(node) {
+                    let is_word = !matches!(child.kind(), "do_group" | "compound_statement" | "case_item");
+                    let nothing = Around::default();
+                    self.node(child, if is_word { &nothing } else { around }, depth);
                 }
             }
-            CompoundCommand::IfClause(clause) => {
-                self.list(&clause.condition, here, around);
-                self.list(&clause.then, here, around);
-                for other in clause.elses.iter().flatten() {
-                    if let Some(condition) = &other.condition {
-                        self.list(condition, here, around);
-                    }
-                    self.list(&other.body, here, around);
-                }
-            }
-            CompoundCommand::WhileClause(each) | CompoundCommand::UntilClause(each) => {
-                self.list(&each.0, here, around);
-                self.list(&each.1.list, here, around);
-            }
-            CompoundCommand::Coprocess(coprocess) => self.command(&coprocess.body, here, around),
+            _ => self.below(node, around, depth),
         }
     }
 
-    fn simple(&mut self, simple: &SimpleCommand, here: Here<'_>, around: &Around) {
-        let words = self.words(simple);
-        let assignments: Vec<(String, String)> =
-            simple.prefix.iter().flat_map(|prefix| &prefix.0).filter_map(|item| self.assignment(item)).collect();
-        let items = || {
-            simple.prefix.iter().flat_map(|prefix| &prefix.0).chain(simple.suffix.iter().flat_map(|suffix| &suffix.0))
-        };
-        if words.is_empty() {
-            self.found.variables.extend(assignments);
-        } else {
-            let declares = ["export", "local", "readonly", "declare", "typeset"].contains(&words[0].as_str());
-            if declares {
-                let declared: Vec<_> = items().filter_map(|item| self.assignment(item)).collect();
-                self.found.variables.extend(declared);
+    fn below(&mut self, node: Node<'_>, around: &Around, depth: usize) {
+        for child in children(node) {
+            self.node(child, around, depth);
+        }
+    }
+
+    fn pipeline(&mut self, pipeline: Node<'_>, around: &Around, depth: usize) {
+        let parts = children(pipeline);
+        let words: Vec<Vec<Vec<String>>> = parts.iter().map(|part| self.piped(*part)).collect();
+        for (at, part) in parts.iter().enumerate() {
+            let later = words[at + 1..].iter().flatten().cloned();
+            let around = Around { pipes_into: later.chain(around.pipes_into.clone()).collect(), ..around.clone() };
+            self.node(*part, &around, depth);
+        }
+    }
+
+    /// The commands that a pipe goes through, as words.
+    fn piped(&self, node: Node<'_>) -> Vec<Vec<String>> {
+        match node.kind() {
+            "command" => Some(self.words(node)).filter(|words| !words.is_empty()).into_iter().collect(),
+            "pipeline" => children(node).into_iter().flat_map(|part| self.piped(part)).collect(),
+            "redirected_statement" => node.child_by_field_name("body").map_or_else(Vec::new, |body| self.piped(body)),
+            _ => Vec::new(),
+        }
+    }
+
+    fn redirected(&mut self, node: Node<'_>, around: &Around, depth: usize) {
+        let body = node.child_by_field_name("body");
+        let reader = body.and_then(last_command).map(|command| self.words(command));
+        let of_words = Around { pipes_into: Vec::new(), word_of: reader };
+        for child in children(node) {
+            match child.kind() {
+                _ if Some(child) == body => {
+                    // Behind the mark of a here-document the line goes on: `cat <<EOF | sh`.
+                    let here_documents = children(node).into_iter().filter(|child| child.kind() == "heredoc_redirect");
+                    let later = here_documents.flat_map(children).filter(|part| part.kind() == "pipeline");
+                    let later = later.flat_map(|next| self.piped(next)).chain(around.pipes_into.clone());
+                    let around = Around { pipes_into: later.collect(), ..around.clone() };
+                    self.node(child, &around, depth);
+                }
+                "file_redirect" | "herestring_redirect" => self.below(child, &of_words, depth),
+                _ => self.node(child, &Around::default(), depth),
             }
-            let here_document = items().find_map(|item| self.here_document(item, here));
-            let line = simple.word_or_name.as_ref().map_or(here.line, |name| here.line_of(name));
+        }
+    }
+
+    fn command(&mut self, node: Node<'_>, around: &Around, depth: usize) {
+        let lines = self.lines(node);
+        for (at, line) in lines.iter().enumerate() {
+            let here_document = (at + 1 == lines.len()).then(|| self.here_document(node)).flatten();
+            let around = if at == 0 { around } else { &Around::default() };
+            self.line(node, line, here_document, around, depth);
+        }
+    }
+
+    fn line(
+        &mut self,
+        command: Node<'_>,
+        line: &[Node<'_>],
+        here_document: Option<(String, usize)>,
+        around: &Around,
+        depth: usize,
+    ) {
+        let words = self.words_of(command, line);
+        let pairs = line.iter().filter(|child| child.kind() == "variable_assignment");
+        let environment: Vec<_> = pairs.filter_map(|one| self.assignment(*one)).collect();
+        let declares = ["export", "local", "readonly", "declare", "typeset"];
+        if words.is_empty() || declares.contains(&words[0].as_str()) {
+            let pairs = words.iter().skip(1).filter_map(|word| word.split_once('='));
+            let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            self.found.variables.extend(environment.clone().into_iter().chain(pairs));
+        }
+        let name = line.iter().find(|child| !matches!(child.kind(), "variable_assignment" | "file_redirect"));
+        if !words.is_empty() {
             self.found.commands.push(ShellCommand {
                 words: words.clone(),
-                environment: assignments,
-                line,
+                environment,
+                line: name.unwrap_or(&command).start_position().row,
                 pipes_into: around.pipes_into.clone(),
                 word_of: around.word_of.clone(),
                 here_document,
             });
         }
-        let inside = Around { pipes_into: Vec::new(), word_of: Some(words).filter(|words| !words.is_empty()) };
-        if let Some(name) = &simple.word_or_name {
-            self.substitutions(name, here, &Around::default());
-        }
-        for item in items() {
-            self.item(item, here, &inside);
-        }
-    }
-
-    fn item(&mut self, item: &Item, here: Here<'_>, inside: &Around) {
-        match item {
-            Item::Word(word) => self.substitutions(word, here, inside),
-            Item::AssignmentWord(_, word) => self.substitutions(word, here, &Around::default()),
-            Item::ProcessSubstitution(_, SubshellCommand { list, .. }) => self.list(list, here, inside),
-            Item::IoRedirect(IoRedirect::File(_, _, IoFileRedirectTarget::ProcessSubstitution(_, subshell))) => {
-                self.list(&subshell.list, here, inside);
+        let inside = Around { pipes_into: Vec::new(), word_of: Some(words) };
+        for child in line {
+            match child.kind() {
+                "command_name" => self.node(*child, &Around::default(), depth),
+                "variable_assignment" => self.below(*child, &Around::default(), depth),
+                _ => self.node(*child, &inside, depth),
             }
-            Item::IoRedirect(IoRedirect::HereDocument(_, document)) if document.requires_expansion => {
-                let pieces = word::parse_heredoc(&document.doc.value, &ParserOptions::default()).unwrap_or_default();
-                self.pieces(&document.doc, &pieces, here, &Around::default());
-            }
-            Item::IoRedirect(IoRedirect::HereString(_, word)) => self.substitutions(word, here, inside),
-            Item::IoRedirect(_) => {}
         }
     }
 
-    fn here_document(&self, item: &Item, here: Here<'_>) -> Option<(String, usize)> {
-        let Item::IoRedirect(IoRedirect::HereDocument(_, document)) = item else { return None };
-        let line = document.doc.location().map_or(here.line, |place| here.line + place.start.line - 1);
-        Some((self.masked.restore(&document.doc.value), line))
+    /// A command, line by line. Before a here-document, and behind several assignments, the grammar of tree-sitter-bash 0.25
+    /// takes the lines that follow for more words of the same command.
+    fn lines<'t>(&self, command: Node<'t>) -> Vec<Vec<Node<'t>>> {
+        let mut lines: Vec<Vec<Node<'t>>> = Vec::new();
+        let mut end = 0;
+        for child in children(command) {
+            let between = self.masked.text.get(end..child.start_byte()).unwrap_or_default();
+            match lines.last_mut() {
+                Some(line) if !between.replace("\\\n", "").contains('\n') => line.push(child),
+                _ => lines.push(vec![child]),
+            }
+            end = child.end_byte();
+        }
+        lines
     }
 
-    fn words(&self, simple: &SimpleCommand) -> Vec<String> {
-        let suffix = simple.suffix.iter().flat_map(|suffix| &suffix.0);
-        let rest = suffix.filter_map(|item| match item {
-            Item::Word(word) | Item::AssignmentWord(_, word) => Some(self.plain(word)),
-            Item::ProcessSubstitution(..) => Some("<()".to_owned()),
-            Item::IoRedirect(_) => None,
+    fn here_document(&self, command: Node<'_>) -> Option<(String, usize)> {
+        let redirects = redirects_of(command).into_iter().filter(|one| one.kind() == "heredoc_redirect");
+        let body = redirects.flat_map(children).find(|part| part.kind() == "heredoc_body")?;
+        Some((self.masked.restore(self.of(body)), body.start_position().row))
+    }
+
+    /// The words of the first line of a command: what a pipe before it leads into.
+    fn words(&self, command: Node<'_>) -> Vec<String> {
+        self.lines(command).first().map_or_else(Vec::new, |line| self.words_of(command, line))
+    }
+
+    /// The words of a line of a command, without assignments before it and redirections.
+    fn words_of(&self, command: Node<'_>, line: &[Node<'_>]) -> Vec<String> {
+        let declares = command.kind() == "declaration_command";
+        let keyword = command.child(0).filter(|_| declares).map(|keyword| self.of(keyword).to_owned());
+        let is_word = |node: &Node<'_>| match node.kind() {
+            "file_redirect" | "herestring_redirect" | "heredoc_redirect" | "ERROR" => false,
+            kind => declares || kind != "variable_assignment",
+        };
+        let own = line.iter().copied().filter(is_word);
+        // The grammar takes words behind a redirection (`curl >x URL`) for more of its targets.
+        let redirects = redirects_of(command).into_iter().filter(|one| one.kind() == "file_redirect");
+        let behind = redirects.flat_map(|redirect| {
+            let targets = children(redirect).into_iter().filter(|node| node.kind() != "file_descriptor");
+            targets.skip(1).collect::<Vec<_>>()
         });
-        simple.word_or_name.iter().map(|name| self.plain(name)).chain(rest).collect()
+        let words = own.chain(behind).map(|node| self.masked.restore(&self.plain(node)));
+        keyword.into_iter().chain(words).collect()
     }
 
-    fn assignment(&self, item: &Item) -> Option<(String, String)> {
-        let Item::AssignmentWord(assignment, _) = item else { return None };
-        match (&assignment.name, &assignment.value) {
-            (AssignmentName::VariableName(name), AssignmentValue::Scalar(value)) => {
-                Some((self.masked.restore(name), self.plain(value)))
+    fn assignment(&self, node: Node<'_>) -> Option<(String, String)> {
+        let name = node.child_by_field_name("name").filter(|name| name.kind() == "variable_name")?;
+        let value = match node.child_by_field_name("value") {
+            Some(value) if value.kind() == "array" => return None,
+            Some(value) => self.plain(value),
+            None => String::new(),
+        };
+        Some((self.masked.restore(self.of(name)), self.masked.restore(&value)))
+    }
+
+    /// A word without its quotes, expansions as they are written.
+    fn plain(&self, node: Node<'_>) -> String {
+        let text = self.of(node);
+        match node.kind() {
+            "word" => unescaped(text, |_| true),
+            "raw_string" => text.trim_matches('\'').to_owned(),
+            "ansi_c_string" => text.trim_start_matches('$').trim_matches('\'').to_owned(),
+            "string" => self.quoted(node),
+            "process_substitution" => "<()".to_owned(),
+            "concatenation" | "command_name" | "translated_string" => {
+                children(node).into_iter().map(|part| self.plain(part)).collect()
             }
-            _ => None,
+            "variable_assignment" => match (node.child_by_field_name("name"), node.child_by_field_name("value")) {
+                (Some(name), Some(value)) => format!("{}={}", self.of(name), self.plain(value)),
+                _ => text.to_owned(),
+            },
+            _ => text.to_owned(),
         }
     }
 
-    /// A word without its quotes.
-    fn plain(&self, word: &Word) -> String {
-        match word::parse(&word.value, &ParserOptions::default()) {
-            Ok(pieces) => self.masked.restore(&unquoted(&word.value, &pieces)),
-            Err(_) => self.masked.restore(&word.value),
+    /// What stands between double quotes.
+    fn quoted(&self, string: Node<'_>) -> String {
+        let escapes = |c| matches!(c, '$' | '`' | '"' | '\\' | '\n');
+        let text = |range: Range<usize>| unescaped(self.masked.text.get(range).unwrap_or_default(), escapes);
+        let mut plain = String::new();
+        let mut at = string.start_byte() + 1;
+        for part in children(string).into_iter().filter(|part| part.kind() != "string_content") {
+            plain.push_str(&text(at..part.start_byte()));
+            plain.push_str(self.of(part));
+            at = part.end_byte();
         }
+        plain.push_str(&text(at..string.end_byte().saturating_sub(1)));
+        plain
     }
 
-    /// The commands in `$(…)` and backquotes of a word.
-    fn substitutions(&mut self, word: &Word, here: Here<'_>, around: &Around) {
-        if word.value.contains(['$', '`']) {
-            let pieces = word::parse(&word.value, &ParserOptions::default()).unwrap_or_default();
-            self.pieces(word, &pieces, here, around);
-        }
+    fn of(&self, node: Node<'_>) -> &str {
+        self.masked.text.get(node.byte_range()).unwrap_or_default()
     }
+}
 
-    fn pieces(&mut self, word: &Word, pieces: &[WordPieceWithSource], here: Here<'_>, around: &Around) {
-        let line = here.line_of(word);
-        for piece in pieces {
-            match &piece.piece {
-                WordPiece::DoubleQuotedSequence(inner) | WordPiece::GettextDoubleQuotedSequence(inner) => {
-                    self.pieces(word, inner, here, around);
-                }
-                WordPiece::CommandSubstitution(script) | WordPiece::BackquotedCommandSubstitution(script) => {
-                    let before = word.value.get(..piece.start_index).unwrap_or_default().matches('\n').count();
-                    self.script(Here { text: script, line: line + before }, around);
-                }
-                _ => {}
-            }
+/// The command that the redirections behind a statement belong to.
+fn last_command(statement: Node<'_>) -> Option<Node<'_>> {
+    let mut at = statement;
+    loop {
+        match at.kind() {
+            "command" | "declaration_command" => return Some(at),
+            "pipeline" | "list" | "negated_command" => at = children(at).pop()?,
+            _ => return None,
         }
     }
 }
 
-/// What the pieces of a word come to, expansions as they are written.
-fn unquoted(source: &str, pieces: &[WordPieceWithSource]) -> String {
-    let mut plain = String::new();
-    for piece in pieces {
-        match &piece.piece {
-            WordPiece::Text(text) | WordPiece::SingleQuotedText(text) | WordPiece::AnsiCQuotedText(text) => {
-                plain.push_str(text)
+/// The redirections of a command: the grammar puts them around the whole statement that it ends.
+fn redirects_of(command: Node<'_>) -> Vec<Node<'_>> {
+    let mut redirects = Vec::new();
+    let mut at = command;
+    while let Some(around) = at.parent() {
+        let goes_on = match around.kind() {
+            "redirected_statement" if around.child_by_field_name("body") == Some(at) => {
+                redirects.extend(children(around).into_iter().filter(|child| *child != at));
+                true
             }
-            WordPiece::DoubleQuotedSequence(inner) | WordPiece::GettextDoubleQuotedSequence(inner) => {
-                plain.push_str(&unquoted(source, inner));
+            "pipeline" | "list" | "negated_command" => around.end_byte() == at.end_byte(),
+            _ => false,
+        };
+        if !goes_on {
+            break;
+        }
+        at = around;
+    }
+    redirects
+}
+
+/// A text without the backslashes that quote, and without continued lines.
+fn unescaped(text: &str, escapes: impl Fn(char) -> bool) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        match (c, rest.clone().next()) {
+            ('\\', Some(next)) if escapes(next) => {
+                rest.next();
+                plain.extend((next != '\n').then_some(next));
             }
-            WordPiece::EscapeSequence(text) => match text.strip_prefix('\\').unwrap_or(text) {
-                "\n" => {}
-                escaped => plain.push_str(escaped),
-            },
-            _ => plain.push_str(source.get(piece.start_index..piece.end_index).unwrap_or_default()),
+            _ => plain.push(c),
         }
     }
     plain
@@ -442,8 +456,8 @@ mod tests {
 	${x%.*} ${y:-z}
 "#;
         let commands = lines(script);
-        assert_eq!(commands.len(), 5, "{commands:?}");
-        assert_eq!(commands[3], "${CARGO} fetch --x=${S}/y");
+        assert_eq!(commands.len(), 4, "{commands:?}");
+        assert_eq!(commands[2], "${CARGO} fetch --x=${S}/y");
     }
 
     #[test]
@@ -457,6 +471,17 @@ mod tests {
         assert_eq!(of("w").word_of.as_ref().unwrap()[0], "bash");
         let shell = commands.last().unwrap();
         assert_eq!(shell.here_document.as_ref().unwrap().0.trim(), "curl x");
+    }
+
+    #[test]
+    fn lines_that_the_grammar_joins_are_commands_of_their_own() {
+        assert_eq!(lines("a | b\nwget u v\nbash -e <<EOF\nx\nEOF\n"), ["a", "b", "wget u v", "bash -e"]);
+        assert_eq!(lines("a | b c\nwget u\nsh <<EOF\nEOF\n"), ["a", "b c", "wget u", "sh"]);
+        let script = parse("A=b C=d\nE=f G=h\nexport X=y\n");
+        assert_eq!((script.variables["A"].as_str(), script.variables["G"].as_str()), ("b", "h"));
+        assert_eq!(script.variables["X"], "y");
+        assert_eq!(lines("curl >x u\ny"), ["curl u", "y"]);
+        assert_eq!(lines("( ( a ) )"), ["a"]);
     }
 
     #[test]
