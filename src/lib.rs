@@ -1,6 +1,6 @@
 //! kbuild: a declarative, Nix-style lockfile for BitBake/Yocto.
 //!
-//! Data flows one way: `kata.toml` ([`manifest`]) is resolved into `kata.lock` ([`lock`]), whose sources ([`source`])
+//! Data flows one way: `kbuild.toml` ([`manifest`]) is resolved into `kbuild.lock` ([`lock`]), whose sources ([`source`])
 //! are brought ([`fetch`]) into the content-addressed store ([`store`]); from there BitBake is given a configuration and
 //! a view ([`bitbake`]), and a board is built ([`build`]); what the store holds is carried to other stores ([`carry`]). A
 //! later room takes the earlier room's value and never reaches back past it. [`resolve`] makes the lock out of the manifest,
@@ -14,6 +14,7 @@ pub mod crates;
 pub mod disk;
 pub mod error;
 pub mod fetch;
+pub mod files;
 pub mod git;
 pub mod lock;
 pub mod manifest;

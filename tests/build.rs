@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kbuild::bitbake::Job;
-use kbuild::builder::{self, BuildDir, BuildRequest, BuildResult, Seal, result};
+use kbuild::builder::{self, BuildResult, Place, Request, result};
 use kbuild::lock::{Content, Lock, LockedBoard, LockedFile, LockedGit, Pin};
 use kbuild::manifest::Manifest;
 use kbuild::source::{CommitId, GitRef, SourceId, SourceUrl, name};
@@ -57,6 +57,7 @@ impl Project {
             board,
             selection,
             kbuild: Path::new(env!("CARGO_BIN_EXE_kbuild")),
+            require_seal: false,
             progress: &self.warnings,
         }
     }
@@ -235,7 +236,7 @@ fn a_shell_has_what_a_build_has() {
     let out = fs::read_to_string(topdir.join("out")).unwrap();
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines[..2], [topdir.to_str().unwrap(), &format!("{}/home", topdir.display())]);
-    if matches!(prepared.seal(), Seal::Sealed(_)) {
+    if prepared.seal().is_whole() {
         assert!(lines[2].contains("Read-only"), "{out}");
     }
     assert_eq!(lines.last(), Some(&"GREETING=\"HELLO!\""));

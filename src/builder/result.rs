@@ -16,9 +16,10 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::seal::Walls;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Mount};
 use crate::source::{Blake3, CommitId, Hasher, Sha256};
 
 /// The name of the result's file in TOPDIR.
@@ -66,11 +67,17 @@ pub struct BuildInputs {
     pub engine: EngineRecord,
     /// The layers in the order of BBLAYERS.
     pub layers: Vec<LayerRecord>,
-    /// Whether the kernel kept the network and the store out of BitBake's reach.
+    /// Whether every wall of the seal stood.
     pub sealed: bool,
-    /// Why it did not.
+    /// What held each wall; nothing: it did not stand.
+    #[serde(default)]
+    pub walls: Walls,
+    /// Which walls did not stand, and why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_sealed_because: Option<String>,
+    /// What of the host the board's mounts let in.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub mounts: Vec<Mount>,
     /// First line of what each host tool says of its version; `null` where there is none.
     pub host_tools: BTreeMap<String, Option<String>>,
 }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct GlobalArgs {
-    /// The manifest; without it, kata.toml here or in the nearest parent directory.
+    /// The manifest; without it, kbuild.toml here or in the nearest parent directory.
     #[arg(long, global = true, value_name = "FILE", env = "KBUILD_MANIFEST_PATH", hide_env = true)]
     pub(super) manifest_path: Option<PathBuf>,
 
@@ -38,13 +38,17 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, env = "KBUILD_OFFLINE", hide_env = true, value_parser = BoolishValueParser::new())]
     offline: bool,
 
-    /// Fail with exit code 3 if kata.lock does not match kata.toml, instead of changing it.
+    /// Fail with exit code 3 if kbuild.lock does not match kbuild.toml, instead of changing it.
     #[arg(long, global = true, env = "KBUILD_LOCKED", hide_env = true, value_parser = BoolishValueParser::new())]
     locked: bool,
 
     /// --locked and --offline together.
     #[arg(long, global = true, env = "KBUILD_FROZEN", hide_env = true, value_parser = BoolishValueParser::new())]
     frozen: bool,
+
+    /// Fail unless every wall of the seal stands around BitBake; without it, what is missing is a warning.
+    #[arg(long, global = true, env = "KBUILD_REQUIRE_SEAL", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(super) require_seal: bool,
 
     /// At most so many transfers at once.
     #[arg(long, short, global = true, value_name = "N", env = "KBUILD_JOBS", hide_env = true, default_value_t = 8)]

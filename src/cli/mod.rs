@@ -25,7 +25,7 @@ use output::Output;
 
 /// A declarative, Nix-style lockfile for BitBake/Yocto.
 ///
-/// `kata.toml` says what is wanted, `kata.lock` says exactly which bytes that is, the store holds those bytes, and
+/// `kbuild.toml` says what is wanted, `kbuild.lock` says exactly which bytes that is, the store holds those bytes, and
 /// BitBake sees only the store.
 #[derive(Debug, Parser)]
 #[command(name = "kbuild", version, propagate_version = true, max_term_width = 100, after_help = AFTER_HELP)]
@@ -39,7 +39,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 The usual order:
-  kbuild lock                    pin everything that kata.toml asks for, in kata.lock
+  kbuild lock                    pin everything that kbuild.toml asks for, in kbuild.lock
   kbuild fetch                   bring what is locked into the store
   kbuild build --board qemu      build with no network at all
 
@@ -49,7 +49,7 @@ Exit codes: 0 done, 1 failed check or wrong input, 2 wrong usage, 3 lock is stal
 
 /// Parses the command line, runs the command, prints what came of it, and gives the exit code.
 pub fn main() -> ExitCode {
-    crate::builder::sandbox::become_child_if_told();
+    crate::builder::seal::become_child_if_told();
     environment::forget_empty_variables();
     let cli = Cli::parse();
     let output = Output::new(&cli.global, cli.command.name());

@@ -1,4 +1,4 @@
-//! `kata.lock`: its types, its stable text, and how two versions of it are compared and merged.
+//! `kbuild.lock`: its types, its stable text, and how two versions of it are compared and merged.
 //!
 //! What may enter: which bytes a source is. Where bytes lie (the store) and how they are got (fetch) never does, nor
 //! anything of the host or the time of day.
@@ -14,20 +14,18 @@ use std::path::Path;
 
 use crate::disk;
 use crate::error::{Error, Kind, Result};
+use crate::files::LOCK;
 use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, SourceUrl};
 
 pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key};
 pub use uses::{Configuration, Holder, Parent, RecipeTree, Use, UsedRecipe, Uses};
 
-/// The name of the lock's file.
-pub const FILE_NAME: &str = "kata.lock";
-
 /// The format this kbuild writes; a lock with a higher version is refused.
 pub const VERSION: u32 = 1;
 
 /// Additive changes within [`VERSION`]; a higher revision is read all the same. A lock says the lowest revision that has all
-/// that is in it, so that a newer kbuild by itself changes no lock: images came with 1.
-pub const REVISION: u32 = 1;
+/// that is in it, so that a newer kbuild by itself changes no lock: images came with 1, moved tags with 2.
+pub const REVISION: u32 = 2;
 
 /// A lock: every source with its hashes, and who needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,6 +44,9 @@ pub struct Lock {
     pub registries: BTreeMap<String, SourceUrl>,
     /// What moving refs that recipes name were resolved to, by `<url>#<ref>`.
     pub floating: BTreeMap<String, Floating>,
+    /// Tags that stood beside a commit in a recipe, did not lead to it at the upstream, and were accepted: by `<url>#<ref>`, the
+    /// commit.
+    pub moved_tags: BTreeMap<String, CommitId>,
     /// Recipes that fetch something, by PN (and board, where boards disagree): see [`Closure::recipes`].
     pub recipes: BTreeMap<String, LockedRecipe>,
     /// Layers that are folders of the project, as they were read when the closures were found: a hash over their metadata.
@@ -214,7 +215,8 @@ impl Lock {
     /// # Errors
     /// When the file cannot be replaced; the old one then stands.
     pub fn write(&self, path: &Path) -> Result<bool> {
-        disk::replace_if_changed(path, self.to_string().as_bytes())
+        let manifest = path.with_extension("toml").file_name().unwrap_or_default().to_string_lossy().into_owned();
+        disk::replace_if_changed(path, text::LockText { lock: self, manifest }.to_string().as_bytes())
     }
 
     /// A source by its id.
@@ -226,7 +228,7 @@ impl Lock {
             SourceId::File(key) => self.files.get(key).map(|file| Locked::File(key, file)),
             SourceId::Git(key) => self.gits.get(key).map(|git| Locked::Git(key, git)),
         };
-        found.ok_or_else(|| Error::input(format!("kata.lock has no block for {id}")).help("run `kbuild lock`"))
+        found.ok_or_else(|| Error::input(format!("{LOCK} has no block for {id}")).help("run `kbuild lock`"))
     }
 
     /// Every source of the lock, in its order.
@@ -261,9 +263,9 @@ impl Lock {
     /// # Errors
     /// A board that the lock does not know: kind `Stale`.
     pub fn board(&self, name: &str) -> Result<&LockedBoard> {
-        self.boards.get(name).ok_or_else(|| {
-            Error::new(Kind::Stale, format!("kata.lock knows no board `{name}`")).help("run `kbuild lock`")
-        })
+        self.boards
+            .get(name)
+            .ok_or_else(|| Error::new(Kind::Stale, format!("{LOCK} knows no board `{name}`")).help("run `kbuild lock`"))
     }
 
     /// These sources and all their submodules, each once.
@@ -302,6 +304,13 @@ impl Lock {
         let used = self.with_submodules(self.roots());
         self.files.retain(|key, _| used.contains(&SourceId::File(key.clone())));
         self.gits.retain(|key, _| used.contains(&SourceId::Git(key.clone())));
+        let held = |key: &str, commit: &CommitId| {
+            let holds = |git: &LockedGit| {
+                git.commit == *commit && git.refs.iter().any(|name| Floating::key(&git.url, name) == key)
+            };
+            self.gits.values().any(holds)
+        };
+        self.moved_tags.retain(|key, commit| held(key, commit));
         let takes_modules = self.files.values().flat_map(|file| &file.urls).any(|url| url.scheme() == "gomod");
         self.registries.retain(|name, _| name != "go" || takes_modules);
     }
@@ -319,7 +328,7 @@ impl Lock {
 impl Lock {
     /// The lock that a text without conflict markers holds.
     pub(crate) fn read_text_of(text: &str) -> Lock {
-        text::parse(text, Path::new(FILE_NAME)).unwrap()
+        text::parse(text, Path::new("kbuild.lock")).unwrap()
     }
 }
 

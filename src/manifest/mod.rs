@@ -1,4 +1,4 @@
-//! `kata.toml` into typed, validated values.
+//! `kbuild.toml` into typed, validated values.
 //!
 //! What may enter: the manifest's shape, its checks, and the messages that point at its lines. Nothing here looks at the
 //! lock, the store or the network. A [`Manifest`] that exists is consistent: every board's layers, options and parents
@@ -24,12 +24,10 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::source::{GitRef, ImageName, Sha256, SourceUrl};
-
-/// The name of the manifest's file.
-pub const FILE_NAME: &str = "kata.toml";
 
 /// A checked manifest.
 #[derive(Debug, Clone)]
@@ -66,6 +64,8 @@ pub struct ClosureSettings {
     pub hosts: Vec<String>,
     /// What is kept with all its history.
     pub history: Vec<History>,
+    /// Recipes whose tag may lead elsewhere than to the commit beside it.
+    pub moved_tags: Vec<String>,
     /// Regular expressions of BBMASK, each with the reason for it.
     pub mask: IndexMap<String, String>,
 }
@@ -247,8 +247,19 @@ pub struct Board {
     /// BitBake variables, in order: `NAME` or `NAME:override…`, never one that kbuild itself sets. A value is one line and
     /// holds at most one kind of quotes, so the other kind can surround it in a configuration file.
     pub config: IndexMap<String, String>,
+    /// What of the host its builds see beside what every build sees.
+    pub mounts: Vec<Mount>,
     /// The machine that `kbuild run` starts its image in.
     pub run: Option<Machine>,
+}
+
+/// `[[boards.NAME.mounts]]`: a file or directory of the host that builds see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// As the manifest has it: absolute, or relative to the manifest.
+    pub path: PathBuf,
+    /// Whether builds may write there.
+    pub write: bool,
 }
 
 /// `[boards.NAME.run]`: a machine of QEMU's.
@@ -430,7 +441,7 @@ pub fn variable_part(source: &str) -> String {
     names::variable_part(source)
 }
 
-/// The JSON Schema (draft 7) of `kata.toml`, for editors: the keys, their types and what they mean. What one key says of
+/// The JSON Schema (draft 7) of `kbuild.toml`, for editors: the keys, their types and what they mean. What one key says of
 /// another (names that must exist, rules that must be possible) only [`Manifest::read`] checks.
 pub fn schema() -> serde_json::Value {
     schema::schema()
@@ -453,10 +464,10 @@ impl Manifest {
         read::parse(path, text)
     }
 
-    /// Finds `kata.toml` in a directory or the nearest of its parents.
+    /// Finds `kbuild.toml` or `kbuild.toml` in a directory or the nearest of its parents.
     ///
     /// # Errors
-    /// When there is none: kind `Input`, with `kbuild init` or `--manifest-path` as the way out.
+    /// When there is none, or both in one directory: kind `Input`, with `kbuild init` or `--manifest-path` as the way out.
     pub fn find(from: &Path) -> Result<PathBuf> {
         read::find(from)
     }

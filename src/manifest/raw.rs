@@ -1,4 +1,4 @@
-//! The shapes of `kata.toml` and of a site configuration as serde sees them: every key, nothing checked yet.
+//! The shapes of `kbuild.toml` and of a site configuration as serde sees them: every key, nothing checked yet.
 //!
 //! All keys are optional here, so that a missing one is reported together with all other faults, at the block it belongs
 //! to. The documentation of each key is also what an editor shows, through the JSON Schema.
@@ -78,10 +78,10 @@ impl<T: JsonSchema> JsonSchema for At<T> {
     }
 }
 
-/// The whole of kata.toml.
+/// The whole of kbuild.toml.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(title = "kata.toml", extend("required" = ["project"]))]
+#[schemars(title = "kbuild.toml", extend("required" = ["project"]))]
 pub(super) struct RawManifest {
     /// The project as such.
     project: RawProject,
@@ -128,7 +128,7 @@ pub(super) struct RawLayer {
     /// The commit to take, all 40 digits.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
     pub(super) rev: Option<RawText>,
-    /// A folder of this project, relative to kata.toml.
+    /// A folder of this project, relative to kbuild.toml.
     pub(super) path: Option<RawText>,
     /// The BitBake layer directories inside it; without it, the top directory.
     pub(super) paths: Option<At<Vec<RawText>>>,
@@ -230,8 +230,22 @@ pub(super) struct RawBoard {
     pub(super) set: Option<IndexMap<RawText, At<SetTo>>>,
     /// BitBake variables of this board.
     pub(super) config: Option<IndexMap<RawText, RawText>>,
+    /// Files and directories of the host that the board's builds see beside what every build sees.
+    pub(super) mounts: Option<Vec<At<RawMount>>>,
     /// The machine that `kbuild run` starts the board's image in.
     pub(super) run: Option<At<RawRun>>,
+}
+
+/// `[[boards.NAME.mounts]]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case")]
+// Only to the schema, as for `RawRule`.
+#[schemars(deny_unknown_fields, extend("required" = ["path"]))]
+pub(super) struct RawMount {
+    /// The file or directory, absolute or relative to the manifest; it has the same path inside.
+    pub(super) path: Option<RawText>,
+    /// Whether builds may write there (default: false).
+    pub(super) write: Option<bool>,
 }
 
 /// `[boards.NAME.run]`: a machine of QEMU's.
@@ -288,6 +302,8 @@ pub(super) struct RawClosure {
     pub(super) hosts: Option<At<Vec<RawText>>>,
     /// Recipes, or expressions for whole URLs, whose git sources are kept with all history.
     pub(super) history: Option<Vec<RawText>>,
+    /// Recipes whose tag may lead elsewhere than to the commit beside it.
+    pub(super) moved_tags: Option<Vec<RawText>>,
     /// Recipes that are left out (BBMASK), each with the reason for it.
     pub(super) mask: Option<IndexMap<RawText, RawText>>,
 }
@@ -324,9 +340,9 @@ pub(super) struct RawSite {
     pub(super) store: Option<RawText>,
     /// Stores below it, which are only read.
     pub(super) lower: Option<Vec<RawText>>,
-    /// Mirrors, asked before those of kata.toml.
+    /// Mirrors, asked before those of kbuild.toml.
     pub(super) mirrors: Option<RawMirrors>,
-    /// Package registries, in the place of those of kata.toml.
+    /// Package registries, in the place of those of kbuild.toml.
     pub(super) registries: IndexMap<String, String>,
 }
 

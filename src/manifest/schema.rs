@@ -1,4 +1,4 @@
-//! The JSON Schema of `kata.toml`, for editors; made of the shapes that the parser itself reads.
+//! The JSON Schema of `kbuild.toml`, for editors; made of the shapes that the parser itself reads.
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -39,7 +39,7 @@ mod tests {
     /// `KBUILD_UPDATE_DOCS=1 cargo test --lib manifest::schema` writes it anew.
     #[test]
     fn the_documented_schema_is_current() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/kata.schema.json");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/kbuild.schema.json");
         let text = format!("{:#}\n", schema());
         if std::env::var_os("KBUILD_UPDATE_DOCS").is_some() {
             std::fs::write(&path, &text).unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use crate::builder::sandbox;
+use crate::builder::seal;
 use crate::bundle::{self, ExportRequest, Exported, Ledger, Signer, Target};
 use crate::cli::global::{Format, GlobalArgs};
 use crate::cli::output::{Outcome, Output, count};
@@ -19,7 +19,7 @@ use crate::progress;
 /// The variable that holds the password of a secret key.
 const PASSWORD: &str = "KBUILD_SIGN_PASSWORD";
 
-/// Writes a bundle: what kata.lock names, out of the store, for where there is no network.
+/// Writes a bundle: what kbuild.lock names, out of the store, for where there is no network.
 ///
 /// A directory, which an auditor can look into and whose broken-off copy is gone on with; or one file, a tar archive,
 /// where the name ends in .tar. The same lock and store give the same bytes.
@@ -40,7 +40,7 @@ pub(in crate::cli) struct ExportArgs {
     #[arg(long = "board", short, value_name = "BOARD")]
     boards: Vec<String>,
 
-    /// Leave out what the other side has: a former bundle, its `kbuild store ledger`, or its kata.lock.
+    /// Leave out what the other side has: a former bundle, its `kbuild store ledger`, or its kbuild.lock.
     #[arg(long, value_name = "BUNDLE|LEDGER|LOCK")]
     since: Vec<PathBuf>,
 
@@ -69,7 +69,7 @@ impl ExportArgs {
         }
         let signer = self.sign.as_deref().map(|key| Signer::read(key, || password(key))).transpose()?;
         let store = project.store()?;
-        let program = self.program.then(sandbox::this_program);
+        let program = self.program.then(seal::this_program);
         let request = ExportRequest {
             project: &project.manifest.project,
             boards: &self.boards,

@@ -1,4 +1,4 @@
-//! `kbuild lock` and `kbuild update`: the only commands that change kata.lock.
+//! `kbuild lock` and `kbuild update`: the only commands that change kbuild.lock.
 
 use clap::Args;
 use serde_json::json;
@@ -9,11 +9,12 @@ use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
 use crate::cli::runtime;
 use crate::error::{Error, Kind, Result};
+use crate::files::LOCK;
 use crate::lock::Lock;
 use crate::resolve::{self, Change, Incomplete, LockRequest, Locking, Resolution, Stopped, UpdatePolicy};
 use crate::source::SourceId;
 
-/// Pins everything that kata.toml asks for, and every source that the boards' recipes fetch, in kata.lock.
+/// Pins everything that kbuild.toml asks for, and every source that the boards' recipes fetch, in kbuild.lock.
 ///
 /// Pins that stand are kept; only what is new or asked for differently is looked up, and BitBake is asked about a board
 /// only when its layers or configuration changed. Each source is brought into the store on the way, for its hashes. A
@@ -21,17 +22,24 @@ use crate::source::SourceId;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild lock                 make or complete kata.lock
-  kbuild lock --locked        only check: exit code 3 if kata.toml moved on
+  kbuild lock                 make or complete kbuild.lock
+  kbuild lock --locked        only check: exit code 3 if kbuild.toml moved on
   kbuild lock --offline       complete what the store already has
-  kbuild lock --strict        refuse entries whose bytes were never seen")]
+  kbuild lock --strict        refuse entries whose bytes were never seen
+
+What an upstream denies, or has with other bytes than a recipe says, and what BitBake would refuse, is told at the end
+(exit code 4, 5 or 1); the lock has all the rest.")]
 pub(in crate::cli) struct LockArgs {
     /// Refuse a lock with incomplete entries.
     #[arg(long)]
     strict: bool,
+
+    /// Accept tags that do not lead to the commit beside them any more; the lock then says so.
+    #[arg(long)]
+    keep_moved_tags: bool,
 }
 
-/// Moves pins: looks up branches and downloads anew although kata.toml did not change.
+/// Moves pins: looks up branches and downloads anew although kbuild.toml did not change.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -51,10 +59,10 @@ impl LockArgs {
             let lock = Lock::read(&project.lock_path)?.unwrap_or_default();
             resolve::check_fresh(&project.manifest, &lock, &project.folders()?)?;
             check_strict(self.strict, &lock)?;
-            output.say("kata.lock is up to date");
+            output.say(&format!("{LOCK} is up to date"));
             return Ok(outcome(&lock, &[], &[], false));
         }
-        relock(&project, global, output, &UpdatePolicy::Nothing, self.strict)
+        relock(&project, global, output, &UpdatePolicy::Nothing, &self)
     }
 }
 
@@ -62,10 +70,10 @@ impl UpdateArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
         if global.locked() {
-            return Err(Error::new(Kind::Usage, "`kbuild update` changes kata.lock, and --locked forbids that"));
+            return Err(Error::new(Kind::Usage, format!("`kbuild update` changes {LOCK}, and --locked forbids that")));
         }
         let update = if self.names.is_empty() { UpdatePolicy::Everything } else { UpdatePolicy::Named(self.names) };
-        relock(&project, global, output, &update, false)
+        relock(&project, global, output, &update, &LockArgs { strict: false, keep_moved_tags: false })
     }
 }
 
@@ -74,7 +82,7 @@ fn relock(
     global: &GlobalArgs,
     output: &Output,
     update: &UpdatePolicy,
-    strict: bool,
+    args: &LockArgs,
 ) -> Result<Outcome> {
     let old = Lock::read_merging(&project.lock_path)?.unwrap_or_default();
     let fetcher = project.fetcher(global, output)?;
@@ -83,6 +91,7 @@ fn relock(
         old: &old,
         folders: project.folders()?,
         update,
+        keep_moved_tags: args.keep_moved_tags,
         fetcher: &fetcher,
         wait: &|work| runtime::wait(work),
         say: &|line| output.say(line),
@@ -91,31 +100,37 @@ fn relock(
     let engine = builder::Discoverer {
         manifest: &project.manifest,
         store: fetcher.store(),
-        kbuild: &builder::sandbox::this_program(),
+        kbuild: &builder::seal::this_program(),
+        require_seal: project.require_seal,
         progress: &*output.progress,
         verbosity: output.words,
     };
     let Locking { resolution, stopped } = resolve::lock(request, &engine)?;
     if let Some(Stopped { error, missing }) = stopped {
         if let Ok(true) = resolution.lock.write(&project.lock_path) {
-            output.say(&format!("kata.lock has the pins, and what was found; missing: {}", count(missing, "closure")));
+            output.say(&format!("{LOCK} has the pins, and what was found; missing: {}", count(missing, "closure")));
         }
         return Err(error);
     }
-    let Resolution { lock, changes, incomplete, warnings } = resolution;
+    let Resolution { lock, changes, incomplete, warnings, faults } = resolution;
     warnings.iter().for_each(|warning| output.warn(warning));
-    check_strict(strict, &lock)?;
+    if faults.is_empty() {
+        check_strict(args.strict, &lock)?;
+    }
     let written = lock.write(&project.lock_path)?;
     say_changes(&changes, output);
     warn_of_incomplete(&incomplete, output);
     let total = lock.files.len() + lock.gits.len();
     output.say(&format!(
         "{} {}{}",
-        if written { "Locked" } else { "kata.lock is unchanged:" },
+        if written { "Locked".to_owned() } else { format!("{LOCK} is unchanged:") },
         count(total, "source"),
         if incomplete.is_empty() { String::new() } else { format!(", {} incomplete", incomplete.len()) },
     ));
-    Ok(outcome(&lock, &changes, &incomplete, written))
+    let mut outcome = outcome(&lock, &changes, &incomplete, written);
+    outcome.error =
+        Error::all(faults, |count| format!("{count} sources of recipes could not be locked as they are written"));
+    Ok(outcome)
 }
 
 /// What changed, a line each, as many as a person reads.
@@ -123,7 +138,7 @@ fn say_changes(changes: &[Change], output: &Output) {
     const SHOWN: usize = 30;
     changes.iter().take(SHOWN).for_each(|change| output.say(&describe(change)));
     if changes.len() > SHOWN {
-        output.say(&format!("  and {} more (`git diff kata.lock`, or --format json)", changes.len() - SHOWN));
+        output.say(&format!("  and {} more (`git diff {LOCK}`, or --format json)", changes.len() - SHOWN));
     }
 }
 
@@ -147,7 +162,7 @@ fn check_strict(strict: bool, lock: &Lock) -> Result<()> {
         return Ok(());
     }
     let list: Vec<String> = incomplete.iter().map(ToString::to_string).collect();
-    Err(Error::input("kata.lock has incomplete entries, and --strict refuses that")
+    Err(Error::input(format!("{LOCK} has incomplete entries, and --strict refuses that"))
         .because(Error::input(list.join("\n")))
         .help("run `kbuild lock` where the upstreams or a mirror can be reached"))
 }
