@@ -6,7 +6,6 @@
 //! [`serve`], [`mirror`] and [`remote`] pass the store's content on to other machines. A later room uses the earlier
 //! rooms' values, never the reverse. [`crates`] makes a recipe's include from a Cargo.lock. Only [`cli`] prints.
 
-pub mod audit;
 pub mod bitbake;
 pub mod builder;
 pub mod bundle;

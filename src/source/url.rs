@@ -7,11 +7,13 @@
 //! does not change which bytes are meant: it is removed.
 
 use std::fmt;
-use std::ops::Range;
 use std::str::FromStr;
 
+use kbuild_redact::is_secret;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
+
+pub use kbuild_redact::{redact, redact_in_place};
 
 use super::{ImageName, Package};
 use crate::error::{Error, Result};
@@ -67,36 +69,6 @@ fn parameters_of(scheme: &str) -> &'static [&'static str] {
         _ => &[],
     }
 }
-
-/// Query parameters that contain credentials, in lower case: access tokens of forges, and the signed URLs of clouds.
-const SECRET_PARAMETERS: [&str; 26] = [
-    "access_token",
-    "accesskey",
-    "api_key",
-    "apikey",
-    "api-key",
-    "auth",
-    "auth_token",
-    "authorization",
-    "awsaccesskeyid",
-    "client_secret",
-    "feed_token",
-    "googleaccessid",
-    "job_token",
-    "key-pair-id",
-    "oauth_token",
-    "password",
-    "private_token",
-    "secret",
-    "sig",
-    "signature",
-    "token",
-    "x-amz-credential",
-    "x-amz-security-token",
-    "x-amz-signature",
-    "x-goog-credential",
-    "x-goog-signature",
-];
 
 /// A checked URL of a source: a known scheme, no credentials, nothing that a program could take for an option.
 ///
@@ -308,10 +280,6 @@ fn secret_parameter(url: &Url) -> Option<String> {
     names.into_iter().find(|name| is_secret(name))
 }
 
-fn is_secret(parameter: &str) -> bool {
-    SECRET_PARAMETERS.iter().any(|secret| parameter.eq_ignore_ascii_case(secret))
-}
-
 /// The target of a redirect, for messages: without login and without query, since signed URLs have their signature there.
 pub fn without_query(url: &Url) -> String {
     let mut shown = url.clone();
@@ -319,77 +287,6 @@ pub fn without_query(url: &Url) -> String {
     shown.set_fragment(None);
     let cut = if url.query().is_some() { "?…" } else { "" };
     format!("{}{cut}", redact(shown.as_str()))
-}
-
-/// A text in which the credentials of all URLs are replaced by `***`: the password, a user name that may be a token,
-/// query parameters with credentials, BitBake's `;user=` and `;pswd=`.
-///
-/// For messages and logs: git and HTTP libraries often repeat the URL that they were given.
-pub fn redact(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut from = 0;
-    for secret in credentials(text) {
-        shown.push_str(&text[from..secret.start]);
-        shown.push_str("***");
-        from = secret.end;
-    }
-    shown.push_str(&text[from..]);
-    shown
-}
-
-/// As [`redact`], but byte for byte, so that places in the text stay the same: for showing a file with an error.
-pub fn redact_in_place(text: &str) -> String {
-    let mut shown = text.to_owned();
-    for secret in credentials(text) {
-        let stars = "*".repeat(secret.len());
-        shown.replace_range(secret, &stars);
-    }
-    shown
-}
-
-/// Byte ranges of the credentials of URLs in a text.
-fn credentials(text: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut from = 0;
-    while let Some(at) = text[from..].find("://") {
-        let start = from + at + 3;
-        let after = &text[start..];
-        let authority =
-            after.find(|c: char| c == '/' || c.is_whitespace() || "'\"?#".contains(c)).unwrap_or(after.len());
-        let ssh = text[..start - 3].ends_with("ssh");
-        if let Some(end) = after[..authority].rfind('@').filter(|at| !ssh || after[..*at].contains(':')) {
-            found.push(start..start + end);
-        }
-        let end = after.find(|c: char| c.is_whitespace() || "'\"`<>".contains(c)).unwrap_or(after.len());
-        let end = after[..end].find("://").unwrap_or(end);
-        found.extend(secret_values(&text[start + authority..start + end.max(authority)], start + authority));
-        from = start;
-    }
-    found
-}
-
-/// The values of parameters with credentials, in the part of a URL after its host, which begins at `offset`: those of
-/// the query (`?token=…&sig=…`), and BitBake's own (`;user=…;pswd=…`).
-fn secret_values(text: &str, offset: usize) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut start = 0;
-    for part in text.split_inclusive(['?', '&', ';']) {
-        let pair = part.trim_end_matches(['?', '&', ';']);
-        let before = text[..start].chars().next_back();
-        if let Some((name, value)) = pair.split_once('=').filter(|(_, value)| !value.is_empty()) {
-            let secret = match before {
-                Some(';') => ["user", "pswd"].contains(&name) || is_secret(name),
-                Some(_) => is_secret(name),
-                None => false,
-            };
-            if secret {
-                let at = offset + start + name.len() + 1;
-                found.push(at..at + value.len());
-            }
-        }
-        start += part.len();
-    }
-    found
 }
 
 impl Serialize for SourceUrl {
@@ -528,26 +425,6 @@ mod tests {
     #[test]
     fn git_short_form_becomes_ssh() {
         assert_eq!(url("git@github.com:a/b.git").as_str(), "ssh://git@github.com/a/b.git");
-    }
-
-    #[test]
-    fn credentials_are_redacted_but_a_git_user_stays() {
-        assert_eq!(
-            redact("fatal: unable to access 'https://tok3n@h/x?y=1': 403"),
-            "fatal: unable to access 'https://***@h/x?y=1': 403"
-        );
-        assert_eq!(redact("https://a:b@h/ and http://c@i"), "https://***@h/ and http://***@i");
-        assert_eq!(redact("ssh://git@h/x"), "ssh://git@h/x");
-        assert_eq!(
-            redact("to 'http://h/b/x?X-Amz-Credential=AKIA%2F1&part=2&X-Amz-Signature=beef' and http://h/?q=1 token=x"),
-            "to 'http://h/b/x?X-Amz-Credential=***&part=2&X-Amz-Signature=***' and http://h/?q=1 token=x"
-        );
-        assert_eq!(
-            redact("git://h/x;protocol=https;user=t0k3n;branch=m"),
-            "git://h/x;protocol=https;user=***;branch=m"
-        );
-        assert_eq!(redact_in_place("a https://h/x?sig=é end"), "a https://h/x?sig=** end");
-        assert_eq!(redact_in_place("https://a:é@h/ and http://c@i"), "https://****@h/ and http://*@i");
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
+use kbuild_audit::{AuditReport, Finding, Rule};
 use serde_json::{Value, json};
 
-use crate::audit::{self, AuditReport, Finding, Rule};
 use crate::builder::layers;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
@@ -45,7 +45,7 @@ impl AuditArgs {
                 .map_err(|error| Error::input(format!("there is no {}", path.display())).because(error))
         };
         let paths: Vec<PathBuf> = paths.into_iter().map(absolute).collect::<Result<_>>()?;
-        let report = audit::audit(audit::find(&paths)?)?;
+        let report = kbuild_audit::find(&paths).and_then(kbuild_audit::audit).map_err(unreadable)?;
         let mut outcome = Outcome::new(document(&report), text(&report, output));
         let read = format!("{} of {}", count(report.files, "file"), count(report.layers.len(), "layer"));
         if report.findings.is_empty() {
@@ -88,6 +88,20 @@ impl AuditArgs {
             }
         }
         Ok(directories)
+    }
+}
+
+/// A failure to read layers, as kbuild says it.
+fn unreadable(error: kbuild_audit::Error) -> Error {
+    match error {
+        kbuild_audit::Error::NoDirectory(path) => {
+            Error::input(format!("{} is no directory", disk::shown(&path))).help("name directories with layers")
+        }
+        kbuild_audit::Error::NoLayer(path) => {
+            Error::input(format!("there is no BitBake layer in {}", disk::shown(&path)))
+                .help("a layer is a directory with conf/layer.conf in it")
+        }
+        kbuild_audit::Error::Read { path, source } => Error::io("read", &path, source),
     }
 }
 

@@ -1,13 +1,14 @@
 //! Places in BitBake layers that reach the network outside SRC_URI, or float: found by reading, BitBake is not run.
 //!
 //! What may enter: the text of layers, whoever wrote them and for whatever release, and what is known of BitBake's syntax
-//! and of programs that download. Nothing of lock, store or network; of kbuild only `error`, `disk` and `source`.
+//! and of programs that download. Nothing of lock, store or network; of kbuild only what takes credentials out of a text.
 //!
 //! Only what is really there is reported. What a recipe's variables come to is worked out as far as its own files, those it
 //! includes, and the classes of the given layers tell; where that does not suffice, nothing is said.
 
 mod code;
 mod context;
+mod error;
 mod exceptions;
 mod finding;
 mod kind;
@@ -19,6 +20,7 @@ mod shell;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod wrappers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,11 +28,11 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::error::Result;
 use context::LayerIndex;
 use exceptions::Exception;
 use layers::SourceFile;
 
+pub use error::{Error, Result};
 pub use finding::{AuditReport, Finding};
 pub use kind::Rule;
 pub use layers::{AuditedLayer, find};

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use kbuild_redact::redact;
 use serde::Serialize;
 
 use super::kind::Rule;
 use super::layers::{AuditedLayer, SourceFile};
-use crate::source::url::redact;
 
 /// A place that reaches the network or floats.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -1,13 +1,13 @@
 //! Containers: images without a digest, and scripts that are told to run in one.
 
 use super::{Reach, Variables, program_name, resolve};
-use crate::audit::kind::Rule;
+use crate::kind::Rule;
 
 /// Variables by which many build scripts are told to run in a container.
 const SWITCHES: [&str; 4] = ["USE_DOCKER", "USE_PODMAN", "USE_CONTAINER", "USE_CONTAINERS"];
 
 /// `export USE_DOCKER=true`, `USE_DOCKER=1 ./build.sh`, `make USE_DOCKER=yes`: a script will run a container.
-pub(in crate::audit) fn switch(words: &[String], environment: &[(String, String)]) -> Option<Reach> {
+pub(crate) fn switch(words: &[String], environment: &[(String, String)]) -> Option<Reach> {
     let on = |name: &str, value: &str| {
         SWITCHES.contains(&name) && matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "y")
     };
@@ -21,7 +21,7 @@ pub(in crate::audit) fn switch(words: &[String], environment: &[(String, String)
 }
 
 /// A container image that is named without a digest. One that only a variable names is not known.
-pub(in crate::audit) fn floating(words: &[String], variables: &Variables) -> Option<Reach> {
+pub(crate) fn floating(words: &[String], variables: &Variables) -> Option<Reach> {
     let (first, rest) = words.split_first()?;
     let args: Vec<String> = rest.iter().map(|word| resolve(word, variables)).collect();
     let image = match program_name(first).as_str() {

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::metadata::{self, Statement};
-use crate::disk;
 use crate::error::{Error, Result};
 
 /// A BitBake layer.
@@ -45,9 +44,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<AuditedLayer>> {
     let mut layers: Vec<AuditedLayer> = Vec::new();
     for path in paths {
         if !path.is_dir() {
-            return Err(
-                Error::input(format!("{} is no directory", disk::shown(path))).help("name directories with layers")
-            );
+            return Err(Error::NoDirectory(path.clone()));
         }
         let before = layers.len();
         let mut seen = false;
@@ -61,8 +58,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<AuditedLayer>> {
         })?;
         layers[before..].sort_by(|a, b| a.directory.cmp(&b.directory));
         if !seen {
-            return Err(Error::input(format!("there is no BitBake layer in {}", disk::shown(path)))
-                .help("a layer is a directory with conf/layer.conf in it"));
+            return Err(Error::NoLayer(path.clone()));
         }
     }
     Ok(layers)
@@ -71,7 +67,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<AuditedLayer>> {
 /// Calls `visit` with every directory and its regular files, in no order. Hidden directories and links to directories are
 /// passed over.
 fn walk(directory: &Path, visit: &mut dyn FnMut(&Path, &[PathBuf])) -> Result<()> {
-    let failed = |error| Error::io("read", directory, error);
+    let failed = |error| Error::read(directory, error);
     let mut files = Vec::new();
     let mut directories = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
@@ -134,7 +130,7 @@ fn file_type(path: &Path) -> Option<FileType> {
 
 /// Reads a file. Text that is not UTF-8, as old layers have it, is read with replacement characters.
 pub(super) fn read((layer, path, file_type): (usize, PathBuf, FileType)) -> Result<SourceFile> {
-    let bytes = fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
+    let bytes = fs::read(&path).map_err(|error| Error::read(&path, error))?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let statements = metadata::read(&text);
     Ok(SourceFile { layer, path, file_type, text, statements })

@@ -106,9 +106,8 @@ fn unwrap(words: &[String], known: &mut Variables) -> Unwrapped {
             }
             "stdbuf" => after_options(rest, &["-i", "-o", "-e"], 0),
             "flock" => after_options(rest, &["-w", "-E"], 1),
-            "nohup" | "setsid" | "time" | "exec" | "builtin" | "pseudo" | "fakeroot" | "do" | "then" | "else" | "!" => {
-                after_options(rest, &[], 0)
-            }
+            "nohup" | "setsid" | "time" | "coproc" | "exec" | "builtin" | "pseudo" | "fakeroot" | "do" | "then"
+            | "else" | "!" => after_options(rest, &[], 0),
             "chroot" => after_options(rest, &[], 1),
             "command" if rest.first().is_some_and(|option| option.starts_with("-v") || option.starts_with("-V")) => {
                 return Unwrapped::Nothing;

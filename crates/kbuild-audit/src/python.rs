@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use tree_sitter::{Node, Parser};
+use tree_sitter::Node;
 
 use super::kind::Rule;
 use super::programs::{Reach, Variables};
+use super::tree::{self, children};
 use super::wrappers::{self, ReachedLine};
 
 /// How far values are followed: through so many operators and calls, a name counting for many.
@@ -53,11 +54,7 @@ pub(super) fn script(text: &str, variables: &Variables) -> Vec<ReachedLine> {
     if !HINTS.iter().any(|hint| text.contains(hint)) || is_too_deep(text) {
         return Vec::new();
     }
-    let mut parser = Parser::new();
-    if parser.set_language(&tree_sitter_python::LANGUAGE.into()).is_err() {
-        return Vec::new();
-    }
-    let Some(tree) = parser.parse(text, None) else { return Vec::new() };
+    let Some(tree) = tree::parse(tree_sitter_python::LANGUAGE, text) else { return Vec::new() };
     let mut walk = PythonWalk { text, variables, names: HashMap::new(), found: Vec::new() };
     walk.all(tree.root_node());
     walk.found
@@ -84,11 +81,7 @@ pub(super) fn flags(text: &str) -> Vec<(String, String, String, usize)> {
         return Vec::new();
     }
     let whole = format!("{DEF}{text}\n");
-    let mut parser = Parser::new();
-    if parser.set_language(&tree_sitter_python::LANGUAGE.into()).is_err() {
-        return Vec::new();
-    }
-    let Some(tree) = parser.parse(&whole, None) else { return Vec::new() };
+    let Some(tree) = tree::parse(tree_sitter_python::LANGUAGE, &whole) else { return Vec::new() };
     let none = Variables::new();
     let walk = PythonWalk { text: &whole, variables: &none, names: HashMap::new(), found: Vec::new() };
     let mut found = Vec::new();
@@ -334,11 +327,6 @@ fn descendants(root: Node<'_>) -> impl Iterator<Item = Node<'_>> {
         stack.extend(children(node).into_iter().rev());
         Some(node)
     })
-}
-
-fn children(node: Node<'_>) -> Vec<Node<'_>> {
-    let mut cursor = node.walk();
-    node.named_children(&mut cursor).collect()
 }
 
 /// Calls that run a program, given as the first argument.
