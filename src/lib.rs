@@ -13,8 +13,11 @@ pub mod bundle;
 pub mod cli;
 pub mod crates;
 pub mod disk;
+pub mod env_vars;
 pub mod error;
 pub mod fetch;
+#[cfg(test)]
+mod generated;
 pub mod git;
 pub mod lock;
 pub mod manifest;

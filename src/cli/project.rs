@@ -8,6 +8,7 @@ use super::global::GlobalArgs;
 use super::output::Output;
 use crate::bitbake::metadata;
 use crate::disk;
+use crate::env_vars;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{FetchSettings, Fetcher, Registries};
 use crate::lock::{self, Lock};
@@ -34,7 +35,7 @@ impl Project {
         let manifest = Manifest::read(&manifest_path(global)?)?;
         let site = site(global)?;
         // Not clap's: a delimiter of its own would part a flag's value too, and a directory may hold a space.
-        let variable = std::env::var("KBUILD_MIRROR").unwrap_or_default();
+        let variable = std::env::var(env_vars::KBUILD_MIRROR).unwrap_or_default();
         let flags = match global.mirrors.as_slice() {
             [] => Mirrors::from_arguments(variable.split_whitespace()),
             mirrors => Mirrors::from_arguments(mirrors.iter().map(String::as_str)),
@@ -259,7 +260,7 @@ impl Stores {
     /// The lower stores are those of the flags, else of the variable, else of the site.
     fn new(global: &GlobalArgs, upper: PathBuf, site: Vec<PathBuf>) -> Stores {
         // Not clap's, for an empty variable names none.
-        let variable = std::env::var_os("KBUILD_LOWER_STORE");
+        let variable = std::env::var_os(env_vars::KBUILD_LOWER_STORE);
         let variable = variable.map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>());
         let named = if global.lower_stores.is_empty() { variable.unwrap_or(site) } else { global.lower_stores.clone() };
         let mut lower: Vec<PathBuf> = named.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();
@@ -370,7 +371,7 @@ fn site(global: &GlobalArgs) -> Result<SiteConfig> {
     if let Some(path) = &global.config {
         return SiteConfig::read(path);
     }
-    let user = std::env::var_os("XDG_CONFIG_HOME")
+    let user = std::env::var_os(env_vars::XDG_CONFIG_HOME)
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".config")))
         .map(|directory| directory.join("kbuild/config.toml"));
