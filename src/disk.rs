@@ -43,6 +43,7 @@ pub fn replace_if_changed(path: &Path, content: &[u8]) -> Result<bool> {
 ///
 /// # Errors
 /// When it cannot be synced or renamed.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     let failed = |error| Error::io("write", path, error);
     file.as_file().sync_all().map_err(failed)?;
@@ -138,6 +139,7 @@ pub fn directory_beside(target: &Path) -> Result<TempDir> {
 ///
 /// # Errors
 /// When it cannot be renamed; the old directory then stands.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn replace_directory(new: TempDir, target: &Path) -> Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
 

@@ -1,6 +1,8 @@
 //! The seal, tried with the real program and a real kernel. Where the kernel forbids namespaces these tests say so, loudly,
 //! and prove the other half: that kbuild notices.
 
+#![allow(clippy::disallowed_methods)] // Tests prepare files as they like.
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -188,6 +188,7 @@ impl Export<'_> {
     }
 
     /// One file: written beside its place, so that what has the name is whole.
+    #[expect(clippy::disallowed_methods, reason = "a stream: synced here, before the rename")]
     fn file(&mut self, path: &Path) -> Result<()> {
         if path.is_dir() {
             return Err(Error::input(format!("{} is a directory", disk::shown(path))));

@@ -1,5 +1,7 @@
 //! End-to-end tests: the built binary, run as a user would.
 
+#![allow(clippy::disallowed_methods)] // Tests prepare files as they like.
+
 #[path = "../support/mod.rs"]
 mod support;
 

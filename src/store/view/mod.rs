@@ -224,6 +224,7 @@ fn lacking(missing: &[&SourceId]) -> Error {
     Error::new(Kind::Missing, message).help("run `kbuild fetch`")
 }
 
+#[expect(clippy::disallowed_methods, reason = "a new directory is filled, and used only when it is complete")]
 fn write_file(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(|error| Error::io("write", path, error))
 }
