@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn replace_leaves_no_temporary_file() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("kata.lock");
+        let path = directory.path().join("kbuild.lock");
         replace(&path, b"one").unwrap();
         replace(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");

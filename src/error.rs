@@ -315,8 +315,8 @@ mod tests {
         let error = Error::input("two places").at(10 * 7..10 * 7 + 6, "here").at(80 * 7..80 * 7 + 6, "there");
         let mut shown = String::new();
         let handler = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::none());
-        handler.render_report(&mut shown, &error.in_text("kata.toml", text)).unwrap();
-        assert!(shown.contains("line10") && shown.contains("line80") && shown.contains("kata.toml:11:1"), "{shown}");
+        handler.render_report(&mut shown, &error.in_text("kbuild.toml", text)).unwrap();
+        assert!(shown.contains("line10") && shown.contains("line80") && shown.contains("kbuild.toml:11:1"), "{shown}");
         assert!(!shown.contains("line40"), "{shown}");
     }
 }

@@ -1,6 +1,5 @@
-//! The system's git, run so that nothing of the user or the machine but the program itself takes part.
-//!
-//! Who needs the network (the fetch room) adds to this what a network needs: credentials, proxies, protocols.
+//! The system's git: how it is run over the store ([`local_git`]) and over a network ([`network_git`]), with the one list of
+//! settings that hold in each.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -8,21 +7,67 @@ use std::process::{Command, Output, Stdio};
 use crate::error::{Error, Kind, Result};
 use crate::source::url::redact;
 
-/// Settings that hold in every run, before whatever the repository itself says.
+/// Settings that hold in every run, before whatever the user or the repository itself says.
 ///
 /// Packs instead of loose objects, so that a fetched commit can go into the store as it came; no clean-up behind our back,
-/// no hooks, no helpers. `safe.directory`: a store may belong to another user.
-const SETTINGS: [&str; 9] = [
-    "safe.directory=*",
+/// no hooks, no helpers.
+const SETTINGS: [&str; 7] = [
     "gc.auto=0",
     "maintenance.auto=false",
     "transfer.unpackLimit=1",
     "fetch.unpackLimit=1",
     "pack.writeReverseIndex=false",
     "core.hooksPath=/dev/null",
-    "core.attributesFile=/dev/null",
     "core.fsmonitor=false",
 ];
+
+/// Settings of runs over the store, which may belong to another user.
+const LOCAL_SETTINGS: [&str; 2] = ["safe.directory=*", "core.attributesFile=/dev/null"];
+
+/// Settings of runs over the network. `fetch.fsckObjects` is left as the user has it and not turned on: honest old
+/// histories fail its checks, and what a commit is worth is decided by its tree hash.
+const NETWORK_SETTINGS: [&str; 4] = [
+    "fetch.recurseSubmodules=false",
+    "fetch.writeCommitGraph=false",
+    "credential.interactive=false",
+    "protocol.ext.allow=never",
+];
+
+/// Variables that tie git to one repository (`git rev-parse --local-env-vars`): a hook or an alias that runs kbuild sets
+/// them. Configuration given in the environment is the user's will and stays.
+const OF_A_REPOSITORY: [&str; 13] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+];
+
+/// git for the network: the user's configuration, credentials and proxies hold, no prompt is shown, messages are in English.
+pub fn network_git() -> Command {
+    let mut command = Command::new("git");
+    for name in OF_A_REPOSITORY {
+        command.env_remove(name);
+    }
+    command.envs([("GIT_TERMINAL_PROMPT", "0"), ("LC_ALL", "C"), ("GIT_NO_LAZY_FETCH", "1")]);
+    command.stdin(Stdio::null());
+    set(&mut command, SETTINGS.iter().chain(&NETWORK_SETTINGS));
+    command
+}
+
+fn set<'s>(command: &mut Command, settings: impl Iterator<Item = &'s &'s str>) {
+    for setting in settings {
+        command.args(["-c", setting]);
+    }
+}
 
 /// git on the bare repository `directory`: a clean environment (PATH alone stays), no system or user configuration, no
 /// prompts, messages in English.
@@ -42,9 +87,7 @@ pub fn local_git(directory: &Path) -> Command {
     // git insists on a HOME for some paths; there is nothing of a user in a bare repository.
     command.env("HOME", directory);
     command.stdin(Stdio::null());
-    for setting in SETTINGS {
-        command.args(["-c", setting]);
-    }
+    set(&mut command, SETTINGS.iter().chain(&LOCAL_SETTINGS));
     command.arg("--git-dir").arg(directory);
     command
 }

@@ -1,6 +1,6 @@
 //! kbuild: a declarative, Nix-style lockfile for BitBake/Yocto.
 //!
-//! Data flows one way: `kata.toml` ([`manifest`]) is resolved into `kata.lock` ([`lock`]), whose sources ([`source`])
+//! Data flows one way: `kbuild.toml` ([`manifest`]) is resolved into `kbuild.lock` ([`lock`]), whose sources ([`source`])
 //! are brought ([`fetch`]) into the content-addressed store ([`store`]); from there BitBake is given a configuration and
 //! a view ([`bitbake`]), and a board is built ([`build`]); what the store holds is carried to other stores ([`carry`]). A
 //! later room takes the earlier room's value and never reaches back past it. [`resolve`] makes the lock out of the manifest,
@@ -13,13 +13,16 @@ pub mod audit;
 pub mod bitbake;
 #[expect(clippy::disallowed_methods, reason = "it writes to /proc, and to a directory that it removes at once")]
 pub mod builder;
+#[expect(unreachable_pub, reason = "older than the lint")]
 pub mod bundle;
 pub mod cli;
 pub mod crates;
 pub mod disk;
 pub mod env_vars;
 pub mod error;
+#[expect(unreachable_pub, reason = "older than the lint")]
 pub mod fetch;
+pub mod files;
 #[cfg(test)]
 mod generated;
 pub mod git;
@@ -29,7 +32,9 @@ pub mod mirror;
 pub mod net;
 pub mod oci;
 pub mod progress;
+#[expect(unreachable_pub, reason = "older than the lint")]
 pub mod remote;
+#[expect(unreachable_pub, reason = "older than the lint")]
 pub mod resolve;
 pub mod serve;
 pub mod source;

@@ -1,4 +1,4 @@
-//! Which of the known names was perhaps meant.
+//! Which of the known names was perhaps meant: the one home of "did you mean".
 
 /// Comparing is quadratic, and nobody mistypes a whole page.
 const LONGEST: usize = 200;
@@ -17,6 +17,13 @@ pub fn names<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&
     near.into_iter().map(|(_, name)| name).collect()
 }
 
+/// The question for a hint: `` did you mean `a` or `b`? `` with at most so many of the nearest names; none where none is
+/// near.
+pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>, most: usize) -> Option<String> {
+    let near: Vec<String> = names(wrong, known).into_iter().take(most).map(|name| format!("`{name}`")).collect();
+    (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,6 +32,9 @@ mod tests {
     fn what_was_meant_is_near() {
         assert_eq!(names("qemo", ["intel", "qemu", "qemo2", "qemo2"]), ["qemo2", "qemu"]);
         assert_eq!(names("INTEL", ["intel", "qemu"]), ["intel"]);
+        let question = did_you_mean("qemo", ["intel", "qemu", "qemo2"], 2);
+        assert_eq!(question.as_deref(), Some("did you mean `qemo2` or `qemu`?"));
+        assert_eq!(did_you_mean("pi", ["intel", "qemu"], 2), None);
         assert!(names("pi", ["intel", "qemu"]).is_empty());
         assert!(names(&"x".repeat(500), [&*"x".repeat(500)]).is_empty());
     }

@@ -43,6 +43,7 @@ use indexmap::IndexMap;
 
 use super::text::{ConfText, check_override, check_path, check_variable};
 use crate::error::{Error, Kind, Result};
+use crate::files::{LOCK, MANIFEST};
 use crate::lock::{Lock, Locked, LockedImage, Request};
 use crate::manifest::{DeclaredSource, SourceOrigin, variable_part};
 use crate::source::{Access, CommitId, ImageName, Sha256, SourceId, SourceUrl, name};
@@ -277,7 +278,7 @@ impl<'a> Declared<'a> {
 }
 
 fn stale(name: &str) -> Error {
-    Error::new(Kind::Stale, format!("kata.lock does not have the source `{name}` as kata.toml declares it"))
+    Error::new(Kind::Stale, format!("{LOCK} does not have the source `{name}` as {MANIFEST} declares it"))
         .help("run `kbuild lock`")
 }
 
@@ -324,7 +325,7 @@ impl BoardConf<'_> {
     /// The text of `conf/local.conf`.
     pub fn local(&self) -> String {
         let mut text = ConfText::new(self.project, self.board, "local.conf");
-        text.raw("# What belongs to the build is said in kata.toml, where it is reviewed and locked:\n");
+        text.raw(&format!("# What belongs to the build is said in {MANIFEST}, where it is reviewed and locked:\n"));
         text.raw("# variables under [config] or a board's `config`, choices under [options].\n\n");
         text.raw("require conf/kbuild.conf\n\n");
         text.raw("# No sample file was copied, so there is none to merge (oe-core's sanity.bbclass asks).\n");
@@ -370,7 +371,7 @@ impl BoardConf<'_> {
         text.raw("# Tells kbuild what recipes fetch; changes no task.\n");
         text.raw("INHERIT:append = \" kbuild-lock\"\n");
 
-        text.section("Sources: only those of kata.lock, out of the store");
+        text.section(&format!("Sources: only those of {LOCK}, out of the store"));
         text.raw(&format!("DL_DIR = \"${{TOPDIR}}/{VIEW}/dl\"\n"));
         text.raw(&format!("GITDIR = \"${{TOPDIR}}/{VIEW}/git2\"\n"));
         text.raw(&format!("PREMIRRORS:forcevariable = \"{PREMIRRORS} file://${{TOPDIR}}/{VIEW}/flat/\"\n"));
@@ -385,7 +386,7 @@ impl BoardConf<'_> {
         if self.config.is_empty() {
             return Ok(());
         }
-        text.section("[config] of kata.toml");
+        text.section(&format!("[config] of {MANIFEST}"));
         for (variable, value) in self.config {
             check_variable(variable)?;
             text.expanded(variable, value)?;

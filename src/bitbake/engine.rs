@@ -31,6 +31,7 @@ use regex::Regex;
 use super::discovery;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
+use crate::files::MANIFEST;
 
 /// Seconds since 1970 for whatever asks outside of a recipe: 1980-01-01T00:00:00Z, the first moment a ZIP file can hold.
 pub const SOURCE_DATE_EPOCH: u64 = 315_532_800;
@@ -105,7 +106,7 @@ impl Engine {
         let program = directory.join("bin/bitbake");
         if !program.is_file() {
             return Err(Error::input(format!("there is no bin/bitbake in {}", directory.display()))
-                .help("[project] engine in kata.toml must name the layer that carries BitBake"));
+                .help(format!("[project] engine in {MANIFEST} must name the layer that carries BitBake")));
         }
         let file = directory.join("lib/bb/__init__.py");
         let text = fs::read_to_string(&file).map_err(|error| Error::io("read", &file, error))?;
@@ -118,7 +119,7 @@ impl Engine {
             return Err(Error::input(format!(
                 "BitBake {version} is older than {major}.{minor}, the oldest kbuild speaks to"
             ))
-            .help("take a newer branch of the engine's layer in kata.toml"));
+            .help(format!("take a newer branch of the engine's layer in {MANIFEST}")));
         }
         Ok(Engine { directory: directory.to_owned(), version })
     }
@@ -263,7 +264,7 @@ fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let mut names = names.into_iter().peekable();
     if names.peek().is_none() {
         return Err(Error::new(Kind::Usage, "there is nothing to build")
-            .help("name a target, or give the board `targets` in kata.toml"));
+            .help(format!("name a target, or give the board `targets` in {MANIFEST}")));
     }
     for name in names {
         if name.is_empty() || name.starts_with('-') || name.chars().any(|c| c.is_whitespace() || c.is_control()) {

@@ -10,6 +10,7 @@ use url::Url;
 use super::conf::{self, Declared, PREMIRRORS, SrcrevPin};
 use super::text::ConfText;
 use crate::error::{Error, Result};
+use crate::files::LOCK;
 use crate::source::url::redact;
 
 /// The name of the file.
@@ -107,11 +108,11 @@ impl Base {
     /// The beginning of the file for this address.
     pub fn head(&self, project: &str) -> String {
         let mut text = ConfText(format!(
-            "# {FILE_NAME} of `{project}`: for machines that run BitBake without kbuild. Written by kbuild from kata.lock.\n\
+            "# {FILE_NAME} of `{project}`: for machines that run BitBake without kbuild. Written by kbuild from {LOCK}.\n\
              # Require it from local.conf or site.conf. Do not edit: the next lock brings another. When commits moved with it,\n\
              # remove git2 and git2_* from DL_DIR: BitBake would take what is there for the new.\n\n",
         ));
-        text.section("Sources: only those of kata.lock, from the mirror");
+        text.section(&format!("Sources: only those of {LOCK}, from the mirror"));
         let address = self.address();
         text.raw(&format!("PREMIRRORS:forcevariable = \"{PREMIRRORS} {address}\"\n"));
         text.raw("MIRRORS:forcevariable = \"\"\n");

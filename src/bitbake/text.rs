@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::error::{Error, Result};
+use crate::files::{LOCK, MANIFEST};
 
 /// A configuration file while it is written.
 pub(super) struct ConfText(pub(super) String);
@@ -19,8 +20,8 @@ impl ConfText {
     /// With the words at the top of each file of a board.
     pub(super) fn new(project: &str, board: &str, file: &str) -> ConfText {
         ConfText(format!(
-            "# {file} of the board `{board}` of `{project}`. Written by kbuild from kata.toml and kata.lock.\n\
-             # Do not edit: the next build writes it again. Change kata.toml instead.\n\n",
+            "# {file} of the board `{board}` of `{project}`. Written by kbuild from {MANIFEST} and {LOCK}.\n\
+             # Do not edit: the next build writes it again. Change {MANIFEST} instead.\n\n",
         ))
     }
 

@@ -7,6 +7,7 @@ use super::prepare::build_directory;
 use super::result::LayerRecord;
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
+use crate::files::LOCK;
 use crate::lock::{Lock, Locked, LockedGit};
 use crate::manifest::{Board, LayerOrigin, Manifest};
 use crate::progress::Progress;
@@ -139,10 +140,10 @@ fn git_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<LayerCheck
 /// Checks a git layer out as the lock has it: where, and which commit.
 fn check_out<'a>(from: &From<'a>, name: &str, checkouts: &Path) -> Result<(PathBuf, &'a LockedGit)> {
     let pin = from.lock.layers.get(name).ok_or_else(|| {
-        Error::new(Kind::Stale, format!("kata.lock does not have the layer `{name}`")).help("run `kbuild lock`")
+        Error::new(Kind::Stale, format!("{LOCK} does not have the layer `{name}`")).help("run `kbuild lock`")
     })?;
     let Locked::Git(_, git) = from.lock.get(&pin.locked)? else {
-        return Err(Error::input(format!("kata.lock has the layer `{name}` as a file")).help("run `kbuild lock`"));
+        return Err(Error::input(format!("{LOCK} has the layer `{name}` as a file")).help("run `kbuild lock`"));
     };
     let directory = checkouts.join(format!("{name}-{}", git.commit.short()));
     let task = from.progress.begin(&format!("check out {name}"), None);

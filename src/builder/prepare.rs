@@ -10,6 +10,7 @@ use super::sandbox::{self, Seal};
 use crate::bitbake::{BoardConf, Declared, Engine, SrcrevPin, conf, engine, text};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
+use crate::files::LOCK;
 use crate::lock::{self, Lock, Locked};
 use crate::manifest::{Board, Manifest, Selection};
 use crate::progress::Progress;
@@ -228,7 +229,7 @@ pub fn this_machine() -> String {
 fn pins<'a>(lock: &'a Lock, board: &str, settings: &[String]) -> Result<Vec<SrcrevPin<'a>>> {
     let pins = lock.pins(board, settings).into_iter().map(|(pinned, commit)| {
         let (variable, recipe) = lock::pin_parts(pinned).ok_or_else(|| {
-            Error::input(format!("kata.lock pins `{pinned}`, which names no recipe")).help("run `kbuild lock`")
+            Error::input(format!("{LOCK} pins `{pinned}`, which names no recipe")).help("run `kbuild lock`")
         })?;
         Ok(SrcrevPin { variable, recipe, commit })
     });
@@ -254,7 +255,7 @@ fn verified_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<V
     let ids = present_sources(request, settings)?;
     let task = request.progress.begin("verify sources", None);
     let name = |id: &SourceId, error: Error| match error.kind() {
-        Kind::Mismatch => error.wrap(format!("the store's {id} is not what kata.lock says")),
+        Kind::Mismatch => error.wrap(format!("the store's {id} is not what {LOCK} says")),
         _ => error,
     };
     let bad = request.store.verify_touched(request.lock, &ids, || request.progress.check_interrupted()).into_iter();

@@ -1,4 +1,4 @@
-//! A board's machine under QEMU: its command line, out of what kata.toml says of the board and what this host has.
+//! A board's machine under QEMU: its command line, out of what kbuild.toml says of the board and what this host has.
 //!
 //! What the host has comes in as a value ([`QemuHost`]), so that each case can be looked at on any host. The image itself is
 //! never changed: what is written goes to a temporary file of QEMU's (`snapshot=on`), gone at the end.
@@ -16,9 +16,10 @@ use super::prepare::{self, this_machine};
 use super::result::{Artifact, ArtifactContent, BuildResult, FILE_NAME};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
+use crate::files::MANIFEST;
 use crate::manifest::{Arch, Machine, Manifest, Port};
 
-/// The kinds of artifacts that are taken for the image where kata.toml names none: the first kind there is one of decides.
+/// The kinds of artifacts that are taken for the image where kbuild.toml names none: the first kind there is one of decides.
 const DISKS: [&str; 3] = [".wic.qcow2", ".qcow2", ".wic"];
 
 /// And where QEMU starts the kernel, so that nothing has to boot from the image.
@@ -195,7 +196,7 @@ fn model(arch: Arch) -> Model {
 pub fn launch(start: &Start<'_>, host: &QemuHost) -> Result<Launch> {
     let board = start.manifest.board(start.board)?;
     let machine = board.run.as_ref().ok_or_else(|| {
-        Error::input(format!("kata.toml does not say what machine the board `{}` runs in", start.board))
+        Error::input(format!("{MANIFEST} does not say what machine the board `{}` runs in", start.board))
             .help(format!("add `[boards.{}.run]` with `arch = \"…\"`: see docs/reference/run.md", start.board))
     })?;
     let topdir = prepare::build_directory(start.manifest)?.join(start.board);
@@ -287,7 +288,7 @@ impl Built<'_> {
     fn would_be(&self, what: &str, pattern: Option<&str>) -> Result<PathBuf> {
         match pattern {
             Some(name) if !name.contains('*') => Ok(self.deploy.join(name)),
-            _ => Err(self.not_built(&format!("kata.toml does not name its {what}, only a build can tell"))),
+            _ => Err(self.not_built(&format!("{MANIFEST} does not name its {what}, only a build can tell"))),
         }
     }
 
@@ -310,7 +311,7 @@ impl Built<'_> {
     fn several_fit(&self, what: &str, several: &[&Artifact]) -> Error {
         let names: Vec<&str> = several.iter().map(|artifact| artifact.path.as_str()).collect();
         Error::input(format!("the build of board `{}` deployed more than one {what}: {}", self.board, names.join(", ")))
-            .help(format!("name one as `{what}` in [boards.{}.run] of kata.toml", self.board))
+            .help(format!("name one as `{what}` in [boards.{}.run] of {MANIFEST}", self.board))
     }
 }
 

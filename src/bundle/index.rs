@@ -88,7 +88,7 @@ impl DocumentName {
     /// Where it lies in a bundle.
     pub(super) fn path(self) -> &'static str {
         match self {
-            DocumentName::Lock => crate::lock::FILE_NAME,
+            DocumentName::Lock => "kata.lock",
             DocumentName::Manifest => "kata.toml",
         }
     }

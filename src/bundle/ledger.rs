@@ -85,7 +85,7 @@ impl Ledger {
         Ledger { blobs: blobs.collect(), commits }
     }
 
-    /// Reads any of the three: a bundle (directory or file), a ledger, a kata.lock.
+    /// Reads any of the three: a bundle (directory or file), a ledger, a lock.
     ///
     /// # Errors
     /// What is none of them, or not in order.
@@ -104,7 +104,7 @@ impl Ledger {
             return text.parse().map_err(|error: Error| error.wrap(format!("{name} is not in order")));
         }
         let lock = Lock::read(path).map_err(|error| {
-            let neither = format!("{name} is neither a bundle, nor a ledger, nor a kata.lock");
+            let neither = format!("{name} is neither a bundle, nor a ledger, nor a lock");
             error.wrap(neither).help("`kbuild store ledger > FILE` on the other side makes a ledger")
         })?;
         Ok(Ledger::of_lock(&lock.unwrap_or_default()))

@@ -11,7 +11,7 @@ use crate::env_vars;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct GlobalArgs {
-    /// The manifest; without it, kata.toml here or in the nearest parent directory.
+    /// The manifest; without it, kbuild.toml here or in the nearest parent directory.
     #[arg(long, global = true, value_name = "FILE", env = env_vars::KBUILD_MANIFEST_PATH, hide_env = true)]
     pub(super) manifest_path: Option<PathBuf>,
 
@@ -40,7 +40,7 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, env = env_vars::KBUILD_OFFLINE, hide_env = true, value_parser = BoolishValueParser::new())]
     offline: bool,
 
-    /// Fail with exit code 3 if kata.lock does not match kata.toml, instead of changing it.
+    /// Fail with exit code 3 if kbuild.lock does not match kbuild.toml, instead of changing it.
     #[arg(long, global = true, env = env_vars::KBUILD_LOCKED, hide_env = true, value_parser = BoolishValueParser::new())]
     locked: bool,
 

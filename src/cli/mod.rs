@@ -27,7 +27,7 @@ use output::Output;
 
 /// A declarative, Nix-style lockfile for BitBake/Yocto.
 ///
-/// `kata.toml` says what is wanted, `kata.lock` says exactly which bytes that is, the store holds those bytes, and
+/// `kbuild.toml` says what is wanted, `kbuild.lock` says exactly which bytes that is, the store holds those bytes, and
 /// BitBake sees only the store.
 #[derive(Debug, Parser)]
 #[command(name = "kbuild", version, propagate_version = true, max_term_width = 100, after_help = AFTER_HELP)]
@@ -41,7 +41,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 The usual order:
-  kbuild lock                    pin everything that kata.toml asks for, in kata.lock
+  kbuild lock                    pin everything that kbuild.toml asks for, in kbuild.lock
   kbuild fetch                   bring what is locked into the store
   kbuild build --board qemu      build with no network at all
 

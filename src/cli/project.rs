@@ -11,7 +11,8 @@ use crate::disk;
 use crate::env_vars;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{FetchSettings, Fetcher, Registries};
-use crate::lock::{self, Lock};
+use crate::files::{self, LOCK, MANIFEST};
+use crate::lock::Lock;
 use crate::manifest::{ClosureScope, LayerOrigin, Manifest, Mirrors, SiteConfig};
 use crate::resolve;
 use crate::source::{Blake3, SourceId};
@@ -32,7 +33,9 @@ impl Project {
     /// # Errors
     /// Either of them missing where it was named, or wrong.
     pub(super) fn open(global: &GlobalArgs) -> Result<Project> {
-        let manifest = Manifest::read(&manifest_path(global)?)?;
+        let manifest_path = manifest_path(global)?;
+        files::remember(&manifest_path);
+        let manifest = Manifest::read(&manifest_path)?;
         let site = site(global)?;
         // Not clap's: a delimiter of its own would part a flag's value too, and a directory may hold a space.
         let variable = std::env::var(env_vars::KBUILD_MIRROR).unwrap_or_default();
@@ -44,7 +47,7 @@ impl Project {
         let mirrors = flags.then(site.mirrors).then(manifest.mirrors.clone());
         let store = global.store.clone().or(site.store).unwrap_or_else(|| manifest.root().join("mirrors/store"));
         let stores = Stores::new(global, store, site.lower);
-        let lock_path = manifest.root().join(lock::FILE_NAME);
+        let lock_path = files::lock_beside(&manifest.path);
         let registries =
             Registries { entries: manifest.registries.clone().into_iter().chain(site.registries).collect() };
         Ok(Project { manifest, lock_path, stores, mirrors, registries })
@@ -63,7 +66,8 @@ impl Project {
     /// The lock's path as the store remembers it: one however the project was reached.
     fn registered_lock(&self) -> PathBuf {
         let root = self.manifest.root();
-        std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned()).join(lock::FILE_NAME)
+        let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+        root.join(self.lock_path.file_name().unwrap_or_default())
     }
 
     /// The text of the lock, if there is one.
@@ -78,7 +82,7 @@ impl Project {
         }
     }
 
-    /// The text of kata.toml.
+    /// The text of kbuild.toml.
     ///
     /// # Errors
     /// When it cannot be read any more.
@@ -137,7 +141,7 @@ impl Project {
         Fetcher::new(self.store()?, settings, Arc::clone(&output.progress))
     }
 
-    /// The lock, for commands that only read it. One that kata.toml has moved away from is good enough to fetch by, with a
+    /// The lock, for commands that only read it. One that kbuild.toml has moved away from is good enough to fetch by, with a
     /// warning, unless `--locked` forbids it.
     ///
     /// # Errors
@@ -147,7 +151,7 @@ impl Project {
         if global.locked() {
             resolve::check_fresh(&self.manifest, &lock, &self.folders()?)?;
         } else if let [first, ..] = resolve::stale(&self.manifest, &lock).as_slice() {
-            output.warn(&format!("kata.lock does not match kata.toml any more ({first}); run `kbuild lock`"));
+            output.warn(&format!("{LOCK} does not match {MANIFEST} any more ({first}); run `kbuild lock`"));
         }
         Ok(lock)
     }
@@ -164,7 +168,7 @@ impl Project {
     }
 
     /// The names of the choices (as the lock's `with` has them) that a build of a board with these options consists of, on
-    /// this build host: by default the one that kata.toml names first.
+    /// this build host: by default the one that kbuild.toml names first.
     ///
     /// # Errors
     /// A board, option or host that does not exist, or options that contradict each other.
@@ -173,7 +177,7 @@ impl Project {
         let hosts = &self.manifest.closure.hosts;
         let host = host.or(hosts.first().map(String::as_str)).unwrap_or_default();
         if !hosts.iter().any(|known| known == host) {
-            return Err(Error::input(format!("kata.toml names no build host `{}`", host.escape_debug()))
+            return Err(Error::input(format!("{MANIFEST} names no build host `{}`", host.escape_debug()))
                 .help(format!("[closure] hosts: {}", hosts.join(", "))));
         }
         self.manifest.settings_of(board, &selection, host)
@@ -205,7 +209,7 @@ impl Project {
         Ok(missing.filter_map(words).collect())
     }
 
-    /// The lock, for a build: it must say what kata.toml says. That a folder of the project was edited is no reason not to
+    /// The lock, for a build: it must say what kbuild.toml says. That a folder of the project was edited is no reason not to
     /// build, with a warning: most edits change nothing that is fetched, and BitBake says so if one does. With `--locked` it is.
     ///
     /// # Errors
@@ -359,7 +363,7 @@ fn manifest_path(global: &GlobalArgs) -> Result<PathBuf> {
     match &global.manifest_path {
         Some(path) if path.is_file() => Ok(path.clone()),
         Some(path) => Err(Error::input(format!("there is no manifest at {}", path.display()))
-            .help("--manifest-path (or KBUILD_MANIFEST_PATH) must name a kata.toml")),
+            .help(format!("--manifest-path (or KBUILD_MANIFEST_PATH) must name one"))),
         None => {
             let here = std::env::current_dir().map_err(|error| Error::io("find", Path::new("."), error))?;
             Manifest::find(&here)

@@ -219,8 +219,8 @@ fn mark_submodules(repositories: &mut [PinnedRepository], submodules: &Submodule
 fn no_repository(name: &str, repositories: &[PinnedRepository]) -> Error {
     let names: Vec<&str> = repositories.iter().map(|repository| repository.name.as_str()).collect();
     let error = Error::new(Kind::Usage, format!("no git dependency is called `{}`", name.escape_debug()));
-    match suggest::names(name, names.iter().copied()).first() {
-        Some(near) => error.help(format!("did you mean `{near}`?")),
+    match suggest::did_you_mean(name, names.iter().copied(), 1) {
+        Some(question) => error.help(question),
         None if names.is_empty() => error.help("this lock has none"),
         None => error.help(format!("they are called {}", names.join(", "))),
     }

@@ -122,8 +122,8 @@ impl CargoLock {
     fn no_member(&self, name: &str) -> Error {
         let error = Error::input(format!("the workspace has no package `{}`", name.escape_debug()));
         let own: Vec<&str> = self.own().map(|package| package.name.as_str()).collect();
-        match suggest::names(name, own.iter().copied()).first() {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
+        match suggest::did_you_mean(name, own.iter().copied(), 1) {
+            Some(question) => error.help(question),
             None => error.help(format!("its packages: {}", own.join(", "))),
         }
     }

@@ -11,6 +11,7 @@ use super::checksums::{Disagreement, compare};
 use super::peer::Endpoint;
 use super::{FetchSettings, Fetcher, peer, plausible};
 use crate::error::{Error, Kind, Result};
+use crate::files::MANIFEST;
 use crate::net::blocking;
 use crate::net::guard::RequestGuard;
 use crate::net::report::LazyTask;
@@ -331,8 +332,8 @@ fn beginning(path: &Path) -> Result<Vec<u8>> {
 /// What came for a file whose hash nobody knows cannot be that file.
 fn implausible(url: &Url, end: &Url, why: &str, head: &[u8]) -> Error {
     wrong_bytes(url, end, vec![format!("nobody has given its hash, and {why}")], head).help(
-        "look at the URL in a browser: a login or a proxy may stand before it. If these are the right bytes, give their sha256 \
-         where the source is declared (kata.toml or its recipe)",
+        format!("look at the URL in a browser: a login or a proxy may stand before it. If these are the right bytes, give their sha256 \
+         where the source is declared ({MANIFEST} or its recipe)"),
     )
 }
 
@@ -350,7 +351,7 @@ fn mismatch(url: &Url, end: &Url, expected: &Expected, got: &Digests, head: &[u8
         _ => lines.push(format!("the hash is right, but {} bytes came{}", got.size, bytes(expected.size))),
     }
     wrong_bytes(url, end, lines, head).help(format!(
-        "if these are the right bytes, put sha256 {} where the source is declared (kata.toml or its recipe) and run \
+        "if these are the right bytes, put sha256 {} where the source is declared ({MANIFEST} or its recipe) and run \
          `kbuild lock`",
         got.sha256
     ))

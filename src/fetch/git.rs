@@ -12,48 +12,13 @@ use tokio::process::{Child, Command};
 
 use super::WantedGit;
 use crate::error::{Error, Kind, Result};
-use crate::git::{could_not_start, local_git, run};
+use crate::git::{could_not_start, local_git, network_git, run};
 use crate::net::retry::{Class, Failure, RetryPolicy};
 use crate::net::transfer::at;
 use crate::progress::Task;
 use crate::source::name::check_ref;
 use crate::source::url::redact;
 use crate::source::{CommitId, GitRef, SourceUrl};
-
-/// Variables that tie git to one repository (`git rev-parse --local-env-vars`): a hook or an alias that runs kbuild sets
-/// them. Configuration given in the environment is the user's will and stays.
-const OF_A_REPOSITORY: [&str; 13] = [
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_CONFIG",
-    "GIT_DIR",
-    "GIT_GRAFT_FILE",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_INTERNAL_SUPER_PREFIX",
-    "GIT_NAMESPACE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_SHALLOW_FILE",
-    "GIT_WORK_TREE",
-];
-
-/// Settings of every run. `fetch.fsckObjects` is left as the user has it and not turned on: honest old histories fail
-/// its checks, and what a commit is worth is decided by its tree hash.
-const SETTINGS: [&str; 11] = [
-    "gc.auto=0",
-    "maintenance.auto=false",
-    // Packs, as they came: they go into the store as they are.
-    "transfer.unpackLimit=1",
-    "fetch.unpackLimit=1",
-    "fetch.recurseSubmodules=false",
-    "fetch.writeCommitGraph=false",
-    "pack.writeReverseIndex=false",
-    "core.hooksPath=/dev/null",
-    "core.fsmonitor=false",
-    "credential.interactive=false",
-    "protocol.ext.allow=never",
-];
 
 /// Transports that git may use. The variable beats every `protocol.*.allow`, so no configuration can let `ext::` or a
 /// remote helper in. `file` stands among them because the user's `insteadOf` may lead to a folder; a server cannot: git
@@ -238,18 +203,11 @@ impl Git {
     }
 
     pub(super) fn command(&self) -> Command {
-        let mut command = std::process::Command::new("git");
-        for name in OF_A_REPOSITORY {
-            command.env_remove(name);
-        }
-        command.envs([("GIT_TERMINAL_PROMPT", "0"), ("LC_ALL", "C"), ("GIT_NO_LAZY_FETCH", "1")]);
+        let mut command = network_git();
         command.env("GIT_ALLOW_PROTOCOL", if self.offline { "file" } else { PROTOCOLS });
         command.envs(certificates().iter().map(|(name, value)| (name, value)));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for setting in SETTINGS {
-            command.args(["-c", setting]);
-        }
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.args(["-c", &format!("http.lowSpeedLimit={}", self.policy.slow)]);
         command.args(["-c", &format!("http.lowSpeedTime={}", self.policy.slow_for.as_secs().max(1))]);
         in_own_session(&mut command);

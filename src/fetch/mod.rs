@@ -47,6 +47,7 @@ use crate::source::name::{check_component, check_ref};
 use crate::source::url::redact;
 use crate::source::{Access, Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};
 use crate::store::{GitRecord, Store, tree};
+use crate::suggest;
 use futures_util::FutureExt as _;
 
 /// How fetching behaves.
@@ -510,17 +511,12 @@ fn no_such_ref(url: &SourceUrl, wanted: &str, all: &[git::Listed]) -> Error {
         name.trim_end_matches("^{}").to_owned()
     };
     let (kind, name) = (if wanted.starts_with("refs/tags/") { "tag" } else { "branch" }, short(wanted));
-    let mut near: Vec<(f64, String)> = all
-        .iter()
-        .map(|listed| short(&listed.name))
-        .map(|other| (strsim::jaro_winkler(&name, &other), other))
-        .collect();
-    near.retain(|(likeness, _)| *likeness > 0.75);
-    near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    near.dedup_by(|a, b| a.1 == b.1);
+    let known: Vec<String> = all.iter().map(|listed| short(&listed.name)).collect();
     let error = Error::input(format!("{} has no {kind} `{name}`", redact(url.as_str())));
-    let near: Vec<String> = near.into_iter().take(4).map(|(_, name)| format!("`{name}`")).collect();
-    if near.is_empty() { error } else { error.help(format!("did you mean {}?", near.join(" or "))) }
+    match suggest::did_you_mean(&name, known.iter().map(String::as_str), 4) {
+        Some(question) => error.help(question),
+        None => error,
+    }
 }
 
 /// What a ref was resolved to.

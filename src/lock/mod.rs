@@ -1,4 +1,4 @@
-//! `kata.lock`: its types, its stable text, and how two versions of it are compared and merged.
+//! `kbuild.lock`: its types, its stable text, and how two versions of it are compared and merged.
 //!
 //! What may enter: which bytes a source is. Where bytes lie (the store) and how they are got (fetch) never does, nor
 //! anything of the host or the time of day.
@@ -14,13 +14,11 @@ use std::path::Path;
 
 use crate::disk;
 use crate::error::{Error, Kind, Result};
+use crate::files::LOCK;
 use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, SourceUrl};
 
 pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key};
 pub use uses::{Configuration, Holder, Parent, RecipeTree, Use, UsedRecipe, Uses};
-
-/// The name of the lock's file.
-pub const FILE_NAME: &str = "kata.lock";
 
 /// The format this kbuild writes; a lock with a higher version is refused.
 pub const VERSION: u32 = 1;
@@ -214,7 +212,8 @@ impl Lock {
     /// # Errors
     /// When the file cannot be replaced; the old one then stands.
     pub fn write(&self, path: &Path) -> Result<bool> {
-        disk::replace_if_changed(path, self.to_string().as_bytes())
+        let manifest = path.with_extension("toml").file_name().unwrap_or_default().to_string_lossy().into_owned();
+        disk::replace_if_changed(path, text::LockText { lock: self, manifest }.to_string().as_bytes())
     }
 
     /// A source by its id.
@@ -226,7 +225,7 @@ impl Lock {
             SourceId::File(key) => self.files.get(key).map(|file| Locked::File(key, file)),
             SourceId::Git(key) => self.gits.get(key).map(|git| Locked::Git(key, git)),
         };
-        found.ok_or_else(|| Error::input(format!("kata.lock has no block for {id}")).help("run `kbuild lock`"))
+        found.ok_or_else(|| Error::input(format!("{LOCK} has no block for {id}")).help("run `kbuild lock`"))
     }
 
     /// Every source of the lock, in its order.
@@ -261,9 +260,9 @@ impl Lock {
     /// # Errors
     /// A board that the lock does not know: kind `Stale`.
     pub fn board(&self, name: &str) -> Result<&LockedBoard> {
-        self.boards.get(name).ok_or_else(|| {
-            Error::new(Kind::Stale, format!("kata.lock knows no board `{name}`")).help("run `kbuild lock`")
-        })
+        self.boards
+            .get(name)
+            .ok_or_else(|| Error::new(Kind::Stale, format!("{LOCK} knows no board `{name}`")).help("run `kbuild lock`"))
     }
 
     /// These sources and all their submodules, each once.
@@ -319,7 +318,7 @@ impl Lock {
 impl Lock {
     /// The lock that a text without conflict markers holds.
     pub(crate) fn read_text_of(text: &str) -> Lock {
-        text::parse(text, Path::new(FILE_NAME)).unwrap()
+        text::parse(text, Path::new("kbuild.lock")).unwrap()
     }
 }
 

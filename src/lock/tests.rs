@@ -84,7 +84,7 @@ fn an_image_makes_it_revision_1_and_reads_back() {
 #[test]
 fn an_unchanged_lock_is_not_touched() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join(FILE_NAME);
+    let path = directory.path().join("kbuild.lock");
     assert!(sample().write(&path).unwrap());
     let before = std::fs::metadata(&path).unwrap().modified().unwrap();
     assert!(!sample().write(&path).unwrap());
@@ -168,7 +168,7 @@ fn conflict_markers_are_read_as_both_sides() {
     file_source(&mut ours, "linux.tar.gz", '1');
     file_source(&mut theirs, "linux.tar.gz", '2');
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join(FILE_NAME);
+    let path = directory.path().join("kbuild.lock");
     std::fs::write(&path, git_merge(&ours, &base, &theirs)).unwrap();
 
     assert_eq!(Lock::read(&path).unwrap_err().kind(), Kind::Stale);

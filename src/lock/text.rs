@@ -16,36 +16,51 @@ use super::{
 };
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::files::MANIFEST;
 use crate::source::image::parse_digest;
 use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, SourceUrl};
 
-const HEADER: &str =
-    "# Written by `kbuild lock` from kata.toml. Do not edit: change kata.toml and run `kbuild lock`.\n";
+/// A lock as the text of its file, which names the manifest beside it.
+pub(super) struct LockText<'a> {
+    pub(super) lock: &'a Lock,
+    /// The name of the manifest's file.
+    pub(super) manifest: String,
+}
 
 impl Display for Lock {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(HEADER)?;
-        let revision = if self.images.is_empty() { 0 } else { REVISION };
+        LockText { lock: self, manifest: MANIFEST.to_string() }.fmt(f)
+    }
+}
+
+impl Display for LockText<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let LockText { lock, manifest } = self;
+        writeln!(
+            f,
+            "# Written by `kbuild lock` from {manifest}. Do not edit: change {manifest} and run `kbuild lock`."
+        )?;
+        let revision = if lock.images.is_empty() { 0 } else { REVISION };
         writeln!(f, "version = {VERSION}\nrevision = {revision}")?;
         // The headings stand even over nothing: additions at the end of one section and at the start of the next then
         // have an unchanged line between them, and git merges them.
-        write_heading(f, "Layers, as kata.toml asks for them")?;
-        self.layers.iter().try_for_each(|(name, pin)| write_pin(f, "layer", name, pin))?;
-        write_heading(f, "Declared sources, as kata.toml asks for them")?;
-        self.sources.iter().try_for_each(|(name, pin)| write_pin(f, "source", name, pin))?;
-        self.images.iter().try_for_each(|(name, image)| write_image(f, name, image))?;
+        write_heading(f, &format!("Layers, as {manifest} asks for them"))?;
+        lock.layers.iter().try_for_each(|(name, pin)| write_pin(f, "layer", name, pin))?;
+        write_heading(f, &format!("Declared sources, as {manifest} asks for them"))?;
+        lock.sources.iter().try_for_each(|(name, pin)| write_pin(f, "source", name, pin))?;
+        lock.images.iter().try_for_each(|(name, image)| write_image(f, name, image))?;
         write_heading(f, "Files")?;
-        self.files.iter().try_for_each(|(name, file)| write_file(f, name, file))?;
+        lock.files.iter().try_for_each(|(name, file)| write_file(f, name, file))?;
         write_heading(f, "Git commits")?;
-        self.gits.iter().try_for_each(|(key, git)| write_git(f, key, git))?;
+        lock.gits.iter().try_for_each(|(key, git)| write_git(f, key, git))?;
         write_heading(f, "Moving refs that recipes name, and where they stood")?;
-        self.floating.iter().try_for_each(|(key, floating)| write_floating(f, key, floating))?;
+        lock.floating.iter().try_for_each(|(key, floating)| write_floating(f, key, floating))?;
         write_heading(f, "Recipes, and what each fetches")?;
-        self.recipes.iter().try_for_each(|(key, recipe)| write_recipe(f, key, recipe))?;
+        lock.recipes.iter().try_for_each(|(key, recipe)| write_recipe(f, key, recipe))?;
         write_heading(f, "What each board needs")?;
-        write_table(f, &["folders"], self.folders.iter())?;
-        write_table(f, &["registries"], self.registries.iter())?;
-        self.boards.iter().try_for_each(|(name, board)| write_board(f, name, board))
+        write_table(f, &["folders"], lock.folders.iter())?;
+        write_table(f, &["registries"], lock.registries.iter())?;
+        lock.boards.iter().try_for_each(|(name, board)| write_board(f, name, board))
     }
 }
 
@@ -244,7 +259,7 @@ fn check_version(document: &Document<&str>, shown: &str) -> Result<()> {
             "{shown} has version {version}, and this kbuild ({}) reads up to version {VERSION}",
             env!("CARGO_PKG_VERSION")
         ))
-        .help("a newer kbuild wrote it: install that release (`cargo install kbuild`)")),
+        .help("a newer kbuild wrote it: install the newest release")),
         Some(1..) => Ok(()),
         _ => Err(Error::input(format!("{shown} does not say its `version`"))
             .help("take the file from version control again, or delete it and run `kbuild lock`")),

@@ -6,6 +6,7 @@ use super::document::Diagnostics;
 use super::raw::{RawClosure, RawText};
 use super::{Board, ClosureScope, ClosureSettings, History, Manifest, Variant, mirrors, names, select};
 use crate::error::{Error, Result};
+use crate::files::MANIFEST;
 use crate::source::SourceUrl;
 
 /// The build host that is meant where nothing is said. Not this machine's: a lock holds nothing of who made it.
@@ -82,7 +83,7 @@ fn mask(pattern: &RawText, why: &RawText) -> Result<(String, String)> {
     if why.trim().is_empty() || why.chars().any(char::is_control) {
         return Err(Error::input(format!("the mask `{}` has no reason", pattern.value))
             .at(why.span.clone(), "say why, in one line")
-            .help("a masked recipe cannot be built: whoever reads kata.toml wants to know why"));
+            .help(format!("a masked recipe cannot be built: whoever reads {MANIFEST} wants to know why")));
     }
     Ok((pattern.value.clone(), why.trim().to_owned()))
 }

@@ -10,6 +10,7 @@ use super::names;
 use super::raw::{RawLayer, RawProject, RawText};
 use super::{Layer, LayerOrigin};
 use crate::error::{Error, Result};
+use crate::files::MANIFEST;
 
 /// The layer that carries BitBake when `[project] engine` says nothing.
 const DEFAULT_ENGINE: &str = "bitbake";
@@ -138,8 +139,9 @@ fn relative(what: &str, whole: &str, text: &RawText) -> Result<PathBuf> {
 fn check_folder(text: &RawText, folder: &Path, root: &Path) -> Result<()> {
     let fault = |message: String, label: &str| Err(Error::input(message).at(text.span.clone(), label.to_owned()));
     let Ok(real) = root.join(folder).canonicalize() else {
-        return fault(format!("there is no directory `{}` in the project", folder.display()), "not found")
-            .map_err(|error: Error| error.help("create it, or correct the path (it is relative to kata.toml)"));
+        return fault(format!("there is no directory `{}` in the project", folder.display()), "not found").map_err(
+            |error: Error| error.help(format!("create it, or correct the path (it is relative to {MANIFEST})")),
+        );
     };
     if !real.is_dir() {
         return fault(format!("`{}` is not a directory", folder.display()), "a layer is a directory");

@@ -1,4 +1,4 @@
-//! `kata.toml` into typed, validated values.
+//! `kbuild.toml` into typed, validated values.
 //!
 //! What may enter: the manifest's shape, its checks, and the messages that point at its lines. Nothing here looks at the
 //! lock, the store or the network. A [`Manifest`] that exists is consistent: every board's layers, options and parents
@@ -27,9 +27,6 @@ use indexmap::IndexMap;
 
 use crate::error::Result;
 use crate::source::{GitRef, ImageName, Sha256, SourceUrl};
-
-/// The name of the manifest's file.
-pub const FILE_NAME: &str = "kata.toml";
 
 /// A checked manifest.
 #[derive(Debug, Clone)]
@@ -430,7 +427,7 @@ pub fn variable_part(source: &str) -> String {
     names::variable_part(source)
 }
 
-/// The JSON Schema (draft 7) of `kata.toml`, for editors: the keys, their types and what they mean. What one key says of
+/// The JSON Schema (draft 7) of `kbuild.toml`, for editors: the keys, their types and what they mean. What one key says of
 /// another (names that must exist, rules that must be possible) only [`Manifest::read`] checks.
 pub fn schema() -> serde_json::Value {
     schema::schema()
@@ -453,10 +450,10 @@ impl Manifest {
         read::parse(path, text)
     }
 
-    /// Finds `kata.toml` in a directory or the nearest of its parents.
+    /// Finds `kbuild.toml` or `kbuild.toml` in a directory or the nearest of its parents.
     ///
     /// # Errors
-    /// When there is none: kind `Input`, with `kbuild init` or `--manifest-path` as the way out.
+    /// When there is none, or both in one directory: kind `Input`, with `kbuild init` or `--manifest-path` as the way out.
     pub fn find(from: &Path) -> Result<PathBuf> {
         read::find(from)
     }

@@ -38,8 +38,8 @@ pub(super) fn variable_part(source: &str) -> String {
 pub(super) fn suggest<'a>(what: &str, wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     let all = if known.is_empty() { format!("there are no {what}") } else { format!("{what}: {}", known.join(", ")) };
-    match suggest::names(wrong, known).first() {
-        Some(near) => format!("did you mean `{near}`? ({all})"),
+    match suggest::did_you_mean(wrong, known, 1) {
+        Some(question) => format!("{question} ({all})"),
         None => all,
     }
 }

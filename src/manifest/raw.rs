@@ -1,4 +1,4 @@
-//! The shapes of `kata.toml` and of a site configuration as serde sees them: every key, nothing checked yet.
+//! The shapes of `kbuild.toml` and of a site configuration as serde sees them: every key, nothing checked yet.
 //!
 //! All keys are optional here, so that a missing one is reported together with all other faults, at the block it belongs
 //! to. The documentation of each key is also what an editor shows, through the JSON Schema.
@@ -78,10 +78,10 @@ impl<T: JsonSchema> JsonSchema for At<T> {
     }
 }
 
-/// The whole of kata.toml.
+/// The whole of kbuild.toml.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[schemars(title = "kata.toml", extend("required" = ["project"]))]
+#[schemars(title = "kbuild.toml", extend("required" = ["project"]))]
 pub(super) struct RawManifest {
     /// The project as such.
     project: RawProject,
@@ -128,7 +128,7 @@ pub(super) struct RawLayer {
     /// The commit to take, all 40 digits.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
     pub(super) rev: Option<RawText>,
-    /// A folder of this project, relative to kata.toml.
+    /// A folder of this project, relative to kbuild.toml.
     pub(super) path: Option<RawText>,
     /// The BitBake layer directories inside it; without it, the top directory.
     pub(super) paths: Option<At<Vec<RawText>>>,
@@ -324,9 +324,9 @@ pub(super) struct RawSite {
     pub(super) store: Option<RawText>,
     /// Stores below it, which are only read.
     pub(super) lower: Option<Vec<RawText>>,
-    /// Mirrors, asked before those of kata.toml.
+    /// Mirrors, asked before those of kbuild.toml.
     pub(super) mirrors: Option<RawMirrors>,
-    /// Package registries, in the place of those of kata.toml.
+    /// Package registries, in the place of those of kbuild.toml.
     pub(super) registries: IndexMap<String, String>,
 }
 

@@ -7,12 +7,14 @@ use toml_edit::Table;
 
 use super::document::{self, Block, Diagnostics};
 use super::raw::{RawClosure, RawManifest, RawMirrors, RawProject, RawSite, RawText};
-use super::{FILE_NAME, Manifest, Mirrors, SiteConfig, boards, closure, layers, mirrors, names, options, sources};
+use super::{Manifest, Mirrors, SiteConfig, boards, closure, layers, mirrors, names, options, sources};
 use crate::error::{Error, Result};
+use crate::files::{MANIFEST, STEMS};
 
 /// See [`Manifest::read`].
 pub(super) fn manifest(path: &Path) -> Result<Manifest> {
-    let text = read(path, "kata.toml", "`kbuild init` makes one; `--manifest-path FILE` names one elsewhere")?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let text = read(path, &name, "`kbuild init` makes one; `--manifest-path FILE` names one elsewhere")?;
     parse(path, &text)
 }
 
@@ -23,7 +25,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Manifest> {
     let mut diagnostics = Diagnostics::default();
     let manifest = check(&table, &path, &mut diagnostics);
     diagnostics.finish(&path, text)?;
-    manifest.ok_or_else(|| Error::bug("kata.toml is at fault, but no fault was found"))
+    manifest.ok_or_else(|| Error::bug(format!("{MANIFEST} is at fault, but no fault was found")))
 }
 
 fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Manifest> {
@@ -118,11 +120,21 @@ fn lower_store(store: &RawText, base: &Path, diagnostics: &mut Diagnostics) -> O
 /// See [`Manifest::find`].
 pub(super) fn find(from: &Path) -> Result<PathBuf> {
     let start = absolute(from)?;
-    let found = start.ancestors().map(|directory| directory.join(FILE_NAME)).find(|path| path.is_file());
-    found.ok_or_else(|| {
-        Error::input(format!("there is no {FILE_NAME} in {} or above", from.display()))
-            .help("`kbuild init` makes one; `--manifest-path FILE` names one elsewhere")
-    })
+    for directory in start.ancestors() {
+        let there = STEMS.map(|stem| directory.join(format!("{stem}.toml"))).into_iter().filter(|path| path.is_file());
+        match there.collect::<Vec<_>>().as_slice() {
+            [] => {}
+            [one] => return Ok(one.clone()),
+            _ => return Err(both(directory)),
+        }
+    }
+    Err(Error::input(format!("there is no kbuild.toml (or kata.toml) in {} or above", from.display()))
+        .help("`kbuild init` makes one; `--manifest-path FILE` names one elsewhere"))
+}
+
+fn both(directory: &Path) -> Error {
+    Error::input(format!("{} has both a kbuild.toml and a kata.toml", directory.display()))
+        .help("keep one of them; `--manifest-path FILE` says which is meant until then")
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {

@@ -1,4 +1,4 @@
-//! The JSON Schema of `kata.toml`, for editors; made of the shapes that the parser itself reads.
+//! The JSON Schema of `kbuild.toml`, for editors; made of the shapes that the parser itself reads.
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -38,6 +38,6 @@ mod tests {
 
     #[test]
     fn the_schema_is_current() {
-        crate::generated::assert_current("docs/reference/kata.schema.json", &format!("{:#}\n", schema()));
+        crate::generated::assert_current("docs/reference/kbuild.schema.json", &format!("{:#}\n", schema()));
     }
 }

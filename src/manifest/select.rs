@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use super::names::suggest;
 use super::{Board, BuildOption, Manifest, OptionKind, Selection, Setting};
 use crate::error::{Error, Result};
+use crate::files::MANIFEST;
 
 /// The value of a flag that is on.
 pub(super) const ON: &str = "on";
@@ -173,7 +174,7 @@ pub(super) fn one(manifest: &Manifest, board: &str, text: &str) -> Result<(Strin
     if !option.is_for(board) {
         let boards = option.boards.as_deref().unwrap_or_default().join(", ");
         return Err(Error::input(format!("board `{board}` cannot have the option `{name}`"))
-            .help(format!("it is for: {boards} (the `boards` of [options.{name}] in kata.toml)")));
+            .help(format!("it is for: {boards} (the `boards` of [options.{name}] in {MANIFEST})")));
     }
     let value = match (&option.kind, value) {
         (OptionKind::Flag { .. }, None | Some("on" | "true")) => Some(ON.to_owned()),

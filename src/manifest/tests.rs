@@ -130,13 +130,13 @@ fn a_manifest_is_found_above_and_a_missing_one_is_said() {
     let below = directory.path().join("a/b");
     std::fs::create_dir_all(&below).unwrap();
     assert!(Manifest::find(&below).unwrap_err().hint().unwrap().contains("--manifest-path"));
-    std::fs::write(directory.path().join(FILE_NAME), "").unwrap();
-    assert_eq!(Manifest::find(&below).unwrap(), directory.path().join(FILE_NAME));
-    let missing = Manifest::read(&below.join(FILE_NAME)).unwrap_err();
+    std::fs::write(directory.path().join("kbuild.toml"), "").unwrap();
+    assert_eq!(Manifest::find(&below).unwrap(), directory.path().join("kbuild.toml"));
+    let missing = Manifest::read(&below.join("kbuild.toml")).unwrap_err();
     assert_eq!(missing.exit_code(), 1);
-    assert!(missing.to_string().starts_with("there is no kata.toml at"));
-    std::fs::write(below.join(FILE_NAME), b"\xff").unwrap();
-    assert!(Manifest::read(&below.join(FILE_NAME)).unwrap_err().to_string().contains("UTF-8"));
+    assert!(missing.to_string().starts_with("there is no kbuild.toml at"));
+    std::fs::write(below.join("kbuild.toml"), b"\xff").unwrap();
+    assert!(Manifest::read(&below.join("kbuild.toml")).unwrap_err().to_string().contains("UTF-8"));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_layer_does_not_leave_the_project_by_a_link() {
     std::fs::create_dir_all(&project).unwrap();
     std::os::unix::fs::symlink("../outside", project.join("layer")).unwrap();
     let text = "[project]\nname = \"x\"\n[layers.bitbake]\npath = \"layer\"\n";
-    let error = Manifest::parse(&project.join(FILE_NAME), text).unwrap_err();
+    let error = Manifest::parse(&project.join("kbuild.toml"), text).unwrap_err();
     assert_eq!(error.to_string(), "`layer` leads out of the project");
 }
 

@@ -307,9 +307,10 @@ impl Registry {
             Err(_) => return error,
         };
         let tags = serde_json::from_slice(&body).ok().and_then(|list: TagList| list.tags).unwrap_or_default();
-        let near = suggest::names(&tag, tags.iter().map(String::as_str));
-        let near: Vec<String> = near.into_iter().take(4).map(|name| format!("`{name}`")).collect();
-        if near.is_empty() { error } else { error.help(format!("did you mean {}?", near.join(" or "))) }
+        match suggest::did_you_mean(&tag, tags.iter().map(String::as_str), 4) {
+            Some(question) => error.help(question),
+            None => error,
+        }
     }
 }
 

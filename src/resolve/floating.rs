@@ -9,6 +9,7 @@ use super::requests::{Discovered, Pins, without_multiconfig};
 use crate::bitbake::report::FloatingSrcrev as Reported;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
+use crate::files::MANIFEST;
 use crate::lock::{self, Closure, Floating, Lock, LockedBoard};
 use crate::source::{CommitId, GitRef, SourceUrl};
 
@@ -120,7 +121,7 @@ fn cannot_pin(error: Error, floating: &Reported) -> Error {
         .wrap(format!("{recipe} ({file} in layer {layer}) names no commit in {variable}, and its upstream gives none"))
         .help(format!(
             "declare its repository as a source with `rev` and `recipes = [\"{recipe}\"]`, or leave the recipe out \
-             with a `[closure.mask]` in kata.toml"
+             with a `[closure.mask]` in {MANIFEST}"
         ))
 }
 

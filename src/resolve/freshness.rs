@@ -6,6 +6,7 @@ use super::closure::{self, MissingClosure};
 use super::pins::{assemble, pinned};
 use super::{UpdatePolicy, pin, recipes, requirement};
 use crate::error::{Error, Kind, Result};
+use crate::files::{LOCK, MANIFEST};
 use crate::lock::Lock;
 use crate::manifest::Manifest;
 use crate::source::Blake3;
@@ -63,9 +64,9 @@ pub fn check_fresh(manifest: &Manifest, lock: &Lock, folders: &BTreeMap<String, 
     if reasons.is_empty() {
         return Ok(());
     }
-    Err(Error::new(Kind::Stale, "kata.lock does not match kata.toml any more")
+    Err(Error::new(Kind::Stale, format!("{LOCK} does not match {MANIFEST} any more"))
         .because(Error::input(reasons.join("\n")))
-        .help("run `kbuild lock` and commit kata.lock"))
+        .help(format!("run `kbuild lock` and commit {LOCK}")))
 }
 
 /// The closures that a lock does not have of what its own pins and folders lead to.
@@ -82,15 +83,15 @@ fn differences(wanted: &Lock, found: &Lock) -> Vec<String> {
     for (section, layer) in [("layer", true), ("source", false)] {
         let (wanted, found) = (pinned(wanted, layer), pinned(found, layer));
         let gone = found.keys().filter(|name| !wanted.contains_key(*name));
-        words.extend(gone.map(|name| format!("{section} `{name}` is locked but no longer in kata.toml")));
+        words.extend(gone.map(|name| format!("{section} `{name}` is locked but no longer in {MANIFEST}")));
     }
     for board in wanted.boards.keys().chain(found.boards.keys()).collect::<BTreeSet<_>>() {
         if wanted.boards.get(board) != found.boards.get(board) {
-            words.push(format!("board `{board}` needs other sources than kata.lock says"));
+            words.push(format!("board `{board}` needs other sources than {LOCK} says"));
         }
     }
     if words.is_empty() {
-        words.push("kata.lock lists other blocks than kata.toml leads to".to_owned());
+        words.push(format!("{LOCK} lists other blocks than {MANIFEST} leads to").to_owned());
     }
     words
 }

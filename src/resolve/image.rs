@@ -8,6 +8,7 @@ use super::pin::ResolvedPin;
 use super::requirement::Requirement;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, WantedFile};
+use crate::files::MANIFEST;
 use crate::lock::{Content, ImageAsked, Lock, LockedFile, LockedImage};
 use crate::manifest::ImageRequest;
 use crate::source::{Access, ImageName, Sha256, SourceId, SourceUrl};
@@ -91,7 +92,7 @@ async fn archive(name: &str, image: &ImageName, old: &Lock, fetcher: &Fetcher) -
 }
 
 fn other_digest(image: &ImageName, declared: &Sha256, got: &Sha256) -> Error {
-    Error::new(Kind::Mismatch, format!("{image} is not the image that kata.toml declares"))
+    Error::new(Kind::Mismatch, format!("{image} is not the image that {MANIFEST} declares"))
         .because(format!("expected digest sha256:{declared}\n     got digest sha256:{got}"))
-        .help(format!("if the tag was meant to move, put `digest = \"sha256:{got}\"` into kata.toml, or take it out"))
+        .help(format!("if the tag was meant to move, put `digest = \"sha256:{got}\"` into {MANIFEST}, or take it out"))
 }

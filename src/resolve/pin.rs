@@ -11,6 +11,7 @@ use super::requirement::{Requirement, What};
 use super::{Incomplete, image};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, Resolved, WantedFile, WantedGit};
+use crate::files::MANIFEST;
 use crate::lock::{Content, Lock, Locked, LockedFile, LockedGit, Request};
 use crate::manifest::{FileRequest, GitRequest};
 use crate::source::{Checksum, CommitId, GitRef, Sha256, SourceId, SourceUrl, name};
@@ -98,7 +99,7 @@ async fn find_file(wanted: &FileRequest, kept: Option<ResolvedPin>, fetcher: &Fe
         (Ok(seen), _) => (seen.sha256, Some(Content { blake3: seen.blake3, size: seen.size }), None),
         (Err(error), Some(sha256)) if out_of_reach(&error) => (sha256, None, Some(reason(&error))),
         (Err(error), None) if out_of_reach(&error) => {
-            return Err(error.help_or("declare its `sha256` in kata.toml to lock it without its bytes"));
+            return Err(error.help_or(&format!("declare its `sha256` in {MANIFEST} to lock it without its bytes")));
         }
         (Err(error), _) => return Err(error),
     };
@@ -299,7 +300,7 @@ pub(super) fn add_file(lock: &mut Lock, name: &str, file: &LockedFile) -> Result
             "two sources are called `{name}` and have different bytes: {} and {}",
             present.sha256, file.sha256
         ))
-        .help("give one of them another `filename` in kata.toml (BitBake's downloadfilename)"));
+        .help(format!("give one of them another `filename` in {MANIFEST} (BitBake's downloadfilename)")));
     }
     present.content = present.content.or(file.content);
     let new: Vec<SourceUrl> = file.urls.iter().filter(|url| !present.urls.contains(url)).cloned().collect();

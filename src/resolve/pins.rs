@@ -9,6 +9,7 @@ use super::requirement::{self, Requirement};
 use super::{Change, Resolution, UpdatePolicy, floating};
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
+use crate::files::MANIFEST;
 use crate::lock::{Lock, LockedBoard, LockedImage, Pin};
 use crate::manifest::Manifest;
 use crate::source::SourceId;
@@ -48,7 +49,7 @@ fn check_names(manifest: &Manifest, old: &Lock, update: &UpdatePolicy) -> Result
         let known = manifest.layers.contains_key(name) || manifest.sources.contains_key(name);
         if !known && !floating::floats(old, name) {
             return Err(Error::input(format!(
-                "kata.toml has no layer or source `{name}`, and no recipe of that name floats"
+                "{MANIFEST} has no layer or source `{name}`, and no recipe of that name floats"
             ))
             .help("`kbuild update` without a name moves all pins"));
         }
@@ -64,7 +65,7 @@ fn all_or_errors(results: Vec<Result<ResolvedPin>>) -> Result<Vec<ResolvedPin>> 
             Err(error) => errors.push(error),
         }
     }
-    match Error::all(errors, |count| format!("{count} entries of kata.toml could not be locked")) {
+    match Error::all(errors, |count| format!("{count} entries of {MANIFEST} could not be locked")) {
         Some(error) => Err(error),
         None => Ok(answers),
     }

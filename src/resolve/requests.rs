@@ -6,6 +6,7 @@ use regex::Regex;
 
 use crate::bitbake::report::{DiscoveryReport, Fetch, GitFetch, Recipe};
 use crate::error::{Error, Kind, Result};
+use crate::files::MANIFEST;
 use crate::lock::{self, Floating};
 use crate::manifest::{History, Manifest, Variant, whole_url};
 use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceUrl, name};
@@ -130,7 +131,7 @@ fn check_problems(found: &[Discovered]) -> Result<()> {
     }
     let errors = seen.into_iter().map(|text| {
         Error::input(text)
-            .help("change the recipe or append to it, or leave it out with a `[closure.mask]` in kata.toml")
+            .help(format!("change the recipe or append to it, or leave it out with a `[closure.mask]` in {MANIFEST}"))
     });
     Error::all(errors.collect(), |count| format!("{count} sources of recipes cannot be locked")).map_or(Ok(()), Err)
 }

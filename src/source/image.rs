@@ -181,7 +181,7 @@ fn is_tag(tag: &str) -> bool {
 /// An architecture: as BitBake's TARGET_ARCH names it, and as images name it (Go's GOARCH, and a variant).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Architecture {
-    /// BitBake's word, which kata.toml and the lock write.
+    /// BitBake's word, which kbuild.toml and the lock write.
     pub name: &'static str,
     /// An index's `platform.architecture`.
     pub image: &'static str,

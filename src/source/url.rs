@@ -151,7 +151,7 @@ impl SourceUrl {
         Access::of(self.scheme()).unwrap_or(Access::Mirrors)
     }
 
-    /// Whether kata.toml may declare a source by it. Of packages a crate alone, which is whole without parameters. What needs
+    /// Whether kbuild.toml may declare a source by it. Of packages a crate alone, which is whole without parameters. What needs
     /// a cloud's storage or another version control comes from recipes alone, where BitBake unpacks it.
     pub fn is_declarable(&self) -> bool {
         match self.access() {

@@ -19,6 +19,7 @@ use super::verify::MEND;
 use super::{OpenedCommit, Store};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
+use crate::files::LOCK;
 use crate::git::broken_object;
 use crate::lock::{Lock, LockedGit};
 use crate::source::{Blake3, CommitId};
@@ -73,7 +74,7 @@ impl Checkout {
         let child = |(path, key): (&String, &String)| {
             let child = lock.gits.get(key).filter(|child| links.get(path) == Some(&child.commit));
             let child = child.ok_or_else(|| {
-                let message = format!("kata.lock names a submodule `{path}` that is not in commit {}", git.commit);
+                let message = format!("{LOCK} names a submodule `{path}` that is not in commit {}", git.commit);
                 Error::input(message).help("run `kbuild lock`")
             })?;
             Ok((path.clone(), Checkout::plan(store, lock, child)?))

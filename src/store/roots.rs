@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn a_project_is_remembered_once_and_told_gone_when_its_lock_is() {
         let (directory, store) = temporary();
-        let lock = directory.path().join("project/kata.lock");
+        let lock = directory.path().join("project/kbuild.lock");
         store.register(&lock).unwrap();
         store.register(&lock).unwrap();
         let roots = store.roots().unwrap();

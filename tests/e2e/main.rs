@@ -14,6 +14,7 @@ mod flagship;
 mod images;
 mod interrupting;
 mod lower;
+mod names;
 mod pipeline;
 mod queries;
 mod real_closure;

@@ -172,7 +172,7 @@ fn a_board_that_is_not_built_is_shown_where_its_image_would_be() {
     let any = Project::new("[boards.b.run]\narch = \"x86_64\"\n", &[]);
     fs::remove_file(any.path("build/b/result.json")).unwrap();
     let error = any.error(super::launch(&Start { unbuilt: true, ..any.start() }, &host));
-    assert!(error.starts_with("the board `b` is not built: kata.toml does not name its image"), "{error}");
+    assert!(error.starts_with("the board `b` is not built: kbuild.toml does not name its image"), "{error}");
 }
 
 #[test]

@@ -23,12 +23,12 @@ use crate::manifest::LayerOrigin;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild audit                        the layers of kata.toml
+  kbuild audit                        the layers of kbuild.toml
   kbuild audit --board qemu           those of one board
   kbuild audit ../meta-openembedded   every layer in a directory, of whatever release
   kbuild audit --format json layers")]
 pub(in crate::cli) struct AuditArgs {
-    /// Layers, or directories that hold layers [default: the layers of kata.toml]
+    /// Layers, or directories that hold layers [default: the layers of kbuild.toml]
     #[arg(value_name = "PATH", conflicts_with = "boards")]
     paths: Vec<PathBuf>,
 

@@ -14,6 +14,7 @@ use crate::cli::project::Project;
 use crate::disk;
 use crate::env_vars;
 use crate::error::Result;
+use crate::files::{LOCK, MANIFEST};
 use crate::lock::Lock;
 use crate::manifest::{ClosureScope, Selection};
 use crate::progress;
@@ -115,8 +116,8 @@ fn warn_of_unlocked(
         (project.manifest.closure.lock != ClosureScope::None, hosts.iter().any(|known| known == host));
     if closed && !known {
         output.warn(&format!(
-            "this machine is {host}, and kata.lock has what machines of {} build with: add `{host}` to `[closure] hosts` in \
-             kata.toml and run `kbuild lock`",
+            "this machine is {host}, and {LOCK} has what machines of {} build with: add `{host}` to `[closure] hosts` in \
+             {MANIFEST} and run `kbuild lock`",
             hosts.join(", ")
         ));
     }

@@ -12,6 +12,7 @@ use crate::cli::project::Project;
 use crate::crates::{CargoLock, Include, Submodules};
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::files::LOCK;
 use crate::lock::{Lock, Locked};
 use crate::suggest;
 
@@ -24,7 +25,7 @@ const LISTED: usize = 10;
 /// Writes the include that lets a recipe fetch what a Cargo.lock names.
 ///
 /// Packages of registries become `crate://` entries of SRC_URI with their checksums, git dependencies `git://` entries at
-/// the locked commit. The lock is a file, or lies in a source of kata.lock. With `inherit kbuild_crates` (meta-kbuild)
+/// the locked commit. The lock is a file, or lies in a source of kbuild.lock. With `inherit kbuild_crates` (meta-kbuild)
 /// cargo finds them offline.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -40,7 +41,7 @@ pub(in crate::cli) struct CratesArgs {
     #[arg(value_name = "CARGO_LOCK", conflicts_with = "source")]
     file: Option<PathBuf>,
 
-    /// Read it out of this source of kata.toml, as kata.lock pins it and the store has it: a repository, a crate, or
+    /// Read it out of this source of kbuild.toml, as kbuild.lock pins it and the store has it: a repository, a crate, or
     /// another tar archive packed with gzip.
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
@@ -174,9 +175,9 @@ impl CratesArgs {
 fn locked<'a>(lock: &'a Lock, source: &str) -> Result<Locked<'a>> {
     let Some(pin) = lock.sources.get(source) else {
         let known = || lock.sources.keys().map(String::as_str);
-        let error = Error::input(format!("kata.lock has no source `{}`", source.escape_debug()));
-        return Err(match suggest::names(source, known()).first() {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
+        let error = Error::input(format!("{LOCK} has no source `{}`", source.escape_debug()));
+        return Err(match suggest::did_you_mean(source, known(), 1) {
+            Some(question) => error.help(question),
             None => error.help(format!("sources: {}", known().collect::<Vec<_>>().join(", "))),
         });
     };

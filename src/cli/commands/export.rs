@@ -17,7 +17,7 @@ use crate::env_vars;
 use crate::error::{Error, Kind, Result};
 use crate::progress;
 
-/// Writes a bundle: what kata.lock names, out of the store, for where there is no network.
+/// Writes a bundle: what kbuild.lock names, out of the store, for where there is no network.
 ///
 /// A directory, which an auditor can look into and whose broken-off copy is gone on with; or one file, a tar archive,
 /// where the name ends in .tar. The same lock and store give the same bytes.
@@ -38,7 +38,7 @@ pub(in crate::cli) struct ExportArgs {
     #[arg(long = "board", short, value_name = "BOARD")]
     boards: Vec<String>,
 
-    /// Leave out what the other side has: a former bundle, its `kbuild store ledger`, or its kata.lock.
+    /// Leave out what the other side has: a former bundle, its `kbuild store ledger`, or its kbuild.lock.
     #[arg(long, value_name = "BUNDLE|LEDGER|LOCK")]
     since: Vec<PathBuf>,
 

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::fetch::Fetched;
 use crate::progress;
 
-/// Brings what kata.lock names into the store.
+/// Brings what kbuild.lock names into the store.
 ///
 /// Many at once, with retries, resume and fallback mirrors; every byte is checked against the lock. What the store has
 /// already is left alone.

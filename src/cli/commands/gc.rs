@@ -12,11 +12,12 @@ use crate::cli::runtime;
 use crate::cli::stop;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::files::LOCK;
 use crate::lock::Lock;
 use crate::progress;
 use crate::store::{GcPlan, Root, Store};
 
-/// Removes from the store what no kata.lock reaches.
+/// Removes from the store what no kbuild.lock reaches.
 ///
 /// A store remembers the locks of the projects that used it; those and --keep decide. Also goes what `kbuild verify
 /// --repair` set aside, and what broken-off downloads left. Waits until no other kbuild uses the store. Nothing is removed
@@ -25,7 +26,7 @@ use crate::store::{GcPlan, Root, Store};
 #[command(after_help = "\
 Examples:
   kbuild gc --dry-run                     what would go, and how much
-  kbuild gc --keep release/kata.lock      what this lock names stays, too")]
+  kbuild gc --keep release/kbuild.lock      what this lock names stays, too")]
 pub(in crate::cli) struct GcArgs {
     /// Only say what would go.
     #[arg(long)]
@@ -68,7 +69,7 @@ impl GcArgs {
         for path in &self.keep {
             let lock = Lock::read(path)?;
             let none = || Error::input(format!("there is no {}", disk::shown(path)));
-            roots.locks.push(lock.ok_or_else(|| none().help("--keep names a kata.lock"))?);
+            roots.locks.push(lock.ok_or_else(|| none().help(format!("--keep names a {LOCK}")))?);
         }
         for root in store.roots()? {
             if !root.is_there()? {

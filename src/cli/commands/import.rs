@@ -12,6 +12,7 @@ use crate::cli::project::StoreContext;
 use crate::cli::runtime;
 use crate::cli::stop::Interruptible;
 use crate::error::Result;
+use crate::files::LOCK;
 use crate::progress;
 
 /// Takes a bundle into the store.
@@ -23,7 +24,7 @@ use crate::progress;
 Examples:
   kbuild import /media/usb/bundle                 a directory or a file
   kbuild import --trust kbuild.pub bundle.tar     only if this key signed it
-  kbuild fetch --offline                          tells whether all of kata.lock is there now")]
+  kbuild fetch --offline                          tells whether all of kbuild.lock is there now")]
 pub(in crate::cli) struct ImportArgs {
     /// What `kbuild export` wrote; `-` for standard input.
     #[arg(value_name = "DIR|FILE")]
@@ -55,7 +56,8 @@ impl ImportArgs {
         output.say(&describe(&imported));
         let same_lock = place.lock_text()?.map(|text| text == imported.lock);
         if same_lock == Some(false) {
-            output.say("The bundle was made by another kata.lock; `kbuild fetch --offline` tells what is missing");
+            output
+                .say(&format!("The bundle was made by another {LOCK}; `kbuild fetch --offline` tells what is missing"));
         }
         let json = json!({
             "blobs": imported.blobs,

@@ -1,4 +1,4 @@
-//! `kbuild init`: a kata.toml to begin with.
+//! `kbuild init`: a kbuild.toml to begin with.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,9 @@ use serde_json::json;
 use crate::cli::output::{Outcome, Output};
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::manifest;
+use crate::files;
 
-/// Writes a kata.toml to begin with.
+/// Writes a kbuild.toml to begin with.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kbuild init\n  kbuild init boards/lab --name lab")]
 pub(in crate::cli) struct InitArgs {
@@ -28,11 +28,12 @@ impl InitArgs {
         disk::create_dir_all(&self.directory)?;
         let directory =
             std::fs::canonicalize(&self.directory).map_err(|error| Error::io("find", &self.directory, error))?;
-        let path = directory.join(manifest::FILE_NAME);
-        if path.exists() {
-            return Err(Error::input(format!("{} is there already", disk::shown(&path)))
+        let there = files::STEMS.map(|stem| directory.join(format!("{stem}.toml")));
+        if let Some(there) = there.iter().find(|path| path.exists()) {
+            return Err(Error::input(format!("{} is there already", disk::shown(there)))
                 .help("edit it, or run `kbuild init` in another directory"));
         }
+        let path = directory.join("kbuild.toml");
         let name = self.name.unwrap_or_else(|| default_name(&directory));
         disk::replace(&path, template(&name).as_bytes())?;
         output.say(&format!("Wrote {}. Next: edit it, then `kbuild lock`", disk::shown(&path)));
@@ -61,7 +62,7 @@ mod tests {
     #[test]
     fn what_is_written_is_a_manifest() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(manifest::FILE_NAME);
+        let path = directory.path().join("kbuild.toml");
         std::fs::write(&path, template(&default_name(Path::new("/srv/my lab")))).unwrap();
         let manifest = Manifest::read(&path).unwrap();
         assert_eq!(manifest.project, "my-lab");

@@ -21,7 +21,7 @@ use crate::suggest;
 /// So many who need a source are named; more are counted.
 const NAMED: usize = 3;
 
-/// Lists the sources of kata.lock: size, host, licenses, and who needs each.
+/// Lists the sources of kbuild.lock: size, host, licenses, and who needs each.
 ///
 /// The size of a commit is that of its packs, where the store has them. Licenses are those of the recipes that fetch it.
 #[derive(Debug, Args)]
@@ -150,8 +150,8 @@ fn check_known(what: &str, name: &str, known: BTreeSet<&str>) -> Result<()> {
         return Ok(());
     }
     let error = Error::input(format!("no {what} `{}`", name.escape_debug()));
-    Err(match suggest::names(name, known).first() {
-        Some(near) => error.help(format!("did you mean `{near}`?")),
+    Err(match suggest::did_you_mean(name, known, 1) {
+        Some(question) => error.help(question),
         None => error.help("`kbuild list` without filters shows all there is"),
     })
 }

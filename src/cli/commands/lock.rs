@@ -1,4 +1,4 @@
-//! `kbuild lock` and `kbuild update`: the only commands that change kata.lock.
+//! `kbuild lock` and `kbuild update`: the only commands that change kbuild.lock.
 
 use clap::Args;
 use serde_json::json;
@@ -9,11 +9,12 @@ use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
 use crate::cli::runtime;
 use crate::error::{Error, Kind, Result};
+use crate::files::LOCK;
 use crate::lock::Lock;
 use crate::resolve::{self, Change, Incomplete, LockRequest, Locking, Resolution, Stopped, UpdatePolicy};
 use crate::source::SourceId;
 
-/// Pins everything that kata.toml asks for, and every source that the boards' recipes fetch, in kata.lock.
+/// Pins everything that kbuild.toml asks for, and every source that the boards' recipes fetch, in kbuild.lock.
 ///
 /// Pins that stand are kept; only what is new or asked for differently is looked up, and BitBake is asked about a board
 /// only when its layers or configuration changed. Each source is brought into the store on the way, for its hashes. A
@@ -21,8 +22,8 @@ use crate::source::SourceId;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild lock                 make or complete kata.lock
-  kbuild lock --locked        only check: exit code 3 if kata.toml moved on
+  kbuild lock                 make or complete kbuild.lock
+  kbuild lock --locked        only check: exit code 3 if kbuild.toml moved on
   kbuild lock --offline       complete what the store already has
   kbuild lock --strict        refuse entries whose bytes were never seen")]
 pub(in crate::cli) struct LockArgs {
@@ -31,7 +32,7 @@ pub(in crate::cli) struct LockArgs {
     strict: bool,
 }
 
-/// Moves pins: looks up branches and downloads anew although kata.toml did not change.
+/// Moves pins: looks up branches and downloads anew although kbuild.toml did not change.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -51,7 +52,7 @@ impl LockArgs {
             let lock = Lock::read(&project.lock_path)?.unwrap_or_default();
             resolve::check_fresh(&project.manifest, &lock, &project.folders()?)?;
             check_strict(self.strict, &lock)?;
-            output.say("kata.lock is up to date");
+            output.say(&format!("{LOCK} is up to date"));
             return Ok(outcome(&lock, &[], &[], false));
         }
         relock(&project, global, output, &UpdatePolicy::Nothing, self.strict)
@@ -62,7 +63,7 @@ impl UpdateArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
         if global.locked() {
-            return Err(Error::new(Kind::Usage, "`kbuild update` changes kata.lock, and --locked forbids that"));
+            return Err(Error::new(Kind::Usage, format!("`kbuild update` changes {LOCK}, and --locked forbids that")));
         }
         let update = if self.names.is_empty() { UpdatePolicy::Everything } else { UpdatePolicy::Named(self.names) };
         relock(&project, global, output, &update, false)
@@ -98,7 +99,7 @@ fn relock(
     let Locking { resolution, stopped } = resolve::lock(request, &engine)?;
     if let Some(Stopped { error, missing }) = stopped {
         if let Ok(true) = resolution.lock.write(&project.lock_path) {
-            output.say(&format!("kata.lock has the pins, and what was found; missing: {}", count(missing, "closure")));
+            output.say(&format!("{LOCK} has the pins, and what was found; missing: {}", count(missing, "closure")));
         }
         return Err(error);
     }
@@ -111,7 +112,7 @@ fn relock(
     let total = lock.files.len() + lock.gits.len();
     output.say(&format!(
         "{} {}{}",
-        if written { "Locked" } else { "kata.lock is unchanged:" },
+        if written { "Locked".to_owned() } else { format!("{LOCK} is unchanged:") },
         count(total, "source"),
         if incomplete.is_empty() { String::new() } else { format!(", {} incomplete", incomplete.len()) },
     ));
@@ -123,7 +124,7 @@ fn say_changes(changes: &[Change], output: &Output) {
     const SHOWN: usize = 30;
     changes.iter().take(SHOWN).for_each(|change| output.say(&describe(change)));
     if changes.len() > SHOWN {
-        output.say(&format!("  and {} more (`git diff kata.lock`, or --format json)", changes.len() - SHOWN));
+        output.say(&format!("  and {} more (`git diff {LOCK}`, or --format json)", changes.len() - SHOWN));
     }
 }
 
@@ -147,7 +148,7 @@ fn check_strict(strict: bool, lock: &Lock) -> Result<()> {
         return Ok(());
     }
     let list: Vec<String> = incomplete.iter().map(ToString::to_string).collect();
-    Err(Error::input("kata.lock has incomplete entries, and --strict refuses that")
+    Err(Error::input(format!("{LOCK} has incomplete entries, and --strict refuses that"))
         .because(Error::input(list.join("\n")))
         .help("run `kbuild lock` where the upstreams or a mirror can be reached"))
 }

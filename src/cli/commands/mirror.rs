@@ -16,7 +16,7 @@ use crate::progress;
 
 /// Lays out a directory for machines that run BitBake without kbuild: any web server will do.
 ///
-/// Every file of kata.lock under the name BitBake looks for, every repository as a tarball, and the configuration that
+/// Every file of kbuild.lock under the name BitBake looks for, every repository as a tarball, and the configuration that
 /// leads there. A second run adds what is new and removes what no source stands behind any more.
 #[derive(Debug, Args)]
 #[command(after_help = "\

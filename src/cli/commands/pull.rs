@@ -14,7 +14,7 @@ use crate::source::SourceId;
 use crate::source::url::redact;
 use crate::store::Store;
 
-/// Brings what kata.lock names into the store out of one other store: a bucket, a registry's, a web server's, or a directory.
+/// Brings what kbuild.lock names into the store out of one other store: a bucket, a registry's, a web server's, or a directory.
 ///
 /// Nobody else is asked, so that it tells whether all is there. Every byte is checked against the lock, and what the store
 /// has already is left alone.

@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::progress;
 use crate::remote::{self, Destination, PushRequest, Pushed};
 
-/// Sends what kata.lock names to another store: a bucket, a registry of images, or a directory.
+/// Sends what kbuild.lock names to another store: a bucket, a registry of images, or a directory.
 ///
 /// Only what is missing there, and every byte is compared with its name on the way. What has arrived stays when the rest
 /// fails: run it again. Nothing there is ever removed. Credentials come from where the service's own tools look for them.

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 
 /// Starts a built board's image under QEMU.
 ///
-/// `[boards.BOARD.run]` in kata.toml says what machine it needs. The image is not changed: what the board writes is gone
+/// `[boards.BOARD.run]` in kbuild.toml says what machine it needs. The image is not changed: what the board writes is gone
 /// when it ends. Its console is this terminal; Ctrl-a x ends it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -33,7 +33,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(long, short, value_name = "BOARD", env = env_vars::KBUILD_BOARD, hide_env = true)]
     board: String,
 
-    /// Print the command and start nothing; needs neither QEMU nor, where kata.toml names the image, a build.
+    /// Print the command and start nothing; needs neither QEMU nor, where kbuild.toml names the image, a build.
     #[arg(long)]
     dry_run: bool,
 

@@ -14,6 +14,7 @@ use crate::cli::project::StoreContext;
 use crate::cli::runtime;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
+use crate::files::LOCK;
 use crate::lock::Lock;
 use crate::manifest::Manifest;
 use crate::mirror::{Mirror, MirrorRequest};
@@ -22,7 +23,7 @@ use crate::store::Store;
 
 /// Serves the store over HTTP, read only, until it is interrupted.
 ///
-/// Other kbuilds take it as a mirror, Nix as a hashed mirror. Where there is a kata.lock, its sources are also under
+/// Other kbuilds take it as a mirror, Nix as a hashed mirror. Where there is a kbuild.lock, its sources are also under
 /// /mirror/, by the names that plain BitBake looks for, with the configuration that leads there. A lock that changes is
 /// read again. In a project, or with `--store DIR` anywhere.
 #[derive(Debug, Args)]
@@ -31,7 +32,7 @@ Examples:
   kbuild serve --listen 0.0.0.0:8080
   kbuild fetch --mirror http://host:8080                      elsewhere
   curl -O http://host:8080/mirror/kbuild-mirror.conf          for BitBake without kbuild
-  kbuild serve --store /srv/store --lock release/kata.lock
+  kbuild serve --store /srv/store --lock release/kbuild.lock
   kbuild serve --tls-cert cert.pem --tls-key key.pem")]
 pub(in crate::cli) struct ServeArgs {
     /// Where to listen; port 0 takes a free one.
@@ -100,7 +101,7 @@ impl ServeArgs {
         let Some(lock) = self.lock.clone().or_else(|| place.lock_path().map(Path::to_owned)) else {
             return match self.boards.as_slice() {
                 [] => Ok(None),
-                _ => Err(Error::new(Kind::Usage, "there is no kata.lock that could say what a board needs")
+                _ => Err(Error::new(Kind::Usage, format!("there is no {LOCK} that could say what a board needs"))
                     .help("name one with `--lock FILE`")),
             };
         };
@@ -128,7 +129,7 @@ impl ServeArgs {
 fn plan(store: &Store, lock: &Path, manifest: Option<&Path>, boards: &[String]) -> Result<Mirror> {
     let manifest = manifest.map(Manifest::read).transpose()?;
     let project = manifest.as_ref().map_or("kbuild", |manifest| manifest.project.as_str());
-    let none = || Error::input(format!("there is no {}", disk::shown(lock))).help("--lock names a kata.lock");
+    let none = || Error::input(format!("there is no {}", disk::shown(lock))).help(format!("--lock names a {LOCK}"));
     let lock = Lock::read(lock)?.ok_or_else(none)?;
     Mirror::plan(store, MirrorRequest { project, lock: &lock, manifest: manifest.as_ref(), boards })
 }

@@ -18,7 +18,7 @@ const DEEPEST: usize = 100;
 
 /// Shows the recipes of a board, each under the one that needs it, with what they fetch.
 ///
-/// From kata.lock alone. Each recipe stands once, on a shortest way from a target.
+/// From kbuild.lock alone. Each recipe stands once, on a shortest way from a target.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -30,7 +30,7 @@ pub(in crate::cli) struct TreeArgs {
     #[command(flatten)]
     board: BoardArgs,
 
-    /// The architecture of the machine that builds [default: the first that kata.toml names]
+    /// The architecture of the machine that builds [default: the first that kbuild.toml names]
     #[arg(long, value_name = "ARCH")]
     build_host: Option<String>,
 
@@ -100,8 +100,8 @@ impl TreeQuery<'_> {
             return Ok(());
         }
         let error = Error::input(format!("board `{board}` has no recipe `{}` in its closure", recipe.escape_debug()));
-        Err(match suggest::names(recipe, self.tree.names()).first() {
-            Some(near) => error.help(format!("did you mean `{near}`?")),
+        Err(match suggest::did_you_mean(recipe, self.tree.names(), 1) {
+            Some(question) => error.help(question),
             None => error.help(format!("`kbuild why --recipe {}` looks on all boards", recipe.escape_debug())),
         })
     }

@@ -19,7 +19,7 @@ use crate::lock::{Configuration, Lock, Use, Uses};
 use crate::source::SourceId;
 use crate::store::Store;
 
-/// Reads every byte of the store that kata.lock names, and compares it with the lock.
+/// Reads every byte of the store that kbuild.lock names, and compares it with the lock.
 ///
 /// Names the recipes and boards that would fail for want of what is missing or damaged. Uses no network, unless --repair has
 /// something to fetch again.
@@ -41,7 +41,7 @@ pub(in crate::cli) struct VerifyArgs {
     set: Vec<String>,
 
     /// Only what a machine of this architecture needs to build with the options given [default: with --set, the first that
-    /// kata.toml names]
+    /// kbuild.toml names]
     #[arg(long, value_name = "ARCH", requires = "boards")]
     build_host: Option<String>,
 

@@ -12,6 +12,7 @@ use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output};
 use crate::cli::project::Project;
 use crate::error::{Error, Result};
+use crate::files::LOCK;
 use crate::lock::{Configuration, Holder, Lock, Parent, Use, UsedRecipe, Uses};
 use crate::source::SourceId;
 use crate::suggest;
@@ -21,14 +22,14 @@ const LISTED: usize = 10;
 
 /// Tells who needs a source: which boards, options and recipes, and by which path from a target.
 ///
-/// From kata.lock alone. What a choice of options has in common with the board's default is not repeated.
+/// From kbuild.lock alone. What a choice of options has in common with the board's default is not repeated.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild why busybox-1.37.0.tar.bz2         a file, by the name BitBake looks for
   kbuild why https://example.org/a.tar.gz   by any of its URLs
   kbuild why 2f0c1d4                        by the first digits of a commit or hash
-  kbuild why linux                          a layer or source of kata.toml, or a recipe")]
+  kbuild why linux                          a layer or source of kbuild.toml, or a recipe")]
 pub(in crate::cli) struct WhyArgs {
     /// A source (file:NAME, git:NAME@COMMIT, a name, a URL, a commit, a unique part of its name), or a recipe.
     source: String,
@@ -108,16 +109,17 @@ impl<'a> Query<'a> {
         let keys = self.lock.files.keys().chain(self.lock.gits.keys());
         let names = keys.chain(self.lock.layers.keys()).chain(self.lock.sources.keys()).chain(self.lock.images.keys());
         let names = names.map(String::as_str);
-        let near = if recipe { suggest::names(text, recipes) } else { suggest::names(text, names.chain(recipes)) };
+        let question = match recipe {
+            true => suggest::did_you_mean(text, recipes, LISTED),
+            false => suggest::did_you_mean(text, names.chain(recipes), LISTED),
+        };
         let what = if recipe { "recipe" } else { "source and no recipe" };
-        let error = Error::input(format!("kata.lock knows no {what} `{}`", text.escape_debug()));
+        let error = Error::input(format!("{LOCK} knows no {what} `{}`", text.escape_debug()));
         let closed = self.lock.boards.values().any(|board| board.closure.is_some());
-        match near.get(..near.len().min(LISTED)) {
-            Some([]) | None if !closed => {
-                error.help("no closure is locked: only layers and declared sources are known")
-            }
-            Some([]) | None => error.help("`kbuild list` shows all sources, `kbuild tree --board BOARD` the recipes"),
-            Some(near) => error.help(format!("did you mean `{}`?", near.join("`, `"))),
+        match question {
+            Some(question) => error.help(question),
+            None if !closed => error.help("no closure is locked: only layers and declared sources are known"),
+            None => error.help("`kbuild list` shows all sources, `kbuild tree --board BOARD` the recipes"),
         }
     }
 

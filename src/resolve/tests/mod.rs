@@ -122,7 +122,7 @@ fn every_change_of_the_manifest_makes_the_lock_stale() {
     }
     let gone = MANIFEST.split("[sources.tool]").next().unwrap().to_owned()
         + "[boards.one]\nmachine = \"one\"\nlayers = [\"bitbake\"]\ntargets = [\"image\"]\n";
-    assert!(stale(&manifest(&gone), &lock).join("\n").contains("source `tool` is locked but no longer in kata.toml"));
+    assert!(stale(&manifest(&gone), &lock).join("\n").contains("source `tool` is locked but no longer in kbuild.toml"));
 }
 
 #[test]
