@@ -5,7 +5,7 @@
 
 /// Variables that belong together: a section of the reference.
 #[derive(Debug)]
-pub struct Group {
+pub struct VariableGroup {
     /// The section's heading.
     pub title: &'static str,
     /// What holds for all of them; lines of Markdown.
@@ -34,7 +34,7 @@ macro_rules! variables {
         )+)+
 
         /// All of them.
-        pub const GROUPS: &[Group] = &[$(Group {
+        pub const GROUPS: &[VariableGroup] = &[$(VariableGroup {
             title: $title,
             about: $about,
             variables: &[$(Variable { name: $name, doc: concat!($($doc, "\n"),+) }),+],
