@@ -63,12 +63,38 @@ pub fn sync_directory(directory: &Path) -> Result<()> {
 /// many links.
 ///
 /// # Errors
-/// When it cannot be read, or the name not be made.
+/// When it cannot be read, or the name not be made; a name that is there already is left as it is.
 pub fn link_or_copy(file: &Path, to: &Path) -> Result<()> {
-    fs::hard_link(file, to)
-        .or_else(|_| reflink_copy::reflink(file, to))
-        .or_else(|_| fs::copy(file, to).map(drop))
-        .map_err(|error| Error::io("link", to, error))
+    let linked = match fs::hard_link(file, to) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => reflink_or_copy(file, to),
+        other => other,
+    };
+    linked.map_err(|error| Error::io("link", to, error))
+}
+
+/// Copies a file to a name that is not there yet, with blocks in common where the file system can do that.
+///
+/// # Errors
+/// When it cannot be read, or the name not be made. A name that is there already is never written through: it may be another
+/// name of something else.
+pub fn copy_new(file: &Path, to: &Path) -> Result<()> {
+    reflink_or_copy(file, to).map_err(|error| Error::io("copy", to, error))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "as `link_or_copy`: a file that nobody changes, for a place that is synced"
+)]
+fn reflink_or_copy(file: &Path, to: &Path) -> std::io::Result<()> {
+    match reflink_copy::reflink(file, to) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {}
+        other => return other,
+    }
+    let mut from = File::open(file)?;
+    let mode = from.metadata()?.permissions();
+    let mut new = File::create_new(to)?;
+    std::io::copy(&mut from, &mut new)?;
+    new.set_permissions(mode)
 }
 
 /// Creates a directory and its parents.

@@ -77,6 +77,8 @@ variables! {
         KBUILD_FORMAT = "KBUILD_FORMAT";
         /// The board of `build`, `shell`, `run` and `doctor`.
         KBUILD_BOARD = "KBUILD_BOARD";
+        /// Whether a build ends when a wall of its seal is missing: `true` or `false`. Without it, that is a warning.
+        KBUILD_REQUIRE_SEAL = "KBUILD_REQUIRE_SEAL";
         /// The password of the secret key that `kbuild export --sign` names. Without it kbuild asks at the terminal.
         KBUILD_SIGN_PASSWORD = "KBUILD_SIGN_PASSWORD";
         /// How often a failed request is tried again: a number. Without it: 3.

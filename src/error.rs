@@ -22,8 +22,10 @@ pub enum Kind {
     Usage,
     /// The lock no longer says what the manifest asks for.
     Stale,
-    /// No mirror could deliver a source.
+    /// No mirror could deliver a source, or nobody could be asked.
     Network,
+    /// All who were asked for a source say that they do not have it: trying again would not help.
+    Denied,
     /// Bytes came, but not the bytes that the lock names.
     Mismatch,
     /// A source is not in the store, and the network may not be used.
@@ -65,7 +67,7 @@ impl Kind {
             Kind::Input | Kind::Io => 1,
             Kind::Usage => 2,
             Kind::Stale => 3,
-            Kind::Network => 4,
+            Kind::Network | Kind::Denied => 4,
             Kind::Mismatch => 5,
             Kind::Missing => 6,
             Kind::Engine => 7,
@@ -83,6 +85,7 @@ impl Kind {
             Kind::Usage => "usage",
             Kind::Stale => "stale-lock",
             Kind::Network => "network",
+            Kind::Denied => "denied",
             Kind::Mismatch => "hash-mismatch",
             Kind::Missing => "missing",
             Kind::Engine => "bitbake-failed",

@@ -93,6 +93,7 @@ impl Project {
             board,
             selection: &selection,
             kbuild: Path::new(env!("CARGO_BIN_EXE_kbuild")),
+            require_seal: false,
             progress: &self.warnings,
         };
         then(&DiscoverRequest { build, host, words: Verbosity::Complaints })

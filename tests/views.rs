@@ -129,7 +129,7 @@ impl Bench {
     fn check(&self, engine: &Path) {
         let sources: Vec<SourceId> = self.lock.all_sources();
         let view = self.path("sources");
-        view::lay_out(&self.store, &self.lock, &sources, &view).unwrap();
+        view::lay_out(&self.store, &self.lock, &sources, &view, &self.path("record")).unwrap();
         let own = self.path("dl");
         fs::create_dir(&own).unwrap();
         for (dl, work) in [(view.join("dl"), "work"), (own, "own-work")] {

@@ -282,6 +282,8 @@ impl ConfigurationRecord {
                     file: Some(file),
                     sums: [("sha256".to_owned(), sha256)].into(),
                     git: None,
+                    place: None,
+                    unchecked: None,
                 };
                 if !report.extra.contains(&fetch) {
                     report.extra.push(fetch);

@@ -249,7 +249,10 @@ def kbuild_closure(d):
     for url in dict.fromkeys((data.getVar("SRC_URI") or "").split()):
         try:
             ud = kbuild_parsed(data, url)
-            found["fetches"].extend(kbuild_fetches(data, url, ud))
+            entries = kbuild_fetches(data, url, ud)
+            for entry in entries:
+                entry.update(place=kbuild_place(data, url), unchecked=kbuild_unchecked(data, ud))
+            found["fetches"].extend(entries)
         except (NotImplementedError, bb.fetch2.BBFetchException) as error:
             why = kbuild_redacted(str(error).replace("Fetcher failure: ", "").strip().splitlines()[0])
             found["problems"].append(dict(kbuild_place(d, url), written=kbuild_redacted(url), why=why))
@@ -342,6 +345,17 @@ def kbuild_entry(written, ud, **more):
             sums[algorithm] = expected
     return dict({"kind": ud.type, "written": written, "file": None, "local": None, "sums": sums, "git": None}, **more)
 
+def kbuild_unchecked(d, ud):
+    """The flag of SRC_URI that do_fetch misses (bb.fetch2.verify_checksum), or None. What npm's fetcher compares does not
+    stand in the recipe."""
+    if (d.getVar("BB_STRICT_CHECKSUM") or "0") != "1" or ud.type in ["npm", "npmsw"]:
+        return None
+    if not ud.method.recommends_checksum(ud):
+        return None
+    if any(getattr(ud, algorithm + "_expected", None) for algorithm in bb.fetch2.CHECKSUM_LIST):
+        return None
+    return getattr(ud, "sha256_name", "sha256sum")
+
 def kbuild_file(d, written, ud, address, **more):
     name = os.path.basename(ud.localpath)
     return kbuild_entry(written, ud, url=address, file=name, local=kbuild_local(d, ud, name), **more)
@@ -425,7 +439,17 @@ def kbuild_check_local(d, ud):
 def kbuild_place(d, url):
     """The file and line that hold an entry of SRC_URI: among the recipe's files, the first word
     of a line that expands to it."""
+    if not hasattr(d, "kbuild_places"):
+        d.kbuild_places = kbuild_places(d)
+    place = d.kbuild_places.get(url)
+    if place is None:
+        place = {"file": kbuild_below_layer(d, d.getVar("FILE")), "line": None}
+    return place
+
+def kbuild_places(d):
+    """Where each word that may be an entry of SRC_URI stands, by what it expands to."""
     import re
+    places = {}
     for path in kbuild_files(d):
         try:
             with open(path, errors="replace") as file:
@@ -433,10 +457,12 @@ def kbuild_place(d, url):
         except OSError:
             continue
         for number, line in enumerate(lines, 1):
-            if "://" in line and not line.lstrip().startswith("#"):
-                if any(kbuild_expands_to(d, word, url) for word in re.split("[\\s\"']+", line)):
-                    return {"file": kbuild_below_layer(d, path), "line": number}
-    return {"file": kbuild_below_layer(d, d.getVar("FILE")), "line": None}
+            if "://" not in line or line.lstrip().startswith("#"):
+                continue
+            for word in re.split("[\\s\"']+", line):
+                if "://" in word:
+                    places.setdefault(kbuild_expanded(d, word), {"file": kbuild_below_layer(d, path), "line": number})
+    return places
 
 def kbuild_files(d):
     """The recipe, what is appended to it, and what these include; not the base configuration."""
@@ -444,13 +470,11 @@ def kbuild_files(d):
     included = (d.getVar("BBINCLUDED") or "").split()
     return dict.fromkeys(own + [path for path in included if not path.endswith(".conf")] + included)
 
-def kbuild_expands_to(d, word, url):
-    if "://" not in word:
-        return False
+def kbuild_expanded(d, word):
     try:
-        return d.expand(word) == url
+        return d.expand(word)
     except Exception:
-        return False
+        return word
 
 def kbuild_redacted(text):
     import re

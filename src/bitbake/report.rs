@@ -1,6 +1,7 @@
 //! What the engine says a board's targets fetch: the closure in BitBake's own words, before anything is pinned.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +60,30 @@ pub struct Fetch {
     pub sums: BTreeMap<String, String>,
     /// For git: what is cloned.
     pub git: Option<GitFetch>,
+    /// Where the entry stands, where it is one of a recipe.
+    #[serde(default)]
+    pub place: Option<SourceLine>,
+    /// The flag of SRC_URI that ought to give its checksum and is not set: BitBake refuses the file (BB_STRICT_CHECKSUM).
+    #[serde(default)]
+    pub unchecked: Option<String>,
+}
+
+/// A line of a recipe or of what it includes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SourceLine {
+    /// The file, inside its layer where it lies in one.
+    pub file: String,
+    /// The line, counted from 1, where it could be found.
+    pub line: Option<u32>,
+}
+
+impl fmt::Display for SourceLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}", self.file),
+            None => f.write_str(&self.file),
+        }
+    }
 }
 
 /// A git entry of SRC_URI.

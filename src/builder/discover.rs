@@ -51,6 +51,8 @@ pub struct Discoverer<'a> {
     pub store: &'a Store,
     /// This program, which is its own helper inside the seal.
     pub kbuild: &'a Path,
+    /// Whether less than the whole seal is an error.
+    pub require_seal: bool,
     /// Told how laying out goes.
     pub progress: &'a dyn Progress,
     /// How much BitBake says.
@@ -70,6 +72,7 @@ impl Discover for Discoverer<'_> {
             board,
             selection: &variant.selection,
             kbuild: self.kbuild,
+            require_seal: self.require_seal,
             progress: self.progress,
         };
         discover(&DiscoverRequest { build, host: &variant.host, words: self.verbosity })

@@ -13,8 +13,9 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
+use super::inside;
 use super::result::version_of;
-use super::sandbox::{self, Seal};
+use super::seal::{self, By, Wall, Walls};
 use crate::bitbake::{engine, text};
 use crate::manifest::Manifest;
 
@@ -51,7 +52,7 @@ pub struct Host<'a> {
     pub build: &'a Path,
     /// The store's directory; it need not exist yet.
     pub store: &'a Path,
-    /// The kbuild program: [`sandbox::this_program`].
+    /// The kbuild program: [`seal::this_program`].
     pub kbuild: &'a Path,
     /// The PATH that builds would inherit.
     pub path: OsString,
@@ -176,7 +177,7 @@ fn numbers(line: &str) -> Vec<u32> {
 
 /// HOSTTOOLS of oe-core (`meta/conf/bitbake.conf`: the union of scarthgap and wrynose), each with its Debian package.
 #[rustfmt::skip]
-const HOSTTOOLS: [(&str, &str); 111] = [
+pub(super) const HOSTTOOLS: [(&str, &str); 111] = [
     ("[", "coreutils"), ("ar", "binutils"), ("as", "binutils"), ("awk", "gawk"), ("basename", "coreutils"),
     ("bash", "bash"), ("bunzip2", "bzip2"), ("bzip2", "bzip2"), ("cat", "coreutils"), ("chgrp", "coreutils"),
     ("chmod", "coreutils"), ("chown", "coreutils"), ("chrpath", "chrpath"), ("cmp", "diffutils"), ("comm", "coreutils"),
@@ -238,21 +239,44 @@ fn locale(host: &Host<'_>) -> Check {
 }
 
 fn seal(host: &Host<'_>) -> Check {
-    const NAME: &str = "namespaces";
-    match sandbox::probe(host.kbuild, &[]) {
-        Ok(Seal::Sealed(_)) => Check::new(NAME, Verdict::Ok, "builds are sealed: no network, a read-only store"),
-        Ok(Seal::Open(why)) => {
-            Check::new(NAME, Verdict::Warn, format!("builds cannot be sealed: {why}")).mend(seal_mend())
+    const NAME: &str = "seal";
+    match seal::probe(host.kbuild, &inside::programs(&host.path)) {
+        Ok(seal) => {
+            let walls: Vec<String> = seal.walls().iter().map(describe_wall).collect();
+            match seal.lack() {
+                None => Check::new(NAME, Verdict::Ok, format!("every wall stands: {}", walls.join(", "))),
+                Some(lack) => {
+                    let seen = format!("{lack}; what stands: {}", walls.join(", "));
+                    Check::new(NAME, Verdict::Warn, seen).mend(seal_mend(seal.walls()))
+                }
+            }
         }
         Err(error) => Check::new(NAME, Verdict::Warn, format!("could not be tried: {error}")),
     }
 }
 
+/// A wall and what holds it.
+fn describe_wall((wall, by): (Wall, &BTreeSet<By>)) -> String {
+    let by: Vec<String> = by.iter().map(By::to_string).collect();
+    format!("{wall} ({})", if by.is_empty() { "none".to_owned() } else { by.join(" and ") })
+}
+
+/// How to get the walls that do not stand.
+fn seal_mend(walls: &Walls) -> String {
+    if walls.held_by(By::Namespace) {
+        return "in a container, let kbuild mount a /proc of its own: e.g. docker run --security-opt systempaths=unconfined"
+            .to_owned();
+    }
+    namespaces_mend()
+}
+
 /// The switches by which kernels and distributions forbid user namespaces; elsewhere it is a container's seccomp filter.
-fn seal_mend() -> String {
+fn namespaces_mend() -> String {
     let is = |file: &str, value: &str| fs::read_to_string(file).is_ok_and(|text| text.trim() == value);
     if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
-        "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0".to_owned()
+        "give kbuild an AppArmor profile that allows user namespaces (docs/reference/seal.md has one), or: \
+         sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+            .to_owned()
     } else if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
         "sudo sysctl kernel.unprivileged_userns_clone=1".to_owned()
     } else if is("/proc/sys/user/max_user_namespaces", "0") {

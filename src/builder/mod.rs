@@ -7,11 +7,13 @@
 //! <project>/build/
 //!   layers/<name>-<commit12>/   checkouts, shared by boards
 //!   <board>.lock                held while something is built in <board>/
+//!   <board>.view                what the view in <board>/ holds
 //!   <board>/                    TOPDIR
 //!     conf/ classes/            bblayers.conf, local.conf, kbuild.conf; kbuild's own class
 //!     kbuild/                   what that class says of the recipes, see [`discover`](mod@discover)
 //!     sources/{flat,git2,dl}    the view
-//!     tmp/ sstate-cache/ home/  TMPDIR, SSTATE_DIR, HOME
+//!     tmp/ sstate-cache/        TMPDIR, SSTATE_DIR
+//!     home/ scratch/            HOME and /tmp of the build, emptied before each
 //!     result.json
 //!   <board>.check/              the same, from nothing, for `--check`
 //! ```
@@ -21,15 +23,16 @@ pub mod doctor;
 pub mod layers;
 pub mod qemu;
 pub mod result;
-pub mod sandbox;
+pub mod seal;
 pub mod unpack;
 
+mod inside;
 mod prepare;
 
 pub use discover::{DiscoverRequest, Discoverer, discover};
 pub use prepare::{BuildDir, BuildRequest, Prepared, prepare, this_machine};
 pub use result::{Artifact, BuildResult, Difference, compare};
-pub use sandbox::{Seal, Stdout};
+pub use seal::{Seal, Stdout};
 pub use unpack::fetch_and_unpack;
 
 use std::ffi::{OsStr, OsString};
@@ -131,29 +134,29 @@ fn not_reproducible(board: &str, differences: &[Difference], first: &Path, secon
 }
 
 /// Runs BitBake from a directory; all that it says goes to stderr.
-fn bitbake(prepared: &Prepared, arguments: Vec<String>, from: &Path) -> Result<sandbox::Ended> {
+fn bitbake(prepared: &Prepared, arguments: Vec<String>, from: &Path) -> Result<seal::Ended> {
     prepared.forget_log()?;
     let mut command = Command::new(prepared.engine.program());
     command.args(arguments).current_dir(from);
     run_inside(prepared, command, Stdout::ToStderr)
 }
 
-fn run_inside(prepared: &Prepared, mut command: Command, stdout: Stdout) -> Result<sandbox::Ended> {
+fn run_inside(prepared: &Prepared, mut command: Command, stdout: Stdout) -> Result<seal::Ended> {
     for (name, value) in &prepared.environment {
         // What was set for this command alone stays.
         if !command.get_envs().any(|(own, _)| own == name) {
             command.env(name, value);
         }
     }
-    sandbox::run(&prepared.kbuild, &prepared.seal, &mut command, stdout)
+    seal::run(&prepared.kbuild, &prepared.seal, &mut command, stdout)
 }
 
 impl Prepared {
     /// A few lines for a person whose shell opens here.
     pub fn notice(&self) -> String {
-        let seal = match &self.seal {
-            Seal::Sealed(_) => "There is no network in here, and the store is read-only.".to_owned(),
-            Seal::Open(why) => format!("The kernel did not seal this shell: {why}."),
+        let seal = match self.seal.lack() {
+            None => "There is no network in here, and nothing but this directory can be written.".to_owned(),
+            Some(lack) => format!("This shell is not sealed: {lack}."),
         };
         format!(
             "Board `{}`, BitBake {}, in {}.\n{seal}\n\

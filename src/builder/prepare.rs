@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::layers::{From, LAYERS, Layers};
+use super::inside;
+use super::layers::{From, Layers};
 use super::result::{self, BuildInputs, EngineRecord};
-use super::sandbox::{self, Seal};
+use super::seal::{self, Seal};
 use crate::bitbake::{BoardConf, Declared, Engine, SrcrevPin, conf, engine, text};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
@@ -30,8 +31,10 @@ pub struct BuildRequest<'a> {
     pub board: &'a str,
     /// The board's options, each with its value.
     pub selection: &'a Selection,
-    /// The kbuild program, which becomes the sealed process: [`sandbox::this_program`] for kbuild itself.
+    /// The kbuild program, which becomes the sealed process: [`seal::this_program`] for kbuild itself.
     pub kbuild: &'a Path,
+    /// Whether a seal that lacks a wall is an error.
+    pub require_seal: bool,
     /// Told what goes on, and warned of what is left out.
     pub progress: &'a dyn Progress,
 }
@@ -138,7 +141,8 @@ pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> 
     let settings = request.manifest.settings_of(request.board, request.selection, &this_machine())?;
     let sources = verified_sources(request, &settings)?;
     let layers = Layers::lay_out(&from(request), board_dir.board, &board_dir.build)?;
-    view::lay_out(request.store, request.lock, &sources, &board_dir.topdir.join(conf::VIEW))?;
+    let (directory, record) = (board_dir.topdir.join(conf::VIEW), board_dir.view_record());
+    view::lay_out(request.store, request.lock, &sources, &directory, &record)?;
     let pins = pins(request.lock, request.board, &settings)?;
     let variant = ConfVariant { pins: &pins, build_arch: None, uninative: has_uninative(&sources) };
     board_dir.finish(request, &layers, &variant)
@@ -187,25 +191,28 @@ impl<'a> BoardDir<'a> {
         if place != BuildDir::Build {
             disk::remove_dir_all(&topdir)?;
         }
+        // What an earlier build left in its home must not change this one.
+        disk::remove_dir_all(&topdir.join("home"))?;
         for directory in ["conf", "classes", "home"] {
             disk::create_dir_all(&topdir.join(directory))?;
         }
         Ok(BoardDir { board, build, topdir, lock })
     }
 
+    /// What the view holds, in a place that no recipe can write.
+    fn view_record(&self) -> PathBuf {
+        let mut name = self.topdir.file_name().unwrap_or_default().to_owned();
+        name.push(".view");
+        self.topdir.with_file_name(name)
+    }
+
     fn finish(self, request: &BuildRequest<'_>, layers: &Layers, variant: &ConfVariant<'_>) -> Result<Prepared> {
         let engine = Engine::find(&layers.engine.directory)?;
         write_configuration(request, self.board, layers, variant, &self.topdir)?;
         let environment = engine.environment(&self.topdir, layers.tops(), |name| std::env::var_os(name))?;
-        let stores = request.store.layers().map(|store| store.root().to_owned());
-        let read_only: Vec<PathBuf> = stores.chain([self.build.join(LAYERS)]).collect();
-        let seal = sandbox::probe(request.kbuild, &read_only)?;
-        if let Seal::Open(why) = &seal {
-            request.progress.warn(&format!(
-                "the build is not sealed: {why}. Only BitBake's own BB_NO_NETWORK keeps it off the network, and the store is \
-                 writable to it; `kbuild doctor` says what would help"
-            ));
-        }
+        let reachable = inside::of_board(&self.topdir, layers, request.store, &environment)?;
+        let seal = seal::probe(request.kbuild, &reachable)?;
+        judge(&seal, request)?;
         let inputs = inputs(request, self.board, layers, &engine, &seal, &environment);
         Ok(Prepared {
             targets: self.board.targets.clone(),
@@ -218,6 +225,17 @@ impl<'a> BoardDir<'a> {
             _lock: self.lock,
         })
     }
+}
+
+/// Warns of walls that do not stand, or refuses to go on without them.
+fn judge(seal: &Seal, request: &BuildRequest<'_>) -> Result<()> {
+    let Some(lack) = seal.lack() else { return Ok(()) };
+    if request.require_seal {
+        return Err(Error::input(format!("the build cannot be sealed: {lack}"))
+            .help("`kbuild doctor` says what would help; without --require-seal it is a warning"));
+    }
+    request.progress.warn(&format!("the build is not sealed: {lack}; `kbuild doctor` says what would help"));
+    Ok(())
 }
 
 /// This machine's architecture, as `uname -m` and BUILD_ARCH have it.
@@ -382,11 +400,9 @@ fn inputs(
         lock: result::lock_hash(request.lock, request.manifest, request.board),
         engine: EngineRecord { layer: layers.engine.record.clone(), version: engine.version().to_owned() },
         layers: layers.board.iter().map(|layer| layer.record.clone()).collect(),
-        sealed: matches!(seal, Seal::Sealed(_)),
-        not_sealed_because: match seal {
-            Seal::Open(why) => Some(why.clone()),
-            Seal::Sealed(_) => None,
-        },
+        sealed: seal.is_whole(),
+        walls: seal.walls().clone(),
+        not_sealed_because: seal.lack(),
         host_tools: result::host_tools(path),
     }
 }

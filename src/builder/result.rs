@@ -16,6 +16,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::seal::Walls;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::manifest::Manifest;
@@ -66,9 +67,12 @@ pub struct BuildInputs {
     pub engine: EngineRecord,
     /// The layers in the order of BBLAYERS.
     pub layers: Vec<LayerRecord>,
-    /// Whether the kernel kept the network and the store out of BitBake's reach.
+    /// Whether every wall of the seal stood.
     pub sealed: bool,
-    /// Why it did not.
+    /// What held each wall; nothing: it did not stand.
+    #[serde(default)]
+    pub walls: Walls,
+    /// Which walls did not stand, and why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_sealed_because: Option<String>,
     /// First line of what each host tool says of its version; `null` where there is none.

@@ -48,6 +48,10 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, env = env_vars::KBUILD_FROZEN, hide_env = true, value_parser = BoolishValueParser::new())]
     frozen: bool,
 
+    /// Fail unless every wall of the seal stands around BitBake; without it, what is missing is a warning.
+    #[arg(long, global = true, env = env_vars::KBUILD_REQUIRE_SEAL, hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(super) require_seal: bool,
+
     /// At most so many transfers at once.
     #[arg(long, short, global = true, value_name = "N", env = env_vars::KBUILD_JOBS, hide_env = true, default_value_t = 8)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -51,7 +51,7 @@ Exit codes: 0 done, 1 failed check or wrong input, 2 wrong usage, 3 lock is stal
 
 /// Parses the command line, runs the command, prints what came of it, and gives the exit code.
 pub fn main() -> ExitCode {
-    crate::builder::sandbox::become_child_if_told();
+    crate::builder::seal::become_child_if_told();
     environment::forget_empty_variables();
     let cli = Cli::parse();
     let output = Output::new(&cli.global, cli.command.name());

@@ -22,6 +22,8 @@ use crate::store::{ExclusiveStore, Store};
 pub(super) struct Project {
     pub(super) manifest: Manifest,
     pub(super) lock_path: PathBuf,
+    /// `--require-seal`.
+    pub(super) require_seal: bool,
     stores: Stores,
     mirrors: Mirrors,
     registries: Registries,
@@ -50,7 +52,8 @@ impl Project {
         let lock_path = files::lock_beside(&manifest.path);
         let registries =
             Registries { entries: manifest.registries.clone().into_iter().chain(site.registries).collect() };
-        Ok(Project { manifest, lock_path, stores, mirrors, registries })
+        let require_seal = global.require_seal;
+        Ok(Project { manifest, lock_path, require_seal, stores, mirrors, registries })
     }
 
     /// Opens the store, which then remembers that this project uses it.

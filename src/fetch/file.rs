@@ -36,13 +36,15 @@ pub struct FileJob<'a> {
     pub expected: Expected,
     /// Where it may be had, in order.
     pub candidates: Vec<Result<Endpoint>>,
+    /// So many of them, from the first on, ought to have it; the others are fallbacks, whose silence says nothing.
+    pub owners: usize,
 }
 
 impl Fetcher {
     /// Brings a file into the store.
     pub(super) async fn fetch_file(&self, job: FileJob<'_>, report: &LazyTask) -> Result<Digests> {
         if job.candidates.is_empty() {
-            return Err(self.nobody_has(job.name, Vec::new()));
+            return Err(self.nobody_has(job.name, Vec::new(), 0));
         }
         let (store, key) = (self.store.clone(), job.key.clone());
         let sums = Sums::of(job.expected.sums.iter().map(Checksum::algorithm));
@@ -78,17 +80,17 @@ impl Fetcher {
                 }
             }
         }
-        Err(self.nobody_has(job.name, tried))
+        Err(self.nobody_has(job.name, tried, job.owners))
     }
 
     /// See [`nobody_has`].
-    pub(super) fn nobody_has(&self, what: &str, tried: Vec<Error>) -> Error {
+    pub(super) fn nobody_has(&self, what: &str, tried: Vec<Error>, owners: usize) -> Error {
         let asked = match self.settings {
             FetchSettings { offline: true, .. } => Tried::Offline,
             FetchSettings { upstreams: false, .. } => Tried::OneStore,
             _ => Tried::Everybody,
         };
-        nobody_has(what, tried, asked)
+        nobody_has(what, tried, owners, asked)
     }
 
     /// What the store has, where a SHA-256 tells.
@@ -412,34 +414,44 @@ enum Tried {
     OneStore,
 }
 
-/// The one failure when no place had a source. Wrong bytes anywhere decide its kind, as that is what needs a person.
-fn nobody_has(what: &str, mut tried: Vec<Error>, asked: Tried) -> Error {
+/// The one failure when no place had a source. Wrong bytes anywhere decide its kind, as that is what needs a person; else
+/// whether the first `owners` places, which ought to have it, all answered that they do not.
+fn nobody_has(what: &str, mut tried: Vec<Error>, owners: usize, asked: Tried) -> Error {
     let wrong = tried.iter().position(|error| error.kind() == Kind::Mismatch);
     let absent = asked == Tried::OneStore && tried.iter().all(|error| error.kind() == Kind::Missing);
     let kind = match wrong {
         Some(_) => Kind::Mismatch,
         None if asked == Tried::Offline || absent => Kind::Missing,
+        None if denied(&tried, owners) => Kind::Denied,
         None => Kind::Network,
     };
     let message = match kind {
         Kind::Mismatch => format!("what came for {what} is not what is wanted"),
         Kind::Missing if absent => format!("{what} is not in that store"),
         Kind::Missing => format!("{what} is not in the store, and the network may not be used"),
+        Kind::Denied => format!("nobody has {what}: whoever was asked answered so"),
         _ if tried.is_empty() => format!("there is no place to fetch {what} from"),
         _ => format!("could not fetch {what}"),
     };
     let hint = tried[wrong.unwrap_or(0)..].iter().find_map(|error| error.hint().map(str::to_owned));
-    let hint = hint.or_else(|| match kind {
+    let hint = hint.or_else(|| {
+        match kind {
         Kind::Missing if absent => Some(
             "`kbuild push` puts it there from a store that has it; `kbuild fetch` asks the upstreams too".to_owned(),
         ),
         Kind::Missing => {
             Some("run `kbuild fetch` without --offline, or name a store that has it with `--mirror`".to_owned())
         }
+        Kind::Denied => Some(
+            "its upstream took it away or moved it: name a place that has it by a `[[mirrors.rule]]` or `--mirror`, or \
+             change the URL or commit where it is written"
+                .to_owned(),
+        ),
         Kind::Network => {
             Some("run the same command again: what has come is kept; `--mirror` names another place".to_owned())
         }
         _ => None,
+    }
     });
     let error = Error::new(kind, message);
     let error = hint.into_iter().fold(error, |error, hint| error.help(hint));
@@ -454,9 +466,27 @@ fn nobody_has(what: &str, mut tried: Vec<Error>, asked: Tried) -> Error {
     }
 }
 
+/// Whether those who ought to have it were asked, and answered that they do not.
+fn denied(tried: &[Error], owners: usize) -> bool {
+    let asked = &tried[..owners.min(tried.len())];
+    !asked.is_empty() && asked.iter().all(|error| error.kind() == Kind::Missing)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_ought_to_have_it_and_does_not_denies_it() {
+        let no = || Error::new(Kind::Missing, "https://a/x").because("404");
+        let silent = || Error::new(Kind::Network, "https://b/x").because("no answer");
+        let kind = |tried, owners| nobody_has("x", tried, owners, Tried::Everybody).kind();
+        assert_eq!(kind(vec![no(), no()], 2), Kind::Denied);
+        assert_eq!(kind(vec![no(), silent()], 1), Kind::Denied, "a fallback's silence says nothing");
+        assert_eq!(kind(vec![no(), silent()], 2), Kind::Network);
+        assert_eq!(kind(vec![], 0), Kind::Network);
+        assert_eq!(nobody_has("x", vec![no()], 1, Tried::Offline).kind(), Kind::Missing);
+    }
 
     #[test]
     fn html_is_shown_and_binary_is_not() {
@@ -472,10 +502,10 @@ mod tests {
     fn wrong_bytes_decide_the_kind() {
         let gone = || Error::new(Kind::Network, "https://a/x").because("404");
         let wrong = || Error::new(Kind::Mismatch, "https://b/x").help("accept it");
-        let error = nobody_has("x", vec![gone(), wrong()], Tried::Everybody);
+        let error = nobody_has("x", vec![gone(), wrong()], 2, Tried::Everybody);
         assert_eq!((error.kind(), error.hint()), (Kind::Mismatch, Some("accept it")));
         assert_eq!(error.related_errors().len(), 2);
-        assert_eq!(nobody_has("x", vec![gone()], Tried::Everybody).causes(), ["https://a/x", "404"]);
-        assert_eq!(nobody_has("x", vec![], Tried::Offline).kind(), Kind::Missing);
+        assert_eq!(nobody_has("x", vec![gone()], 1, Tried::Everybody).causes(), ["https://a/x", "404"]);
+        assert_eq!(nobody_has("x", vec![], 0, Tried::Offline).kind(), Kind::Missing);
     }
 }

@@ -76,22 +76,29 @@ impl Git {
     ///
     /// # Errors
     /// No answer, or an answer without the commit.
+    ///
+    /// Whoever asks by the id of an annotated tag's object gets the commit that it leads to: `git rev-parse v1` prints such
+    /// ids, and BitBake takes them (`Git._contains_ref`).
     pub async fn obtain(
         &self,
         url: &SourceUrl,
         wanted: &WantedGit,
         scratch: &Path,
         task: &dyn Task,
-    ) -> Result<PathBuf, Failure> {
+    ) -> Result<(PathBuf, CommitId), Failure> {
         for name in &wanted.refs {
             check_ref(name)?;
         }
+        let came = |repository: PathBuf| match peeled(&repository, &wanted.commit) {
+            Some(commit) => Ok((repository, commit)),
+            None => Err(absent(url, &wanted.commit)),
+        };
         let mut by_id = true;
         if !wanted.history {
             let repository = new_repository(scratch, "shallow.git")?;
             let found = self.narrow(url, wanted, &repository, true, by_id, task).await?;
             match found {
-                GitOutcome::Came => return Ok(repository),
+                GitOutcome::Came => return came(repository),
                 GitOutcome::Absent => return Err(absent(url, &wanted.commit)),
                 GitOutcome::Refused => by_id = false,
                 GitOutcome::NoDepth => {}
@@ -105,16 +112,14 @@ impl Git {
             GitOutcome::Refused | GitOutcome::NoDepth => {
                 let all = ["+refs/heads/*:refs/kbuild/heads/*", "+refs/tags/*:refs/kbuild/tags/*"];
                 self.fetch(url, &repository, false, &all, task).await?;
-                if !has_commit(&repository, &wanted.commit) {
-                    return Err(absent(url, &wanted.commit));
-                }
             }
         }
+        let (repository, commit) = came(repository)?;
         if !wanted.history {
             // As --depth=1 would have, which names a commit without parents too.
-            write_shallow(&repository, std::slice::from_ref(&wanted.commit))?;
+            write_shallow(&repository, std::slice::from_ref(&commit))?;
         }
-        Ok(repository)
+        Ok((repository, commit))
     }
 
     /// The commit by its id, then each ref that should lead to it.
@@ -135,7 +140,7 @@ impl Git {
         let mut last = GitOutcome::Refused;
         for spec in &specs {
             match self.fetch(url, repository, shallow, &[spec], task).await? {
-                GitOutcome::Came if has_commit(repository, &wanted.commit) => return Ok(GitOutcome::Came),
+                GitOutcome::Came if peeled(repository, &wanted.commit).is_some() => return Ok(GitOutcome::Came),
                 GitOutcome::NoDepth => return Ok(GitOutcome::NoDepth),
                 GitOutcome::Absent => last = GitOutcome::Absent,
                 GitOutcome::Came | GitOutcome::Refused => {}
@@ -439,10 +444,11 @@ pub fn new_repository(scratch: &Path, name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn has_commit(repository: &Path, commit: &CommitId) -> bool {
-    let found = git2::Repository::open_bare(repository)
-        .and_then(|repository| repository.find_commit(git2::Oid::from_bytes(commit.as_bytes())?).map(drop));
-    found.is_ok()
+/// The commit of this id in a repository or, where it is the id of a tag's object, the one that the tag leads to.
+fn peeled(repository: &Path, id: &CommitId) -> Option<CommitId> {
+    let repository = git2::Repository::open_bare(repository).ok()?;
+    let object = repository.find_object(git2::Oid::from_bytes(id.as_bytes()).ok()?, None).ok()?;
+    object.peel_to_commit().ok()?.id().to_string().parse().ok()
 }
 
 fn listed(line: &str) -> Option<Listed> {
@@ -460,7 +466,7 @@ pub fn patterns(reference: &GitRef) -> Vec<String> {
 
 fn absent(url: &SourceUrl, commit: &CommitId) -> Failure {
     let why = format!("commit {commit} is not there, neither by its id nor in the branches and tags");
-    Failure::permanent(at(url, why))
+    Failure::permanent(at(url, why).of_kind(Kind::Missing))
 }
 
 /// Whether git's words say that the server did answer, but not with what was asked for.
@@ -552,6 +558,9 @@ fn failure(url: &SourceUrl, said: &GitOutput) -> Failure {
     if said.stalled {
         return Failure::transient(error);
     }
+    if is_absent(&lower) {
+        return Failure::permanent(error.of_kind(Kind::Missing));
+    }
     if let Some(status) = http_status(&lower) {
         return match Class::of_status(status, None) {
             Class::Permanent => Failure::permanent(hint(url, error, &lower)),
@@ -567,6 +576,14 @@ fn failure(url: &SourceUrl, said: &GitOutput) -> Failure {
     } else {
         Failure::doubtful(error)
     }
+}
+
+/// Whether git's words say that the server answered, and has no such repository: a plain 404 or 410, the words of GitHub and
+/// its like, those of a folder or a git daemon.
+fn is_absent(said: &str) -> bool {
+    matches!(http_status(said), Some(404 | 410))
+        || (said.contains("repository '") && said.contains("' not found"))
+        || (said.contains("does not appear to be a git repository") && !said.contains("permission"))
 }
 
 /// The status in curl's `The requested URL returned error: 503` or git's `RPC failed; HTTP 503`.
@@ -624,6 +641,28 @@ mod tests {
             ("fatal: something nobody has heard of", Class::Doubtful),
         ] {
             assert_eq!(class(said), expected, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_repository_that_is_not_there_is_told_from_one_that_cannot_be_asked() {
+        let kind = |said: &str| {
+            let said = GitOutput { text: said.to_owned(), stalled: false };
+            failure(&"https://h/x".parse().unwrap(), &said).error.kind()
+        };
+        for said in [
+            "fatal: repository 'https://h/x/' not found",
+            "fatal: unable to access 'https://h/x/': The requested URL returned error: 404",
+            "fatal: '/srv/x' does not appear to be a git repository",
+        ] {
+            assert_eq!(kind(said), Kind::Missing, "{said}");
+        }
+        for said in [
+            "fatal: unable to access 'https://h/x/': The requested URL returned error: 403",
+            "fatal: could not read Username for 'https://h': terminal prompts disabled",
+            "fatal: unable to access 'https://h/': Could not resolve host: h",
+        ] {
+            assert_eq!(kind(said), Kind::Network, "{said}");
         }
     }
 

@@ -86,7 +86,7 @@ impl Fetcher {
                 Err(Failure { error, .. }) => tried.push(error),
             }
         }
-        Err(unknown.unwrap_or_else(|| self.nobody_has(&what, tried)))
+        Err(unknown.unwrap_or_else(|| self.nobody_has(&what, tried, 0)))
     }
 
     async fn image_at(

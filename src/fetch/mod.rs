@@ -185,12 +185,13 @@ impl Fetcher {
             (None, None) => return Err(Error::input(format!("{} has neither a URL nor a hash", wanted.name))),
         };
         let report = LazyTask::new(&self.progress, &wanted.name, expected.size);
-        let candidates = self.places_of_file(wanted, &expected);
-        let job = FileJob { name: &wanted.name, key, expected, candidates };
+        let (candidates, owners) = self.places_of_file(wanted, &expected);
+        let job = FileJob { name: &wanted.name, key, expected, candidates, owners };
         self.fetch_file(job, &report).await
     }
 
-    /// Makes sure that a git commit is in the store (submodules are the caller's to ask for).
+    /// Makes sure that a git commit is in the store (submodules are the caller's to ask for). Asked by the id of an annotated
+    /// tag's object, it gives the record of the commit that the tag leads to.
     ///
     /// # Errors
     /// As [`Fetcher::file`].
@@ -221,7 +222,8 @@ impl Fetcher {
                 Err(Failure { error, .. }) => tried.push(error),
             }
         }
-        Err(self.nobody_has(&name, tried))
+        let places = tried.len();
+        Err(self.nobody_has(&name, tried, places))
     }
 
     /// Asks the upstream (or the mirrors that rules put before it) which commit a ref is at now. A commit pinned by hand is
@@ -252,7 +254,17 @@ impl Fetcher {
                 Err(Failure { error, .. }) => tried.push(error),
             }
         }
-        Err(unknown.unwrap_or_else(|| self.nobody_has(&what, tried)))
+        Err(unknown.unwrap_or_else(|| self.nobody_has(&what, tried, 0)))
+    }
+
+    /// Where a tag of the upstream (or of the mirrors that rules put before it) leads now, if not to this commit.
+    ///
+    /// # Errors
+    /// As [`Fetcher::resolve`]; no such tag: kind `Input`.
+    pub async fn moved_tag(&self, url: &SourceUrl, tag: &str, commit: &CommitId) -> Result<Option<CommitId>> {
+        let reference = GitRef { branch: None, tag: Some(tag.to_owned()), rev: None };
+        let found = self.resolve(url, &reference).await?.commit;
+        Ok((found != *commit).then_some(found))
     }
 
     /// The submodules that a commit in the store names in `.gitmodules` and in its tree.
@@ -265,15 +277,22 @@ impl Fetcher {
 
     /// Where a file may be had. People write rules for what the recipe says as well as for the address behind it, so
     /// both are matched; a rule may again lead to a package or an object.
-    fn places_of_file(&self, wanted: &WantedFile, expected: &Expected) -> Vec<Result<Endpoint>> {
+    /// Gives also how many of them are no fallbacks; those come last.
+    fn places_of_file(&self, wanted: &WantedFile, expected: &Expected) -> (Vec<Result<Endpoint>>, usize) {
         let mut places: Vec<Result<Endpoint>> = self.stores().filter_map(|peer| peer.file(expected)).collect();
+        let mut fallbacks = Vec::new();
         if self.settings.upstreams {
-            places.extend(self.upstreams_of_file(wanted).into_iter().map(|place| place.map(Endpoint::Url)));
+            let (own, others) = self.upstreams_of_file(wanted);
+            places.extend(own.into_iter().map(|place| place.map(Endpoint::Url)));
+            fallbacks.extend(others.into_iter().map(|place| place.map(Endpoint::Url)));
         }
         // Each place once.
         let mut seen = HashSet::new();
-        places.retain(|place| place.as_ref().map_or(true, |place| seen.insert(place.to_string())));
-        places
+        let mut first = |place: &Result<Endpoint>| place.as_ref().map_or(true, |place| seen.insert(place.to_string()));
+        places.retain(&mut first);
+        let owners = places.len();
+        places.extend(fallbacks.into_iter().filter(first));
+        (places, owners)
     }
 
     /// Other stores, those that may be asked.
@@ -281,7 +300,8 @@ impl Fetcher {
         self.stores.iter().filter(|peer| !self.settings.offline || peer.is_folder())
     }
 
-    fn upstreams_of_file(&self, wanted: &WantedFile) -> Vec<Candidate> {
+    /// What the user's rules make of the URLs, and the URLs; then the fallbacks.
+    fn upstreams_of_file(&self, wanted: &WantedFile) -> (Vec<Candidate>, Vec<Candidate>) {
         // A mirror knows a file by its name alone, without the directory it may have in DL_DIR.
         let name = wanted.name.rsplit('/').next().unwrap_or(&wanted.name);
         let fill = Fill { name: Some(name), sha256: wanted.sha256.as_ref() };
@@ -307,10 +327,8 @@ impl Fetcher {
         }
         // Why there is no address does not matter where none could be asked.
         places.extend(upstream.into_iter().filter(|place| place.is_ok() || !self.settings.offline));
-        if wanted.sha256.is_some() {
-            places.extend(rewritten(&self.builtin));
-        }
-        self.allowed(places)
+        let fallbacks = if wanted.sha256.is_some() { rewritten(&self.builtin) } else { Vec::new() };
+        (self.allowed(places), self.allowed(fallbacks))
     }
 
     fn places_of_git(&self, url: &SourceUrl) -> Vec<Result<GitPlace>> {
@@ -355,13 +373,15 @@ impl Fetcher {
             let obtain = async {
                 let scratch = self.store.scratch()?;
                 report.task().note(&format!("from {}", shown_host(url)));
-                let repository = self.git.obtain(url, wanted, scratch.path(), report.task()).await?;
-                Ok((scratch, repository))
+                let (repository, commit) = self.git.obtain(url, wanted, scratch.path(), report.task()).await?;
+                Ok((scratch, repository, commit))
             };
             obtain.boxed()
         };
-        let (_scratch, repository) = self.guard(report).attempt(url, ask).await?;
-        self.take_in(url, &shown_host(url), &repository, wanted, report).await
+        let (_scratch, repository, commit) = self.guard(report).attempt(url, ask).await?;
+        // Of a tag's object, the commit that it leads to.
+        let wanted = WantedGit { commit, ..wanted.clone() };
+        self.take_in(url, &shown_host(url), &repository, &wanted, report).await
     }
 
     /// A commit from another store: its record, then the packs the record names.
@@ -373,7 +393,7 @@ impl Fetcher {
             let expected = Expected { blake3: Some(pack.pack), ..Expected::default() };
             let candidates = vec![peer.blob(&pack.pack)];
             if !self.store.has_blob(&pack.pack) {
-                let job = FileJob { name: &pack.name, key: pack.pack.to_string(), expected, candidates };
+                let job = FileJob { name: &pack.name, key: pack.pack.to_string(), expected, candidates, owners: 1 };
                 self.fetch_file(job, report).await?;
             }
             let (blob, name, repository) = (self.store.blob_path(&pack.pack), pack.name.clone(), repository.clone());

@@ -52,6 +52,7 @@ pub(super) fn union(ours: &Lock, theirs: &Lock) -> Lock {
         gits,
         registries: merge(&ours.registries, &theirs.registries, same),
         floating: merge(&ours.floating, &theirs.floating, same),
+        moved_tags: merge(&ours.moved_tags, &theirs.moved_tags, same),
         recipes: merge(&ours.recipes, &theirs.recipes, same),
         folders: merge(&ours.folders, &theirs.folders, same),
         boards: merge(&ours.boards, &theirs.boards, |a, b| Some(merge_board(a, b))),

@@ -24,8 +24,8 @@ pub use uses::{Configuration, Holder, Parent, RecipeTree, Use, UsedRecipe, Uses}
 pub const VERSION: u32 = 1;
 
 /// Additive changes within [`VERSION`]; a higher revision is read all the same. A lock says the lowest revision that has all
-/// that is in it, so that a newer kbuild by itself changes no lock: images came with 1.
-pub const REVISION: u32 = 1;
+/// that is in it, so that a newer kbuild by itself changes no lock: images came with 1, moved tags with 2.
+pub const REVISION: u32 = 2;
 
 /// A lock: every source with its hashes, and who needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub struct Lock {
     pub registries: BTreeMap<String, SourceUrl>,
     /// What moving refs that recipes name were resolved to, by `<url>#<ref>`.
     pub floating: BTreeMap<String, Floating>,
+    /// Tags that stood beside a commit in a recipe, did not lead to it at the upstream, and were accepted: by `<url>#<ref>`, the
+    /// commit.
+    pub moved_tags: BTreeMap<String, CommitId>,
     /// Recipes that fetch something, by PN (and board, where boards disagree): see [`Closure::recipes`].
     pub recipes: BTreeMap<String, LockedRecipe>,
     /// Layers that are folders of the project, as they were read when the closures were found: a hash over their metadata.
@@ -301,6 +304,13 @@ impl Lock {
         let used = self.with_submodules(self.roots());
         self.files.retain(|key, _| used.contains(&SourceId::File(key.clone())));
         self.gits.retain(|key, _| used.contains(&SourceId::Git(key.clone())));
+        let held = |key: &str, commit: &CommitId| {
+            let holds = |git: &LockedGit| {
+                git.commit == *commit && git.refs.iter().any(|name| Floating::key(&git.url, name) == key)
+            };
+            self.gits.values().any(holds)
+        };
+        self.moved_tags.retain(|key, commit| held(key, commit));
         let takes_modules = self.files.values().flat_map(|file| &file.urls).any(|url| url.scheme() == "gomod");
         self.registries.retain(|name, _| name != "go" || takes_modules);
     }

@@ -40,7 +40,11 @@ impl Display for LockText<'_> {
             f,
             "# Written by `kbuild lock` from {manifest}. Do not edit: change {manifest} and run `kbuild lock`."
         )?;
-        let revision = if lock.images.is_empty() { 0 } else { REVISION };
+        let revision = match (lock.moved_tags.is_empty(), lock.images.is_empty()) {
+            (false, _) => REVISION,
+            (true, false) => 1,
+            (true, true) => 0,
+        };
         writeln!(f, "version = {VERSION}\nrevision = {revision}")?;
         // The headings stand even over nothing: additions at the end of one section and at the start of the next then
         // have an unchanged line between them, and git merges them.
@@ -55,6 +59,7 @@ impl Display for LockText<'_> {
         lock.gits.iter().try_for_each(|(key, git)| write_git(f, key, git))?;
         write_heading(f, "Moving refs that recipes name, and where they stood")?;
         lock.floating.iter().try_for_each(|(key, floating)| write_floating(f, key, floating))?;
+        write_table(f, &["moved-tags"], lock.moved_tags.iter())?;
         write_heading(f, "Recipes, and what each fetches")?;
         lock.recipes.iter().try_for_each(|(key, recipe)| write_recipe(f, key, recipe))?;
         write_heading(f, "What each board needs")?;
@@ -282,6 +287,8 @@ struct RawLock {
     git: BTreeMap<String, RawGit>,
     #[serde(default)]
     floating: BTreeMap<String, RawFloating>,
+    #[serde(default, rename = "moved-tags")]
+    moved_tags: BTreeMap<String, CommitId>,
     #[serde(default)]
     recipe: BTreeMap<String, RawRecipe>,
     #[serde(default)]
@@ -401,6 +408,7 @@ impl RawLock {
                 .into_iter()
                 .map(|(key, raw)| Ok((key.clone(), raw.check(&key)?)))
                 .collect::<Result<_>>()?,
+            moved_tags: self.moved_tags,
             recipes: self.recipe.into_iter().map(|(key, raw)| (key, raw.into())).collect(),
             folders: self.folders,
             boards: self.board.into_iter().map(|(name, raw)| (name, raw.into())).collect(),
@@ -476,7 +484,8 @@ impl RawGit {
 impl RawFloating {
     fn check(self, key: &str) -> Result<Floating> {
         let (url, reference) = key.rsplit_once('#').ok_or_else(|| Error::input(format!("`{key}` names no ref")))?;
-        if !reference.is_empty() {
+        // A ref, or the object of a tag that a recipe names in place of its commit.
+        if !reference.is_empty() && reference.parse::<CommitId>().is_err() {
             crate::source::name::check_ref(reference)?;
         }
         Ok(Floating { url: url.parse()?, reference: reference.to_owned(), commit: self.commit })

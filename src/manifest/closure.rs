@@ -29,6 +29,11 @@ pub(super) fn check(raw: &RawClosure, diagnostics: &mut Diagnostics) -> ClosureS
     for text in raw.history.iter().flatten() {
         settings.history.extend(diagnostics.take(history(text)));
     }
+    for recipe in raw.moved_tags.iter().flatten() {
+        if diagnostics.take(names::check_name("a recipe", recipe, &recipe.span)).is_some() {
+            settings.moved_tags.push(recipe.value.clone());
+        }
+    }
     for (pattern, why) in raw.mask.iter().flatten() {
         if let Some(mask) = diagnostics.take(mask(pattern, why)) {
             settings.mask.insert(mask.0, mask.1);
@@ -215,6 +220,7 @@ impl Default for ClosureSettings {
             lock: ClosureScope::default(),
             hosts: vec![HOST.to_owned()],
             history: Vec::new(),
+            moved_tags: Vec::new(),
             mask: IndexMap::new(),
         }
     }

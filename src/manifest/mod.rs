@@ -63,6 +63,8 @@ pub struct ClosureSettings {
     pub hosts: Vec<String>,
     /// What is kept with all its history.
     pub history: Vec<History>,
+    /// Recipes whose tag may lead elsewhere than to the commit beside it.
+    pub moved_tags: Vec<String>,
     /// Regular expressions of BBMASK, each with the reason for it.
     pub mask: IndexMap<String, String>,
 }

@@ -288,6 +288,8 @@ pub(super) struct RawClosure {
     pub(super) hosts: Option<At<Vec<RawText>>>,
     /// Recipes, or expressions for whole URLs, whose git sources are kept with all history.
     pub(super) history: Option<Vec<RawText>>,
+    /// Recipes whose tag may lead elsewhere than to the commit beside it.
+    pub(super) moved_tags: Option<Vec<RawText>>,
     /// Recipes that are left out (BBMASK), each with the reason for it.
     pub(super) mask: Option<IndexMap<RawText, RawText>>,
 }

@@ -114,9 +114,8 @@ fn write(store: &Store, mirror: &Mirror, entry: &MirrorEntry, path: &Path, same:
         let new = scratch.path().join("new");
         // A copy that shares its blocks is best: whatever is done to the mirror, the store stays as it is.
         reflink_copy::reflink(&blob, &new)
-            .or_else(|_| fs::hard_link(&blob, &new))
-            .or_else(|_| fs::copy(&blob, &new).map(drop))
-            .map_err(|error| Error::io("copy", &blob, error))?;
+            .map_err(|error| Error::io("copy", &blob, error))
+            .or_else(|_| disk::link_or_copy(&blob, &new))?;
         return fs::rename(&new, path).map_err(failed);
     }
     let MirrorEntry::Tarball(clone, _) = entry else { return Ok(()) };

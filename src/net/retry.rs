@@ -145,7 +145,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let class = match error.kind() {
-            Kind::Network | Kind::Mismatch | Kind::Missing => Class::Permanent,
+            Kind::Network | Kind::Denied | Kind::Mismatch | Kind::Missing => Class::Permanent,
             _ => Class::Fatal,
         };
         Failure { class, error }

@@ -5,14 +5,16 @@ use std::fmt;
 
 use futures_util::future::join_all;
 
-use super::pin::{self, PinnedGit};
+use super::faults::{self, Faults};
+use super::locking::LockRequest;
+use super::pin::{self, Denials, PinnedGit};
 use super::recipes::ClosureContext;
-use super::requests::{self, Discovered, Pins, RecipeFile, RecipeGit, Requester, Requests};
-use super::{Incomplete, Resolution, UpdatePolicy, floating, inputs, recipes};
+use super::requests::{self, Discovered, PinnedRefs, Pins, RecipeFile, RecipeGit, Requester, Requests};
+use super::{Incomplete, Resolution, UpdatePolicy, floating, inputs, recipes, tags};
 use crate::bitbake::report::DiscoveryReport;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
-use crate::lock::{Closure, Lock, Locked, LockedFile, Need};
+use crate::lock::{self, Closure, Floating, Lock, Locked, LockedFile, Need};
 use crate::manifest::{Manifest, Variant};
 use crate::source::{Blake3, Sha256, SourceId, SourceUrl};
 
@@ -49,6 +51,9 @@ pub(super) fn missing(
             let inputs = inputs::of(manifest, pinned, board, &variant)?;
             let why = match closure_of(old, board, &variant.name) {
                 None => Some("it was never looked at".to_owned()),
+                Some(closure) if closure.inputs == faults::unfinished() => {
+                    Some("not all that it fetches could be locked".to_owned())
+                }
                 Some(closure) if closure.inputs != inputs => Some("its layers or configuration changed".to_owned()),
                 Some(_) if edited.is_some() => edited.map(|name| format!("the layer `{name}` was edited")),
                 Some(_) if base_is_unknown => Some("the board's own closure is looked at anew".to_owned()),
@@ -72,39 +77,41 @@ fn closure_of<'a>(lock: &'a Lock, board: &str, setting: &str) -> Option<&'a Clos
 }
 
 /// Puts the closures into a lock that has the manifest's own pins: those of the old lock that stand, and what was found.
-/// Each source is brought into the store on the way, for its hashes.
+/// Each source is brought into the store on the way, for its hashes. What cannot be locked as it is written is a fault of the
+/// resolution.
 ///
 /// # Errors
-/// All sources that could not be locked, each with the recipe that asks for it.
+/// The store's own.
 pub(super) async fn complete(
-    manifest: &Manifest,
+    request: &LockRequest<'_>,
     pinned: Resolution,
     found: Vec<Discovered>,
-    old: &Lock,
-    folders: BTreeMap<String, Blake3>,
-    fetcher: &Fetcher,
-    update: &UpdatePolicy,
 ) -> Result<Resolution> {
-    let Resolution { mut lock, changes, mut incomplete, mut warnings } = pinned;
-    let (pinned, pins) = floating::pin(&found, old, fetcher, update, &mut warnings).await?;
-    lock.floating.extend(pinned);
-    let requests = requests::collect(manifest, &found, &pins, &lock.floating)?;
+    let LockRequest { manifest, old, fetcher, .. } = *request;
+    let Resolution { mut lock, changes, mut incomplete, mut warnings, .. } = pinned;
+    let mut faults = Faults::default();
+    let (floating, mut refs) = floating::pin(&found, old, fetcher, request.update, &mut warnings, &mut faults).await?;
+    lock.floating.extend(floating);
+    let requests = requests::collect(manifest, &found, &refs, &lock.floating, &mut faults);
     lock.registries.extend(found.iter().filter_map(|found| go_proxy(&found.report)));
     fetcher.learn_registries(&lock.registries);
-    let answers = answer_all(requests, old, fetcher).await?;
+    let mut answers = answer_all(requests, old, fetcher, &mut faults).await;
+    answers.check_sums(&mut faults);
+    answers.check_tags(request, &mut lock, &mut warnings, &mut faults).await;
+    answers.pin_tag_objects(&mut lock, &mut refs);
     let mut contexts = kept(manifest, &found, old)?;
     let names = Names::of(&lock, answers.contents().chain(contents(&contexts, old)));
     let sources = answers.add_to(&names, &mut lock, &mut incomplete)?;
     take_over(&mut contexts, old, &names, &mut lock)?;
-    contexts.extend(found.into_iter().map(|found| context(found, &sources, &pins)));
+    contexts.extend(found.into_iter().map(|found| context(found, &sources, &refs.pins, &faults)));
     recipes::assemble(&mut lock, contexts);
-    recipes::check_names(&lock)?;
-    lock.folders = folders_read(manifest, &lock, &folders);
+    recipes::check_names(&mut lock, &mut faults)?;
+    lock.folders = folders_read(manifest, &lock, &request.folders);
     lock.prune();
     let changes = [changes, recipes::changes(old, &lock)].concat();
-    incomplete.extend(retry_incomplete(&mut lock, &incomplete, fetcher).await?);
+    incomplete.extend(retry_incomplete(&mut lock, &incomplete, fetcher, &mut faults).await?);
     incomplete.retain(|entry| lock.get(&entry.id).is_ok());
-    Ok(Resolution { lock, changes, incomplete, warnings })
+    Ok(Resolution { lock, changes, incomplete, warnings, faults: faults.into_errors() })
 }
 
 /// Makes a lock honest about closures that were to be found anew and were not: the old ones stay in it, of the layers as they
@@ -192,6 +199,7 @@ fn take_over(contexts: &mut [ClosureContext], old: &Lock, names: &Names, lock: &
         let sets = context.recipes.values_mut().map(|recipe| &mut recipe.sources).chain([&mut context.closure.extra]);
         sets.for_each(|ids| *ids = ids.iter().map(|id| names.renamed(id, old)).collect());
         lock.registries.extend(old.registries.clone());
+        lock.moved_tags.extend(old.moved_tags.clone());
     }
     Ok(())
 }
@@ -270,13 +278,19 @@ impl Names {
 }
 
 /// What was found, as the lock has it.
-fn context(found: Discovered, sources: &BTreeMap<Requester, BTreeSet<SourceId>>, pins: &Pins) -> ClosureContext {
+fn context(
+    found: Discovered,
+    sources: &BTreeMap<Requester, BTreeSet<SourceId>>,
+    pins: &Pins,
+    faults: &Faults,
+) -> ClosureContext {
     let Discovered { board, variant, inputs, report } = found;
     let of = |recipe: &str| {
         let requester = Requester { board: board.clone(), setting: variant.name.clone(), recipe: recipe.to_owned() };
         sources.get(&requester).cloned().unwrap_or_default()
     };
     let need = |by: &Option<String>| by.clone().map_or(Need::Target, Need::By);
+    let inputs = if faults.leave_open(&board, &variant.name) { faults::unfinished() } else { inputs };
     let closure = Closure {
         inputs,
         recipes: report.recipes.iter().map(|recipe| (recipe.name.clone(), need(&recipe.wanted_by))).collect(),
@@ -293,37 +307,45 @@ struct Answers {
     gits: Vec<(RecipeGit, PinnedGit)>,
 }
 
-async fn answer_all(requests: Requests, old: &Lock, fetcher: &Fetcher) -> Result<Answers> {
+async fn answer_all(requests: Requests, old: &Lock, fetcher: &Fetcher, faults: &mut Faults) -> Answers {
     let files = join_all(requests.files.into_iter().map(|request| async move {
-        let found = pin::find_for_recipes(&request, old, fetcher).await;
-        let (file, why) = found.map_err(|error| blame(error, &request.name, &request.requesters))?;
-        Ok((request, file, why))
+        let denials = Denials::kept();
+        let found = pin::find_for_recipes(&request, old, fetcher, &denials).await;
+        (request, found, denials.into_errors())
     }));
     let gits = join_all(requests.gits.into_iter().map(|request| async move {
-        let found = PinnedGit::find(&request, old, fetcher).await;
-        let answer = found.map_err(|error| blame(error, request.url.as_str(), &request.requesters))?;
-        Ok((request, answer))
+        let denials = Denials::kept();
+        let found = PinnedGit::find(&request, old, fetcher, &denials).await;
+        (request, found, denials.into_errors())
     }));
     let (files, gits) = futures_util::future::join(files, gits).await;
-    let mut errors: Vec<Error> = Vec::new();
-    let files = files.into_iter().filter_map(|result: Result<_>| result.map_err(|error| errors.push(error)).ok());
-    let files = files.collect();
-    let gits = gits.into_iter().filter_map(|result: Result<_>| result.map_err(|error| errors.push(error)).ok());
-    let answers = Answers { files, gits: gits.collect() };
-    match Error::all(errors, |count| format!("{count} sources of recipes could not be locked")) {
-        Some(error) => Err(error),
-        None => Ok(answers),
+    let mut answers = Answers { files: Vec::new(), gits: Vec::new() };
+    for (request, found, denials) in files {
+        let blamed = |error| blame(error, &request.name, &request.written);
+        denials.into_iter().for_each(|error| faults.add(blamed(error)));
+        match found {
+            Ok((file, why)) => answers.files.push((request, file, why)),
+            Err(error) => faults.add_to(faults::closures_of(&request.requesters), blamed(error)),
+        }
     }
+    for (request, found, denials) in gits {
+        let blamed = |error| blame(error, request.url.as_str(), &request.written);
+        denials.into_iter().for_each(|error| faults.add(blamed(error)));
+        match found {
+            Ok(answer) => answers.gits.push((request, answer)),
+            Err(error) => faults.add_to(faults::closures_of(&request.requesters), blamed(error)),
+        }
+    }
+    answers
 }
 
-fn blame(error: Error, what: &str, requesters: &BTreeSet<Requester>) -> Error {
-    let recipes: BTreeSet<&str> =
-        requesters.iter().map(|requester| requester.recipe.as_str()).filter(|name| !name.is_empty()).collect();
-    let recipes: Vec<&str> = recipes.into_iter().collect();
-    error.wrap(match recipes.as_slice() {
+/// Says in whose recipe, and where in it, what could not be locked is written.
+fn blame(error: Error, what: &str, written: &BTreeSet<String>) -> Error {
+    let written: Vec<&str> = written.iter().map(String::as_str).collect();
+    error.wrap(match written.as_slice() {
         [] => format!("could not lock {what}"),
-        [one] => format!("could not lock {what}, which {one} fetches"),
-        [one, rest @ ..] => format!("could not lock {what}, which {one} and {} more recipes fetch", rest.len()),
+        [one] => format!("could not lock {what} of {one}"),
+        [one, rest @ ..] => format!("could not lock {what} of {one} and {} more recipes", rest.len()),
     })
 }
 
@@ -331,6 +353,59 @@ impl Answers {
     /// The names and hashes of all files.
     fn contents(&self) -> impl Iterator<Item = (String, Sha256)> {
         self.files.iter().map(|(request, file, _)| (request.name.clone(), file.sha256))
+    }
+
+    /// Files that BitBake refuses for want of a checksum: their recipes need a line, and the hash is known now.
+    fn check_sums(&self, faults: &mut Faults) {
+        for (request, file, _) in &self.files {
+            for (flag, written) in &request.unchecked {
+                let message = format!("no checksum is given for {} of {written}", request.name);
+                let why = "BitBake refuses a file without one (BB_STRICT_CHECKSUM)";
+                let help = format!("add `SRC_URI[{flag}] = \"{}\"` there, if these are the right bytes", file.sha256);
+                let error = Error::input(message).because(why).help(help);
+                faults.add_to(faults::closures_of(&request.requesters), error);
+            }
+        }
+    }
+
+    /// Tags beside a commit: see [`tags`].
+    async fn check_tags(
+        &mut self,
+        request: &LockRequest<'_>,
+        lock: &mut Lock,
+        warnings: &mut Vec<String>,
+        faults: &mut Faults,
+    ) {
+        let closure = &request.manifest.closure;
+        let checks = join_all(self.gits.iter().map(|(wanted, answer)| async move {
+            let mut recipes =
+                wanted.requesters.iter().map(|requester| requests::without_multiconfig(&requester.recipe));
+            let accept =
+                request.keep_moved_tags || recipes.any(|recipe| closure.moved_tags.iter().any(|name| name == recipe));
+            tags::check(wanted, &answer.commit(), request.old, request.fetcher, accept).await
+        }));
+        let checks = checks.await;
+        for ((wanted, answer), check) in self.gits.iter_mut().zip(checks) {
+            answer.without_refs(&check.refused);
+            lock.moved_tags.extend(check.accepted.into_iter().map(|key| (key, answer.commit())));
+            warnings.extend(check.warnings);
+            check.faults.into_iter().for_each(|error| faults.add_to(faults::closures_of(&wanted.requesters), error));
+        }
+    }
+
+    /// A recipe may name a commit by the object of a tag. The commit is what the store has, so it is pinned for BitBake, as is
+    /// the commit of a ref that moves.
+    fn pin_tag_objects(&self, lock: &mut Lock, refs: &mut PinnedRefs) {
+        for (wanted, answer) in self.gits.iter().filter(|(wanted, answer)| answer.commit() != wanted.commit) {
+            let reference = wanted.commit.to_string();
+            let key = Floating::key(&wanted.url, &reference);
+            for (requester, variable) in &wanted.variables {
+                let pin = lock::pin(variable, requests::without_multiconfig(&requester.recipe));
+                let configuration = (requester.board.clone(), requester.setting.clone());
+                refs.pins.entry(configuration).or_default().insert(pin, key.clone());
+            }
+            lock.floating.insert(key, Floating { url: wanted.url.clone(), reference, commit: answer.commit() });
+        }
     }
 
     /// Writes the blocks into a lock; tells what each asker got.
@@ -361,12 +436,18 @@ impl Answers {
 }
 
 /// Tries again what closures that stand have without bytes; gives what is incomplete still, with the reason.
-async fn retry_incomplete(lock: &mut Lock, known: &[Incomplete], fetcher: &Fetcher) -> Result<Vec<Incomplete>> {
+async fn retry_incomplete(
+    lock: &mut Lock,
+    known: &[Incomplete],
+    fetcher: &Fetcher,
+    faults: &mut Faults,
+) -> Result<Vec<Incomplete>> {
     let ids: Vec<SourceId> = lock.incomplete();
     let ids = ids.into_iter().filter(|id| known.iter().all(|entry| entry.id != *id));
+    let denials = Denials::kept();
     let again = join_all(ids.map(|id| {
-        let lock = &*lock;
-        async move { pin::again(lock, &id, fetcher).await }
+        let (lock, denials) = (&*lock, &denials);
+        async move { pin::again(lock, &id, fetcher, denials).await }
     }));
     let again = again.await;
     let mut incomplete = Vec::new();
@@ -375,5 +456,6 @@ async fn retry_incomplete(lock: &mut Lock, known: &[Incomplete], fetcher: &Fetch
         incomplete.extend(answer.incomplete());
         answer.complete(lock);
     }
+    denials.into_errors().into_iter().for_each(|error| faults.add(error));
     Ok(incomplete)
 }

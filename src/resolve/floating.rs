@@ -1,13 +1,14 @@
 //! What floats: refs that recipes name and that move, resolved once for all who name them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 
 use super::UpdatePolicy;
-use super::requests::{Discovered, Pins, without_multiconfig};
+use super::faults::{Configuration, Faults};
+use super::requests::{Discovered, PinnedRefs, without_multiconfig};
 use crate::bitbake::report::FloatingSrcrev as Reported;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
 use crate::files::MANIFEST;
 use crate::lock::{self, Closure, Floating, Lock, LockedBoard};
@@ -64,15 +65,17 @@ async fn look_up(floating: &Reported, url: &SourceUrl, fetcher: &Fetcher) -> Res
     }
 }
 
-/// Resolves every moving ref that was found, in the closure or not, so that BitBake parses the same everywhere.
+/// Resolves every moving ref that was found, in the closure or not, so that BitBake parses the same everywhere. One that
+/// cannot be, and that something in a closure fetches, is a fault.
 pub(super) async fn pin(
     found: &[Discovered],
     old: &Lock,
     fetcher: &Fetcher,
     update: &UpdatePolicy,
     warnings: &mut Vec<String>,
-) -> Result<(BTreeMap<String, Floating>, Pins)> {
-    let mut pins = Pins::new();
+    faults: &mut Faults,
+) -> Result<(BTreeMap<String, Floating>, PinnedRefs)> {
+    let mut pinned = PinnedRefs::default();
     let mut wanted: BTreeMap<String, FloatingRef<'_>> = BTreeMap::new();
     for found in found {
         for floating in &found.report.floating {
@@ -84,7 +87,7 @@ pub(super) async fn pin(
             let asked = wanted.entry(key.clone()).or_insert(asked);
             asked.moves |= pin_moves(&pin, update);
             asked.needed |= found.report.recipes.iter().any(|recipe| recipe.name == floating.recipe);
-            pins.entry((found.board.clone(), found.variant.name.clone())).or_default().insert(pin, key);
+            pinned.pins.entry(found.configuration()).or_default().insert(pin, key);
         }
     }
     let resolved =
@@ -97,32 +100,64 @@ pub(super) async fn pin(
                 Err(error) => Err((key, cannot_pin(error, floating), needed)),
             }
         }));
-    let (mut floating, mut errors) = (BTreeMap::new(), Vec::new());
+    let mut floating = BTreeMap::new();
     for result in resolved.await {
         match result {
             Ok((key, value)) => drop(floating.insert(key, value)),
-            Err((_, error, true)) => errors.push(error),
-            // BitBake parses without it, and nothing that is built fetches it.
-            Err((key, error, false)) => {
-                warnings.push(error.to_string());
-                pins.values_mut().for_each(|pins| pins.retain(|_, other| *other != key));
+            Err((key, error, needed)) => {
+                let closures = pinned.give_up(&key);
+                if needed {
+                    faults.add_to(closures, error);
+                } else {
+                    // BitBake parses without it, and nothing that is built fetches it.
+                    warnings.push(error.to_string());
+                }
             }
         }
     }
-    match Error::all(errors, |count| format!("{count} recipes float and could not be pinned")) {
-        Some(error) => Err(error),
-        None => Ok((floating, pins)),
+    Ok((floating, pinned))
+}
+
+impl PinnedRefs {
+    /// Forgets the variables that lead to a key, and gives the configurations that have them.
+    fn give_up(&mut self, key: &str) -> BTreeSet<Configuration> {
+        let mut closures = BTreeSet::new();
+        for (configuration, pins) in &mut self.pins {
+            let gone: Vec<String> =
+                pins.iter().filter(|(_, other)| *other == key).map(|(pin, _)| pin.clone()).collect();
+            if !gone.is_empty() {
+                closures.insert(configuration.clone());
+            }
+            pins.retain(|_, other| other != key);
+            self.failed.extend(gone);
+        }
+        closures
     }
 }
 
 fn cannot_pin(error: Error, floating: &Reported) -> Error {
     let Reported { recipe, variable, file, layer, .. } = floating;
+    if let Some(short) = abbreviated(floating).filter(|_| error.kind() == Kind::Input) {
+        return error
+            .wrap(format!("{recipe} ({file} in layer {layer}) gives an abbreviated commit in {variable}: `{short}`"))
+            .help(format!(
+                "write all 40 digits (`git rev-parse {short}` in a clone prints them): BitBake takes fewer for the name of a \
+                 branch or tag"
+            ));
+    }
     error
         .wrap(format!("{recipe} ({file} in layer {layer}) names no commit in {variable}, and its upstream gives none"))
         .help(format!(
             "declare its repository as a source with `rev` and `recipes = [\"{recipe}\"]`, or leave the recipe out \
              with a `[closure.mask]` in {MANIFEST}"
         ))
+}
+
+/// What looks like the first digits of a commit, where a commit should be named.
+fn abbreviated(floating: &Reported) -> Option<&str> {
+    let name = floating.tag.as_deref()?;
+    let digits = (7..40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit());
+    digits.then_some(name)
 }
 
 /// The full name of the ref that decides; empty for HEAD.

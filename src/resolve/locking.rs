@@ -39,6 +39,8 @@ pub struct LockRequest<'a> {
     pub folders: BTreeMap<String, Blake3>,
     /// Which pins may move although the manifest did not.
     pub update: &'a UpdatePolicy,
+    /// Whether tags that no longer lead to the commit beside them are accepted.
+    pub keep_moved_tags: bool,
     /// Brings the bytes.
     pub fetcher: &'a Fetcher,
     /// Runs async work to its end. The engine runs between two of them: it listens to signals itself.
@@ -74,13 +76,14 @@ pub struct Stopped {
 /// source): so what is known when the engine fails is a lock too, see [`Locking::stopped`].
 ///
 /// # Errors
-/// Every layer, source or recipe's source that could not be locked, all of them at once. What was fetched stays in the store.
+/// Every layer or source of the manifest that could not be locked, all of them at once. What was fetched stays in the store.
+/// What of recipes could not be locked as it is written: see [`Resolution::faults`].
 pub fn lock(request: LockRequest<'_>, engine: &dyn Discover) -> Result<Locking> {
     let LockRequest { manifest, old, update, fetcher, .. } = request;
     let pinned = request.wait(pins::resolve(manifest, old, fetcher, update))?;
     let missing = closure::missing(manifest, &pinned.lock, old, &request.folders, update)?;
     let discovery = request.discover(&pinned.lock, missing, engine)?;
-    let completed = closure::complete(manifest, pinned, discovery.found, old, request.folders.clone(), fetcher, update);
+    let completed = closure::complete(&request, pinned, discovery.found);
     let completed = request.wait(completed);
     let Some((error, missed)) = discovery.failed else {
         return Ok(Locking { resolution: completed?, stopped: None });

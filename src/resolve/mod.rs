@@ -5,6 +5,7 @@
 //! values, never bookkeeping.
 
 mod closure;
+mod faults;
 mod floating;
 mod freshness;
 mod image;
@@ -15,11 +16,13 @@ mod pins;
 mod recipes;
 mod requests;
 mod requirement;
+mod tags;
 
 pub use closure::MissingClosure;
 pub use freshness::{check_fresh, edited_folders, missing_closures, stale};
 pub use locking::{Discover, LockRequest, Locking, Stopped, lock};
 
+use crate::error::Error;
 use crate::lock::{ImageAsked, Lock, Request};
 use crate::source::SourceId;
 
@@ -36,7 +39,7 @@ pub enum UpdatePolicy {
 }
 
 /// What came of resolving.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Resolution {
     /// The new lock.
     pub lock: Lock,
@@ -46,6 +49,8 @@ pub struct Resolution {
     pub incomplete: Vec<Incomplete>,
     /// What a person should know besides, each a sentence.
     pub warnings: Vec<String>,
+    /// What could not be locked as it is written; the lock has all the rest.
+    pub faults: Vec<Error>,
 }
 
 /// A layer, declared source or recipe whose pin or version is new, moved or gone.

@@ -1,6 +1,7 @@
 //! Finding what a wish becomes: the old pin, or a look at the upstream; then the bytes, for their hashes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, try_join_all};
@@ -12,7 +13,7 @@ use super::{Incomplete, image};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, Resolved, WantedFile, WantedGit};
 use crate::files::MANIFEST;
-use crate::lock::{Content, Lock, Locked, LockedFile, LockedGit, Request};
+use crate::lock::{Content, Floating, Lock, Locked, LockedFile, LockedGit, Request};
 use crate::manifest::{FileRequest, GitRequest};
 use crate::source::{Checksum, CommitId, GitRef, Sha256, SourceId, SourceUrl, name};
 
@@ -107,11 +108,13 @@ async fn find_file(wanted: &FileRequest, kept: Option<ResolvedPin>, fetcher: &Fe
     Ok(ResolvedPin::File { name: wanted.name.clone(), file, why })
 }
 
-/// Finds a file that recipes ask for; gives why its bytes could not be had, if so.
+/// Finds a file that recipes ask for; gives why its bytes could not be had, if so. That they were denied, or that others came,
+/// goes to `denials`.
 pub(super) async fn find_for_recipes(
     requirement: &RecipeFile,
     old: &Lock,
     fetcher: &Fetcher,
+    denials: &Denials,
 ) -> Result<(LockedFile, Option<String>)> {
     let block = |sha256, content| LockedFile { name: None, urls: requirement.urls.clone(), sha256, content };
     let known = requirement.known(old);
@@ -128,6 +131,11 @@ pub(super) async fn find_for_recipes(
     match (fetcher.file(&request).await, sha256) {
         (Ok(seen), _) => Ok((block(seen.sha256, Some(Content { blake3: seen.blake3, size: seen.size })), None)),
         (Err(error), Some(sha256)) if out_of_reach(&error) => Ok((block(sha256, None), Some(reason(&error)))),
+        (Err(error), Some(sha256)) if denials.takes(&error) => {
+            let why = reason(&error);
+            denials.add(error);
+            Ok((block(sha256, None), Some(why)))
+        }
         (Err(error), None) if out_of_reach(&error) => {
             Err(error
                 .help_or("its recipe gives no sha256, so it can only be locked where it can be reached: add a mirror"))
@@ -137,7 +145,7 @@ pub(super) async fn find_for_recipes(
 }
 
 /// Tries once more to bring what a lock knows by hash or commit alone.
-pub(super) async fn again(lock: &Lock, id: &SourceId, fetcher: &Fetcher) -> Result<ResolvedPin> {
+pub(super) async fn again(lock: &Lock, id: &SourceId, fetcher: &Fetcher, denials: &Denials) -> Result<ResolvedPin> {
     match lock.get(id)? {
         Locked::File(key, file) => {
             let name = file.name.clone().unwrap_or_else(|| key.to_owned());
@@ -147,14 +155,25 @@ pub(super) async fn again(lock: &Lock, id: &SourceId, fetcher: &Fetcher) -> Resu
             let (content, why) = match fetcher.file(&request).await {
                 Ok(seen) => (Some(Content { blake3: seen.blake3, size: seen.size }), None),
                 Err(error) if out_of_reach(&error) => (None, Some(reason(&error))),
+                Err(error) if denials.takes(&error) => {
+                    let why = reason(&error);
+                    denials.add(error.wrap(format!("could not complete {id}")));
+                    (None, Some(why))
+                }
                 Err(error) => return Err(error),
             };
             Ok(ResolvedPin::File { name: key.to_owned(), file: LockedFile { content, ..file.clone() }, why })
         }
         Locked::Git(_, git) => {
             let refs = git.refs.iter().cloned().collect();
-            let mut answer = commit(git.url.clone(), git.commit, refs, git.recursive, git.history, fetcher).await?;
+            let mut answer =
+                commit(git.url.clone(), git.commit, refs, git.recursive, git.history, fetcher, denials).await?;
             answer.git.clones.clone_from(&git.clones);
+            if answer.git.commit != git.commit {
+                let found = answer.git.commit;
+                let error = Error::input(format!("{} names the object of a tag, which leads to {found}", git.commit));
+                return Err(error.help("run `kbuild update`, or write that commit where the tag's object is written"));
+            }
             Ok(ResolvedPin::Git(answer))
         }
     }
@@ -174,19 +193,22 @@ pub(super) fn copy(from: &Lock, id: &SourceId, to: &mut Lock) -> Result<()> {
 async fn find_git(wanted: &GitRequest, found: Resolved, fetcher: &Fetcher) -> Result<ResolvedPin> {
     let mut refs = found.refs;
     refs.extend(wanted.reference.full_names());
-    let answer = commit(wanted.url.clone(), found.commit, refs, wanted.submodules, wanted.history, fetcher).await?;
+    let answer =
+        commit(wanted.url.clone(), found.commit, refs, wanted.submodules, wanted.history, fetcher, &Denials::fatal())
+            .await?;
     Ok(ResolvedPin::Git(answer))
 }
 
 /// Brings a commit, and then its submodules, for their tree hashes.
-fn commit(
+fn commit<'a>(
     url: SourceUrl,
     commit_id: CommitId,
     mut refs: Vec<String>,
     submodules: bool,
     history: bool,
-    fetcher: &Fetcher,
-) -> BoxFuture<'_, Result<PinnedGit>> {
+    fetcher: &'a Fetcher,
+    denials: &'a Denials,
+) -> BoxFuture<'a, Result<PinnedGit>> {
     async move {
         refs.sort();
         refs.dedup();
@@ -207,18 +229,59 @@ fn commit(
                 git.recursive = submodules;
                 return Ok(PinnedGit { git, children: Vec::new(), why: Some(reason(&error)) });
             }
+            Err(error) if denials.takes(&error) => {
+                git.recursive = submodules;
+                let why = reason(&error);
+                denials.add(error);
+                return Ok(PinnedGit { git, children: Vec::new(), why: Some(why) });
+            }
             Err(error) => return Err(error),
         };
+        // Asked for by the id of a tag's object, it is the commit that the tag leads to.
+        let commit_id = record.commit;
+        git.commit = commit_id;
         git.tree = Some(record.tree);
         let found = if submodules { fetcher.submodules(&url, &commit_id)? } else { Vec::new() };
         for child in &found {
             git.submodules.insert(child.path.clone(), name::git_key(&child.url, &child.commit));
         }
-        let children =
-            found.into_iter().map(|child| commit(child.url, child.commit, Vec::new(), submodules, history, fetcher));
+        let children = found
+            .into_iter()
+            .map(|child| commit(child.url, child.commit, Vec::new(), submodules, history, fetcher, denials));
         Ok(PinnedGit { git, children: try_join_all(children).await?, why: None })
     }
     .boxed()
+}
+
+/// Where the answers go that say no: entries stay incomplete for them too, but not in silence.
+#[derive(Debug, Default)]
+pub(super) struct Denials(Option<Mutex<Vec<Error>>>);
+
+impl Denials {
+    /// Takes them, so that one does not end the matter.
+    pub(super) fn kept() -> Denials {
+        Denials(Some(Mutex::default()))
+    }
+
+    /// Takes none: what the manifest itself asks for has to be right.
+    fn fatal() -> Denials {
+        Denials(None)
+    }
+
+    fn takes(&self, error: &Error) -> bool {
+        self.0.is_some() && matches!(error.kind(), Kind::Denied | Kind::Mismatch)
+    }
+
+    fn add(&self, error: Error) {
+        if let Some(errors) = &self.0 {
+            errors.lock().unwrap_or_else(PoisonError::into_inner).push(error);
+        }
+    }
+
+    pub(super) fn into_errors(self) -> Vec<Error> {
+        let errors = self.0.unwrap_or_default();
+        errors.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Whether an entry may stay incomplete for this reason: nobody could be asked, as opposed to a wrong answer.
@@ -326,16 +389,24 @@ pub(super) fn keyed(name: &str, sha256: &Sha256) -> String {
 }
 
 impl PinnedGit {
-    /// Finds a commit that recipes ask for: what the old lock has of it, if that is all, else its bytes.
-    pub(super) async fn find(wanted: &RecipeGit, old: &Lock, fetcher: &Fetcher) -> Result<PinnedGit> {
+    /// Finds a commit that recipes ask for: what the old lock has of it, if that is all, else its bytes. What the old lock
+    /// knows of a tag's object, that stands.
+    pub(super) async fn find(
+        wanted: &RecipeGit,
+        old: &Lock,
+        fetcher: &Fetcher,
+        denials: &Denials,
+    ) -> Result<PinnedGit> {
         let refs: Vec<String> = wanted.refs.iter().cloned().collect();
+        let led_to = old.floating.get(&Floating::key(&wanted.url, &wanted.commit.to_string()));
+        let commit_id = led_to.map_or(wanted.commit, |floating| floating.commit);
         let request = GitRequest {
             url: wanted.url.clone(),
-            reference: GitRef { branch: None, tag: None, rev: Some(wanted.commit) },
+            reference: GitRef { branch: None, tag: None, rev: Some(commit_id) },
             submodules: wanted.submodules,
             history: wanted.history,
         };
-        let key = name::git_key(&wanted.url, &wanted.commit);
+        let key = name::git_key(&wanted.url, &commit_id);
         let stored = PinnedGit::stored(old, &key, &request).filter(|stored| {
             // No submodules in a lock may mean that nobody looked for any.
             let looked = !wanted.submodules || !stored.git.submodules.is_empty();
@@ -347,10 +418,25 @@ impl PinnedGit {
                 stored.git.refs = wanted.refs.clone();
                 stored
             }
-            None => commit(wanted.url.clone(), wanted.commit, refs, wanted.submodules, wanted.history, fetcher).await?,
+            None => {
+                let RecipeGit { url, submodules, history, .. } = wanted;
+                commit(url.clone(), commit_id, refs, *submodules, *history, fetcher, denials).await?
+            }
         };
-        answer.git.clones.clone_from(&wanted.clones);
+        // With `rebaseable=1` BitBake's name of the clone holds the revision.
+        let (asked, found) = (wanted.commit.to_string(), answer.git.commit.to_string());
+        answer.git.clones = wanted.clones.iter().map(|clone| clone.replace(&asked, &found)).collect();
         Ok(answer)
+    }
+
+    /// The commit.
+    pub(super) fn commit(&self) -> CommitId {
+        self.git.commit
+    }
+
+    /// Takes refs out that no view may offer.
+    pub(super) fn without_refs(&mut self, refused: &BTreeSet<String>) {
+        self.git.refs.retain(|name| !refused.contains(name));
     }
 
     /// What an old lock holds under a key, down to the last submodule, if all of it is there.

@@ -40,7 +40,13 @@ pub(super) async fn resolve(
     let answers = all_or_errors(answered.await)?;
     let lock = assemble(manifest, requirements.iter().zip(&answers))?;
     let incomplete = answers.iter().flat_map(ResolvedPin::incomplete).collect();
-    Ok(Resolution { changes: changes(old, &lock, &requirements), lock, incomplete, warnings: Vec::new() })
+    Ok(Resolution {
+        changes: changes(old, &lock, &requirements),
+        lock,
+        incomplete,
+        warnings: Vec::new(),
+        faults: Vec::new(),
+    })
 }
 
 fn check_names(manifest: &Manifest, old: &Lock, update: &UpdatePolicy) -> Result<()> {

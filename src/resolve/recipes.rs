@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Change;
+use super::faults::{self, Faults};
 use crate::bitbake::report::Recipe;
 use crate::error::{Error, Result};
 use crate::lock::{Closure, Lock, LockedRecipe, recipe_key};
@@ -78,24 +79,38 @@ fn beyond(mut closure: Closure, default: Option<&Closure>, own: impl Fn(&str) ->
 }
 
 /// Two contents under one name on one board, wherever they come from: BitBake has one place for both.
-pub(super) fn check_names(lock: &Lock) -> Result<()> {
-    let mut errors = Vec::new();
-    for board in lock.boards.keys() {
-        let mut seen: BTreeMap<&str, SourceId> = BTreeMap::new();
-        for id in lock.closure([board.as_str()])? {
-            let SourceId::File(key) = &id else { continue };
-            let Some((key, _)) = lock.files.get_key_value(key) else { continue };
-            let name = flat_name(lock, key);
-            if let Some(other) = seen.insert(name, id.clone()) {
-                errors.push(
-                    Error::input(format!("board `{board}` has two files called `{name}`: {other} and {id}")).help(
-                        "BitBake keeps both under that name: give one of them a `filename` or `downloadfilename`",
-                    ),
-                );
-            }
+/// The closures of such a board are left open.
+pub(super) fn check_names(lock: &mut Lock, faults: &mut Faults) -> Result<()> {
+    let boards: Vec<String> = lock.boards.keys().cloned().collect();
+    for board in boards {
+        let twice = files_of_one_name(lock, &board)?;
+        let open = !twice.is_empty();
+        for (name, one, other) in twice {
+            let error = Error::input(format!("board `{board}` has two files called `{name}`: {one} and {other}"));
+            faults.add(
+                error.help("BitBake keeps both under that name: give one of them a `filename` or `downloadfilename`"),
+            );
+        }
+        if let Some(locked) = lock.boards.get_mut(&board).filter(|_| open) {
+            let closures = locked.closure.iter_mut().chain(locked.with.values_mut());
+            closures.for_each(|closure| closure.inputs = faults::unfinished());
         }
     }
-    Error::all(errors, |count| format!("{count} names stand for two files each")).map_or(Ok(()), Err)
+    Ok(())
+}
+
+fn files_of_one_name(lock: &Lock, board: &str) -> Result<Vec<(String, SourceId, SourceId)>> {
+    let mut twice = Vec::new();
+    let mut seen: BTreeMap<&str, SourceId> = BTreeMap::new();
+    for id in lock.closure([board])? {
+        let SourceId::File(key) = &id else { continue };
+        let Some((key, _)) = lock.files.get_key_value(key) else { continue };
+        let name = flat_name(lock, key);
+        if let Some(other) = seen.insert(name, id.clone()) {
+            twice.push((name.to_owned(), other, id));
+        }
+    }
+    Ok(twice)
 }
 
 /// The name in a flat mirror: the last part of what BitBake looks for.

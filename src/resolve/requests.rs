@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 
+use super::faults::{Configuration, Faults};
 use crate::bitbake::report::{DiscoveryReport, Fetch, GitFetch, Recipe};
 use crate::error::{Error, Kind, Result};
 use crate::files::MANIFEST;
 use crate::lock::{self, Floating};
 use crate::manifest::{History, Manifest, Variant, whole_url};
+use crate::source::url::redact;
 use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceUrl, name};
 
 /// What the engine found of one configuration.
@@ -22,6 +24,13 @@ pub struct Discovered {
     pub inputs: Blake3,
     /// What it is.
     pub report: DiscoveryReport,
+}
+
+impl Discovered {
+    /// Board and variant.
+    pub(super) fn configuration(&self) -> Configuration {
+        (self.board.clone(), self.variant.name.clone())
+    }
 }
 
 /// Who asks for a source.
@@ -46,6 +55,10 @@ pub(super) struct RecipeFile {
     /// What recipes give besides: algorithm and digits.
     pub(super) sums: BTreeMap<String, String>,
     pub(super) requesters: BTreeSet<Requester>,
+    /// Where recipes write it, for messages.
+    pub(super) written: BTreeSet<String>,
+    /// The flags of SRC_URI that BitBake misses, each with where the entry is written.
+    pub(super) unchecked: BTreeMap<String, String>,
 }
 
 /// A commit that recipes ask for.
@@ -60,6 +73,12 @@ pub(super) struct RecipeGit {
     /// Names of the clone that the URL does not give.
     pub(super) clones: BTreeSet<String>,
     pub(super) requesters: BTreeSet<Requester>,
+    /// Where recipes write it, for messages.
+    pub(super) written: BTreeSet<String>,
+    /// The variable that names the commit in each recipe.
+    pub(super) variables: BTreeMap<Requester, String>,
+    /// Tags that stand beside a commit, and so have to lead to it.
+    pub(super) tags: BTreeSet<String>,
 }
 
 /// All that was found, each source once.
@@ -72,20 +91,27 @@ pub(super) struct Requests {
 /// Where a SRCREV floats, `SRCREV_x:pn-y` to the key of [`crate::lock::Lock::floating`], for each configuration.
 pub(super) type Pins = BTreeMap<(String, String), BTreeMap<String, String>>;
 
-/// Collects what all configurations ask for.
-///
-/// # Errors
-/// What cannot be locked, with its recipe and line; two contents under one name on one board. All at once.
+/// What became of the refs that move.
+#[derive(Debug, Default)]
+pub(super) struct PinnedRefs {
+    /// Where each configuration's SRCREV variables lead.
+    pub(super) pins: Pins,
+    /// Keys of [`Pins`] that could not be pinned.
+    pub(super) failed: BTreeSet<String>,
+}
+
+/// Collects what all configurations ask for. What cannot be locked is a fault, with its recipe and line, as are two contents
+/// under one name on one board.
 pub(super) fn collect(
     manifest: &Manifest,
     found: &[Discovered],
-    pins: &Pins,
+    pinned: &PinnedRefs,
     floating: &BTreeMap<String, Floating>,
-) -> Result<Requests> {
-    check_problems(found)?;
+    faults: &mut Faults,
+) -> Requests {
+    add_problems(found, faults);
     let mut collected =
-        Collected { history: history(manifest), pins, floating, files: BTreeMap::new(), gits: BTreeMap::new() };
-    let mut errors = Vec::new();
+        Collected { history: history(manifest), pinned, floating, files: BTreeMap::new(), gits: BTreeMap::new() };
     for found in found {
         let requester = |recipe: &str| Requester {
             board: found.board.clone(),
@@ -94,51 +120,59 @@ pub(super) fn collect(
         };
         for recipe in &found.report.recipes {
             for fetch in &recipe.fetches {
-                let added = collected.add(fetch, Some(recipe), requester(&recipe.name));
-                errors.extend(added.err().map(|error| in_recipe(error, recipe, fetch)));
+                if let Err(error) = collected.add(fetch, Some(recipe), requester(&recipe.name)) {
+                    faults.add_to([found.configuration()], in_recipe(error, recipe, fetch));
+                }
             }
         }
         for fetch in &found.report.extra {
-            errors.extend(collected.add(fetch, None, requester("")).err());
+            if let Err(error) = collected.add(fetch, None, requester("")) {
+                faults.add_to([found.configuration()], error);
+            }
         }
     }
     let files = join_unknown(collected.files);
-    errors.extend(collisions(&files));
-    match Error::all(errors, |count| format!("{count} sources of recipes cannot be locked")) {
-        Some(error) => Err(error),
-        None => Ok(Requests { files, gits: collected.gits.into_values().collect() }),
+    for (board, error) in collisions(&files) {
+        let closures = found.iter().filter(|found| found.board == board).map(Discovered::configuration);
+        faults.add_to(closures, error);
     }
+    Requests { files, gits: collected.gits.into_values().collect() }
 }
 
 fn in_recipe(error: Error, recipe: &Recipe, fetch: &Fetch) -> Error {
-    error.wrap(format!(
-        "could not lock `{}` of {} ({} in layer {})",
-        fetch.written, recipe.name, recipe.file, recipe.layer
-    ))
+    error.wrap(format!("could not lock `{}` of {}", redact(&fetch.written), written(recipe, fetch)))
+}
+
+/// Where an entry stands: recipe, file and line, layer.
+fn written(recipe: &Recipe, fetch: &Fetch) -> String {
+    let place = fetch.place.as_ref().map_or_else(|| recipe.file.clone(), ToString::to_string);
+    format!("{} ({place} in layer {})", recipe.name, recipe.layer)
 }
 
 /// Each thing nobody can lock, once, however many boards have it.
-fn check_problems(found: &[Discovered]) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for recipe in found.iter().flat_map(|found| &found.report.recipes) {
-        for problem in &recipe.problems {
+fn add_problems(found: &[Discovered], faults: &mut Faults) {
+    let mut seen: BTreeMap<String, BTreeSet<Configuration>> = BTreeMap::new();
+    for found in found {
+        for (recipe, problem) in
+            found.report.recipes.iter().flat_map(|recipe| recipe.problems.iter().map(move |p| (recipe, p)))
+        {
             let place = match problem.line {
                 Some(line) => format!("{}:{line}", problem.file),
                 None => problem.file.clone(),
             };
-            seen.insert(format!("{} of {} ({place}): {}", problem.written, recipe.name, problem.why));
+            let text = format!("{} of {} ({place}): {}", problem.written, recipe.name, problem.why);
+            seen.entry(text).or_default().insert(found.configuration());
         }
     }
-    let errors = seen.into_iter().map(|text| {
-        Error::input(text)
-            .help(format!("change the recipe or append to it, or leave it out with a `[closure.mask]` in {MANIFEST}"))
-    });
-    Error::all(errors.collect(), |count| format!("{count} sources of recipes cannot be locked")).map_or(Ok(()), Err)
+    for (text, closures) in seen {
+        let help = format!("change the recipe or append to it, or leave it out with a `[closure.mask]` in {MANIFEST}");
+        faults.add_to(closures, Error::input(text).help(help));
+    }
 }
 
 struct Collected<'a> {
     history: Vec<Keep<'a>>,
-    pins: &'a Pins,
+    pinned: &'a PinnedRefs,
     floating: &'a BTreeMap<String, Floating>,
     files: BTreeMap<(String, FileIdentity), RecipeFile>,
     gits: BTreeMap<(SourceUrl, CommitId), RecipeGit>,
@@ -160,12 +194,12 @@ enum FileIdentity {
 impl Collected<'_> {
     fn add(&mut self, fetch: &Fetch, recipe: Option<&Recipe>, requester: Requester) -> Result<()> {
         match &fetch.git {
-            Some(git) => self.add_git(git, recipe, requester),
-            None => self.add_file(fetch, requester),
+            Some(git) => self.add_git(fetch, git, recipe, requester),
+            None => self.add_file(fetch, recipe, requester),
         }
     }
 
-    fn add_file(&mut self, fetch: &Fetch, requester: Requester) -> Result<()> {
+    fn add_file(&mut self, fetch: &Fetch, recipe: Option<&Recipe>, requester: Requester) -> Result<()> {
         let url = SourceUrl::of_recipe(&fetch.url)?;
         let name = fetch.file.clone();
         let name = name.ok_or_else(|| Error::bug(format!("the engine gave no name for {url}")))?;
@@ -182,17 +216,24 @@ impl Collected<'_> {
             sha256,
             sums: BTreeMap::new(),
             requesters: BTreeSet::new(),
+            written: BTreeSet::new(),
+            unchecked: BTreeMap::new(),
         });
+        let written = recipe.map(|recipe| written(recipe, fetch));
+        let unchecked = fetch.unchecked.clone().zip(written.clone());
         request.add(&[url], &fetch.sums, [requester]);
+        request.written.extend(written);
+        request.unchecked.extend(unchecked);
         Ok(())
     }
 
-    fn add_git(&mut self, git: &GitFetch, recipe: Option<&Recipe>, requester: Requester) -> Result<()> {
+    fn add_git(&mut self, fetch: &Fetch, git: &GitFetch, recipe: Option<&Recipe>, requester: Requester) -> Result<()> {
         let url: SourceUrl = git.url.parse()?;
-        let commit: CommitId = match &git.commit {
-            Some(commit) => commit.parse()?,
+        let commit: Option<CommitId> = match &git.commit {
+            Some(commit) => Some(commit.parse()?),
             None => self.pinned(git, &requester)?,
         };
+        let Some(commit) = commit else { return Ok(()) };
         let history = self.keeps_history(recipe, &url);
         let request = self.gits.entry((url.clone(), commit)).or_insert_with(|| RecipeGit {
             url: url.clone(),
@@ -202,6 +243,9 @@ impl Collected<'_> {
             history: false,
             clones: BTreeSet::new(),
             requesters: BTreeSet::new(),
+            written: BTreeSet::new(),
+            variables: BTreeMap::new(),
+            tags: BTreeSet::new(),
         });
         request.submodules |= git.submodules;
         request.history |= history;
@@ -211,18 +255,26 @@ impl Collected<'_> {
             name::check_component(&clone)?;
             request.clones.insert(clone);
         }
+        request.written.extend(recipe.map(|recipe| written(recipe, fetch)));
+        request.tags.extend(git.tag.clone().filter(|_| git.commit.is_some()));
+        request.variables.insert(requester.clone(), git.variable.clone());
         request.requesters.insert(requester);
         Ok(())
     }
 
-    fn pinned(&self, git: &GitFetch, requester: &Requester) -> Result<CommitId> {
+    /// The commit that a moving ref was pinned to; nothing where it could not be, which is a fault of its own.
+    fn pinned(&self, git: &GitFetch, requester: &Requester) -> Result<Option<CommitId>> {
         let variable = lock::pin(&git.variable, without_multiconfig(&requester.recipe));
-        let key =
-            self.pins.get(&(requester.board.clone(), requester.setting.clone())).and_then(|pins| pins.get(&variable));
-        let floating = key.and_then(|key| self.floating.get(key));
-        floating.map(|floating| floating.commit).ok_or_else(|| {
-            Error::new(Kind::Engine, format!("BitBake names no commit for {} and does not say that it floats", git.url))
-        })
+        let configuration = (requester.board.clone(), requester.setting.clone());
+        let key = self.pinned.pins.get(&configuration).and_then(|pins| pins.get(&variable));
+        match key.and_then(|key| self.floating.get(key)) {
+            Some(floating) => Ok(Some(floating.commit)),
+            None if self.pinned.failed.contains(&variable) => Ok(None),
+            None => Err(Error::new(
+                Kind::Engine,
+                format!("BitBake names no commit for {} and does not say that it floats", redact(&git.url)),
+            )),
+        }
     }
 
     fn keeps_history(&self, recipe: Option<&Recipe>, url: &SourceUrl) -> bool {
@@ -283,6 +335,8 @@ fn join_unknown(files: BTreeMap<(String, FileIdentity), RecipeFile>) -> Vec<Reci
         match joined.last_mut() {
             Some(only) if same_name == 1 && only.sha256.is_some() && request.sha256.is_none() => {
                 only.add(&request.urls, &request.sums, request.requesters);
+                only.written.extend(request.written);
+                only.unchecked.extend(request.unchecked);
             }
             _ => joined.push(request),
         }
@@ -291,14 +345,14 @@ fn join_unknown(files: BTreeMap<(String, FileIdentity), RecipeFile>) -> Vec<Reci
 }
 
 /// Two contents under one name on one board: BitBake has one DL_DIR, and so one place for both.
-fn collisions(files: &[RecipeFile]) -> Vec<Error> {
+fn collisions(files: &[RecipeFile]) -> Vec<(String, Error)> {
     let mut errors = Vec::new();
     let mut first: BTreeMap<(&str, &str), &RecipeFile> = BTreeMap::new();
     for request in files {
         let boards: BTreeSet<&str> = request.requesters.iter().map(|requester| requester.board.as_str()).collect();
         for board in boards {
             let Some(other) = first.insert((&request.name, board), request) else { continue };
-            errors.push(collision(board, other, request));
+            errors.push((board.to_owned(), collision(board, other, request)));
         }
     }
     errors

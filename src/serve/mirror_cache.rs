@@ -117,7 +117,9 @@ impl State {
 #[expect(clippy::disallowed_methods, reason = "a scratch directory holds it, and a crash takes that away")]
 fn pack(store: &Store, mirror: &Mirror, clone: &str, path: PathBuf) -> Result<PathBuf> {
     let part = path.with_extension("part");
-    let file = File::create(&part).map_err(|error| Error::io("write", &part, error))?;
+    // What a try that failed left.
+    disk::remove_file(&part)?;
+    let file = File::create_new(&part).map_err(|error| Error::io("write", &part, error))?;
     let packed = mirror.pack(store, clone, BufWriter::with_capacity(disk::CHUNK, file));
     let packed = packed.and_then(|()| fs::rename(&part, &path).map_err(|error| Error::io("write", &path, error)));
     packed.map_err(|error| match error.kind() {

@@ -106,6 +106,10 @@ impl FromStr for GitRecord {
         if let Some(pack) = text.packs.iter().find(|pack| !is_pack_name(&pack.name)) {
             return Err(unreadable().because(format!("`{}` is no name of a pack", pack.name.escape_default())));
         }
+        let names: BTreeSet<&str> = text.packs.iter().map(|pack| pack.name.as_str()).collect();
+        if names.len() < text.packs.len() {
+            return Err(unreadable().because("two of its packs have one name"));
+        }
         Ok(GitRecord { commit: text.commit, tree: text.tree, shallow: text.shallow, packs: text.packs })
     }
 }

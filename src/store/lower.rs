@@ -194,7 +194,8 @@ mod tests {
         let new = stack.add(&stack.upper, b"new");
         stack.lock.files.insert("b".to_owned(), locked(&new));
         let view = stack.directory.path().join("view");
-        view::lay_out(&stack.upper, &stack.lock, &stack.lock.all_sources(), &view).unwrap();
+        view::lay_out(&stack.upper, &stack.lock, &stack.lock.all_sources(), &view, &view.with_extension("record"))
+            .unwrap();
         assert_eq!(fs::read(view.join("flat/a")).unwrap(), b"content");
         assert_eq!(fs::read(view.join("flat/b")).unwrap(), b"new");
         assert!(
@@ -202,7 +203,8 @@ mod tests {
                 .is_ok()
         );
         let inode = fs::metadata(&view).unwrap().ino();
-        view::lay_out(&stack.upper, &stack.lock, &stack.lock.all_sources(), &view).unwrap();
+        view::lay_out(&stack.upper, &stack.lock, &stack.lock.all_sources(), &view, &view.with_extension("record"))
+            .unwrap();
         assert_eq!(fs::metadata(&view).unwrap().ino(), inode, "nothing changed, so it stands");
         let out = stack.directory.path().join("out");
         super::super::checkout::check_out(&stack.upper, &stack.lock, &stack.lock.gits["repo"], &out).unwrap();
@@ -219,7 +221,7 @@ mod tests {
             let own = tempfile::tempdir().unwrap();
             let upper = Store::open(&own.path().join("store")).unwrap().over(&[below.root().to_owned()]).unwrap();
             let view = own.path().join("view");
-            view::lay_out(&upper, lock, &lock.all_sources(), &view).unwrap();
+            view::lay_out(&upper, lock, &lock.all_sources(), &view, &view.with_extension("record")).unwrap();
             assert_eq!(fs::read(view.join("flat/a")).unwrap(), b"content");
             assert_eq!(upper.lower()[0].incoming("key").unwrap_err().kind(), Kind::Io);
         });

@@ -21,5 +21,6 @@ mod real_closure;
 mod registries;
 mod remotes;
 mod run;
+mod seal;
 mod serving;
 mod wrong_input;

@@ -23,6 +23,11 @@ fn artifacts(bench: &Bench, board: &str) -> BTreeMap<String, String> {
 
 /// The quickstart's project, locked and fetched, nothing built yet, its upstreams gone.
 fn locked_and_fetched() -> Option<Quickstart> {
+    locked_and_fetched_in(Path::new("/tmp"))
+}
+
+/// As [`locked_and_fetched`], in a directory below this one.
+pub(crate) fn locked_and_fetched_in(place: &Path) -> Option<Quickstart> {
     // Locking asks BitBake about each board and option; once a process is enough.
     static LOCKED: OnceLock<Option<PathBuf>> = OnceLock::new();
     let locked = LOCKED.get_or_init(|| {
@@ -35,7 +40,7 @@ fn locked_and_fetched() -> Option<Quickstart> {
         Some(kept)
     });
     let locked = locked.as_ref()?;
-    let bench = Bench::new();
+    let bench = Bench::new_in(place);
     copy_project(&bench);
     copy(&locked.join("kata.lock"), &bench.path("kata.lock"));
     std::fs::create_dir(bench.path("mirrors")).expect("a directory");
@@ -284,7 +289,7 @@ fn processes_of(bench: &Bench) -> Vec<String> {
     found
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(60), "waited in vain until {what}");

@@ -23,8 +23,13 @@ pub struct Run {
 impl Bench {
     /// An empty project. In `/tmp` whatever TMPDIR says: messages are wrapped, so snapshots depend on how long paths are.
     pub fn new() -> Self {
+        Bench::new_in(Path::new("/tmp"))
+    }
+
+    /// An empty project somewhere else.
+    pub fn new_in(place: &Path) -> Self {
         let directory =
-            tempfile::Builder::new().prefix("kbuild-e2e-").tempdir_in("/tmp").expect("a temporary directory");
+            tempfile::Builder::new().prefix("kbuild-e2e-").tempdir_in(place).expect("a temporary directory");
         std::fs::create_dir(directory.path().join("home")).expect("a home directory");
         std::fs::create_dir(directory.path().join("project")).expect("a project directory");
         Bench { directory, variables: Vec::new() }

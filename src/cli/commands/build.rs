@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::bitbake::Job;
 use crate::builder::result::ArtifactContent;
-use crate::builder::{self, BuildDir, BuildRequest, BuildResult, sandbox};
+use crate::builder::{self, BuildDir, BuildRequest, BuildResult, seal};
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
@@ -22,8 +22,9 @@ use crate::store::Store;
 
 /// Builds a board from the store, with no network at all.
 ///
-/// Layers are checked out from the store, BitBake is given a configuration and a view of the board's sources, and runs in
-/// an empty network namespace. What came out is written to build/BOARD/result.json, with a hash for each artifact.
+/// Layers are checked out from the store, BitBake is given a configuration and a view of the board's sources, and runs
+/// sealed: without a network, in a root of its own. What came out is written to build/BOARD/result.json, with a hash for
+/// each artifact.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -83,7 +84,7 @@ impl BoardArgs {
         warn_of_unlocked(&project, &lock, &self.board, &selection, &builder::this_machine(), output)?;
         let store = project.store()?;
         output.say(&describe(&self.board, &selection));
-        Ok(BoardBuild { project, name: self.board, selection, lock, store, kbuild: sandbox::this_program() })
+        Ok(BoardBuild { project, name: self.board, selection, lock, store, kbuild: seal::this_program() })
     }
 }
 
@@ -97,6 +98,7 @@ impl BoardBuild {
             board: &self.name,
             selection: &self.selection,
             kbuild: &self.kbuild,
+            require_seal: self.project.require_seal,
             progress: output.progress.as_ref(),
         }
     }

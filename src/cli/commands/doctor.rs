@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::builder::doctor::{self, Check, Host, Verdict};
-use crate::builder::sandbox;
+use crate::builder::seal;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::{self, Project};
@@ -25,7 +25,7 @@ pub(in crate::cli) struct DoctorArgs {
 impl DoctorArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let (build, store, oe_core) = self.place(global)?;
-        let kbuild = sandbox::this_program();
+        let kbuild = seal::this_program();
         let host = Host { build: &build, store: &store, kbuild: &kbuild, path: doctor::own_path(), oe_core };
         let checks = doctor::examine(&host);
         let failed = checks.iter().filter(|check| check.verdict == Verdict::Fail).count();

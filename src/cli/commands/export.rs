@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use crate::builder::sandbox;
+use crate::builder::seal;
 use crate::bundle::{self, ExportRequest, Exported, Ledger, Signer, Target};
 use crate::cli::global::{Format, GlobalArgs};
 use crate::cli::output::{Outcome, Output, count};
@@ -67,7 +67,7 @@ impl ExportArgs {
         }
         let signer = self.sign.as_deref().map(|key| Signer::read(key, || password(key))).transpose()?;
         let store = project.store()?;
-        let program = self.program.then(sandbox::this_program);
+        let program = self.program.then(seal::this_program);
         let request = ExportRequest {
             project: &project.manifest.project,
             boards: &self.boards,

@@ -25,11 +25,18 @@ Examples:
   kbuild lock                 make or complete kbuild.lock
   kbuild lock --locked        only check: exit code 3 if kbuild.toml moved on
   kbuild lock --offline       complete what the store already has
-  kbuild lock --strict        refuse entries whose bytes were never seen")]
+  kbuild lock --strict        refuse entries whose bytes were never seen
+
+What an upstream denies, or has with other bytes than a recipe says, and what BitBake would refuse, is told at the end
+(exit code 4, 5 or 1); the lock has all the rest.")]
 pub(in crate::cli) struct LockArgs {
     /// Refuse a lock with incomplete entries.
     #[arg(long)]
     strict: bool,
+
+    /// Accept tags that do not lead to the commit beside them any more; the lock then says so.
+    #[arg(long)]
+    keep_moved_tags: bool,
 }
 
 /// Moves pins: looks up branches and downloads anew although kbuild.toml did not change.
@@ -55,7 +62,7 @@ impl LockArgs {
             output.say(&format!("{LOCK} is up to date"));
             return Ok(outcome(&lock, &[], &[], false));
         }
-        relock(&project, global, output, &UpdatePolicy::Nothing, self.strict)
+        relock(&project, global, output, &UpdatePolicy::Nothing, &self)
     }
 }
 
@@ -66,7 +73,7 @@ impl UpdateArgs {
             return Err(Error::new(Kind::Usage, format!("`kbuild update` changes {LOCK}, and --locked forbids that")));
         }
         let update = if self.names.is_empty() { UpdatePolicy::Everything } else { UpdatePolicy::Named(self.names) };
-        relock(&project, global, output, &update, false)
+        relock(&project, global, output, &update, &LockArgs { strict: false, keep_moved_tags: false })
     }
 }
 
@@ -75,7 +82,7 @@ fn relock(
     global: &GlobalArgs,
     output: &Output,
     update: &UpdatePolicy,
-    strict: bool,
+    args: &LockArgs,
 ) -> Result<Outcome> {
     let old = Lock::read_merging(&project.lock_path)?.unwrap_or_default();
     let fetcher = project.fetcher(global, output)?;
@@ -84,6 +91,7 @@ fn relock(
         old: &old,
         folders: project.folders()?,
         update,
+        keep_moved_tags: args.keep_moved_tags,
         fetcher: &fetcher,
         wait: &|work| runtime::wait(work),
         say: &|line| output.say(line),
@@ -92,7 +100,8 @@ fn relock(
     let engine = builder::Discoverer {
         manifest: &project.manifest,
         store: fetcher.store(),
-        kbuild: &builder::sandbox::this_program(),
+        kbuild: &builder::seal::this_program(),
+        require_seal: project.require_seal,
         progress: &*output.progress,
         verbosity: output.words,
     };
@@ -103,9 +112,11 @@ fn relock(
         }
         return Err(error);
     }
-    let Resolution { lock, changes, incomplete, warnings } = resolution;
+    let Resolution { lock, changes, incomplete, warnings, faults } = resolution;
     warnings.iter().for_each(|warning| output.warn(warning));
-    check_strict(strict, &lock)?;
+    if faults.is_empty() {
+        check_strict(args.strict, &lock)?;
+    }
     let written = lock.write(&project.lock_path)?;
     say_changes(&changes, output);
     warn_of_incomplete(&incomplete, output);
@@ -116,7 +127,10 @@ fn relock(
         count(total, "source"),
         if incomplete.is_empty() { String::new() } else { format!(", {} incomplete", incomplete.len()) },
     ));
-    Ok(outcome(&lock, &changes, &incomplete, written))
+    let mut outcome = outcome(&lock, &changes, &incomplete, written);
+    outcome.error =
+        Error::all(faults, |count| format!("{count} sources of recipes could not be locked as they are written"));
+    Ok(outcome)
 }
 
 /// What changed, a line each, as many as a person reads.

@@ -114,7 +114,7 @@ impl VerifyArgs {
         outcome: &mut Outcome,
     ) -> Result<()> {
         let all: Vec<String> = project.manifest.boards.keys().cloned().collect();
-        let kbuild = builder::sandbox::this_program();
+        let kbuild = builder::seal::this_program();
         let mut errors = Vec::new();
         let mut boards = serde_json::Map::new();
         for board in if self.boards.is_empty() { &all } else { &self.boards } {
@@ -126,6 +126,7 @@ impl VerifyArgs {
                 board,
                 selection: &selection,
                 kbuild: &kbuild,
+                require_seal: project.require_seal,
                 progress: output.progress.as_ref(),
             };
             output.say(&format!("Board {board}: BitBake fetches and unpacks all, with no network"));

@@ -322,7 +322,7 @@ async fn fallbacks_are_for_files_whose_hash_is_known() {
     let places = |file: &WantedFile| {
         let expected = Expected { sha256: file.sha256, ..Expected::default() };
         let places = world.fetcher.places_of_file(file, &expected);
-        places.into_iter().map(|place| place.unwrap().to_string()).collect::<Vec<_>>()
+        places.0.into_iter().map(|place| place.unwrap().to_string()).collect::<Vec<_>>()
     };
     assert_eq!(places(&unknown(url)), [url]);
     let known = places(&wanted(url, b"x"));

@@ -99,6 +99,7 @@ fn lock_with(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let engine = Played { discover, asked: Cell::new(0) };
     let request = LockRequest {
+        keep_moved_tags: false,
         manifest: &manifest,
         old,
         folders: folders.clone(),

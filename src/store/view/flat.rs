@@ -48,6 +48,6 @@ impl Flat {
     pub fn write_clone(&self, store: &Store, name: &str, directory: &Path) -> Result<()> {
         let repository = self.repositories.get(name);
         let repository = repository.ok_or_else(|| Error::bug(format!("the mirror has no clone `{name}`")))?;
-        repository.write(store, directory)
+        repository.write_whole(store, directory)
     }
 }

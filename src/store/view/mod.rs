@@ -2,17 +2,26 @@
 //!
 //! ```text
 //! <view>/
-//!   view              hash over what the view holds
 //!   flat/<name>       symlink to a blob: what PREMIRRORS names
 //!   dl/<name>         the same, in a directory that BitBake may write: DL_DIR
 //!   dl/<name>.done    empty, where BitBake takes no file without it
 //!   dl/npm2/<name>.resolved
 //!                     what `npm view` would say of a package, so that nobody is asked (BitBake 2.8)
-//!   git2/<clone>/     bare repository over hard links to packs: GITDIR
+//!   git2/<clone>/     bare repository that borrows the packs below: GITDIR
+//!   packs/<clone>/objects/pack/
+//!                     symlinks to the blobs of packs, under the names that git wants
 //! ```
+//! No file of a view is a file of the store: a hard link would let a recipe write into the store, since what it may write is
+//! the file and not the name. Packs are borrowed (`objects/info/alternates`) and not linked into the repositories, because
+//! git refuses to clone from a directory whose packs are symlinks.
+//!
 //! A view can be deleted and made again, and BitBake may do to it what it likes: it renames links whose bytes it dislikes
-//! (`bb.fetch2.rename_bad_checksum`), and `cleanall` deletes repositories. So a view that lost something is made anew.
+//! (`bb.fetch2.rename_bad_checksum`), and `cleanall` deletes repositories. A recipe may do more: add a pack or a setting of git's
+//! that the next build would believe. So the record of what a view holds lies outside of it, where no recipe can write, and
+//! before every build the view is compared with it, name by name and byte by byte. What is not ours is removed; what is
+//! ours and was changed makes the whole view anew.
 
+mod expected;
 mod flat;
 mod repository;
 
@@ -21,10 +30,12 @@ pub use flat::Flat;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use self::repository::BareClone;
+use self::expected::{Expected, Record};
+use self::repository::{BareClone, DIRECTORIES};
 use super::Store;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
@@ -33,7 +44,7 @@ use crate::source::name::{check_component, file_name, older_file_names, other_cl
 use crate::source::{Blake3, Package, SourceId, SourceUrl};
 
 /// What the stamp hashes begins with; another layout gets another number.
-const DOMAIN: &str = "kbuild view 2\n";
+const DOMAIN: &str = "kbuild view 3\n";
 
 /// How many missing sources a message names.
 const NAMED: usize = 5;
@@ -41,19 +52,23 @@ const NAMED: usize = 5;
 /// The directory below DL_DIR where BitBake's npm fetcher keeps packages (`bb.fetch2.npm`, `npm_localfile`).
 const NPM: &str = "npm2/";
 
-/// Lays out `directory/{flat,git2,dl}` for the given sources (submodules come along); whatever was there is replaced as a
-/// whole, unless it is the same view already.
+/// Lays out `directory/{flat,git2,dl,packs}` for the given sources (submodules come along); whatever was there is replaced as
+/// a whole, unless it is the same view already. `record` is a file that says what the view holds; nobody but kbuild may be able
+/// to write it. `directory` must be absolute.
 ///
 /// # Errors
 /// A source that the store lacks (kind `Missing`), two contents under one name (kind `Input`).
-pub fn lay_out(store: &Store, lock: &Lock, sources: &[SourceId], directory: &Path) -> Result<()> {
+pub fn lay_out(store: &Store, lock: &Lock, sources: &[SourceId], directory: &Path, record: &Path) -> Result<()> {
     let view = View::plan(store, lock, sources)?;
-    if view.stands_in(directory) {
+    let expected = Expected::recorded(&view, directory, record);
+    if expected.is_some_and(|expected| expected.restore(directory)) {
         return Ok(());
     }
+    disk::remove_file(record)?;
     let new = disk::directory_beside(directory)?;
-    view.write(new.path())?;
-    disk::replace_directory(new, directory)
+    let texts = view.write(new.path(), directory)?;
+    disk::replace_directory(new, directory)?;
+    Record::new(&view, directory, &texts).write(record)
 }
 
 /// All that a view will hold.
@@ -156,26 +171,11 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Whether the directory holds this view, with nothing renamed or deleted by BitBake.
-    fn stands_in(&self, directory: &Path) -> bool {
-        let stamp = fs::read_to_string(directory.join("view"));
-        stamp.is_ok_and(|stamp| stamp == self.stamp())
-            && self.links.iter().all(|(path, link)| {
-                // That the blob is there was seen while planning.
-                fs::read_link(directory.join(path)).is_ok_and(|target| target == self.store.blob_path(&link.blob))
-            })
-            && self.notes.keys().all(|path| directory.join(path).is_file())
-            && self
-                .repositories
-                .iter()
-                .all(|(name, repository)| repository.stands_in(self.store, &directory.join("git2").join(name)))
-    }
-
-    /// A hash over all that the view holds, and where the links lead.
-    fn stamp(&self) -> String {
-        let mut text = format!("{DOMAIN}{}\n", self.store.root().display());
-        for (path, link) in &self.links {
-            let _ = writeln!(text, "{path} {}", link.blob);
+    /// A hash over all that the view holds, and where it and what it leads to lie.
+    fn stamp(&self, directory: &Path) -> String {
+        let mut text = format!("{DOMAIN}{}\n", directory.display());
+        for (path, target) in self.all_links() {
+            let _ = writeln!(text, "{path} {}", target.display());
         }
         for (path, note) in &self.notes {
             let _ = writeln!(text, "{path} {note:?}");
@@ -183,25 +183,53 @@ impl<'a> View<'a> {
         for (name, repository) in &self.repositories {
             let _ = writeln!(text, "git2/{name}\n{}", repository.summary());
         }
-        format!("{}\n", blake3::hash(text.as_bytes()))
+        blake3::hash(text.as_bytes()).to_string()
     }
 
-    fn write(&self, directory: &Path) -> Result<()> {
-        let parents = self.links.keys().filter_map(|path| Some(path.rsplit_once('/')?.0));
-        for name in parents.chain(["flat", "dl", "git2"]).collect::<BTreeSet<_>>() {
+    /// Every symlink, by its path below the view, with what it leads to.
+    fn all_links(&self) -> impl Iterator<Item = (String, PathBuf)> {
+        let files = self.links.iter().map(|(path, link)| (path.clone(), link.blob));
+        let packs = self.repositories.iter().flat_map(|(name, repository)| {
+            repository.pack_files().map(move |(file, blob)| (format!("packs/{name}/{file}"), blob))
+        });
+        files.chain(packs).map(|(path, blob)| (path, self.store.blob_path(&blob)))
+    }
+
+    /// Directories that are there even if nothing is in them.
+    fn directories(&self) -> impl Iterator<Item = String> {
+        let of_repositories = self
+            .repositories
+            .keys()
+            .flat_map(|name| DIRECTORIES.iter().map(move |directory| format!("git2/{name}/{directory}")));
+        ["flat", "dl", "git2", "packs"].into_iter().map(str::to_owned).chain(of_repositories)
+    }
+
+    /// Writes the view into a directory that will become `at`, and gives the files of its repositories.
+    fn write(&self, directory: &Path, at: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+        let links: Vec<(String, PathBuf)> = self.all_links().collect();
+        let named = links.iter().map(|(path, _)| path).chain(self.notes.keys());
+        let parents = named.filter_map(|path| Some(path.rsplit_once('/')?.0.to_owned()));
+        for name in parents.chain(self.directories()).collect::<BTreeSet<_>>() {
             disk::create_dir_all(&directory.join(name))?;
         }
-        for (path, link) in &self.links {
+        for (path, target) in &links {
             let path = directory.join(path);
-            symlink(self.store.blob_path(&link.blob), &path).map_err(|error| Error::io("link", &path, error))?;
+            symlink(target, &path).map_err(|error| Error::io("link", &path, error))?;
         }
         for (path, note) in &self.notes {
-            write_file(&directory.join(path), note)?;
+            write_new(&directory.join(path), note.as_bytes())?;
         }
+        let mut all = BTreeMap::new();
         for (name, repository) in &self.repositories {
-            repository.write(self.store, &directory.join("git2").join(name))?;
+            let packs = Path::new("packs").join(name);
+            let texts = repository.texts(&directory.join(&packs), Some(&at.join(&packs).join("objects")))?;
+            for (file, text) in texts {
+                let path = format!("git2/{name}/{file}");
+                write_new(&directory.join(&path), &text)?;
+                all.insert(path, text);
+            }
         }
-        write_file(&directory.join("view"), &self.stamp())
+        Ok(all)
     }
 }
 
@@ -224,9 +252,14 @@ fn lacking(missing: &[&SourceId]) -> Error {
     Error::new(Kind::Missing, message).help("run `kbuild fetch`")
 }
 
+/// Writes a file that is not there yet, and its directory.
 #[expect(clippy::disallowed_methods, reason = "a new directory is filled, and used only when it is complete")]
-fn write_file(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).map_err(|error| Error::io("write", path, error))
+fn write_new(path: &Path, text: &[u8]) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        disk::create_dir_all(parent)?;
+    }
+    let written = fs::File::create_new(path).and_then(|mut file| file.write_all(text));
+    written.map_err(|error| Error::io("write", path, error))
 }
 
 #[cfg(test)]

@@ -1,18 +1,16 @@
-//! One bare repository of a view: packs of the store under hard links, with the refs that URLs name.
+//! One bare repository of a view: it borrows packs of the store, and has the refs that URLs name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::Stdio;
 
-use git2::Oid;
+use git2::{ObjectType, Oid};
 
-use super::write_file;
+use super::write_new;
 use crate::disk;
-use crate::error::{Error, Kind, Result};
-use crate::git::{broken_object, could_not_start, failed, local_git, open_objects};
+use crate::error::{Error, Result};
+use crate::git::{broken_object, open_objects};
 use crate::lock::LockedGit;
 use crate::source::name::check_ref;
 use crate::source::{Blake3, CommitId};
@@ -21,10 +19,16 @@ use crate::store::{GitRecord, Pack, Store};
 /// A bare repository that git never touches by itself.
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n[gc]\n\tauto = 0\n";
 
+/// The directories of a repository, all of which git or BitBake look for. Without `refs/` git does not know it for one, and
+/// BitBake would delete it.
+pub(super) const DIRECTORIES: [&str; 4] = ["objects/info", "objects/pack", "refs/heads", "refs/tags"];
+
 /// One clone: every pin of one upstream.
 #[derive(Clone, Default)]
 pub(super) struct BareClone {
     packs: BTreeMap<String, Pack>,
+    /// The name of two packs that differ: a record of another store may say what it likes.
+    two_packs: Option<String>,
     /// Commits whose parents some pack lacks; another pack may have them.
     shallow: BTreeSet<CommitId>,
     /// A branch may have to contain several commits.
@@ -34,7 +38,12 @@ pub(super) struct BareClone {
 impl BareClone {
     /// Takes in another pin.
     pub(super) fn add(&mut self, record: &GitRecord, git: &LockedGit) {
-        self.packs.extend(record.packs.iter().map(|pack| (pack.name.clone(), pack.clone())));
+        for pack in &record.packs {
+            let present = self.packs.insert(pack.name.clone(), pack.clone());
+            if present.is_some_and(|present| present != *pack) {
+                self.two_packs = Some(pack.name.clone());
+            }
+        }
         self.shallow.extend(record.shallow.iter().copied());
         let mut refs = git.refs.clone();
         // `git clone` copies only what a ref leads to, so a pin without a branch (`nobranch`, submodules) gets one.
@@ -52,17 +61,14 @@ impl BareClone {
         format!("{}{:?} {:?}", files.collect::<String>(), self.shallow, self.refs)
     }
 
-    /// Whether a directory holds this repository still.
-    pub(super) fn stands_in(&self, store: &Store, directory: &Path) -> bool {
-        ["HEAD", "packed-refs", "refs"].iter().all(|name| directory.join(name).exists())
-            && self.pack_files().all(|(file, blob)| {
-                let size = fs::metadata(directory.join(file)).map(|metadata| metadata.len());
-                size.ok() == store.blob_size(&blob)
-            })
-    }
-
-    /// Refuses refs that git would not have, or that cannot stand together.
+    /// Refuses refs that git would not have, or that cannot stand together, and packs that cannot lie in one directory.
     pub(super) fn check(&self, name: &str) -> Result<()> {
+        if let Some(pack) = &self.two_packs {
+            let message = format!("two different packs of {name} are both called {pack}");
+            return Err(
+                Error::input(message).help("`kbuild verify --repair` fetches the sources of this repository again")
+            );
+        }
         for (reference, commits) in &self.refs {
             check_ref(reference)?;
             // A branch can be made to contain several commits, anything else stands for one.
@@ -80,52 +86,71 @@ impl BareClone {
         Ok(())
     }
 
-    /// Paths of packs and indexes below the repository, and the blobs they are.
-    fn pack_files(&self) -> impl Iterator<Item = (String, Blake3)> {
+    /// Paths of packs and indexes below a repository, and the blobs they are.
+    pub(super) fn pack_files(&self) -> impl Iterator<Item = (String, Blake3)> {
         self.packs.values().flat_map(|Pack { name, pack, index }| {
             [(format!("objects/pack/{name}.pack"), *pack), (format!("objects/pack/{name}.idx"), *index)]
         })
     }
 
-    /// Writes the repository as files. Without `refs/` git does not know it for one, and BitBake would delete it.
-    pub(super) fn write(&self, store: &Store, directory: &Path) -> Result<()> {
-        for name in ["objects/pack", "objects/info", "refs/heads", "refs/tags"] {
+    /// Every other file of the repository, by its path. `packs` is a directory whose `objects` has the packs; `borrow`: the
+    /// repository takes its objects from there, by this absolute path.
+    pub(super) fn texts(&self, packs: &Path, borrow: Option<&Path>) -> Result<BTreeMap<String, Vec<u8>>> {
+        let commits = Commits::in_repository(packs)?;
+        let branch = self.refs.keys().find(|name| name.starts_with("refs/heads/"));
+        let branch = branch.map_or("refs/heads/master", String::as_str);
+        let mut texts = BTreeMap::from([
+            ("config".to_owned(), CONFIG.as_bytes().to_owned()),
+            ("HEAD".to_owned(), format!("ref: {branch}\n").into_bytes()),
+        ]);
+        if let Some(objects) = borrow {
+            // gitrepository-layout(5). Absolute: a clone that borrows from this one follows no relative path.
+            texts.insert("objects/info/alternates".to_owned(), format!("{}\n", objects.display()).into_bytes());
+        }
+        let shallow = self.shallow(&commits)?;
+        if !shallow.is_empty() {
+            texts.insert("shallow".to_owned(), shallow.into_bytes());
+        }
+        let mut refs = "# pack-refs with: peeled fully-peeled sorted \n".to_owned();
+        for (name, at) in &self.refs {
+            let commit = match Vec::from_iter(at).as_slice() {
+                [only] => **only,
+                several => {
+                    let (commit, path, object) = commits.join(several)?;
+                    texts.insert(path, object);
+                    commit
+                }
+            };
+            let _ = writeln!(refs, "{commit} {name}");
+        }
+        texts.insert("packed-refs".to_owned(), refs.into_bytes());
+        Ok(texts)
+    }
+
+    /// Writes the repository with packs of its own, into a directory that is not there yet.
+    pub(super) fn write_whole(&self, store: &Store, directory: &Path) -> Result<()> {
+        for name in DIRECTORIES {
             disk::create_dir_all(&directory.join(name))?;
         }
         for (file, blob) in self.pack_files() {
             disk::link_or_copy(&store.blob_path(&blob), &directory.join(file))?;
         }
-        write_file(&directory.join("config"), CONFIG)?;
-        let branch = self.refs.keys().find(|name| name.starts_with("refs/heads/"));
-        let branch = branch.map_or("refs/heads/master", String::as_str);
-        write_file(&directory.join("HEAD"), &format!("ref: {branch}\n"))?;
-        let commits = Commits::in_repository(directory)?;
-        self.write_shallow(&commits, directory)?;
-        self.write_refs(&commits, directory)
+        for (file, text) in self.texts(directory, None)? {
+            write_new(&directory.join(file), &text)?;
+        }
+        Ok(())
     }
 
-    /// The boundary where history ends: only commits whose parents really are not there, so that one pin's depth does not
-    /// cut off what another pin brought.
-    fn write_shallow(&self, commits: &Commits, directory: &Path) -> Result<()> {
+    /// The boundary where history ends, a commit a line: only commits whose parents really are not there, so that one pin's
+    /// depth does not cut off what another pin brought.
+    fn shallow(&self, commits: &Commits) -> Result<String> {
         let mut text = String::new();
         for commit in &self.shallow {
             if !commits.parents(commit)?.iter().all(|parent| commits.has(parent)) {
                 let _ = writeln!(text, "{commit}");
             }
         }
-        if text.is_empty() { Ok(()) } else { write_file(&directory.join("shallow"), &text) }
-    }
-
-    fn write_refs(&self, commits: &Commits, directory: &Path) -> Result<()> {
-        let mut text = "# pack-refs with: peeled fully-peeled sorted \n".to_owned();
-        for (name, at) in &self.refs {
-            let commit = match Vec::from_iter(at).as_slice() {
-                [only] => **only,
-                several => commits.join(several, directory)?,
-            };
-            let _ = writeln!(text, "{commit} {name}");
-        }
-        write_file(&directory.join("packed-refs"), &text)
+        Ok(text)
     }
 }
 
@@ -157,8 +182,9 @@ impl Commits {
     }
 
     /// A commit that several commits are parents of, so that one branch contains them all: BitBake asks `git branch
-    /// --contains REV --list BRANCH` (`bb.fetch2.git`, `_contains_ref`) and then checks out the revision, never this.
-    fn join(&self, parents: &[&CommitId], directory: &Path) -> Result<CommitId> {
+    /// --contains REV --list BRANCH` (`bb.fetch2.git`, `_contains_ref`) and then checks out the revision, never this. Given
+    /// with its path below the repository and its bytes there.
+    fn join(&self, parents: &[&CommitId]) -> Result<(CommitId, String, Vec<u8>)> {
         let tree = self.header(parents[0], "tree ")?;
         let tree = tree.first().ok_or_else(|| Error::bug(format!("commit {} has no tree", parents[0])))?;
         let mut text = format!("tree {tree}\n");
@@ -167,16 +193,15 @@ impl Commits {
         }
         let who = "kbuild <kbuild@localhost> 0 +0000";
         let _ = write!(text, "author {who}\ncommitter {who}\n\nAll revisions of this branch that the lock names\n");
-        let mut command = local_git(directory);
-        command.args(["hash-object", "-t", "commit", "-w", "--stdin"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut git = command.spawn().map_err(could_not_start)?;
-        let written = git.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(text.as_bytes()));
-        let output = git.wait_with_output().map_err(could_not_start)?;
-        if !output.status.success() {
-            return Err(failed(&output, Kind::Io));
-        }
-        written.map_err(|error| Error::io("write to git in", directory, error))?;
-        String::from_utf8_lossy(&output.stdout).trim().parse()
+        let id = Oid::hash_object(ObjectType::Commit, text.as_bytes()).map_err(broken_object)?.to_string();
+        let path = format!("objects/{}/{}", &id[..2], &id[2..]);
+        Ok((id.parse()?, path, loose(&text)?))
     }
+}
+
+/// A commit as a file of its own (gitformat-loose(5)).
+fn loose(commit: &str) -> Result<Vec<u8>> {
+    let mut deflate = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    let written = write!(deflate, "commit {}\0{commit}", commit.len()).and_then(|()| deflate.finish());
+    written.map_err(|error| Error::bug("a commit cannot be deflated").because(error))
 }

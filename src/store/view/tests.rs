@@ -27,13 +27,17 @@ impl Bench {
         self.directory.path().join("sources")
     }
 
+    fn record(&self) -> PathBuf {
+        self.directory.path().join("record")
+    }
+
     fn ids(&self) -> Vec<SourceId> {
         let files = self.lock.files.keys().cloned().map(SourceId::File);
         files.chain(self.lock.gits.keys().cloned().map(SourceId::Git)).collect()
     }
 
     fn lay_out(&self) -> Result<()> {
-        lay_out(&self.store, &self.lock, &self.ids(), &self.view())
+        lay_out(&self.store, &self.lock, &self.ids(), &self.view(), &self.record())
     }
 
     fn file(&mut self, key: &str, url: &str, bytes: &[u8]) -> Digests {
@@ -139,22 +143,43 @@ fn a_view_that_stands_is_left_alone_and_a_damaged_or_other_one_is_made_again() {
     bench.lay_out().unwrap();
     fs::write(bench.view().join("dl/x.tgz.done"), "stamp").unwrap();
     let mut last = inode();
+    fs::create_dir(bench.view().join("git2/h.x/hooks")).unwrap();
     bench.lay_out().unwrap();
     assert_eq!(inode(), last);
-    assert!(bench.view().join("dl/x.tgz.done").exists(), "what BitBake wrote stays with the view");
+    for path in ["dl/x.tgz.done", "git2/h.x/hooks"] {
+        assert!(!bench.view().join(path).exists(), "{path}: what is not of the view goes");
+    }
 
     let renamed = |path: &str| fs::rename(bench.view().join(path), bench.view().join("away")).unwrap();
-    for path in ["flat/x.tgz", "dl/x.tgz", "git2/h.x", "git2/h.x/packed-refs", "view"] {
+    for path in ["flat/x.tgz", "dl/x.tgz", "git2/h.x", "git2/h.x/packed-refs", "git2/h.x/refs/tags", "packs/h.x"] {
         renamed(path);
         bench.lay_out().unwrap();
         assert_ne!(inode(), last, "{path}");
         assert!(bench.view().join(path).exists(), "{path}");
+        assert!(!bench.view().join("away").exists(), "{path}");
         last = inode();
     }
+    // Of the same size, or by another name of the same bytes: only what was written counts.
+    for (path, bytes) in [("git2/h.x/HEAD", "ref: refs/heads/evil\n"), ("git2/h.x/config", "[core]\n\tfsmonitor = x\n")]
+    {
+        fs::write(bench.view().join(path), bytes).unwrap();
+        bench.lay_out().unwrap();
+        assert_ne!(fs::read_to_string(bench.view().join(path)).unwrap(), bytes, "{path}");
+    }
+    let copy = bench.directory.path().join("copy");
+    fs::copy(bench.view().join("flat/x.tgz"), &copy).unwrap();
+    fs::remove_file(bench.view().join("flat/x.tgz")).unwrap();
+    fs::rename(&copy, bench.view().join("flat/x.tgz")).unwrap();
+    bench.lay_out().unwrap();
+    assert!(fs::symlink_metadata(bench.view().join("flat/x.tgz")).unwrap().is_symlink());
+    last = inode();
+    fs::write(bench.record(), "{}").unwrap();
+    bench.lay_out().unwrap();
+    assert_ne!(inode(), last, "nothing says what the view holds");
     bench.lock.gits.clear();
     bench.lay_out().unwrap();
     assert!(!bench.view().join("git2/h.x").exists());
-    assert_eq!(fs::read_dir(bench.directory.path()).unwrap().count(), 3, "store, upstream and view");
+    assert_eq!(fs::read_dir(bench.directory.path()).unwrap().count(), 4, "store, upstream, view and record");
 }
 
 #[test]
@@ -180,9 +205,39 @@ fn a_clone_holds_what_bitbake_asks_git_for() {
         .unwrap();
     assert_eq!(fs::read_to_string(work.join("a")).unwrap(), "two");
 
-    let pack = fs::read_dir(bench.view().join("git2/h.x/objects/pack")).unwrap().next().unwrap().unwrap();
-    assert_eq!(pack.metadata().unwrap().nlink(), 3, "the blob and both spellings of the clone are one file");
-    assert_eq!(pack.metadata().unwrap().mode() & 0o777, 0o444);
+    // A plain clone, which is refused where packs are symlinks, and which must not have the store's own files either.
+    let plain = bench.directory.path().join("plain");
+    bench.git_in(
+        "h.x",
+        &["clone", "-q", "-n", bench.view().join("git2/h.x").to_str().unwrap(), plain.to_str().unwrap()],
+    );
+    no_file_is_the_stores(&bench.store, &bench.view());
+    no_file_is_the_stores(&bench.store, &plain);
+}
+
+/// Nothing in a directory is another name of a file of the store.
+fn no_file_is_the_stores(store: &Store, directory: &Path) {
+    let files = |directory: &Path| {
+        let entries = walkdir::WalkDir::new(directory).into_iter().map(Result::unwrap);
+        let files = entries.filter(|entry| entry.file_type().is_file()).map(|entry| entry.metadata().unwrap().ino());
+        files.collect::<std::collections::HashSet<_>>()
+    };
+    assert!(files(store.root()).is_disjoint(&files(directory)), "{}", directory.display());
+}
+
+#[test]
+fn a_rotten_pack_that_was_fetched_again_is_what_the_view_has() {
+    let mut bench = Bench::new();
+    let upstream = Upstream::new();
+    let commit = upstream.commit(&[], &inner("one"));
+    let key = bench.git("h.x", &upstream, &commit, &["refs/heads/main"], false);
+    bench.lay_out().unwrap();
+    let pack = bench.store.git(&commit).unwrap().unwrap().packs[0].pack;
+    crate::store::fixture::rot(&bench.store.blob_path(&pack));
+    bench.store.discard(bench.lock.get(&SourceId::Git(key)).unwrap()).unwrap();
+    bench.git("h.x", &upstream, &commit, &["refs/heads/main"], false);
+    bench.lay_out().unwrap();
+    assert_eq!(bench.git_in("h.x", &["fsck", "--strict"]), "");
 }
 
 #[test]
@@ -236,7 +291,7 @@ fn submodules_come_along_as_clones_of_their_own() {
     let child_key = bench.git("h.child", &upstream, &child, &[], false);
     let key = bench.git("h.parent", &upstream, &parent, &["refs/heads/main"], false);
     bench.lock.gits.get_mut(&key).unwrap().submodules.insert("sub".to_owned(), child_key);
-    lay_out(&bench.store, &bench.lock, &[SourceId::Git(key)], &bench.view()).unwrap();
+    lay_out(&bench.store, &bench.lock, &[SourceId::Git(key)], &bench.view(), &bench.record()).unwrap();
     let branch = format!("refs/heads/kbuild-{}", child.short());
     assert_eq!(bench.git_in("h.child", &["symbolic-ref", "HEAD"]), branch);
     assert_eq!(bench.git_in("h.child", &["rev-parse", "HEAD"]), child.to_string());
@@ -250,7 +305,7 @@ fn a_store_that_cannot_be_written_gives_views_and_checkouts() {
     let key = bench.git("h.x", &upstream, &commit, &[], false);
     bench.file("x.tgz", "https://h/x.tgz", b"one");
     let reader = Store::open_existing(bench.store.root()).unwrap();
-    lay_out(&reader, &bench.lock, &bench.ids(), &bench.view()).unwrap();
+    lay_out(&reader, &bench.lock, &bench.ids(), &bench.view(), &bench.record()).unwrap();
     assert_eq!(bench.git_in("h.x", &["rev-parse", "HEAD"]), commit.to_string());
     let target = bench.directory.path().join("layer");
     crate::store::checkout::check_out(&reader, &bench.lock, &bench.lock.gits[&key], &target).unwrap();
@@ -266,7 +321,7 @@ fn a_name_of_its_own_is_the_name_that_is_offered() {
     bench.lock.files.get_mut("x.tgz@other").unwrap().name = Some("x.tgz".to_owned());
     let one = |key: &str| vec![SourceId::File(key.to_owned())];
     for (key, bytes) in [("x.tgz", "one"), ("x.tgz@other", "two")] {
-        lay_out(&bench.store, &bench.lock, &one(key), &bench.view()).unwrap();
+        lay_out(&bench.store, &bench.lock, &one(key), &bench.view(), &bench.record()).unwrap();
         assert_eq!(fs::read_to_string(bench.view().join("flat/x.tgz")).unwrap(), bytes);
         assert!(!bench.view().join("flat/x.tgz@other").exists());
     }
@@ -307,13 +362,11 @@ fn fetchers_that_want_more_than_a_file_get_it() {
     assert_eq!(read("dl/npm2/b-1.0.0.tgz.resolved"), expected);
     assert!(!bench.view().join("dl/scope-a-1.0.0.tgz").exists());
 
-    let inode = fs::metadata(bench.view()).unwrap().ino();
-    fs::write(bench.view().join("dl/npm2/b-1.0.0.tgz.resolved"), "by npmsw").unwrap();
-    bench.lay_out().unwrap();
-    assert_eq!(fs::metadata(bench.view()).unwrap().ino(), inode, "what BitBake wrote anew is no damage");
+    fs::write(bench.view().join("dl/npm2/b-1.0.0.tgz.resolved"), "by a recipe").unwrap();
     fs::remove_file(bench.view().join("dl/m_h_.p_1_1.tar.gz.done")).unwrap();
     bench.lay_out().unwrap();
-    assert_ne!(fs::metadata(bench.view()).unwrap().ino(), inode);
+    assert_eq!(read("dl/npm2/b-1.0.0.tgz.resolved"), expected);
+    assert_eq!(read("dl/m_h_.p_1_1.tar.gz.done"), "");
 }
 
 #[test]

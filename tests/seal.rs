@@ -1,5 +1,5 @@
-//! The seal, tried with the real program and a real kernel. Where the kernel forbids namespaces these tests say so, loudly,
-//! and prove the other half: that kbuild notices.
+//! The seal's process, tried with the real program and a real kernel. Where the kernel forbids namespaces these tests say so,
+//! loudly, and prove the other half: that kbuild notices. What can be reached from inside is tried by `e2e/seal.rs`.
 
 #![allow(clippy::disallowed_methods)] // Tests prepare files as they like.
 
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use kbuild::builder::sandbox::{self, Ended, Seal, Stdout};
+use kbuild::builder::seal::{self, Ended, Reachable, Seal, Stdout, Wall};
 
 fn kbuild() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_kbuild"))
 }
 
-/// A directory that the seal makes read-only, and one in which the command writes; `None` where the kernel forbids it.
+/// A directory that is only read, and one in which the command writes; `None` where the kernel forbids namespaces.
 struct Place {
     scratch: tempfile::TempDir,
     seal: Seal,
@@ -27,9 +27,9 @@ impl Place {
         let store = scratch.path().join("store");
         fs::create_dir(&store).unwrap();
         fs::write(store.join("blob"), "bytes").unwrap();
-        let seal = sandbox::probe(kbuild(), &[store]).unwrap();
-        if let Seal::Open(why) = &seal {
-            eprintln!("\n*** NOT TESTED: this kernel forbids namespaces ({why}) ***\n");
+        let seal = seal::probe(kbuild(), &reachable(scratch.path(), &[&store])).unwrap();
+        if let Some(lack) = seal.lack() {
+            eprintln!("\n*** NOT TESTED: this host cannot make the whole seal ({lack}) ***\n");
             return None;
         }
         Some(Place { scratch, seal })
@@ -40,14 +40,28 @@ impl Place {
     }
 
     fn run(&self, script: &str) -> Ended {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", script]).current_dir(self.scratch.path()).env("PATH", "/usr/bin:/bin");
-        sandbox::run(kbuild(), &self.seal, &mut command, Stdout::Own).unwrap()
+        run(&self.seal, self.scratch.path(), script)
     }
 
     fn read(&self, name: &str) -> String {
         fs::read_to_string(self.scratch.path().join(name)).unwrap_or_default()
     }
+}
+
+/// The programs of this host, a directory to write in, and some to read.
+fn reachable(write: &Path, read: &[&Path]) -> Reachable {
+    let path = std::env::var_os("PATH").unwrap();
+    let mut reachable = Reachable::programs(&path, &["python3"]);
+    reachable.write(write).unwrap();
+    read.iter().for_each(|path| reachable.read(path).unwrap());
+    reachable.set_home(write);
+    reachable
+}
+
+fn run(seal: &Seal, directory: &Path, script: &str) -> Ended {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]).current_dir(directory).env("PATH", std::env::var_os("PATH").unwrap());
+    seal::run(kbuild(), seal, &mut command, Stdout::Own).unwrap()
 }
 
 #[test]
@@ -116,48 +130,39 @@ fn a_signal_is_told_as_a_shell_tells_it() {
 #[test]
 fn without_namespaces_the_command_still_runs_and_the_reason_is_known() {
     let scratch = tempfile::tempdir().unwrap();
-    let Seal::Open(why) = sandbox::probe(kbuild(), &[scratch.path().join("missing")]).unwrap() else {
-        panic!("a directory that is not there cannot be sealed");
-    };
-    assert!(!why.is_empty());
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", "exit 3"]);
-    assert_eq!(sandbox::run(kbuild(), &Seal::Open(why), &mut command, Stdout::Own).unwrap().status, 3);
+    let seal = seal::probe_without_namespaces(kbuild(), &reachable(scratch.path(), &[])).unwrap();
+    assert!(!seal.is_whole() && !seal.walls().stands(Wall::UnixSockets));
+    let lack = seal.lack().unwrap();
+    assert!(lack.contains("no wall around") && lack.contains("unix-sockets"), "{lack}");
+    assert_eq!(run(&seal, scratch.path(), "exit 3").status, 3);
+}
+
+#[test]
+fn whatever_cannot_be_shown_inside_is_named() {
+    let scratch = tempfile::tempdir().unwrap();
+    let error = reachable(scratch.path(), &[]).read(&scratch.path().join("missing")).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+}
+
+#[test]
+fn a_seal_that_has_become_weaker_is_an_error() {
+    let Some(place) = Place::sealed() else { return };
+    fs::rename(place.store(), place.scratch.path().join("away")).unwrap();
+    let mut command = Command::new("/bin/true");
+    let error = seal::run(kbuild(), &place.seal, &mut command, Stdout::Own).unwrap_err();
+    assert_eq!(error.kind(), kbuild::Kind::Io);
+}
+
+#[test]
+fn who_the_user_is_can_be_asked_and_the_home_is_the_given_one() {
+    let Some(place) = Place::sealed() else { return };
+    let ask = "python3 -c 'import os, pwd, grp; me = pwd.getpwuid(os.getuid()); grp.getgrgid(os.getgid()); print(me.pw_dir)' > who";
+    assert_eq!(place.run(ask).status, 0);
+    assert_eq!(Path::new(place.read("who").trim()), place.scratch.path());
 }
 
 #[test]
 fn a_program_that_is_not_kbuild_is_not_mistaken_for_a_kernel_that_says_no() {
-    assert!(sandbox::probe(Path::new("/bin/false"), &[]).is_err());
-}
-
-/// kbuild is killed outright: the sealed process and the command must not live on.
-#[test]
-fn nothing_survives_a_killed_kbuild() {
-    let scratch = tempfile::tempdir().unwrap();
-    let pid_file = scratch.path().join("pid");
-    let script = format!("echo $$ > {0}.part; mv {0}.part {0}; exec sleep 60", pid_file.display());
-    // A shell stands for kbuild: it starts the sealed process with its own pid as the parent.
-    let start =
-        r#"exec 3>&1; "$0" __sealed "{\"parent\":$$,\"seal\":null,\"command\":[\"/bin/sh\",\"-c\",\"$1\"]}" & wait"#;
-    let mut shell = Command::new("/bin/sh").args(["-c", start]).arg(kbuild()).arg(&script).spawn().unwrap();
-    let pid: i32 = wait_for(|| fs::read_to_string(&pid_file).ok()?.trim().parse().ok());
-    shell.kill().unwrap();
-    shell.wait().unwrap();
-    let gone = || (!Path::new(&format!("/proc/{pid}/stat")).exists() || is_zombie(pid)).then_some(());
-    wait_for(gone);
-}
-
-fn is_zombie(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
-}
-
-fn wait_for<T>(mut what: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        if let Some(found) = what() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited too long");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    assert!(seal::probe(Path::new("/bin/false"), &Reachable::default()).is_err());
+    assert!(seal::probe(Path::new("/bin/true"), &Reachable::default()).is_err());
 }

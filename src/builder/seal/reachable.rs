@@ -1,0 +1,277 @@
+//! What a build can reach: the host's programs and libraries, the store and the layers for reading, the board's directory
+//! for writing, and private directories for the rest.
+//!
+//! One list serves both walls: the mounts of the build's own root ([`super::root`]) and Landlock's rules
+//! ([`super::landlock`]).
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Where distributions keep programs, libraries and what belongs to them. `/nix` and `/gnu` are stores of programs.
+const PROGRAMS: [&str; 9] =
+    ["/bin", "/gnu/store", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/sbin", "/usr"];
+
+/// Of `/etc`, what programs read to run at all, and nothing that says who uses this host or how it is set up.
+///
+/// Users, groups, hosts and the name service are written anew ([`super::root`]). git's, pip's and other programs' settings
+/// for the whole host are left out: they would change a build.
+const ETC: [&str; 31] = [
+    "alternatives",
+    "bash.bashrc",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "debian_version",
+    "fedora-release",
+    "fonts",
+    "gnutls",
+    "inputrc",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "locale.alias",
+    "locale.conf",
+    "localtime",
+    "login.defs",
+    "lsb-release",
+    "magic",
+    "mime.types",
+    "mke2fs.conf",
+    "os-release",
+    "perl",
+    "pki",
+    "protocols",
+    "redhat-release",
+    "rpc",
+    "services",
+    "ssl",
+    "terminfo",
+    "xml",
+];
+
+/// Of `/sys`, what tells programs how many processors there are.
+const SYS: [&str; 2] = ["/sys/devices/system/cpu", "/sys/devices/system/node"];
+
+/// Names at the end of a directory of programs whose parent holds their libraries.
+const PROGRAM_DIRECTORIES: [&str; 4] = ["bin", "sbin", "shims", "scripts"];
+
+/// What lies beside a directory of programs in a person's home and belongs to them; the rest may be tokens and keys
+/// (`~/.cargo/credentials.toml`). The last six are pyenv's and its like.
+const BESIDE_PROGRAMS: [&str; 12] = [
+    "bin",
+    "include",
+    "lib",
+    "lib64",
+    "libexec",
+    "sbin",
+    "plugins",
+    "pyenv.d",
+    "shims",
+    "toolchains",
+    "version",
+    "versions",
+];
+
+/// How something can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// For reading and running.
+    Read,
+    /// For writing too.
+    Write,
+}
+
+/// A name that can be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Entry {
+    /// A directory or file of the host, at the same path.
+    Host(Access),
+    /// A symbolic link of the host, which leads there.
+    Link(PathBuf),
+}
+
+/// All of the host that a build can reach, by absolute path.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reachable {
+    entries: BTreeMap<PathBuf, Entry>,
+    /// The home of the user inside.
+    home: Option<PathBuf>,
+    /// An empty directory of the host that becomes `/tmp`.
+    scratch: Option<PathBuf>,
+}
+
+impl Reachable {
+    /// The host's programs: those of the distribution, those in `path`, and the bits of `/etc` and `/sys` they read.
+    pub fn programs(path: &OsStr, tools: &[&str]) -> Reachable {
+        let mut reachable = Reachable::default();
+        let etc = ETC.iter().map(|name| Path::new("/etc").join(name));
+        let versioned = listed(Path::new("/etc")).into_iter().filter(|path| is_language(path));
+        for present in PROGRAMS.iter().chain(&SYS).map(PathBuf::from).chain(etc).chain(versioned) {
+            reachable.read_if_there(&present);
+        }
+        let directories: Vec<PathBuf> = std::env::split_paths(path).filter(|entry| entry.is_absolute()).collect();
+        directories.iter().for_each(|directory| reachable.add_program_directory(directory));
+        // A link in such a directory may lead to a program elsewhere, which has libraries of its own.
+        for tool in tools {
+            let found = directories.iter().map(|directory| directory.join(tool)).find(|file| file.is_file());
+            let Some(real) = found.and_then(|file| fs::canonicalize(file).ok()) else { continue };
+            if let Some(directory) = real.parent() {
+                reachable.add_program_directory(directory);
+            }
+        }
+        reachable
+    }
+
+    /// Adds a directory or file for reading.
+    ///
+    /// # Errors
+    /// One that is not there, or cannot be looked at.
+    pub fn read(&mut self, path: &Path) -> io::Result<()> {
+        self.add(path, Access::Read)
+    }
+
+    /// Adds a directory or file for writing.
+    ///
+    /// # Errors
+    /// One that is not there, or cannot be looked at.
+    pub fn write(&mut self, path: &Path) -> io::Result<()> {
+        self.add(path, Access::Write)
+    }
+
+    /// Names the home of the user; it must be reachable for writing.
+    pub fn set_home(&mut self, home: &Path) {
+        self.home = Some(home.to_owned());
+    }
+
+    /// Names an empty directory that becomes `/tmp` inside; without one, `/tmp` is in memory.
+    pub fn set_scratch(&mut self, scratch: &Path) {
+        self.scratch = Some(scratch.to_owned());
+    }
+
+    pub(super) fn home(&self) -> &Path {
+        self.home.as_deref().unwrap_or(Path::new("/"))
+    }
+
+    pub(super) fn scratch(&self) -> Option<&Path> {
+        self.scratch.as_deref()
+    }
+
+    /// Every name, a directory before what is in it, without what the name above it gives already.
+    pub(super) fn needed(&self) -> impl Iterator<Item = (&Path, &Entry)> {
+        let needed = self.entries.iter().filter(|(path, entry)| match (entry, self.above(path)) {
+            (Entry::Host(access), Some(above)) => above != *access,
+            (Entry::Link(_), Some(_)) => false,
+            (_, None) => true,
+        });
+        needed.map(|(path, entry)| (path.as_path(), entry))
+    }
+
+    /// How the nearest reachable directory above a name can be reached.
+    fn above(&self, path: &Path) -> Option<Access> {
+        path.ancestors().skip(1).find_map(|above| match self.entries.get(above) {
+            Some(Entry::Host(access)) => Some(*access),
+            _ => None,
+        })
+    }
+
+    fn covers(&self, path: &Path) -> bool {
+        self.entries.contains_key(path) || self.above(path).is_some()
+    }
+
+    fn read_if_there(&mut self, path: &Path) {
+        // What is not there is no program of this host; what cannot be looked at cannot be run.
+        let _ = self.read(path);
+    }
+
+    /// Adds a path, and every symbolic link on the way to it.
+    fn add(&mut self, path: &Path, access: Access) -> io::Result<()> {
+        let real = self.follow(path)?;
+        match self.entries.get(&real) {
+            // Who asked for writing keeps it.
+            Some(Entry::Host(Access::Write)) => {}
+            _ => drop(self.entries.insert(real, Entry::Host(access))),
+        }
+        Ok(())
+    }
+
+    /// Where a path leads, as realpath(3) finds it; each link on the way is noted.
+    fn follow(&mut self, path: &Path) -> io::Result<PathBuf> {
+        /// As the kernel's MAXSYMLINKS.
+        const LINKS: usize = 40;
+        let mut rest: Vec<PathBuf> = path.components().rev().map(|part| PathBuf::from(part.as_os_str())).collect();
+        let (mut real, mut links) = (PathBuf::from("/"), 0);
+        while let Some(part) = rest.pop() {
+            match part.components().next() {
+                Some(Component::RootDir) => real = PathBuf::from("/"),
+                Some(Component::ParentDir) => drop(real.pop()),
+                Some(Component::Normal(name)) => {
+                    let next = real.join(name);
+                    if !fs::symlink_metadata(&next)?.is_symlink() {
+                        real = next;
+                        continue;
+                    }
+                    links += 1;
+                    if links > LINKS {
+                        return Err(io::Error::from_raw_os_error(libc::ELOOP));
+                    }
+                    let target = fs::read_link(&next)?;
+                    rest.extend(target.components().rev().map(|part| PathBuf::from(part.as_os_str())));
+                    self.entries.insert(next, Entry::Link(target));
+                }
+                _ => {}
+            }
+        }
+        Ok(real)
+    }
+
+    /// Adds a directory of programs with the libraries beside it. Of a person's home, only these.
+    fn add_program_directory(&mut self, directory: &Path) {
+        let Ok(real) = fs::canonicalize(directory) else { return };
+        if self.covers(directory) && self.covers(&real) {
+            return;
+        }
+        self.read_if_there(directory);
+        let is_programs =
+            real.file_name().is_some_and(|name| PROGRAM_DIRECTORIES.iter().any(|directory| name == *directory));
+        let Some(prefix) = real.parent().filter(|prefix| is_programs && *prefix != Path::new("/")) else { return };
+        match home_around(prefix) {
+            None => self.read_if_there(prefix),
+            // `~/bin` has nothing beside it but the home.
+            Some(home) if home == prefix => {}
+            Some(_) => {
+                BESIDE_PROGRAMS.iter().for_each(|name| self.read_if_there(&prefix.join(name)));
+                // `~/.local/share` holds keyrings.
+                if prefix.file_name() != Some(OsStr::new(".local")) {
+                    self.read_if_there(&prefix.join("share"));
+                }
+            }
+        }
+    }
+}
+
+/// The home of a person that holds a path.
+fn home_around(path: &Path) -> Option<PathBuf> {
+    let own = std::env::var_os("HOME").and_then(|home| fs::canonicalize(home).ok());
+    let is_home = |path: &Path| {
+        path != Path::new("/")
+            && (own.as_deref() == Some(path) || path == Path::new("/root") || path.parent() == Some(Path::new("/home")))
+    };
+    path.ancestors().find(|path| is_home(path)).map(Path::to_owned)
+}
+
+/// `/etc/python3`, `/etc/python3.11`, `/etc/java-17-openjdk`: what interpreters read when they start.
+fn is_language(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    ["python", "java"].iter().any(|language| name.starts_with(language))
+}
+
+fn listed(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
