@@ -46,11 +46,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables of them.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Input,
         Kind::Usage,
         Kind::Stale,
         Kind::Network,
+        Kind::Denied,
         Kind::Mismatch,
         Kind::Missing,
         Kind::Engine,

@@ -215,7 +215,10 @@ fn explain(kind: Kind) -> (&'static str, &'static str) {
         ),
         Kind::Usage => ("the command line is wrong", "`kbuild help COMMAND`"),
         Kind::Stale => ("the lock does not match the manifest", "`kbuild lock`"),
-        Kind::Network => ("no mirror could give a source", "try again; `[mirrors]` in the manifest"),
+        Kind::Network | Kind::Denied => (
+            "no mirror could give a source: none could be asked (`network`), or all say that they do not have it (`denied`)",
+            "for `network`, try again; for `denied`, correct the URL, or name a mirror in `[mirrors]`",
+        ),
         Kind::Mismatch => (
             "bytes that arrived, or that are in the store, do not have the hash of the lock, of a bundle's index or of a \
              signature",
