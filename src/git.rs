@@ -89,7 +89,20 @@ pub fn local_git(directory: &Path) -> Command {
     command.stdin(Stdio::null());
     set(&mut command, SETTINGS.iter().chain(&LOCAL_SETTINGS));
     command.arg("--git-dir").arg(directory);
+    ends_with_kbuild(&mut command);
     command
+}
+
+/// Has the kernel end a child when kbuild ends, however that ends (`PR_SET_PDEATHSIG` of prctl(2)). The signal comes when the
+/// thread ends that started the child, so that thread has to wait for it, or to be one of a runtime's workers.
+pub fn ends_with_kbuild(command: &mut Command) {
+    use std::os::unix::process::CommandExt as _;
+
+    use rustix::process::{Signal, set_parent_process_death_signal};
+    // SAFETY: prctl(2) is async-signal-safe, and the closure does nothing else: no allocation, no lock.
+    unsafe {
+        command.pre_exec(|| set_parent_process_death_signal(Some(Signal::TERM)).map_err(Into::into));
+    }
 }
 
 /// The objects of a bare repository, for reading with libgit2. Only `objects/` is looked at: no configuration (the user's

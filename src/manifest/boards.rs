@@ -1,15 +1,16 @@
 //! Checks of `[boards]`, with `extends` and `[config]` folded in.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use indexmap::IndexMap;
 
 use super::document::{Block, Blocks, Diagnostics};
 use super::names;
-use super::raw::{At, RawBoard, RawLayer, RawOption, RawText, SetTo};
+use super::raw::{At, RawBoard, RawLayer, RawMount, RawOption, RawText, SetTo};
 use super::run;
 use super::select;
-use super::{Board, BuildOption, OptionKind, Setting};
+use super::{Board, BuildOption, Mount, OptionKind, Setting};
 use crate::error::{Error, Result};
 
 /// A board's directory is `build/<board>`, beside the checkouts of layers.
@@ -106,6 +107,7 @@ fn check_own(name: &str, raw: &RawBoard, context: &BoardChecks, diagnostics: &mu
         diagnostics.take(check_set(option, value, context.raw_options));
     }
     raw.config.iter().for_each(|config| check_config(config, diagnostics));
+    raw.mounts.iter().flatten().for_each(|mount| drop(diagnostics.take(check_mount(mount))));
     raw.run.iter().for_each(|run| run::check_own(run, diagnostics));
 }
 
@@ -120,6 +122,34 @@ fn check_target(target: &RawText) -> Result<()> {
     Err(Error::input(format!("`{}` cannot be a target", target.escape_debug()))
         .at(target.span.clone(), "this goes onto BitBake's command line")
         .help("give a recipe (`kata-image`) or a recipe and a task (`kata-image:unpack`), one to a string"))
+}
+
+/// Directories that are the build's own, or in which nothing can be put.
+const OWN_DIRECTORIES: [&str; 8] = ["/", "/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/var/tmp"];
+const KERNELS_DIRECTORIES: [&str; 3] = ["/dev", "/proc", "/sys"];
+
+fn check_mount(mount: &At<RawMount>) -> Result<Mount> {
+    let Some(path) = &mount.path else {
+        let help = "name a file or a directory: { path = \"/opt/licence.dat\" }";
+        return Err(Error::input("a mount has no `path`").at(mount.span.clone(), "this mount").help(help));
+    };
+    let refused = |why: &str, help: &str| {
+        Err(Error::input(format!("`{}` {why}", path.escape_debug())).at(path.span.clone(), "this path").help(help))
+    };
+    let plain = Path::new(path.as_str());
+    if path.is_empty() || path.chars().any(char::is_control) {
+        return refused("is no path", "name a file or a directory");
+    }
+    if OWN_DIRECTORIES.iter().any(|own| plain == Path::new(own)) {
+        return refused("is the build's own inside the seal", "name what is needed in it");
+    }
+    if KERNELS_DIRECTORIES.iter().any(|kernels| plain.starts_with(kernels)) {
+        return refused(
+            "is of the kernel, which a build must not reach",
+            "see docs/reference/seal.md for what is there",
+        );
+    }
+    Ok(Mount { path: plain.to_owned(), write: mount.write.unwrap_or(false) })
 }
 
 /// Names must be what BitBake's parser takes (`bb.parse.parse_py.ConfHandler`, `__config_regexp__`), without flags and
@@ -279,8 +309,10 @@ fn fold(
         config.insert(variable.value.clone(), value.value.clone());
     }
     let set = settings(name, block, chain, context, diagnostics);
+    let mounts = chain.iter().flat_map(|raw| raw.mounts.iter().flatten()).filter_map(|mount| check_mount(mount).ok());
+    let mounts = mounts.collect();
     let run = run::fold(&whose, chain, diagnostics);
-    Some(Board { machine: machine?.value.clone(), layers, targets, set, config, run })
+    Some(Board { machine: machine?.value.clone(), layers, targets, set, config, mounts, run })
 }
 
 fn appended<'a>(

@@ -12,12 +12,12 @@ use serde::de::DeserializeOwned;
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 use super::names;
-use super::raw::{At, RawRefusal, RawRule, RawRun};
+use super::raw::{At, RawMount, RawRefusal, RawRule, RawRun};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::url::redact_in_place;
 
-/// So many faults are shown; the rest is only counted.
+/// So many diagnostics are shown; the rest is only counted.
 const SHOWN: usize = 20;
 
 /// All that is wrong with one text.
@@ -52,7 +52,7 @@ impl Diagnostics {
             1 => Err(diagnostics.next().unwrap_or_else(|| Error::bug("a fault was lost"))),
             _ => {
                 let more = if count > SHOWN { format!(", the first {SHOWN} of them below") } else { String::new() };
-                Err(Error::input(format!("{file} has {count} faults{more}")).with_related(diagnostics))
+                Err(Error::input(format!("{file} has {count} diagnostics{more}")).with_related(diagnostics))
             }
         }
     }
@@ -94,12 +94,12 @@ fn visible(text: &str, span: Range<usize>) -> Range<usize> {
 pub(super) struct Block<T> {
     /// Where its name stands.
     pub(super) span: Range<usize>,
-    /// What it says; `None` when that is so broken that checking it would only give consequential faults.
+    /// What it says; `None` when that is so broken that checking it would only give consequential diagnostics.
     pub(super) raw: Option<T>,
 }
 
 /// All blocks of a kind, by name, in the order of the text. A broken block still has its name here, so that references to
-/// it are no faults of their own.
+/// it are no diagnostics of their own.
 pub(super) type Blocks<T> = IndexMap<String, Block<T>>;
 
 /// Reads `[SECTION.NAME]` blocks.
@@ -191,13 +191,16 @@ where
     diagnostics.take(deserialize(sound).map_err(|error| wrong_type(place, item, span, &error)))
 }
 
-/// The nested lists of blocks: `rule` of `[mirrors]`, `refused` of an option.
+/// The nested lists of blocks: `rule` of `[mirrors]`, `refused` of an option, `mounts` of a board.
 fn check_lists(place: &str, table: &dyn TableLike, diagnostics: &mut Diagnostics) {
     if place == "mirrors" {
         check_list::<RawRule>(place, table, "rule", diagnostics);
     }
     if place.starts_with("options.") {
         check_list::<RawRefusal>(place, table, "refused", diagnostics);
+    }
+    if place.starts_with("boards.") {
+        check_list::<RawMount>(place, table, "mounts", diagnostics);
     }
 }
 

@@ -24,6 +24,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::source::{GitRef, ImageName, Sha256, SourceUrl};
@@ -246,8 +247,19 @@ pub struct Board {
     /// BitBake variables, in order: `NAME` or `NAME:override…`, never one that kbuild itself sets. A value is one line and
     /// holds at most one kind of quotes, so the other kind can surround it in a configuration file.
     pub config: IndexMap<String, String>,
+    /// What of the host its builds see beside what every build sees.
+    pub mounts: Vec<Mount>,
     /// The machine that `kbuild run` starts its image in.
     pub run: Option<Machine>,
+}
+
+/// `[[boards.NAME.mounts]]`: a file or directory of the host that builds see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// As the manifest has it: absolute, or relative to the manifest.
+    pub path: PathBuf,
+    /// Whether builds may write there.
+    pub write: bool,
 }
 
 /// `[boards.NAME.run]`: a machine of QEMU's.

@@ -230,8 +230,22 @@ pub(super) struct RawBoard {
     pub(super) set: Option<IndexMap<RawText, At<SetTo>>>,
     /// BitBake variables of this board.
     pub(super) config: Option<IndexMap<RawText, RawText>>,
+    /// Files and directories of the host that the board's builds see beside what every build sees.
+    pub(super) mounts: Option<Vec<At<RawMount>>>,
     /// The machine that `kbuild run` starts the board's image in.
     pub(super) run: Option<At<RawRun>>,
+}
+
+/// `[[boards.NAME.mounts]]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case")]
+// Only to the schema, as for `RawRule`.
+#[schemars(deny_unknown_fields, extend("required" = ["path"]))]
+pub(super) struct RawMount {
+    /// The file or directory, absolute or relative to the manifest; it has the same path inside.
+    pub(super) path: Option<RawText>,
+    /// Whether builds may write there (default: false).
+    pub(super) write: Option<bool>,
 }
 
 /// `[boards.NAME.run]`: a machine of QEMU's.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::bench::{Bench, Run, assert_run};
+use crate::support::bench::{Bench, Run, assert_run, program_on_path};
 use crate::support::http::{Reply, Server};
 
 /// A project whose two files are locked and fetched; one of them is larger than any pipe.
@@ -136,4 +136,24 @@ fn a_verification_is_stopped() {
     let run = Run::from(child.wait_with_output().expect("it ends"));
     assert_eq!(run.code, Some(130), "{run}");
     assert_eq!(run.json()["error"]["kind"], "interrupted", "{run}");
+}
+
+#[test]
+fn git_ends_with_a_kbuild_that_is_killed() {
+    let mut bench = Bench::new();
+    bench.write(
+        "kata.toml",
+        "[project]\nname = \"test\"\n[layers.bitbake]\ngit = \"https://host.invalid/bitbake\"\nbranch = \"main\"\n\
+         [mirrors]\nbuiltin = false\n",
+    );
+    // A git that never comes back; the length of its sleep tells it from others.
+    let sleep = format!("sleep 62.{}", std::process::id());
+    let path = program_on_path(&bench, "git", &format!("exec {sleep}"));
+    bench.set("PATH", path);
+    let mut kbuild = start(bench.command(&["lock"]));
+    let running = || crate::seal::processes().contains(&sleep);
+    wait_until("git runs", running);
+    kbuild.kill().expect("it runs");
+    kbuild.wait().expect("it ends");
+    wait_until("git has ended", || !running());
 }
