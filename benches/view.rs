@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench view`
 
-#![allow(clippy::disallowed_methods)] // Tests prepare files as they like.
+#![allow(clippy::disallowed_methods, unreachable_pub)] // Tests prepare files as they like, and share modules.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -6,8 +6,8 @@
 //! later room takes the earlier room's value and never reaches back past it. [`resolve`] makes the lock out of the manifest,
 //! through the fetcher. [`crates`] makes a recipe's include of a Cargo.lock. Only [`cli`] prints.
 
-// Tests prepare files as they like.
-#![cfg_attr(test, allow(clippy::disallowed_methods))]
+// Tests prepare files as they like, and share modules.
+#![cfg_attr(test, allow(clippy::disallowed_methods, unreachable_pub))]
 
 pub mod audit;
 pub mod bitbake;
