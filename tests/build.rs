@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kbuild::bitbake::Job;
-use kbuild::builder::{self, BuildResult, Place, Request, result};
+use kbuild::builder::{self, BuildDir, BuildRequest, BuildResult, result};
 use kbuild::lock::{Content, Lock, LockedBoard, LockedFile, LockedGit, Pin};
 use kbuild::manifest::Manifest;
 use kbuild::source::{CommitId, GitRef, SourceId, SourceUrl, name};

@@ -1,4 +1,4 @@
-//! The JSON Schema of `kbuild.toml`, for editors; made of the shapes that the parser itself reads.
+//! The JSON Schema of `kbuild.toml`, for editors; made from the types that the parser itself uses.
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -13,7 +13,7 @@ pub(super) fn schema() -> Value {
     schema
 }
 
-/// TOML has no null: that a key may be left out is said by `required` alone.
+/// TOML has no null: only `required` says whether a key may be left out.
 fn without_null(schema: &mut Value) {
     match schema {
         Value::Array(parts) => parts.iter_mut().for_each(without_null),
