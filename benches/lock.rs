@@ -7,6 +7,8 @@
 //! table, and Python's `tomllib`; kbuild also checks every name, hash and reference. Each figure is the median of several
 //! runs, of this machine at this moment; commands are whole processes, with the look whether the lock is fresh.
 
+#![allow(clippy::disallowed_methods, unreachable_pub)] // Tests prepare files as they like, and share modules.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;

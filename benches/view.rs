@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench view`
 
+#![allow(clippy::disallowed_methods, unreachable_pub)] // Tests prepare files as they like, and share modules.
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;

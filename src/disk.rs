@@ -43,6 +43,7 @@ pub fn replace_if_changed(path: &Path, content: &[u8]) -> Result<bool> {
 ///
 /// # Errors
 /// The file cannot be synced or renamed.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     let failed = |error| Error::io("write", path, error);
     file.as_file().sync_all().map_err(failed)?;
@@ -80,6 +81,10 @@ pub fn copy_new(file: &Path, to: &Path) -> Result<()> {
     reflink_or_copy(file, to).map_err(|error| Error::io("copy", to, error))
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "as `link_or_copy`: a file that nobody changes, for a place that is synced"
+)]
 fn reflink_or_copy(file: &Path, to: &Path) -> std::io::Result<()> {
     match reflink_copy::reflink(file, to) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {}
@@ -160,6 +165,7 @@ pub fn directory_beside(target: &Path) -> Result<TempDir> {
 ///
 /// # Errors
 /// It cannot be renamed; the old directory is then kept.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn replace_directory(new: TempDir, target: &Path) -> Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
 

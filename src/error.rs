@@ -45,6 +45,23 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind, for tables of them.
+    pub const ALL: [Kind; 13] = [
+        Kind::Input,
+        Kind::Usage,
+        Kind::Stale,
+        Kind::Network,
+        Kind::Denied,
+        Kind::Mismatch,
+        Kind::Missing,
+        Kind::Engine,
+        Kind::NotReproducible,
+        Kind::Emulator,
+        Kind::Io,
+        Kind::Interrupted,
+        Kind::Bug,
+    ];
+
     /// The documented exit code of this kind.
     pub fn exit_code(self) -> u8 {
         match self {

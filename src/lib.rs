@@ -6,15 +6,24 @@
 //! [`serve`], [`mirror`] and [`remote`] pass the store's content on to other machines. A later room uses the earlier
 //! rooms' values, never the reverse. [`crates`] makes a recipe's include from a Cargo.lock. Only [`cli`] prints.
 
+// Tests prepare files as they like, and share modules.
+#![cfg_attr(test, allow(clippy::disallowed_methods, unreachable_pub))]
+
 pub mod bitbake;
+#[expect(clippy::disallowed_methods, reason = "it writes to /proc, and to a directory that it removes at once")]
 pub mod builder;
+#[expect(unreachable_pub, reason = "older than the lint")]
 pub mod bundle;
 pub mod cli;
 pub mod crates;
 pub mod disk;
+pub mod env_vars;
 pub mod error;
+#[expect(unreachable_pub, reason = "older than the lint")]
 pub mod fetch;
 pub mod files;
+#[cfg(test)]
+mod generated;
 pub mod git;
 pub mod lock;
 pub mod manifest;
@@ -22,7 +31,9 @@ pub mod mirror;
 pub mod net;
 pub mod oci;
 pub mod progress;
+#[expect(unreachable_pub, reason = "older than the lint")]
 pub mod remote;
+#[expect(unreachable_pub, reason = "older than the lint")]
 pub mod resolve;
 pub mod serve;
 pub mod source;

@@ -1,6 +1,8 @@
 //! What a board fetches, asked of a real BitBake: the layer in tests/fixtures has a recipe for every fetcher. No upstream is
 //! running anywhere, and none is needed.
 
+#![allow(clippy::disallowed_methods, unreachable_pub)] // Tests prepare files as they like, and share modules.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

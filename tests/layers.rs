@@ -1,6 +1,8 @@
 //! The layers of this repository, asked of a real BitBake. The layers of others are stood in for by tests/fixtures/stand-in,
 //! so no upstream is needed; what the real ones make of ours is in docs/flagship.md.
 
+#![allow(clippy::disallowed_methods, unreachable_pub)] // Tests prepare files as they like, and share modules.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;

@@ -1,6 +1,8 @@
 //! The seal's process, tried with the real program and a real kernel. Where the kernel forbids namespaces these tests say so,
 //! loudly, and prove the other half: that kbuild notices. What can be reached from inside is tried by `e2e/seal.rs`.
 
+#![allow(clippy::disallowed_methods, unreachable_pub)] // Tests prepare files as they like, and share modules.
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

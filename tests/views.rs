@@ -2,6 +2,8 @@
 //!
 //! `KBUILD_TEST_ENGINE` names the BitBake (see `docs/development.md`); any release will do, so the same test was run on 2.8.
 
+#![allow(clippy::disallowed_methods, unreachable_pub)] // Tests prepare files as they like, and share modules.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;

@@ -122,6 +122,7 @@ impl Writer {
     }
 
     /// Writes a file. It gets its name only when `fill` has finished.
+    #[expect(clippy::disallowed_methods, reason = "`finish` syncs all files at once before the index names them")]
     pub(super) fn file(&mut self, name: &str, mode: u32, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
         let path = self.path.join(name);
         let parent = path.parent().unwrap_or(&self.path);

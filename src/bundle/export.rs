@@ -184,6 +184,7 @@ impl Export<'_> {
     }
 
     /// One file: written beside the target and renamed, so that a file of that name is complete.
+    #[expect(clippy::disallowed_methods, reason = "a stream: synced here, before the rename")]
     fn file(&mut self, path: &Path) -> Result<()> {
         if path.is_dir() {
             return Err(Error::input(format!("{} is a directory", disk::shown(path))));

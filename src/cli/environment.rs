@@ -4,18 +4,20 @@ use std::ffi::OsStr;
 
 use clap::builder::{BoolishValueParser, TypedValueParser as _};
 
+use crate::env_vars;
+
 /// Besides `KBUILD_…`: variables that the libraries below read. Some of these take an empty text for a file name.
 const OTHERS: [&str; 10] = [
-    "GIT_SSL_CAINFO",
-    "GIT_SSL_CAPATH",
-    "GOPROXY",
-    "NETRC",
-    "REGISTRY_AUTH_FILE",
-    "SSL_CERT_DIR",
-    "SSL_CERT_FILE",
-    "TMPDIR",
-    "XDG_CONFIG_HOME",
-    "XDG_RUNTIME_DIR",
+    env_vars::GIT_SSL_CAINFO,
+    env_vars::GIT_SSL_CAPATH,
+    env_vars::GOPROXY,
+    env_vars::NETRC,
+    env_vars::REGISTRY_AUTH_FILE,
+    env_vars::SSL_CERT_DIR,
+    env_vars::SSL_CERT_FILE,
+    env_vars::TMPDIR,
+    env_vars::XDG_CONFIG_HOME,
+    env_vars::XDG_RUNTIME_DIR,
 ];
 
 /// Removes empty variables, so that empty means unset. CI systems set variables without a value to the empty text.

@@ -10,6 +10,8 @@ mod global;
 mod output;
 mod progress;
 mod project;
+#[cfg(test)]
+mod reference;
 mod runtime;
 mod stop;
 mod table;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::global::{Format, GlobalArgs, When};
 use super::progress::{Bars, Lines, Quiet, print_stderr};
 use crate::bitbake::Verbosity;
+use crate::env_vars;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::source::url::redact;
@@ -67,7 +68,7 @@ impl Output {
         let color = match global.color {
             When::Always => true,
             When::Never => false,
-            When::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            When::Auto => terminal && std::env::var_os(env_vars::NO_COLOR).is_none_or(|value| value.is_empty()),
         };
         let progress: Arc<dyn Progress> = if global.quiet {
             Arc::new(Quiet { color })
@@ -189,7 +190,7 @@ pub(super) fn start_log(verbose: u8) {
         1 => "kbuild=info,warn",
         _ => "kbuild=debug,warn",
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("KBUILD_LOG").unwrap_or_else(|_| default.into());
+    let filter = tracing_subscriber::EnvFilter::try_from_env(env_vars::KBUILD_LOG).unwrap_or_else(|_| default.into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Redacting).without_time().init();
 }
 

@@ -8,6 +8,7 @@ use super::global::GlobalArgs;
 use super::output::Output;
 use crate::bitbake::metadata;
 use crate::disk;
+use crate::env_vars;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{FetchSettings, Fetcher, Registries};
 use crate::files::{self, LOCK, MANIFEST};
@@ -39,7 +40,7 @@ impl Project {
         let manifest = Manifest::read(&manifest_path)?;
         let site = site(global)?;
         // Not clap's delimiter, which would also split a flag's value: the path of a directory may contain a space.
-        let variable = std::env::var("KBUILD_MIRROR").unwrap_or_default();
+        let variable = std::env::var(env_vars::KBUILD_MIRROR).unwrap_or_default();
         let flags = match global.mirrors.as_slice() {
             [] => Mirrors::from_arguments(variable.split_whitespace()),
             mirrors => Mirrors::from_arguments(mirrors.iter().map(String::as_str)),
@@ -266,7 +267,7 @@ impl Stores {
     /// The lower stores: those of the flags, else of the variable, else of the site configuration.
     fn new(global: &GlobalArgs, upper: PathBuf, site: Vec<PathBuf>) -> Stores {
         // Not clap's, since an empty variable names no store.
-        let variable = std::env::var_os("KBUILD_LOWER_STORE");
+        let variable = std::env::var_os(env_vars::KBUILD_LOWER_STORE);
         let variable = variable.map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>());
         let named = if global.lower_stores.is_empty() { variable.unwrap_or(site) } else { global.lower_stores.clone() };
         let mut lower: Vec<PathBuf> = named.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();
@@ -365,7 +366,7 @@ fn manifest_path(global: &GlobalArgs) -> Result<PathBuf> {
     match &global.manifest_path {
         Some(path) if path.is_file() => Ok(path.clone()),
         Some(path) => Err(Error::input(format!("there is no manifest at {}", path.display()))
-            .help(format!("--manifest-path (or KBUILD_MANIFEST_PATH) must name one"))),
+            .help("--manifest-path (or KBUILD_MANIFEST_PATH) must name one")),
         None => {
             let here = std::env::current_dir().map_err(|error| Error::io("find", Path::new("."), error))?;
             Manifest::find(&here)
@@ -377,7 +378,7 @@ fn site(global: &GlobalArgs) -> Result<SiteConfig> {
     if let Some(path) = &global.config {
         return SiteConfig::read(path);
     }
-    let user = std::env::var_os("XDG_CONFIG_HOME")
+    let user = std::env::var_os(env_vars::XDG_CONFIG_HOME)
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".config")))
         .map(|directory| directory.join("kbuild/config.toml"));

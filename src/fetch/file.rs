@@ -160,10 +160,10 @@ impl Fetcher {
         let (slot, count) = (&slot, &arrived);
         let ask = move || {
             let transfer = async move {
-                let slot: &mut Option<PartialDownload> = &mut *slot.lock().await;
+                let mut slot = slot.lock().await;
                 report.task().note(&format!("from {}", place.host()));
-                let outcome = self.transfer(place, slot, &job.expected, report.task()).await;
-                count.store(size(slot), Ordering::Relaxed);
+                let outcome = self.transfer(place, &mut slot, &job.expected, report.task()).await;
+                count.store(size(&slot), Ordering::Relaxed);
                 outcome
             };
             transfer.boxed()

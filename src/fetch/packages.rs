@@ -9,6 +9,7 @@ use std::env;
 use std::sync::{PoisonError, RwLock};
 
 use super::mirrors::Candidate;
+use crate::env_vars;
 use crate::error::{Error, Kind, Result};
 use crate::source::url::redact;
 use crate::source::{Access, Package, SourceUrl};
@@ -33,7 +34,7 @@ pub struct RegistryTable {
 impl RegistryTable {
     /// With what the environment says.
     pub fn from_env(own: Registries) -> RegistryTable {
-        RegistryTable::new(own, env::var("GOPROXY").ok().as_deref())
+        RegistryTable::new(own, env::var(env_vars::GOPROXY).ok().as_deref())
     }
 
     /// With this `GOPROXY`.

@@ -87,6 +87,7 @@ fn check_path(path: &str) -> Result<()> {
 
 /// What `.gitmodules` says: URL by path. git itself reads it, so that all its quoting is understood; `[include]` is not
 /// followed, or a repository could make us read any file.
+#[expect(clippy::disallowed_methods, reason = "a scratch directory holds it")]
 fn urls_by_path(text: &[u8], scratch: &std::path::Path) -> Result<BTreeMap<String, String>> {
     let file = scratch.join("gitmodules");
     std::fs::File::create_new(&file)

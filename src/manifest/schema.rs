@@ -36,15 +36,8 @@ fn without_null(schema: &mut Value) {
 mod tests {
     use super::*;
 
-    /// Written again by `KBUILD_UPDATE_DOCS=1 cargo test --lib manifest::schema`.
     #[test]
-    fn the_documented_schema_is_current() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/kbuild.schema.json");
-        let text = format!("{:#}\n", schema());
-        if std::env::var_os("KBUILD_UPDATE_DOCS").is_some() {
-            std::fs::write(&path, &text).unwrap();
-        }
-        let documented = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(documented == text, "run `KBUILD_UPDATE_DOCS=1 cargo test --lib manifest::schema`");
+    fn the_schema_is_current() {
+        crate::generated::assert_current("docs/reference/kbuild.schema.json", &format!("{:#}\n", schema()));
     }
 }

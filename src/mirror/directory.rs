@@ -102,6 +102,7 @@ pub fn lay_out(
 }
 
 /// Replaces a file in one step.
+#[expect(clippy::disallowed_methods, reason = "`lay_out` syncs the whole directory once at its end")]
 fn write(store: &Store, mirror: &Mirror, entry: &MirrorEntry, path: &Path, same: Option<&Path>) -> Result<()> {
     let failed = |error| Error::io("write", path, error);
     let directory = path.parent().unwrap_or(path);

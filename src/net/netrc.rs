@@ -10,6 +10,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use crate::env_vars;
 use crate::error::{Error, Result};
 
 /// One `machine`, or `default`.
@@ -31,7 +32,7 @@ impl Netrc {
     /// # Errors
     /// A file that is there, or that `NETRC` names, and cannot be read.
     pub fn read() -> Result<Netrc> {
-        let named = env::var_os("NETRC").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let named = env::var_os(env_vars::NETRC).filter(|path| !path.is_empty()).map(PathBuf::from);
         let is_named = named.is_some();
         let Some(path) = named.or_else(|| env::home_dir().map(|home| home.join(".netrc"))) else {
             return Ok(Netrc::default());

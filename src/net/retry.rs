@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
+use crate::env_vars;
 use crate::error::{Error, Kind};
 
 /// How long and how often kbuild waits for a network.
@@ -61,17 +62,17 @@ impl RetryPolicy {
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let number = |name: &str| variable(name).and_then(|text| text.trim().parse::<u64>().ok());
         let mut policy = RetryPolicy::default();
-        if let Some(retries) = number("KBUILD_RETRIES") {
+        if let Some(retries) = number(env_vars::KBUILD_RETRIES) {
             policy.tries = usize::try_from(retries).unwrap_or(usize::MAX).saturating_add(1);
         }
-        if let Some(seconds) = number("KBUILD_TIMEOUT") {
+        if let Some(seconds) = number(env_vars::KBUILD_TIMEOUT) {
             let limit = Duration::from_secs(seconds.max(1));
             policy.idle = limit;
             policy.slow_for = limit;
             policy.git_silence = limit;
             policy.connect = policy.connect.min(limit);
         }
-        if let Some(milliseconds) = number("KBUILD_RETRY_BASE_MS") {
+        if let Some(milliseconds) = number(env_vars::KBUILD_RETRY_BASE_MS) {
             policy.base = Duration::from_millis(milliseconds);
         }
         policy

@@ -14,6 +14,7 @@ use reqwest::{Response, Url};
 use serde::Deserialize;
 
 use super::response::{MANIFEST_LIMIT, checked, read_whole};
+use crate::env_vars;
 use crate::error::{Error, Kind, Result};
 use crate::net::http::{Http, failed};
 use crate::net::retry::Failure;
@@ -134,7 +135,7 @@ fn key(image: &ImageName, right: Right) -> Key {
 /// Where docker and podman keep logins, and their credential helpers. If `REGISTRY_AUTH_FILE` is set, only its file counts.
 fn kept_login(registry: &str) -> Option<Login> {
     let names: &[&str] = if registry == "docker.io" { &[HUB_LOGIN, "docker.io"] } else { &[registry] };
-    let only_podman = env::var_os("REGISTRY_AUTH_FILE").is_some();
+    let only_podman = env::var_os(env_vars::REGISTRY_AUTH_FILE).is_some();
     let docker = names.iter().filter(|_| !only_podman).map(|name| get_credential(name));
     let podman = names.iter().map(|name| get_podman_credential(name));
     docker.chain(podman).find_map(|found| match found {

@@ -15,6 +15,7 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 
 use super::bucket::Bucket;
 use super::connector::{self, Connector, METADATA_CONNECT};
+use crate::env_vars;
 use crate::error::{Error, Result};
 use crate::source::{RemoteUrl, Service};
 
@@ -37,7 +38,7 @@ async fn open_with(env: &Env, url: &RemoteUrl, connector: &Connector) -> Result<
         Service::Registry => return Err(Error::bug(format!("{url} is not a bucket"))),
         Service::S3 => {
             let (builder, found) = env.s3(url)?;
-            let builder = if found || has_role(env, "AWS_EC2_METADATA_DISABLED").await {
+            let builder = if found || has_role(env, env_vars::AWS_EC2_METADATA_DISABLED).await {
                 builder
             } else {
                 builder.with_skip_signature(true)
@@ -47,8 +48,11 @@ async fn open_with(env: &Env, url: &RemoteUrl, connector: &Connector) -> Result<
         }
         Service::Google => {
             let (builder, found) = env.google(url)?;
-            let builder =
-                if found || has_role(env, "NO_GCE_CHECK").await { builder } else { builder.with_skip_signature(true) };
+            let builder = if found || has_role(env, env_vars::NO_GCE_CHECK).await {
+                builder
+            } else {
+                builder.with_skip_signature(true)
+            };
             let builder = builder.with_retry(retry).with_client_options(connector.options());
             Arc::new(builder.with_http_connector(connector.clone()).build().map_err(unusable)?)
         }
@@ -114,13 +118,13 @@ impl Env {
 
     /// The values of a profile in AWS's files, by the names of variables in lower case.
     fn profile(&self) -> Result<BTreeMap<String, String>> {
-        let named = self.get("AWS_PROFILE").or(self.get("AWS_DEFAULT_PROFILE"));
+        let named = self.get(env_vars::AWS_PROFILE).or(self.get(env_vars::AWS_DEFAULT_PROFILE));
         let name = named.unwrap_or("default");
         let file = |variable: &str, usual: &str| {
             self.get(variable).map(PathBuf::from).or_else(|| Some(self.home.as_ref()?.join(".aws").join(usual)))
         };
-        let config = file("AWS_CONFIG_FILE", "config");
-        let credentials = file("AWS_SHARED_CREDENTIALS_FILE", "credentials");
+        let config = file(env_vars::AWS_CONFIG_FILE, "config");
+        let credentials = file(env_vars::AWS_SHARED_CREDENTIALS_FILE, "credentials");
         let config_name = if name == "default" { name.to_owned() } else { format!("profile {name}") };
         let mut found = BTreeMap::new();
         let mut known = false;
@@ -139,7 +143,7 @@ impl Env {
         if let Some(way) = ["role_arn", "credential_process", "sso_session", "sso_start_url"]
             .into_iter()
             .find(|way| found.contains_key(*way) && !has_keys)
-            && self.get("AWS_ACCESS_KEY_ID").is_none()
+            && self.get(env_vars::AWS_ACCESS_KEY_ID).is_none()
         {
             let error = Error::input(format!(
                 "the profile `{}` gets its credentials by `{way}`, which kbuild does not support",
@@ -163,7 +167,7 @@ impl Env {
     fn google(&self, url: &RemoteUrl) -> Result<(GoogleCloudStorageBuilder, bool)> {
         let mut builder = GoogleCloudStorageBuilder::new().with_bucket_name(url.bucket());
         let mut found = false;
-        if let Some(path) = self.get("SERVICE_ACCOUNT") {
+        if let Some(path) = self.get(env_vars::SERVICE_ACCOUNT) {
             builder = builder.with_service_account_path(path);
             found = true;
         }

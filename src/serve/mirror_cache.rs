@@ -114,6 +114,7 @@ impl State {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a scratch directory holds it, and a crash takes that away")]
 fn pack(store: &Store, mirror: &Mirror, clone: &str, path: PathBuf) -> Result<PathBuf> {
     let part = path.with_extension("part");
     // What a try that failed left.

@@ -180,6 +180,7 @@ fn make_directory(path: &Path) -> Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(failed)
 }
 
+#[expect(clippy::disallowed_methods, reason = "a new directory is filled, and used only when it is complete")]
 fn write_file(path: &Path, odb: &Odb<'_>, blob: Oid, executable: bool) -> Result<()> {
     let failed = |error| Error::io("write", path, error);
     let blob = odb.read(blob).map_err(broken_object)?;

@@ -1,5 +1,7 @@
 //! End-to-end tests: the built binary, run as a user would.
 
+#![allow(clippy::disallowed_methods, unreachable_pub)] // Tests prepare files as they like, and share modules.
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -6,6 +6,9 @@
 //! Only what is really there is reported. What a recipe's variables come to is worked out as far as its own files, those it
 //! includes, and the classes of the given layers tell; where that does not suffice, nothing is said.
 
+// Tests prepare files as they like.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
+
 mod code;
 mod context;
 mod error;

@@ -79,7 +79,7 @@ impl Root {
     }
 
     /// The path, in the stage, of one of the new root.
-    fn new(&self, path: &Path) -> PathBuf {
+    fn below(&self, path: &Path) -> PathBuf {
         self.new.join(path.strip_prefix("/").unwrap_or(path))
     }
 
@@ -89,18 +89,18 @@ impl Root {
     }
 
     fn directory(&self, path: &Path) -> Result<(), String> {
-        fs::create_dir_all(self.new(path)).map_err(why(&format!("make {}", path.display())))
+        fs::create_dir_all(self.below(path)).map_err(why(&format!("make {}", path.display())))
     }
 
     fn memory(&self, path: &str, mode: &CStr) -> Result<(), String> {
         self.directory(Path::new(path))?;
-        memory(&self.new(Path::new(path)), mode)
+        memory(&self.below(Path::new(path)), mode)
     }
 
     /// Puts something of the host at a path.
     fn bind_at(&self, host: &Path, path: &Path, access: Access) -> Result<(), String> {
         let failed = |error: String| format!("could not mount {}: {error}", host.display());
-        let (from, to) = (self.old(host), self.new(path));
+        let (from, to) = (self.old(host), self.below(path));
         self.place_for(&from, path).map_err(|error| failed(error.to_string()))?;
         // Recursively, or a mount below it would have to be uncovered, which the kernel refuses here.
         rustix::mount::mount_bind_recursive(&from, &to).map_err(|error| failed(error.to_string()))?;
@@ -109,7 +109,7 @@ impl Root {
 
     /// Something to mount over, of the kind that will be mounted.
     fn place_for(&self, from: &Path, path: &Path) -> std::io::Result<()> {
-        let to = self.new(path);
+        let to = self.below(path);
         if fs::metadata(from)?.is_dir() {
             return fs::create_dir_all(to);
         }
@@ -149,7 +149,7 @@ impl Root {
     }
 
     fn link(&self, target: &Path, path: &Path) -> Result<(), String> {
-        let link = self.new(path);
+        let link = self.below(path);
         let made = fs::create_dir_all(link.parent().unwrap_or(Path::new("/"))).and_then(|()| symlink(target, &link));
         match made {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(why("make a link")(error)),
@@ -166,7 +166,7 @@ impl Root {
             Some(Path::new(private).join(first))
         };
         let needed = reachable.needed().filter_map(|(path, _)| Some((path, within(path)?)));
-        let ways = needed.filter(|(path, first)| path != first).map(|(_, first)| self.new(&first));
+        let ways = needed.filter(|(path, first)| path != first).map(|(_, first)| self.below(&first));
         let ways: BTreeSet<PathBuf> = ways.collect();
         for way in &ways {
             fs::create_dir_all(way).map_err(why("make a directory"))?;
@@ -182,7 +182,7 @@ impl Root {
             let path = Path::new("/dev").join(device);
             let place = self.place_for(&self.old(&path), &path);
             place
-                .and_then(|()| Ok(rustix::mount::mount_bind(self.old(&path), self.new(&path))?))
+                .and_then(|()| Ok(rustix::mount::mount_bind(self.old(&path), self.below(&path))?))
                 .map_err(why(&format!("mount {}", path.display())))?;
         }
         for (target, link) in [
@@ -198,15 +198,15 @@ impl Root {
         self.directory(Path::new("/dev/pts"))?;
         let options = c"newinstance,ptmxmode=0666,mode=0620";
         let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-        rustix::mount::mount("devpts", self.new(Path::new("/dev/pts")), "devpts", flags, options)
+        rustix::mount::mount("devpts", self.below(Path::new("/dev/pts")), "devpts", flags, options)
             .map_err(why("mount /dev/pts"))?;
-        read_only(&self.new(Path::new("/dev")))
+        read_only(&self.below(Path::new("/dev")))
     }
 
     /// `/proc`, in which nothing of the whole kernel can be set.
     fn processes(&self, own: bool) -> Result<(), String> {
         self.directory(Path::new("/proc"))?;
-        let proc = self.new(Path::new("/proc"));
+        let proc = self.below(Path::new("/proc"));
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         if own {
             rustix::mount::mount("proc", &proc, "proc", flags, None).map_err(why("mount /proc"))?;
@@ -250,7 +250,7 @@ impl Root {
         ] {
             let path = Path::new("/etc").join(file);
             self.directory(Path::new("/etc"))?;
-            fs::write(self.new(&path), text).map_err(why(&format!("write {}", path.display())))?;
+            fs::write(self.below(&path), text).map_err(why(&format!("write {}", path.display())))?;
         }
         Ok(())
     }

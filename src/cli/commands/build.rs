@@ -12,6 +12,7 @@ use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
 use crate::disk;
+use crate::env_vars;
 use crate::error::Result;
 use crate::files::{LOCK, MANIFEST};
 use crate::lock::Lock;
@@ -52,7 +53,7 @@ pub(in crate::cli) struct BuildArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct BoardArgs {
     /// The board.
-    #[arg(long, short, value_name = "BOARD", env = "KBUILD_BOARD", hide_env = true)]
+    #[arg(long, short, value_name = "BOARD", env = env_vars::KBUILD_BOARD, hide_env = true)]
     pub(in crate::cli) board: String,
 
     /// An option of the build, OPTION=CHOICE or FLAG; may be repeated.

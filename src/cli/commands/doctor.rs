@@ -10,6 +10,7 @@ use crate::builder::seal;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::{self, Project};
+use crate::env_vars;
 use crate::error::{Error, Result};
 
 /// Checks what a build needs of the host, and says what to install.
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 #[command(after_help = "Examples:\n  kbuild doctor\n  kbuild doctor --board qemu --format json")]
 pub(in crate::cli) struct DoctorArgs {
     /// Only what this board needs.
-    #[arg(long, short, value_name = "BOARD", env = "KBUILD_BOARD", hide_env = true)]
+    #[arg(long, short, value_name = "BOARD", env = env_vars::KBUILD_BOARD, hide_env = true)]
     board: Option<String>,
 }
 

@@ -13,11 +13,9 @@ use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
 use crate::cli::runtime;
 use crate::disk;
+use crate::env_vars;
 use crate::error::{Error, Kind, Result};
 use crate::progress;
-
-/// The variable that holds the password of a secret key.
-const PASSWORD: &str = "KBUILD_SIGN_PASSWORD";
 
 /// Writes a bundle: what kbuild.lock names, from the store, for a place without network.
 ///
@@ -98,13 +96,13 @@ fn target(path: PathBuf) -> Target {
 }
 
 fn password(key: &Path) -> Result<String> {
-    if let Ok(password) = std::env::var(PASSWORD) {
+    if let Ok(password) = std::env::var(env_vars::KBUILD_SIGN_PASSWORD) {
         return Ok(password);
     }
     let nobody =
         || Error::input(format!("{} has a password, and there is no terminal to ask for it", disk::shown(key)));
     if !std::io::stderr().is_terminal() {
-        return Err(nobody().help(format!("set it in {PASSWORD}")));
+        return Err(nobody().help(format!("set it in {}", env_vars::KBUILD_SIGN_PASSWORD)));
     }
     rpassword::prompt_password(format!("Password of {}: ", disk::shown(key))).map_err(|error| nobody().because(error))
 }

@@ -13,6 +13,7 @@ use crate::cli::output::{Outcome, Output};
 use crate::cli::project::Project;
 use crate::cli::runtime::wait;
 use crate::disk;
+use crate::env_vars;
 use crate::error::{Error, Result};
 
 /// Starts a built board's image under QEMU.
@@ -29,7 +30,7 @@ Examples:
 Exit code 9: QEMU failed.")]
 pub(in crate::cli) struct RunArgs {
     /// The board.
-    #[arg(long, short, value_name = "BOARD", env = "KBUILD_BOARD", hide_env = true)]
+    #[arg(long, short, value_name = "BOARD", env = env_vars::KBUILD_BOARD, hide_env = true)]
     board: String,
 
     /// Print the command and start nothing. Needs no QEMU, and no build if kbuild.toml names the image.

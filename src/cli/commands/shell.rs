@@ -9,6 +9,7 @@ use super::build::BoardArgs;
 use crate::builder::{self, BuildDir};
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output};
+use crate::env_vars;
 use crate::error::Result;
 
 /// Opens a shell in a board's build, to run BitBake by hand.
@@ -35,7 +36,7 @@ impl ShellArgs {
         if self.command.is_empty() {
             output.say(&prepared.notice());
         }
-        let status = builder::shell(&prepared, &self.command, std::env::var_os("SHELL").as_deref())?;
+        let status = builder::shell(&prepared, &self.command, std::env::var_os(env_vars::SHELL).as_deref())?;
         let mut outcome = Outcome::new(json!({ "status": status }), "");
         outcome.exit = Some(u8::try_from(status).unwrap_or(1));
         Ok(outcome)

@@ -261,6 +261,7 @@ fn lacking(missing: &[&SourceId]) -> Error {
 }
 
 /// Writes a file that is not there yet, and its directory.
+#[expect(clippy::disallowed_methods, reason = "a new directory is filled, and used only when it is complete")]
 fn write_new(path: &Path, text: &[u8]) -> Result<()> {
     if let Some(parent) = path.parent() {
         disk::create_dir_all(parent)?;

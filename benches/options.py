@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Another choice of an option: how long BitBake parses, through kbuild and by itself, over one layer in one run.
 
-    benches/options [--recipes N] [--engine DIR] [--kbuild PATH]
+    benches/options.py [--recipes N] [--engine DIR] [--kbuild PATH]
 
 A layer of N recipes is made, of which one looks at an option; each has some text and Python to work on. Both parse it from
 nothing, parse it again, and with the option on; BitBake by itself with the same layers and the same OVERRIDES. kbuild's times

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fetching many files: kbuild beside curl and wget, from one server in one run.
 
-    benches/fetch [--files N] [--size BYTES] [--latency SECONDS] [--kbuild PATH]
+    benches/fetch.py [--files N] [--size BYTES] [--latency SECONDS] [--kbuild PATH]
 
 The server is python's own, on loopback, with a latency before each answer as a distant host has it. Each tool starts from
 nothing and must end with verified files: kbuild verifies by itself, curl and wget are followed by `sha256sum --check`.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Carrying a store elsewhere: kbuild export and import beside cp -r and tar, on one disk in one run.
 
-    benches/carry [--files N] [--size BYTES] [--large N] [--large-size BYTES] [--kbuild PATH] [DIR]
+    benches/carry.py [--files N] [--size BYTES] [--large N] [--large-size BYTES] [--kbuild PATH] [DIR]
 
 A store is made of N small files and a few large ones. Each tool takes it from there to a copy beside it, and the page cache
 holds everything for all of them. cp and tar check nothing; kbuild hashes every byte on the way out (BLAKE3) and again on the

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A registry: kbuild push and pull beside curl, over one docker-registry on loopback in one run.
 
-    benches/registry [--files N] [--size BYTES] [--large N] [--large-size BYTES] [--jobs N] [--kbuild PATH] [--servers DIR]
+    benches/registry.py [--files N] [--size BYTES] [--large N] [--large-size BYTES] [--jobs N] [--kbuild PATH] [--servers DIR]
 
 The server is Debian's docker-registry, from tests/support/servers/make-servers. curl sends the same files as blobs, each with a
 POST and one PUT whose digest it is told, and gets them back by digest, as many at once as kbuild; kbuild also asks what is

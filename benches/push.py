@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A bucket: kbuild push and pull beside boto3's transfers, over one S3 server on loopback in one run.
 
-    benches/push [--files N] [--size BYTES] [--large N] [--large-size BYTES] [--jobs N] [--kbuild PATH] [--servers DIR]
+    benches/push.py [--files N] [--size BYTES] [--large N] [--large-size BYTES] [--jobs N] [--kbuild PATH] [--servers DIR]
 
 The server is moto, from tests/support/servers/make-servers, and boto3 comes with it. boto3's transfer manager is what `aws s3
 cp` is made of. It is given a list of files and their names, kbuild a lock: kbuild also asks what is there, hashes every byte

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Serving a store: kbuild serve beside nginx and Python's http.server, over one store in one run, with curl as the client.
 
-    benches/serve [--files N] [--size BYTES] [--large N] [--large-size BYTES] [--rounds N] [--parallel N]
+    benches/serve.py [--files N] [--size BYTES] [--large N] [--large-size BYTES] [--rounds N] [--parallel N]
                   [--kbuild PATH] [--nginx PATH]
 
 A store is made of N small files and a few large ones, and the page cache holds all of it. `curl --parallel` asks each server
