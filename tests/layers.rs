@@ -138,8 +138,9 @@ impl Topdir {
             .unwrap();
         python.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = python.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Some(serde_json::from_slice(&output.stdout).unwrap())
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        Some(serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}")))
     }
 }
 
@@ -313,7 +314,8 @@ fn each_option_changes_what_its_name_says() {
     writeln!(changes, "modules: {}", answers.get("plain", PACKAGES, "RRECOMMENDS:packagegroup-kata")).unwrap();
     writeln!(changes, "parts: {}", answers.get("plain", STATIC, "KATA_STATIC_PARTS")).unwrap();
 
-    let built = ["plain", "rootfs", "fedora"].map(|name| configurations[configurations.iter().position(|(known, _)| *known == name).unwrap()]);
+    let built = ["plain", "rootfs", "fedora"]
+        .map(|name| configurations[configurations.iter().position(|(known, _)| *known == name).unwrap()]);
     let questions = [GUEST, &[(FEDORA, BASE)]].concat();
     let Some(answers) = Topdir::new("qemu", &built).ask(&questions) else { return };
     for option in ["rootfs", "fedora"] {
@@ -342,7 +344,8 @@ fn what_cannot_be_had_is_refused_with_the_reason() {
         ],
     );
     let guest: [(&str, &[&str]); 3] = [INITRD, ROOTFS, GUEST_IMAGE].map(|recipe| (recipe, &[] as &[&str]));
-    let others: [(&str, &[&str]); 5] = [IMAGE, PACKAGES, QEMU, GUEST_KERNEL, CONFIG].map(|recipe| (recipe, &[] as &[&str]));
+    let others: [(&str, &[&str]); 5] =
+        [IMAGE, PACKAGES, QEMU, GUEST_KERNEL, CONFIG].map(|recipe| (recipe, &[] as &[&str]));
     let Some(answers) = topdir.ask(&[guest.as_slice(), &others].concat()) else { return };
     let mut refusals = String::new();
     for recipe in [INITRD, ROOTFS, GUEST_IMAGE] {
@@ -451,6 +454,177 @@ fn a_base_is_made_of_the_layers_of_an_image() {
         writeln!(said, "{name}:\n  {lines}\n  {}\n  {}", answer["files"], answer["attributes"]).unwrap();
     }
     insta::with_settings!({ filters => [("[0-9a-f]{64}", "[digest]")] }, { insta::assert_snapshot!(said) });
+}
+
+/// One question to run_functions.py.
+fn run(configuration: &str, recipe: &str, functions: &[&str]) -> Value {
+    let recipe = format!("mc:{configuration}:{}", repository().join(recipe).display());
+    serde_json::json!({ "recipe": recipe, "functions": functions })
+}
+
+/// The lines of what a run left behind.
+fn left(answer: &Value) -> String {
+    if let Some(reason) = answer["refused"].as_str() {
+        return format!("  refused: {reason}\n");
+    }
+    let mut said = String::new();
+    for (name, content) in answer["files"].as_object().unwrap() {
+        let content = content.as_str().unwrap();
+        match content.lines().count() {
+            0 | 1 => writeln!(said, "  {name} {}", content.trim_end()).unwrap(),
+            _ => writeln!(said, "  {name}\n    {}", content.trim_end().replace('\n', "\n    ")).unwrap(),
+        }
+    }
+    for warning in answer["warned"].as_array().into_iter().flatten() {
+        writeln!(said, "  warned: {}", warning.as_str().unwrap()).unwrap();
+    }
+    said
+}
+
+const INSTALL: &[&str] = &["do_unpack", "do_install"];
+
+#[test]
+fn what_the_runtimes_and_containerd_are_told() {
+    let configurations = [
+        ("plain", String::new()),
+        ("rootfs", words("kata-rootfs")),
+        ("macvtap", words("kata-network-macvtap:kata-rootfs")),
+        ("release", words("kata-base-release")),
+        ("containerd17", "KATA_CONTAINERD_CONFIG_VERSION = \"2\"\n".to_owned()),
+        ("uring", "KATA_QEMU_PACKAGE = \"kata-static-qemu\"\n".to_owned()),
+    ];
+    let names = configurations.each_ref().map(|(name, lines)| (*name, lines.as_str()));
+    let mut said = String::new();
+    for (board, asked) in [("qemu", &names[..]), ("raspberrypi", &names[..1])] {
+        let mut questions = Vec::new();
+        for (name, _) in asked {
+            questions.push((*name, CONFIG, run(name, CONFIG, INSTALL)));
+        }
+        for name in ["plain", "containerd17"].into_iter().filter(|_| board == "qemu") {
+            questions.push((name, CONTAINERD, run(name, CONTAINERD, INSTALL)));
+        }
+        let input = Value::from(questions.iter().map(|(_, _, question)| question.clone()).collect::<Vec<_>>());
+        let topdir = Topdir::new(board, asked);
+        let Some(answers) = topdir.python("run_functions.py", &[], &input.to_string()) else { return };
+        let answers = answers.as_array().unwrap();
+        for (number, ((name, recipe, _), answer)) in questions.iter().zip(answers).enumerate() {
+            let file = Path::new(recipe).file_stem().unwrap().to_string_lossy();
+            let files = answer["files"].as_object().unwrap();
+            // The first configuration's whole, of the others what is different.
+            let first = questions.iter().position(|(_, known, _)| known == recipe).unwrap();
+            let mut other = answer.clone();
+            let before = &answers[first]["files"];
+            if number != first {
+                other["files"].as_object_mut().unwrap().retain(|name, content| before[name.as_str()] != *content);
+                for name in before.as_object().unwrap().keys().filter(|name| !files.contains_key(*name)) {
+                    other["files"][name] = "(is not there)".into();
+                }
+            }
+            write!(said, "{board} {name} {file}\n{}", left(&other)).unwrap();
+            for (_, content) in files.iter().filter(|(name, _)| name.ends_with(".toml")) {
+                let table: Result<toml::Table, _> = content.as_str().unwrap().parse();
+                assert!(table.is_ok(), "{name}: {table:?}");
+            }
+        }
+    }
+    insta::assert_snapshot!(said);
+}
+
+/// Where /init and /sbin/init lead in guests of all kinds.
+#[test]
+fn the_agent_starts_first_whatever_the_guest_is_made_of() {
+    let configurations = [("yocto", String::new()), ("fedora", words("kata-base-fedora"))];
+    let names = configurations.each_ref().map(|(name, lines)| (*name, lines.as_str()));
+    let agent =
+        serde_json::json!({ "usr/bin/kata-agent": "the agent", "etc/kata-opa/default-policy.rego": "its policy" });
+    let merged = serde_json::json!({ "usr/bin/kata-agent": "the agent", "bin": "-> usr/bin", "sbin": "-> usr/sbin", "usr/sbin/": "" });
+    let trees = [
+        ("yocto, merged", "yocto", merged, None),
+        ("yocto, unmerged", "yocto", serde_json::json!({ "usr/bin/kata-agent": "the agent", "sbin/": "" }), None),
+        ("no agent", "yocto", serde_json::json!({ "bin/": "" }), None),
+        (
+            "as Alpine: its own init in a directory of its own",
+            "fedora",
+            agent.clone(),
+            Some(
+                serde_json::json!({ "sbin/init": "-> /bin/busybox", "bin/busybox": "x", "usr/bin/": "", "usr/sbin/": "" }),
+            ),
+        ),
+        (
+            "as Fedora: one directory for all",
+            "fedora",
+            agent.clone(),
+            Some(serde_json::json!({
+                "usr/bin/init": "-> ../lib/systemd/systemd", "usr/sbin": "-> bin", "sbin": "-> usr/sbin", "bin": "-> usr/bin",
+                "etc/resolv.conf": "-> ../run/systemd/resolve/stub-resolv.conf",
+            })),
+        ),
+        (
+            "as CentOS: merged by absolute links",
+            "fedora",
+            agent.clone(),
+            Some(
+                serde_json::json!({ "usr/sbin/init": "x", "sbin": "-> /usr/sbin", "etc/resolv.conf": "nameserver\n" }),
+            ),
+        ),
+        (
+            "a link that leads up",
+            "fedora",
+            agent.clone(),
+            Some(serde_json::json!({ "sbin": "-> ../../../../usr/../usr/local/bin", "usr/local/bin/": "" })),
+        ),
+        (
+            "links in a circle",
+            "fedora",
+            agent,
+            Some(serde_json::json!({ "sbin": "-> /usr/sbin", "usr/sbin": "-> /sbin" })),
+        ),
+    ];
+    let functions = ["kata_guest_unpack_base", "kata_guest_start_agent"];
+    let questions = trees.iter().map(|(_, configuration, tree, base)| {
+        let mut question = run(configuration, INITRD, &functions);
+        question["tree"] = tree.clone();
+        if let Some(base) = base {
+            question["base"] = base.clone();
+        }
+        question
+    });
+    let input = Value::from(questions.collect::<Vec<_>>()).to_string();
+    let Some(answers) = Topdir::new("qemu", &names).python("run_functions.py", &[], &input) else { return };
+    let mut said = String::new();
+    for ((name, ..), answer) in trees.iter().zip(answers.as_array().unwrap()) {
+        write!(said, "{name}\n{}", left(answer)).unwrap();
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn who_may_log_in_to_a_board() {
+    let open = "OE_FRAGMENTS += \"kata-common/open-root\"\n";
+    let key = "KATA_AUTHORIZED_KEYS = \"ssh-ed25519 AAAAone me\\nssh-ed25519 AAAAtwo\"\n";
+    let secret = "KATA_AUTHORIZED_KEYS = \"-----BEGIN OPENSSH PRIVATE KEY-----\"\n";
+    let topdir = Topdir::new("qemu", &[("plain", ""), ("open", open), ("key", key), ("secret", secret)]);
+    let names = ["plain", "open", "key", "secret"];
+    let questions = names.map(|name| {
+        let mut question = run(name, IMAGE, &["kata_image_way_in"]);
+        question["tree"] = serde_json::json!({});
+        question
+    });
+    let input = Value::from(questions.to_vec()).to_string();
+    let Some(answers) = topdir.python("run_functions.py", &[], &input) else { return };
+    let mut said = String::new();
+    for (name, answer) in names.iter().zip(answers.as_array().unwrap()) {
+        write!(said, "{name}\n{}", left(answer)).unwrap();
+    }
+    let modes = &answers[2]["modes"];
+    assert_eq!(modes["home/root/.ssh/authorized_keys"], "600");
+    let topdir = Topdir::new("qemu", &[("plain", ""), ("open", open)]);
+    let answers = topdir.ask(&[(IMAGE, &["IMAGE_FEATURES", "IMAGE_ROOTFS_EXTRA_SPACE"])]).unwrap();
+    for name in ["plain", "open"] {
+        writeln!(said, "{name}: {}", answers.get(name, IMAGE, "IMAGE_FEATURES")).unwrap();
+    }
+    writeln!(said, "space: {} KiB", answers.get("plain", IMAGE, "IMAGE_ROOTFS_EXTRA_SPACE")).unwrap();
+    insta::assert_snapshot!(said);
 }
 
 /// What of a release tarball is written and packaged; the tarballs are made by hand, with the names that Kata's have.

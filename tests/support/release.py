@@ -22,11 +22,10 @@ import tempfile
 from pathlib import Path
 
 import bb.build
-import bb.data
-import bb.fetch2
-import bb.methodpool
 import bb.process
 import bb.tinfoil
+
+import run_functions
 
 INITRD = "share/kata-containers/kata-alpine-3.22.initrd"
 CONFIG = "share/defaults/kata-containers/"
@@ -174,13 +173,7 @@ def packages(data, files):
 
 
 def run(recipe, archive, parts, work, said):
-    data = bb.data.createCopy(recipe)
-    variables = {"WORKDIR": ".", "UNPACKDIR": "sources", "S": "sources/release", "D": "image", "T": "temp", "DL_DIR": "."}
-    for variable, name in variables.items():
-        data.setVar(variable, str(work / name))
-        (work / name).mkdir(exist_ok=True)
-    # As the configuration says it; BitBake's server has put its own process's number in.
-    data.setVar("LOGFIFO", str(work / "temp" / ("fifo.%d" % os.getpid())))
+    data = run_functions.prepare(recipe, work, {"S": "sources/release", "DL_DIR": "."})
     data.setVar("KATA_STATIC_PARTS", parts)
     data.setVar("KBUILD_SOURCE_URI", "file://%s;name=kbuild;unpack=0" % archive)
     del said[:]
@@ -200,35 +193,15 @@ def run(recipe, archive, parts, work, said):
     }
 
 
-class Said(logging.Handler):
-    """Keeps what BitBake complains of."""
-
-    def __init__(self):
-        super().__init__(logging.ERROR)
-        self.lines = []
-
-    def emit(self, record):
-        self.lines.append(record.getMessage())
-
-
 def main():
     topdir, file, parts = sys.argv[1:4]
-    # What shell functions print is not of the answer.
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    out = run_functions.answers_to()
     os.chdir(topdir)
-    said = Said()
     answers = {}
     with bb.tinfoil.Tinfoil(output=sys.stderr, setup_logging=True) as tinfoil, tempfile.TemporaryDirectory() as works:
         tinfoil.prepare(quiet=2)
-        logging.getLogger("BitBake").addHandler(said)
-        recipe = tinfoil.parse_recipe_file(file)
-        # BitBake's server has read the classes; here, their functions are text.
-        for name in filter(lambda name: name.startswith(("kata_", "kbuild_")), recipe.keys()):
-            if recipe.getVarFlag(name, "func", False) and not recipe.getVarFlag(name, "task", False):
-                text = recipe.getVar(name, False)
-                if text.startswith("def "):
-                    bb.methodpool.insert_method("kata_release", text, file, 0)
+        said = run_functions.Said(logging.ERROR)
+        recipe = run_functions.parse(tinfoil, file)
         machine = int(recipe.getVar("KATA_RELEASE_ELF_MACHINE"))
         works = Path(works)
         for number, (name, files) in enumerate(tarballs(machine)):
