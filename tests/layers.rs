@@ -537,10 +537,15 @@ fn the_agent_starts_first_whatever_the_guest_is_made_of() {
     let names = configurations.each_ref().map(|(name, lines)| (*name, lines.as_str()));
     let agent =
         serde_json::json!({ "usr/bin/kata-agent": "the agent", "etc/kata-opa/default-policy.rego": "its policy" });
-    let merged = serde_json::json!({ "usr/bin/kata-agent": "the agent", "bin": "-> usr/bin", "sbin": "-> usr/sbin", "usr/sbin/": "" });
+    let merged = serde_json::json!({ "usr/bin/kata-agent": "the agent", "bin": "-> usr/bin", "sbin": "-> usr/sbin", "usr/sbin/": "", "etc/": "" });
     let trees = [
         ("yocto, merged", "yocto", merged, None),
-        ("yocto, unmerged", "yocto", serde_json::json!({ "usr/bin/kata-agent": "the agent", "sbin/": "" }), None),
+        (
+            "yocto, unmerged",
+            "yocto",
+            serde_json::json!({ "usr/bin/kata-agent": "the agent", "sbin/": "", "etc/": "" }),
+            None,
+        ),
         ("no agent", "yocto", serde_json::json!({ "bin/": "" }), None),
         (
             "as Alpine: its own init in a directory of its own",
