@@ -33,7 +33,9 @@ const CENTOS: &str = "layers/meta-kata-common/recipes-kata/kata-guest-base/kata-
 const OPENEULER: &str = "layers/meta-kata-common/recipes-kata/kata-guest-base/kata-guest-base-openeuler_git.bb";
 const VIRTIOFSD: &str = "layers/meta-kata-common/recipes-kata/virtiofsd/virtiofsd_git.bb";
 const OTHER_VIRTIOFSD: &str = "tests/fixtures/stand-in/virtualization/recipes-extended/virtiofsd/virtiofsd_1.13.2.bb";
-const CEPH: &str = "tests/fixtures/stand-in/virtualization/recipes-extended/ceph/ceph_git.bb";
+const STATIC: &str = "layers/meta-kata-common/recipes-kata/kata-static/kata-static_git.bb";
+const CONTAINERD: &str = "layers/meta-kata-common/recipes-kata/kata-containerd-config/kata-containerd-config_1.0.bb";
+const DOCKER: &str = "layers/meta-edgeos/recipes-containers/edgeos-docker-config/edgeos-docker-config_1.0.bb";
 const LINUX_YOCTO: &str = "tests/fixtures/stand-in/core/recipes-kernel/linux/linux-yocto_6.18.bb";
 const LINUX_INTEL: &str = "tests/fixtures/stand-in/intel/recipes-kernel/linux/linux-intel_6.18.bb";
 const LINUX_RASPBERRYPI: &str = "tests/fixtures/stand-in/raspberrypi/recipes-kernel/linux/linux-raspberrypi_6.18.bb";
@@ -138,8 +140,9 @@ impl Topdir {
             .unwrap();
         python.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = python.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Some(serde_json::from_slice(&output.stdout).unwrap())
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        Some(serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}")))
     }
 }
 
@@ -156,6 +159,13 @@ OE_FRAGMENTS_METADATA_VARS = "BB_CONF_FRAGMENT_SUMMARY BB_CONF_FRAGMENT_DESCRIPT
 OE_FRAGMENTS_BUILTIN = "machine:MACHINE"
 KBUILD_KATA_CONTAINERS_URI = "git://upstream.example/kata-containers;protocol=https;nobranch=1"
 KBUILD_KATA_CONTAINERS_SRCREV = "2222222222222222222222222222222222222222"
+KBUILD_KATA_CONTAINERS_VERSION = "3.32.0"
+KBUILD_KATA_STATIC_AMD64_URI = "https://upstream.example/kata-static-3.32.0-amd64.tar.zst"
+KBUILD_KATA_STATIC_AMD64_VERSION = "3.32.0"
+KBUILD_KATA_STATIC_AMD64_SHA256 = "8888888888888888888888888888888888888888888888888888888888888888"
+KBUILD_KATA_STATIC_ARM64_URI = "https://upstream.example/kata-static-3.32.0-arm64.tar.zst"
+KBUILD_KATA_STATIC_ARM64_VERSION = "3.32.0"
+KBUILD_KATA_STATIC_ARM64_SHA256 = "9999999999999999999999999999999999999999999999999999999999999999"
 KBUILD_LINUX_URI = "https://upstream.example/linux-6.18.35.tar.xz"
 KBUILD_LINUX_VERSION = "6.18.35"
 KBUILD_LINUX_SHA256 = "3333333333333333333333333333333333333333333333333333333333333333"
@@ -241,14 +251,33 @@ fn difference(of: &Value, without: &Value) -> String {
 
 /// What every option could touch.
 const TOUCHED: &[(&str, &[&str])] = &[
-    (CONFIG, &["SRC_URI"]),
+    (CONFIG, CONFIGURED),
+    (STATIC, &["KATA_STATIC_PARTS"]),
     (PACKAGES, &["RDEPENDS:packagegroup-kata", "RRECOMMENDS:packagegroup-kata"]),
-    (GUEST_IMAGE, &["KATA_GUEST_FILE", "KATA_GUEST_NAME", "do_install[depends]"]),
-    (INITRD, &["PACKAGE_INSTALL", "IMAGE_FSTYPES", "do_rootfs[depends]"]),
-    (ROOTFS, &["PACKAGE_INSTALL", "IMAGE_FSTYPES", "WKS_FILE", "do_rootfs[depends]"]),
     (GUEST_KERNEL, &["SRC_URI", "KATA_KERNEL_IMAGES", "KATA_KERNEL_ARCH"]),
     (QEMU, &["SRC_URI", "PACKAGECONFIG", "EXTRA_OECONF"]),
     (IMAGE, &["IMAGE_INSTALL", "IMAGE_FSTYPES", "WKS_FILE"]),
+];
+
+/// What of the guest could be touched, where it is built.
+const GUEST: &[(&str, &[&str])] = &[
+    (GUEST_IMAGE, &["KATA_GUEST_FILE", "KATA_GUEST_NAME", "do_install[depends]"]),
+    (INITRD, &["PACKAGE_INSTALL", "IMAGE_FSTYPES", "do_rootfs[depends]", "INITRAMFS_MAXSIZE"]),
+    (ROOTFS, &["PACKAGE_INSTALL", "IMAGE_FSTYPES", "WKS_FILE", "do_rootfs[depends]"]),
+];
+
+/// What the runtimes' drop-ins are written from.
+const CONFIGURED: &[&str] = &[
+    "SRC_URI",
+    "KATA_BOOT",
+    "KATA_CONFIG_RUNTIMES",
+    "KATA_SHIM_PROGRAM",
+    "KATA_QEMU_PATH",
+    "KATA_VIRTIOFSD_PATH",
+    "KATA_KERNEL_PATH",
+    "KATA_GUEST_IMAGE",
+    "KATA_GUEST_INITRD",
+    "KATA_QEMU_URING",
 ];
 
 /// Where a guest's base comes from.
@@ -259,26 +288,42 @@ const DEPENDS: &[&str] = &["do_rootfs[depends]", "PACKAGE_INSTALL"];
 
 #[test]
 fn each_option_changes_what_its_name_says() {
-    let topdir = Topdir::new(
-        "qemu",
-        &[
-            ("plain", ""),
-            ("initrd", &words("kata-initrd:kata-network-bridging")),
-            ("rootfs", &words("kata-rootfs:kata-network-bridging")),
-            ("ceph", &words("kata-withceph")),
-            ("fedora", &words("kata-base-fedora")),
-        ],
-    );
-    let questions = [TOUCHED, &[(CEPH, &["EXTRA_OECMAKE"]), (FEDORA, BASE)]].concat();
-    let Some(answers) = topdir.ask(&questions) else { return };
+    let release = "KATA_QEMU_PACKAGE = \"kata-static-qemu\"\nKATA_VIRTIOFSD_PACKAGE = \"kata-static-virtiofsd\"\n\
+                   KATA_KERNEL_PACKAGE = \"kata-static-kernel\"\n";
+    let configurations = [
+        ("plain", String::new()),
+        ("initrd", words("kata-initrd:kata-network-bridging")),
+        ("rootfs", words("kata-rootfs:kata-network-bridging")),
+        ("macvtap", words("kata-network-macvtap")),
+        ("fedora", words("kata-base-fedora")),
+        ("release", words("kata-base-release")),
+        ("release-rootfs", words("kata-base-release:kata-rootfs")),
+        ("programs", release.to_owned()),
+    ];
+    let configurations = configurations.each_ref().map(|(name, lines)| (*name, lines.as_str()));
+    let topdir = Topdir::new("qemu", &configurations);
+    let Some(answers) = topdir.ask(TOUCHED) else { return };
     // The defaults, said aloud.
     assert_eq!(answers.changes("plain", "initrd"), Vec::<String>::new());
     let mut changes = String::new();
-    for option in ["rootfs", "ceph", "fedora"] {
+    for (option, _) in &configurations[2..] {
         writeln!(changes, "{option}\n  {}", answers.changes("plain", option).join("\n  ")).unwrap();
     }
-    writeln!(changes, "drop-ins: {}", answers.get("plain", CONFIG, "SRC_URI")).unwrap();
+    for variable in CONFIGURED {
+        writeln!(changes, "{variable}: {}", answers.get("plain", CONFIG, variable)).unwrap();
+    }
     writeln!(changes, "packages: {}", answers.get("plain", PACKAGES, "RDEPENDS:packagegroup-kata")).unwrap();
+    writeln!(changes, "modules: {}", answers.get("plain", PACKAGES, "RRECOMMENDS:packagegroup-kata")).unwrap();
+    writeln!(changes, "parts: {}", answers.get("plain", STATIC, "KATA_STATIC_PARTS")).unwrap();
+
+    let built = ["plain", "rootfs", "fedora"]
+        .map(|name| configurations[configurations.iter().position(|(known, _)| *known == name).unwrap()]);
+    let questions = [GUEST, &[(FEDORA, BASE)]].concat();
+    let Some(answers) = Topdir::new("qemu", &built).ask(&questions) else { return };
+    for option in ["rootfs", "fedora"] {
+        writeln!(changes, "the guest, {option}\n  {}", answers.changes("plain", option).join("\n  ")).unwrap();
+    }
+    writeln!(changes, "the guest: {}", answers.get("plain", INITRD, "PACKAGE_INSTALL")).unwrap();
     insta::assert_snapshot!(changes);
 }
 
@@ -287,20 +332,30 @@ fn what_cannot_be_had_is_refused_with_the_reason() {
     let topdir = Topdir::new(
         "qemu",
         &[
-            ("macvtap", &words("kata-network-macvtap")),
+            ("ceph", &words("kata-withceph")),
+            ("musl", &(words("kata-network-macvtap") + "TCLIBC = \"musl\"\n")),
             ("two", &words("kata-initrd:kata-rootfs")),
             ("alpine", &words("kata-base-alpine")),
             ("centos", &words("kata-base-centos")),
             ("euleros", &words("kata-base-euleros")),
             ("clear", &words("kata-base-clear-linux")),
+            ("release", &words("kata-base-release")),
+            ("unknown", "KATA_QEMU_PACKAGE = \"qemu\"\n"),
             ("othersources", "KBUILD_QEMU_SHA256 = \"4444\"\n"),
             ("nosources", "KBUILD_LINUX_URI = \"\"\n"),
         ],
     );
-    let questions: &[(&str, &[&str])] = &[(IMAGE, &[]), (PACKAGES, &[]), (QEMU, &[]), (GUEST_KERNEL, &[])];
-    let Some(answers) = topdir.ask(questions) else { return };
+    let guest: [(&str, &[&str]); 3] = [INITRD, ROOTFS, GUEST_IMAGE].map(|recipe| (recipe, &[] as &[&str]));
+    let others: [(&str, &[&str]); 5] =
+        [IMAGE, PACKAGES, QEMU, GUEST_KERNEL, CONFIG].map(|recipe| (recipe, &[] as &[&str]));
+    let Some(answers) = topdir.ask(&[guest.as_slice(), &others].concat()) else { return };
     let mut refusals = String::new();
-    for configuration in ["macvtap", "two", "alpine", "centos", "euleros", "clear"] {
+    for recipe in [INITRD, ROOTFS, GUEST_IMAGE] {
+        assert_eq!(answers.refusal("release", recipe), answers.refusal("release", INITRD));
+    }
+    writeln!(refusals, "{}", answers.refusal("release", INITRD)).unwrap();
+    writeln!(refusals, "{}", answers.refusal("unknown", CONFIG)).unwrap();
+    for configuration in ["ceph", "musl", "two", "alpine", "centos", "euleros", "clear"] {
         let refusal = answers.refusal(configuration, IMAGE);
         assert_eq!(refusal, answers.refusal(configuration, PACKAGES));
         writeln!(refusals, "{refusal}").unwrap();
@@ -343,7 +398,7 @@ fn bases_come_from_the_images_that_kata_toml_declares() {
                         }
                         let depends = answers.get(&configuration, INITRD, DEPENDS[0]);
                         assert_eq!(depends, format!("kata-guest-base-{base}:do_deploy"));
-                        assert_eq!(answers.get(&configuration, INITRD, DEPENDS[1]), "");
+                        assert_eq!(answers.get(&configuration, INITRD, DEPENDS[1]), "kata-static-agent");
                     }
                 }
             }
@@ -403,6 +458,207 @@ fn a_base_is_made_of_the_layers_of_an_image() {
     insta::with_settings!({ filters => [("[0-9a-f]{64}", "[digest]")] }, { insta::assert_snapshot!(said) });
 }
 
+/// One question to run_functions.py.
+fn run(configuration: &str, recipe: &str, functions: &[&str]) -> Value {
+    let recipe = format!("mc:{configuration}:{}", repository().join(recipe).display());
+    serde_json::json!({ "recipe": recipe, "functions": functions })
+}
+
+/// The lines of what a run left behind.
+fn left(answer: &Value) -> String {
+    if let Some(reason) = answer["refused"].as_str() {
+        return format!("  refused: {reason}\n");
+    }
+    let mut said = String::new();
+    for (name, content) in answer["files"].as_object().unwrap() {
+        let content = content.as_str().unwrap();
+        match content.lines().count() {
+            0 | 1 => writeln!(said, "  {name} {}", content.trim_end()).unwrap(),
+            _ => writeln!(said, "  {name}\n    {}", content.trim_end().replace('\n', "\n    ")).unwrap(),
+        }
+    }
+    for warning in answer["warned"].as_array().into_iter().flatten() {
+        writeln!(said, "  warned: {}", warning.as_str().unwrap()).unwrap();
+    }
+    said
+}
+
+const INSTALL: &[&str] = &["do_unpack", "do_install"];
+
+#[test]
+fn what_the_runtimes_and_containerd_are_told() {
+    let configurations = [
+        ("plain", String::new()),
+        ("rootfs", words("kata-rootfs")),
+        ("macvtap", words("kata-network-macvtap:kata-rootfs")),
+        ("release", words("kata-base-release")),
+        ("containerd17", "KATA_CONTAINERD_CONFIG_VERSION = \"2\"\n".to_owned()),
+        ("uring", "KATA_QEMU_PACKAGE = \"kata-static-qemu\"\n".to_owned()),
+    ];
+    let names = configurations.each_ref().map(|(name, lines)| (*name, lines.as_str()));
+    let mut said = String::new();
+    for (board, asked) in [("qemu", &names[..]), ("raspberrypi", &names[..1])] {
+        let mut questions = Vec::new();
+        for (name, _) in asked {
+            questions.push((*name, CONFIG, run(name, CONFIG, INSTALL)));
+        }
+        for name in ["plain", "containerd17"].into_iter().filter(|_| board == "qemu") {
+            questions.push((name, CONTAINERD, run(name, CONTAINERD, INSTALL)));
+        }
+        let input = Value::from(questions.iter().map(|(_, _, question)| question.clone()).collect::<Vec<_>>());
+        let topdir = Topdir::new(board, asked);
+        let Some(answers) = topdir.python("run_functions.py", &[], &input.to_string()) else { return };
+        let answers = answers.as_array().unwrap();
+        for (number, ((name, recipe, _), answer)) in questions.iter().zip(answers).enumerate() {
+            let file = Path::new(recipe).file_stem().unwrap().to_string_lossy();
+            let files = answer["files"].as_object().unwrap();
+            // The first configuration's whole, of the others what is different.
+            let first = questions.iter().position(|(_, known, _)| known == recipe).unwrap();
+            let mut other = answer.clone();
+            let before = &answers[first]["files"];
+            if number != first {
+                other["files"].as_object_mut().unwrap().retain(|name, content| before[name.as_str()] != *content);
+                for name in before.as_object().unwrap().keys().filter(|name| !files.contains_key(*name)) {
+                    other["files"][name] = "(is not there)".into();
+                }
+            }
+            write!(said, "{board} {name} {file}\n{}", left(&other)).unwrap();
+            for (_, content) in files.iter().filter(|(name, _)| name.ends_with(".toml")) {
+                let table: Result<toml::Table, _> = content.as_str().unwrap().parse();
+                assert!(table.is_ok(), "{name}: {table:?}");
+            }
+        }
+    }
+    insta::assert_snapshot!(said);
+}
+
+/// Where /init and /sbin/init lead in guests of all kinds.
+#[test]
+fn the_agent_starts_first_whatever_the_guest_is_made_of() {
+    let configurations = [("yocto", String::new()), ("fedora", words("kata-base-fedora"))];
+    let names = configurations.each_ref().map(|(name, lines)| (*name, lines.as_str()));
+    let agent =
+        serde_json::json!({ "usr/bin/kata-agent": "the agent", "etc/kata-opa/default-policy.rego": "its policy" });
+    let merged = serde_json::json!({ "usr/bin/kata-agent": "the agent", "bin": "-> usr/bin", "sbin": "-> usr/sbin", "usr/sbin/": "", "etc/": "" });
+    let trees = [
+        ("yocto, merged", "yocto", merged, None),
+        (
+            "yocto, unmerged",
+            "yocto",
+            serde_json::json!({ "usr/bin/kata-agent": "the agent", "sbin/": "", "etc/": "" }),
+            None,
+        ),
+        ("no agent", "yocto", serde_json::json!({ "bin/": "" }), None),
+        (
+            "as Alpine: its own init in a directory of its own",
+            "fedora",
+            agent.clone(),
+            Some(
+                serde_json::json!({ "sbin/init": "-> /bin/busybox", "bin/busybox": "x", "usr/bin/": "", "usr/sbin/": "" }),
+            ),
+        ),
+        (
+            "as Fedora: one directory for all",
+            "fedora",
+            agent.clone(),
+            Some(serde_json::json!({
+                "usr/bin/init": "-> ../lib/systemd/systemd", "usr/sbin": "-> bin", "sbin": "-> usr/sbin", "bin": "-> usr/bin",
+                "etc/resolv.conf": "-> ../run/systemd/resolve/stub-resolv.conf",
+            })),
+        ),
+        (
+            "as CentOS: merged by absolute links",
+            "fedora",
+            agent.clone(),
+            Some(
+                serde_json::json!({ "usr/sbin/init": "x", "sbin": "-> /usr/sbin", "etc/resolv.conf": "nameserver\n" }),
+            ),
+        ),
+        (
+            "a link that leads up",
+            "fedora",
+            agent.clone(),
+            Some(serde_json::json!({ "sbin": "-> ../../../../usr/../usr/local/bin", "usr/local/bin/": "" })),
+        ),
+        (
+            "links in a circle",
+            "fedora",
+            agent,
+            Some(serde_json::json!({ "sbin": "-> /usr/sbin", "usr/sbin": "-> /sbin" })),
+        ),
+    ];
+    let functions = ["kata_guest_unpack_base", "kata_guest_start_agent"];
+    let questions = trees.iter().map(|(_, configuration, tree, base)| {
+        let mut question = run(configuration, INITRD, &functions);
+        question["tree"] = tree.clone();
+        if let Some(base) = base {
+            question["base"] = base.clone();
+        }
+        question
+    });
+    let input = Value::from(questions.collect::<Vec<_>>()).to_string();
+    let Some(answers) = Topdir::new("qemu", &names).python("run_functions.py", &[], &input) else { return };
+    let mut said = String::new();
+    for ((name, ..), answer) in trees.iter().zip(answers.as_array().unwrap()) {
+        write!(said, "{name}\n{}", left(answer)).unwrap();
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn who_may_log_in_to_a_board() {
+    let open = "OE_FRAGMENTS += \"kata-common/open-root\"\n";
+    let key = "KATA_AUTHORIZED_KEYS = \"ssh-ed25519 AAAAone me\\nssh-ed25519 AAAAtwo\"\n";
+    let secret = "KATA_AUTHORIZED_KEYS = \"-----BEGIN OPENSSH PRIVATE KEY-----\"\n";
+    let topdir = Topdir::new("qemu", &[("plain", ""), ("open", open), ("key", key), ("secret", secret)]);
+    let names = ["plain", "open", "key", "secret"];
+    let questions = names.map(|name| {
+        let mut question = run(name, IMAGE, &["kata_image_way_in"]);
+        question["tree"] = serde_json::json!({});
+        question
+    });
+    let input = Value::from(questions.to_vec()).to_string();
+    let Some(answers) = topdir.python("run_functions.py", &[], &input) else { return };
+    let mut said = String::new();
+    for (name, answer) in names.iter().zip(answers.as_array().unwrap()) {
+        write!(said, "{name}\n{}", left(answer)).unwrap();
+    }
+    let modes = &answers[2]["modes"];
+    assert_eq!(modes["home/root/.ssh/authorized_keys"], "600");
+    let topdir = Topdir::new("qemu", &[("plain", ""), ("open", open)]);
+    let answers = topdir.ask(&[(IMAGE, &["IMAGE_FEATURES", "IMAGE_ROOTFS_EXTRA_SPACE"])]).unwrap();
+    for name in ["plain", "open"] {
+        writeln!(said, "{name}: {}", answers.get(name, IMAGE, "IMAGE_FEATURES")).unwrap();
+    }
+    writeln!(said, "space: {} KiB", answers.get("plain", IMAGE, "IMAGE_ROOTFS_EXTRA_SPACE")).unwrap();
+    insta::assert_snapshot!(said);
+}
+
+/// What of a release tarball is written and packaged; the tarballs are made by hand, with the names that Kata's have.
+#[test]
+fn kata_static_streams_out_what_it_packages() {
+    let parts = "agent image initrd kernel qemu runtime shim shim-go virtiofsd";
+    for (board, snapshot) in [("qemu", "amd64"), ("raspberrypi", "arm64")] {
+        let topdir = Topdir::new(board, &[("plain", "")]);
+        let recipe = format!("mc:plain:{}", repository().join(STATIC).display());
+        let Some(answers) = topdir.python("release.py", &[&recipe, parts], "") else { return };
+        let mut said = String::new();
+        for (name, answer) in answers.as_object().unwrap() {
+            if let Some(reason) = answer["refused"].as_str() {
+                writeln!(said, "{name}: {reason}").unwrap();
+                continue;
+            }
+            writeln!(said, "{name}\n  unpacked: {}", answer["unpacked"]).unwrap();
+            for kind in ["installed", "packages"] {
+                for (name, what) in answer[kind].as_object().unwrap() {
+                    writeln!(said, "  {name}: {what}").unwrap();
+                }
+            }
+        }
+        insta::assert_snapshot!(snapshot, said);
+    }
+}
+
 /// The recipes of others that our layers append to, each with what they could touch of it.
 const APPENDED: [(&str, &str, &[&str]); 4] = [
     ("qemu", LINUX_YOCTO, &["KERNEL_FEATURES", "SRC_URI", "KERNEL_MODULE_AUTOLOAD"]),
@@ -439,7 +695,7 @@ fn the_raspberry_pi() {
             ("pi3", "MACHINE = \"raspberrypi3-64\"\n"),
             ("zero2", "MACHINE = \"raspberrypi0-2w-64\"\n"),
             ("asked", "MACHINE = \"raspberrypi3-64\"\nKATA_RPI3_USERSPACE_IRQCHIP = \"1\"\n"),
-            ("ceph", &words("kata-withceph")),
+            ("macvtap", &words("kata-network-macvtap")),
             ("alpine", &words("kata-base-alpine")),
             ("fedora", &words("kata-base-fedora")),
             ("wifi", "LICENSE_FLAGS_ACCEPTED = \"synaptics-killswitch\"\n"),
@@ -447,17 +703,20 @@ fn the_raspberry_pi() {
     );
     let questions = [
         TOUCHED,
+        GUEST,
         &[(GUEST_IMAGE, &["KATA_GUEST_FILE", "KATA_GUEST_NAME", "do_install[depends]", "MACHINE_EXTRA_RRECOMMENDS"])],
-        &[(CONFIG, &["SRC_URI", "FILESPATH"]), (LINUX_RASPBERRYPI, &["KERNEL_FEATURES", "SRC_URI"])],
+        &[(CONFIG, &["SRC_URI", "FILESPATH", "KATA_QEMU_PATH"]), (LINUX_RASPBERRYPI, &["KERNEL_FEATURES", "SRC_URI"])],
         &[(CMDLINE, &["CMDLINE"]), (ALPINE, BASE)],
     ]
     .concat();
     let Some(answers) = topdir.ask(&questions) else { return };
     let mut said = String::new();
-    for configuration in ["pi3", "zero2", "ceph", "fedora"] {
+    for configuration in ["pi3", "zero2", "fedora"] {
         writeln!(said, "{}", answers.refusal(configuration, IMAGE)).unwrap();
     }
-    writeln!(said, "alpine\n  {}", answers.changes("pi4", "alpine").join("\n  ")).unwrap();
+    for option in ["alpine", "macvtap"] {
+        writeln!(said, "{option}\n  {}", answers.changes("pi4", option).join("\n  ")).unwrap();
+    }
     insta::assert_snapshot!(said);
     assert_eq!(answers.get("pi4", IMAGE, "IMAGE_FSTYPES"), "wic.bz2 wic.bmap");
     // A licence is accepted by whoever builds.
@@ -468,16 +727,13 @@ fn the_raspberry_pi() {
         "arch/arm64/boot/Image.gz arch/arm64/boot/Image"
     );
     assert_eq!(answers.get("pi4", CMDLINE, "CMDLINE"), "rootwait cgroup_enable=memory");
-    assert_eq!(
-        answers.get("pi4", LINUX_RASPBERRYPI, "KERNEL_FEATURES"),
-        "features/of/its/own.scc features/kata/kata-host.scc"
-    );
+    assert_eq!(answers.get("pi4", LINUX_RASPBERRYPI, "SRC_URI"), "file://kata-host.cfg file://kata-docker.cfg");
     // The file of a board without a GIC, and of the others.
     for (configuration, memory) in [("pi4", 512), ("asked", 256)] {
-        let board = found(&answers, configuration, "40-board.toml");
+        let board = found(&answers, configuration, "50-board.toml");
         assert_eq!(board["hypervisor"]["qemu"]["default_memory"].as_integer(), Some(memory));
-        let programs = found(&answers, configuration, "10-programs.toml");
-        assert_eq!(programs["hypervisor"]["qemu"]["path"].as_str(), Some("/usr/libexec/kata-qemu/qemu-system-aarch64"));
+        let path = answers.get(configuration, CONFIG, "KATA_QEMU_PATH");
+        assert_eq!(path, "/usr/libexec/kata-qemu/qemu-system-aarch64");
     }
 }
 
@@ -497,19 +753,17 @@ fn the_boards_kernels_and_disks() {
         (IMAGE, &["IMAGE_FSTYPES", "WKS_FILE", "QB_CPU_KVM", "QB_MEM", "EXTRA_IMAGEDEPENDS", "EFI_PROVIDER"]),
     ];
     let Some(answers) = qemu.ask(questions) else { return };
-    let features = "features/of/its/own.scc features/kata/kata-host.scc features/kata/kata-host-x86.scc";
-    assert_eq!(answers.get("plain", LINUX_YOCTO, "KERNEL_FEATURES"), features);
-    assert_eq!(answers.get("vfio", LINUX_YOCTO, "KERNEL_FEATURES"), format!("{features} features/kata/kata-vfio.scc"));
+    // As files, not as a directory of kernel meta-data: that would tell meta-virtualization that the kernel has its own.
+    let fragments = "file://kata-host.cfg file://kata-docker.cfg file://kata-host-x86.cfg";
+    assert_eq!(answers.get("plain", LINUX_YOCTO, "SRC_URI"), fragments);
+    assert_eq!(answers.get("plain", LINUX_YOCTO, "KERNEL_FEATURES"), "features/of/its/own.scc");
+    assert_eq!(answers.get("vfio", LINUX_YOCTO, "SRC_URI"), format!("{fragments} file://kata-vfio.cfg"));
     assert_eq!(answers.get("plain", LINUX_YOCTO, "KERNEL_MODULE_AUTOLOAD"), "vhost_vsock vhost_net");
-    assert_eq!(
-        answers.get("plain", LINUX_YOCTO, "SRC_URI"),
-        "file://kata-host-kmeta;type=kmeta;destsuffix=kata-host-kmeta"
-    );
     let path = answers.get("plain", LINUX_YOCTO, "FILESPATH");
-    assert!(
-        path.split(':').any(|directory| Path::new(directory).join("kata-host-kmeta/features/kata").is_dir()),
-        "{path}"
-    );
+    for fragment in answers.get("vfio", LINUX_YOCTO, "SRC_URI").split(' ') {
+        let name = fragment.strip_prefix("file://").unwrap();
+        assert!(path.split(':').any(|directory| Path::new(directory).join(name).is_file()), "{name} in {path}");
+    }
     assert_eq!(answers.get("plain", IMAGE, "IMAGE_FSTYPES"), "wic.qcow2");
     assert_eq!(answers.get("plain", IMAGE, "WKS_FILE"), "efi-bootdisk.wks.in");
     assert_eq!(answers.get("plain", IMAGE, "EFI_PROVIDER"), "systemd-boot");
@@ -518,9 +772,9 @@ fn the_boards_kernels_and_disks() {
     assert_eq!(answers.get("bios", IMAGE, "WKS_FILE"), "qemux86-directdisk.wks");
 
     let intel = Topdir::new("intel", &[("plain", "")]);
-    let questions: &[(&str, &[&str])] = &[(LINUX_INTEL, &["KERNEL_FEATURES"]), (IMAGE, &["IMAGE_FSTYPES"])];
+    let questions: &[(&str, &[&str])] = &[(LINUX_INTEL, &["SRC_URI"]), (IMAGE, &["IMAGE_FSTYPES"])];
     let Some(answers) = intel.ask(questions) else { return };
-    assert_eq!(answers.get("plain", LINUX_INTEL, "KERNEL_FEATURES"), features);
+    assert_eq!(answers.get("plain", LINUX_INTEL, "SRC_URI"), fragments);
     assert_eq!(answers.get("plain", IMAGE, "IMAGE_FSTYPES"), "wic");
 }
 
@@ -552,16 +806,16 @@ fn virtiofsd_is_the_locked_crate_though_another_layer_has_one() {
     assert_eq!(get("DEPENDS"), "libcap-ng libseccomp");
     assert_eq!(get("do_configure[postfuncs]"), "", "cargo's configuration is kbuild_crates.bbclass's");
     assert_eq!(answers.refusal("noseccomp", VIRTIOFSD), "missing required distro feature 'seccomp'");
-    assert!(answers.get("plain", PACKAGES, "RDEPENDS:packagegroup-kata").contains(" virtiofsd"));
+    assert!(answers.get("plain", PACKAGES, "RDEPENDS:packagegroup-kata").contains(" virtiofsd "));
 }
 
 #[test]
 fn edgeos_is_qemu_with_docker_configured() {
-    let topdir = Topdir::new("edgeos", &[("plain", "")]);
-    let docker = "layers/meta-edgeos/recipes-containers/edgeos-docker-config/edgeos-docker-config_1.0.bb";
+    let without = "DISTRO_FEATURES:remove = \"kata\"\n";
+    let topdir = Topdir::new("edgeos", &[("plain", ""), ("without", without)]);
     let questions: &[(&str, &[&str])] = &[
         (IMAGE, &["IMAGE_INSTALL", "IMAGE_FSTYPES"]),
-        (docker, &["RDEPENDS:edgeos-docker-config", "RCONFLICTS:edgeos-docker-config"]),
+        (DOCKER, &["RDEPENDS:edgeos-docker-config", "RCONFLICTS:edgeos-docker-config", "PACKAGE_ARCH"]),
     ];
     let Some(answers) = topdir.ask(questions) else { return };
     assert_eq!(
@@ -569,7 +823,10 @@ fn edgeos_is_qemu_with_docker_configured() {
         "packagegroup-core-boot packagegroup-kata edgeos-docker-config"
     );
     assert_eq!(answers.get("plain", IMAGE, "IMAGE_FSTYPES"), "wic.qcow2");
-    assert_eq!(answers.get("plain", docker, "RDEPENDS:edgeos-docker-config"), "docker packagegroup-kata");
+    assert_eq!(answers.get("plain", DOCKER, "RDEPENDS:edgeos-docker-config"), "docker packagegroup-kata");
+    // What it depends on is of the machine.
+    assert_eq!(answers.get("plain", DOCKER, "PACKAGE_ARCH"), "qemux86_64");
+    assert_eq!(answers.refusal("without", DOCKER), "missing required distro feature 'kata'");
     let daemon = repository().join("layers/meta-edgeos/recipes-containers/edgeos-docker-config/files/daemon.json");
     let daemon: Value = serde_json::from_str(&read(&daemon)).unwrap();
     let default = daemon["default-runtime"].as_str().unwrap();
@@ -612,7 +869,7 @@ fn kata_toml_and_the_layers_agree() {
 
 /// The options of a kernel fragment.
 fn fragment(name: &str) -> BTreeMap<String, String> {
-    let path = repository().join(COMMON).join("recipes-kernel/linux/kata-host-kmeta/features/kata").join(name);
+    let path = repository().join(COMMON).join("recipes-kernel/linux/kata-host-kernel").join(name);
     let text = read(&path);
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
@@ -628,8 +885,9 @@ fn the_hosts_kernel_gets_what_kata_needs() {
     let network = ["TUN", "VETH", "BRIDGE"];
     let tcfilter = ["NET_SCHED", "NET_SCH_INGRESS", "NET_CLS_ACT", "NET_CLS_U32", "NET_ACT_MIRRED"];
     let files = ["OVERLAY_FS", "FUSE_FS", "SHMEM", "TMPFS"];
+    let macvtap = ["MACVLAN", "MACVTAP"];
     let limits = ["CGROUPS", "MEMCG", "CGROUP_PIDS", "CPUSETS", "CGROUP_BPF", "SECCOMP_FILTER"];
-    for option in [&machines[..], &network, &tcfilter, &files, &limits].concat() {
+    for option in [&machines[..], &network, &tcfilter, &macvtap, &files, &limits].concat() {
         let value = common.get(&format!("CONFIG_{option}"));
         assert!(value.is_some_and(|value| value == "y" || value == "m"), "CONFIG_{option}: {value:?}");
     }
@@ -637,12 +895,17 @@ fn the_hosts_kernel_gets_what_kata_needs() {
     assert_eq!(common["CONFIG_KVM"], "y");
     assert_eq!(fragment("kata-host-x86.cfg").keys().collect::<Vec<_>>(), ["CONFIG_KVM_AMD", "CONFIG_KVM_INTEL"]);
     assert!(fragment("kata-vfio.cfg").contains_key("CONFIG_VFIO_PCI"));
+    // Of Docker's own list what its bridges do not start without.
+    let docker = fragment("kata-docker.cfg");
+    for option in ["BRIDGE_NETFILTER", "IP_NF_RAW", "IP_NF_NAT", "NETFILTER_XT_NAT", "NETFILTER_XT_MATCH_ADDRTYPE"] {
+        assert_eq!(docker[&format!("CONFIG_{option}")], "m");
+    }
+    let twice: Vec<&String> = docker.keys().filter(|option| common.contains_key(*option)).collect();
+    assert_eq!(twice, Vec::<&String>::new(), "one place for an option");
     for path in files_of_the_kernel(".cfg") {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         // What only the kernel itself selects.
         assert!(!fragment(&name).keys().any(|option| option.starts_with("CONFIG_HAVE_")), "{name}");
-        let scc = read(&path.with_extension("scc"));
-        assert!(scc.lines().any(|line| line.starts_with("kconf ") && line.ends_with(&name)), "{name}: {scc}");
     }
 }
 

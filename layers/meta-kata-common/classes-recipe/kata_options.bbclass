@@ -13,17 +13,25 @@ REQUIRED_DISTRO_FEATURES += "kata"
 
 KATA_OPTION_CHOICES[boot] = "kata-initrd kata-rootfs"
 KATA_OPTION_CHOICES[network] = "kata-network-bridging kata-network-macvtap"
-KATA_OPTION_CHOICES[base] = "kata-base-alpine kata-base-centos kata-base-fedora kata-base-euleros kata-base-clear-linux"
+KATA_OPTION_CHOICES[base] = "kata-base-alpine kata-base-centos kata-base-fedora kata-base-euleros kata-base-clear-linux kata-base-release"
 
 # What each option changes, for the recipes that ask.
 KATA_BOOT ?= "initrd"
 KATA_BOOT:kata-rootfs = "rootfs"
+
+# Which of Kata's two shims runs on the board. Only the Go shim has the macvtap model.
+KATA_NETWORK ?= "tcfilter"
+KATA_NETWORK:kata-network-macvtap = "macvtap"
+KATA_SHIM ?= "rs"
+KATA_SHIM:kata-network-macvtap = "go"
 
 KATA_GUEST_BASE ?= "yocto"
 KATA_GUEST_BASE:kata-base-alpine = "alpine"
 KATA_GUEST_BASE:kata-base-centos = "centos"
 KATA_GUEST_BASE:kata-base-euleros = "openeuler"
 KATA_GUEST_BASE:kata-base-fedora = "fedora"
+# The guest out of Kata's own release: nothing is built.
+KATA_GUEST_BASE:kata-base-release = "release"
 
 # The images that guests can be built on. Each is a source of kata.toml, `guest-base-` and the name here.
 KATA_GUEST_BASE_IMAGE[alpine] = "docker.io/library/alpine:3.23"
@@ -32,13 +40,13 @@ KATA_GUEST_BASE_IMAGE[fedora] = "registry.fedoraproject.org/fedora:44"
 KATA_GUEST_BASE_IMAGE[openeuler] = "docker.io/openeuler/openeuler:24.03-lts"
 
 # The reasons. A choice with an empty one can be had.
-KATA_OPTION_REFUSED[kata-network-macvtap] = "the Rust runtime of Kata accepts the macvtap model and then sets up no network at all"
+KATA_OPTION_REFUSED[kata-network-macvtap] = "${@'' if d.getVar('TCLIBC') == 'glibc' else 'only the Go shim has the macvtap model (the Rust shim takes the word and sets up no network), and the one that Kata releases is linked against glibc'}"
 KATA_OPTION_REFUSED[kata-base-alpine] = "${@kata_base_refusal(d, 'alpine', 'its recipe pins a file for arm64 only, and ', 'aarch64')}"
 KATA_OPTION_REFUSED[kata-base-centos] = "${@kata_base_refusal(d, 'centos')}"
 KATA_OPTION_REFUSED[kata-base-fedora] = "${@kata_base_refusal(d, 'fedora', 'its recipe pins a file for x86-64 only, and ', 'x86_64')}"
 KATA_OPTION_REFUSED[kata-base-euleros] = "${@kata_base_refusal(d, 'openeuler', 'EulerOS publishes no image, openEuler stands in for it, and ')}"
 KATA_OPTION_REFUSED[kata-base-clear-linux] = "Clear Linux OS was ended by its makers, so nothing maintained is left to build a guest from"
-KATA_OPTION_REFUSED[kata-withceph] = "${@kata_ceph_refusal(d)}"
+KATA_OPTION_REFUSED[kata-withceph] = "no ceph of this release can be built: meta-virtualization calls its own broken (its configuration hangs), and QEMU's rbd driver needs the librbd of one"
 
 def kata_base_refusal(d, base, why="", pinned=""):
     """A base comes from the image that kata.toml declares, or from the file that its recipe pins for one architecture."""
@@ -55,13 +63,6 @@ def kata_base_refusal(d, base, why="", pinned=""):
         return ""
     return ("%skata.toml does not declare its image: add '[sources.%s]' with 'oci = \"%s\"' there and run 'kbuild lock'"
             % (why, source, d.getVarFlag("KATA_GUEST_BASE_IMAGE", base)))
-
-def kata_ceph_refusal(d):
-    if d.getVar("TARGET_ARCH") != "x86_64":
-        return "ceph is built for x86-64 only, and QEMU's rbd driver needs its librbd"
-    if "virtualization-layer" not in (d.getVar("BBFILE_COLLECTIONS") or "").split():
-        return "ceph comes from meta-virtualization, which is not among the layers"
-    return ""
 
 python () {
     refused = d.getVar("KATA_BOARD_REFUSED")

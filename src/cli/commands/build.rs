@@ -29,7 +29,7 @@ use crate::store::Store;
 #[command(after_help = "\
 Examples:
   kbuild build --board qemu
-  kbuild build --board qemu --set boot=rootfs --set ceph
+  kbuild build --board qemu --set boot=rootfs --set network=macvtap
   kbuild build --board qemu --task unpack kata-guest-kernel-config
   kbuild build --board qemu --check         build again from nothing, and compare")]
 pub(in crate::cli) struct BuildArgs {

@@ -6,10 +6,12 @@ SECTION = "base"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
-inherit allarch kata_files
+inherit kata_files kata_options
 
 SRC_URI = "file://daemon.json"
 S = "${UNPACKDIR}"
+# The package group has options and modules of the board.
+PACKAGE_ARCH = "${MACHINE_ARCH}"
 
 do_install() {
     install -D -m 0644 ${UNPACKDIR}/daemon.json ${D}${sysconfdir}/docker/daemon.json

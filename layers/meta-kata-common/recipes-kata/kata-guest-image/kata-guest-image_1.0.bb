@@ -21,4 +21,9 @@ do_install() {
 }
 do_install[depends] += "kata-guest-${KATA_BOOT}:do_image_complete"
 
+python () {
+    if d.getVar("KATA_GUEST_BASE") == "release":
+        raise bb.parse.SkipRecipe("kata-base-release takes the guest out of Kata's own release (kata-static): none is built")
+}
+
 FILES:${PN} += "${datadir}/kata-containers"

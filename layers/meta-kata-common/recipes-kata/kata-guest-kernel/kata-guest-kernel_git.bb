@@ -7,6 +7,9 @@ SECTION = "kernel"
 LICENSE = "GPL-2.0-with-Linux-syscall-note"
 LIC_FILES_CHKSUM = "file://COPYING;md5=6bc538ed5bd9a7fc9398086aedcd7e46"
 
+# What the lists of CVEs call it.
+CVE_PRODUCT = "linux:linux_kernel"
+
 KBUILD_SOURCE = "linux"
 
 inherit kbuild_source kernel-arch pkgconfig kata_guest_arch kata_options

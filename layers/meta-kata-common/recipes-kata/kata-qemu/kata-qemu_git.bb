@@ -3,6 +3,8 @@ DESCRIPTION = "Only the system emulator of the board's own architecture, with wh
 rest of the system has. Built as OpenEmbedded-Core builds its QEMU, from the same release and with its patches."
 BUGTRACKER = "https://gitlab.com/qemu-project/qemu/-/issues"
 SECTION = "devel"
+# What the lists of CVEs call it.
+CVE_PRODUCT = "qemu:qemu"
 
 KBUILD_SOURCE = "qemu"
 
@@ -25,13 +27,11 @@ python () {
                                   "patches for (sha256 %s): name that one in kata.toml" % (ours, core))
 }
 
-# uring is meta-oe's liburing; without that layer QEMU takes the kernel's older asynchronous calls.
+# uring is meta-oe's liburing; without that layer Kata is told to use threads (kata-containers-config).
 PACKAGECONFIG = "\
     aio attr fdt kvm libcap-ng numa pie seccomp vhost virtfs \
     ${@bb.utils.contains('BBFILE_COLLECTIONS', 'openembedded-layer', 'uring', '', d)} \
 "
-# Ceph's block devices without a detour through the host's kernel: librbd of meta-virtualization's ceph.
-PACKAGECONFIG:append:kata-withceph = " rbd"
 
 QEMU_TARGETS = "${@{'x86_64': 'x86_64', 'aarch64': 'aarch64'}.get(d.getVar('HOST_ARCH'), '')}"
 # The last of two equal options counts: a directory of our own, so that no file of another QEMU is in the way.
@@ -49,10 +49,23 @@ INHIBIT_UPDATERCD_BBCLASS = "1"
 SYSTEMD_PACKAGES = ""
 PTEST_ENABLED = "0"
 
-# What another QEMU installs too, and firmware of machines that are not emulated here.
+# Of QEMU's firmware, some 300 MB, what the one machine loads that Kata starts here. The option ROM of virtio's network card
+# is loaded on both; on x86 the BIOS starts the kernel, a vmlinux by its PVH entry. On arm64 QEMU starts the kernel itself.
+KATA_QEMU_FIRMWARE = "efi-virtio.rom"
+KATA_QEMU_FIRMWARE:append:x86-64 = " bios-256k.bin kvmvapic.bin linuxboot.bin linuxboot_dma.bin multiboot.bin multiboot_dma.bin pvh.bin"
+
+# Away goes what another QEMU installs too, and all firmware but that.
 do_install:append() {
     rm -rf ${D}${includedir} ${D}${datadir}/applications ${D}${datadir}/icons ${D}${datadir}/locale
-    rm -f ${D}${datadir}/${BPN}/s390-* ${D}${datadir}/${BPN}/hppa*
+    for file in $(find ${D}${datadir}/${BPN} -mindepth 1 -maxdepth 1); do
+        case " ${KATA_QEMU_FIRMWARE} " in
+            *" $(basename $file) "*) ;;
+            *) rm -rf $file ;;
+        esac
+    done
+    for file in ${KATA_QEMU_FIRMWARE}; do
+        [ -e ${D}${datadir}/${BPN}/$file ] || bbfatal "this QEMU installs no firmware called $file: see KATA_QEMU_FIRMWARE"
+    done
 }
 
 # The package is qemu.inc's.

@@ -1,3 +1,3 @@
 FILESEXTRAPATHS:prepend := "${THISDIR}/${PN}:"
 # By machine: rpi/ for all, raspberrypi3-64/ for those without a GIC.
-SRC_URI:append:rpi = " file://40-board.toml"
+SRC_URI:append:rpi = " file://50-board.toml"
