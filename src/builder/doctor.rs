@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
-use super::result::version_of;
 use super::inside;
+use super::result::version_of;
 use super::seal::{self, By, Wall, Walls};
 use crate::bitbake::{engine, text};
 use crate::manifest::Manifest;

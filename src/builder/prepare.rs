@@ -208,7 +208,8 @@ impl<'a> Ground<'a> {
         let engine = Engine::find(&layers.engine.directory)?;
         write_configuration(request, self.board, layers, form, &self.topdir)?;
         let environment = engine.environment(&self.topdir, layers.tops(), |name| std::env::var_os(name))?;
-        let reachable = inside::of_board(self.board, request.manifest.root(), &self.topdir, layers, request.store, &environment)?;
+        let reachable =
+            inside::of_board(self.board, request.manifest.root(), &self.topdir, layers, request.store, &environment)?;
         let seal = seal::probe(request.kbuild, &reachable)?;
         judge(&seal, request)?;
         let inputs = inputs(request, self.board, layers, &engine, &seal, &environment);

@@ -144,7 +144,10 @@ fn check_mount(mount: &At<RawMount>) -> Result<Mount> {
         return refused("is the build's own inside the seal", "name what is needed in it");
     }
     if KERNELS_DIRECTORIES.iter().any(|kernels| plain.starts_with(kernels)) {
-        return refused("is of the kernel, which a build must not reach", "see docs/reference/seal.md for what is there");
+        return refused(
+            "is of the kernel, which a build must not reach",
+            "see docs/reference/seal.md for what is there",
+        );
     }
     Ok(Mount { path: plain.to_owned(), write: mount.write.unwrap_or(false) })
 }

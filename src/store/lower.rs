@@ -194,7 +194,8 @@ mod tests {
         let new = stack.add(&stack.upper, b"new");
         stack.lock.files.insert("b".to_owned(), locked(&new));
         let view = stack.directory.path().join("view");
-        view::lay_out(&stack.upper, &stack.lock, &stack.lock.all_sources(), &view, &view.with_extension("record")).unwrap();
+        view::lay_out(&stack.upper, &stack.lock, &stack.lock.all_sources(), &view, &view.with_extension("record"))
+            .unwrap();
         assert_eq!(fs::read(view.join("flat/a")).unwrap(), b"content");
         assert_eq!(fs::read(view.join("flat/b")).unwrap(), b"new");
         assert!(
@@ -202,7 +203,8 @@ mod tests {
                 .is_ok()
         );
         let inode = fs::metadata(&view).unwrap().ino();
-        view::lay_out(&stack.upper, &stack.lock, &stack.lock.all_sources(), &view, &view.with_extension("record")).unwrap();
+        view::lay_out(&stack.upper, &stack.lock, &stack.lock.all_sources(), &view, &view.with_extension("record"))
+            .unwrap();
         assert_eq!(fs::metadata(&view).unwrap().ino(), inode, "nothing changed, so it stands");
         let out = stack.directory.path().join("out");
         super::super::checkout::check_out(&stack.upper, &stack.lock, &stack.lock.gits["repo"], &out).unwrap();

@@ -59,7 +59,8 @@ impl Outside {
         let name = format!("kbuild-seal-{}-{}", std::process::id(), bench.beside("").display()).replace('/', "-");
         let unix_path = bench.beside("outside.sock");
         let by_path = UnixListener::bind(&unix_path).expect("a socket");
-        let by_name = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name")).expect("a socket");
+        let by_name =
+            UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name")).expect("a socket");
         let tcp = TcpListener::bind("127.0.0.1:0").expect("a socket");
         for (file, text) in [("secret", "secret"), ("home/.netrc", "secret"), ("inherited", "")] {
             std::fs::write(bench.beside(file), text).expect("a file");
@@ -175,7 +176,8 @@ fn project(place: &str, runner: &[&str], owner: Option<u32>) -> Option<(Quicksta
 
 /// Builds the recipe, and compares what it reached with the table.
 fn build_and_compare(bench: &Bench, runner: &[&str], expected: impl Fn((bool, bool)) -> bool) -> Value {
-    let mut command = inheriting(bench, runner, &[env!("CARGO_BIN_EXE_kbuild"), "build", "--board", "lantern", "seal-rows"]);
+    let mut command =
+        inheriting(bench, runner, &[env!("CARGO_BIN_EXE_kbuild"), "build", "--board", "lantern", "seal-rows"]);
     command.current_dir(bench.path("")).env_clear().stdin(Stdio::null());
     crate::support::bench::hermetic(&mut command, &bench.beside("home"));
     let run = Run::from(command.output().expect("kbuild starts"));
@@ -320,7 +322,8 @@ fn mounts_of_a_board_are_seen_and_named() {
         std::fs::write(bench.beside(file), file).expect("a file");
     }
     let mounts = "mounts = [{ path = \"../licence\" }, { path = \"../tree\", write = true }]\n";
-    let manifest = bench.read("kata.toml").replace("machine = \"lantern\"\n", &format!("machine = \"lantern\"\n{mounts}"));
+    let manifest =
+        bench.read("kata.toml").replace("machine = \"lantern\"\n", &format!("machine = \"lantern\"\n{mounts}"));
     bench.write("kata.toml", &manifest);
     let script = "cat ../../../licence; echo changed > ../../../tree/file; echo x > ../../../licence || echo refused";
     let run = bench.kbuild_ok(&["shell", "--board", "lantern", "--", "sh", "-c", script]);

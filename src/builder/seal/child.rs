@@ -195,4 +195,3 @@ fn close_descriptors() -> Result<(), String> {
     }
     Ok(())
 }
-

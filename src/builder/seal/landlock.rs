@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access as _, AccessFs, CompatLevel, Compatible as _, LandlockStatus, RulesetStatus, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, Scope, path_beneath_rules,
+    ABI, Access as _, AccessFs, CompatLevel, Compatible as _, LandlockStatus, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
 };
 
 use super::reachable::{Access, Entry, Reachable};
@@ -21,9 +21,8 @@ const NEWEST: ABI = ABI::V9;
 const PRIVATE: [&str; 5] = ["/dev", "/proc", "/run", "/tmp", "/var/tmp"];
 
 /// What of the host has to be written without a root of its own. `/tmp` and the like are shared with the host then.
-const SHARED: [&str; 9] = [
-    "/dev/full", "/dev/null", "/dev/ptmx", "/dev/pts", "/dev/shm", "/dev/tty", "/dev/zero", "/tmp", "/var/tmp",
-];
+const SHARED: [&str; 9] =
+    ["/dev/full", "/dev/null", "/dev/ptmx", "/dev/pts", "/dev/shm", "/dev/tty", "/dev/zero", "/tmp", "/var/tmp"];
 
 /// And read.
 const SHARED_READ: [&str; 7] =

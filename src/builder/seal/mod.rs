@@ -37,8 +37,8 @@ use std::process::{Command, Stdio};
 pub use self::child::become_child_if_told;
 use self::child::{Mechanism, SUBCOMMAND, Spec, Stood};
 pub use self::reachable::{Access, Reachable};
-use self::supervise::{OWN_FAILURE, wait_through_signals};
 pub use self::supervise::Ended;
+use self::supervise::{OWN_FAILURE, wait_through_signals};
 pub use self::walls::{By, Wall, Walls};
 use crate::error::{Error, Kind, Result};
 

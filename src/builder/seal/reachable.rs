@@ -13,7 +13,8 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// Where distributions keep programs, libraries and what belongs to them. `/nix` and `/gnu` are stores of programs.
-const PROGRAMS: [&str; 9] = ["/bin", "/gnu/store", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/sbin", "/usr"];
+const PROGRAMS: [&str; 9] =
+    ["/bin", "/gnu/store", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/sbin", "/usr"];
 
 /// Of `/etc`, what programs read to run at all, and nothing that says who uses this host or how it is set up.
 ///
@@ -61,8 +62,20 @@ const PROGRAM_DIRECTORIES: [&str; 4] = ["bin", "sbin", "shims", "scripts"];
 
 /// What lies beside a directory of programs in a person's home and belongs to them; the rest may be tokens and keys
 /// (`~/.cargo/credentials.toml`). The last six are pyenv's and its like.
-const BESIDE_PROGRAMS: [&str; 12] =
-    ["bin", "include", "lib", "lib64", "libexec", "sbin", "plugins", "pyenv.d", "shims", "toolchains", "version", "versions"];
+const BESIDE_PROGRAMS: [&str; 12] = [
+    "bin",
+    "include",
+    "lib",
+    "lib64",
+    "libexec",
+    "sbin",
+    "plugins",
+    "pyenv.d",
+    "shims",
+    "toolchains",
+    "version",
+    "versions",
+];
 
 /// How something can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -101,7 +114,8 @@ impl Reachable {
     /// `tools` are looked for there, because a link may lead to a program elsewhere. Of `home`, the user's, only programs and
     /// their libraries are taken.
     pub fn programs(path: &OsStr, tools: &[&str], home: Option<&Path>) -> Reachable {
-        let mut reachable = Reachable { user_home: home.and_then(|home| fs::canonicalize(home).ok()), ..Reachable::default() };
+        let mut reachable =
+            Reachable { user_home: home.and_then(|home| fs::canonicalize(home).ok()), ..Reachable::default() };
         let etc = ETC.iter().map(|name| Path::new("/etc").join(name));
         let versioned = listed(Path::new("/etc")).into_iter().filter(|path| is_language(path));
         for present in PROGRAMS.iter().chain(&SYS).map(PathBuf::from).chain(etc).chain(versioned) {
@@ -249,9 +263,8 @@ impl Reachable {
     /// The home of a person that holds a path.
     fn home_around(&self, path: &Path) -> Option<PathBuf> {
         let own = self.user_home.as_deref().filter(|home| *home != Path::new("/"));
-        let is_home = |path: &Path| {
-            own == Some(path) || path == Path::new("/root") || path.parent() == Some(Path::new("/home"))
-        };
+        let is_home =
+            |path: &Path| own == Some(path) || path == Path::new("/root") || path.parent() == Some(Path::new("/home"));
         path.ancestors().find(|path| is_home(path)).map(Path::to_owned)
     }
 }
@@ -302,7 +315,14 @@ mod tests {
         let path = [".local/bin", ".cargo/bin", "bin", ".pyenv/shims", "tools/bin"].map(|bin| home.join(bin));
         let reachable = Reachable::programs(&std::env::join_paths(path).unwrap(), &["python3"], Some(&home));
         let expected = [
-            ".cargo/bin", ".local/bin", ".local/lib", ".pyenv/shims", ".pyenv/versions", "bin", "tools/bin", "tools/share",
+            ".cargo/bin",
+            ".local/bin",
+            ".local/lib",
+            ".pyenv/shims",
+            ".pyenv/versions",
+            "bin",
+            "tools/bin",
+            "tools/share",
         ];
         assert_eq!(of(&reachable, &home), expected);
     }

@@ -181,7 +181,8 @@ impl Root {
         for device in DEVICES {
             let path = Path::new("/dev").join(device);
             let place = self.place_for(&self.old(&path), &path);
-            place.and_then(|()| Ok(rustix::mount::mount_bind(self.old(&path), self.new(&path))?))
+            place
+                .and_then(|()| Ok(rustix::mount::mount_bind(self.old(&path), self.new(&path))?))
                 .map_err(why(&format!("mount {}", path.display())))?;
         }
         for (target, link) in [
@@ -241,7 +242,10 @@ impl Root {
             ("group", format!("root:x:0:\ntty:x:5:\n{group_line}nogroup:x:65534:\n")),
             ("hosts", format!("127.0.0.1 localhost {HOST_NAME}\n::1 localhost ip6-localhost ip6-loopback\n")),
             ("hostname", format!("{HOST_NAME}\n")),
-            ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n".to_owned()),
+            (
+                "nsswitch.conf",
+                "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n".to_owned(),
+            ),
             ("resolv.conf", "# No name server can be reached from a build.\n".to_owned()),
         ] {
             let path = Path::new("/etc").join(file);

@@ -36,7 +36,10 @@ pub(super) fn restrict(refuse: Refuse) -> Result<(), String> {
     let mut filters = vec![
         filter(sockets(refuse)?, libc::EAFNOSUPPORT)?,
         filter(terminal()?, libc::EPERM)?,
-        filter(always([libc::SYS_io_uring_setup, libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl]), libc::ENOSYS)?,
+        filter(
+            always([libc::SYS_io_uring_setup, libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl]),
+            libc::ENOSYS,
+        )?,
     ];
     if refuse.ipc {
         let calls = [libc::SYS_shmget, libc::SYS_semget, libc::SYS_msgget, libc::SYS_mq_open];

@@ -65,7 +65,9 @@ impl Repository {
     pub(super) fn check(&self, name: &str) -> Result<()> {
         if let Some(pack) = &self.two_packs {
             let message = format!("two different packs of {name} are both called {pack}");
-            return Err(Error::input(message).help("`kbuild verify --repair` fetches the sources of this repository again"));
+            return Err(
+                Error::input(message).help("`kbuild verify --repair` fetches the sources of this repository again")
+            );
         }
         for (reference, commits) in &self.refs {
             check_ref(reference)?;

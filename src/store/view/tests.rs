@@ -160,7 +160,8 @@ fn a_view_that_stands_is_left_alone_and_a_damaged_or_other_one_is_made_again() {
         last = inode();
     }
     // Of the same size, or by another name of the same bytes: only what was written counts.
-    for (path, bytes) in [("git2/h.x/HEAD", "ref: refs/heads/evil\n"), ("git2/h.x/config", "[core]\n\tfsmonitor = x\n")] {
+    for (path, bytes) in [("git2/h.x/HEAD", "ref: refs/heads/evil\n"), ("git2/h.x/config", "[core]\n\tfsmonitor = x\n")]
+    {
         fs::write(bench.view().join(path), bytes).unwrap();
         bench.lay_out().unwrap();
         assert_ne!(fs::read_to_string(bench.view().join(path)).unwrap(), bytes, "{path}");
@@ -206,7 +207,10 @@ fn a_clone_holds_what_bitbake_asks_git_for() {
 
     // A plain clone, which is refused where packs are symlinks, and which must not have the store's own files either.
     let plain = bench.directory.path().join("plain");
-    bench.git_in("h.x", &["clone", "-q", "-n", bench.view().join("git2/h.x").to_str().unwrap(), plain.to_str().unwrap()]);
+    bench.git_in(
+        "h.x",
+        &["clone", "-q", "-n", bench.view().join("git2/h.x").to_str().unwrap(), plain.to_str().unwrap()],
+    );
     no_file_is_the_stores(&bench.store, &bench.view());
     no_file_is_the_stores(&bench.store, &plain);
 }
