@@ -72,15 +72,8 @@ pub fn link_or_copy(file: &Path, to: &Path) -> Result<()> {
     linked.map_err(|error| Error::io("link", to, error))
 }
 
-/// Copies a file to a name that is not there yet, with blocks in common where the file system can do that.
-///
-/// # Errors
-/// When it cannot be read, or the name not be made. A name that is there already is never written through: it may be another
-/// name of something else.
-pub fn copy_new(file: &Path, to: &Path) -> Result<()> {
-    reflink_or_copy(file, to).map_err(|error| Error::io("copy", to, error))
-}
-
+/// Copies a file to a name that is not there yet, with blocks in common where the file system can do that. A name that is
+/// there is never written through: it may be another name of something else.
 #[expect(
     clippy::disallowed_methods,
     reason = "as `link_or_copy`: a file that nobody changes, for a place that is synced"
@@ -313,6 +306,26 @@ mod tests {
         replace(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_name_that_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("new"), "new").unwrap();
+        fs::write(path("precious"), "precious").unwrap();
+        fs::hard_link(path("precious"), path("hard")).unwrap();
+        std::os::unix::fs::symlink(path("precious"), path("soft")).unwrap();
+        for name in ["hard", "soft"] {
+            assert!(link_or_copy(&path("new"), &path(name)).is_err());
+            assert!(reflink_or_copy(&path("new"), &path(name)).is_err());
+            assert_eq!(fs::read(path("precious")).unwrap(), b"precious", "{name}");
+        }
+        link_or_copy(&path("new"), &path("other")).unwrap();
+        fs::set_permissions(path("new"), fs::Permissions::from_mode(0o444)).unwrap();
+        reflink_or_copy(&path("new"), &path("copy")).unwrap();
+        assert_eq!(fs::read(path("copy")).unwrap(), b"new");
+        assert_eq!(fs::metadata(path("copy")).unwrap().permissions().mode() & 0o777, 0o444);
     }
 
     #[test]

@@ -497,6 +497,18 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_names_two_packs_alike_is_refused() {
+        let (_directory, store) = temporary();
+        let (upstream, first, _) = upstream();
+        let mut record = add(&store, upstream.path(), &first);
+        assert_eq!(record.to_string().parse::<GitRecord>().unwrap(), record);
+        let other = Pack { pack: [7; 32].into(), ..record.packs[0].clone() };
+        record.packs.push(other);
+        let error = record.to_string().parse::<GitRecord>().unwrap_err();
+        assert!(error.causes()[0].contains("two of its packs have one name"), "{:?}", error.causes());
+    }
+
+    #[test]
     fn loose_objects_are_packed_and_read_back() {
         let (_directory, store) = temporary();
         let (upstream, first, second) = upstream();

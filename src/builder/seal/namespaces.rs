@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 
+use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 use rustix::thread::UnshareFlags;
@@ -39,7 +40,11 @@ pub(super) fn enter_outer(user: User, processes: bool) -> Result<(), String> {
         | UnshareFlags::NEWIPC
         | UnshareFlags::NEWUTS
         | UnshareFlags::NEWCGROUP;
-    unshare(flags).map_err(why("make user, mount, network, ipc, uts and cgroup namespaces"))?;
+    unshare(flags).map_err(|error| match error {
+        // unshare(2): what it stands for here has nothing to do with disks.
+        Errno::NOSPC => "could not make namespaces: their limit is reached (/proc/sys/user)".to_owned(),
+        error => why("make user, mount, network, ipc, uts and cgroup namespaces")(error),
+    })?;
     map_user(User { uid: 0, gid: 0 }, user)?;
     bring_up_loopback().map_err(why("bring up the loopback device"))?;
     rustix::system::sethostname(HOST_NAME.as_bytes()).map_err(why("set the host name"))?;

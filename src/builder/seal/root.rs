@@ -79,28 +79,28 @@ impl Root {
     }
 
     /// The path, in the stage, of one of the new root.
-    fn below(&self, path: &Path) -> PathBuf {
+    fn inside(&self, path: &Path) -> PathBuf {
         self.new.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     /// The path, in the stage, of one of the host.
-    fn old(&self, path: &Path) -> PathBuf {
+    fn of_host(&self, path: &Path) -> PathBuf {
         self.old.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     fn directory(&self, path: &Path) -> Result<(), String> {
-        fs::create_dir_all(self.below(path)).map_err(why(&format!("make {}", path.display())))
+        fs::create_dir_all(self.inside(path)).map_err(why(&format!("make {}", path.display())))
     }
 
     fn memory(&self, path: &str, mode: &CStr) -> Result<(), String> {
         self.directory(Path::new(path))?;
-        memory(&self.below(Path::new(path)), mode)
+        memory(&self.inside(Path::new(path)), mode)
     }
 
     /// Puts something of the host at a path.
     fn bind_at(&self, host: &Path, path: &Path, access: Access) -> Result<(), String> {
         let failed = |error: String| format!("could not mount {}: {error}", host.display());
-        let (from, to) = (self.old(host), self.below(path));
+        let (from, to) = (self.of_host(host), self.inside(path));
         self.place_for(&from, path).map_err(|error| failed(error.to_string()))?;
         // Recursively, or a mount below it would have to be uncovered, which the kernel refuses here.
         rustix::mount::mount_bind_recursive(&from, &to).map_err(|error| failed(error.to_string()))?;
@@ -109,7 +109,7 @@ impl Root {
 
     /// Something to mount over, of the kind that will be mounted.
     fn place_for(&self, from: &Path, path: &Path) -> std::io::Result<()> {
-        let to = self.below(path);
+        let to = self.inside(path);
         if fs::metadata(from)?.is_dir() {
             return fs::create_dir_all(to);
         }
@@ -137,7 +137,7 @@ impl Root {
 
     /// The mounts at and below a path of the stage, each with the flags it has (proc_pid_mountinfo(5)).
     fn mounts_below(&self, to: &Path) -> Result<BTreeMap<PathBuf, MountFlags>, String> {
-        let table = self.old(Path::new("/proc/self/mountinfo"));
+        let table = self.of_host(Path::new("/proc/self/mountinfo"));
         let table = fs::read(table).map_err(why("read the list of mounts"))?;
         let table = String::from_utf8_lossy(&table);
         let mounts = table.lines().filter_map(|line| {
@@ -149,7 +149,7 @@ impl Root {
     }
 
     fn link(&self, target: &Path, path: &Path) -> Result<(), String> {
-        let link = self.below(path);
+        let link = self.inside(path);
         let made = fs::create_dir_all(link.parent().unwrap_or(Path::new("/"))).and_then(|()| symlink(target, &link));
         match made {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(why("make a link")(error)),
@@ -166,7 +166,7 @@ impl Root {
             Some(Path::new(private).join(first))
         };
         let needed = reachable.needed().filter_map(|(path, _)| Some((path, within(path)?)));
-        let ways = needed.filter(|(path, first)| path != first).map(|(_, first)| self.below(&first));
+        let ways = needed.filter(|(path, first)| path != first).map(|(_, first)| self.inside(&first));
         let ways: BTreeSet<PathBuf> = ways.collect();
         for way in &ways {
             fs::create_dir_all(way).map_err(why("make a directory"))?;
@@ -180,9 +180,9 @@ impl Root {
         self.memory("/dev", c"mode=0755")?;
         for device in DEVICES {
             let path = Path::new("/dev").join(device);
-            let place = self.place_for(&self.old(&path), &path);
+            let place = self.place_for(&self.of_host(&path), &path);
             place
-                .and_then(|()| Ok(rustix::mount::mount_bind(self.old(&path), self.below(&path))?))
+                .and_then(|()| Ok(rustix::mount::mount_bind(self.of_host(&path), self.inside(&path))?))
                 .map_err(why(&format!("mount {}", path.display())))?;
         }
         for (target, link) in [
@@ -198,27 +198,27 @@ impl Root {
         self.directory(Path::new("/dev/pts"))?;
         let options = c"newinstance,ptmxmode=0666,mode=0620";
         let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-        rustix::mount::mount("devpts", self.below(Path::new("/dev/pts")), "devpts", flags, options)
+        rustix::mount::mount("devpts", self.inside(Path::new("/dev/pts")), "devpts", flags, options)
             .map_err(why("mount /dev/pts"))?;
-        read_only(&self.below(Path::new("/dev")))
+        read_only(&self.inside(Path::new("/dev")))
     }
 
     /// `/proc`, in which nothing of the whole kernel can be set.
     fn processes(&self, own: bool) -> Result<(), String> {
         self.directory(Path::new("/proc"))?;
-        let proc = self.below(Path::new("/proc"));
+        let proc = self.inside(Path::new("/proc"));
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         if own {
             rustix::mount::mount("proc", &proc, "proc", flags, None).map_err(why("mount /proc"))?;
         } else {
-            rustix::mount::mount_bind_recursive(self.old(Path::new("/proc")), &proc).map_err(why("mount /proc"))?;
+            rustix::mount::mount_bind_recursive(self.of_host(Path::new("/proc")), &proc).map_err(why("mount /proc"))?;
         }
         for part in KERNEL_SETTINGS.iter().map(|part| proc.join(part)).filter(|part| part.exists()) {
             rustix::mount::mount_bind_recursive(&part, &part).map_err(why(&format!("mount {}", part.display())))?;
             self.limit(&part, Access::Read).map_err(|error| format!("could not mount {error}"))?;
         }
         for part in KERNEL_SECRETS.iter().map(|part| proc.join(part)).filter(|part| part.exists()) {
-            let null = self.old(Path::new("/dev/null"));
+            let null = self.of_host(Path::new("/dev/null"));
             rustix::mount::mount_bind(null, &part).map_err(why(&format!("mount over {}", part.display())))?;
         }
         Ok(())
@@ -250,7 +250,7 @@ impl Root {
         ] {
             let path = Path::new("/etc").join(file);
             self.directory(Path::new("/etc"))?;
-            fs::write(self.below(&path), text).map_err(why(&format!("write {}", path.display())))?;
+            fs::write(self.inside(&path), text).map_err(why(&format!("write {}", path.display())))?;
         }
         Ok(())
     }

@@ -85,6 +85,8 @@ struct View<'a> {
 #[derive(Clone)]
 struct Link {
     blob: Blake3,
+    /// Where that lies: looked up once, not for each name.
+    target: PathBuf,
     /// The lock's key that asked for it.
     key: String,
 }
@@ -113,7 +115,8 @@ impl<'a> View<'a> {
 
     fn add_file(&mut self, key: &str, name: &str, file: &LockedFile) -> Result<()> {
         let found = self.store.find_file(file).ok_or_else(|| lacking(&[&SourceId::File(key.to_owned())]))?;
-        let link = Link { blob: found.blake3, key: key.to_owned() };
+        let target = self.store.blob_path(&found.blake3);
+        let link = Link { blob: found.blake3, target, key: key.to_owned() };
         let schemes: BTreeSet<&str> = file.urls.iter().map(SourceUrl::scheme).collect();
         // Where the npm fetcher keeps its packages, whether or not the name says so.
         let name =
@@ -196,11 +199,13 @@ impl<'a> View<'a> {
 
     /// Every symlink, by its path below the view, with what it leads to.
     fn all_links(&self) -> impl Iterator<Item = (String, PathBuf)> {
-        let files = self.links.iter().map(|(path, link)| (path.clone(), link.blob));
-        let packs = self.repositories.iter().flat_map(|(name, repository)| {
-            repository.pack_files().map(move |(file, blob)| (format!("packs/{name}/{file}"), blob))
+        let files = self.links.iter().map(|(path, link)| (path.clone(), link.target.clone()));
+        let store = self.store;
+        let packs = self.repositories.iter().flat_map(move |(name, repository)| {
+            let files = repository.pack_files();
+            files.map(move |(file, blob)| (format!("packs/{name}/{file}"), store.blob_path(&blob)))
         });
-        files.chain(packs).map(|(path, blob)| (path, self.store.blob_path(&blob)))
+        files.chain(packs)
     }
 
     /// Directories that are there even if nothing is in them.
