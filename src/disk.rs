@@ -1,4 +1,4 @@
-//! Writing to disk so that a crash at any instant leaves the old or the new, and locks between processes.
+//! Writes to disk so that a crash at any time leaves the old or the new state, and locks between processes.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
@@ -9,11 +9,11 @@ use tempfile::{NamedTempFile, TempDir};
 
 use crate::error::{Error, Kind, Result};
 
-/// Replaces a file: temporary file beside it, fsync, rename, fsync of the directory. Keeps the mode of a file that was
-/// there before; a new one gets what the umask leaves of 0666.
+/// Replaces a file: temporary file beside it, fsync, rename, fsync of the directory. Keeps the mode of an existing file;
+/// a new one gets mode 0666 without the bits of the umask.
 ///
 /// # Errors
-/// When any step fails; the old file then stands.
+/// A step fails; the old file is then kept.
 pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let directory = parent(path);
     let failed = |error| Error::io("write", path, error);
@@ -26,11 +26,11 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
     persist(file, path)
 }
 
-/// Replaces a file, unless it says the same already; tells whether it was written. Who looks at times (BitBake's parse
-/// cache, version control) then sees no change where there is none.
+/// Replaces a file, unless it has the same content already. Returns whether it was written. What looks at times (BitBake's
+/// parse cache, version control) then sees a change only if there is one.
 ///
 /// # Errors
-/// As [`replace`].
+/// Those of [`replace`].
 pub fn replace_if_changed(path: &Path, content: &[u8]) -> Result<bool> {
     if fs::read(path).is_ok_and(|present| present == content) {
         return Ok(false);
@@ -42,7 +42,7 @@ pub fn replace_if_changed(path: &Path, content: &[u8]) -> Result<bool> {
 /// Makes a finished temporary file the file at `path`, durably.
 ///
 /// # Errors
-/// When it cannot be synced or renamed.
+/// The file cannot be synced or renamed.
 pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     let failed = |error| Error::io("write", path, error);
     file.as_file().sync_all().map_err(failed)?;
@@ -53,12 +53,12 @@ pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
 /// Makes renames and new names in a directory durable.
 ///
 /// # Errors
-/// When the directory cannot be opened or synced.
+/// The directory cannot be opened or synced.
 pub fn sync_directory(directory: &Path) -> Result<()> {
     File::open(directory).and_then(|file| file.sync_all()).map_err(|error| Error::io("sync", directory, error))
 }
 
-/// Gives a file that nobody changes a second name. A copy is the last resort: another file system, another user's file, too
+/// Gives a file that no one changes a second name. Copies only if that fails: another file system, another user's file, too
 /// many links.
 ///
 /// # Errors
@@ -95,15 +95,15 @@ fn reflink_or_copy(file: &Path, to: &Path) -> std::io::Result<()> {
 /// Creates a directory and its parents.
 ///
 /// # Errors
-/// When one cannot be made.
+/// A directory cannot be made.
 pub fn create_dir_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|error| Error::io("create", path, error))
 }
 
-/// Removes a file or a link; one that is not there is fine.
+/// Removes a file or a link; a missing one is not an error.
 ///
 /// # Errors
-/// When it is there and cannot be removed.
+/// It exists and cannot be removed.
 pub fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path, error)),
@@ -111,10 +111,10 @@ pub fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes a directory with all in it, read-only directories too; one that is not there is fine.
+/// Removes a directory with everything in it, read-only directories too; a missing one is not an error.
 ///
 /// # Errors
-/// When something in it cannot be removed.
+/// Something in it cannot be removed.
 pub fn remove_dir_all(path: &Path) -> Result<()> {
     let first = fs::remove_dir_all(path);
     let again = match first {
@@ -130,7 +130,7 @@ pub fn remove_dir_all(path: &Path) -> Result<()> {
     }
 }
 
-/// Names can only be taken out of a directory that is writable; failures show when the removal is tried again.
+/// Names can only be removed from a writable directory. A failure here shows when the removal is tried again.
 fn make_directories_writable(path: &Path) {
     let is_directory = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
     if !is_directory {
@@ -142,10 +142,10 @@ fn make_directories_writable(path: &Path) {
     }
 }
 
-/// A new empty directory beside `target`, to be filled and then given to [`replace_directory`]; removed when dropped.
+/// A new empty directory beside `target`, to be filled and then passed to [`replace_directory`]; removed when dropped.
 ///
 /// # Errors
-/// When it, or the directory it goes into, cannot be made.
+/// The directory, or its parent, cannot be made.
 pub fn directory_beside(target: &Path) -> Result<TempDir> {
     let within = parent(target);
     create_dir_all(within)?;
@@ -156,30 +156,30 @@ pub fn directory_beside(target: &Path) -> Result<TempDir> {
         .map_err(|error| Error::io("create a directory in", within, error))
 }
 
-/// Makes `new` the directory at `target` in one step; what stood there before is removed.
+/// Makes `new` the directory at `target` in one step; removes what was there before.
 ///
 /// # Errors
-/// When it cannot be renamed; the old directory then stands.
+/// It cannot be renamed; the old directory is then kept.
 pub fn replace_directory(new: TempDir, target: &Path) -> Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
 
     let failed = |error: std::io::Error| Error::io("replace", target, error);
     match renameat_with(CWD, new.path(), CWD, target, RenameFlags::EXCHANGE) {
-        // The temporary name now holds the old directory, which may be read-only in places.
+        // The temporary name is now that of the old directory, which may have read-only parts.
         Ok(()) => remove_dir_all(&new.keep()),
         Err(rustix::io::Errno::NOENT) => fs::rename(new.path(), target).map(|()| drop(new.keep())).map_err(failed),
         Err(_) => {
-            // A file system without RENAME_EXCHANGE (NFS, some overlays): for an instant there is no directory.
+            // A file system without RENAME_EXCHANGE (NFS, some overlays): for a moment there is no directory.
             let old = directory_beside(target)?;
-            let aside = old.path().join("old");
-            fs::rename(target, &aside).map_err(failed)?;
+            let previous = old.path().join("old");
+            fs::rename(target, &previous).map_err(failed)?;
             fs::rename(new.path(), target).map(|()| drop(new.keep())).map_err(failed)?;
             remove_dir_all(&old.keep())
         }
     }
 }
 
-/// Whether an open file is the one that now has this name: it may have been renamed or removed since it was opened.
+/// Whether this name is still that of the open file, which may have been renamed or removed since it was opened.
 pub fn is_at(file: &File, path: &Path) -> bool {
     let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
     match (file.metadata(), fs::symlink_metadata(path)) {
@@ -188,15 +188,15 @@ pub fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// An advisory lock on a file, held until dropped; the system frees it when the process dies, however it dies.
+/// An advisory lock on a file, held until dropped; the system releases it when the process ends, in any way.
 #[derive(Debug)]
 pub struct FileLock(File);
 
 impl FileLock {
-    /// Waits for a lock that excludes all others. `waiting` is called once if there is something to wait for.
+    /// Waits for a lock that excludes all others. Calls `waiting` once if it must wait.
     ///
     /// # Errors
-    /// When the file cannot be opened or locked.
+    /// The file cannot be opened or locked.
     pub fn exclusive(path: &Path, waiting: impl FnOnce()) -> Result<FileLock> {
         let file = open_lock(path)?;
         match file.try_lock() {
@@ -211,32 +211,32 @@ impl FileLock {
     /// Waits for a lock that other shared locks may hold too.
     ///
     /// # Errors
-    /// When the file cannot be opened or locked.
+    /// The file cannot be opened or locked.
     pub fn shared(path: &Path) -> Result<FileLock> {
         let file = open_lock(path)?;
         file.lock_shared().map_err(|error| Error::io("lock", path, error))?;
         Ok(FileLock(file))
     }
 
-    /// Waits for a shared lock on a file that is there and may be read, but not written.
+    /// Waits for a shared lock on an existing file that can be read, but not written.
     ///
     /// # Errors
-    /// When the file is not there, cannot be read, or its file system knows no locks.
+    /// The file does not exist or cannot be read, or its file system has no locks.
     pub fn shared_read_only(path: &Path) -> Result<FileLock> {
         let file = File::open(path).map_err(|error| Error::io("open lock", path, error))?;
         file.lock_shared().map_err(|error| Error::io("lock", path, error))?;
         Ok(FileLock(file))
     }
 
-    /// Whether the locked file still has this name; if not, whoever locks the name next gets another file.
+    /// Whether the locked file still has this name; if not, the next one who locks the name gets another file.
     pub fn is_at(&self, path: &Path) -> bool {
         is_at(&self.0, path)
     }
 
-    /// Takes an exclusive lock if nobody holds one.
+    /// Takes an exclusive lock if no one holds a lock.
     ///
     /// # Errors
-    /// When the file cannot be opened or locked.
+    /// The file cannot be opened or locked.
     pub fn try_exclusive(path: &Path) -> Result<Option<FileLock>> {
         let file = open_lock(path)?;
         match file.try_lock() {
@@ -250,10 +250,10 @@ impl FileLock {
 /// Bytes that are read at once.
 pub const CHUNK: usize = 1 << 20;
 
-/// Hands over what a reader gives, piece by piece. `name` is what messages call it.
+/// Passes the bytes of a reader on, piece by piece. `name` is for messages.
 ///
 /// # Errors
-/// A failed read (kind `Io`), and what `take` fails with.
+/// A failed read (kind `Io`), and the errors of `take`.
 pub fn each_chunk(
     name: &str,
     from: &mut (impl Read + ?Sized),
@@ -270,7 +270,7 @@ pub fn each_chunk(
     }
 }
 
-/// A path as the user would type it: relative where it lies below the current directory.
+/// A path as the user would type it: relative if it is below the current directory.
 pub fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path).display().to_string()
@@ -347,7 +347,7 @@ mod tests {
         let held = FileLock::exclusive(&path, || panic!("nobody holds it")).unwrap();
         assert!(FileLock::try_exclusive(&path).unwrap().is_none());
         drop(held);
-        // What another test starts holds all files for a moment, between fork and exec.
+        // A child of another test has all files open for a moment, between fork and exec.
         let free = || FileLock::try_exclusive(&path).unwrap().is_some();
         assert!((0..100).any(|_| free() || {
             std::thread::sleep(std::time::Duration::from_millis(20));

@@ -1,7 +1,7 @@
-//! The one error type of kbuild: what failed, why, and the command that mends it.
+//! The one error type of kbuild: what failed, why, and the command that fixes it.
 //!
-//! Every room returns [`Error`]; its [`Kind`] alone decides the exit code, so that scripts can rely on the table in
-//! `docs/reference/exit-codes.md`. The command line prints it (see `cli::report`): nothing else does.
+//! Every room returns [`Error`]. Its [`Kind`] alone decides the exit code, so that scripts can rely on the table in
+//! `docs/reference/exit-codes.md`. Only the command line prints it (see `cli::output`).
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,20 +13,20 @@ use miette::{Diagnostic, LabeledSpan, MietteError, MietteSpanContents, SourceCod
 /// The result of everything in kbuild that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What sort of failure this is. One kind, one exit code, one word in JSON.
+/// The kind of a failure. One kind has one exit code and one name in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A check failed, or the input (manifest, lock, layers, store) is wrong.
     Input,
     /// The command line itself is wrong.
     Usage,
-    /// The lock no longer says what the manifest asks for.
+    /// The lock does not match the manifest any more.
     Stale,
-    /// No mirror could deliver a source, or nobody could be asked.
+    /// No URL or mirror of a source could be fetched.
     Network,
-    /// All who were asked for a source say that they do not have it: trying again would not help.
+    /// No server that was asked for a source has it: trying again would not help.
     Denied,
-    /// Bytes came, but not the bytes that the lock names.
+    /// The bytes that were fetched are not those that the lock names.
     Mismatch,
     /// A source is not in the store, and the network may not be used.
     Missing,
@@ -36,7 +36,7 @@ pub enum Kind {
     NotReproducible,
     /// QEMU ended with an error.
     Emulator,
-    /// The file system or the operating system refused something.
+    /// The file system or the operating system refused an operation.
     Io,
     /// The user asked it to stop (SIGINT, SIGTERM).
     Interrupted,
@@ -62,7 +62,7 @@ impl Kind {
         }
     }
 
-    /// The name that JSON output gives this kind.
+    /// The name of this kind in JSON output.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Input => "input",
@@ -123,7 +123,7 @@ impl Error {
         Error::new(Kind::Io, format!("could not {doing} {}", path.display())).because(cause)
     }
 
-    /// A broken promise of kbuild itself: exit code 70.
+    /// A fault in kbuild itself: exit code 70.
     pub fn bug(message: impl Into<String>) -> Self {
         Error::new(Kind::Bug, message)
     }
@@ -135,21 +135,21 @@ impl Error {
         self
     }
 
-    /// Adds what the user can do about it, best a command.
+    /// Adds what the user can do about it, preferably a command.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.0.help = Some(help.into());
         self
     }
 
-    /// Adds a hint, unless there is a better one already.
+    /// Adds a hint, unless the error has a better one already.
     #[must_use]
     pub fn help_or(self, help: &str) -> Self {
         if self.0.help.is_some() { self } else { self.help(help) }
     }
 
-    /// One error out of the failures of a run that went on after the first: the failure itself if there is just one,
-    /// else all of them under a summary. Wrong bytes decide the kind, since they matter most; else the first failure does.
+    /// Makes one error of all failures of a run: the failure itself if there is only one, else all of them under a
+    /// summary. The kind is `Mismatch` if any failure is one, since that matters most; else the first's.
     pub fn all(errors: Vec<Error>, summary: impl FnOnce(usize) -> String) -> Option<Error> {
         let mismatch = errors.iter().map(Error::kind).find(|kind| *kind == Kind::Mismatch);
         let kind = mismatch.or(errors.first().map(Error::kind))?;
@@ -159,35 +159,35 @@ impl Error {
         Some(Error::new(kind, summary(errors.len())).with_related(errors))
     }
 
-    /// Shows the text file that is at fault; [`Error::at`] adds the places.
+    /// Shows the text file with the fault; [`Error::at`] adds the places.
     #[must_use]
     pub fn in_text(mut self, file: impl AsRef<str>, text: impl Into<String>) -> Self {
         self.0.text = Some(TextFile { name: file.as_ref().to_owned(), text: text.into() });
         self
     }
 
-    /// Points at a byte range of the text file, with a word on what is there.
+    /// Points at a byte range of the text file, with a short label.
     #[must_use]
     pub fn at(mut self, span: std::ops::Range<usize>, label: impl Into<String>) -> Self {
         self.0.labels.push(LabeledSpan::at(span, label.into()));
         self
     }
 
-    /// Adds further failures of the same run, each printed whole.
+    /// Adds further failures of the same run, each printed in full.
     #[must_use]
     pub fn with_related(mut self, related: impl IntoIterator<Item = Error>) -> Self {
         self.0.related.extend(related);
         self
     }
 
-    /// The same failure as another kind: what is wrong input in a file is wrong usage in a flag.
+    /// The same failure with another kind: what is wrong input in a file is wrong usage in a flag.
     #[must_use]
     pub fn of_kind(mut self, kind: Kind) -> Self {
         self.0.kind = kind;
         self
     }
 
-    /// Puts a wider failure around this one: the present message becomes the cause; kind, hint and what came with it stay.
+    /// Wraps this failure in a wider one: the current message becomes the cause; kind, hint and related failures stay.
     #[must_use]
     pub fn wrap(mut self, message: impl Into<String>) -> Self {
         let mut outer = Error::new(self.0.kind, message);
@@ -211,12 +211,12 @@ impl Error {
         self.0.help.as_deref()
     }
 
-    /// Failures that came with this one.
+    /// Further failures of the same run.
     pub fn related_errors(&self) -> &[Error] {
         &self.0.related
     }
 
-    /// The messages of all causes, outermost first, the message itself left out.
+    /// The messages of all causes, outermost first, without the message itself.
     pub fn causes(&self) -> Vec<String> {
         let mut causes = Vec::new();
         let mut next = self.source();
@@ -258,10 +258,10 @@ impl Diagnostic for Error {
     }
 }
 
-/// A text file that is shown with the places at fault.
+/// A text file that is shown with its faulty places.
 ///
 /// Not miette's `NamedSource`: up to miette 7.6 the number of lines of an excerpt is counted from the top of the file, so
-/// that two places far apart are taken for neighbours, and all that lies between them is printed.
+/// that two distant places are taken for neighbours, and everything between them is printed.
 #[derive(Debug)]
 struct TextFile {
     name: String,
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_between_two_far_places_is_not_shown() {
+    fn lines_between_two_distant_places_are_not_shown() {
         let text = (0..100).map(|line| format!("line{line:02}\n")).collect::<String>();
         let error = Error::input("two places").at(10 * 7..10 * 7 + 6, "here").at(80 * 7..80 * 7 + 6, "there");
         let mut shown = String::new();

@@ -13,7 +13,7 @@ pub const STEMS: [&str; 2] = ["kbuild", "kata"];
 /// The name of the manifest's file.
 pub const MANIFEST: FileName = FileName("toml");
 
-/// The name of the lock's file, which stands beside the manifest under the same stem.
+/// The name of the lock's file: beside the manifest, with the same stem.
 pub const LOCK: FileName = FileName("lock");
 
 static STEM: OnceLock<String> = OnceLock::new();

@@ -1,5 +1,5 @@
-//! The system's git: how it is run over the store ([`local_git`]) and over a network ([`network_git`]), with the one list of
-//! settings that hold in each.
+//! Runs the system's git over the store ([`local_git`]) and over a network ([`network_git`]), with the one list of
+//! settings for each.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -7,9 +7,9 @@ use std::process::{Command, Output, Stdio};
 use crate::error::{Error, Kind, Result};
 use crate::source::url::redact;
 
-/// Settings that hold in every run, before whatever the user or the repository itself says.
+/// Settings for every run. They win over the configuration of the user and the repository.
 ///
-/// Packs instead of loose objects, so that a fetched commit can go into the store as it came; no clean-up behind our back,
+/// Packs instead of loose objects, so that a fetched commit can be stored without repacking; no automatic clean-up,
 /// no hooks, no helpers.
 const SETTINGS: [&str; 7] = [
     "gc.auto=0",
@@ -25,7 +25,7 @@ const SETTINGS: [&str; 7] = [
 const LOCAL_SETTINGS: [&str; 2] = ["safe.directory=*", "core.attributesFile=/dev/null"];
 
 /// Settings of runs over the network. `fetch.fsckObjects` is left as the user has it and not turned on: honest old
-/// histories fail its checks, and what a commit is worth is decided by its tree hash.
+/// histories fail its checks, and a commit is checked by its tree hash.
 const NETWORK_SETTINGS: [&str; 4] = [
     "fetch.recurseSubmodules=false",
     "fetch.writeCommitGraph=false",
@@ -34,7 +34,7 @@ const NETWORK_SETTINGS: [&str; 4] = [
 ];
 
 /// Variables that tie git to one repository (`git rev-parse --local-env-vars`): a hook or an alias that runs kbuild sets
-/// them. Configuration given in the environment is the user's will and stays.
+/// them. Configuration in other variables is kept: the user has set it.
 const OF_A_REPOSITORY: [&str; 13] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
@@ -51,7 +51,7 @@ const OF_A_REPOSITORY: [&str; 13] = [
     "GIT_WORK_TREE",
 ];
 
-/// git for the network: the user's configuration, credentials and proxies hold, no prompt is shown, messages are in English.
+/// git for the network: with the user's configuration, credentials and proxies, without prompts, messages in English.
 pub fn network_git() -> Command {
     let mut command = Command::new("git");
     for name in OF_A_REPOSITORY {
@@ -69,7 +69,7 @@ fn set<'s>(command: &mut Command, settings: impl Iterator<Item = &'s &'s str>) {
     }
 }
 
-/// git on the bare repository `directory`: a clean environment (PATH alone stays), no system or user configuration, no
+/// git on the bare repository `directory`: a clean environment (only PATH is kept), no system or user configuration, no
 /// prompts, messages in English.
 pub fn local_git(directory: &Path) -> Command {
     let mut command = Command::new("git");
@@ -84,19 +84,32 @@ pub fn local_git(directory: &Path) -> Command {
         ("GIT_TERMINAL_PROMPT", "0"),
         ("LC_ALL", "C"),
     ]);
-    // git insists on a HOME for some paths; there is nothing of a user in a bare repository.
+    // git needs a HOME for some paths; a bare repository has nothing of a user.
     command.env("HOME", directory);
     command.stdin(Stdio::null());
     set(&mut command, SETTINGS.iter().chain(&LOCAL_SETTINGS));
     command.arg("--git-dir").arg(directory);
+    ends_with_kbuild(&mut command);
     command
+}
+
+/// Has the kernel end a child when kbuild ends, however that ends (`PR_SET_PDEATHSIG` of prctl(2)). The signal comes when the
+/// thread ends that started the child, so that thread has to wait for it, or to be one of a runtime's workers.
+pub fn ends_with_kbuild(command: &mut Command) {
+    use std::os::unix::process::CommandExt as _;
+
+    use rustix::process::{Signal, set_parent_process_death_signal};
+    // SAFETY: prctl(2) is async-signal-safe, and the closure does nothing else: no allocation, no lock.
+    unsafe {
+        command.pre_exec(|| set_parent_process_death_signal(Some(Signal::TERM)).map_err(Into::into));
+    }
 }
 
 /// The objects of a bare repository, for reading with libgit2. Only `objects/` is looked at: no configuration (the user's
 /// may be broken), no owner (a store may be another user's), no `shallow` file.
 ///
 /// # Errors
-/// When the path is no UTF-8, which libgit2 wants here (kind `Input`), or the objects cannot be opened (kind `Mismatch`).
+/// The path is not UTF-8, which libgit2 needs here (kind `Input`), or the objects cannot be opened (kind `Mismatch`).
 pub fn open_objects(directory: &Path) -> Result<git2::Repository> {
     let objects = directory.join("objects");
     let path = objects.to_str().ok_or_else(|| Error::input(format!("{} is not UTF-8", objects.display())))?;
@@ -112,10 +125,10 @@ pub fn broken_object(error: git2::Error) -> Error {
     Error::new(Kind::Mismatch, "a git object is missing or broken").because(error.message().to_owned())
 }
 
-/// Runs git to its end and gives what it wrote to standard output.
+/// Runs git to its end and returns its standard output.
 ///
 /// # Errors
-/// git is not installed (kind `Input`), or it failed (kind `failure`, with what it said).
+/// git is not installed (kind `Input`), or it failed (kind `failure`, with its message).
 pub fn run(command: &mut Command, failure: Kind) -> Result<Vec<u8>> {
     let output = command.output().map_err(could_not_start)?;
     if output.status.success() { Ok(output.stdout) } else { Err(failed(&output, failure)) }
@@ -124,10 +137,10 @@ pub fn run(command: &mut Command, failure: Kind) -> Result<Vec<u8>> {
 /// The error for a git that could not be started.
 pub fn could_not_start(error: std::io::Error) -> Error {
     let failure = Error::input("could not run git").because(error);
-    failure.help("install git (2.32 or newer, which knows GIT_CONFIG_GLOBAL) and see that it is on the PATH")
+    failure.help("install git (2.32 or newer, which knows GIT_CONFIG_GLOBAL) and make sure that it is on the PATH")
 }
 
-/// The error for a git that ended badly; credentials in what it said are hidden.
+/// The error for a git that failed; credentials in its message are hidden.
 pub fn failed(output: &Output, kind: Kind) -> Error {
     let said = String::from_utf8_lossy(&output.stderr);
     let said = redact(said.trim());

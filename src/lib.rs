@@ -1,10 +1,10 @@
 //! kbuild: a declarative, Nix-style lockfile for BitBake/Yocto.
 //!
-//! Data flows one way: `kbuild.toml` ([`manifest`]) is resolved into `kbuild.lock` ([`lock`]), whose sources ([`source`])
-//! are brought ([`fetch`]) into the content-addressed store ([`store`]); from there BitBake is given a configuration and
-//! a view ([`bitbake`]), and a board is built ([`build`]); what the store holds is carried to other stores ([`carry`]). A
-//! later room takes the earlier room's value and never reaches back past it. [`resolve`] makes the lock out of the manifest,
-//! through the fetcher. [`crates`] makes a recipe's include of a Cargo.lock. Only [`cli`] prints.
+//! Data flows one way. `kbuild.toml` ([`manifest`]) is resolved into `kbuild.lock` ([`lock`]) by [`resolve`], and its
+//! sources ([`source`]) are fetched ([`fetch`], over [`net`] and [`oci`]) into the content-addressed store ([`store`]).
+//! From there BitBake gets a configuration and a view ([`bitbake`]), and a board is built ([`builder`]). [`bundle`],
+//! [`serve`], [`mirror`] and [`remote`] pass the store's content on to other machines. A later room uses the earlier
+//! rooms' values, never the reverse. [`crates`] makes a recipe's include from a Cargo.lock. Only [`cli`] prints.
 
 pub mod audit;
 pub mod bitbake;

@@ -1,21 +1,21 @@
-//! How lower rooms tell what they are doing, without printing.
+//! How lower rooms report progress, without printing.
 
 use std::sync::Arc;
 
 use crate::error::Result;
 
-/// Receives what goes on; the command line draws it, tests ignore or record it.
+/// Receives progress reports; the command line shows them, tests ignore or record them.
 pub trait Progress: Send + Sync {
-    /// A piece of work begins; `total` is its size in bytes where that is known.
+    /// A piece of work begins; `total` is its size in bytes, if known.
     fn begin(&self, what: &str, total: Option<u64>) -> Box<dyn Task>;
 
-    /// Something the user should know that is no failure.
+    /// A warning: something to know that is no failure.
     fn warn(&self, message: &str);
 
-    /// Asked between two pieces of long work.
+    /// Called between two steps of long work.
     ///
     /// # Errors
-    /// The user wants it to stop: kind `Interrupted`.
+    /// The user asked to stop: kind `Interrupted`.
     fn check_interrupted(&self) -> Result<()> {
         Ok(())
     }
@@ -23,30 +23,30 @@ pub trait Progress: Send + Sync {
 
 /// One piece of work; dropping it without [`Task::done`] means that it failed.
 pub trait Task: Send + Sync {
-    /// The size became known, or changed, in bytes.
+    /// The size in bytes became known, or changed.
     fn set_total(&self, total: u64);
 
-    /// How many bytes are done altogether.
+    /// The number of bytes done so far.
     fn set_position(&self, position: u64);
 
-    /// A word on the present state: `retrying in 2 s`, `from mirror.corp`.
+    /// A short text on the current state: `retrying in 2 s`, `from mirror.corp`.
     fn note(&self, note: &str);
 
-    /// It ended well; the note says how (`12 MiB from cdn.kernel.org`).
+    /// It succeeded; the note says how (`12 MiB from cdn.kernel.org`).
     fn done(&self, note: &str);
 }
 
-/// Bytes as people read them: `12.00 MiB`.
+/// Bytes for people: `12.00 MiB`.
 pub fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
-/// Tells nobody.
+/// Reports nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
 impl Silent {
-    /// As the fetcher takes it.
+    /// As the fetcher needs it.
     pub fn shared() -> Arc<dyn Progress> {
         Arc::new(Silent)
     }

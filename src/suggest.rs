@@ -1,4 +1,4 @@
-//! Which of the known names was perhaps meant: the one home of "did you mean".
+//! Which of the known names was perhaps meant: the only place for "did you mean".
 
 /// Comparing is quadratic, and nobody mistypes a whole page.
 const LONGEST: usize = 200;
@@ -17,7 +17,7 @@ pub fn names<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&
     near.into_iter().map(|(_, name)| name).collect()
 }
 
-/// The question for a hint: `` did you mean `a` or `b`? `` with at most so many of the nearest names; none where none is
+/// The question for a hint: `` did you mean `a` or `b`? `` with at most this many of the nearest names; `None` if no name is
 /// near.
 pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>, most: usize) -> Option<String> {
     let near: Vec<String> = names(wrong, known).into_iter().take(most).map(|name| format!("`{name}`")).collect();

@@ -49,7 +49,7 @@ impl Place {
 /// The programs of this host, a directory to write in, and some to read.
 fn reachable(write: &Path, read: &[&Path]) -> Reachable {
     let path = std::env::var_os("PATH").unwrap();
-    let mut reachable = Reachable::programs(&path, &["python3"]);
+    let mut reachable = Reachable::programs(&path, &["python3"], None);
     reachable.write(write).unwrap();
     read.iter().for_each(|path| reachable.read(path).unwrap());
     reachable.set_home(write);

@@ -210,7 +210,8 @@ impl<'a> BoardDir<'a> {
         let engine = Engine::find(&layers.engine.directory)?;
         write_configuration(request, self.board, layers, variant, &self.topdir)?;
         let environment = engine.environment(&self.topdir, layers.tops(), |name| std::env::var_os(name))?;
-        let reachable = inside::of_board(&self.topdir, layers, request.store, &environment)?;
+        let reachable =
+            inside::of_board(self.board, request.manifest.root(), &self.topdir, layers, request.store, &environment)?;
         let seal = seal::probe(request.kbuild, &reachable)?;
         judge(&seal, request)?;
         let inputs = inputs(request, self.board, layers, &engine, &seal, &environment);
@@ -403,6 +404,7 @@ fn inputs(
         sealed: seal.is_whole(),
         walls: seal.walls().clone(),
         not_sealed_because: seal.lack(),
+        mounts: board.mounts.clone(),
         host_tools: result::host_tools(path),
     }
 }

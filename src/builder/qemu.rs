@@ -476,7 +476,9 @@ impl Launch {
     /// # Errors
     /// Kind `Emulator` when QEMU fails.
     pub async fn start(&self, program: &Path, stdout: Stdio) -> Result<()> {
-        let mut command = tokio::process::Command::new(program);
+        let mut command = std::process::Command::new(program);
+        crate::git::ends_with_kbuild(&mut command);
+        let mut command = tokio::process::Command::from(command);
         let child = command.args(&self.arguments).stdout(stdout).spawn();
         let mut child = child.map_err(|error| Error::io("start", program, error))?;
         let stop = QemuGuard(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));

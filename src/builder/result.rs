@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::seal::Walls;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Mount};
 use crate::source::{Blake3, CommitId, Hasher, Sha256};
 
 /// The name of the result's file in TOPDIR.
@@ -75,6 +75,9 @@ pub struct BuildInputs {
     /// Which walls did not stand, and why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_sealed_because: Option<String>,
+    /// What of the host the board's mounts let in.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub mounts: Vec<Mount>,
     /// First line of what each host tool says of its version; `null` where there is none.
     pub host_tools: BTreeMap<String, Option<String>>,
 }

@@ -1,6 +1,6 @@
-//! A bundle as one file: a tar archive that holds plain files only, in the order of the index.
+//! A bundle as one file: a tar archive of plain files only, in the order of the index.
 //!
-//! The reader is told what comes next and takes nothing else, so that no name of an archive is ever more than compared.
+//! The reader knows which file must come next and accepts no other. So a name in an archive is only compared.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,14 +14,14 @@ use crate::error::{Error, Kind, Result};
 /// tar's block, in bytes.
 const BLOCK: usize = 512;
 
-/// An archive that is read from its beginning, once.
+/// An archive that is read once, from its beginning.
 pub struct BundleReader<R> {
     name: String,
     input: R,
-    /// What is left of the present file, and what fills its last block.
+    /// What remains of the current file, and of the padding after it.
     left: u64,
     filling: u64,
-    /// A header that was read and not yet asked for.
+    /// A header that was read before it was asked for.
     next: Option<Header>,
 }
 
@@ -36,7 +36,7 @@ impl BundleReader<File> {
 }
 
 impl<R: Read> BundleReader<R> {
-    /// `name` is what messages call it.
+    /// `name` is for messages.
     pub fn new(name: impl Into<String>, input: R) -> BundleReader<R> {
         BundleReader { name: name.into(), input, left: 0, filling: 0, next: None }
     }
@@ -49,18 +49,18 @@ impl<R: Read> BundleReader<R> {
         Ok(comes)
     }
 
-    /// The next file, which has to have this name and size.
+    /// The next file, which must have this name and size.
     pub(super) fn open(&mut self, name: &str, size: Size) -> Result<CurrentFile<'_, R>> {
         let header = self.header()?;
         let found = header.path_bytes();
         if found.as_ref() != name.as_bytes() {
             let found = String::from_utf8_lossy(&found).escape_debug().to_string();
-            return Err(refused(format!("{} does not hold what its index says", self.name))
-                .because(format!("{name} was expected, `{}` came", found.chars().take(200).collect::<String>())));
+            return Err(refused(format!("{} does not contain what its index says", self.name))
+                .because(format!("expected {name}, got `{}`", found.chars().take(200).collect::<String>())));
         }
-        // Nothing but plain files: links, devices, directories, sparse files and extended headers are of other types.
+        // Only plain files: links, devices, directories, sparse files and extended headers have other types.
         if header.entry_type() != EntryType::Regular {
-            return Err(refused(format!("{name} of the bundle is no plain file")));
+            return Err(refused(format!("{name} of the bundle is not a plain file")));
         }
         let found = header.entry_size().map_err(|error| self.broken().because(error))?;
         size.check(name, found)?;
@@ -69,7 +69,7 @@ impl<R: Read> BundleReader<R> {
         Ok(CurrentFile { archive: self })
     }
 
-    /// Insists that nothing more comes than the end that tar wants: two blocks of zeros.
+    /// Checks that only tar's end follows: two blocks of zeros.
     pub(super) fn finish(mut self) -> Result<()> {
         self.skip()?;
         let mut end = Vec::new();
@@ -80,7 +80,7 @@ impl<R: Read> BundleReader<R> {
             return Err(self.cut_short());
         }
         if end.len() > wanted || end.iter().any(|byte| *byte != 0) {
-            return Err(refused(format!("{} goes on after its end", self.name)));
+            return Err(refused(format!("{} continues after its end", self.name)));
         }
         Ok(())
     }
@@ -99,7 +99,7 @@ impl<R: Read> BundleReader<R> {
         if bytes.iter().all(|byte| *byte == 0) {
             return Err(self.cut_short());
         }
-        // The checksum counts its own eight bytes as spaces.
+        // In the checksum, its own eight bytes count as spaces.
         let sum = bytes[..148].iter().chain(&bytes[156..]).map(|byte| u32::from(*byte)).sum::<u32>() + 8 * 32;
         if header.cksum().ok() != Some(sum) {
             return Err(self.broken());
@@ -107,7 +107,7 @@ impl<R: Read> BundleReader<R> {
         Ok(header)
     }
 
-    /// Passes over what is left of the present file.
+    /// Skips what remains of the current file.
     fn skip(&mut self) -> Result<()> {
         let left = self.left + self.filling;
         let passed = io::copy(&mut (&mut self.input).take(left), &mut io::sink());
@@ -117,11 +117,11 @@ impl<R: Read> BundleReader<R> {
     }
 
     fn cut_short(&self) -> Error {
-        refused(format!("{} ends before all of its index has come", self.name))
+        refused(format!("{} ends before all files of its index", self.name))
     }
 
     fn broken(&self) -> Error {
-        refused(format!("{} is no tar archive in order", self.name))
+        refused(format!("{} is not a valid tar archive", self.name))
     }
 
     fn unreadable(&self, error: io::Error) -> Error {
@@ -129,7 +129,7 @@ impl<R: Read> BundleReader<R> {
     }
 }
 
-/// The bytes of the present file.
+/// The bytes of the current file.
 pub(super) struct CurrentFile<'a, R> {
     archive: &'a mut BundleReader<R>,
 }
@@ -143,7 +143,7 @@ impl<R: Read> Read for CurrentFile<'_, R> {
     }
 }
 
-/// Writes the header of a plain file: nothing in it is of this machine, its user or the time of day.
+/// Writes the header of a plain file, without anything of this machine, its user or the time of day.
 pub(super) fn write_header(to: &mut impl Write, name: &str, size: u64, mode: u32) -> io::Result<()> {
     let mut header = Header::new_ustar();
     header.set_path(name)?;
@@ -157,13 +157,13 @@ pub(super) fn write_header(to: &mut impl Write, name: &str, size: u64, mode: u32
     to.write_all(header.as_bytes())
 }
 
-/// Fills the last block of a file.
+/// Writes the padding after a file.
 pub(super) fn write_filling(to: &mut impl Write, size: u64) -> io::Result<()> {
     let filling = usize::try_from(size.wrapping_neg() % BLOCK as u64).unwrap_or_default();
     to.write_all(&[0; BLOCK][..filling])
 }
 
-/// Writes the end.
+/// Writes the end of the archive.
 pub(super) fn write_end(to: &mut impl Write) -> io::Result<()> {
     to.write_all(&[0; 2 * BLOCK])?;
     to.flush()

@@ -1,7 +1,7 @@
-//! A bundle as a directory: an auditor can look in, and a copy that broke off is continued.
+//! A bundle as a directory: people can look into it, and an interrupted copy is continued.
 //!
-//! When one is read, only what the index names is opened, and never through a link: whoever gave the disk may have put
-//! links, pipes and devices there.
+//! When it is read, only files that the index names are opened, and never through a link: the disk may have been prepared
+//! with links, pipes and devices.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -30,31 +30,29 @@ impl BundleDirectory {
         if bundle.has(INDEX) {
             return Ok(bundle);
         }
-        let error = Error::input(format!("{} holds no whole bundle", disk::shown(path)));
+        let error = Error::input(format!("{} does not contain a complete bundle", disk::shown(path)));
         Err(if bundle.has(INCOMPLETE) {
-            error.because("an export into it was broken off").help("run the same `kbuild export` again: it goes on")
+            error.because("an export into it was interrupted").help("run the same `kbuild export` again: it continues")
         } else {
-            error.because(format!("it has no {INDEX}")).help("`kbuild export DIR` writes one")
+            error.because(format!("it has no {INDEX}")).help("run `kbuild export DIR` to write one")
         })
     }
 
-    /// Whether something of this name is in it.
+    /// Whether it contains something of this name.
     pub(super) fn has(&self, name: &str) -> bool {
         fs::symlink_metadata(self.path.join(name)).is_ok()
     }
 
-    /// A file in it, of this size, reached through no link. `name` is one that kbuild made.
+    /// Opens a file of this size, never through a link. `name` is one that kbuild made.
     pub(super) fn file(&self, name: &str, size: Size) -> Result<impl Read + use<>> {
         let file = self.reach(name).map_err(|error| match error {
             rustix::io::Errno::NOENT => refused(format!("{name} of the bundle is missing")),
-            rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR => {
-                refused(format!("{name} of the bundle is reached through a link"))
-            }
+            rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR => refused(format!("{name} of the bundle is a link")),
             error => Error::io("open", &self.path.join(name), error.into()),
         })?;
         let metadata = file.metadata().map_err(|error| Error::io("examine", &self.path.join(name), error))?;
         if !metadata.is_file() {
-            return Err(refused(format!("{name} of the bundle is no plain file")));
+            return Err(refused(format!("{name} of the bundle is not a plain file")));
         }
         size.check(name, metadata.len())?;
         // It may grow while it is read.
@@ -65,7 +63,7 @@ impl BundleDirectory {
         let mut at = None;
         let mut pieces = name.split('/').peekable();
         while let Some(piece) = pieces.next() {
-            // A pipe must not hold the reader up.
+            // Opening a pipe must not block.
             let what = if pieces.peek().is_some() { OFlags::DIRECTORY } else { OFlags::NONBLOCK };
             let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | what;
             at = Some(File::from(openat(at.as_ref().unwrap_or(&self.directory), piece, flags, Mode::empty())?));
@@ -74,28 +72,33 @@ impl BundleDirectory {
     }
 }
 
-/// A bundle's directory that is being written. Its index comes last, so that what has none is not whole.
+/// A bundle's directory while it is written. Its index is written last, so that a bundle without index is incomplete.
 pub(super) struct Writer {
     path: PathBuf,
     written: BTreeSet<PathBuf>,
 }
 
 impl Writer {
-    /// Begins in an empty directory, in one that is not there, or in that of another bundle, whole or not.
+    /// Starts in a directory that is empty, does not exist, or contains another bundle, complete or not.
     pub(super) fn begin(path: &Path) -> Result<Writer> {
         disk::create_dir_all(path)?;
         let ours = [INDEX, INCOMPLETE].iter().any(|name| path.join(name).is_file());
         let mut entries = fs::read_dir(path).map_err(|error| Error::io("read", path, error))?;
         if !ours && entries.next().is_some() {
             let error = Error::input(format!("{} is neither empty nor a bundle", disk::shown(path)));
-            return Err(error.help("give a directory of its own, or a name that ends in .tar for one file"));
+            return Err(
+                error.help("name a directory that is used for nothing else, or a name that ends in .tar for one file")
+            );
         }
-        disk::replace(&path.join(INCOMPLETE), b"`kbuild export` has not ended. The same command goes on.\n")?;
+        disk::replace(
+            &path.join(INCOMPLETE),
+            b"`kbuild export` has not finished. Run the same command again to continue.\n",
+        )?;
         [INDEX, SIGNATURE].iter().try_for_each(|name| disk::remove_file(&path.join(name)))?;
         Ok(Writer { path: path.to_owned(), written: BTreeSet::new() })
     }
 
-    /// Whether a file of this name and size is there from before; it then counts as written.
+    /// Whether a file of this name and size exists from before; it then counts as written.
     pub(super) fn keeps(&mut self, name: &str, size: u64) -> bool {
         let path = self.path.join(name);
         let there = fs::symlink_metadata(&path).is_ok_and(|there| there.is_file() && there.len() == size);
@@ -106,19 +109,19 @@ impl Writer {
         there
     }
 
-    /// The disk may be a stranger's: what is written or removed on it must not be somewhere else.
+    /// The disk may be from somebody else: kbuild must not write to or remove from any other place through it.
     fn goes_through_no_link(&self, name: &str) -> Result<()> {
         let directories = Path::new(name).ancestors().skip(1).map(|piece| self.path.join(piece));
         for directory in directories.take_while(|directory| *directory != self.path) {
             if fs::symlink_metadata(&directory).is_ok_and(|there| !there.is_dir()) {
-                let error = Error::input(format!("{} is no directory", disk::shown(&directory)));
-                return Err(error.help("remove it, or export into a directory of its own"));
+                let error = Error::input(format!("{} is not a directory", disk::shown(&directory)));
+                return Err(error.help("remove it, or export into a directory that is used for nothing else"));
             }
         }
         Ok(())
     }
 
-    /// Writes a file: seen under its name only when `fill` is done.
+    /// Writes a file. It gets its name only when `fill` has finished.
     pub(super) fn file(&mut self, name: &str, mode: u32, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
         let path = self.path.join(name);
         let parent = path.parent().unwrap_or(&self.path);
@@ -128,14 +131,14 @@ impl Writer {
             .map_err(|error| Error::io("create a file in", parent, error))?;
         fill(file.as_file_mut())?;
         let mode = fs::Permissions::from_mode(mode);
-        // A disk of another system's making may know no modes.
+        // A file system of another system may have no modes.
         let _ = file.as_file().set_permissions(mode);
         file.persist(&path).map_err(|error| Error::io("write", &path, error.error))?;
         self.written.insert(path);
         Ok(())
     }
 
-    /// Ends the bundle: what a former one left goes, all is on the disk, then the index says so.
+    /// Finishes the bundle: removes what an earlier one left, syncs everything, then writes the index.
     pub(super) fn finish(self, index: &[u8], signature: Option<&str>) -> Result<()> {
         self.remove_strays()?;
         let directory = File::open(&self.path).map_err(|error| Error::io("open", &self.path, error))?;
@@ -148,7 +151,7 @@ impl Writer {
         disk::sync_directory(&self.path)
     }
 
-    /// Removes what a former bundle held where kbuild writes, and temporary files. What else lies there is not kbuild's.
+    /// Removes an earlier bundle's files where kbuild writes, and temporary files. All else in the directory is kept.
     fn remove_strays(&self) -> Result<()> {
         let ours = ["blobs", "git"].map(|name| self.path.join(name));
         for entry in ours.iter().map(walkdir::WalkDir::new).flat_map(|walk| walk.follow_root_links(false)).flatten() {

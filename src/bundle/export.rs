@@ -1,4 +1,4 @@
-//! Writing a bundle: what of a lock the other side lacks, out of the store.
+//! Writes a bundle: what the other side does not have of a lock, from the store.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -17,54 +17,50 @@ use crate::source::{Blake3, SourceId};
 
 use crate::store::{Contents, Store, damaged};
 
-/// What goes into a bundle.
+/// The contents of a bundle.
 pub struct ExportRequest<'a> {
     /// The project's name.
     pub project: &'a str,
-    /// The boards that were asked for; empty where all of the lock is.
+    /// The boards that were asked for; empty for the whole lock.
     pub boards: &'a [String],
-    /// The lock.
     pub lock: &'a Lock,
-    /// The sources of the lock that are wanted.
+    /// The sources of the lock to export.
     pub sources: &'a [SourceId],
     /// The text of its file.
     pub lock_text: Vec<u8>,
     /// The text of the manifest.
     pub manifest: Vec<u8>,
-    /// The program kbuild, where it is to come along.
+    /// The program kbuild, if it is added.
     pub program: Option<&'a Path>,
 }
 
-/// Where a bundle goes.
+/// The target of an export.
 pub enum Target {
-    /// A directory.
     Directory(PathBuf),
-    /// One file.
     File(PathBuf),
-    /// A pipe.
+    /// Standard output.
     Stream(Box<dyn Write>),
 }
 
-/// What will be in a bundle, before anything is written.
+/// What a bundle will contain, before anything is written.
 pub struct ExportPlan {
     index: BundleIndex,
-    /// Everything but the blobs, in the order of the index: place, mode, bytes.
+    /// Everything except the blobs, in the order of the index: path, mode, bytes.
     small: Vec<(String, u32, Vec<u8>)>,
 }
 
-/// What was written.
+/// The result of an export.
 #[derive(Debug)]
 pub struct Exported {
-    /// The index.
     pub index: BundleIndex,
-    /// Blobs that a former, broken-off export had written already.
+    /// Number of blobs that an earlier, interrupted export had written already.
     pub kept: usize,
 }
 
-/// Looks up what goes into a bundle, and leaves out what the other side has.
+/// Finds what goes into a bundle, and leaves out what the other side has.
 ///
 /// # Errors
-/// Sources that the store lacks: kind `Missing`.
+/// Sources are not in the store: kind `Missing`.
 pub fn plan(store: &Store, request: ExportRequest<'_>, theirs: &Ledger) -> Result<ExportPlan> {
     let contents = Contents::of(store, request.lock, request.sources)?;
     let mut small = Vec::new();
@@ -87,7 +83,7 @@ pub fn plan(store: &Store, request: ExportRequest<'_>, theirs: &Ledger) -> Resul
     Ok(ExportPlan { index, small })
 }
 
-/// Commits, and the blobs that those need which are carried.
+/// Commits, and the blobs that the exported ones need.
 fn commits(
     contents: &Contents,
     theirs: &Ledger,
@@ -104,7 +100,7 @@ fn commits(
             licenses: held.licenses.clone(),
         };
         if theirs.has_commit(id, held) {
-            // Theirs may be cut shorter than ours; of one that was enough, no more is known.
+            // The other side's commit may have less history than this one. If only one commit is needed, no more is known.
             commit.history = held.history;
         } else {
             let text = held.record.to_string().into_bytes();
@@ -117,8 +113,8 @@ fn commits(
     (commits, packs)
 }
 
-/// Files, and the packs of commits that are carried. Packs of a commit that the other side has are none of its business:
-/// it has its own.
+/// Files, and the packs of exported commits. The packs of a commit that the other side has are left out: it has its
+/// own.
 fn blobs(contents: &Contents, theirs: &Ledger, packs: &BTreeSet<Blake3>) -> Vec<IndexedBlob> {
     let wanted = contents.blobs.iter().filter(|(blake3, held)| held.sha256.is_some() || packs.contains(blake3));
     let blobs = wanted.map(|(blake3, held)| IndexedBlob {
@@ -132,11 +128,11 @@ fn blobs(contents: &Contents, theirs: &Ledger, packs: &BTreeSet<Blake3>) -> Vec<
     blobs.collect()
 }
 
-/// Writes a bundle. Every blob is hashed on its way out.
+/// Writes a bundle. Every blob is hashed when it is written.
 ///
 /// # Errors
-/// A blob that is not what its name says: kind `Mismatch`. A place that cannot be written: kind `Io`, or `Input` where
-/// something else lies there. The user stopped it: kind `Interrupted`; the same call goes on with a directory.
+/// The content of a blob does not match its name: kind `Mismatch`. The target cannot be written: kind `Io`, or `Input`
+/// if something else is there. The user stopped it: kind `Interrupted`; the same call continues a directory.
 pub fn export(
     store: &Store,
     plan: ExportPlan,
@@ -187,7 +183,7 @@ impl Export<'_> {
         writer.finish(&self.index, self.signature.as_deref())
     }
 
-    /// One file: written beside its place, so that what has the name is whole.
+    /// One file: written beside the target and renamed, so that a file of that name is complete.
     fn file(&mut self, path: &Path) -> Result<()> {
         if path.is_dir() {
             return Err(Error::input(format!("{} is a directory", disk::shown(path))));
@@ -209,7 +205,7 @@ impl Export<'_> {
 
     fn stream(&mut self, to: &mut dyn Write) -> Result<()> {
         let mut to = to;
-        // The signature first: whoever reads then knows what to expect of the index.
+        // The signature first: the reader then knows what to expect of the index.
         let signature = self.signature.take().map(|text| (SIGNATURE.to_owned(), 0o644, text.into_bytes()));
         let index = (INDEX.to_owned(), 0o644, std::mem::take(&mut self.index));
         let small = std::mem::take(&mut self.plan.small);
@@ -233,7 +229,7 @@ impl Export<'_> {
         self.plan.index.carried().cloned().collect()
     }
 
-    /// The bytes of a blob, compared with its name as they go.
+    /// The bytes of a blob, compared with its name while they are read.
     fn blob(&mut self, blob: &IndexedBlob, to: &mut dyn Write) -> Result<()> {
         let path = self.store.blob_path(&blob.blake3);
         let file = File::open(&path).map_err(|error| Error::io("read", &path, error))?;

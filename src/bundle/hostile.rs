@@ -1,4 +1,4 @@
-//! Bundles that mean harm, or were harmed on the way: each is refused, and nothing is written but honest blobs in the store.
+//! Malicious and damaged bundles: each is refused, and only blobs that match their hash are written to the store.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,13 +13,13 @@ use crate::progress::Silent;
 use crate::source::Blake3;
 use crate::store::{GitRecord, Store};
 
-/// A file of an archive, in as many words as tar has.
+/// A file of an archive, as tar describes it.
 #[derive(Clone)]
 struct Entry {
     name: Vec<u8>,
     kind: u8,
     link: Vec<u8>,
-    /// What the header says; the bytes may be others.
+    /// The size in the header; the bytes may be more or less.
     size: u64,
     bytes: Vec<u8>,
 }
@@ -67,8 +67,8 @@ fn archive(entries: &[Entry]) -> Vec<u8> {
     bytes
 }
 
-/// Imports into an empty store that must be refused, and looks what was written: blobs of the honest bundle at most,
-/// no commit, nothing half, nothing outside.
+/// Imports into an empty store, which must fail, and checks what was written: blobs of the honest bundle at most,
+/// no commit, nothing partial, nothing outside.
 fn refused(sample: &Sample, what: &str, import: impl FnOnce(&Store) -> Result<Imported>) -> Error {
     let (directory, store) = empty();
     let error = import(&store).map(|_| ()).expect_err(what);
@@ -95,7 +95,7 @@ fn refused_archive(sample: &Sample, what: &str, bytes: &[u8]) -> Error {
     error
 }
 
-/// What the archive is turned into, for each way to do harm with tar alone: the index is the honest one.
+/// The malicious variants that need only tar: the index is the honest one.
 fn with_tar_alone(honest: &[Entry]) -> Vec<(&'static str, Vec<Entry>)> {
     let blob = honest.iter().position(|entry| entry.name.starts_with(b"blobs/")).unwrap();
     let changed = |change: &dyn Fn(&mut Vec<Entry>)| {
@@ -274,7 +274,7 @@ impl Forged {
 }
 
 #[test]
-fn indexes_that_agree_with_lies_are_refused() {
+fn indexes_that_match_wrong_content_are_refused() {
     let sample = Sample::new();
     let (_directory, store) = empty();
     import_bytes(&store, &Forged::of(&sample).archive(), &[]).expect("what the cases are made of is sound");
@@ -434,7 +434,7 @@ fn what_no_disk_can_hold_is_refused_before_it_is_read() {
     forged.entry(&name).size = huge;
     let bytes = forged.archive();
     let error = refused(&sample, "a bomb", |store| import_bytes(store, &bytes, &[]));
-    assert!(error.to_string().contains("larger than the room"), "{error}");
+    assert!(error.to_string().contains("larger than the free space"), "{error}");
 }
 
 /// What is wrong with a directory, and how it is made so.

@@ -1,7 +1,7 @@
-//! Taking in a bundle: the signature, then the index, then what the index says, each checked before it is written.
+//! Imports a bundle: the signature, then the index, then what the index names, each checked before it is written.
 //!
-//! Only the store is written. A blob becomes visible when all its bytes were right, a commit when all its blobs are there,
-//! so an import that is broken off leaves nothing half, and the next one passes over what has come.
+//! Only the store is written. A blob becomes visible when all its bytes are right, a commit when all its blobs are there.
+//! So an interrupted import leaves nothing partial, and the next import skips what is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -24,24 +24,23 @@ use crate::progress::{self, Progress, Task};
 use crate::source::{Blake3, CommitId};
 use crate::store::{GitRecord, PartialDownload, SYNCS_AT_ONCE, Store};
 
-/// Where a bundle comes from.
+/// The source of a bundle.
 pub enum Origin {
     /// A directory or one file.
     Path(PathBuf),
-    /// A pipe.
+    /// Standard input.
     Stream(Box<dyn Read + Send>),
 }
 
-/// What came in.
+/// The result of an import.
 #[derive(Debug)]
 pub struct Imported {
-    /// The index.
     pub index: BundleIndex,
-    /// What is known of who made it.
+    /// What is known about its author.
     pub trust: Trust,
     /// Blobs that were new here.
     pub blobs: usize,
-    /// What they take, in bytes.
+    /// Their size, in bytes.
     pub bytes: u64,
     /// Commits that were new here.
     pub commits: usize,
@@ -49,11 +48,11 @@ pub struct Imported {
     pub lock: Vec<u8>,
 }
 
-/// Takes a bundle into a store.
+/// Imports a bundle into a store.
 ///
 /// # Errors
-/// Whatever is not as signed, indexed or hashed: kind `Mismatch`. What the bundle leaves out and the store lacks: kind
-/// `Missing`. Another format: kind `Input`. The user stopped it: kind `Interrupted`; the same call passes over what has come.
+/// Something does not match its signature, index or hash: kind `Mismatch`. The store does not have what the bundle leaves
+/// out: kind `Missing`. Another format: kind `Input`. The user stopped it: kind `Interrupted`; the same call continues.
 pub fn import(store: &Store, origin: Origin, keys: &[TrustedKey], progress: &dyn Progress) -> Result<Imported> {
     match origin {
         Origin::Stream(input) => take(store, BundleReader::new("the bundle", input), keys, progress),
@@ -64,8 +63,8 @@ pub fn import(store: &Store, origin: Origin, keys: &[TrustedKey], progress: &dyn
 
 fn open_archive(path: &Path) -> Result<BundleReader<BufReader<File>>> {
     if !BundleReader::is_one(path)? {
-        let error = Error::input(format!("{} is no bundle", disk::shown(path)));
-        return Err(error.help("`kbuild export FILE.tar` or `kbuild export DIR` makes one"));
+        let error = Error::input(format!("{} is not a bundle", disk::shown(path)));
+        return Err(error.help("run `kbuild export FILE.tar` or `kbuild export DIR` to make one"));
     }
     let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
     Ok(BundleReader::new(disk::shown(path), BufReader::with_capacity(CHUNK, file)))
@@ -73,16 +72,16 @@ fn open_archive(path: &Path) -> Result<BundleReader<BufReader<File>>> {
 
 /// The files of a bundle, in the order of its index.
 pub(super) trait Files {
-    /// Whether this one is there, or comes next.
+    /// Whether this one exists, or is next.
     fn comes(&mut self, name: &str) -> Result<bool>;
 
-    /// A small one, as a whole.
+    /// Reads a small one into memory.
     fn read(&mut self, name: &str, size: Size) -> Result<Vec<u8>>;
 
-    /// Takes every blob that is carried and not there yet.
+    /// Imports every blob in the bundle that the store does not have.
     fn take_blobs(&mut self, index: &BundleIndex, taking: &Taking<'_>) -> Result<()>;
 
-    /// Insists that nothing more comes.
+    /// Checks that nothing more follows.
     fn finish(self) -> Result<()>;
 }
 
@@ -126,7 +125,7 @@ impl<R: Read> Files for BundleReader<R> {
         Ok(bytes)
     }
 
-    /// Reads one after the other, and lets others wait for the disk.
+    /// Reads the blobs one after the other; other threads wait for the disk.
     fn take_blobs(&mut self, index: &BundleIndex, taking: &Taking<'_>) -> Result<()> {
         let (send, queue) = sync_channel::<PartialDownload>(SYNCS_AT_ONCE);
         let queue = Mutex::new(queue);
@@ -137,7 +136,7 @@ impl<R: Read> Files for BundleReader<R> {
                     let mut bytes = self.open(&blob.path(), Size::Exactly(blob.size))?;
                     if !taking.is_present(blob) {
                         let incoming = taking.receive(blob, &mut bytes)?;
-                        send.send(incoming).map_err(|_| Error::bug("nobody keeps what came"))?;
+                        send.send(incoming).map_err(|_| Error::bug("the receiving thread ended early"))?;
                     }
                 }
                 Ok(())
@@ -146,7 +145,7 @@ impl<R: Read> Files for BundleReader<R> {
             let ended = |keeper: std::thread::ScopedJoinHandle<'_, Result<()>>| {
                 keeper.join().unwrap_or_else(|_| Err(Error::bug("a worker thread ended early")))
             };
-            // All are waited for; what the reader met comes first.
+            // Waits for all threads; an error of the reader counts first.
             let kept: Vec<Result<()>> = keepers.into_iter().map(ended).collect();
             read.and(kept.into_iter().collect())
         })
@@ -157,20 +156,20 @@ impl<R: Read> Files for BundleReader<R> {
     }
 }
 
-/// The index and the signature over it, as they came.
+/// The index and the signature over it, unchecked.
 pub(super) struct Head {
     index: Vec<u8>,
     signature: Option<Vec<u8>>,
 }
 
-/// Reads the head of a bundle; nothing of it is believed yet.
+/// Reads the start of a bundle; nothing of it is trusted yet.
 fn read_head(files: &mut impl Files) -> Result<Head> {
     let signature =
         if files.comes(SIGNATURE)? { Some(files.read(SIGNATURE, Size::AtMost(SIGNATURE_LIMIT))?) } else { None };
     Ok(Head { index: files.read(INDEX, Size::AtMost(INDEX_LIMIT))?, signature })
 }
 
-/// Reads the index of a bundle, whoever made it.
+/// Reads the index of a bundle, with or without a trusted signature.
 pub(super) fn read_index(files: &mut impl Files) -> Result<BundleIndex> {
     BundleIndex::parse(&read_head(files)?.index)
 }
@@ -189,7 +188,7 @@ fn take(store: &Store, mut files: impl Files, keys: &[TrustedKey], progress: &dy
     let mut commits = 0;
     for record in records.into_values() {
         progress.check_interrupted()?;
-        let name = format!("commit {} of the bundle is not in order", record.commit);
+        let name = format!("commit {} of the bundle is damaged", record.commit);
         commits += usize::from(store.adopt_git_if_lacking(record).map_err(|error| error.wrap(name))?);
     }
     let (blobs, bytes) = (taking.blobs.into_inner(), taking.bytes.into_inner());
@@ -197,7 +196,7 @@ fn take(store: &Store, mut files: impl Files, keys: &[TrustedKey], progress: &dy
     Ok(Imported { index, trust, blobs, bytes, commits, lock })
 }
 
-/// Refuses a bundle that builds on another one which is not here, before anything is written.
+/// Refuses a bundle that needs another one whose content is not here, before anything is written.
 fn check_left_out(store: &Store, index: &BundleIndex) -> Result<()> {
     let blobs = index.blobs.iter().filter(|blob| blob.left_out && store.blob_size(&blob.blake3) != Some(blob.size));
     let commits = index.commits.iter().filter(|commit| {
@@ -212,11 +211,11 @@ fn check_left_out(store: &Store, index: &BundleIndex) -> Result<()> {
     let sources: BTreeSet<String> = missing.into_iter().map(|source| source.escape_debug().to_string()).collect();
     let list: Vec<String> = sources.into_iter().collect();
     Err(Error::new(Kind::Missing, "the bundle leaves out what this store does not have").because(list.join("\n")).help(
-        "import the bundle that it builds on first, or have one made with `--since` this store's `kbuild store ledger`",
+        "import the earlier bundle first, or have one made with the `kbuild store ledger` of this store for `--since`",
     ))
 }
 
-/// Reads and checks all that is small, and gives the lock and the records of commits.
+/// Reads and checks everything small, and returns the lock and the records of commits.
 fn read_small(files: &mut impl Files, index: &BundleIndex) -> Result<(Vec<u8>, BTreeMap<CommitId, GitRecord>)> {
     let mut lock = Vec::new();
     for document in &index.documents {
@@ -250,7 +249,7 @@ fn read_summed(files: &mut impl Files, name: &str, sum: Sum) -> Result<Vec<u8>> 
     if found == sum { Ok(bytes) } else { Err(wrong_bytes(name, &sum.blake3, &found.blake3)) }
 }
 
-/// A record may only name blobs that the index lists: then none can be missing once all have come.
+/// A record may name only blobs that the index lists: then none can be missing at the end.
 fn check_blobs_of(records: &BTreeMap<CommitId, GitRecord>, index: &BundleIndex) -> Result<()> {
     let listed: BTreeSet<Blake3> = index.blobs.iter().map(|blob| blob.blake3).collect();
     let astray = records.values().find(|record| record.blobs().any(|blob| !listed.contains(&blob)));
@@ -260,22 +259,22 @@ fn check_blobs_of(records: &BTreeMap<CommitId, GitRecord>, index: &BundleIndex) 
     }
 }
 
-/// Refuses a bundle that the disk cannot hold: sizes are a stranger's word, but no file comes that is larger.
+/// Refuses a bundle that is too large for the disk. Its sizes are not trusted, but no larger file is read either.
 fn check_room(store: &Store, index: &BundleIndex) -> Result<()> {
     let needed = index.carried().filter(|blob| !store.has_blob(&blob.blake3)).map(|blob| blob.size);
     let needed = needed.fold(0, u64::saturating_add);
-    // A file system that tells nothing is tried.
+    // If the file system does not say how much is free, the import is tried.
     let Ok(found) = rustix::fs::statvfs(store.root()) else { return Ok(()) };
     let free = found.f_bavail.saturating_mul(found.f_frsize);
     if needed <= free {
         return Ok(());
     }
     let shown = progress::size;
-    let error = Error::new(Kind::Io, "the bundle is larger than the room that the store's disk has");
-    Err(error.because(format!("{} are to come, {} are free on {}", shown(needed), shown(free), store.root().display())))
+    let error = Error::new(Kind::Io, "the bundle is larger than the free space on the store's disk");
+    Err(error.because(format!("{} needed, {} free on {}", shown(needed), shown(free), store.root().display())))
 }
 
-/// Blobs on their way into the store.
+/// Blobs to import into the store.
 pub(super) struct Taking<'a> {
     store: &'a Store,
     progress: &'a dyn Progress,
@@ -298,7 +297,7 @@ impl<'a> Taking<'a> {
         taking
     }
 
-    /// Whether there is nothing to be done for a blob: it is there, and found by both its hashes.
+    /// Whether a blob needs nothing: it is there, and is found by both its hashes.
     fn is_present(&self, blob: &IndexedBlob) -> bool {
         let linked = || {
             let found = blob.sha256.map(|sha256| self.store.by_sha256(&sha256));
@@ -307,11 +306,11 @@ impl<'a> Taking<'a> {
         self.store.blob_size(&blob.blake3) == Some(blob.size) && linked()
     }
 
-    /// Receives a blob: hashed as it comes, and there to be kept only if it is what the index says.
+    /// Reads a blob: hashed while it is read, and kept only if it matches the index.
     fn receive(&self, blob: &IndexedBlob, from: &mut dyn Read) -> Result<PartialDownload> {
         let name = blob.path();
         let mut incoming = self.store.incoming(&blob.blake3.to_string())?;
-        // What an earlier run left of it is not gone on with: copying it again is as fast as hashing it.
+        // A partial file of an earlier run is not continued: copying it again is as fast as hashing it.
         incoming.restart()?;
         let copied = each_chunk(&name, from, |bytes| {
             self.task.set_position(self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed));
@@ -329,19 +328,19 @@ impl<'a> Taking<'a> {
         });
         if let Err(error) = right {
             incoming.restart()?;
-            return Err(error.wrap(format!("could not take in {}", shown_sources(blob))));
+            return Err(error.wrap(format!("could not import {}", shown_sources(blob))));
         }
         Ok(incoming)
     }
 
-    /// Makes what was received a blob of the store; most of that is waiting for the disk.
+    /// Makes a received file a blob of the store; most of the time is spent waiting for the disk.
     fn keep(&self, incoming: PartialDownload) -> Result<()> {
         incoming.finish()?;
         self.blobs.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Keeps what comes until nothing more does. After a failure the rest is let go, so that nobody waits for room.
+    /// Keeps blobs until there are no more. After a failure it drops the others, so that the reader does not block.
     fn keep_all(&self, queue: &Mutex<Receiver<PartialDownload>>) -> Result<()> {
         let mut outcome = Ok(());
         let next = || queue.lock().ok()?.recv().ok();
@@ -352,7 +351,7 @@ impl<'a> Taking<'a> {
     }
 }
 
-/// What a blob is, for people; a stranger's words.
+/// What a blob is, for messages; the text is not trusted.
 fn shown_sources(blob: &IndexedBlob) -> String {
     let sources: Vec<String> = blob.sources.iter().map(|source| source.escape_debug().take(200).collect()).collect();
     if sources.is_empty() { blob.path() } else { sources.join(", ") }

@@ -1,7 +1,7 @@
-//! The index of a bundle: what it holds, one JSON object a line, in one order.
+//! The index of a bundle: its contents, one JSON object a line, in a fixed order.
 //!
-//! No line holds a path: the place of everything in a bundle follows from what it is, so that a name can neither lead
-//! out of anywhere nor stand twice.
+//! No line contains a path: the path of everything in a bundle follows from what it is. So a name can neither lead
+//! out of the bundle nor occur twice.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,9 +21,9 @@ pub const VERSION: u32 = 1;
 pub struct BundleIndex {
     /// The first line.
     pub header: Header,
-    /// Texts that come along: the lock and the manifest.
+    /// Texts in the bundle: the lock and the manifest.
     pub documents: Vec<Document>,
-    /// kbuild itself.
+    /// The kbuild program, if it is in the bundle.
     pub program: Option<BundledProgram>,
     /// Commits, sorted by id.
     pub commits: Vec<Commit>,
@@ -34,58 +34,55 @@ pub struct BundleIndex {
 /// The first line of an index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// [`VERSION`].
+    /// The format, see [`VERSION`].
     pub version: u32,
     /// The project's name.
     pub project: String,
-    /// The boards whose sources it is about; empty where all of the lock are.
+    /// The boards whose sources the bundle is for; empty for the whole lock.
     #[serde(default)]
     pub boards: Vec<String>,
-    /// How many lines follow.
+    /// Number of lines that follow.
     pub entries: usize,
-    /// What all files that are carried take, in bytes, the index and its signature left out.
+    /// Size of all files in the bundle, in bytes, without the index and its signature.
     pub bytes: u64,
 }
 
-/// What the bytes of a file are.
+/// Hash and size of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sum {
-    /// Their BLAKE3.
     pub blake3: Blake3,
-    /// How many there are.
+    /// Number of bytes.
     pub size: u64,
 }
 
 impl Sum {
-    /// The sum of some bytes.
+    /// The digest of some bytes.
     pub(super) fn of(bytes: &[u8]) -> Sum {
         Sum { blake3: (*blake3::hash(bytes).as_bytes()).into(), size: bytes.len() as u64 }
     }
 }
 
-/// A text that comes along.
+/// A text in the bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
-    /// Which one.
+    /// Which text it is.
     pub name: DocumentName,
-    /// Its bytes.
+    /// Its digest.
     #[serde(flatten)]
     pub sum: Sum,
 }
 
-/// Which text.
+/// The texts of a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum DocumentName {
-    /// The lock.
     #[serde(rename = "kata.lock")]
     Lock,
-    /// The manifest.
     #[serde(rename = "kata.toml")]
     Manifest,
 }
 
 impl DocumentName {
-    /// Where it lies in a bundle.
+    /// Its path in a bundle.
     pub(super) fn path(self) -> &'static str {
         match self {
             DocumentName::Lock => "kata.lock",
@@ -97,52 +94,50 @@ impl DocumentName {
 /// The program `kbuild`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundledProgram {
-    /// Where it runs: `x86_64-linux`.
+    /// The system that it runs on: `x86_64-linux`.
     pub platform: String,
-    /// Its version.
     pub release: String,
-    /// Its bytes.
+    /// Its digest.
     #[serde(flatten)]
     pub sum: Sum,
 }
 
-/// Where the program lies in a bundle.
+/// The program's path in a bundle.
 pub(super) const PROGRAM: &str = "kbuild";
 
-/// A commit.
+/// A commit, in the bundle or left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
-    /// Its id.
     pub commit: CommitId,
-    /// The hash over its tree.
+    /// The hash over its tree, see [`crate::store::tree`].
     pub tree: Blake3,
-    /// Whether all history is there.
+    /// Whether its whole history is there.
     #[serde(default, skip_serializing_if = "is_false")]
     pub history: bool,
-    /// Its record; `None` where the other side has the commit.
+    /// The digest of its record; `None` if the other side has the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Sum>,
-    /// What it is, in the words of the lock.
+    /// The ids of its sources in the lock.
     pub sources: BTreeSet<String>,
     /// LICENSE of the recipes that fetch it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub licenses: BTreeSet<String>,
 }
 
-/// A blob.
+/// A blob, in the bundle or left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexedBlob {
-    /// Its address.
+    /// Its BLAKE3, by which the store finds it.
     pub blake3: Blake3,
     /// In bytes.
     pub size: u64,
-    /// Its SHA-256, where recipes speak of it.
+    /// Its SHA-256, if recipes name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Sha256>,
     /// Whether it is left out, since the other side has it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub left_out: bool,
-    /// What it is, or is part of, in the words of the lock.
+    /// The ids of the sources that it is, or is a part of.
     pub sources: BTreeSet<String>,
     /// LICENSE of the recipes that fetch it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -165,33 +160,33 @@ pub(super) enum IndexLine {
     Blob(IndexedBlob),
 }
 
-/// The version alone, so that an index of another format is told from a broken one.
+/// The version alone, to tell an index of another format from a damaged one.
 #[derive(Deserialize)]
 struct Version {
     version: u32,
 }
 
 impl Commit {
-    /// Where the record lies in a bundle.
+    /// The record's path in a bundle.
     pub(super) fn path(&self) -> String {
         record_name(&self.commit)
     }
 }
 
 impl IndexedBlob {
-    /// Where it lies in a bundle.
+    /// Its path in a bundle.
     pub(super) fn path(&self) -> String {
         IndexedBlob::place(&self.blake3)
     }
 
-    /// Where a blob of this address lies in a bundle: as in a store.
+    /// The path of a blob with this address in a bundle: as in a store.
     pub(super) fn place(blake3: &Blake3) -> String {
         blob_name(blake3)
     }
 }
 
 impl BundleIndex {
-    /// An index over these, its header filled in.
+    /// An index over these, with its header.
     pub(super) fn new(
         project: &str,
         boards: &[String],
@@ -212,11 +207,11 @@ impl BundleIndex {
         self.documents.len() + usize::from(self.program.is_some()) + self.commits.len() + self.blobs.len()
     }
 
-    /// What all files that are carried take, in bytes.
+    /// Size of all files in the bundle, in bytes.
     fn bytes(&self) -> u64 {
         let blobs = self.carried().map(|blob| blob.size);
         let program = self.program.iter().map(|program| program.sum.size);
-        // Sizes of strangers: a sum that overflows is as good as the largest.
+        // The sizes are not trusted: a sum that overflows counts as the largest number.
         blobs.chain(program).fold(self.small_bytes(), u64::saturating_add)
     }
 
@@ -226,27 +221,29 @@ impl BundleIndex {
         documents.chain(records).fold(0, u64::saturating_add)
     }
 
-    /// The blobs that are in the bundle.
+    /// The blobs that are in the bundle, not left out.
     pub fn carried(&self) -> impl Iterator<Item = &IndexedBlob> {
         self.blobs.iter().filter(|blob| !blob.left_out)
     }
 
-    /// Reads an index, of whoever: its version first, then each line, then what holds of all of them.
+    /// Reads an index that is not trusted: first its version, then each line, then the checks over all lines.
     ///
     /// # Errors
-    /// Another version: kind `Input`; whatever is not in order: kind `Mismatch`.
+    /// Another version: kind `Input`; an invalid index: kind `Mismatch`.
     pub(super) fn parse(bytes: &[u8]) -> Result<BundleIndex> {
-        let text =
-            std::str::from_utf8(bytes).map_err(|error| refused("the bundle's index is no text").because(error))?;
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| refused("the bundle's index is not UTF-8 text").because(error))?;
         let mut lines = text.lines().enumerate();
         let (_, first) = lines.next().ok_or_else(|| refused("the bundle's index is empty"))?;
         let Version { version } = serde_json::from_str(first).map_err(|error| at_line(1, error))?;
         if version != VERSION {
             let message = format!("the bundle has format {version}, this kbuild knows {VERSION}");
-            return Err(Error::input(message).help("take a newer kbuild, or have the bundle made by one like this"));
+            return Err(
+                Error::input(message).help("use a newer kbuild, or have the bundle made with this version of kbuild")
+            );
         }
         let IndexLine::Bundle(header) = serde_json::from_str(first).map_err(|error| at_line(1, error))? else {
-            return Err(at_line(1, "an index begins with a `bundle`"));
+            return Err(at_line(1, "an index must begin with a `bundle` line"));
         };
         let mut index = BundleIndex { header, documents: vec![], program: None, commits: vec![], blobs: vec![] };
         for (number, line) in lines {
@@ -257,13 +254,13 @@ impl BundleIndex {
         Ok(index)
     }
 
-    /// Adds a line, which has to stand behind all that are there: so nothing can stand twice.
+    /// Adds a line, which must sort after all earlier ones: so nothing can occur twice.
     fn add(&mut self, line: IndexLine) -> Result<(), &'static str> {
-        const ORDER: &str = "it stands twice, or in the wrong order";
+        const ORDER: &str = "it is repeated, or in the wrong order";
         let (before_program, before_commits) =
             (self.program.is_none() && self.commits.is_empty(), self.blobs.is_empty());
         let in_order = match line {
-            IndexLine::Bundle(_) => return Err("a second `bundle`"),
+            IndexLine::Bundle(_) => return Err("a second `bundle` line"),
             IndexLine::Document(document) => {
                 let after = self.documents.last().is_none_or(|last| last.name < document.name);
                 self.documents.push(document);
@@ -285,23 +282,27 @@ impl BundleIndex {
     }
 
     fn check(&self) -> Result<()> {
-        let wrong = |why: String| refused("the bundle's index is not in order").because(why);
+        let wrong = |why: String| refused("the bundle's index is damaged").because(why);
         if self.header.entries != self.entries() {
-            return Err(wrong(format!("{} lines were announced, {} came", self.header.entries, self.entries())));
+            return Err(wrong(format!("its header says {} lines, but it has {}", self.header.entries, self.entries())));
         }
         if self.header.bytes != self.bytes() {
-            return Err(wrong(format!("{} bytes were announced, the lines make {}", self.header.bytes, self.bytes())));
+            return Err(wrong(format!(
+                "its header says {} bytes, but its lines add up to {}",
+                self.header.bytes,
+                self.bytes()
+            )));
         }
         let program = self.program.as_ref().map_or(0, |program| program.sum.size);
         if self.small_bytes().max(program) > SMALL_LIMIT {
-            return Err(wrong(format!("texts or programs of more than {SMALL_LIMIT} bytes are not read")));
+            return Err(wrong(format!("texts or programs of more than {SMALL_LIMIT} bytes are not accepted")));
         }
         Ok(())
     }
 }
 
 fn at_line(number: usize, why: impl fmt::Display) -> Error {
-    refused("the bundle's index is not in order").because(format!("line {number}: {why}"))
+    refused("the bundle's index is damaged").because(format!("line {number}: {why}"))
 }
 
 impl fmt::Display for BundleIndex {

@@ -1,4 +1,4 @@
-//! What a store has already, as a small file that travels back to where bundles are made.
+//! What a store has already, as a small file that is sent to where bundles are made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,12 +21,12 @@ use crate::store::{HeldCommit, Store};
 /// The format that this kbuild writes.
 const VERSION: u32 = 1;
 
-/// What another store has.
+/// The contents of another store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
-    /// Blobs.
+    /// Blobs, by address.
     pub blobs: BTreeSet<Blake3>,
-    /// Commits, and whether all their history is there.
+    /// Commits, and whether their whole history is there.
     pub commits: BTreeMap<CommitId, bool>,
 }
 
@@ -48,15 +48,16 @@ enum LedgerLine {
 }
 
 impl Ledger {
-    /// What a store has, with what its lower ones have.
+    /// What a store has, with its lower stores.
     ///
     /// # Errors
-    /// A store that cannot be read.
+    /// The store cannot be read.
     pub fn of_store(store: &Store) -> Result<Ledger> {
         let mut ledger = Ledger::default();
         for layer in store.layers() {
             let inventory = layer.inventory()?;
-            // What of a lower store is known to be rotten is not there, nor a commit that cannot be read or lacks packs.
+            // What is known to be damaged in a lower store does not count, nor a commit that is unreadable or whose
+            // packs are missing.
             ledger.blobs.extend(inventory.blobs.into_iter().map(|(blob, _)| blob).filter(|blob| store.has_blob(blob)));
             for commit in inventory.commits {
                 if let Ok(Some(record)) = store.git(&commit) {
@@ -67,7 +68,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// What whoever took in a bundle has; what that bundle left out was there before.
+    /// What a store has after importing this bundle; what the bundle left out was there before.
     pub fn of_index(index: &BundleIndex) -> Ledger {
         Ledger {
             blobs: index.blobs.iter().map(|blob| blob.blake3).collect(),
@@ -75,7 +76,7 @@ impl Ledger {
         }
     }
 
-    /// What whoever fetched a lock has. Packs differ from store to store, so of git only commits are known.
+    /// What a store has after fetching a lock. Packs differ between stores, so only the commits of git are known.
     pub fn of_lock(lock: &Lock) -> Ledger {
         let blobs = lock.files.values().filter_map(|file| file.content).map(|content| content.blake3);
         let mut commits = BTreeMap::new();
@@ -88,7 +89,7 @@ impl Ledger {
     /// Reads any of the three: a bundle (directory or file), a ledger, a lock.
     ///
     /// # Errors
-    /// What is none of them, or not in order.
+    /// The file is none of these, or damaged.
     pub fn read(path: &Path) -> Result<Ledger> {
         let name = disk::shown(path);
         if path.is_dir() {
@@ -101,16 +102,16 @@ impl Ledger {
         }
         let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
         if text.starts_with('{') {
-            return text.parse().map_err(|error: Error| error.wrap(format!("{name} is not in order")));
+            return text.parse().map_err(|error: Error| error.wrap(format!("{name} is damaged")));
         }
         let lock = Lock::read(path).map_err(|error| {
             let neither = format!("{name} is neither a bundle, nor a ledger, nor a lock");
-            error.wrap(neither).help("`kbuild store ledger > FILE` on the other side makes a ledger")
+            error.wrap(neither).help("run `kbuild store ledger > FILE` on the other side to make a ledger")
         })?;
         Ok(Ledger::of_lock(&lock.unwrap_or_default()))
     }
 
-    /// Takes in another one.
+    /// Adds the contents of another ledger.
     pub fn merge(&mut self, other: Ledger) {
         self.blobs.extend(other.blobs);
         for (commit, history) in other.commits {
@@ -118,7 +119,7 @@ impl Ledger {
         }
     }
 
-    /// Whether the other side has as much of a commit as is wanted.
+    /// Whether the other side has as much of a commit as is asked for.
     pub(super) fn has_commit(&self, commit: &CommitId, held: &HeldCommit) -> bool {
         self.commits.get(commit).is_some_and(|history| *history || !held.history)
     }
@@ -148,14 +149,14 @@ impl FromStr for Ledger {
                     return Err(wrong(format!("its format is {version}, this kbuild knows {VERSION}")));
                 }
                 (0, _) | (_, LedgerLine::Ledger { .. }) => {
-                    return Err(wrong("a ledger begins with its version".to_owned()));
+                    return Err(wrong("a ledger must begin with its version".to_owned()));
                 }
                 (_, LedgerLine::Commit { commit, history }) => *ledger.commits.entry(commit).or_default() |= history,
                 (_, LedgerLine::Blob { blake3 }) => drop(ledger.blobs.insert(blake3)),
             }
         }
         if text.is_empty() {
-            return Err(Error::new(Kind::Input, "an empty file is no ledger"));
+            return Err(Error::new(Kind::Input, "an empty file is not a ledger"));
         }
         Ok(ledger)
     }

@@ -1,9 +1,9 @@
-//! Bundles: what a lock names, carried to where the internet is not, as a directory or one file.
+//! Bundles: what a lock names, as a directory or one file, for a place without internet.
 //!
-//! A bundle holds blobs by their BLAKE3, records of git commits, and an index that says what they are for, with the lock.
-//! [`Contents`](crate::store::Contents) is what a lock's sources are in a store, [`Ledger`] what another store has already:
-//! an export takes the one less the other. What may enter: how a bundle is written down, signed, checked and taken in.
-//! Nothing that arrives is believed before its hash was compared, and no name that arrives becomes a path.
+//! A bundle has blobs by their BLAKE3, records of git commits, an index that says what they are for, and the lock.
+//! [`Contents`](crate::store::Contents) is what a store has of a lock's sources, [`Ledger`] is what another store has:
+//! an export writes the first without the second. What may enter: how a bundle is written, signed, checked and imported.
+//! Nothing of a bundle is used before its hash was compared, and no name in it becomes a path.
 
 mod archive;
 mod directory;
@@ -24,30 +24,30 @@ use std::io::Read;
 use crate::disk::{CHUNK, each_chunk};
 use crate::error::{Error, Kind, Result};
 
-/// The index of a bundle, from its top.
+/// The index of a bundle, at its top.
 const INDEX: &str = "index.jsonl";
 
 /// The signature over the index, in minisign's format.
 const SIGNATURE: &str = "index.jsonl.minisig";
 
-/// Stands in a directory while it is written.
+/// This file is in a directory while it is written.
 const INCOMPLETE: &str = "incomplete";
 
 /// The longest index that is read, in bytes: room for some hundred thousand blobs.
 const INDEX_LIMIT: u64 = 256 << 20;
 
-/// The longest signature that is read, in bytes; minisign's are of some 300 and a comment.
+/// The longest signature that is read, in bytes; those of minisign have some 300 and a comment.
 const SIGNATURE_LIMIT: u64 = 16 << 10;
 
-/// What documents and records may be together, in bytes, and the program alone: they are held in memory, blobs are not.
+/// The limit of all texts and records together, and of the program, in bytes: they are read into memory, blobs are not.
 const SMALL_LIMIT: u64 = 256 << 20;
 
-/// What a bundle is that does not keep its own word: kind `Mismatch`.
+/// The error for a bundle that contradicts itself: kind `Mismatch`.
 fn refused(why: impl Into<String>) -> Error {
-    Error::new(Kind::Mismatch, why).help("copy the bundle again; if it stays so, ask whoever made it for another")
+    Error::new(Kind::Mismatch, why).help("copy the bundle again; if that does not help, ask its author for a new one")
 }
 
-/// How many bytes a file of a bundle may have.
+/// The allowed size of a file in a bundle.
 #[derive(Debug, Clone, Copy)]
 enum Size {
     Exactly(u64),
@@ -58,8 +58,8 @@ impl Size {
     /// Refuses a file of another size before its first byte is read.
     fn check(self, name: &str, found: u64) -> Result<()> {
         let why = match self {
-            Size::Exactly(size) if found != size => format!("{size} bytes were expected, it has {found}"),
-            Size::AtMost(limit) if found > limit => format!("it has {found} bytes, {limit} are the most that is read"),
+            Size::Exactly(size) if found != size => format!("expected {size} bytes, got {found}"),
+            Size::AtMost(limit) if found > limit => format!("it has {found} bytes, the limit is {limit}"),
             Size::Exactly(_) | Size::AtMost(_) => return Ok(()),
         };
         Err(refused(format!("{name} of the bundle has a wrong size")).because(why))

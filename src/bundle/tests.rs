@@ -1,4 +1,4 @@
-//! Bundles there and back: whole, by parts, signed, broken off.
+//! Export and import: whole, in parts, signed, interrupted.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -96,13 +96,13 @@ impl Sample {
         bytes.clone()
     }
 
-    /// Whether another store has all of the lock, each byte as locked.
+    /// Whether another store has the whole lock, each byte as locked.
     pub fn is_whole_in(&self, store: &Store) -> bool {
         self.lock.all_sources().iter().all(|id| store.verify(self.lock.get(id).unwrap()).is_ok())
     }
 }
 
-/// What a pipe took.
+/// What was written to a pipe.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -159,7 +159,7 @@ fn the_same_lock_and_store_give_the_same_bytes() {
     let files = files_of(&places[0]);
     assert_eq!(files, files_of(&places[1]));
 
-    // One archive and the other tools' archive hold the same files.
+    // kbuild's archive and the other tool's archive contain the same files.
     let mut entries = BTreeMap::new();
     for entry in tar::Archive::new(archive.as_slice()).entries().unwrap() {
         let mut entry = entry.unwrap();
@@ -181,7 +181,7 @@ fn the_index_can_be_read() {
     let place = sample.directory.path().join("bundle");
     sample.export(Target::Directory(place.clone()), &Ledger::default(), None);
     let text = fs::read_to_string(place.join(INDEX)).unwrap();
-    // Packs are git's to make, and its versions compress differently.
+    // git makes the packs, and its versions compress differently.
     let text = regex::Regex::new(r#"("sources":\["git:|"bytes":|"record":)[^\n]*"#).unwrap().replace_all(&text, "$1…");
     let text = regex::Regex::new(r#"\{"type":"blob","blake3":"[0-9a-f]{64}","size":\d+,"sources":\["git:…\n"#)
         .unwrap()
@@ -227,7 +227,7 @@ fn what_the_other_side_has_is_left_out() {
 }
 
 #[test]
-fn a_broken_off_export_goes_on() {
+fn an_interrupted_export_continues() {
     let sample = Sample::new();
     let place = sample.directory.path().join("bundle");
     sample.export(Target::Directory(place.clone()), &Ledger::default(), None);
@@ -241,14 +241,14 @@ fn a_broken_off_export_goes_on() {
     fs::write(place.join("blobs").join(".kbuild-left"), "half").unwrap();
     let (_directory, store) = empty();
     let error = import(&store, Origin::Path(place.clone()), &[], &Silent).unwrap_err();
-    assert!(error.causes()[0].contains("broken off"), "{error}");
+    assert!(error.causes()[0].contains("interrupted"), "{error}");
 
     let exported = sample.export(Target::Directory(place.clone()), &Ledger::default(), None);
     assert_eq!(exported.kept, 5);
     assert_eq!(files_of(&place), whole);
 }
 
-/// A user who stops what goes on after so many pieces.
+/// A user who stops the work after this many steps.
 struct Stopping(AtomicUsize);
 
 impl Progress for Stopping {
@@ -266,7 +266,7 @@ impl Progress for Stopping {
 }
 
 #[test]
-fn an_export_that_is_stopped_leaves_no_temporary_file_and_goes_on() {
+fn a_stopped_export_leaves_no_temporary_file_and_continues() {
     let sample = Sample::new();
     let none = Ledger::default();
     for pieces in 0..6 {
@@ -286,7 +286,7 @@ fn an_export_that_is_stopped_leaves_no_temporary_file_and_goes_on() {
 }
 
 #[test]
-fn an_import_that_is_stopped_leaves_whole_blobs_and_goes_on() {
+fn a_stopped_import_leaves_complete_blobs_and_continues() {
     let sample = Sample::new();
     let none = Ledger::default();
     let (directory, file) = (sample.directory.path().join("bundle"), sample.directory.path().join("bundle.tar"));
@@ -348,7 +348,7 @@ fn nothing_is_written_or_removed_through_a_strangers_links() {
     let plan = sample.plan(&Ledger::default(), None);
     let error = export(&sample.store, plan, Target::Directory(place.clone()), None, &Silent).unwrap_err();
     assert_eq!(error.kind(), Kind::Input, "{error}");
-    // With no blob to write, the sweep alone meets the link.
+    // With no blob to write, only the clean-up finds the link.
     sample.lock = Lock::default();
     let plan = sample.plan(&Ledger::default(), None);
     export(&sample.store, plan, Target::Directory(place), None, &Silent).unwrap();
@@ -382,7 +382,7 @@ fn what_is_not_in_the_store_is_named() {
 }
 
 #[test]
-fn an_import_that_is_broken_off_leaves_what_is_whole_and_goes_on() {
+fn an_interrupted_import_leaves_complete_blobs_and_continues() {
     let sample = Sample::new();
     let bytes = sample.archive();
     let (_directory, store) = empty();
@@ -451,7 +451,7 @@ fn only_what_a_trusted_key_signed_is_taken() {
     fs::write(place.join(SIGNATURE), signature.replace("kbuild bundle, index", "kbuild bundle: index")).unwrap();
     assert_eq!(import_it(&[trusted()]).unwrap_err().to_string(), "the bundle's signature is wrong");
     fs::write(place.join(SIGNATURE), "no signature").unwrap();
-    assert_eq!(import_it(&[trusted()]).unwrap_err().to_string(), "the bundle's signature is none");
+    assert_eq!(import_it(&[trusted()]).unwrap_err().to_string(), "the bundle's signature is not in minisign's format");
     fs::write(place.join(SIGNATURE), &signature).unwrap();
     let index = fs::read_to_string(place.join(INDEX)).unwrap();
     fs::write(place.join(INDEX), index.replace("\"sample\"", "\"simple\"")).unwrap();
@@ -477,7 +477,7 @@ fn a_key_as_minisign_writes_it_without_a_password_signs() {
     let signature = Signer::read(&path, || panic!("it has no password")).unwrap().sign(b"index").unwrap();
     let trusted = TrustedKey::read(&pair.pk.to_base64()).unwrap();
     assert_eq!(sign::check(&[trusted], b"index", Some(signature.as_bytes())).unwrap(), Trust::Signed);
-    // One that was damaged on the way is not taken for such a one.
+    // A key that was damaged on the way is not taken for such a key.
     bytes[length - 1] = 1;
     fs::write(&path, format!("untrusted comment: key\n{}\n", Base64::encode_to_string(&bytes).unwrap())).unwrap();
     assert!(Signer::read(&path, || panic!("it has no password")).is_err());

@@ -1,4 +1,4 @@
-//! What the queries (`why`, `tree`, `list`, `verify`) say of sources, recipes and boards, in the same words and fields.
+//! How the queries (`why`, `tree`, `list`, `verify`) describe sources, recipes and boards: the same words and fields.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use crate::progress;
 use crate::source::{SourceId, SourceUrl};
 use crate::store::Store;
 
-/// Where a source is fetched that no SRC_URI names.
+/// Says where a source is fetched if no SRC_URI names it.
 pub(in crate::cli) const OUTSIDE: &str = "outside of recipes";
 
-/// Where a source is to be had, the canonical URL first.
+/// The URLs of a source, the canonical one first.
 pub(in crate::cli) fn urls<'a>(locked: Locked<'a>) -> &'a [SourceUrl] {
     match locked {
         Locked::File(_, file) => &file.urls,
@@ -26,7 +26,7 @@ pub(in crate::cli) fn host(locked: Locked<'_>) -> String {
     urls(locked).first().map(SourceUrl::host).unwrap_or_default()
 }
 
-/// In bytes: of a file as the lock says, of a commit what it takes in the store.
+/// In bytes: for a file the size in the lock, for a commit its size in the store.
 pub(in crate::cli) fn size(locked: Locked<'_>, store: Option<&Store>) -> Option<u64> {
     let content = match locked {
         Locked::File(_, file) => file.content,
@@ -35,7 +35,7 @@ pub(in crate::cli) fn size(locked: Locked<'_>, store: Option<&Store>) -> Option<
     content.map(|content| content.size).or_else(|| store?.size(locked))
 }
 
-/// A source with all that the lock knows of it.
+/// A source with everything that the lock knows of it.
 pub(in crate::cli) fn source_json(lock: &Lock, id: &SourceId, store: Option<&Store>) -> Result<Value> {
     let locked = lock.get(id)?;
     let mut value = json!({
@@ -117,7 +117,7 @@ pub(in crate::cli) fn recipe_text(used: &UsedRecipe<'_>) -> String {
     format!("{name} {} ({} of layer {}, {})", recipe.version, recipe.file, recipe.layer, recipe.license)
 }
 
-/// Boards with the choice that each is looked at with.
+/// Boards, each with a choice of its options.
 pub(in crate::cli) fn configurations_json(configurations: &BTreeSet<Configuration<'_>>) -> Value {
     configurations.iter().map(|configuration| configuration_json(*configuration)).collect()
 }
@@ -141,7 +141,7 @@ pub(in crate::cli) fn configurations_text(lock: &Lock, configurations: &BTreeSet
     groups.collect::<Vec<_>>().join("; ")
 }
 
-/// Boards by name, or a word for all of them.
+/// Boards by name, or a short text for all of them.
 pub(in crate::cli) fn boards_text(lock: &Lock, boards: &[&str]) -> String {
     match boards.len() {
         0 => "no board".to_owned(),
@@ -150,7 +150,7 @@ pub(in crate::cli) fn boards_text(lock: &Lock, boards: &[&str]) -> String {
     }
 }
 
-/// Who names a source, in a word each: `the engine`, `layer meta-intel`, `source linux`, recipes by name.
+/// Who names a source, briefly: `the engine`, `layer meta-intel`, `source linux`, recipes by name.
 pub(in crate::cli) fn who(uses: &[&Use<'_>], engine: &str) -> BTreeSet<String> {
     let word = |of: &&Use<'_>| match of {
         Use::Layer(name, _) if *name == engine => "the engine".to_owned(),

@@ -1,10 +1,10 @@
-//! Variables of the environment that say nothing.
+//! Environment variables that are set but empty.
 
 use std::ffi::OsStr;
 
 use clap::builder::{BoolishValueParser, TypedValueParser as _};
 
-/// Besides `KBUILD_…`: what the libraries below read, of which some take the empty text for the name of a file.
+/// Besides `KBUILD_…`: variables that the libraries below read. Some of these take an empty text for a file name.
 const OTHERS: [&str; 10] = [
     "GIT_SSL_CAINFO",
     "GIT_SSL_CAPATH",
@@ -18,12 +18,12 @@ const OTHERS: [&str; 10] = [
     "XDG_RUNTIME_DIR",
 ];
 
-/// An empty variable is an unset one: CI systems set variables that they have no value for to the empty text.
+/// Removes empty variables, so that empty means unset. CI systems set variables without a value to the empty text.
 ///
-/// To be called before anything else runs in this process.
+/// Must be called before anything else in this process.
 pub(super) fn forget_empty_variables() {
     for (name, _) in std::env::vars_os().filter(|(name, value)| value.is_empty() && is_ours(name)) {
-        // SAFETY: the process has one thread still, so nobody reads the environment meanwhile.
+        // SAFETY: the process has only one thread yet, so no other thread reads the environment.
         unsafe { std::env::remove_var(name) };
     }
 }
@@ -32,7 +32,7 @@ fn is_ours(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b"KBUILD_") || OTHERS.iter().any(|other| name == *other)
 }
 
-/// How often `-v` was given, as KBUILD_VERBOSE says it: a number, or a word for yes or no.
+/// How often `-v` was given, from KBUILD_VERBOSE: a number, or a word for yes or no.
 pub(super) fn verbosity(text: &str) -> Result<u8, String> {
     if let Ok(number) = text.parse() {
         return Ok(number);

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
-/// Flags that every command has; each has a variable, `KBUILD_` and its name.
+/// Flags that every command has. Each has a variable: `KBUILD_` and its name.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct GlobalArgs {
-    /// The manifest; without it, kbuild.toml here or in the nearest parent directory.
+    /// The manifest [default: kbuild.toml here or in the nearest parent directory]
     #[arg(long, global = true, value_name = "FILE", env = "KBUILD_MANIFEST_PATH", hide_env = true)]
     pub(super) manifest_path: Option<PathBuf>,
 
@@ -17,10 +17,10 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, value_name = "DIR", env = "KBUILD_STORE", hide_env = true)]
     pub(super) store: Option<PathBuf>,
 
-    /// A store that is only read, for what the store does not have; may be repeated, the first is asked first.
+    /// A read-only store, for what the store does not have; may be repeated, the first is asked first.
     ///
-    /// The variable KBUILD_LOWER_STORE holds several, parted by colons. The flag counts before the variable, and that before
-    /// the site configuration.
+    /// The variable KBUILD_LOWER_STORE takes several, separated by colons. The flag wins over the variable, and the variable
+    /// over the site configuration.
     #[arg(long = "lower-store", global = true, value_name = "DIR")]
     pub(super) lower_stores: Vec<PathBuf>,
 
@@ -30,7 +30,7 @@ pub(super) struct GlobalArgs {
 
     /// A mirror to ask first: another store (directory, URL or bucket), or a rule REGEX=REPLACEMENT over URLs.
     ///
-    /// The variable KBUILD_MIRROR holds several, parted by white space; it counts where the flag is not given.
+    /// The variable KBUILD_MIRROR takes several, separated by white space; the flag wins over it.
     #[arg(long = "mirror", global = true, value_name = "STORE|RULE")]
     pub(super) mirrors: Vec<String>,
 
@@ -42,7 +42,7 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, env = "KBUILD_LOCKED", hide_env = true, value_parser = BoolishValueParser::new())]
     locked: bool,
 
-    /// --locked and --offline together.
+    /// Same as --locked and --offline together.
     #[arg(long, global = true, env = "KBUILD_FROZEN", hide_env = true, value_parser = BoolishValueParser::new())]
     frozen: bool,
 
@@ -55,26 +55,26 @@ pub(super) struct GlobalArgs {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) jobs: u16,
 
-    /// Say more (-v: what is decided, -vv: what is asked of servers).
+    /// Say more (-v: decisions, -vv: requests to servers).
     #[arg(long, short, global = true, action = clap::ArgAction::Count, env = "KBUILD_VERBOSE", hide_env = true)]
     #[arg(value_parser = super::environment::verbosity)]
     pub(super) verbose: u8,
 
-    /// Say nothing but warnings and errors.
+    /// Print only warnings and errors.
     #[arg(long, short, global = true, conflicts_with = "verbose", env = "KBUILD_QUIET", hide_env = true)]
     #[arg(value_parser = BoolishValueParser::new())]
     pub(super) quiet: bool,
 
-    /// When to colour.
+    /// When to use colour.
     #[arg(long, global = true, value_name = "WHEN", env = "KBUILD_COLOR", hide_env = true, default_value = "auto")]
     pub(super) color: When,
 
-    /// No progress bars, also on a terminal.
+    /// Show no progress bars, even on a terminal.
     #[arg(long, global = true, env = "KBUILD_NO_PROGRESS", hide_env = true)]
     #[arg(value_parser = BoolishValueParser::new())]
     pub(super) no_progress: bool,
 
-    /// What to print on stdout: text, or one JSON document (also on failure).
+    /// What to print on stdout: text, or one JSON document (on failure too).
     #[arg(long, global = true, value_name = "FORMAT", env = "KBUILD_FORMAT", hide_env = true, default_value = "human")]
     pub(super) format: Format,
 }
@@ -105,7 +105,7 @@ impl GlobalArgs {
         self.offline || self.frozen
     }
 
-    /// Whether the lock must be fresh.
+    /// Whether the lock must match the manifest.
     pub(super) fn locked(&self) -> bool {
         self.locked || self.frozen
     }

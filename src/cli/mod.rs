@@ -1,7 +1,7 @@
 //! The command line: one file per command. The only room that prints.
 //!
-//! What may enter: flags, words for people, JSON for programs. A command turns flags into the values of the lower rooms,
-//! calls them, and gives back an `Outcome`; deciding anything about sources is not done here.
+//! What may enter: flags, text for people, JSON for programs. A command turns flags into the values of the lower rooms,
+//! calls them, and returns an `Outcome`. It decides nothing about sources.
 
 mod commands;
 mod describe;
@@ -25,7 +25,7 @@ use output::Output;
 
 /// A declarative, Nix-style lockfile for BitBake/Yocto.
 ///
-/// `kbuild.toml` says what is wanted, `kbuild.lock` says exactly which bytes that is, the store holds those bytes, and
+/// `kbuild.toml` says what is wanted, `kbuild.lock` says exactly which bytes that is, the store has those bytes, and
 /// BitBake sees only the store.
 #[derive(Debug, Parser)]
 #[command(name = "kbuild", version, propagate_version = true, max_term_width = 100, after_help = AFTER_HELP)]
@@ -40,14 +40,14 @@ struct Cli {
 const AFTER_HELP: &str = "\
 The usual order:
   kbuild lock                    pin everything that kbuild.toml asks for, in kbuild.lock
-  kbuild fetch                   bring what is locked into the store
+  kbuild fetch                   fetch what is locked into the store
   kbuild build --board qemu      build with no network at all
 
 Exit codes: 0 done, 1 failed check or wrong input, 2 wrong usage, 3 lock is stale, 4 network,
 5 hash mismatch, 6 missing while offline, 7 BitBake failed, 8 not reproducible, 9 QEMU failed,
 70 a bug in kbuild.";
 
-/// Parses the command line, runs the command, prints what came of it, and gives the exit code.
+/// Parses the command line, runs the command, prints its outcome, and returns the exit code.
 pub fn main() -> ExitCode {
     crate::builder::seal::become_child_if_told();
     environment::forget_empty_variables();
@@ -63,8 +63,8 @@ pub fn main() -> ExitCode {
 fn report_panics_as_bugs() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let error = Error::bug(format!("kbuild broke at {place}"))
-            .help("please report this with the command you ran; nothing that was already fetched is lost");
+        let error = Error::bug(format!("kbuild panicked at {place}"))
+            .help("please report this with the command that you ran; what was already fetched is kept");
         output::print_bug(&error, &info.to_string());
         std::process::exit(error.exit_code().into());
     }));

@@ -1,4 +1,4 @@
-//! What is printed, where: data on stdout, everything else on stderr; errors whole, once, at the end.
+//! What is printed, and where: data on stdout, everything else on stderr; the whole error once, at the end.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
@@ -15,24 +15,24 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::source::url::redact;
 
-/// The version of the JSON documents: raised when a field changes its meaning or goes.
+/// The version of the JSON documents: raised when a field changes its meaning or is removed.
 const SCHEMA_VERSION: u32 = 1;
 
-/// Columns of an error on a terminal.
+/// Width of an error on a terminal, in columns.
 const WIDTH: usize = 100;
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 pub(super) struct Outcome {
     /// The fields of the JSON document.
     pub(super) json: Value,
     /// Data for people, on stdout; lines without a newline at the end.
     pub(super) text: String,
-    /// Failures that still come with data, such as a doctor's findings.
+    /// A failure that still has data, such as a doctor's findings.
     pub(super) error: Option<Error>,
-    /// A status that is passed through, such as a shell's.
+    /// An exit status that is passed on, such as a shell's.
     pub(super) exit: Option<u8>,
-    /// Whether the document was printed already, when the command began.
+    /// Whether the document was printed when the command began.
     announced: bool,
 }
 
@@ -42,7 +42,7 @@ impl Outcome {
         Outcome { json, text: text.into(), error: None, exit: None, announced: false }
     }
 
-    /// The end of a command that told its fields at its beginning.
+    /// The end of a command that printed its fields when it began.
     pub(super) fn announced() -> Self {
         Outcome { announced: true, ..Outcome::new(Value::Null, "") }
     }
@@ -54,14 +54,14 @@ pub(super) struct Output {
     format: Format,
     quiet: bool,
     color: bool,
-    /// How much BitBake should say: all of it to a person at a terminal or one who asks for more, little to a log.
+    /// How much BitBake should print: everything to a person at a terminal or with `-v`, little to a log.
     pub(super) words: Verbosity,
-    /// Draws what goes on.
+    /// Shows progress.
     pub(super) progress: Arc<dyn Progress>,
 }
 
 impl Output {
-    /// As the flags, the environment and the terminal want it.
+    /// As the flags, the environment and the terminal say.
     pub(super) fn new(global: &GlobalArgs, command: &'static str) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let color = match global.color {
@@ -84,24 +84,24 @@ impl Output {
         Output { command, format: global.format, quiet: global.quiet, color, words, progress }
     }
 
-    /// Whether the JSON document is what is printed, so that a long one need not be made in vain.
+    /// Whether the JSON document is printed. If not, a command need not make a long one.
     pub(super) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
-    /// A word to the user, on stderr.
+    /// A message to the user, on stderr.
     pub(super) fn say(&self, message: &str) {
         if !self.quiet {
             print_stderr(&format!("{}\n", redact(message)));
         }
     }
 
-    /// Something the user should know that is no failure.
+    /// A warning: something to know that is no failure.
     pub(super) fn warn(&self, message: &str) {
         self.progress.warn(message);
     }
 
-    /// Prints the document of a command that goes on until it is stopped, on one line.
+    /// Prints the document of a command that runs until it is stopped, on one line.
     pub(super) fn announce(&self, fields: &Value) {
         if self.is_json() {
             print_stdout(&format!("{}\n", self.document(&Outcome::new(fields.clone(), ""))));
@@ -113,7 +113,7 @@ impl Output {
         if self.color { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// Prints the outcome, or the error, and gives the exit code.
+    /// Prints the outcome or the error, and returns the exit code.
     pub(super) fn finish(&self, result: Result<Outcome>) -> ExitCode {
         let outcome = match result {
             Ok(outcome) => outcome,
@@ -159,12 +159,12 @@ fn error_json(error: &Error) -> Value {
     })
 }
 
-/// An error as a person reads it: message, causes, the place in the file, the hint.
+/// An error for a person: message, causes, the place in the file, the hint.
 fn render(error: &Error, color: bool) -> String {
     let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let mut text = String::new();
     let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH).with_links(false);
-    // A URL stays in one piece, or it can neither be followed nor copied; off a terminal lines are for other programs.
+    // A URL is not wrapped, so that it can be followed and copied. Off a terminal no line is: other programs read them.
     let handler = handler
         .with_wrap_lines(std::io::stderr().is_terminal())
         .with_break_words(false)
@@ -177,12 +177,12 @@ fn render(error: &Error, color: bool) -> String {
     format!("{prefix}\n{}\n", redact(text.trim_end()))
 }
 
-/// Prints a bug's report; used by the panic hook, where there is no [`Output`].
+/// Prints the report of a bug; the panic hook uses it, since it has no [`Output`].
 pub(super) fn print_bug(error: &Error, details: &str) {
     print_stderr(&format!("{}{}\n", render(error, false), redact(details)));
 }
 
-/// Starts the log of what the rooms decide; `KBUILD_LOG` takes tracing's filter syntax.
+/// Starts the log of decisions; `KBUILD_LOG` takes tracing's filter syntax.
 pub(super) fn start_log(verbose: u8) {
     let default = match verbose {
         0 => "warn",
@@ -193,11 +193,11 @@ pub(super) fn start_log(verbose: u8) {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Redacting).without_time().init();
 }
 
-/// Where the log goes: stderr, without credentials. Libraries log the URLs that servers lead them to, signed ones among them.
+/// Writes the log to stderr, without credentials. Libraries log the URLs of redirects, and some of these are signed.
 struct Redacting;
 
 impl std::io::Write for Redacting {
-    /// tracing writes an event as a whole.
+    /// tracing writes each event in one call.
     fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
         std::io::stderr().lock().write_all(redact(&String::from_utf8_lossy(event)).as_bytes())?;
         Ok(event.len())
@@ -208,7 +208,7 @@ impl std::io::Write for Redacting {
     }
 }
 
-/// A closed pipe (`kbuild … | head`) is no error of ours.
+/// A closed pipe (`kbuild … | head`) is not an error.
 fn print_stdout(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

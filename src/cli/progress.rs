@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::progress::{Progress, Silent, Task};
 use crate::source::url::redact;
 
-/// Bars that come and go, one a transfer, with a line left behind for each that ended well.
+/// One bar for each transfer; each that succeeds leaves a line behind.
 pub(super) struct Bars {
     bars: MultiProgress,
     color: bool,
@@ -104,7 +104,7 @@ impl Progress for Quiet {
     }
 }
 
-/// One line for each piece of work that ended; notes too when asked to say more.
+/// One line for each finished piece of work; also notes, with `-v`.
 pub(super) struct Lines {
     color: bool,
     notes: bool,
@@ -170,7 +170,7 @@ fn warning(message: &str, color: bool) -> String {
     format!("{prefix}: {}\n", redact(message))
 }
 
-/// A terminal that went away is no error of ours.
+/// A terminal that was closed is not an error.
 pub(super) fn print_stderr(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

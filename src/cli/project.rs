@@ -1,4 +1,4 @@
-//! The project a command works on: manifest, site configuration, store and lock, found as flags and environment say.
+//! The project a command works on: manifest, site configuration, store and lock, found by flags and environment.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,13 +32,13 @@ impl Project {
     /// Reads manifest and site configuration.
     ///
     /// # Errors
-    /// Either of them missing where it was named, or wrong.
+    /// One of them is wrong, or was named and is missing.
     pub(super) fn open(global: &GlobalArgs) -> Result<Project> {
         let manifest_path = manifest_path(global)?;
         files::remember(&manifest_path);
         let manifest = Manifest::read(&manifest_path)?;
         let site = site(global)?;
-        // Not clap's: a delimiter of its own would part a flag's value too, and a directory may hold a space.
+        // Not clap's delimiter, which would also split a flag's value: the path of a directory may contain a space.
         let variable = std::env::var("KBUILD_MIRROR").unwrap_or_default();
         let flags = match global.mirrors.as_slice() {
             [] => Mirrors::from_arguments(variable.split_whitespace()),
@@ -55,17 +55,17 @@ impl Project {
         Ok(Project { manifest, lock_path, require_seal, stores, mirrors, registries })
     }
 
-    /// Opens the store, which then remembers that this project uses it.
+    /// Opens the store, which records that this project uses it.
     ///
     /// # Errors
-    /// A directory that is no store, lower ones among them.
+    /// The directory, or a lower one, is not a store.
     pub(super) fn store(&self) -> Result<Store> {
         let store = self.stores.open()?;
         store.register(&self.registered_lock())?;
         Ok(store)
     }
 
-    /// The lock's path as the store remembers it: one however the project was reached.
+    /// The lock's path as the store records it: the same, however the project was reached.
     fn registered_lock(&self) -> PathBuf {
         let root = self.manifest.root();
         let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
@@ -75,7 +75,7 @@ impl Project {
     /// The text of the lock, if there is one.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// It cannot be read.
     pub(super) fn lock_text(&self) -> Result<Option<Vec<u8>>> {
         match std::fs::read(&self.lock_path) {
             Ok(text) => Ok(Some(text)),
@@ -87,19 +87,19 @@ impl Project {
     /// The text of kbuild.toml.
     ///
     /// # Errors
-    /// When it cannot be read any more.
+    /// It cannot be read any more.
     pub(super) fn manifest_text(&self) -> Result<Vec<u8>> {
         let path = &self.manifest.path;
         std::fs::read(path).map_err(|error| Error::io("read", path, error))
     }
 
-    /// The store, only to be looked at; `None` where there is none yet.
+    /// The store, opened for reading; `None` if there is none yet.
     ///
     /// # Errors
-    /// A store of a newer format, or a lower one that is none.
+    /// The store has a newer format, or a lower store is not a store.
     pub(super) fn present_store(&self) -> Result<Option<Store>> {
         let Stores { upper, lower } = &self.stores;
-        // Where only lower ones are there, the first of them stands for all.
+        // If there are only lower stores, the first of them is used as the store.
         match lower.split_first() {
             _ if upper.join("format").exists() => Store::open_existing(upper)?.over(lower).map(Some),
             Some((first, rest)) => Store::open_existing(first)?.over(rest).map(Some),
@@ -107,7 +107,7 @@ impl Project {
         }
     }
 
-    /// Where the store lies or would lie.
+    /// Where the store is, or would be made.
     pub(super) fn store_path(&self) -> &Path {
         &self.stores.upper
     }
@@ -115,15 +115,15 @@ impl Project {
     /// A fetcher into the project's store.
     ///
     /// # Errors
-    /// A store or mirror that cannot work.
+    /// A store or mirror that cannot be used.
     pub(super) fn fetcher(&self, global: &GlobalArgs, output: &Output) -> Result<Fetcher> {
         self.fetcher_as(self.settings_of_fetcher(global), output)
     }
 
-    /// A fetcher into the project's store that asks this one store alone.
+    /// A fetcher into the project's store that asks only this other store.
     ///
     /// # Errors
-    /// A store that cannot work.
+    /// A store that cannot be used.
     pub(super) fn fetcher_from(&self, mirrors: Mirrors, global: &GlobalArgs, output: &Output) -> Result<Fetcher> {
         let settings = FetchSettings { mirrors, upstreams: false, ..self.settings_of_fetcher(global) };
         self.fetcher_as(settings, output)
@@ -143,11 +143,11 @@ impl Project {
         Fetcher::new(self.store()?, settings, Arc::clone(&output.progress))
     }
 
-    /// The lock, for commands that only read it. One that kbuild.toml has moved away from is good enough to fetch by, with a
-    /// warning, unless `--locked` forbids it.
+    /// The lock, for commands that only read it. A lock that does not match kbuild.toml any more can still be fetched by: it
+    /// gives a warning, and an error with `--locked`.
     ///
     /// # Errors
-    /// There is none, or (with `--locked`) it is stale.
+    /// There is no lock, or (with `--locked`) it is stale.
     pub(super) fn lock(&self, global: &GlobalArgs, output: &Output) -> Result<Lock> {
         let lock = self.present_lock()?;
         if global.locked() {
@@ -161,7 +161,7 @@ impl Project {
     /// The sources of some boards, or of all where none is named.
     ///
     /// # Errors
-    /// A board that does not exist, or that the lock does not know.
+    /// A board does not exist, or the lock does not know it.
     pub(super) fn sources(&self, lock: &Lock, boards: &[String]) -> Result<Vec<SourceId>> {
         for board in boards {
             self.manifest.board(board)?;
@@ -169,11 +169,11 @@ impl Project {
         if boards.is_empty() { Ok(lock.all_sources()) } else { lock.closure(boards.iter().map(String::as_str)) }
     }
 
-    /// The names of the choices (as the lock's `with` has them) that a build of a board with these options consists of, on
-    /// this build host: by default the one that kbuild.toml names first.
+    /// The names of the choices (as in the lock's `with`) that a build of a board with these options uses, on this build
+    /// host: by default the first that kbuild.toml names.
     ///
     /// # Errors
-    /// A board, option or host that does not exist, or options that contradict each other.
+    /// A board, option or host does not exist, or options contradict each other.
     pub(super) fn settings(&self, board: &str, set: &[String], host: Option<&str>) -> Result<Vec<String>> {
         let selection = self.manifest.select(board, set)?;
         let hosts = &self.manifest.closure.hosts;
@@ -185,10 +185,10 @@ impl Project {
         self.manifest.settings_of(board, &selection, host)
     }
 
-    /// What of a board's closure the lock does not have, in a sentence each; `settings` are the choices that matter.
+    /// What the lock does not have of a board's closure, a sentence each; `settings` are the choices that matter.
     ///
     /// # Errors
-    /// A board that does not exist, or that the lock does not know.
+    /// The board does not exist, or the lock does not know it.
     pub(super) fn unlocked(&self, lock: &Lock, board: &str, settings: &[String]) -> Result<Vec<String>> {
         let locked = lock.board(board)?;
         if self.manifest.closure.lock == ClosureScope::None {
@@ -200,9 +200,9 @@ impl Project {
         let variants = self.manifest.variants(board)?;
         let missing = settings.iter().filter(|setting| !locked.with.contains_key(*setting));
         let why = |setting: &String| match self.manifest.closure.lock {
-            // A choice that changes no word of OVERRIDES has the closure of the default.
+            // A choice that changes no word of OVERRIDES has the same closure as the default.
             _ if variants.iter().any(|variant| variant.name == *setting) => Some("run `kbuild lock`"),
-            ClosureScope::Defaults => Some("[closure] lock = \"defaults\" asks for none of choices"),
+            ClosureScope::Defaults => Some("[closure] lock = \"defaults\" locks only the default choices"),
             _ => None,
         };
         let words = |setting| {
@@ -211,11 +211,11 @@ impl Project {
         Ok(missing.filter_map(words).collect())
     }
 
-    /// The lock, for a build: it must say what kbuild.toml says. That a folder of the project was edited is no reason not to
-    /// build, with a warning: most edits change nothing that is fetched, and BitBake says so if one does. With `--locked` it is.
+    /// The lock, for a build: it must match kbuild.toml. An edited folder of the project gives only a warning: most edits
+    /// change nothing that is fetched, and if one does, BitBake fails with a message. With `--locked` it is an error.
     ///
     /// # Errors
-    /// There is none, or it is stale.
+    /// There is no lock, or it is stale.
     pub(super) fn fresh_lock(&self, global: &GlobalArgs, output: &Output) -> Result<Lock> {
         let lock = self.present_lock()?;
         let folders = self.folders()?;
@@ -235,7 +235,7 @@ impl Project {
     /// The layers that are folders of the project, each with a hash over what BitBake reads of it.
     ///
     /// # Errors
-    /// A folder that is not there.
+    /// A folder does not exist.
     pub(super) fn folders(&self) -> Result<BTreeMap<String, Blake3>> {
         let mut folders = BTreeMap::new();
         for (name, layer) in &self.manifest.layers {
@@ -255,7 +255,7 @@ impl Project {
     }
 }
 
-/// Where a command's sources lie: a store, and those below it.
+/// The stores of a command: one store, and those below it.
 #[derive(Debug, Clone)]
 struct Stores {
     upper: PathBuf,
@@ -263,14 +263,14 @@ struct Stores {
 }
 
 impl Stores {
-    /// The lower stores are those of the flags, else of the variable, else of the site.
+    /// The lower stores: those of the flags, else of the variable, else of the site configuration.
     fn new(global: &GlobalArgs, upper: PathBuf, site: Vec<PathBuf>) -> Stores {
-        // Not clap's, for an empty variable names none.
+        // Not clap's, since an empty variable names no store.
         let variable = std::env::var_os("KBUILD_LOWER_STORE");
         let variable = variable.map(|paths| std::env::split_paths(&paths).collect::<Vec<_>>());
         let named = if global.lower_stores.is_empty() { variable.unwrap_or(site) } else { global.lower_stores.clone() };
         let mut lower: Vec<PathBuf> = named.into_iter().filter(|path| !path.as_os_str().is_empty()).collect();
-        // As for whoever fills the store that all others of a site read.
+        // The machine that fills a site's shared store reads the same site configuration.
         if let Ok(own) = std::fs::canonicalize(&upper) {
             let count = lower.len();
             lower.retain(|path| std::fs::canonicalize(path).map_or(true, |path| path != own));
@@ -281,23 +281,23 @@ impl Stores {
         Stores { upper, lower }
     }
 
-    /// Opens them; the upper one is made where there is none.
+    /// Opens the stores; makes the upper one if it does not exist.
     fn open(&self) -> Result<Store> {
         Store::open(&self.upper)?.over(&self.lower)
     }
 }
 
-/// A store, with or without a project around it: for commands that care for the store alone.
+/// A store, with or without a project: for commands that need only the store.
 pub(super) struct StoreContext {
     project: Option<Project>,
     stores: Stores,
 }
 
 impl StoreContext {
-    /// The project's store; where there is no project, the one that was named.
+    /// The project's store; outside a project, the store that was named.
     ///
     /// # Errors
-    /// Neither a project nor a store was named.
+    /// There is no project, and no store was named.
     pub(super) fn find(global: &GlobalArgs) -> Result<StoreContext> {
         if is_there(global) {
             let project = Project::open(global)?;
@@ -310,29 +310,29 @@ impl StoreContext {
         Ok(StoreContext { project: None, stores: Stores::new(global, store, site.lower) })
     }
 
-    /// Opens the store, and makes it where there is none.
+    /// Opens the store, or makes it.
     ///
     /// # Errors
-    /// A directory that is no store.
+    /// The directory is not a store.
     pub(super) fn store(&self) -> Result<Store> {
         self.project.as_ref().map_or_else(|| self.stores.open(), Project::store)
     }
 
-    /// Opens the store that is there.
+    /// Opens an existing store.
     ///
     /// # Errors
-    /// A directory that is no store, or none at all.
+    /// The directory is not a store, or does not exist.
     pub(super) fn existing_store(&self) -> Result<Store> {
         Store::open_existing(&self.stores.upper)?;
         self.store()
     }
 
-    /// Opens the store that is there, once nobody else has it open. `waiting` is called if there is somebody.
+    /// Opens an existing store, once no other process has it open. Calls `waiting` if one has.
     ///
     /// # Errors
     /// As [`StoreContext::existing_store`].
     pub(super) fn exclusive(&self, waiting: impl FnOnce()) -> Result<ExclusiveStore> {
-        // Registers the project, should it be the first time that it meets this store.
+        // Records the project, in case that it uses this store for the first time.
         drop(self.existing_store()?);
         ExclusiveStore::with(&self.stores.upper, waiting)?.over(&self.stores.lower)
     }
@@ -350,13 +350,13 @@ impl StoreContext {
     /// The text of the project's lock, if there is one.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// It cannot be read.
     pub(super) fn lock_text(&self) -> Result<Option<Vec<u8>>> {
         self.project.as_ref().map_or(Ok(None), Project::lock_text)
     }
 }
 
-/// Whether there is a project, or one was named: for commands that can do without.
+/// Whether there is a project, or one was named: for commands that also work without.
 pub(super) fn is_there(global: &GlobalArgs) -> bool {
     global.manifest_path.is_some() || manifest_path(global).is_ok()
 }

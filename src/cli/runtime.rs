@@ -1,5 +1,5 @@
-//! How a command's work is run: what is async on a runtime, what keeps threads busy on one of its own, both until they end
-//! or the user stops them.
+//! How the work of a command runs: async work on a runtime, blocking work on a thread, both until they end or the
+//! user stops them.
 
 use std::future::Future;
 use std::io;
@@ -13,14 +13,14 @@ use super::output::Output;
 use super::stop::{interrupted, listen};
 use crate::error::{Error, Result};
 
-/// How long work may take to put things in order. What is left behind then does no harm: the next run sweeps it.
+/// How long work may take to clean up. What it leaves behind does no harm: the next run removes it.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Done when it is time to end.
+/// Completes when it is time to end.
 pub(super) type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs the async part of a command to its end, or until the user stops it: then all transfers are dropped, with the git
-/// processes among them, and what has come is kept.
+/// Runs the async part of a command until it ends, or the user stops it. Then all transfers are dropped, together with
+/// their git processes, and what was fetched is kept.
 pub(super) fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let mut asked = from_now_on()?;
     multi_thread()?.block_on(async {
@@ -31,7 +31,7 @@ pub(super) fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     })
 }
 
-/// Runs what goes on until the user stops it, and then ends by itself; who is in a hurry says so a second time.
+/// Runs a task until the user stops it, and waits for its end. A second stop ends the process at once.
 pub(super) fn until_stopped<W: Future<Output = Result<()>>>(work: impl FnOnce(Stop) -> W) -> Result<()> {
     let mut asked = from_now_on()?;
     multi_thread()?.block_on(async {
@@ -49,9 +49,9 @@ pub(super) fn until_stopped<W: Future<Output = Result<()>>>(work: impl FnOnce(St
     })
 }
 
-/// Runs work that keeps threads busy to its end, or until the user stops it. Such work cannot be dropped like a transfer: it
-/// asks [`super::stop::check`] between two of its pieces. Whoever asks a second time does not wait for it to put things in
-/// order.
+/// Runs blocking work until it ends, or the user stops it. Such work cannot be dropped like a transfer: it calls
+/// [`super::stop::check`] between two steps. A second stop ends the process at once, without
+/// waiting for the work to clean up.
 pub(super) fn work<T: Send>(output: &Output, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let mut asked = listen()?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
@@ -64,7 +64,7 @@ pub(super) fn work<T: Send>(output: &Output, work: impl FnOnce() -> Result<T> + 
                 _ = asked.changed() => {}
             }
             tokio::select! {
-                // It may have been done already.
+                // The work may have ended already.
                 result = &mut ended => result.ok().and_then(Result::ok).ok_or_else(interrupted),
                 _ = asked.changed() => end(output),
                 () = tokio::time::sleep(GRACE) => end(output),
@@ -73,7 +73,7 @@ pub(super) fn work<T: Send>(output: &Output, work: impl FnOnce() -> Result<T> + 
     })
 }
 
-/// Ends the process with what still runs in it.
+/// Ends the process, whatever still runs in it.
 fn end(output: &Output) -> ! {
     let error = interrupted();
     let code = error.exit_code();
@@ -81,7 +81,7 @@ fn end(output: &Output) -> ! {
     std::process::exit(code.into())
 }
 
-/// Signals that come from now on. One that came while BitBake ran was BitBake's: what it found is still put into the lock.
+/// Signals from now on. A signal during BitBake's run belongs to BitBake: what it found is still written to the lock.
 fn from_now_on() -> Result<watch::Receiver<u32>> {
     let mut asked = listen()?;
     asked.mark_unchanged();

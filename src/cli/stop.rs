@@ -1,8 +1,7 @@
 //! Stopping: the one place of the command line that listens to Ctrl-C and SIGTERM.
 //!
-//! What is async is dropped (see [`super::runtime`]). Work that keeps threads of its own busy cannot be dropped: it asks
-//! between two of its pieces ([`check`], and [`crate::progress::Progress::check_interrupted`] in lower rooms), and puts in order what it
-//! had begun.
+//! Async work is dropped (see [`super::runtime`]). Blocking work cannot be dropped: it asks between two steps
+//! ([`check`], and [`crate::progress::Progress::check_interrupted`] in lower rooms), and cleans up what it has begun.
 
 use std::io::{Error as IoError, Read, Result as IoResult};
 use std::os::fd::AsFd;
@@ -19,21 +18,21 @@ use crate::error::{Error, Kind, Result};
 /// Whether the user asked to stop. Of the whole process, as signals are.
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// How long a read from a pipe waits before it looks whether the user asked to stop.
+/// How long a read from a pipe waits before it checks whether the user asked to stop.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// Ends work once the user has asked to stop.
+/// Returns an error once the user has asked to stop.
 pub(super) fn check() -> Result<()> {
     if ASKED.load(Ordering::Relaxed) { Err(interrupted()) } else { Ok(()) }
 }
 
-/// What the user asked for is no fault.
+/// Being stopped by the user is not a fault.
 pub(super) fn interrupted() -> Error {
-    Error::new(Kind::Interrupted, "interrupted").help("run the same command again: what has come is kept")
+    Error::new(Kind::Interrupted, "interrupted").help("run the same command again: what was fetched is kept")
 }
 
-/// Told of each time that the user asks to stop. From the first call on nothing but this, and whoever runs BitBake, listens
-/// to signals, so it never ends.
+/// Completes each time that the user asks to stop. From the first call on, signals reach only this and the code that runs
+/// BitBake, so it never ends.
 pub(super) fn listen() -> Result<watch::Receiver<u32>> {
     static TOLD: OnceLock<watch::Receiver<u32>> = OnceLock::new();
     if let Some(told) = TOLD.get() {
@@ -61,7 +60,7 @@ fn failed(error: IoError) -> Error {
     Error::bug("could not listen to signals").because(error)
 }
 
-/// A pipe or terminal that does not hold up whoever wants to stop while nothing comes out of it.
+/// A pipe or terminal whose reads can be stopped while no input arrives.
 pub(super) struct Interruptible<T>(pub(super) T);
 
 impl<T: Read + AsFd> Read for Interruptible<T> {

@@ -1,20 +1,20 @@
 //! Rows with aligned columns.
 
-/// The narrowest that a column is cut to.
+/// The least width of a column that is cut.
 const NARROWEST: usize = 12;
 
-/// How one column is set.
+/// How one column is aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Column {
-    /// At the left edge.
+    /// Left.
     Left,
-    /// At the right edge: numbers.
+    /// Right: for numbers.
     Right,
-    /// At the left edge, and cut where a line would be too wide.
+    /// Left, and cut if a line is too wide.
     Cut,
 }
 
-/// Lines of aligned columns, the first row as the heading; `width` is that of the terminal, `None` where nothing is cut.
+/// Lines of aligned columns, the first row as the heading; `width` is that of the terminal, `None` to cut nothing.
 pub(super) fn table<const N: usize>(columns: [Column; N], rows: &[[String; N]], width: Option<usize>) -> String {
     let mut widths = [0; N];
     for row in rows {
@@ -30,7 +30,7 @@ pub(super) fn table<const N: usize>(columns: [Column; N], rows: &[[String; N]], 
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Takes from the columns that may be cut what the line is too wide by, from the widest first.
+/// Makes the columns that may be cut narrower, the widest first, until the line fits.
 fn shrink<const N: usize>(columns: [Column; N], widths: &mut [usize; N], width: Option<usize>) {
     let Some(width) = width else { return };
     let gaps = 2 * N.saturating_sub(1);
@@ -53,7 +53,7 @@ fn set(cell: &str, column: Column, width: usize) -> String {
     }
 }
 
-/// How wide standard output is, where that is a terminal.
+/// Width of standard output, if it is a terminal.
 pub(super) fn terminal_width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)

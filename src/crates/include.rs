@@ -9,10 +9,10 @@ use crate::error::{Error, Kind, Result};
 use crate::source::{CommitId, Sha256, SourceUrl};
 use crate::suggest;
 
-/// Where the repositories of git dependencies are unpacked, below UNPACKDIR.
+/// The directory below UNPACKDIR for the repositories of git dependencies.
 const DESTINATION: &str = "cargo-git";
 
-/// What a recipe has to fetch for its Cargo.lock.
+/// What a recipe must fetch for its Cargo.lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Include {
     /// Packages of registries, sorted.
@@ -24,46 +24,41 @@ pub struct Include {
 /// A package of a registry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Crate {
-    /// Its name.
     pub name: String,
-    /// Its version.
     pub version: String,
     /// The host in `crate://HOST/…`.
     pub registry: String,
-    /// Of its file.
+    /// SHA-256 of its file.
     pub sha256: Sha256,
 }
 
 /// A repository at a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PinnedRepository {
-    /// The `;name=` that its SRCREV goes by.
+    /// The `;name=` by which its SRCREV is found.
     pub name: String,
-    /// Its URL.
     pub url: SourceUrl,
-    /// The commit.
     pub commit: CommitId,
-    /// Whether its submodules are fetched along.
+    /// Whether its submodules are fetched too.
     pub submodules: bool,
 }
 
-/// Of which repositories the submodules are fetched: cargo wants them where there are any, and a Cargo.lock does not say.
+/// The repositories whose submodules are fetched. cargo needs them if there are any, but a Cargo.lock does not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Submodules {
-    /// Of none.
     #[default]
     None,
-    /// Of all.
     All,
-    /// Of those with these names.
+    /// Only repositories with these names.
     Of(Vec<String>),
 }
 
 impl Include {
-    /// What a lock's packages come to.
+    /// Collects what a lock's packages need.
     ///
     /// # Errors
-    /// Kind `Input`: what BitBake's fetchers cannot tell apart or be given; kind `Usage`: submodules of no repository.
+    /// Kind `Input`: packages that BitBake's fetchers cannot tell apart or fetch; kind `Usage`: `--submodules` names no
+    /// repository.
     pub fn of(lock: &CargoLock, submodules: &Submodules) -> Result<Include> {
         let mut crates = BTreeSet::new();
         let mut commits = BTreeSet::new();
@@ -87,10 +82,10 @@ impl Include {
         Ok(Include { crates, repositories })
     }
 
-    /// The include's text; `made` is the command that makes it, for its head. The same lock and command give the same text.
+    /// The include's text; `made` is the command that made it, for the head. The same lock and command give the same text.
     ///
     /// # Errors
-    /// A URL that cannot stand in SRC_URI.
+    /// A URL cannot be written in SRC_URI.
     pub fn text(&self, made: &str) -> Result<String> {
         let mut text =
             format!("# Made by `{made}`: do not edit.\n# `--check` says whether it is still what the lock gives.\n");
@@ -123,13 +118,13 @@ impl Include {
             line(&format!("SRCREV_{name} = \"{commit}\""));
         }
         if let Some(format) = self.srcrev_format() {
-            // `:append`: a class or recipe that assigns it may stand below.
+            // `:append`, because a class or recipe may assign it later.
             line(&format!("SRCREV_FORMAT:append = \"{format}\""));
         }
         Ok(text)
     }
 
-    /// BitBake wants to be told how several revisions become one text; each has to be in it for a change to be seen.
+    /// BitBake needs to know how several revisions become one text. Each must be in it, so that a change is noticed.
     fn srcrev_format(&self) -> Option<String> {
         let format = self.repositories.iter().fold(String::new(), |mut format, repository| {
             // Writing into a String cannot fail.
@@ -147,16 +142,16 @@ impl PinnedRepository {
     }
 }
 
-/// Two files of one name, or two sums under one flag, are beyond BitBake's crate fetcher.
+/// BitBake's crate fetcher cannot handle two files of one name, or two checksums for one flag.
 fn check_apart(crates: &[Crate]) -> Result<()> {
     let twice = crates.windows(2).find(|pair| (&pair[0].name, &pair[0].version) == (&pair[1].name, &pair[1].version));
     let Some([first, second]) = twice else { return Ok(()) };
     let Crate { name, version, registry, .. } = first;
     Err(Error::input(format!("{name} {version} comes from two registries: {registry} and {}", second.registry))
-        .help("BitBake keeps one file of that name and version: let cargo update one of them"))
+        .help("BitBake keeps one file of that name and version: update one of them with cargo"))
 }
 
-/// Names for `;name=`, out of the repositories' own, with the commit behind where two would have the same.
+/// Names for `;name=`, from the names of the repositories; the commit is added if two would have the same.
 fn named(commits: BTreeSet<(SourceUrl, CommitId)>) -> Vec<PinnedRepository> {
     let mut by_name: BTreeMap<String, Vec<(SourceUrl, CommitId)>> = BTreeMap::new();
     for (url, commit) in commits {
@@ -170,7 +165,7 @@ fn named(commits: BTreeSet<(SourceUrl, CommitId)>) -> Vec<PinnedRepository> {
             let name = match (several, same_commit) {
                 (false, _) => name.clone(),
                 (true, 0) => format!("{name}-{}", &commit.to_string()[..7]),
-                // One commit in two repositories of one name: a fork, or two spellings of a URL.
+                // One commit in two repositories with one name: a fork, or two spellings of a URL.
                 (true, nth) => format!("{name}-{}-{}", &commit.to_string()[..7], nth + 1),
             };
             repositories.push(PinnedRepository { name, url: url.clone(), commit: *commit, submodules: false });
@@ -180,7 +175,7 @@ fn named(commits: BTreeSet<(SourceUrl, CommitId)>) -> Vec<PinnedRepository> {
     repositories
 }
 
-/// The last part of the path, of what can stand in a variable's name.
+/// The last part of the path, reduced to characters that a variable's name may have.
 fn own_name(url: &SourceUrl) -> String {
     let path = url.as_url().path().trim_end_matches('/');
     let last = path.rsplit('/').next().unwrap_or_default();
@@ -203,7 +198,7 @@ fn mark_submodules(repositories: &mut [PinnedRepository], submodules: &Submodule
     for name in wanted {
         let mut found = false;
         for repository in repositories.iter_mut() {
-            // By the repository's own name too: the commit in the other one changes with the lock.
+            // By the repository's own name too: a name with the commit changes with the lock.
             if repository.name == *name || own_name(&repository.url) == *name {
                 repository.submodules = true;
                 found = true;

@@ -10,10 +10,10 @@ use crate::source::url::redact_in_place;
 use crate::source::{CommitId, Sha256};
 use crate::suggest;
 
-/// The newest version that is known; cargo 1.78 began to write it.
+/// The newest version that is supported; cargo writes it since 1.78.
 const NEWEST: i64 = 4;
 
-/// What a Cargo.lock says.
+/// The contents of a Cargo.lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CargoLock {
     /// Its packages, sorted by name, version and source.
@@ -23,26 +23,24 @@ pub struct CargoLock {
 /// One package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CargoPackage {
-    /// Its name.
     pub name: String,
-    /// Its version.
     pub version: String,
-    /// Where it comes from; `None` for the workspace's own.
+    /// Its source; `None` for packages of the workspace.
     pub source: Option<Source>,
-    /// What it depends on, as written: `NAME[ VERSION[ (SOURCE)]]`.
+    /// Its dependencies, as written: `NAME[ VERSION[ (SOURCE)]]`.
     dependencies: Vec<String>,
-    /// `source` as it is written where another package depends on this one: without the commit.
+    /// `source` as other packages write it in their dependencies: without the commit.
     written: String,
 }
 
-/// Where a package comes from.
+/// The source of a package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// A registry, with the checksum of the package's file.
     Registry {
-        /// As `crate://` names it: the host, with the path of its index behind it, if any.
+        /// Its name in `crate://`: the host, with the path of its index after it, if any.
         registry: String,
-        /// Of the `.crate` file.
+        /// SHA-256 of the `.crate` file.
         sha256: Sha256,
     },
     /// A repository.
@@ -51,41 +49,39 @@ pub enum Source {
         url: String,
         /// What the manifest asked for.
         reference: GitReference,
-        /// The commit that became.
+        /// The commit that is locked.
         commit: CommitId,
     },
 }
 
-/// What a manifest asks of a repository.
+/// The ref of a repository that a manifest asks for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GitReference {
     /// The default branch.
     Default,
-    /// A branch.
     Branch(String),
-    /// A tag.
     Tag(String),
     /// A commit, or any other revision.
     Rev(String),
 }
 
-/// crates.io, as locks name it: cargo's git index, and its sparse one.
+/// crates.io's names in locks: cargo's git index, and its sparse one.
 const CRATES_IO: [&str; 2] = ["github.com/rust-lang/crates.io-index", "index.crates.io"];
 
 impl CargoLock {
-    /// Reads a lock; `name` is what messages call it.
+    /// Reads a lock; `name` is for messages.
     ///
     /// # Errors
-    /// Kind `Input`, with the line: no lock of cargo's, one of a newer version, packages that BitBake cannot fetch.
+    /// Kind `Input`, with the line: not a Cargo.lock, a newer version, or packages that BitBake cannot fetch.
     pub fn parse(name: &str, text: &str) -> Result<CargoLock> {
-        // A URL in there may carry a password.
+        // A URL in the lock may contain a password.
         Reader { text }.read().map_err(|error| error.in_text(name, redact_in_place(text)))
     }
 
-    /// The lock cut down to what some of the workspace's own packages need, themselves among it.
+    /// The lock reduced to what some of the workspace's own packages need, with these packages.
     ///
     /// # Errors
-    /// Kind `Input`: a name that no package of the workspace has, or a dependency that the lock does not hold.
+    /// Kind `Input`: a name that is no package of the workspace, or a dependency that the lock does not have.
     pub fn only(&self, members: &[String]) -> Result<CargoLock> {
         let mut wanted: Vec<&CargoPackage> = Vec::new();
         for member in members {
@@ -130,8 +126,8 @@ impl CargoLock {
 }
 
 impl CargoPackage {
-    /// The packages that a dependency of this one names. cargo leaves out of the text what is the same for all packages of
-    /// the name, so what is there has to agree.
+    /// The packages that a dependency of this one names. cargo leaves out version and source if they are not needed to tell
+    /// packages of the name apart. What is written must agree.
     fn resolve<'a>(
         &self,
         dependency: &str,
@@ -148,10 +144,10 @@ impl CargoPackage {
         let found: Vec<&CargoPackage> = by_name.get(name).into_iter().flatten().filter(fits).copied().collect();
         if found.is_empty() {
             return Err(Error::input(format!(
-                "{} {} depends on `{dependency}`, which the lock does not hold",
+                "{} {} depends on `{dependency}`, which the lock does not contain",
                 self.name, self.version
             ))
-            .help("it was edited or cut by hand: let cargo write it again"));
+            .help("it was edited or cut by hand: write it again with cargo"));
         }
         Ok(found)
     }
@@ -171,10 +167,11 @@ impl Reader<'_> {
         let sums = sums_of_version_1(&document);
         let tables = document.get("package").and_then(Item::as_array_of_tables);
         let tables = tables.ok_or_else(|| {
-            Error::input("this is no Cargo.lock: it holds no `[[package]]`").help("name the file that cargo wrote")
+            Error::input("this is not a Cargo.lock: it contains no `[[package]]`")
+                .help("name the file that cargo wrote")
         })?;
         let mut packages = tables.iter().map(|table| package(table, &sums)).collect::<Result<Vec<_>>>()?;
-        // What cargo 1.16 and before had instead for the package itself.
+        // cargo 1.16 and before wrote this for the package itself.
         if let Some(root) = document.get("root").and_then(Item::as_table) {
             packages.push(package(root, &sums)?);
         }
@@ -189,7 +186,7 @@ impl Reader<'_> {
             Some(version) if version <= NEWEST => Ok(()),
             _ => Err(Error::input("this Cargo.lock is of a version that kbuild does not know")
                 .at(item.span().unwrap_or_default(), format!("up to {NEWEST} is known"))
-                .help("a newer kbuild may know it")),
+                .help("a newer kbuild may support it")),
         }
     }
 }
@@ -217,9 +214,9 @@ fn package(table: &Table, sums: &BTreeMap<String, String>) -> Result<CargoPackag
     let sum = text("checksum").or_else(|| sums.get(&format!("{name} {version} ({written})")).map(String::as_str));
     let at = || table.get("source").and_then(Item::span).unwrap_or_else(|| span.clone());
     let source = text("source").map(|source| read_source(source, sum));
-    let source = source.transpose().map_err(|error| {
-        error.wrap(format!("{name} {version} is nothing that BitBake can fetch")).at(at(), "its source")
-    })?;
+    let source = source
+        .transpose()
+        .map_err(|error| error.wrap(format!("{name} {version} cannot be fetched by BitBake")).at(at(), "its source"))?;
     Ok(CargoPackage {
         name: name.to_owned(),
         version: version.to_owned(),
@@ -229,13 +226,13 @@ fn package(table: &Table, sums: &BTreeMap<String, String>) -> Result<CargoPackag
     })
 }
 
-/// Both stand in a URL and in the name of a flag of BitBake's.
+/// Both become part of a URL and of the name of a flag in BitBake.
 fn check_word(what: &str, text: &str, span: &Range<usize>) -> Result<()> {
     let good = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_+.".contains(c));
     if good {
         return Ok(());
     }
-    let message = format!("`{}` is no {what} of a package", text.escape_debug());
+    let message = format!("`{}` is not a {what} of a package", text.escape_debug());
     Err(Error::input(message).at(span.clone(), "this one"))
 }
 
@@ -252,9 +249,10 @@ fn registry(url: &str, sum: Option<&str>) -> Result<Source> {
     let place = place.map(|(_, place)| place.rsplit_once('@').map_or(place, |(_, place)| place).trim_end_matches('/'));
     let word =
         |place: &&str| !place.is_empty() && place.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:/~".contains(c));
-    let place = place.filter(word).ok_or_else(|| Error::input("its registry has no host that could be asked"))?;
+    let place = place.filter(word).ok_or_else(|| Error::input("its registry has no host to fetch from"))?;
     let sum = sum.ok_or_else(|| {
-        Error::input("the lock has no checksum of it").help("let cargo write the lock with the registry at hand")
+        Error::input("the lock has no checksum for it")
+            .help("write the lock again with cargo, while the registry can be reached")
     })?;
     let host = place.split('/').next().unwrap_or(place);
     let registry = if CRATES_IO.contains(&place) { "crates.io" } else { host };
@@ -262,7 +260,7 @@ fn registry(url: &str, sum: Option<&str>) -> Result<Source> {
 }
 
 fn git(url: &str) -> Result<Source> {
-    let (url, commit) = url.rsplit_once('#').ok_or_else(|| Error::input("the lock has no commit of it"))?;
+    let (url, commit) = url.rsplit_once('#').ok_or_else(|| Error::input("the lock has no commit for it"))?;
     let (url, query) = url.split_once('?').unwrap_or((url, ""));
     let reference = query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
@@ -278,7 +276,7 @@ fn git(url: &str) -> Result<Source> {
     Ok(Source::Git { url: url.to_owned(), reference, commit: commit.parse()? })
 }
 
-/// Version 4 writes what a URL's query must not hold as `%XX`.
+/// Version 4 writes characters that a URL's query must not contain as `%XX`.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

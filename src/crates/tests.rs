@@ -69,7 +69,7 @@ version = "1.0.0"
 source = "git+ssh://git@upstream.example:2222/the%20pump?rev=cccccccc#cccccccccccccccccccccccccccccccccccccccc"
 "#;
 
-/// Dependencies written in full, checksums apart, as cargo wrote until 1.40.
+/// Dependencies written in full, checksums in a table of their own, as cargo wrote until 1.40.
 const V1: &str = r#"[[package]]
 name = "agent"
 version = "0.1.0"
@@ -116,7 +116,7 @@ fn a_lock_becomes_an_include() {
 fn locks_of_all_versions_say_the_same() {
     let v1 = include(V1, &[], &Submodules::All).unwrap();
     insta::assert_snapshot!(v1);
-    // Version 2 put the checksums beside the packages, version 3 a line above them all.
+    // Version 2 has the checksums in the packages, version 3 has a line before them.
     let (packages, _) = V1.split_once("[metadata]").unwrap();
     let index = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
     let sum = |digit: &str| format!("{index}\nchecksum = \"{}\"", digit.repeat(64));

@@ -216,6 +216,7 @@ impl Git {
         command.args(["-c", &format!("http.lowSpeedLimit={}", self.policy.slow)]);
         command.args(["-c", &format!("http.lowSpeedTime={}", self.policy.slow_for.as_secs().max(1))]);
         in_own_session(&mut command);
+        crate::git::ends_with_kbuild(&mut command);
         let mut command = Command::from(command);
         command.kill_on_drop(true);
         command

@@ -1,7 +1,7 @@
-//! Who needs what: boards, the recipes of their task graphs, and the sources those fetch.
+//! Who needs what: boards, the recipes of their task graphs, and the sources that these fetch.
 //!
-//! A source does not know who needs it; a recipe lists its sources, and a board its recipes. So a board that comes or goes
-//! touches its own blocks alone.
+//! A source does not know who needs it: a recipe lists its sources, and a board its recipes. So adding or removing a
+//! board changes only its own blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,22 +14,23 @@ use super::Lock;
 pub struct LockedBoard {
     /// The engine, the board's git layers, its declared sources.
     pub sources: BTreeSet<SourceId>,
-    /// What its targets' task graph fetches, with the options as they stand by default; `None` where nobody looked.
+    /// What its targets' task graph fetches, with every option at its default; `None` if the closure was never looked for.
     pub closure: Option<Closure>,
     /// What one other choice (`boot=rootfs`, `ceph`) or build host (`host=aarch64`) needs beyond that.
     pub with: BTreeMap<String, Closure>,
 }
 
-/// The recipes of a task graph, and what pins them.
+/// The recipes of a task graph, and the pins of their floating refs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closure {
-    /// A hash over all that decided the graph: layers, configuration, options, host.
+    /// A hash over all that decides the graph: layers, configuration, options, host.
     pub inputs: Blake3,
     /// Every recipe by its PN, and why it is there.
     pub recipes: BTreeMap<String, Need>,
     /// What is fetched outside of SRC_URI (uninative).
     pub extra: BTreeSet<SourceId>,
-    /// SRCREV variables that have to be set, since the recipe names no commit: `SRCREV_x:pn-y` to a key of [`Lock::floating`].
+    /// SRCREV variables that have to be set, since the recipe names no commit: `SRCREV_x:pn-y` to a key of
+    /// [`Lock::floating`].
     pub pins: BTreeMap<String, String>,
 }
 
@@ -47,9 +48,9 @@ pub enum Need {
 pub struct LockedRecipe {
     /// PV.
     pub version: String,
-    /// The collection name of its layer.
+    /// The collection name of its layer (BBFILE_COLLECTIONS).
     pub layer: String,
-    /// Its file inside the layer.
+    /// The path of its file inside the layer.
     pub file: String,
     /// LICENSE, as the recipe writes it.
     pub license: String,
@@ -57,14 +58,12 @@ pub struct LockedRecipe {
     pub sources: BTreeSet<SourceId>,
 }
 
-/// A ref that moves, and where it stood.
+/// A ref that moves, and the commit that it pointed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Floating {
-    /// The repository.
     pub url: SourceUrl,
-    /// The full name of the ref; empty for HEAD.
+    /// Its full name; empty for HEAD.
     pub reference: String,
-    /// The commit.
     pub commit: CommitId,
 }
 
@@ -76,8 +75,8 @@ impl Floating {
 }
 
 impl Lock {
-    /// The recipe of a board's graph under its PN; `setting` is the choice it is looked at with, empty for the default.
-    /// `None` where the recipe fetches nothing.
+    /// The recipe of a board's graph, by its PN. `setting` is the choice to look at, empty for the default.
+    /// `None` if the recipe fetches nothing.
     pub fn recipe(&self, board: &str, setting: &str, name: &str) -> Option<(&str, &LockedRecipe)> {
         let keys = [recipe_key(name, board, setting), recipe_key(name, board, ""), name.to_owned()];
         keys.iter().find_map(|key| self.recipes.get_key_value(key)).map(|(key, recipe)| (key.as_str(), recipe))
@@ -95,14 +94,14 @@ impl Lock {
         ids
     }
 
-    /// The SRCREV variables that have to be set for a board with some choices, `SRCREV_x:pn-y`, and what to.
+    /// The SRCREV variables to set for a board with some choices, `SRCREV_x:pn-y`, and their values.
     pub fn pins(&self, board: &str, settings: &[String]) -> BTreeMap<&str, CommitId> {
         let Some(locked) = self.boards.get(board) else { return BTreeMap::new() };
         let pins = locked.closures_with(settings).flat_map(|(_, closure)| &closure.pins);
         pins.filter_map(|(variable, key)| Some((variable.as_str(), self.floating.get(key)?.commit))).collect()
     }
 
-    /// Drops recipes that no board has in its graph, and moving refs that nothing names.
+    /// Drops recipes that are in no board's graph, and moving refs that no recipe names.
     pub(super) fn drop_unused_recipes(&mut self) {
         let mut used = BTreeSet::new();
         let mut pins = BTreeSet::new();
@@ -128,19 +127,19 @@ pub fn pin_parts(pin: &str) -> Option<(&str, &str)> {
     pin.split_once(":pn-")
 }
 
-/// The key of a recipe's block that is for one board (and one choice of it) alone.
+/// The key of a recipe's block that is only for one board (and one choice of it).
 pub fn recipe_key(name: &str, board: &str, setting: &str) -> String {
     if setting.is_empty() { format!("{name}@{board}") } else { format!("{name}@{board}+{setting}") }
 }
 
 impl LockedBoard {
-    /// The closures with the choice that each is for, the default's first under an empty name.
+    /// The closures, each with its choice; the default's first, under an empty name.
     pub fn closures(&self) -> impl Iterator<Item = (&str, &Closure)> {
         let base = self.closure.iter().map(|closure| ("", closure));
         base.chain(self.with.iter().map(|(name, closure)| (name.as_str(), closure)))
     }
 
-    /// Those of [`LockedBoard::closures`] that a build with some choices consists of, the default's first.
+    /// Those of [`LockedBoard::closures`] that a build with some choices uses, the default's first.
     pub fn closures_with<'a, 's>(
         &'a self,
         settings: &'s [String],

@@ -1,21 +1,21 @@
-//! Which source of a lock is meant by what a person writes.
+//! Finds the source of a lock that a person's text means.
 
 use crate::source::{SourceId, SourceUrl};
 
 use super::{Lock, LockedFile, LockedGit};
 
-/// So many digits of a hash are no accident.
+/// The fewest digits of a hash that are taken for one.
 const SHORTEST_HASH: usize = 7;
 
 impl Lock {
-    /// The sources that a text names: by id, by key, by the name BitBake looks for, as a layer or declared source, by URL,
-    /// or by (the first digits of) a commit or hash. The first of these rules that finds any decides.
+    /// The sources that a text names: by id, by key, by the name that BitBake looks for, as a layer or declared source, by
+    /// URL, or by (the first digits of) a commit or hash. The first of these rules that finds a source decides.
     pub fn named(&self, text: &str) -> Vec<SourceId> {
         let rules = [by_id, by_key, by_name, by_url, by_hash];
         rules.iter().map(|rule| rule(self, text)).find(|found| !found.is_empty()).unwrap_or_default()
     }
 
-    /// The sources whose key holds a text, whatever the case of its letters.
+    /// The sources whose key contains a text, in upper or lower case.
     pub fn containing(&self, text: &str) -> Vec<SourceId> {
         let text = text.to_lowercase();
         self.all_sources().into_iter().filter(|id| id.key().to_lowercase().contains(&text)).collect()
@@ -55,7 +55,7 @@ fn by_name(lock: &Lock, text: &str) -> Vec<SourceId> {
     found
 }
 
-/// As it was written, as the lock would write it, or without all or some of the parameters that recipes add (`;branch=…`).
+/// Whether a URL is as in the lock, or differs only in its spelling or in parameters that recipes add (`;branch=…`).
 fn by_url(lock: &Lock, text: &str) -> Vec<SourceId> {
     let canonical = text.parse::<SourceUrl>().map(|url| url.to_string()).unwrap_or_default();
     let bare = text.split(';').next().unwrap_or(text);
@@ -66,7 +66,7 @@ fn by_url(lock: &Lock, text: &str) -> Vec<SourceId> {
     lock.select(|_, file| file.urls.iter().any(same), |_, git| same(&git.url))
 }
 
-/// What of a URL says where it leads, whichever way it is written: without the scheme, and without git's `.git`.
+/// The part of a URL that says where it leads: without the scheme, and without git's `.git`.
 fn place(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let rest = rest.trim_end_matches('/');

@@ -1,13 +1,13 @@
-//! Two versions of a lock made one: what `kbuild lock` does with git's conflict markers.
+//! Makes one lock of two versions: what `kbuild lock` does with git's conflict markers.
 //!
-//! Both sides are read whole. What they agree on, or what only one of them has, stays; what they disagree on is left
-//! out, and so resolved again from the manifest, which decides in the end.
+//! Both sides are read whole. What they agree on, and what only one of them has, is kept. What they disagree on is left
+//! out, and so resolved again from the manifest.
 
 use std::collections::BTreeMap;
 
 use super::{Closure, Lock, LockedBoard, LockedFile, LockedGit, Pin};
 
-/// Both sides of a text with conflict markers, or `None` where there are none. Knows git's `merge` and `diff3` styles.
+/// Both sides of a text with conflict markers, or `None` if it has none. Knows git's `merge` and `diff3` styles.
 pub(super) fn sides(text: &str) -> Option<(String, String)> {
     #[derive(PartialEq)]
     enum In {
@@ -61,7 +61,7 @@ pub(super) fn union(ours: &Lock, theirs: &Lock) -> Lock {
     lock
 }
 
-/// All keys of both; where both have one, what `join` makes of the two, or nothing.
+/// All keys of both. If both have a key, `join` decides what becomes of it.
 fn merge<T: Clone>(
     ours: &BTreeMap<String, T>,
     theirs: &BTreeMap<String, T>,
@@ -81,7 +81,7 @@ fn same<T: PartialEq + Clone>(ours: &T, theirs: &T) -> Option<T> {
     (ours == theirs).then(|| ours.clone())
 }
 
-/// A closure stands only where both sides found the same one: half of each would be a third that nobody found.
+/// A closure is kept only if both sides have the same: half of each would be a third, which no BitBake ever gave.
 fn merge_board(ours: &LockedBoard, theirs: &LockedBoard) -> LockedBoard {
     LockedBoard {
         sources: &ours.sources | &theirs.sources,
@@ -90,7 +90,7 @@ fn merge_board(ours: &LockedBoard, theirs: &LockedBoard) -> LockedBoard {
     }
 }
 
-/// The same bytes under more URLs are the same file; a side that never saw the bytes learns from the one that did.
+/// The same bytes with more URLs are the same file; a hash that only one side knows is kept.
 fn merge_file(ours: &LockedFile, theirs: &LockedFile) -> Option<LockedFile> {
     let agree = ours.sha256 == theirs.sha256
         && (ours.content == theirs.content || ours.content.is_none() || theirs.content.is_none());
@@ -118,7 +118,7 @@ fn merge_git(ours: &LockedGit, theirs: &LockedGit) -> Option<LockedGit> {
 }
 
 impl Lock {
-    /// Drops what points at a block that the sides disagreed on.
+    /// Drops references to blocks that the sides disagreed on.
     fn drop_dangling(&mut self) {
         while let Some(key) = self.dangling_git() {
             self.gits.remove(&key);
@@ -138,7 +138,7 @@ impl Lock {
         }
     }
 
-    /// Whether all that a closure of `before` leads to is still there.
+    /// Whether everything that a closure of `before` names is still there.
     fn holds(&self, before: &Lock, board: &str, setting: &str, closure: &Closure) -> bool {
         let key = |lock: &Lock, recipe: &str| lock.recipe(board, setting, recipe).map(|(key, _)| key.to_owned());
         closure.recipes.keys().all(|recipe| key(self, recipe) == key(before, recipe))

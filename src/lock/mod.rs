@@ -1,6 +1,6 @@
 //! `kbuild.lock`: its types, its stable text, and how two versions of it are compared and merged.
 //!
-//! What may enter: which bytes a source is. Where bytes lie (the store) and how they are got (fetch) never does, nor
+//! What may enter: which bytes a source is. Where the bytes are (store) and how they are fetched (fetch) never do, nor
 //! anything of the host or the time of day.
 
 mod closure;
@@ -20,36 +20,36 @@ use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, Sourc
 pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key};
 pub use uses::{Configuration, Holder, Parent, RecipeTree, Use, UsedRecipe, Uses};
 
-/// The format this kbuild writes; a lock with a higher version is refused.
+/// The format that this kbuild writes; a lock with a higher version is refused.
 pub const VERSION: u32 = 1;
 
-/// Additive changes within [`VERSION`]; a higher revision is read all the same. A lock says the lowest revision that has all
-/// that is in it, so that a newer kbuild by itself changes no lock: images came with 1, moved tags with 2.
+/// Additive changes within [`VERSION`]; a higher revision is still read. A lock has the lowest revision that knows all of
+/// its contents, so that a newer kbuild alone changes no lock. Images are in revision 1 and later, moved tags in 2.
 pub const REVISION: u32 = 2;
 
 /// A lock: every source with its hashes, and who needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lock {
-    /// What each git layer of the manifest asked for, and what that became.
+    /// What each git layer of the manifest asks for, and the commit that it is locked to.
     pub layers: BTreeMap<String, Pin>,
-    /// What each declared source asked for, and what that became.
+    /// What each declared source asks for, and the source that it is locked to.
     pub sources: BTreeMap<String, Pin>,
-    /// What each declared image asked for, and what that became.
+    /// What each declared image asks for, and the archives that it is locked to.
     pub images: BTreeMap<String, LockedImage>,
-    /// Files, by the name BitBake looks for.
+    /// Files, by the name that BitBake looks for.
     pub files: BTreeMap<String, LockedFile>,
     /// Git commits, by `<clone name>@<first 12 digits>`.
     pub gits: BTreeMap<String, LockedGit>,
-    /// Where packages come from that recipes name by coordinates alone: `go` to the module proxy BitBake would ask.
+    /// The registries of packages that recipes name by coordinates alone: `go` to the module proxy that BitBake would ask.
     pub registries: BTreeMap<String, SourceUrl>,
-    /// What moving refs that recipes name were resolved to, by `<url>#<ref>`.
+    /// Moving refs that recipes name, with the commits they are locked to, by `<url>#<ref>`.
     pub floating: BTreeMap<String, Floating>,
-    /// Tags that stood beside a commit in a recipe, did not lead to it at the upstream, and were accepted: by `<url>#<ref>`, the
-    /// commit.
+    /// Tags that a recipe names together with a commit, that did not point to it at the upstream, and were accepted: the
+    /// commit, by `<url>#<ref>`.
     pub moved_tags: BTreeMap<String, CommitId>,
-    /// Recipes that fetch something, by PN (and board, where boards disagree): see [`Closure::recipes`].
+    /// Recipes that fetch something, by PN (and board, if boards disagree): see [`Closure::recipes`].
     pub recipes: BTreeMap<String, LockedRecipe>,
-    /// Layers that are folders of the project, as they were read when the closures were found: a hash over their metadata.
+    /// Layers that are folders of the project, when the closures were found: a hash over their metadata.
     pub folders: BTreeMap<String, Blake3>,
     /// What each board needs.
     pub boards: BTreeMap<String, LockedBoard>,
@@ -58,53 +58,50 @@ pub struct Lock {
 /// A request of the manifest together with the source it was resolved to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
-    /// What was asked for: when the manifest asks for something else, the pin is stale.
+    /// What the manifest asked for. If it asks for something else now, the pin is stale.
     pub request: Request,
-    /// What it became.
+    /// The source that it is locked to.
     pub locked: SourceId,
 }
 
 /// A declared container image: what was asked for, and what that became.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedImage {
-    /// What the manifest asked for.
     pub request: ImageAsked,
-    /// The digest of what the name led to: of an index, or of the manifest of an image for one architecture.
+    /// The digest that the name was resolved to: of an index, or of the manifest of an image for one architecture.
     pub digest: Sha256,
-    /// The archive of each architecture.
+    /// The archive of each architecture, by the architecture's name.
     pub locked: BTreeMap<String, SourceId>,
 }
 
-/// What decides which images are meant.
+/// The parts of the manifest's image that decide which bytes are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageAsked {
-    /// The name, spelled out.
+    /// The full name: with registry, namespace and tag.
     pub image: ImageName,
-    /// The version filled into it, and into the names of the archives.
+    /// The version that its name contains, and that the names of the archives contain.
     pub version: Option<String>,
-    /// The architectures; empty: the usual ones.
+    /// The architectures; empty for the default ones.
     pub architectures: Vec<String>,
 }
 
-/// What the manifest asked for, in as many words as decide the answer.
+/// The parts of the manifest's request that decide its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// A file at a URL.
     File {
-        /// The canonical URL.
         url: SourceUrl,
-        /// The version filled into it.
+        /// The version that the URL contains.
         version: Option<String>,
     },
     /// A commit of a repository.
     Git {
-        /// The canonical URL.
         url: SourceUrl,
         /// Branch, tag or commit.
         reference: GitRef,
-        /// The version filled into the tag.
+        /// The version that the tag contains.
         version: Option<String>,
-        /// Whether submodules are locked along.
+        /// Whether its submodules are locked too.
         submodules: bool,
         /// Whether all history is wanted.
         history: bool,
@@ -114,44 +111,42 @@ pub enum Request {
 /// A file, known by its hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedFile {
-    /// The name BitBake looks for, where it is not the key: two boards want different bytes under one name, or the recipe
+    /// The name that BitBake looks for, if it is not the key: two boards need different bytes with one name, or the recipe
     /// puts the file into a directory of DL_DIR.
     pub name: Option<String>,
-    /// Where it is to be had: the canonical URL first.
+    /// The URLs of the file, the canonical one first.
     pub urls: Vec<SourceUrl>,
-    /// What recipes speak.
+    /// The hashes that recipes name.
     pub sha256: Sha256,
-    /// The store's address and the number of bytes; `None` while the bytes were never seen.
+    /// The hash and size in the store; `None` while the bytes were never seen.
     pub content: Option<Content>,
 }
 
-/// What is known of a file once its bytes were seen.
+/// What is known of a file only after its bytes were seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content {
-    /// The store's address.
+    /// The hash by which the store finds it.
     pub blake3: Blake3,
     /// In bytes.
     pub size: u64,
 }
 
-/// A git commit, known by its id and by a hash over its tree.
+/// A git commit, known by its id and a hash over its tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedGit {
-    /// The canonical URL.
     pub url: SourceUrl,
-    /// Full names of the refs that a view must offer, each pointing at the commit.
+    /// Full names of the refs that a view must have, each pointing at the commit.
     pub refs: BTreeSet<String>,
-    /// The commit.
     pub commit: CommitId,
-    /// BLAKE3 over the raw tree (see [`crate::store::tree`]); `None` while it was never seen.
+    /// BLAKE3 over the raw tree (see [`crate::store::tree`]); `None` while the commit was never seen.
     pub tree: Option<Blake3>,
     /// Whether all history is kept.
     pub history: bool,
-    /// Names under which BitBake looks for the clone, where they are not what the URL gives (`rebaseable=1`, older releases).
+    /// Names under which BitBake looks for the clone, if they do not follow from the URL (`rebaseable=1`, older releases).
     pub clones: BTreeSet<String>,
-    /// Whether submodules are wanted and could not be looked for, since the commit was never seen.
+    /// Whether submodules are asked for but unknown, since the commit was never seen.
     pub recursive: bool,
-    /// Submodule path to the key of its own entry; empty where submodules were not asked for.
+    /// Submodule path to the key of its own entry; empty if submodules were not asked for.
     pub submodules: BTreeMap<String, String>,
 }
 
@@ -165,7 +160,7 @@ pub enum Locked<'a> {
 }
 
 impl<'a> Locked<'a> {
-    /// The name BitBake looks for: of a file, or of the clone of a repository.
+    /// The name that BitBake looks for: of a file, or of the clone of a repository.
     pub fn name(&self) -> &'a str {
         match self {
             Locked::File(key, file) => file.name.as_deref().unwrap_or(key),
@@ -173,7 +168,7 @@ impl<'a> Locked<'a> {
         }
     }
 
-    /// Whether its bytes were ever seen, so that the lock knows the hash that only they can give.
+    /// Whether its bytes were ever seen. The lock then has the hash that only the bytes can give.
     pub fn is_complete(&self) -> bool {
         match self {
             Locked::File(_, file) => file.content.is_some(),
@@ -183,25 +178,25 @@ impl<'a> Locked<'a> {
 }
 
 impl Lock {
-    /// Reads a lock; `None` where there is none.
+    /// Reads a lock; `None` if there is none.
     ///
     /// # Errors
-    /// A lock that a newer kbuild wrote, or that is not in order: kind `Input`, with the line. One with conflict markers:
-    /// kind `Stale`, since only `kbuild lock` may decide what they mean.
+    /// The lock was written by a newer kbuild or is damaged: kind `Input`, with the line. It has conflict markers:
+    /// kind `Stale`, since only `kbuild lock` may resolve them.
     pub fn read(path: &Path) -> Result<Option<Lock>> {
         let Some(text) = read_text(path)? else { return Ok(None) };
         if merge::sides(&text).is_some() {
-            return Err(Error::new(Kind::Stale, format!("{} holds conflict markers", disk::shown(path)))
-                .help("run `kbuild lock`: it reads both sides and resolves only what they disagree on"));
+            return Err(Error::new(Kind::Stale, format!("{} has conflict markers", disk::shown(path)))
+                .help("run `kbuild lock`: it reads both sides, and resolves again only what they disagree on"));
         }
         text::parse(&text, path).map(Some)
     }
 
-    /// Reads the lock as a start for a new one: of a text with git's conflict markers, what both sides agree on and what
-    /// only one of them has.
+    /// Reads the lock as the start of a new one. From a text with git's conflict markers, keeps what both sides agree on and
+    /// what only one of them has.
     ///
     /// # Errors
-    /// As [`Lock::read`], but for the markers.
+    /// Those of [`Lock::read`], except for conflict markers.
     pub fn read_merging(path: &Path) -> Result<Option<Lock>> {
         let Some(text) = read_text(path)? else { return Ok(None) };
         match merge::sides(&text) {
@@ -210,10 +205,10 @@ impl Lock {
         }
     }
 
-    /// Writes the lock, unless the file already says the same; tells whether it was written.
+    /// Writes the lock, unless the file already says the same. Returns whether it was written.
     ///
     /// # Errors
-    /// When the file cannot be replaced; the old one then stands.
+    /// The file cannot be replaced; the old one is kept.
     pub fn write(&self, path: &Path) -> Result<bool> {
         let manifest = path.with_extension("toml").file_name().unwrap_or_default().to_string_lossy().into_owned();
         disk::replace_if_changed(path, text::LockText { lock: self, manifest }.to_string().as_bytes())
@@ -222,7 +217,7 @@ impl Lock {
     /// A source by its id.
     ///
     /// # Errors
-    /// When the lock has no such block: kind `Input`.
+    /// The lock has no such block: kind `Input`.
     pub fn get<'a>(&'a self, id: &'a SourceId) -> Result<Locked<'a>> {
         let found = match id {
             SourceId::File(key) => self.files.get(key).map(|file| Locked::File(key, file)),
@@ -237,10 +232,10 @@ impl Lock {
         files.chain(self.gits.keys().map(|key| SourceId::Git(key.clone()))).collect()
     }
 
-    /// The sources of some boards with every choice that is locked, each once, submodules included, in the order of the lock.
+    /// The sources of some boards with every locked choice, each once, submodules included, in the order of the lock.
     ///
     /// # Errors
-    /// A board that the lock does not know: kind `Stale`.
+    /// The lock does not know the board: kind `Stale`.
     pub fn closure<'a>(&'a self, boards: impl IntoIterator<Item = &'a str>) -> Result<Vec<SourceId>> {
         let mut ids = BTreeSet::new();
         for name in boards {
@@ -252,7 +247,7 @@ impl Lock {
     /// The sources of one board with some choices (as [`LockedBoard::with`] names them), submodules included.
     ///
     /// # Errors
-    /// A board that the lock does not know: kind `Stale`.
+    /// The lock does not know the board: kind `Stale`.
     pub fn closure_with(&self, board: &str, settings: &[String]) -> Result<Vec<SourceId>> {
         self.board(board)?;
         Ok(self.with_submodules(&self.needs(board, settings)).into_iter().collect())
@@ -261,11 +256,11 @@ impl Lock {
     /// A board by name.
     ///
     /// # Errors
-    /// A board that the lock does not know: kind `Stale`.
+    /// The lock does not know the board: kind `Stale`.
     pub fn board(&self, name: &str) -> Result<&LockedBoard> {
-        self.boards
-            .get(name)
-            .ok_or_else(|| Error::new(Kind::Stale, format!("{LOCK} knows no board `{name}`")).help("run `kbuild lock`"))
+        self.boards.get(name).ok_or_else(|| {
+            Error::new(Kind::Stale, format!("{LOCK} does not know the board `{name}`")).help("run `kbuild lock`")
+        })
     }
 
     /// These sources and all their submodules, each once.
@@ -288,7 +283,7 @@ impl Lock {
         }
     }
 
-    /// Every source that something else than a submodule names.
+    /// Every source that is named by something other than a submodule.
     fn roots(&self) -> impl Iterator<Item = &SourceId> {
         let pins = self.layers.values().chain(self.sources.values()).map(|pin| &pin.locked);
         let images = self.images.values().flat_map(|image| image.locked.values());
@@ -298,7 +293,7 @@ impl Lock {
         pins.chain(images).chain(boards).chain(closures).chain(recipes)
     }
 
-    /// Drops every block that no board, layer or declared source reaches.
+    /// Drops every block that no board, layer or declared source needs.
     pub fn prune(&mut self) {
         self.drop_unused_recipes();
         let used = self.with_submodules(self.roots());
@@ -315,7 +310,7 @@ impl Lock {
         self.registries.retain(|name, _| name != "go" || takes_modules);
     }
 
-    /// The entries whose bytes were never seen: known by a declared hash or a commit only.
+    /// The entries whose bytes were never seen: only a declared hash or a commit is known.
     pub fn incomplete(&self) -> Vec<SourceId> {
         let files = self.files.iter().filter(|(_, file)| file.content.is_none());
         let gits = self.gits.iter().filter(|(_, git)| git.tree.is_none());
@@ -326,7 +321,7 @@ impl Lock {
 
 #[cfg(test)]
 impl Lock {
-    /// The lock that a text without conflict markers holds.
+    /// Parses the lock in a text without conflict markers.
     pub(crate) fn read_text_of(text: &str) -> Lock {
         text::parse(text, Path::new("kbuild.lock")).unwrap()
     }

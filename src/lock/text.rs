@@ -1,7 +1,7 @@
 //! The lock's text: what is written, to the byte, and how it is read.
 //!
-//! One block per source under a header of its own, sorted, so that two branches that add different sources touch
-//! different lines; long lists one item a line, for the same reason.
+//! One block for each source, sorted, so that two branches that add different sources change different lines. Long lists
+//! have one item a line, for the same reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
@@ -46,8 +46,8 @@ impl Display for LockText<'_> {
             (true, true) => 0,
         };
         writeln!(f, "version = {VERSION}\nrevision = {revision}")?;
-        // The headings stand even over nothing: additions at the end of one section and at the start of the next then
-        // have an unchanged line between them, and git merges them.
+        // The headings are written even without blocks: additions at the end of one section and at the start of the
+        // next then have an unchanged line between them, and git merges them.
         write_heading(f, &format!("Layers, as {manifest} asks for them"))?;
         lock.layers.iter().try_for_each(|(name, pin)| write_pin(f, "layer", name, pin))?;
         write_heading(f, &format!("Declared sources, as {manifest} asks for them"))?;
@@ -166,7 +166,7 @@ fn write_board(f: &mut Formatter<'_>, name: &str, board: &LockedBoard) -> fmt::R
     Ok(())
 }
 
-/// The rest of a block whose header stands already, and the tables below it. One line a recipe: the recipe, and who needs it.
+/// The rest of a block whose header is written already, and the tables below it. A line for each recipe and who needs it.
 fn write_closure(f: &mut Formatter<'_>, path: &[&str], closure: &Closure) -> fmt::Result {
     write_string(f, "inputs", &closure.inputs)?;
     if !closure.extra.is_empty() {
@@ -223,7 +223,7 @@ fn write_list<T: Display>(f: &mut Formatter<'_>, key: &str, items: impl IntoIter
     }
 }
 
-/// A TOML basic string. toml_edit would pick the kind of quotes by content; one kind makes the text predictable.
+/// A TOML basic string. toml_edit would choose the quotes by content; always the same quotes make the text predictable.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -507,7 +507,7 @@ impl From<BoardBlock> for LockedBoard {
 }
 
 impl ClosureBlock {
-    /// `None` without `inputs`: nobody looked.
+    /// `None` without `inputs`: the closure was never looked for.
     fn read(self) -> Option<Closure> {
         let recipes = self.recipes.into_iter().map(|(name, by)| (name, Need::from(by))).collect();
         Some(Closure { inputs: self.inputs?, recipes, extra: self.extra, pins: self.pins })

@@ -1,4 +1,4 @@
-//! The lock read backwards: who needs a source, and by which path from a target.
+//! Looks up the lock backwards: who needs a source, and by which path from a target.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -6,10 +6,9 @@ use crate::source::SourceId;
 
 use super::{Closure, Lock, LockedBoard, LockedRecipe, Need};
 
-/// A board with the choice that it is looked at with.
+/// A board and one choice of its options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Configuration<'a> {
-    /// The board.
     pub board: &'a str,
     /// The choice, as [`LockedBoard::with`] names it; empty for the default.
     pub setting: &'a str,
@@ -18,9 +17,9 @@ pub struct Configuration<'a> {
 /// Something that names a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Use<'a> {
-    /// A layer of the manifest, the engine among them, and the boards that have it.
+    /// A layer of the manifest (also the engine), and the boards that use it.
     Layer(&'a str, Vec<&'a str>),
-    /// A declared source, and the boards that have it.
+    /// A declared source, and the boards that use it.
     Declared(&'a str, Vec<&'a str>),
     /// A recipe in the task graph of a configuration.
     Recipe(UsedRecipe<'a>, Configuration<'a>),
@@ -28,14 +27,13 @@ pub enum Use<'a> {
     Extra(Configuration<'a>),
 }
 
-/// A recipe as a configuration sees it.
+/// A recipe as a configuration uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UsedRecipe<'a> {
     /// PN.
     pub name: &'a str,
     /// The key of its block in [`Lock::recipes`].
     pub key: &'a str,
-    /// The block.
     pub recipe: &'a LockedRecipe,
 }
 
@@ -44,7 +42,7 @@ pub struct UsedRecipe<'a> {
 pub struct Parent<'a> {
     /// The key of the repository's block in [`Lock::gits`].
     pub key: &'a str,
-    /// Where in it the submodule stands.
+    /// The path of the submodule in it.
     pub path: &'a str,
 }
 
@@ -53,11 +51,12 @@ pub struct Parent<'a> {
 pub struct Holder<'a> {
     /// The source, or the repository.
     pub id: SourceId,
-    /// The way up to it from the source: each repository with the place of the one before. Empty for the source itself.
+    /// The way from the source up to it: each repository with the submodule path of the one before. Empty for the
+    /// source itself.
     pub through: Vec<Parent<'a>>,
 }
 
-/// An index over a lock: what names each source. Made in one pass over the lock.
+/// An index over a lock: what names each source. Made in one pass.
 #[derive(Debug)]
 pub struct Uses<'a> {
     lock: &'a Lock,
@@ -66,7 +65,7 @@ pub struct Uses<'a> {
 }
 
 impl<'a> Uses<'a> {
-    /// Reads a lock backwards.
+    /// Makes the index of a lock.
     pub fn of(lock: &'a Lock) -> Uses<'a> {
         let mut uses = Uses { lock, named: HashMap::new(), parents: HashMap::new() };
         uses.add_pins();
@@ -113,7 +112,7 @@ impl<'a> Uses<'a> {
         self.named.entry(id).or_default().push(by);
     }
 
-    /// What names a source itself; nothing for one that is only a submodule.
+    /// What names a source itself; nothing for a source that is only a submodule.
     pub fn direct(&self, id: &SourceId) -> &[Use<'a>] {
         self.named.get(id).map_or(&[], Vec::as_slice)
     }
@@ -137,13 +136,13 @@ impl<'a> Uses<'a> {
         holders
     }
 
-    /// Every use of a source, those of the repositories among them that have it as a submodule.
+    /// Every use of a source, and of the repositories that have it as a submodule.
     pub fn all(&self, id: &SourceId) -> Vec<&Use<'a>> {
         self.holders(id).iter().flat_map(|holder| self.direct(&holder.id)).collect()
     }
 
-    /// Every configuration that has a recipe of this name in its task graph. What a choice has in common with the board's
-    /// default is not counted again.
+    /// Every configuration that has a recipe of this name in its task graph. What a choice shares with the board's
+    /// default is counted once.
     pub fn configurations_of(&self, recipe: &str) -> Vec<Configuration<'a>> {
         let boards = self.lock.boards.iter();
         let all = boards.flat_map(|(board, locked)| locked.closures().map(move |closure| (board, closure)));
@@ -175,8 +174,8 @@ fn recipe<'a>(lock: &'a Lock, configuration: Configuration<'_>, name: &'a str) -
 }
 
 impl<'a> Use<'a> {
-    /// The configurations in which it is a use; those of a layer or declared source by default, since it does not depend
-    /// on choices.
+    /// The configurations that have the use. A layer or declared source does not depend on choices, so it has only default
+    /// ones.
     pub fn configurations(&self) -> Vec<Configuration<'a>> {
         match self {
             Use::Layer(_, boards) | Use::Declared(_, boards) => {
@@ -188,26 +187,26 @@ impl<'a> Use<'a> {
 }
 
 impl LockedBoard {
-    /// Why a recipe is in the graph of a choice (empty: the default), of which the lock has what the default lacks.
+    /// Why a recipe is in the graph of a choice (empty: the default). The lock has what the default does not have.
     fn need(&self, setting: &str, recipe: &str) -> Option<&Need> {
         let chosen = self.with.get(setting).and_then(|closure| closure.recipes.get(recipe));
         chosen.or_else(|| self.closure.as_ref()?.recipes.get(recipe))
     }
 }
 
-/// The recipes of a board with some choices, each under the one that needs it.
+/// The recipes of a board with some choices, each under a recipe that needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipeTree<'a> {
     /// The targets.
     pub roots: Vec<&'a str>,
-    /// What stands under each recipe.
+    /// The recipes below each recipe.
     pub below: BTreeMap<&'a str, Vec<&'a str>>,
-    /// The blocks of those recipes that fetch something.
+    /// The blocks of the recipes that fetch something.
     pub recipes: BTreeMap<&'a str, UsedRecipe<'a>>,
 }
 
 impl<'a> RecipeTree<'a> {
-    /// The tree of a board with some choices (as [`LockedBoard::with`] names them); empty where no closure is locked.
+    /// The tree of a board with some choices (as [`LockedBoard::with`] names them); empty if no closure is locked.
     pub fn of(lock: &'a Lock, board: &'a str, settings: &'a [String]) -> RecipeTree<'a> {
         let mut needs: BTreeMap<&str, (&Need, &str)> = BTreeMap::new();
         let locked = lock.boards.get(board);
@@ -232,12 +231,12 @@ impl<'a> RecipeTree<'a> {
         self.roots.iter().chain(self.below.values().flatten()).copied()
     }
 
-    /// What stands directly under a recipe.
+    /// The recipes directly below a recipe.
     pub fn under(&self, name: &str) -> &[&'a str] {
         self.below.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// How many recipes stand under one, all the way down.
+    /// How many recipes are below a recipe, at any depth.
     pub fn count_under(&self, name: &str) -> usize {
         let mut stack = self.under(name).to_vec();
         let mut count = 0;
@@ -249,8 +248,8 @@ impl<'a> RecipeTree<'a> {
     }
 }
 
-/// The recipe that each stands under. A lock that was put together by hand or by a merge may lead in a circle or to a
-/// recipe that is not there: who starts it then stands at the top.
+/// The parent of each recipe. A lock that was made by hand or by a merge may have a circle, or name a recipe that does
+/// not exist: then the recipe is at the top.
 fn parents<'a>(needs: &BTreeMap<&'a str, (&'a Need, &'a str)>) -> BTreeMap<&'a str, &'a str> {
     let mut parents: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, (need, _)) in needs {
@@ -264,7 +263,7 @@ fn parents<'a>(needs: &BTreeMap<&'a str, (&'a Need, &'a str)>) -> BTreeMap<&'a s
     parents
 }
 
-/// Whether the way up from `from` comes by `to`. There is no circle among these parents yet.
+/// Whether `to` is on the way up from `from`. There is no circle among these parents yet.
 fn leads_to(parents: &BTreeMap<&str, &str>, from: &str, to: &str) -> bool {
     std::iter::successors(Some(from), |name| parents.get(name).copied()).any(|name| name == to)
 }

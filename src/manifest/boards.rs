@@ -1,27 +1,28 @@
 //! Checks of `[boards]`, with `extends` and `[config]` folded in.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use indexmap::IndexMap;
 
 use super::document::{Block, Blocks, Diagnostics};
 use super::names;
-use super::raw::{At, RawBoard, RawLayer, RawOption, RawText, SetTo};
+use super::raw::{At, RawBoard, RawLayer, RawMount, RawOption, RawText, SetTo};
 use super::run;
 use super::select;
-use super::{Board, BuildOption, OptionKind, Setting};
+use super::{Board, BuildOption, Mount, OptionKind, Setting};
 use crate::error::{Error, Result};
 
-/// A board's directory is `build/<board>`, beside the checkouts of layers.
+/// A board is built in `build/<board>`, beside the checkouts of layers.
 const TAKEN: [&str; 1] = ["layers"];
 
-/// Variables that kbuild itself sets, with what to use instead. Setting one of them would silently do nothing, or break
-/// the promise that a build sees its lock and nothing else.
+/// Variables that kbuild itself sets, with what to use instead. To set one would have no effect, or would break the rule
+/// that a build uses its lock and nothing else.
 const OWNED: [(&str, &str); 30] = [
-    ("MACHINE", "the board's `machine` says it"),
-    ("BBLAYERS", "the board's `layers` say it"),
-    ("BBPATH", "layers say it in their layer.conf"),
-    ("BBFILES", "layers say it in their layer.conf"),
+    ("MACHINE", "set the board's `machine`"),
+    ("BBLAYERS", "set the board's `layers`"),
+    ("BBPATH", "layers set it in their layer.conf"),
+    ("BBFILES", "layers set it in their layer.conf"),
     ("OVERRIDES", "declare an option: its word is added"),
     ("TOPDIR", "kbuild lays out the build directory"),
     ("TMPDIR", "kbuild lays out the build directory"),
@@ -50,24 +51,23 @@ const OWNED: [(&str, &str); 30] = [
     ("SRCREV", "declare a source with `recipes`: the lock then pins theirs"),
 ];
 
-/// What the checks of boards look at.
+/// What the checks of boards need.
 pub(super) struct BoardChecks<'a> {
     pub(super) boards: &'a Blocks<RawBoard>,
     pub(super) layers: &'a Blocks<RawLayer>,
     pub(super) raw_options: &'a Blocks<RawOption>,
-    /// The options that are in order.
+    /// The valid options.
     pub(super) options: &'a IndexMap<String, BuildOption>,
-    /// `[config]`.
     pub(super) config: &'a IndexMap<RawText, RawText>,
 }
 
-/// All boards that are in order.
+/// All valid boards.
 pub(super) fn check(context: &BoardChecks, diagnostics: &mut Diagnostics) -> IndexMap<String, Board> {
     check_config(context.config, diagnostics);
     for (name, block) in context.boards {
         if TAKEN.contains(&name.as_str()) {
             let fault = Error::input(format!("a board cannot be called `{name}`")).at(block.span.clone(), "this name");
-            diagnostics.add(fault.help("build/layers holds the checkouts of layers: take another name"));
+            diagnostics.add(fault.help("build/layers is the directory of the layers' checkouts: choose another name"));
         }
         if let Some(raw) = &block.raw {
             check_own(name, raw, context, diagnostics);
@@ -86,14 +86,14 @@ pub(super) fn check(context: &BoardChecks, diagnostics: &mut Diagnostics) -> Ind
     boards
 }
 
-/// What can be said of a board's own keys, whatever it extends.
+/// Checks that need only the board's own keys, and not what it extends.
 fn check_own(name: &str, raw: &RawBoard, context: &BoardChecks, diagnostics: &mut Diagnostics) {
     let whose = format!("board `{}`", name.escape_debug());
     if let Some(machine) = &raw.machine
         && !names::is_name(machine)
     {
         let fault = Error::input(format!("`{}` cannot be a MACHINE", machine.escape_debug()));
-        diagnostics.add(fault.at(machine.span.clone(), "this").help("give the name of a conf/machine/NAME.conf"));
+        diagnostics.add(fault.at(machine.span.clone(), "this").help("give the NAME of a conf/machine/NAME.conf"));
     }
     if let Some(layers) = &raw.layers {
         let known = context.layers.keys().map(String::as_str);
@@ -106,10 +106,11 @@ fn check_own(name: &str, raw: &RawBoard, context: &BoardChecks, diagnostics: &mu
         diagnostics.take(check_set(option, value, context.raw_options));
     }
     raw.config.iter().for_each(|config| check_config(config, diagnostics));
+    raw.mounts.iter().flatten().for_each(|mount| drop(diagnostics.take(check_mount(mount))));
     raw.run.iter().for_each(|run| run::check_own(run, diagnostics));
 }
 
-/// A target goes onto BitBake's command line: `RECIPE`, `RECIPE:TASK`, `mc:CONFIG:RECIPE`, `virtual/NAME`.
+/// A target is an argument of the `bitbake` command: `RECIPE`, `RECIPE:TASK`, `mc:CONFIG:RECIPE`, `virtual/NAME`.
 fn check_target(target: &RawText) -> Result<()> {
     let good = !target.is_empty()
         && !target.starts_with('-')
@@ -118,8 +119,36 @@ fn check_target(target: &RawText) -> Result<()> {
         return Ok(());
     }
     Err(Error::input(format!("`{}` cannot be a target", target.escape_debug()))
-        .at(target.span.clone(), "this goes onto BitBake's command line")
-        .help("give a recipe (`kata-image`) or a recipe and a task (`kata-image:unpack`), one to a string"))
+        .at(target.span.clone(), "this becomes an argument of `bitbake`")
+        .help("give a recipe (`kata-image`) or a recipe and a task (`kata-image:unpack`), one in each string"))
+}
+
+/// Directories that are the build's own, or in which nothing can be put.
+const OWN_DIRECTORIES: [&str; 8] = ["/", "/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/var/tmp"];
+const KERNELS_DIRECTORIES: [&str; 3] = ["/dev", "/proc", "/sys"];
+
+fn check_mount(mount: &At<RawMount>) -> Result<Mount> {
+    let Some(path) = &mount.path else {
+        let help = "name a file or a directory: { path = \"/opt/licence.dat\" }";
+        return Err(Error::input("a mount has no `path`").at(mount.span.clone(), "this mount").help(help));
+    };
+    let refused = |why: &str, help: &str| {
+        Err(Error::input(format!("`{}` {why}", path.escape_debug())).at(path.span.clone(), "this path").help(help))
+    };
+    let plain = Path::new(path.as_str());
+    if path.is_empty() || path.chars().any(char::is_control) {
+        return refused("is no path", "name a file or a directory");
+    }
+    if OWN_DIRECTORIES.iter().any(|own| plain == Path::new(own)) {
+        return refused("is the build's own inside the seal", "name what is needed in it");
+    }
+    if KERNELS_DIRECTORIES.iter().any(|kernels| plain.starts_with(kernels)) {
+        return refused(
+            "is of the kernel, which a build must not reach",
+            "see docs/reference/seal.md for what is there",
+        );
+    }
+    Ok(Mount { path: plain.to_owned(), write: mount.write.unwrap_or(false) })
 }
 
 /// Names must be what BitBake's parser takes (`bb.parse.parse_py.ConfHandler`, `__config_regexp__`), without flags and
@@ -145,32 +174,32 @@ fn check_config(config: &IndexMap<RawText, RawText>, diagnostics: &mut Diagnosti
                     .help("declare a source with `recipes` and `srcrev-name`"),
             );
         } else if base.starts_with("KBUILD_") {
-            let help = "these are the declared sources: change `[sources]`, or take another name";
+            let help = "these are the declared sources: change `[sources]`, or choose another name";
             diagnostics.add(fault(format!("`{base}` is set by kbuild itself")).help(help));
         }
         diagnostics.take(check_value(name, value));
     }
 }
 
-/// A value is one line between quotes of one kind: the same parser ends an assignment with its line, knows no escapes, and
-/// refuses a quote of the kind that surrounds it. So at most one kind can be in it.
+/// A value is one line between quotes of one kind. The same parser ends an assignment at the end of its line, knows no
+/// escapes, and refuses a quote of the kind around the value. So a value contains at most one kind.
 fn check_value(name: &RawText, value: &RawText) -> Result<()> {
     let fault = |message: &str, label: &str, help: &str| {
         let message = format!("the value of `{}` {message}", name.escape_debug());
         Err(Error::input(message).at(value.span.clone(), label.to_owned()).help(help))
     };
     if value.chars().any(|c| c.is_control() && c != '\t') {
-        let help = "separate words by spaces: BitBake ends a value with the line";
-        return fault("does not fit on one line", "it holds a line break or control character", help);
+        let help = "separate words by spaces: for BitBake a value ends with its line";
+        return fault("does not fit on one line", "it contains a line break or control character", help);
     }
     if value.contains('"') && value.contains('\'') {
         let help = "BitBake has no escapes: use one kind, or set the variable in a layer";
-        return fault("holds both kinds of quotes", "`\"` and `'`", help);
+        return fault("contains both kinds of quotes", "`\"` and `'`", help);
     }
     Ok(())
 }
 
-/// One entry of `set` against the option it names.
+/// Checks one entry of `set` against its option.
 fn check_set(option: &RawText, value: &At<SetTo>, options: &Blocks<RawOption>) -> Result<()> {
     let Some(block) = options.get(option.as_str()) else {
         let fault = Error::input(format!("there is no option `{}`", option.escape_debug()));
@@ -200,7 +229,7 @@ fn check_set(option: &RawText, value: &At<SetTo>, options: &Blocks<RawOption>) -
     }
 }
 
-/// For each board, itself and what it extends, the farthest first; boards that cannot be completed are left out.
+/// For each board, the board and what it extends, the farthest first; boards with an unknown parent are left out.
 fn chains<'a>(context: &BoardChecks<'a>, diagnostics: &mut Diagnostics) -> HashMap<&'a str, Vec<&'a RawBoard>> {
     let mut chains = HashMap::new();
     let mut in_a_circle: Vec<&str> = Vec::new();
@@ -243,10 +272,10 @@ fn circle(names: &[&str], closing: &RawText) -> Error {
     let circle = all.collect::<Vec<_>>().join(" extends ");
     Error::input(format!("boards extend each other in a circle: {circle}"))
         .at(closing.span.clone(), "this closes the circle")
-        .help("one of them must stand alone")
+        .help("remove `extends` from one of them")
 }
 
-/// A board with all that it extends: own keys win, layers and targets are appended.
+/// A board merged with all that it extends: own keys win, layers and targets are appended.
 fn fold(
     name: &str,
     block: &Block<RawBoard>,
@@ -279,8 +308,10 @@ fn fold(
         config.insert(variable.value.clone(), value.value.clone());
     }
     let set = settings(name, block, chain, context, diagnostics);
+    let mounts = chain.iter().flat_map(|raw| raw.mounts.iter().flatten()).filter_map(|mount| check_mount(mount).ok());
+    let mounts = mounts.collect();
     let run = run::fold(&whose, chain, diagnostics);
-    Some(Board { machine: machine?.value.clone(), layers, targets, set, config, run })
+    Some(Board { machine: machine?.value.clone(), layers, targets, set, config, mounts, run })
 }
 
 fn appended<'a>(
@@ -304,7 +335,7 @@ fn appended<'a>(
     all.into_iter().map(|text| text.value.clone()).collect()
 }
 
-/// The option settings of a board: each one it can have, and all together without contradiction.
+/// Checks the option settings of a board: each must be possible for it, and all together without contradiction.
 fn settings(
     name: &str,
     block: &Block<RawBoard>,
@@ -333,14 +364,14 @@ fn settings(
         }
         settings.push(setting);
     }
-    // With options that are themselves at fault, the sum of all settings is not known.
+    // If an option is invalid, the set of all settings is not known.
     if diagnostics.count() == before && context.options.len() == context.raw_options.len() {
         check_sum(name, block, &settings, context, diagnostics);
     }
     settings
 }
 
-/// The fault of a board that sets, or through `extends` inherits, an option it cannot have.
+/// The fault of a board that sets, or inherits through `extends`, an option that it cannot have.
 fn not_for(name: &str, setting: &Setting, value: &At<SetTo>, extends: Option<&RawText>) -> Error {
     let option = &setting.option;
     let fault = Error::input(format!("board `{name}` cannot have the option `{option}`"));
@@ -349,12 +380,12 @@ fn not_for(name: &str, setting: &Setting, value: &At<SetTo>, extends: Option<&Ra
         None => fault.at(value.span.clone(), "set here").help(help),
         Some(extends) if setting.choice.is_none() => fault
             .at(extends.span.clone(), "inherited from here")
-            .help(format!("{help}, or say `set = {{ {option} = false }}` here")),
+            .help(format!("{help}, or write `set = {{ {option} = false }}` here")),
         Some(extends) => fault.at(extends.span.clone(), "inherited from here").help(help),
     }
 }
 
-/// What a board builds with when nothing is said must be possible.
+/// What a board builds by default must be possible.
 fn check_sum(
     name: &str,
     block: &Block<RawBoard>,
@@ -372,7 +403,7 @@ fn check_sum(
         let Some(option) = context.options.get(option_name) else { continue };
         if let Some(why) = option.refusal(name, choice) {
             let fault = select::refused(name, option_name, option, &format!("{option_name}={choice}"), why);
-            diagnostics.add(fault.at(near(&[option_name]), "it has that unless told otherwise"));
+            diagnostics.add(fault.at(near(&[option_name]), "this is its default"));
         }
     }
     for broken in select::broken(context.options, &values) {

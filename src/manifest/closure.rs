@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::files::MANIFEST;
 use crate::source::SourceUrl;
 
-/// The build host that is meant where nothing is said. Not this machine's: a lock holds nothing of who made it.
+/// The default build host. It does not depend on this machine: a lock has nothing of the machine that made it.
 const HOST: &str = "x86_64";
 
-/// What is in order of a `[closure]`.
+/// The valid parts of a `[closure]`.
 pub(super) fn check(raw: &RawClosure, diagnostics: &mut Diagnostics) -> ClosureSettings {
     let mut settings = ClosureSettings::default();
     if let Some(lock) = &raw.lock {
@@ -22,7 +22,7 @@ pub(super) fn check(raw: &RawClosure, diagnostics: &mut Diagnostics) -> ClosureS
         names::check_repeated("[closure]", "host", hosts, diagnostics);
         if hosts.is_empty() {
             let fault = Error::input("[closure] names no build host").at(hosts.span.clone(), "empty");
-            diagnostics.add(fault.help(format!("take the key out, for `{HOST}`")));
+            diagnostics.add(fault.help(format!("remove the key: the default is `{HOST}`")));
         }
         settings.hosts = hosts.iter().filter_map(|host| diagnostics.take(check_host(host))).collect();
     }
@@ -47,7 +47,7 @@ fn scope(text: &RawText) -> Result<ClosureScope> {
         "none" => Ok(ClosureScope::None),
         "defaults" => Ok(ClosureScope::Defaults),
         "choices" => Ok(ClosureScope::Choices),
-        other => Err(Error::input(format!("`{}` is no closure that can be locked", other.escape_debug()))
+        other => Err(Error::input(format!("`{}` is not a value of `lock`", other.escape_debug()))
             .at(text.span.clone(), "here")
             .help(
                 "write `none`, `defaults` (each board with its options' defaults) or `choices` (each other choice too)",
@@ -60,12 +60,12 @@ fn check_host(host: &RawText) -> Result<String> {
     if good {
         return Ok(host.value.clone());
     }
-    Err(Error::input(format!("`{}` is no architecture of a build host", host.escape_debug()))
+    Err(Error::input(format!("`{}` is not an architecture of a build host", host.escape_debug()))
         .at(host.span.clone(), "this host")
         .help("write it as `uname -m` does: `x86_64`, `aarch64`"))
 }
 
-/// A recipe's name, or a regular expression over URLs, which a colon tells from it.
+/// A recipe's name, or a regular expression over URLs. Only the expression has a colon.
 fn history(text: &RawText) -> Result<History> {
     if !text.contains(':') {
         return names::check_name("a recipe", text, &text.span).map(|()| History::Recipe(text.value.clone()));
@@ -77,7 +77,7 @@ fn history(text: &RawText) -> Result<History> {
     })
 }
 
-/// A regular expression of BBMASK with the reason for it, which stands in the configuration as a comment.
+/// A regular expression of BBMASK with its reason, which becomes a comment in the configuration.
 fn mask(pattern: &RawText, why: &RawText) -> Result<(String, String)> {
     let odd = |c: char| c.is_whitespace() || c.is_control() || "\"'$\\#".contains(c);
     if pattern.is_empty() || pattern.contains(odd) {
@@ -88,12 +88,12 @@ fn mask(pattern: &RawText, why: &RawText) -> Result<(String, String)> {
     if why.trim().is_empty() || why.chars().any(char::is_control) {
         return Err(Error::input(format!("the mask `{}` has no reason", pattern.value))
             .at(why.span.clone(), "say why, in one line")
-            .help(format!("a masked recipe cannot be built: whoever reads {MANIFEST} wants to know why")));
+            .help(format!("a masked recipe cannot be built: say why, for those who read {MANIFEST}")));
     }
     Ok((pattern.value.clone(), why.trim().to_owned()))
 }
 
-/// What is in order of a `[registries]`.
+/// The valid parts of a `[registries]`.
 pub(super) fn registries(
     raw: &IndexMap<RawText, RawText>,
     diagnostics: &mut Diagnostics,
@@ -110,7 +110,7 @@ pub(super) fn registries(
 fn registry(name: &RawText, base: &RawText) -> Result<SourceUrl> {
     let good = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-:_".contains(c));
     if !good {
-        return Err(Error::input(format!("`{}` is no package registry", name.escape_debug()))
+        return Err(Error::input(format!("`{}` is not a package registry", name.escape_debug()))
             .at(name.span.clone(), "this name")
             .help("write `go`, `npm`, or the host of `crate://HOST/…`"));
     }
@@ -118,7 +118,7 @@ fn registry(name: &RawText, base: &RawText) -> Result<SourceUrl> {
     if !matches!(url.scheme(), "http" | "https" | "file") {
         return Err(Error::input("a package registry is reached over http or https")
             .at(base.span.clone(), "here")
-            .help("write the URL that packages lie under: \"https://registry.example/crates\""));
+            .help("write the URL below which its packages are: \"https://registry.example/crates\""));
     }
     Ok(url)
 }
@@ -137,7 +137,7 @@ pub(super) fn variants(manifest: &Manifest, name: &str) -> Result<Vec<Variant>> 
     if settings.lock == ClosureScope::Choices {
         for setting in other_settings(manifest, name, board) {
             let set = with_consequences(manifest, name, board, &setting);
-            // What contradicts itself whatever is switched off was reported when the manifest was read.
+            // An option that contradicts itself in any case was reported when the manifest was read.
             let Ok(selection) = select::select(manifest, name, &set) else { continue };
             if selection.overrides != base.overrides {
                 variants.push(variant(setting, selection, host));
@@ -165,7 +165,7 @@ fn host_setting(host: &str) -> String {
     format!("host={host}")
 }
 
-/// Every value of every option of a board that is not the one it has by default.
+/// Every value of every option of a board, except the default ones.
 fn other_settings(manifest: &Manifest, name: &str, board: &Board) -> Vec<String> {
     let base = select::values(&manifest.options, name, &board.set);
     let mut settings = Vec::new();
@@ -184,7 +184,7 @@ fn other_settings(manifest: &Manifest, name: &str, board: &Board) -> Vec<String>
     settings
 }
 
-/// An option with a value, as `--set` takes it.
+/// An option and a value, as `--set` takes it.
 fn setting(manifest: &Manifest, option: &str, value: Option<&str>) -> String {
     match (manifest.options.get(option).map(|option| &option.kind), value) {
         (Some(super::OptionKind::Flag { .. }), Some(_)) => option.to_owned(),
@@ -193,7 +193,7 @@ fn setting(manifest: &Manifest, option: &str, value: Option<&str>) -> String {
     }
 }
 
-/// A setting together with what its flag requires, and without those flags of the board that cannot stand beside it.
+/// A setting together with what its flag requires, and without the flags of the board that conflict with it.
 fn with_consequences(manifest: &Manifest, name: &str, board: &Board, setting: &str) -> Vec<String> {
     let mut set = vec![setting.to_owned()];
     let mut next = 0;
@@ -203,7 +203,7 @@ fn with_consequences(manifest: &Manifest, name: &str, board: &Board, setting: &s
         set.extend(new.collect::<Vec<_>>());
         next += 1;
     }
-    // A flag that goes may take another with it, so as often as there are flags.
+    // Turning a flag off may turn off another, so this repeats at most once for each flag.
     for _ in &manifest.options {
         let mut values = select::values(&manifest.options, name, &board.set);
         values.extend(set.iter().filter_map(|text| select::one(manifest, name, text).ok()));

@@ -1,7 +1,7 @@
-//! From TOML text to raw blocks, with every fault collected on the way.
+//! Turns TOML text into raw blocks, and collects every fault.
 //!
-//! serde stops at the first fault. So that a person sees all of them at once, each key of each block is given to serde by
-//! itself, and unknown keys are looked for beforehand.
+//! serde stops at the first fault. To show all faults at once, each key of each block is given to serde separately,
+//! and unknown keys are looked for before that.
 
 use std::ops::Range;
 use std::path::Path;
@@ -12,35 +12,35 @@ use serde::de::DeserializeOwned;
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 use super::names;
-use super::raw::{At, RawRefusal, RawRule, RawRun};
+use super::raw::{At, RawMount, RawRefusal, RawRule, RawRun};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::url::redact_in_place;
 
-/// So many faults are shown; the rest is only counted.
+/// So many diagnostics are shown; the rest is only counted.
 const SHOWN: usize = 20;
 
-/// All that is wrong with one text.
+/// All faults of one text.
 #[derive(Debug, Default)]
 pub(super) struct Diagnostics(Vec<Error>);
 
 impl Diagnostics {
-    /// Takes one more; it says where with [`Error::at`].
+    /// Adds a fault; [`Error::at`] says where it is.
     pub(super) fn add(&mut self, fault: Error) {
         self.0.push(fault);
     }
 
-    /// Takes the failure of a check; gives its value if there was none.
+    /// Adds the error of a check, or returns its value.
     pub(super) fn take<T>(&mut self, checked: Result<T>) -> Option<T> {
         checked.map_err(|fault| self.add(fault)).ok()
     }
 
-    /// How many there are so far.
+    /// The number of faults so far.
     pub(super) fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Nothing, or one error that shows every fault in the text, in the order of its lines.
+    /// Ok, or one error that shows every fault in the text, in the order of its lines.
     pub(super) fn finish(mut self, file: &Path, text: &str) -> Result<()> {
         self.0.sort_by_key(|fault| fault.labels().and_then(|mut labels| labels.next()).map_or(0, |at| at.offset()));
         let file = disk::shown(file);
@@ -52,13 +52,13 @@ impl Diagnostics {
             1 => Err(diagnostics.next().unwrap_or_else(|| Error::bug("a fault was lost"))),
             _ => {
                 let more = if count > SHOWN { format!(", the first {SHOWN} of them below") } else { String::new() };
-                Err(Error::input(format!("{file} has {count} faults{more}")).with_related(diagnostics))
+                Err(Error::input(format!("{file} has {count} diagnostics{more}")).with_related(diagnostics))
             }
         }
     }
 }
 
-/// The text as it may be printed, byte for byte in its place: no credentials, nothing that steers a terminal.
+/// The text for printing, with every byte in its place: no credentials, no control characters for a terminal.
 fn harmless(text: &str) -> String {
     let steers = |c: char| c.is_control() && !matches!(c, '\t' | '\r' | '\n');
     let mut shown = String::with_capacity(text.len());
@@ -68,7 +68,7 @@ fn harmless(text: &str) -> String {
     shown
 }
 
-/// Parses TOML; a fault of syntax is the only one then.
+/// Parses TOML; if its syntax is wrong, that is the only fault.
 pub(super) fn parse(file: &Path, text: &str) -> Result<Table> {
     toml_edit::Document::parse(text).map(toml_edit::Document::into_table).or_else(|error| {
         let mut diagnostics = Diagnostics::default();
@@ -80,7 +80,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Table> {
     })
 }
 
-/// The place itself, or the last that can be seen where it lies behind the end of the text.
+/// The place itself, or the end of the text if it is after it.
 fn visible(text: &str, span: Range<usize>) -> Range<usize> {
     if span.start < text.trim_end().len() {
         return span.start..span.end.min(text.len());
@@ -92,14 +92,14 @@ fn visible(text: &str, span: Range<usize>) -> Range<usize> {
 /// A named block of the manifest, such as `[layers.NAME]`.
 #[derive(Debug)]
 pub(super) struct Block<T> {
-    /// Where its name stands.
+    /// Where its name is.
     pub(super) span: Range<usize>,
-    /// What it says; `None` when that is so broken that checking it would only give consequential faults.
+    /// What it says; `None` when that is so broken that checking it would only give consequential diagnostics.
     pub(super) raw: Option<T>,
 }
 
 /// All blocks of a kind, by name, in the order of the text. A broken block still has its name here, so that references to
-/// it are no faults of their own.
+/// it are no diagnostics of their own.
 pub(super) type Blocks<T> = IndexMap<String, Block<T>>;
 
 /// Reads `[SECTION.NAME]` blocks.
@@ -118,7 +118,7 @@ where
     blocks
 }
 
-/// Reads a `[SECTION]` that stands alone; the range is where its name stands.
+/// Reads a single `[SECTION]`; the range is where its name is.
 pub(super) fn single<T>(root: &Table, section: &str, diagnostics: &mut Diagnostics) -> Option<Block<T>>
 where
     T: DeserializeOwned + Default,
@@ -128,7 +128,7 @@ where
     Some(Block { raw: read(section, item, &span, diagnostics), span })
 }
 
-/// Reads a `[SECTION]` of free keys with values of one type; what has another type is left out.
+/// Reads a `[SECTION]` of free keys with values of one type; values of other types are left out.
 pub(super) fn entries<T: DeserializeOwned>(
     root: &Table,
     section: &str,
@@ -145,13 +145,13 @@ pub(super) fn entries<T: DeserializeOwned>(
     entries
 }
 
-/// Reads a key that stands at the top.
+/// Reads a key at the top of the file.
 pub(super) fn top<T: DeserializeOwned>(root: &Table, name: &str, diagnostics: &mut Diagnostics) -> Option<T> {
     let mut read: IndexMap<String, T> = read_key("", root, name, root.get(name)?, &(0..0), diagnostics)?;
     read.swap_remove(name)
 }
 
-/// Reports the keys of a table that the shape `T` does not have.
+/// Reports the keys of a table that are not fields of the type `T`.
 pub(super) fn check_keys<T: DeserializeOwned>(place: &str, table: &dyn TableLike, diagnostics: &mut Diagnostics) {
     let known = field_names::<T>();
     for (key, _) in table.iter().filter(|(key, _)| !known.contains(key)) {
@@ -165,7 +165,7 @@ pub(super) fn check_keys<T: DeserializeOwned>(place: &str, table: &dyn TableLike
     }
 }
 
-/// Reads one block key by key; `None` when any key was at fault.
+/// Reads one block key by key; `None` if any key has a fault.
 fn read<T>(place: &str, item: &Item, span: &Range<usize>, diagnostics: &mut Diagnostics) -> Option<T>
 where
     T: DeserializeOwned + Default,
@@ -191,13 +191,16 @@ where
     diagnostics.take(deserialize(sound).map_err(|error| wrong_type(place, item, span, &error)))
 }
 
-/// The nested lists of blocks: `rule` of `[mirrors]`, `refused` of an option.
+/// The nested lists of blocks: `rule` of `[mirrors]`, `refused` of an option, `mounts` of a board.
 fn check_lists(place: &str, table: &dyn TableLike, diagnostics: &mut Diagnostics) {
     if place == "mirrors" {
         check_list::<RawRule>(place, table, "rule", diagnostics);
     }
     if place.starts_with("options.") {
         check_list::<RawRefusal>(place, table, "refused", diagnostics);
+    }
+    if place.starts_with("boards.") {
+        check_list::<RawMount>(place, table, "mounts", diagnostics);
     }
 }
 
@@ -242,7 +245,7 @@ fn deserialize<T: DeserializeOwned>(table: Table) -> Result<T, toml_edit::de::Er
     T::deserialize(toml_edit::de::Deserializer::from(DocumentMut::from(table)))
 }
 
-/// serde's message in the words of TOML, at the value that it is about: `item` itself, or something inside it.
+/// serde's message in the words of TOML, at the value that it is about: `item` itself, or a value inside it.
 fn wrong_type(place: &str, item: &Item, span: &Range<usize>, error: &toml_edit::de::Error) -> Error {
     let message = error.message().trim().replace("u32", "a whole number");
     let at = error.span().filter(|span| !span.is_empty()).or_else(|| item.span()).unwrap_or_else(|| span.clone());
@@ -252,16 +255,16 @@ fn wrong_type(place: &str, item: &Item, span: &Range<usize>, error: &toml_edit::
     else {
         return fault.at(at, message);
     };
-    // serde has no word for a date, and says `map` and `sequence`.
+    // serde does not know a date, and says `map` and `sequence`.
     let own = item.span().is_none_or(|span| span == at);
     let found = if own { a(item.type_name()) } else { found.replace("sequence", "a list").replace("map", "a table") };
     let expected = expected.replace("sequence", "list").replace("map", "table");
     let fault = fault.at(at, format!("{found}, expected {expected}"));
     match (expected.as_str(), found.as_str()) {
-        ("a string", "a table" | "an inline table") => fault.help("a name that holds a dot is put in quotes"),
+        ("a string", "a table" | "an inline table") => fault.help("put a name that contains a dot in quotes"),
         ("a string", "an array" | "a list") => fault.help("write one string, without brackets"),
         ("a string", _) => fault.help("put the value in quotes"),
-        ("a list", "a string") => fault.help("put it in brackets: `[\"…\"]`"),
+        ("a list", "a string") => fault.help("put the value in brackets: `[\"…\"]`"),
         _ => fault,
     }
 }
@@ -290,7 +293,7 @@ fn key_span(table: &dyn TableLike, name: &str) -> Range<usize> {
     table.key(name).and_then(toml_edit::Key::span).unwrap_or_default()
 }
 
-/// The names of a struct's fields, as its derived `Deserialize` tells them to a deserializer.
+/// The names of a struct's fields, as its derived `Deserialize` gives them to a deserializer.
 fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
     struct Ask<'a>(&'a mut &'static [&'static str]);
 
@@ -318,7 +321,7 @@ fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
     }
 
     let mut fields: &'static [&'static str] = &[];
-    // The answer is in `fields`; that nothing could be read is what was asked for.
+    // The answer is in `fields`. The error is expected: there is nothing to read.
     let _ = T::deserialize(Ask(&mut fields));
     fields
 }

@@ -1,4 +1,4 @@
-//! Git requests and URLs, as layers and sources share them.
+//! Checks of git requests and URLs, shared by layers and sources.
 
 use super::GitRequest;
 use super::document::Diagnostics;
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::source::url::carries_user;
 use crate::source::{CommitId, GitRef, SourceUrl};
 
-/// The keys that say which commit of which repository.
+/// The keys that select a commit of a repository.
 #[derive(Debug)]
 pub(super) struct GitKeys {
     pub(super) git: RawText,
@@ -17,7 +17,7 @@ pub(super) struct GitKeys {
 }
 
 impl GitKeys {
-    /// The request they make. `whose` names the block in messages.
+    /// The request that they make. `whose` names the block in messages.
     pub(super) fn check(
         &self,
         whose: &str,
@@ -67,39 +67,41 @@ fn git_url(text: &RawText) -> Result<SourceUrl> {
 pub(super) fn file_url(text: &RawText) -> Result<SourceUrl> {
     let url = source_url(text)?;
     if !["https", "http", "ftp", "file", "crate"].contains(&url.scheme()) {
-        return Err(Error::input(format!("a file does not come over `{}:`", url.scheme()))
-            .at(text.span.clone(), "this is how git repositories are reached")
+        return Err(Error::input(format!("a file cannot be fetched over `{}:`", url.scheme()))
+            .at(text.span.clone(), "only for git repositories")
             .help("for a git repository, write `git = …` and `branch`, `tag` or `rev`"));
     }
     Ok(url)
 }
 
-/// A URL that may stand in the manifest: BitBake is given it in `SRC_URI`, so nothing that BitBake takes apart
-/// (`bb.fetch2.decodeurl`: parameters behind `;`; `bb.data`: `${…}`) may be in it; and no user name where it may be a token.
+/// A URL that the manifest may have. BitBake gets it in `SRC_URI`, so it must not contain what BitBake takes apart
+/// (`bb.fetch2.decodeurl`: parameters after `;`; `bb.data`: `${…}`). It must have no user name, which may be a token.
 fn source_url(text: &RawText) -> Result<SourceUrl> {
     let at = |error: Error, label: &str| error.at(text.span.clone(), label);
     if text.contains(';') {
-        let fault = at(Error::input("a URL holds `;`, behind which BitBake reads parameters"), "here");
+        let fault = at(Error::input("a URL contains `;`, after which BitBake reads parameters"), "here");
         return Err(fault.help("parameters are keys of their own: `branch`, `tag`, `rev`, `submodules`, `filename`"));
     }
     if text.contains(['{', '}', '"', '\'', '\\', '`', '<', '>', '|', '^']) {
-        let fault = at(Error::input("a URL holds a character that no URL has"), "here");
+        let fault = at(Error::input("a URL contains a character that is not allowed in URLs"), "here");
         return Err(fault.help("percent-encode it; `{version}` is filled in for sources that have a `version`"));
     }
     let help = "give a whole URL, such as `https://host/path`, without a password";
     let url: SourceUrl = text.parse().map_err(|error: Error| at(error, "this URL").help(help))?;
     if !url.is_declarable() {
-        let fault = at(Error::input(format!("a declared source does not come over `{}:`", url.scheme())), "this URL");
-        return Err(fault.help("write it into a recipe's SRC_URI: what recipes fetch is locked without being declared"));
+        let fault =
+            at(Error::input(format!("a declared source cannot be fetched over `{}:`", url.scheme())), "this URL");
+        return Err(fault.help("write it in a recipe's SRC_URI: what recipes fetch is locked without a declaration"));
     }
     if carries_user(text) {
-        let fault = at(Error::input("a URL carries a user name, which may be a token"), "it would get into the lock");
-        return Err(fault.help("take it out, and put it into ~/.netrc or git's credential helper"));
+        let fault =
+            at(Error::input("a URL contains a user name, which may be a token"), "it would be written to the lock");
+        return Err(fault.help("remove it, and store it in ~/.netrc or git's credential helper"));
     }
     Ok(url)
 }
 
-/// A branch or tag by `git check-ref-format`, without what BitBake takes apart in a URL (`;` and `,` in
+/// A branch or tag that `git check-ref-format` accepts, without what BitBake takes apart in a URL (`;` and `,` in
 /// `bb.fetch2.git`, `urldata_init`; `${…}`).
 fn check_ref(what: &str, name: &RawText) -> Result<()> {
     let fault = |why: &str| {
@@ -118,7 +120,7 @@ fn check_ref(what: &str, name: &RawText) -> Result<()> {
         return fault("git refuses it");
     }
     if name.contains("@{") || name.contains([';', ',', '{', '}', '"', '\'', '$']) {
-        return fault("git or BitBake reads a character of it as something else");
+        return fault("it has a character with a special meaning for git or BitBake");
     }
     Ok(())
 }
@@ -127,7 +129,7 @@ fn check_ref(what: &str, name: &RawText) -> Result<()> {
 fn commit(text: &RawText) -> Result<CommitId> {
     text.parse().map_err(|error: Error| {
         let short = text.len() < 40 && text.chars().all(|c| c.is_ascii_hexdigit());
-        let label = if short { "an abbreviated commit, which may come to mean another" } else { "not a commit" };
+        let label = if short { "an abbreviated commit, which may become ambiguous" } else { "not a commit" };
         error
             .at(text.span.clone(), label)
             .help("give all 40 digits (`git rev-parse` prints them); a tag or a branch has its own key")
@@ -142,18 +144,18 @@ pub(super) fn fill(template: &RawText, version: Option<&RawText>) -> Result<RawT
     let filled = match version {
         Some(version) => template.replace("{version}", version),
         None if template.contains("{version}") => {
-            return fault("a template asks for a version".into(), "used here", "give the source a `version`");
+            return fault("a template uses a version".into(), "used here", "give the source a `version`");
         }
         None => template.value.clone(),
     };
     if filled.contains(['{', '}']) {
-        let message = "a template holds braces that are not `{version}`".into();
-        return fault(message, "here", "`{version}` is all that is filled in");
+        let message = "a template contains braces that are not `{version}`".into();
+        return fault(message, "here", "only `{version}` is filled in");
     }
     Ok(template.with(filled))
 }
 
-/// A version: it gets into URLs, file names and BitBake's PV.
+/// A version: it becomes part of URLs, file names and BitBake's PV.
 pub(super) fn check_version(version: &RawText) -> Result<()> {
     let good = version.starts_with(|c: char| c.is_ascii_alphanumeric())
         && version.chars().all(|c| c.is_ascii_alphanumeric() || "._+~-".contains(c));
@@ -162,10 +164,10 @@ pub(super) fn check_version(version: &RawText) -> Result<()> {
     }
     Err(Error::input(format!("`{}` cannot be a version", version.escape_debug()))
         .at(version.span.clone(), "this")
-        .help("a version is of letters, digits and `.` `_` `+` `~` `-`, and begins with a letter or digit"))
+        .help("a version consists of letters, digits and `.` `_` `+` `~` `-`, and begins with a letter or digit"))
 }
 
-/// A truth value that is false when nothing is said.
+/// A boolean that is false by default.
 pub(super) fn is_on(value: Option<&At<bool>>) -> bool {
     value.is_some_and(|value| value.value)
 }

@@ -12,10 +12,10 @@ use super::{Layer, LayerOrigin};
 use crate::error::{Error, Result};
 use crate::files::MANIFEST;
 
-/// The layer that carries BitBake when `[project] engine` says nothing.
+/// The layer that contains BitBake if `[project] engine` is not set.
 const DEFAULT_ENGINE: &str = "bitbake";
 
-/// All layers that are in order; `root` is the project's directory.
+/// All valid layers; `root` is the project's directory.
 pub(super) fn check(blocks: &Blocks<RawLayer>, root: &Path, diagnostics: &mut Diagnostics) -> IndexMap<String, Layer> {
     let mut layers = IndexMap::new();
     for (name, block) in blocks {
@@ -73,9 +73,8 @@ fn path_origin(
     for (key, value) in [("branch", &raw.branch), ("tag", &raw.tag), ("rev", &raw.rev)] {
         if let Some(value) = value {
             let fault = Error::input(format!("{whose} is a folder, and has no `{key}`"));
-            diagnostics.add(
-                fault.at(value.span.clone(), "for git layers only").help(format!("take `{key}` out, or use `git`")),
-            );
+            diagnostics
+                .add(fault.at(value.span.clone(), "for git layers only").help(format!("remove `{key}`, or use `git`")));
         }
     }
     let inside = diagnostics.take(relative("a layer's `path`", "the project", path))?;
@@ -93,7 +92,7 @@ fn layer_dirs(
     let Some(list) = &raw.paths else { return vec![PathBuf::from(".")] };
     if list.is_empty() {
         let fault = Error::input("a layer's `paths` is empty").at(list.span.clone(), "no directory");
-        diagnostics.add(fault.help("take it out: the default is `[\".\"]`, the top directory"));
+        diagnostics.add(fault.help("remove it: the default is `[\".\"]`, the top directory"));
     }
     let mut paths: Vec<PathBuf> = Vec::new();
     for text in &list.value {
@@ -109,18 +108,18 @@ fn layer_dirs(
     paths
 }
 
-/// A relative path in normal form (`.` for the top) that stays below where it begins.
+/// A relative path in normal form (`.` for the top) that stays inside its start.
 fn relative(what: &str, whole: &str, text: &RawText) -> Result<PathBuf> {
     let fault = |why: &str| {
         Err(Error::input(format!("{what} must be a relative path that stays inside {whole}"))
             .at(text.span.clone(), why.to_owned())
             .help(format!(
-                "give a path below {whole}, such as `layers/meta-own`; for what lies elsewhere, use `git = …`"
+                "give a path below {whole}, such as `layers/meta-own`; for a repository elsewhere, use `git = …`"
             )))
     };
     if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace() || "\\\"'$:;*?[]{}".contains(c)) {
-        // BBLAYERS is split at white space and BBFILES holds wildcards, so neither can be in a layer's path.
-        return fault("empty, or with a character that BitBake reads as something else");
+        // BBLAYERS is split at white space and BBFILES contains wildcards, so a layer's path can contain neither.
+        return fault("empty, or with a character that has a special meaning for BitBake");
     }
     let mut normal = PathBuf::new();
     for component in Path::new(&**text).components() {
@@ -135,7 +134,7 @@ fn relative(what: &str, whole: &str, text: &RawText) -> Result<PathBuf> {
     Ok(if normal.as_os_str().is_empty() { PathBuf::from(".") } else { normal })
 }
 
-/// A folder of the project must be there, and symbolic links must not lead out: a build is a function of the project.
+/// A folder of the project must exist, and no symbolic link may lead out of it: a build is a function of the project.
 fn check_folder(text: &RawText, folder: &Path, root: &Path) -> Result<()> {
     let fault = |message: String, label: &str| Err(Error::input(message).at(text.span.clone(), label.to_owned()));
     let Ok(real) = root.join(folder).canonicalize() else {
@@ -153,7 +152,7 @@ fn check_folder(text: &RawText, folder: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Which layer carries BitBake: as `[project]` says, or the one called `bitbake`.
+/// The layer that contains BitBake: the one that `[project]` names, or the one called `bitbake`.
 pub(super) fn engine(
     project: &Block<RawProject>,
     layers: &Blocks<RawLayer>,
@@ -164,9 +163,11 @@ pub(super) fn engine(
         if layers.contains_key(DEFAULT_ENGINE) {
             return Some(DEFAULT_ENGINE.to_owned());
         }
-        let fault = Error::input("no layer carries BitBake").at(project.span.clone(), "`engine` is not said here");
+        let fault = Error::input("no layer contains BitBake").at(project.span.clone(), "`engine` is not set here");
         diagnostics.add(
-            fault.help("add a layer called `bitbake`, or `engine = \"NAME\"` naming the layer with bin/bitbake in it"),
+            fault.help(
+                "add a layer called `bitbake`, or set `engine = \"NAME\"` to the layer that contains bin/bitbake",
+            ),
         );
         return None;
     };

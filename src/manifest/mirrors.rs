@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::source::url::carries_user;
 use crate::source::{RemoteUrl, SourceUrl};
 
-/// What is in order of a `[mirrors]`; directories are taken relative to `base`, where the text lies.
+/// The valid parts of a `[mirrors]`; directories are relative to `base`, the directory of the text.
 pub(super) fn check(raw: &RawMirrors, base: &Path, diagnostics: &mut Diagnostics) -> Mirrors {
     let mut mirrors = Mirrors { builtin: raw.builtin.unwrap_or(true), ..Mirrors::default() };
     for text in raw.stores.iter().flatten() {
@@ -42,7 +42,7 @@ pub(super) fn from_arguments<'a>(arguments: impl IntoIterator<Item = &'a str>) -
     Ok(mirrors)
 }
 
-/// A rule's two halves. `=` may stand in both (`?a=b`): the first behind which a URL or a group begins parts them.
+/// The two halves of a rule. `=` may be in both (`?a=b`): the first one that is followed by a URL or a group separates them.
 fn split_rule(argument: &str) -> Option<(&str, &str)> {
     let begins_a_url = |text: &str| match text.strip_prefix('$') {
         Some(group) => group.starts_with(|c: char| c == '{' || c.is_ascii_alphanumeric()),
@@ -54,7 +54,7 @@ fn split_rule(argument: &str) -> Option<(&str, &str)> {
     halves.find(|(pattern, to)| !pattern.is_empty() && begins_a_url(to))
 }
 
-/// Another store: a directory, an http URL, or the address of one at some service.
+/// Another store: a directory, an http URL, or the address of a store at a service.
 pub(super) fn store(text: &str, base: &Path) -> Result<String> {
     let help = "give a directory, an http URL or a bucket: `/srv/store`, `https://mirror/store`, `s3://team/store`";
     if text.is_empty() || text.chars().any(char::is_control) {
@@ -65,8 +65,9 @@ pub(super) fn store(text: &str, base: &Path) -> Result<String> {
     }
     let Some((scheme, _)) = text.split_once("://") else {
         if text.starts_with('~') || text.starts_with('$') {
-            return Err(Error::input("a store's directory is taken as it stands, without `~` and variables")
-                .help("write the whole path"));
+            return Err(
+                Error::input("in a store's directory, `~` and variables are not expanded").help("write the whole path")
+            );
         }
         return Ok(base.join(text).to_string_lossy().into_owned());
     };
@@ -76,7 +77,7 @@ pub(super) fn store(text: &str, base: &Path) -> Result<String> {
             if !carries_user(text) {
                 return Ok(text.trim_end_matches('/').to_owned());
             }
-            Err(Error::input("a store's URL carries a user name, which may be a token").help("put it into ~/.netrc"))
+            Err(Error::input("a store's URL contains a user name, which may be a token").help("store it in ~/.netrc"))
         }
         "file" => Err(Error::input("a store on this machine is a plain path").help("write `/…` without `file://`")),
         _ => Err(Error::input("a store is a directory, a bucket, or reached over http or https").help(help)),
@@ -111,7 +112,7 @@ fn rule(raw: &At<RawRule>, diagnostics: &mut Diagnostics) -> Option<MirrorRule> 
 
 /// An expression that must match a whole URL, as people write it.
 pub(super) fn compile(pattern: &str) -> Result<Regex> {
-    // By itself first: `a)(b` would only be balanced by the group put around it.
+    // Checked by itself first: only the group around it would make `a)(b` valid.
     let alone = Regex::new(pattern).and_then(|_| whole_url(pattern));
     alone.map_err(|error| {
         let message = error.to_string();
@@ -126,22 +127,22 @@ pub(super) fn whole_url(pattern: &str) -> std::result::Result<Regex, regex::Erro
     Regex::new(&format!("^(?:{pattern})$"))
 }
 
-/// A replacement: its groups exist, its placeholders are known, and what comes out can be a URL.
+/// Checks a replacement: its groups exist, its placeholders are known, and its result can be a URL.
 fn check_replacement(to: &str, regex: &Regex) -> Result<()> {
     let filled = |group: &str| fill(to, regex, group);
-    // Nothing can be said where a group gives the scheme.
+    // Nothing can be checked if a group gives the scheme.
     if to.starts_with('$') {
         return filled("x").map(drop);
     }
     let (word, number) = (filled("x")?, filled("1")?);
-    // Of a port or an address only a number will do, of the last part of a host name only a word.
+    // In a port or an address only a number is valid, in the last part of a host name only a word.
     let checked = word.parse::<SourceUrl>().or_else(|error| number.parse::<SourceUrl>().map_err(|_| error));
     checked.map(drop).map_err(|error| {
         error.help("a replacement is a whole URL: `https://mirror/$1`, or `file:///srv/git/$1` for a directory")
     })
 }
 
-/// The replacement with every group and placeholder filled in by a sample, by the rules of `regex::Captures::expand`.
+/// The replacement with a sample in every group and placeholder, by the rules of `regex::Captures::expand`.
 fn fill(to: &str, regex: &Regex, group: &str) -> Result<String> {
     let mut filled = String::new();
     let mut rest = to;
@@ -179,7 +180,7 @@ fn fill(to: &str, regex: &Regex, group: &str) -> Result<String> {
 }
 
 fn unknown(to: &str, what: &str) -> Error {
-    Error::input(format!("the replacement `{}` holds {what}", crate::source::url::redact(to).escape_debug())).help(
+    Error::input(format!("the replacement `{}` contains {what}", crate::source::url::redact(to).escape_debug())).help(
         "`$1` and `${name}` are groups of `match`, `{name}` is the file's name, `{sha256}` its hash, `$$` a dollar",
     )
 }

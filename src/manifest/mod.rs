@@ -1,7 +1,7 @@
-//! `kbuild.toml` into typed, validated values.
+//! Reads `kbuild.toml` into typed, validated values.
 //!
 //! What may enter: the manifest's shape, its checks, and the messages that point at its lines. Nothing here looks at the
-//! lock, the store or the network. A [`Manifest`] that exists is consistent: every board's layers, options and parents
+//! lock, the store or the network. A [`Manifest`] is always consistent: every board's layers, options and parents
 //! exist, every URL is acceptable, every template is filled in.
 
 mod boards;
@@ -24,6 +24,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::source::{GitRef, ImageName, Sha256, SourceUrl};
@@ -31,11 +32,11 @@ use crate::source::{GitRef, ImageName, Sha256, SourceUrl};
 /// A checked manifest.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// The file it was read from, absolute.
+    /// The path of its file, absolute.
     pub path: PathBuf,
     /// `[project] name`.
     pub project: String,
-    /// Name of the layer that carries BitBake; always a key of `layers`.
+    /// Name of the layer that contains BitBake; always a key of `layers`.
     pub engine: String,
     /// All layers, in the order of the file.
     pub layers: IndexMap<String, Layer>,
@@ -43,27 +44,27 @@ pub struct Manifest {
     pub sources: IndexMap<String, DeclaredSource>,
     /// Options, in the order of the file.
     pub options: IndexMap<String, BuildOption>,
-    /// Boards, in the order of the file, `extends` and `[config]` already folded in.
+    /// Boards, in the order of the file, with `extends` and `[config]` already merged in.
     pub boards: IndexMap<String, Board>,
     /// `[closure]`.
     pub closure: ClosureSettings,
-    /// `[registries]`: where packages lie, by `go`, `npm` or the host of `crate://HOST/…`.
+    /// `[registries]`: the URLs of package registries, by `go`, `npm` or the host of `crate://HOST/…`.
     pub registries: IndexMap<String, SourceUrl>,
     /// `[mirrors]`.
     pub mirrors: Mirrors,
 }
 
-/// `[closure]`: what is locked beyond layers and declared sources.
+/// `[closure]`: what is locked besides layers and declared sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClosureSettings {
-    /// Of which configurations.
+    /// Which configurations.
     pub lock: ClosureScope,
-    /// Architectures of the machines that build, as `uname -m` writes them; never empty. The first is the one that every
-    /// choice of an option is looked at with.
+    /// Architectures of the build hosts, as `uname -m` writes them; never empty. The first is the one with which every
+    /// choice of an option is looked at.
     pub hosts: Vec<String>,
-    /// What is kept with all its history.
+    /// The repositories whose whole history is kept.
     pub history: Vec<History>,
-    /// Recipes whose tag may lead elsewhere than to the commit beside it.
+    /// Recipes whose tag need not point to the commit that they name.
     pub moved_tags: Vec<String>,
     /// Regular expressions of BBMASK, each with the reason for it.
     pub mask: IndexMap<String, String>,
@@ -74,28 +75,27 @@ pub struct ClosureSettings {
 pub enum ClosureScope {
     /// None: only layers and declared sources are locked.
     None,
-    /// The one with every option at its default.
+    /// The configuration with every option at its default.
     Defaults,
-    /// That, and each other choice of each option by itself.
+    /// That one, and each other choice of each option by itself.
     #[default]
     Choices,
 }
 
-/// What is kept with all its history, for recipes that run `git describe` or count commits.
+/// The repositories whose whole history is kept, for recipes that run `git describe` or count commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum History {
     /// The git sources of a recipe.
     Recipe(String),
-    /// Repositories whose whole URL the expression matches; checked to compile.
+    /// Repositories whose whole URL matches the expression, which is known to compile.
     Url(String),
 }
 
 /// A configuration of a board that has a closure of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {
-    /// What is different from the board by default: a setting (`boot=rootfs`, `ceph`) or `host=ARCH`; empty for the default.
+    /// The difference from the board's default: a setting (`boot=rootfs`, `ceph`) or `host=ARCH`; empty for the default.
     pub name: String,
-    /// The options.
     pub selection: Selection,
     /// The architecture of the build host.
     pub host: String,
@@ -106,7 +106,7 @@ pub struct Variant {
 pub struct Layer {
     /// Where the layer comes from.
     pub origin: LayerOrigin,
-    /// The BitBake layer directories inside it, relative, normal (`.` for the top), never leaving it.
+    /// The BitBake layer directories inside it: relative, normal (`.` for the top), never outside it.
     pub paths: Vec<PathBuf>,
 }
 
@@ -115,31 +115,30 @@ pub struct Layer {
 pub enum LayerOrigin {
     /// A git repository, pinned in the lock.
     Git(GitRequest),
-    /// A folder of this project, relative to the manifest; it is versioned with the project and not locked.
+    /// A folder of this project, relative to the manifest. It is versioned with the project, and so not locked.
     Path(PathBuf),
 }
 
-/// A commit of a git repository, as asked for.
+/// A commit of a git repository, as the manifest asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitRequest {
-    /// The canonical URL.
     pub url: SourceUrl,
     /// Which commit.
     pub reference: GitRef,
-    /// Whether submodules are locked along.
+    /// Whether its submodules are locked too.
     pub submodules: bool,
-    /// Whether all history is kept (recipes that run `git describe`), not depth 1.
+    /// Whether the whole history is kept (for recipes that run `git describe`), not depth 1.
     pub history: bool,
 }
 
-/// One `[sources.NAME]`: a source that recipes take from the lock through `KBUILD_<NAME>_*` variables.
+/// One `[sources.NAME]`: a source whose pin recipes read from `KBUILD_<NAME>_*` variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeclaredSource {
-    /// `version`, also filled into the templates.
+    /// `version`, which is also filled into the templates.
     pub version: Option<String>,
     /// File, git or image.
     pub origin: SourceOrigin,
-    /// Recipes of any layer whose SRCREV this source pins from outside.
+    /// Recipes of any layer whose SRCREV this source sets.
     pub recipes: Vec<String>,
     /// The `;name=` of the URL in those recipes.
     pub srcrev_name: Option<String>,
@@ -150,29 +149,26 @@ pub struct DeclaredSource {
 /// What kind of thing a declared source is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceOrigin {
-    /// A file.
     File(FileRequest),
-    /// A git commit.
     Git(GitRequest),
-    /// A container image.
     Image(ImageRequest),
 }
 
-/// A container image, as asked for.
+/// A container image, as the manifest asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageRequest {
-    /// Its name, spelled out.
+    /// Its full name: with registry, namespace and tag.
     pub image: ImageName,
-    /// BitBake's words for the architectures that are wanted, in alphabetical order; empty: the usual ones.
+    /// BitBake's names of the architectures, in alphabetical order; empty for the default ones.
     pub architectures: Vec<String>,
     /// The declared digest of the index or manifest.
     pub digest: Option<Sha256>,
 }
 
-/// A file, as asked for.
+/// A file, as the manifest asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileRequest {
-    /// The name BitBake looks for: `filename` or what the first URL gives.
+    /// The name that BitBake looks for: `filename`, or the name in the first URL.
     pub name: String,
     /// The canonical URL first, then `mirrors`, templates filled in.
     pub urls: Vec<SourceUrl>,
@@ -187,38 +183,37 @@ pub struct BuildOption {
     pub kind: OptionKind,
     /// The boards that can have it; `None`: all.
     pub boards: Option<Vec<String>>,
-    /// What it can't be combined with; always empty for a choice, which always holds.
+    /// What it can't be combined with; always empty for a choice, which always has a value.
     pub conflicts: Vec<Setting>,
     /// What it needs set; never set by itself. Always empty for a choice.
     pub requires: Vec<Setting>,
-    /// Choices that cannot be had; always empty for a flag.
+    /// The refused values of a choice; always empty for a flag.
     pub refused: Vec<Refusal>,
 }
 
-/// Choices that cannot be had, although they have a name: asking for one gives the reason.
+/// Choices that exist but cannot be used; asking for one gives the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// The choices.
     pub choices: Vec<String>,
-    /// The boards that cannot have them; `None`: all.
+    /// The boards that cannot use them; `None`: all.
     pub boards: Option<Vec<String>>,
-    /// The reason, for people.
+    /// The reason, for the error message.
     pub why: String,
 }
 
 /// The values an option can take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OptionKind {
-    /// Off unless asked for; the word goes into OVERRIDES.
+    /// Off by default; if on, the word is in OVERRIDES.
     Flag {
         /// The OVERRIDES word.
         word: String,
     },
-    /// Exactly one choice holds.
+    /// Exactly one choice has effect.
     Choice {
-        /// Choice to OVERRIDES word (empty: none).
+        /// Each choice with its OVERRIDES word (empty: none).
         choices: IndexMap<String, String>,
-        /// The choice that holds when nothing is said.
+        /// The default choice.
         default: String,
     },
 }
@@ -226,28 +221,38 @@ pub enum OptionKind {
 /// An option with a value: `ceph` (a flag that is on) or `boot=rootfs`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Setting {
-    /// The option's name.
     pub option: String,
     /// The choice; `None` for a flag.
     pub choice: Option<String>,
 }
 
-/// One `[boards.NAME]`, with what it `extends` and the common `[config]` folded in.
+/// One `[boards.NAME]`, merged with what it `extends` and the common `[config]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Board {
     /// BitBake's MACHINE.
     pub machine: String,
-    /// Layers in the order of BBLAYERS; the engine is not among them unless named.
+    /// Layers in the order of BBLAYERS; the engine only if it is named.
     pub layers: Vec<String>,
-    /// What is built when the command line names nothing.
+    /// What is built if the command line names no target.
     pub targets: Vec<String>,
     /// Option settings of this board, each checked.
     pub set: Vec<Setting>,
     /// BitBake variables, in order: `NAME` or `NAME:override…`, never one that kbuild itself sets. A value is one line and
-    /// holds at most one kind of quotes, so the other kind can surround it in a configuration file.
+    /// contains at most one kind of quotes, so that a configuration file can quote it with the other kind.
     pub config: IndexMap<String, String>,
+    /// What of the host its builds see beside what every build sees.
+    pub mounts: Vec<Mount>,
     /// The machine that `kbuild run` starts its image in.
     pub run: Option<Machine>,
+}
+
+/// `[[boards.NAME.mounts]]`: a file or directory of the host that builds see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// As the manifest has it: absolute, or relative to the manifest.
+    pub path: PathBuf,
+    /// Whether builds may write there.
+    pub write: bool,
 }
 
 /// `[boards.NAME.run]`: a machine of QEMU's.
@@ -255,25 +260,25 @@ pub struct Board {
 pub struct Machine {
     /// Its architecture.
     pub arch: Arch,
-    /// The file of the deploy directory that it starts from; may hold `*`, never leads out of it.
+    /// The file of the deploy directory to start from; may contain `*`, never leads out of the directory.
     pub image: Option<String>,
-    /// Whether it starts through UEFI firmware.
+    /// Whether it starts with UEFI firmware.
     pub uefi: bool,
-    /// A kernel of the deploy directory, for QEMU to start itself; as `image`.
+    /// A kernel of the deploy directory, which QEMU starts itself; a pattern, as for `image`.
     pub kernel: Option<String>,
     /// The command line of that kernel.
     pub append: Option<String>,
     /// In MiB.
     pub memory: u32,
-    /// Processors.
+    /// Number of processors.
     pub cpus: u32,
-    /// Whether virtual machines are to run inside it.
+    /// Whether virtual machines can run inside it.
     pub nested: bool,
-    /// Ports of this machine that lead to ports of the board.
+    /// Ports of the host that are forwarded to ports of the board.
     pub ports: Vec<Port>,
 }
 
-/// An architecture that a machine can have.
+/// An architecture of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arch {
     /// ARM, 64 bits.
@@ -284,12 +289,12 @@ pub enum Arch {
     X86_64,
 }
 
-/// A port of this machine that leads to one of the board.
+/// A port of the host that is forwarded to one of the board.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
-    /// The address that is listened on.
+    /// The address to listen on, on the host.
     pub address: Ipv4Addr,
-    /// The port that is listened on.
+    /// The port to listen on, on the host.
     pub host: u16,
     /// The port of the board.
     pub guest: u16,
@@ -300,8 +305,8 @@ pub struct Port {
 /// `[mirrors]` of a manifest or of a site configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirrors {
-    /// Other stores (directory, http URL or bucket), content-addressed, asked first. Directories of a file are absolute: they
-    /// were taken relative to where the file lies.
+    /// Other stores (directory, http URL or bucket), content-addressed, asked first. Directories from a file are absolute:
+    /// they were relative to the file.
     pub stores: Vec<String>,
     /// Rewriting rules, asked before the upstream.
     pub rules: Vec<MirrorRule>,
@@ -324,25 +329,25 @@ pub struct MirrorRule {
     pub to: Vec<String>,
 }
 
-/// A board's options, each with its value: what one build is made with.
+/// A board's options, each with its value: the input of one build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
-    /// Every option this board can have, in the manifest's order: its choice, or for a flag `on`, or `None` when it is off.
+    /// Every option this board can have, in the manifest's order: its choice, or `on` for a flag, or `None` if it is off.
     pub values: IndexMap<String, Option<String>>,
-    /// The words that go into OVERRIDES, in that order, empty ones left out.
+    /// The OVERRIDES words, in that order, without empty ones.
     pub overrides: Vec<String>,
 }
 
-/// Site or user settings, which belong in no repository.
+/// Settings of a site or user, which do not belong in a repository.
 #[derive(Debug, Clone, Default)]
 pub struct SiteConfig {
-    /// The store to use when neither flag nor variable names one.
+    /// The store to use if neither flag nor variable names one.
     pub store: Option<PathBuf>,
-    /// The stores below it, when neither flag nor variable names some.
+    /// The lower stores, if neither flag nor variable names any.
     pub lower: Vec<PathBuf>,
-    /// Mirrors, asked before the manifest's.
+    /// Mirrors that are asked before the manifest's.
     pub mirrors: Mirrors,
-    /// Package registries, before the manifest's.
+    /// Package registries that win over the manifest's.
     pub registries: IndexMap<String, SourceUrl>,
 }
 
@@ -352,7 +357,7 @@ impl BuildOption {
         names(self.boards.as_ref(), board)
     }
 
-    /// Why a board cannot have a choice of this option; `None` where it can.
+    /// Why a board cannot have a choice of this option; `None` if it can.
     pub fn refusal(&self, board: &str, choice: &str) -> Option<&str> {
         let of_board = self.refused.iter().filter(|refusal| names(refusal.boards.as_ref(), board));
         let mut of_choice = of_board.filter(|refusal| refusal.choices.iter().any(|refused| refused == choice));
@@ -360,7 +365,7 @@ impl BuildOption {
     }
 }
 
-/// Whether a list of boards has one; no list has all.
+/// Whether a board is in a list of boards; no list means all boards.
 fn names(boards: Option<&Vec<String>>, board: &str) -> bool {
     boards.is_none_or(|boards| boards.iter().any(|known| known == board))
 }
@@ -390,21 +395,21 @@ impl Mirrors {
     /// The mirrors that `--mirror` or `KBUILD_MIRROR` names: each a store (directory or URL) or a rule `REGEX=REPLACEMENT`.
     ///
     /// # Errors
-    /// A rule that cannot work, with the argument.
+    /// A rule is invalid; the error names the argument.
     pub fn from_arguments<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Mirrors> {
         mirrors::from_arguments(arguments)
     }
 
-    /// One store alone, as a command line names it: a directory, an http URL or a bucket.
+    /// One store, as a command line names it: a directory, an http URL or a bucket.
     ///
     /// # Errors
-    /// What is none of these: kind `Input`.
+    /// The text is none of these: kind `Input`.
     pub fn store(text: &str) -> Result<Mirrors> {
         let store = mirrors::store(text, Path::new(""))?;
         Ok(Mirrors { stores: vec![store], rules: Vec::new(), builtin: false })
     }
 
-    /// These mirrors, then those: the fallback lists are asked only if both say so.
+    /// These mirrors, then the others: the fallback lists are asked only if both allow it.
     #[must_use]
     pub fn then(mut self, next: Mirrors) -> Mirrors {
         self.stores.extend(next.stores);
@@ -414,23 +419,23 @@ impl Mirrors {
     }
 }
 
-/// The expression of a mirror rule or of `[closure] history`, for matching. It is anchored: one for an upstream must not
-/// catch a URL that merely carries its name.
+/// The expression of a mirror rule or of `[closure] history`, for matching. It is anchored: an expression for an upstream
+/// must not match a URL that merely contains its name.
 ///
 /// # Errors
-/// Text that is no regular expression; what a manifest holds was checked.
+/// The text is not a regular expression. Those of a manifest are checked.
 pub fn whole_url(pattern: &str) -> std::result::Result<regex::Regex, regex::Error> {
     mirrors::whole_url(pattern)
 }
 
-/// What `NAME` is in the `KBUILD_<NAME>_*` variables of a declared source: upper case, anything that is no letter or
-/// digit as `_`. A manifest never holds two sources that come to the same.
+/// The `NAME` in the `KBUILD_<NAME>_*` variables of a declared source: upper case, with `_` for anything that is not a
+/// letter or digit. No two sources of a manifest have the same.
 pub fn variable_part(source: &str) -> String {
     names::variable_part(source)
 }
 
-/// The JSON Schema (draft 7) of `kbuild.toml`, for editors: the keys, their types and what they mean. What one key says of
-/// another (names that must exist, rules that must be possible) only [`Manifest::read`] checks.
+/// The JSON Schema (draft 7) of `kbuild.toml`, for editors: the keys, their types and their meaning. Only [`Manifest::read`]
+/// checks rules between keys (names that must exist, options that must be possible).
 pub fn schema() -> serde_json::Value {
     schema::schema()
 }
@@ -444,10 +449,10 @@ impl Manifest {
         read::manifest(path)
     }
 
-    /// Checks the text of a manifest; `path` is where it lies, for messages and for the folders of local layers.
+    /// Checks the text of a manifest; `path` is its file, for messages and for the folders of local layers.
     ///
     /// # Errors
-    /// As [`Manifest::read`].
+    /// Those of [`Manifest::read`].
     pub fn parse(path: &Path, text: &str) -> Result<Manifest> {
         read::parse(path, text)
     }
@@ -455,12 +460,12 @@ impl Manifest {
     /// Finds `kbuild.toml` or `kbuild.toml` in a directory or the nearest of its parents.
     ///
     /// # Errors
-    /// When there is none, or both in one directory: kind `Input`, with `kbuild init` or `--manifest-path` as the way out.
+    /// There is none, or both in one directory: kind `Input`, with a hint to `kbuild init` or `--manifest-path`.
     pub fn find(from: &Path) -> Result<PathBuf> {
         read::find(from)
     }
 
-    /// The project's directory: where the manifest lies; absolute.
+    /// The project's directory: the one with the manifest; absolute.
     pub fn root(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
     }
@@ -468,21 +473,21 @@ impl Manifest {
     /// A board by name.
     ///
     /// # Errors
-    /// An unknown board, with the nearest name as a suggestion and the list of those that exist.
+    /// An unknown board; the hint suggests the nearest name and lists all boards.
     pub fn board(&self, name: &str) -> Result<&Board> {
         select::board(self, name)
     }
 
-    /// What `--set` asks for on a board, over the board's own settings, over the options' defaults.
+    /// The options of a build on a board: defaults, then the board's own settings, then those of `--set`.
     ///
     /// # Errors
-    /// An option or choice that does not exist, two choices of one option, an option this board cannot have, a conflict or
-    /// an unmet requirement: never a silent no-op.
+    /// An option or choice does not exist, an option has two choices, the board cannot have an option, a conflict or an
+    /// unmet requirement. No setting is ignored silently.
     pub fn select(&self, board: &str, set: &[String]) -> Result<Selection> {
         select::select(self, board, set)
     }
 
-    /// The configurations of a board whose closures are locked, the default's first; none where `[closure]` says so.
+    /// The configurations of a board whose closures are locked, the default's first; none if `[closure]` says so.
     ///
     /// # Errors
     /// An unknown board.
@@ -490,7 +495,7 @@ impl Manifest {
         closure::variants(self, board)
     }
 
-    /// The names of the variants that a build with these options on this host consists of, the default left out.
+    /// The names of the variants that a build with these options on this host uses, without the default.
     ///
     /// # Errors
     /// An unknown board.
@@ -498,7 +503,7 @@ impl Manifest {
         closure::settings_of(self, board, &selection.values, host)
     }
 
-    /// Every OVERRIDES word that the options of a board could give, in their order.
+    /// Every OVERRIDES word that the options of a board can give, in their order.
     pub fn words_of(&self, board: &str) -> Vec<String> {
         select::words(&self.options, board)
     }
@@ -516,7 +521,7 @@ impl SiteConfig {
     /// Reads a site configuration.
     ///
     /// # Errors
-    /// As for a manifest: every fault with its line.
+    /// Those of a manifest: every fault with its line.
     pub fn read(path: &Path) -> Result<SiteConfig> {
         read::site(path)
     }

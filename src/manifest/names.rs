@@ -1,4 +1,4 @@
-//! What names may look like, and which one was perhaps meant.
+//! Which names are valid, and which one was perhaps meant.
 
 use std::ops::Range;
 
@@ -7,10 +7,10 @@ use super::raw::RawText;
 use crate::error::{Error, Result};
 use crate::suggest;
 
-/// The longest name of a layer, source, board or option: a directory is made of it, with a commit appended.
+/// The longest name of a layer, source, board or option: it becomes the name of a directory, followed by a commit.
 const LONGEST: usize = 100;
 
-/// Checks the name of a layer, source, board, option or choice: it becomes a path and a part of BitBake's variables.
+/// Checks the name of a layer, source, board, option or choice: it becomes part of paths and of BitBake's variables.
 pub(super) fn check_name(what: &str, name: &str, span: &Range<usize>) -> Result<()> {
     if is_name(name) {
         return Ok(());
@@ -18,7 +18,7 @@ pub(super) fn check_name(what: &str, name: &str, span: &Range<usize>) -> Result<
     Err(Error::input(format!("`{}` cannot be the name of {what}", name.escape_debug()))
         .at(span.clone(), "this name")
         .help(format!(
-            "a name is of letters, digits and `.` `_` `+` `-`, with a letter or digit first, {LONGEST} at most"
+            "a name consists of letters, digits and `.` `_` `+` `-`, with a letter or digit first, {LONGEST} at most"
         )))
 }
 
@@ -29,12 +29,12 @@ pub(super) fn is_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
 }
 
-/// What `NAME` is in `KBUILD_<NAME>_*`: upper case, all that is no letter or digit as `_`.
+/// The `NAME` in `KBUILD_<NAME>_*`: upper case, with `_` for all that is not a letter or digit.
 pub(super) fn variable_part(source: &str) -> String {
     source.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
-/// A help that names what was perhaps meant, and all there is.
+/// A hint with the name that was perhaps meant, and all names.
 pub(super) fn suggest<'a>(what: &str, wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     let all = if known.is_empty() { format!("there are no {what}") } else { format!("{what}: {}", known.join(", ")) };
@@ -44,7 +44,7 @@ pub(super) fn suggest<'a>(what: &str, wrong: &str, known: impl IntoIterator<Item
     }
 }
 
-/// Reports the names of a list that are not known.
+/// Reports the names of a list that do not exist.
 pub(super) fn check_known<'a>(
     whose: &str,
     what: &str,
@@ -59,7 +59,7 @@ pub(super) fn check_known<'a>(
     }
 }
 
-/// Reports the names that a list holds more than once.
+/// Reports the names that a list contains more than once.
 pub(super) fn check_repeated(whose: &str, what: &str, list: &[RawText], diagnostics: &mut Diagnostics) {
     for (index, name) in list.iter().enumerate() {
         if let Some(first) = list[..index].iter().find(|first| *first == name) {
@@ -73,7 +73,7 @@ pub(super) fn twice(whose: &str, what: &str, again: &RawText, first: &RawText) -
     Error::input(format!("{whose} names the {what} `{}` twice", again.escape_debug()))
         .at(again.span.clone(), "again here")
         .at(first.span.clone(), "first here")
-        .help("take one of them out")
+        .help("remove one of them")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Checks of `[options]`: what an option can be, and whether its rules can be met at all.
+//! Checks of `[options]`: the values of an option, and whether its rules can be met at all.
 
 use indexmap::IndexMap;
 
@@ -10,10 +10,10 @@ use super::{BuildOption, OptionKind, Refusal, Setting};
 use crate::error::{Error, Result};
 
 /// Words that mean something else in a variable's name (BitBake manual, "Conditional Syntax (Overrides)" and "Appending
-/// and Prepending (Override Style Syntax)"); `forcevariable` is the override that pins what floats.
+/// and Prepending (Override Style Syntax)"); `forcevariable` is the override with which kbuild pins floating refs.
 const TAKEN: [&str; 4] = ["append", "prepend", "remove", "forcevariable"];
 
-/// All options that are in order.
+/// All valid options.
 pub(super) fn check(
     blocks: &Blocks<RawOption>,
     boards: &Blocks<RawBoard>,
@@ -34,7 +34,7 @@ pub(super) fn check(
         }
     }
     check_words(blocks, diagnostics);
-    // Rules that hang on a broken option would only give consequential faults.
+    // Rules that refer to a broken option would only give faults that follow from it.
     if options.len() == blocks.len() {
         check_possible(blocks, &options, boards, diagnostics);
     }
@@ -48,8 +48,8 @@ fn kind(whose: &str, raw: &RawOption, block: &Block<RawOption>, diagnostics: &mu
                 let fault = Error::input(format!("{whose} is a flag, and has no `default`"));
                 diagnostics.add(
                     fault
-                        .at(default.span.clone(), "a flag is off unless asked for")
-                        .help("take it out; a board that wants the flag says `set = { … = true }`"),
+                        .at(default.span.clone(), "a flag is off by default")
+                        .help("remove it; a board that needs the flag has `set = { … = true }`"),
                 );
             }
             diagnostics.take(check_word(word, false))?;
@@ -83,7 +83,7 @@ fn choice(
         diagnostics.take(check_word(word, true));
     }
     if choices.is_empty() {
-        let fault = Error::input(format!("{whose} has no choice to choose from"));
+        let fault = Error::input(format!("{whose} has no choices"));
         diagnostics
             .add(fault.at(block.span.clone(), "`choices` is empty").help("add `choices = { a = \"override-a\" }`"));
         return None;
@@ -92,7 +92,7 @@ fn choice(
     let Some(default) = &raw.default else {
         let fault = Error::input(format!("{whose} has no `default`"));
         let help = format!("add `default = \"…\"`, one of: {}", known.collect::<Vec<_>>().join(", "));
-        diagnostics.add(fault.at(block.span.clone(), "which choice holds when nothing is said?").help(help));
+        diagnostics.add(fault.at(block.span.clone(), "which choice is the default?").help(help));
         return None;
     };
     if !choices.contains_key(default) {
@@ -105,7 +105,7 @@ fn choice(
     Some(OptionKind::Choice { choices, default: default.value.clone() })
 }
 
-/// The choices that cannot be had.
+/// The choices that cannot be used.
 fn refused(whose: &str, raw: &RawOption, boards: &Blocks<RawBoard>, diagnostics: &mut Diagnostics) -> Vec<Refusal> {
     raw.refused.iter().flatten().filter_map(|refusal| refusal_of(whose, raw, refusal, boards, diagnostics)).collect()
 }
@@ -118,51 +118,51 @@ fn refusal_of(
     diagnostics: &mut Diagnostics,
 ) -> Option<Refusal> {
     let Some(known) = &raw.choices else {
-        let fault = Error::input(format!("{whose} is a flag, and has no choice to refuse"));
+        let fault = Error::input(format!("{whose} is a flag, and has no choices to refuse"));
         diagnostics.add(fault.at(refusal.span.clone(), "here").help("`boards` says which boards can have a flag"));
         return None;
     };
     let mut missing = |key: &str, help: &str| {
-        let fault = Error::input(format!("what {whose} refuses has no `{key}`"));
+        let fault = Error::input(format!("a `refused` block of {whose} has no `{key}`"));
         diagnostics.add(fault.at(refusal.span.clone(), "here").help(help));
     };
     if refusal.choices.as_ref().is_none_or(|choices| choices.is_empty()) {
         missing("choices", "name them: `choices = [\"…\"]`");
     }
     if refusal.why.as_ref().is_none_or(|why| why.trim().is_empty()) {
-        missing("why", "whoever asks for such a choice wants to know: `why = \"…\"`");
+        missing("why", "add the reason, which the error message shows: `why = \"…\"`");
     }
     let choices = refusal.choices.as_ref()?;
     names::check_known(whose, "choice", choices, known.keys().map(|choice| choice.as_str()), diagnostics);
-    let boards = check_boards(&format!("what {whose} refuses"), refusal.boards.as_ref(), boards, diagnostics);
+    let boards = check_boards(&format!("a `refused` block of {whose}"), refusal.boards.as_ref(), boards, diagnostics);
     let why = refusal.why.as_ref()?.split_whitespace().collect::<Vec<_>>().join(" ");
     Some(Refusal { choices: choices.iter().map(|choice| choice.value.clone()).collect(), boards, why })
 }
 
-/// An OVERRIDES word. BitBake tells overrides from other parts of a name by the first character (`bb.data_smart`,
-/// `__override_regexp__`), takes no capitals behind `:append` (`__setvar_regexp__`), and splits OVERRIDES at `:`; `_` was its
-/// separator until 1.52.
+/// An OVERRIDES word. BitBake tells overrides from other parts of a name by their first character (`bb.data_smart`,
+/// `__override_regexp__`), allows no capitals after `:append` (`__setvar_regexp__`), and splits OVERRIDES at `:`. `_` was
+/// its separator before 1.52.
 fn check_word(word: &RawText, may_be_empty: bool) -> Result<()> {
     let fault = |why: &str| {
         let message = format!("`{}` cannot be an OVERRIDES word", word.escape_debug());
         Err(Error::input(message).at(word.span.clone(), why.to_owned()))
     };
-    let help = "an OVERRIDES word is of lower-case letters, digits and `.` `+` `-`, with a letter or digit first";
+    let help = "an OVERRIDES word consists of lower-case letters, digits and `.` `+` `-`, with a letter or digit first";
     if word.is_empty() && !may_be_empty {
-        return fault("a flag without a word would do nothing").map_err(|error: Error| error.help(help));
+        return fault("a flag without a word would have no effect").map_err(|error: Error| error.help(help));
     }
     if TAKEN.contains(&word.as_str()) {
-        return fault("it means something else to BitBake").map_err(|error: Error| error.help("take another word"));
+        return fault("it has another meaning for BitBake").map_err(|error: Error| error.help("choose another word"));
     }
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     if !word.starts_with(['.', '+', '-']) && word.chars().all(|c| plain(c) || ".+-".contains(c)) {
         Ok(())
     } else {
-        fault("BitBake would not read it as one").map_err(|error: Error| error.help(help))
+        fault("BitBake would not take it as an override").map_err(|error: Error| error.help(help))
     }
 }
 
-/// A word that two settings share could not tell them apart.
+/// Two settings with one word could not be told apart.
 fn check_words(blocks: &Blocks<RawOption>, diagnostics: &mut Diagnostics) {
     let mut seen: IndexMap<&str, &RawText> = IndexMap::new();
     let options = blocks.values().filter_map(|block| block.raw.as_ref());
@@ -192,10 +192,10 @@ fn rules(
 ) -> Vec<Setting> {
     let Some(list) = list else { return Vec::new() };
     if raw.choices.is_some() {
-        // A choice option always has a value, so such a rule would always hold, and could not mean one of its choices.
+        // A choice option always has a value, so such a rule would always have effect, whatever the choice.
         let fault =
             Error::input(format!("{whose} is a choice, and has no `{key}`")).at(list.span.clone(), "for flags only");
-        diagnostics.add(fault.help("say it at the flag, naming the choice: `OPTION=CHOICE`"));
+        diagnostics.add(fault.help("write the rule at the flag, and name the choice: `OPTION=CHOICE`"));
         return Vec::new();
     }
     let mut settings: Vec<Setting> = Vec::new();
@@ -203,7 +203,7 @@ fn rules(
         let Some(setting) = diagnostics.take(setting(text, blocks)) else { continue };
         if setting.option == name {
             let fault = Error::input(format!("{whose} names itself in `{key}`"));
-            diagnostics.add(fault.at(text.span.clone(), "itself").help("take it out"));
+            diagnostics.add(fault.at(text.span.clone(), "itself").help("remove it"));
         } else if let Some(first) = settings.iter().position(|known| *known == setting) {
             diagnostics.add(names::twice(whose, "setting", text, &list[first]));
         }
@@ -224,7 +224,7 @@ fn setting(text: &RawText, blocks: &Blocks<RawOption>) -> Result<Setting> {
     let setting = Setting { option: option.to_owned(), choice: choice.map(str::to_owned) };
     let choices = block.raw.as_ref().and_then(|raw| raw.choices.as_ref());
     match (block.raw.as_ref().map(|_| choices), choice) {
-        // The other option is broken: its own fault is enough.
+        // The other option is broken: its own fault is reported.
         (None, _) | (Some(None), None) => Ok(setting),
         (Some(None), Some(_)) => {
             Err(fault(format!("`{option}` is a flag, and has no choices")).help(format!("write `{option}`")))
@@ -241,8 +241,8 @@ fn setting(text: &RawText, blocks: &Blocks<RawOption>) -> Result<Setting> {
     }
 }
 
-/// Every flag must be possible on every board it is offered for: what it requires, taken to the end, must not contradict
-/// itself, and must be offered there too.
+/// Every flag must be possible on every board that can have it. All that it requires, directly or not, must be free of
+/// contradiction, and possible on that board too.
 fn check_possible(
     blocks: &Blocks<RawOption>,
     options: &IndexMap<String, BuildOption>,
@@ -253,7 +253,7 @@ fn check_possible(
         let Some(raw) = blocks.get(name).and_then(|block| block.raw.as_ref()) else { continue };
         let closure = closure(name, options);
         if let Some(why) = contradiction(&closure, options) {
-            // A contradiction has no line of its own; it is shown where this flag's rules begin.
+            // A contradiction has no line of its own; it is shown at the start of this flag's rules.
             let rules = raw.requires.as_ref().or(raw.conflicts.as_ref());
             let fault = Error::input(format!("`{name}` can never be set: {why}"));
             let span = rules.map(|list| list.span.clone()).unwrap_or_default();
@@ -272,7 +272,7 @@ fn check_possible(
     }
 }
 
-/// The fault of a flag that is offered where something it requires is not.
+/// The fault of a flag that a board can have, without something that the flag requires.
 fn not_everywhere(name: &str, raw: &RawOption, needed: &Setting, without: &[&str]) -> Error {
     let rule = raw.requires.iter().flat_map(|list| &list.value).find(|text| ***text == needed.to_string());
     let span = rule.map(|text| &text.span).or_else(|| raw.requires.as_ref().map(|list| &list.span));
@@ -282,7 +282,7 @@ fn not_everywhere(name: &str, raw: &RawOption, needed: &Setting, without: &[&str
         .help(format!("leave them out of the `boards` of `{name}`, or add them to those of `{}`", needed.option))
 }
 
-/// All that holds when a flag is set: itself first, then what it requires, to the end. Only flags have rules, so this is certain.
+/// All settings that follow from a flag: itself first, then what it requires, directly or not. Only flags have rules.
 fn closure(flag: &str, options: &IndexMap<String, BuildOption>) -> Vec<Setting> {
     let mut closure = vec![Setting { option: flag.to_owned(), choice: None }];
     let mut next = 0;
@@ -298,15 +298,15 @@ fn closure(flag: &str, options: &IndexMap<String, BuildOption>) -> Vec<Setting> 
     closure
 }
 
-/// Why some settings cannot hold together.
+/// Why some settings contradict each other.
 fn contradiction(settings: &[Setting], options: &IndexMap<String, BuildOption>) -> Option<String> {
     for (index, one) in settings.iter().enumerate() {
         if let Some(other) = settings[..index].iter().find(|other| other.option == one.option) {
-            return Some(format!("it comes to require both `{other}` and `{one}`"));
+            return Some(format!("it requires (directly or not) both `{other}` and `{one}`"));
         }
         let conflicts = options.get(&one.option).map_or(&[][..], |option| &option.conflicts);
         if let Some(other) = conflicts.iter().find(|conflict| settings.contains(conflict)) {
-            return Some(format!("it comes to require both `{one}` and `{other}`, which conflict"));
+            return Some(format!("it requires (directly or not) both `{one}` and `{other}`, which conflict"));
         }
     }
     None

@@ -1,7 +1,7 @@
-//! The shapes of `kbuild.toml` and of a site configuration as serde sees them: every key, nothing checked yet.
+//! The types of `kbuild.toml` and of a site configuration as serde reads them: every key, nothing checked yet.
 //!
-//! All keys are optional here, so that a missing one is reported together with all other faults, at the block it belongs
-//! to. The documentation of each key is also what an editor shows, through the JSON Schema.
+//! All keys are optional here, so that a missing key is reported together with all other faults, at its block.
+//! Editors show the documentation of each key, through the JSON Schema.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer};
 use serde_spanned::Spanned;
 
-/// A value of the text, with the bytes it stands at.
+/// A value of the text, with its byte range.
 #[derive(Debug, Clone)]
 pub(super) struct At<T> {
     pub(super) value: T,
@@ -23,7 +23,7 @@ pub(super) struct At<T> {
 pub(super) type RawText = At<String>;
 
 impl<T> At<T> {
-    /// Another value that stands for the same place.
+    /// Another value for the same place.
     pub(super) fn with<U>(&self, value: U) -> At<U> {
         At { value, span: self.span.clone() }
     }
@@ -37,7 +37,7 @@ impl<T> Deref for At<T> {
     }
 }
 
-// As a key of a map, only what is said counts, not where.
+// As a key of a map, only the value counts, not its place.
 impl<T: PartialEq> PartialEq for At<T> {
     fn eq(&self, other: &Self) -> bool {
         self.value == other.value
@@ -59,7 +59,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     }
 }
 
-/// To a schema, only the value counts.
+/// In the schema, only the value counts.
 impl<T: JsonSchema> JsonSchema for At<T> {
     fn inline_schema() -> bool {
         T::inline_schema()
@@ -83,7 +83,7 @@ impl<T: JsonSchema> JsonSchema for At<T> {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(title = "kbuild.toml", extend("required" = ["project"]))]
 pub(super) struct RawManifest {
-    /// The project as such.
+    /// The project itself.
     project: RawProject,
     /// BitBake layers, by a name that boards refer to.
     layers: IndexMap<String, RawLayer>,
@@ -95,11 +95,12 @@ pub(super) struct RawManifest {
     config: IndexMap<String, String>,
     /// What can be built.
     boards: IndexMap<String, RawBoard>,
-    /// What is locked beyond layers and declared sources.
+    /// What is locked besides layers and declared sources.
     closure: RawClosure,
-    /// Where packages lie that recipes name by registry, name and version: `go`, `npm`, or the host of `crate://HOST/…`.
+    /// URLs of package registries, for recipes that name registry, name and version: `go`, `npm`, or the host of
+    /// `crate://HOST/…`.
     registries: IndexMap<String, String>,
-    /// Where sources are asked for before and after their upstream.
+    /// Where sources are looked for before and after their upstream.
     mirrors: RawMirrors,
 }
 
@@ -110,7 +111,7 @@ pub(super) struct RawManifest {
 pub(super) struct RawProject {
     /// The project's name.
     pub(super) name: Option<RawText>,
-    /// The layer that carries BitBake; without it, the layer called `bitbake`.
+    /// The layer that contains BitBake (default: the layer called `bitbake`).
     pub(super) engine: Option<RawText>,
 }
 
@@ -121,16 +122,16 @@ pub(super) struct RawProject {
 pub(super) struct RawLayer {
     /// URL of the git repository.
     pub(super) git: Option<RawText>,
-    /// The branch to follow; beside `tag` or `rev`: the branch they lie on.
+    /// The branch to follow; with `tag` or `rev`: the branch that contains them.
     pub(super) branch: Option<RawText>,
-    /// The tag to take.
+    /// The tag to lock.
     pub(super) tag: Option<RawText>,
-    /// The commit to take, all 40 digits.
+    /// The commit to lock, all 40 digits.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
     pub(super) rev: Option<RawText>,
     /// A folder of this project, relative to kbuild.toml.
     pub(super) path: Option<RawText>,
-    /// The BitBake layer directories inside it; without it, the top directory.
+    /// The BitBake layer directories inside it (default: the top directory).
     pub(super) paths: Option<At<Vec<RawText>>>,
 }
 
@@ -146,36 +147,36 @@ pub(super) struct RawSource {
     /// The SHA-256 that the file must have.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{64}$"))]
     pub(super) sha256: Option<RawText>,
-    /// The name under which BitBake looks for the file, where the URL does not end with it; `{version}` is filled in.
+    /// The name under which BitBake looks for the file, if the URL does not end with it; `{version}` is filled in.
     pub(super) filename: Option<RawText>,
     /// URL of the git repository.
     pub(super) git: Option<RawText>,
-    /// The branch to follow; beside `tag` or `rev`: the branch they lie on. `{version}` is filled in.
+    /// The branch to follow; with `tag` or `rev`: the branch that contains them. `{version}` is filled in.
     pub(super) branch: Option<RawText>,
-    /// The tag to take; `{version}` is filled in.
+    /// The tag to lock; `{version}` is filled in.
     pub(super) tag: Option<RawText>,
-    /// The commit to take, all 40 digits.
+    /// The commit to lock, all 40 digits.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
     pub(super) rev: Option<RawText>,
     /// A container image, as docker names it: `[HOST/]NAME[:TAG][@sha256:…]`; `{version}` is filled in.
     pub(super) oci: Option<RawText>,
-    /// The architectures of the image that are locked, as BitBake's TARGET_ARCH writes them (default: of `aarch64` and
-    /// `x86_64` those that the image has).
+    /// The architectures of the image to lock, as BitBake's TARGET_ARCH writes them (default: those of `aarch64` and
+    /// `x86_64` that the image has).
     pub(super) architectures: Option<At<Vec<RawText>>>,
     /// The digest (`sha256:…`) that the image's index or manifest must have.
     #[schemars(regex(pattern = "^sha256:[0-9A-Fa-f]{64}$"))]
     pub(super) digest: Option<RawText>,
-    /// Whether submodules are locked along.
+    /// Whether submodules are locked too.
     pub(super) submodules: Option<At<bool>>,
-    /// Whether all history is kept, for recipes that run `git describe` or count commits.
+    /// Whether the whole history is kept, for recipes that run `git describe` or count commits.
     pub(super) history: Option<At<bool>>,
     /// The version, for the templates and for recipes.
     pub(super) version: Option<RawText>,
-    /// Recipes of any layer whose SRCREV this source pins.
+    /// Recipes of any layer whose SRCREV this source sets.
     pub(super) recipes: Option<At<Vec<RawText>>>,
     /// The `;name=` that the URL has in these recipes.
     pub(super) srcrev_name: Option<RawText>,
-    /// The boards that need it; without it, all.
+    /// The boards that need it (default: all).
     pub(super) boards: Option<At<Vec<RawText>>>,
 }
 
@@ -184,33 +185,33 @@ pub(super) struct RawSource {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(extend("oneOf" = [{"required": ["flag"]}, {"required": ["choices", "default"]}]))]
 pub(super) struct RawOption {
-    /// The OVERRIDES word of a flag, which is off unless asked for.
+    /// The OVERRIDES word of a flag, which is off by default.
     pub(super) flag: Option<RawText>,
     /// Each choice with its OVERRIDES word (empty: none).
     pub(super) choices: Option<IndexMap<RawText, RawText>>,
-    /// The choice that holds when nothing is said.
+    /// The default choice.
     pub(super) default: Option<RawText>,
-    /// The boards that can have it; without it, all.
+    /// The boards that can have it (default: all).
     pub(super) boards: Option<At<Vec<RawText>>>,
     /// What the flag can't be combined with: `FLAG` or `OPTION=CHOICE`.
     pub(super) conflicts: Option<At<Vec<RawText>>>,
     /// What the flag needs set: `FLAG` or `OPTION=CHOICE`.
     pub(super) requires: Option<At<Vec<RawText>>>,
-    /// Choices that cannot be had, with the reason.
+    /// Choices that cannot be used, with the reason.
     pub(super) refused: Option<Vec<At<RawRefusal>>>,
 }
 
 /// `[[options.NAME.refused]]`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
-// Only to the schema, as for `RawRule`.
+// Only for the schema, as for `RawRule`.
 #[schemars(deny_unknown_fields, extend("required" = ["choices", "why"]))]
 pub(super) struct RawRefusal {
     /// The choices that are refused.
     pub(super) choices: Option<At<Vec<RawText>>>,
-    /// The boards that they are refused for; without it, all.
+    /// The boards that they are refused for (default: all).
     pub(super) boards: Option<At<Vec<RawText>>>,
-    /// The reason, for whoever asks for one of them.
+    /// The reason, which the error message shows.
     pub(super) why: Option<RawText>,
 }
 
@@ -222,7 +223,7 @@ pub(super) struct RawBoard {
     pub(super) machine: Option<RawText>,
     /// Layers in the order of BBLAYERS; the engine is implied.
     pub(super) layers: Option<At<Vec<RawText>>>,
-    /// What is built when the command line names nothing.
+    /// What is built if the command line names no target.
     pub(super) targets: Option<At<Vec<RawText>>>,
     /// Another board that this one is a variant of: own keys win, layers and targets are appended.
     pub(super) extends: Option<RawText>,
@@ -230,39 +231,53 @@ pub(super) struct RawBoard {
     pub(super) set: Option<IndexMap<RawText, At<SetTo>>>,
     /// BitBake variables of this board.
     pub(super) config: Option<IndexMap<RawText, RawText>>,
+    /// Files and directories of the host that the board's builds see beside what every build sees.
+    pub(super) mounts: Option<Vec<At<RawMount>>>,
     /// The machine that `kbuild run` starts the board's image in.
     pub(super) run: Option<At<RawRun>>,
+}
+
+/// `[[boards.NAME.mounts]]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case")]
+// Only to the schema, as for `RawRule`.
+#[schemars(deny_unknown_fields, extend("required" = ["path"]))]
+pub(super) struct RawMount {
+    /// The file or directory, absolute or relative to the manifest; it has the same path inside.
+    pub(super) path: Option<RawText>,
+    /// Whether builds may write there (default: false).
+    pub(super) write: Option<bool>,
 }
 
 /// `[boards.NAME.run]`: a machine of QEMU's.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
-// Only to the schema, as for `RawRule`.
+// Only for the schema, as for `RawRule`.
 #[schemars(deny_unknown_fields)]
 pub(super) struct RawRun {
     /// Its architecture, as in the name of QEMU's program (`qemu-system-ARCH`).
     #[schemars(extend("enum" = ["aarch64", "riscv64", "x86_64"]))]
     pub(super) arch: Option<RawText>,
-    /// The file of the board's deploy directory that it starts from, `*` for any characters; without it, the only one there
-    /// is of a disk image's kind.
+    /// The file of the board's deploy directory to start from, with `*` for any characters (default: the only file there
+    /// whose name is that of a disk image).
     pub(super) image: Option<RawText>,
-    /// `uefi`; without it, the machine's own.
+    /// `uefi` (default: the machine's own firmware).
     #[schemars(extend("enum" = ["uefi"]))]
     pub(super) firmware: Option<RawText>,
-    /// A kernel of the deploy directory that QEMU starts itself, for images that hold only a root file system.
+    /// A kernel of the deploy directory that QEMU starts itself, for images that contain only a root file system.
     pub(super) kernel: Option<RawText>,
     /// The command line of that kernel.
     pub(super) append: Option<RawText>,
     /// Memory in MiB (default: 1024).
     #[schemars(range(min = 1))]
     pub(super) memory: Option<At<u32>>,
-    /// Processors (default: 2).
+    /// Number of processors (default: 2).
     #[schemars(range(min = 1, max = 512))]
     pub(super) cpus: Option<At<u32>>,
-    /// Whether virtual machines are to run inside it.
+    /// Whether virtual machines can run inside it.
     pub(super) nested: Option<At<bool>>,
-    /// Ports of this machine that lead to ports of the board: `HOST:GUEST` or `ADDRESS:HOST:GUEST`, `/udp` behind it where
-    /// it is not TCP. Without an address, only this machine reaches them.
+    /// Ports of the host that are forwarded to ports of the board: `HOST:GUEST` or `ADDRESS:HOST:GUEST`, followed by `/udp`
+    /// if it is not TCP. Without an address, only the host itself can connect.
     pub(super) ports: Option<At<Vec<RawText>>>,
 }
 
@@ -280,15 +295,15 @@ pub(super) enum SetTo {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawClosure {
-    /// Which closures are locked: `none`, `defaults` (each board with its options' defaults), `choices` (each other choice
-    /// of each option too; this is the default).
+    /// Which closures are locked: `none`, `defaults` (each board with its options' defaults), or `choices` (also each other
+    /// choice of each option; the default).
     #[schemars(extend("enum" = ["none", "defaults", "choices"]))]
     pub(super) lock: Option<RawText>,
-    /// Architectures of the machines that build, as `uname -m` writes them (default: `x86_64`).
+    /// Architectures of the build hosts, as `uname -m` writes them (default: `x86_64`).
     pub(super) hosts: Option<At<Vec<RawText>>>,
-    /// Recipes, or expressions for whole URLs, whose git sources are kept with all history.
+    /// Recipes, or expressions for whole URLs, whose git sources are kept with their whole history.
     pub(super) history: Option<Vec<RawText>>,
-    /// Recipes whose tag may lead elsewhere than to the commit beside it.
+    /// Recipes whose tag need not point to the commit that they name.
     pub(super) moved_tags: Option<Vec<RawText>>,
     /// Recipes that are left out (BBMASK), each with the reason for it.
     pub(super) mask: Option<IndexMap<RawText, RawText>>,
@@ -298,7 +313,8 @@ pub(super) struct RawClosure {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawMirrors {
-    /// Other stores, a directory, an http URL, a bucket (`s3://`, `gs://`, `az://`) or a registry (`oci://`) each, asked first.
+    /// Other stores: a directory, an http URL, a bucket (`s3://`, `gs://`, `az://`) or a registry (`oci://`) each,
+    /// asked first.
     pub(super) stores: Option<Vec<RawText>>,
     /// Whether the fallback lists shipped with kbuild are asked after the upstream (default: true).
     pub(super) builtin: Option<bool>,
@@ -309,7 +325,7 @@ pub(super) struct RawMirrors {
 /// `[[mirrors.rule]]`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
-// Only to the schema: `document::check_keys` has the better words for it, and one fault is not to be shown twice.
+// Only for the schema: `document::check_keys` has a better message for unknown keys, and one fault is reported once.
 #[schemars(deny_unknown_fields, extend("required" = ["match", "to"]))]
 pub(super) struct RawRule {
     /// A regular expression that must match the whole URL.
@@ -324,11 +340,11 @@ pub(super) struct RawRule {
 pub(super) struct RawSite {
     /// The store to use.
     pub(super) store: Option<RawText>,
-    /// Stores below it, which are only read.
+    /// Lower stores, which are only read.
     pub(super) lower: Option<Vec<RawText>>,
-    /// Mirrors, asked before those of kbuild.toml.
+    /// Mirrors that are asked before those of kbuild.toml.
     pub(super) mirrors: Option<RawMirrors>,
-    /// Package registries, in the place of those of kbuild.toml.
+    /// Package registries that win over those of kbuild.toml.
     pub(super) registries: IndexMap<String, String>,
 }
 

@@ -1,4 +1,4 @@
-//! From files to checked values.
+//! Reads files into checked values.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::files::{MANIFEST, STEMS};
 /// See [`Manifest::read`].
 pub(super) fn manifest(path: &Path) -> Result<Manifest> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let text = read(path, &name, "`kbuild init` makes one; `--manifest-path FILE` names one elsewhere")?;
+    let text = read(path, &name, "run `kbuild init` to make one, or name one elsewhere with `--manifest-path FILE`")?;
     parse(path, &text)
 }
 
@@ -25,7 +25,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Manifest> {
     let mut diagnostics = Diagnostics::default();
     let manifest = check(&table, &path, &mut diagnostics);
     diagnostics.finish(&path, text)?;
-    manifest.ok_or_else(|| Error::bug(format!("{MANIFEST} is at fault, but no fault was found")))
+    manifest.ok_or_else(|| Error::bug(format!("{MANIFEST} is invalid, but no fault was found")))
 }
 
 fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Manifest> {
@@ -65,7 +65,7 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
         boards,
     };
     let project = project.or_else(|| {
-        let fault = Error::input("there is no [project]").at(0..0, "it belongs at the top");
+        let fault = Error::input("there is no [project]").at(0..0, "add it at the top");
         diagnostics.add(fault.help("add `[project]` with `name = \"…\"`"));
         None
     })?;
@@ -87,7 +87,7 @@ fn project_name(project: &Block<RawProject>, diagnostics: &mut Diagnostics) -> O
 
 /// See [`SiteConfig::read`].
 pub(super) fn site(path: &Path) -> Result<SiteConfig> {
-    let text = read(path, "configuration file", "`--config FILE` and KBUILD_CONFIG name it")?;
+    let text = read(path, "configuration file", "its name was given by `--config FILE` or KBUILD_CONFIG")?;
     let path = absolute(path)?;
     let table = document::parse(&path, &text)?;
     let base = path.parent().unwrap_or(Path::new("/"));
@@ -111,7 +111,7 @@ pub(super) fn site(path: &Path) -> Result<SiteConfig> {
 fn lower_store(store: &RawText, base: &Path, diagnostics: &mut Diagnostics) -> Option<PathBuf> {
     if store.contains("://") {
         let fault = Error::input("a lower store is a directory of this machine").at(store.span.clone(), "this one");
-        diagnostics.add(fault.help("a store behind a URL is a mirror: name it under [mirrors] stores"));
+        diagnostics.add(fault.help("a store at a URL is a mirror: add it to `stores` under [mirrors]"));
         return None;
     }
     Some(base.join(&**store))
@@ -129,12 +129,12 @@ pub(super) fn find(from: &Path) -> Result<PathBuf> {
         }
     }
     Err(Error::input(format!("there is no kbuild.toml (or kata.toml) in {} or above", from.display()))
-        .help("`kbuild init` makes one; `--manifest-path FILE` names one elsewhere"))
+        .help("run `kbuild init` to make one, or name one elsewhere with `--manifest-path FILE`"))
 }
 
 fn both(directory: &Path) -> Error {
     Error::input(format!("{} has both a kbuild.toml and a kata.toml", directory.display()))
-        .help("keep one of them; `--manifest-path FILE` says which is meant until then")
+        .help("keep one of them; until then, name one with `--manifest-path FILE`")
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -145,7 +145,7 @@ fn read(path: &Path, what: &str, help: &str) -> Result<String> {
     std::fs::read_to_string(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Error::input(format!("there is no {what} at {}", path.display())).help(help),
         ErrorKind::InvalidData => Error::input(format!("{} is not text in UTF-8", path.display()))
-            .help("TOML is always UTF-8: save it as such"),
+            .help("TOML files are UTF-8: save it as UTF-8"),
         _ => Error::io("read", path, error),
     })
 }

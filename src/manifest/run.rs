@@ -1,4 +1,4 @@
-//! Checks of `[boards.NAME.run]`, with `extends` folded in.
+//! Checks of `[boards.NAME.run]`, merged with what the board extends.
 
 use std::net::Ipv4Addr;
 
@@ -10,14 +10,14 @@ use crate::error::{Error, Result};
 
 const ARCHES: [Arch; 3] = [Arch::Aarch64, Arch::Riscv64, Arch::X86_64];
 
-/// What a machine has where nothing is said: enough for an image with a shell.
+/// The defaults of a machine: enough for an image with a shell.
 const MEMORY: u32 = 1024;
 const CPUS: u32 = 2;
 
-/// QEMU's own limit is the machine's; more than this is a mistake.
+/// The limit of QEMU depends on its machine. A number above this one is a mistake.
 const MOST_CPUS: u32 = 512;
 
-/// What can be said of a block's own keys, whatever the board extends.
+/// Checks that need only the block's own keys, and not what the board extends.
 pub(super) fn check_own(run: &RawRun, diagnostics: &mut Diagnostics) {
     diagnostics.take(run.arch.as_ref().map(arch).transpose());
     diagnostics.take(run.firmware.as_ref().map(firmware).transpose());
@@ -34,7 +34,7 @@ pub(super) fn check_own(run: &RawRun, diagnostics: &mut Diagnostics) {
     names::check_repeated("the machine", "port", ports, diagnostics);
 }
 
-/// The machine of a board and of all that it extends: own keys win. `None` where there is none, or one at fault.
+/// The machine of a board, merged with all that it extends: own keys win. `None` if there is none, or it has a fault.
 pub(super) fn fold(whose: &str, chain: &[&RawBoard], diagnostics: &mut Diagnostics) -> Option<Machine> {
     let runs: Vec<&At<RawRun>> = chain.iter().rev().filter_map(|raw| raw.run.as_ref()).collect();
     let nearest = runs.first()?;
@@ -67,7 +67,7 @@ pub(super) fn fold(whose: &str, chain: &[&RawBoard], diagnostics: &mut Diagnosti
 
 fn arch(text: &RawText) -> Result<Arch> {
     ARCHES.into_iter().find(|arch| arch.name() == text.as_str()).ok_or_else(|| {
-        Error::input(format!("`{}` is no architecture that `kbuild run` knows", text.escape_debug()))
+        Error::input(format!("`{}` is not an architecture that `kbuild run` knows", text.escape_debug()))
             .at(text.span.clone(), "here")
             .help(one_of_arches())
     })
@@ -81,12 +81,12 @@ fn firmware(text: &RawText) -> Result<()> {
     if text.as_str() == "uefi" {
         return Ok(());
     }
-    Err(Error::input(format!("`{}` is no firmware", text.escape_debug()))
+    Err(Error::input(format!("`{}` is not a firmware", text.escape_debug()))
         .at(text.span.clone(), "here")
-        .help("write `uefi` (OVMF and its like), or take the key out for the machine's own"))
+        .help("write `uefi` (OVMF or AAVMF), or remove the key to use the machine's own"))
 }
 
-/// It is looked for in the deploy directory, so it must stay in there.
+/// The file is looked for in the deploy directory, so the name must not lead out of it.
 fn check_file(what: &str, file: &RawText) -> Result<()> {
     let part = |part: &str| !part.is_empty() && part != "." && part != "..";
     if file.split('/').all(part) && !file.chars().any(char::is_control) {
@@ -94,14 +94,14 @@ fn check_file(what: &str, file: &RawText) -> Result<()> {
     }
     Err(Error::input(format!("`{}` cannot be {what} of the deploy directory", file.escape_debug()))
         .at(file.span.clone(), "this file")
-        .help("give its name as result.json has it; `*` stands for any characters"))
+        .help("give its name as result.json has it; `*` matches any characters"))
 }
 
 fn check_append(append: &RawText) -> Result<()> {
     if !append.chars().any(char::is_control) {
         return Ok(());
     }
-    Err(Error::input("a kernel's command line is one line").at(append.span.clone(), "it holds a control character"))
+    Err(Error::input("a kernel's command line is one line").at(append.span.clone(), "it contains a control character"))
 }
 
 fn check_number(key: &str, number: &At<u32>, most: u32) -> Result<()> {
@@ -113,8 +113,8 @@ fn check_number(key: &str, number: &At<u32>, most: u32) -> Result<()> {
         .help(if key == "memory" { "memory is given in MiB: 4096".to_owned() } else { format!("1 to {most}") }))
 }
 
-/// `[ADDRESS:]HOST:GUEST[/tcp|/udp]`. Only this machine is let in unless an address says otherwise: images for a desk often
-/// have no password.
+/// `[ADDRESS:]HOST:GUEST[/tcp|/udp]`. Only the host itself can connect, unless there is an address: images for development
+/// often have no password.
 fn port(text: &RawText) -> Result<Port> {
     let wrong = || {
         Error::input(format!("`{}` forwards no port", text.escape_debug()))

@@ -1,4 +1,4 @@
-//! The JSON Schema of `kbuild.toml`, for editors; made of the shapes that the parser itself reads.
+//! The JSON Schema of `kbuild.toml`, for editors; made from the types that the parser itself uses.
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -13,7 +13,7 @@ pub(super) fn schema() -> Value {
     schema
 }
 
-/// TOML has no null: that a key may be left out is said by `required` alone.
+/// TOML has no null: only `required` says whether a key may be left out.
 fn without_null(schema: &mut Value) {
     match schema {
         Value::Array(parts) => parts.iter_mut().for_each(without_null),
@@ -36,7 +36,7 @@ fn without_null(schema: &mut Value) {
 mod tests {
     use super::*;
 
-    /// `KBUILD_UPDATE_DOCS=1 cargo test --lib manifest::schema` writes it anew.
+    /// Written again by `KBUILD_UPDATE_DOCS=1 cargo test --lib manifest::schema`.
     #[test]
     fn the_documented_schema_is_current() {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/kbuild.schema.json");

@@ -1,4 +1,4 @@
-//! The options of one build: what `--set` asks for, over the board's own settings, over the defaults.
+//! The options of one build: the defaults, then the board's own settings, then those of `--set`.
 
 use std::fmt;
 
@@ -56,10 +56,10 @@ pub(super) fn values(options: &IndexMap<String, BuildOption>, board: &str, set: 
     values
 }
 
-/// A rule of a flag that is on and that some values break.
+/// A rule of a flag that is on, which some values break.
 #[derive(Debug)]
 pub(super) struct Broken<'a> {
-    /// The flag that has the rule.
+    /// The flag with the rule.
     pub(super) flag: &'a str,
     /// What it conflicts with or requires.
     pub(super) other: &'a Setting,
@@ -94,10 +94,10 @@ impl Broken<'_> {
     fn help(&self, options: &IndexMap<String, BuildOption>, values: &Values, board: &str) -> String {
         let Broken { flag, other, requires } = self;
         if !values.contains_key(&other.option) {
-            return format!("board `{board}` cannot have `{}`: leave `{flag}` out (`--set {flag}=off`)", other.option);
+            return format!("board `{board}` cannot have `{}`: do without `{flag}` (`--set {flag}=off`)", other.option);
         }
         if *requires {
-            return format!("add `--set {other}`, or leave `{flag}` out (`--set {flag}=off`)");
+            return format!("add `--set {other}`, or do without `{flag}` (`--set {flag}=off`)");
         }
         let rest: Vec<String> = match options.get(&other.option) {
             Some(option) if matches!(option.kind, OptionKind::Choice { .. }) => {
@@ -108,9 +108,9 @@ impl Broken<'_> {
         };
         let instead = rest.join(" or ");
         if instead.is_empty() {
-            return format!("leave `{flag}` out (`--set {flag}=off`)");
+            return format!("do without `{flag}` (`--set {flag}=off`)");
         }
-        format!("take {instead}, or leave `{flag}` out (`--set {flag}=off`)")
+        format!("use {instead}, or do without `{flag}` (`--set {flag}=off`)")
     }
 }
 
@@ -136,7 +136,7 @@ pub(super) fn words(options: &IndexMap<String, BuildOption>, board: &str) -> Vec
     words.filter(|word| !word.is_empty()).cloned().collect()
 }
 
-/// What `--set` says, each option once; all that is wrong with it at once.
+/// The values of `--set`, each option once; reports all faults at once.
 fn asked(manifest: &Manifest, board: &str, set: &[String]) -> Result<Values> {
     let mut asked = Values::new();
     let mut diagnostics = Vec::new();
@@ -149,7 +149,7 @@ fn asked(manifest: &Manifest, board: &str, set: &[String]) -> Result<Values> {
                         shown(before),
                         shown(&value)
                     ))
-                    .help("give one of them"),
+                    .help("give only one of them"),
                 ),
                 _ => drop(asked.insert(option, value)),
             },
@@ -208,7 +208,7 @@ fn possible<'a>(option: &'a BuildOption, board: &'a str) -> impl Iterator<Item =
     choices.into_iter().flatten().filter(|choice| option.refusal(board, choice).is_none())
 }
 
-/// The fault of a choice that cannot be had.
+/// The fault of a choice that cannot be used.
 pub(super) fn refused(board: &str, name: &str, option: &BuildOption, setting: &str, why: &str) -> Error {
     let fault = Error::input(format!("board `{board}` cannot have `{setting}`: {why}"));
     let others: Vec<String> = possible(option, board).map(|choice| format!("{name}={choice}")).collect();

@@ -12,7 +12,7 @@ use crate::source::image::{ARCHITECTURES, Architecture, parse_digest};
 use crate::source::name::{check_component, file_name};
 use crate::source::{Access, ImageName};
 
-/// All declared sources that are in order.
+/// All valid declared sources.
 pub(super) fn check(
     blocks: &Blocks<RawSource>,
     boards: &Blocks<RawBoard>,
@@ -83,7 +83,7 @@ fn several_origins(whose: &str, keys: &[(&str, &str, &Option<RawText>)]) -> Erro
     fault.help("keep one of them")
 }
 
-/// A `boards` list: every name known, none twice, not empty.
+/// A `boards` list: every name exists, none is repeated, it is not empty.
 pub(super) fn check_boards(
     whose: &str,
     list: Option<&At<Vec<RawText>>>,
@@ -92,8 +92,8 @@ pub(super) fn check_boards(
 ) -> Option<Vec<String>> {
     let list = list?;
     if list.is_empty() {
-        let fault = Error::input(format!("{whose} is for no board at all")).at(list.span.clone(), "an empty list");
-        diagnostics.add(fault.help("name boards, or take `boards` out: then it is for all"));
+        let fault = Error::input(format!("{whose} is for no board")).at(list.span.clone(), "an empty list");
+        diagnostics.add(fault.help("name boards, or remove `boards`: then it is for all"));
     }
     names::check_known(whose, "board", list, boards.keys().map(String::as_str), diagnostics);
     names::check_repeated(whose, "board", list, diagnostics);
@@ -109,7 +109,7 @@ fn file_origin(whose: &str, url: &RawText, raw: &RawSource, diagnostics: &mut Di
         let Some(url) = diagnostics.take(fill(template, version).and_then(|text| file_url(&text))) else { continue };
         if urls.contains(&url) {
             let fault = Error::input(format!("{whose} names a URL twice"));
-            diagnostics.add(fault.at(template.span.clone(), "again here").help("take it out"));
+            diagnostics.add(fault.at(template.span.clone(), "again here").help("remove it"));
         }
         urls.push(url);
     }
@@ -117,13 +117,13 @@ fn file_origin(whose: &str, url: &RawText, raw: &RawSource, diagnostics: &mut Di
         diagnostics.take(text.parse().map_err(|error: Error| {
             error
                 .at(text.span.clone(), "the `sha256` of the file")
-                .help("take it out, or copy it whole: `sha256sum FILE`")
+                .help("remove it, or copy all 64 digits: `sha256sum FILE` prints them")
         }))
     });
     let name = match &raw.filename {
         Some(template) if urls.first().is_some_and(|url| url.access() == Access::Package) => {
             let fault = Error::input(format!("{whose} is a package, and has no `filename`"));
-            diagnostics.add(fault.at(template.span.clone(), "BitBake names it itself").help("take `filename` out"));
+            diagnostics.add(fault.at(template.span.clone(), "BitBake names it itself").help("remove `filename`"));
             return None;
         }
         Some(template) => diagnostics.take(fill(template, version).and_then(|name| check_filename(&name)))?,
@@ -159,7 +159,7 @@ fn git_origin(whose: &str, git: &RawText, raw: &RawSource, diagnostics: &mut Dia
     keys.check(whose, submodules, history, diagnostics).map(SourceOrigin::Git)
 }
 
-/// Keys that a kind of source alone has, each with its place where it is given.
+/// Keys that only one kind of source has, each with its place in the text.
 type Keys<'a, const N: usize> = [(&'static str, Option<&'a std::ops::Range<usize>>); N];
 
 fn file_only(raw: &RawSource) -> Keys<'_, 3> {
@@ -195,8 +195,8 @@ fn image_origin(whose: &str, oci: &RawText, raw: &RawSource, diagnostics: &mut D
     let name = diagnostics.take(fill(oci, raw.version.as_ref())).and_then(|text| diagnostics.take(image_name(&text)));
     let digest = raw.digest.as_ref().and_then(|text| {
         diagnostics.take(parse_digest(text).ok_or_else(|| {
-            let fault = Error::input(format!("`{}` is no digest of an image", text.escape_debug()));
-            fault.at(text.span.clone(), "this").help("give `sha256:` and all 64 digits, or take it out")
+            let fault = Error::input(format!("`{}` is not a digest of an image", text.escape_debug()));
+            fault.at(text.span.clone(), "this").help("give `sha256:` and all 64 digits, or remove it")
         }))
     });
     let architectures = architectures(whose, raw.architectures.as_ref(), diagnostics);
@@ -215,12 +215,12 @@ fn image_name(text: &RawText) -> Result<ImageName> {
     })
 }
 
-/// BitBake's words for architectures, each known, none twice.
+/// BitBake's names of architectures, each known, none repeated.
 fn architectures(whose: &str, list: Option<&At<Vec<RawText>>>, diagnostics: &mut Diagnostics) -> Vec<String> {
     let Some(list) = list else { return Vec::new() };
     if list.is_empty() {
         let fault = Error::input(format!("{whose} is for no architecture")).at(list.span.clone(), "an empty list");
-        diagnostics.add(fault.help("name architectures, or take `architectures` out"));
+        diagnostics.add(fault.help("name architectures, or remove `architectures`"));
     }
     names::check_repeated(whose, "architecture", list, diagnostics);
     for word in list.iter().filter(|word| Architecture::named(word).is_none()) {
@@ -237,12 +237,12 @@ fn architectures(whose: &str, list: Option<&At<Vec<RawText>>>, diagnostics: &mut
     words
 }
 
-/// Reports keys that belong to the other kind of source.
+/// Reports keys that belong to another kind of source.
 fn refuse<const N: usize>(whose: &str, kind: &str, others: &str, keys: &Keys<'_, N>, diagnostics: &mut Diagnostics) {
     for (key, span) in keys {
         if let Some(span) = span {
             let fault = Error::input(format!("{whose} is a {kind}, and has no `{key}`"));
-            diagnostics.add(fault.at((*span).clone(), format!("for {others} only")).help(format!("take `{key}` out")));
+            diagnostics.add(fault.at((*span).clone(), format!("for {others} only")).help(format!("remove `{key}`")));
         }
     }
 }
@@ -265,7 +265,7 @@ fn check_pinned_recipes(whose: &str, raw: &RawSource, diagnostics: &mut Diagnost
         && list.is_empty()
     {
         let fault = Error::input(format!("{whose} has an empty list of recipes")).at(list.span.clone(), "no recipe");
-        diagnostics.add(fault.help("name recipes whose SRCREV it pins, or take `recipes` out"));
+        diagnostics.add(fault.help("name recipes whose SRCREV it pins, or remove `recipes`"));
     }
     let Some(name) = &raw.srcrev_name else { return };
     if raw.recipes.is_none() {
@@ -276,17 +276,17 @@ fn check_pinned_recipes(whose: &str, raw: &RawSource, diagnostics: &mut Diagnost
     }
     if !name.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c)) || name.is_empty() {
         let fault = Error::input(format!("`{}` cannot be the `;name=` of a URL", name.escape_debug()));
-        diagnostics.add(fault.at(name.span.clone(), "this").help("it is of letters, digits and `.` `_` `+` `-`"));
+        diagnostics.add(fault.at(name.span.clone(), "this").help("it consists of letters, digits and `.` `_` `+` `-`"));
     }
 }
 
-/// Recipes read `KBUILD_<NAME>_*`: two sources must not come to one variable.
+/// Recipes read `KBUILD_<NAME>_*`: two sources must not have the same variable.
 fn check_variables(blocks: &Blocks<RawSource>, diagnostics: &mut Diagnostics) {
     let mut seen: IndexMap<String, (&str, &Block<RawSource>)> = IndexMap::new();
     for (name, block) in blocks {
         let variable = names::variable_part(name);
         if let Some((first, other)) = seen.get(&variable) {
-            let message = format!("the sources `{first}` and `{name}` are the same variables for recipes");
+            let message = format!("the sources `{first}` and `{name}` have the same variable names for recipes");
             diagnostics.add(
                 Error::input(message)
                     .at(block.span.clone(), format!("`KBUILD_{variable}_…` too"))
@@ -306,8 +306,10 @@ fn check_files(blocks: &Blocks<RawSource>, sources: &IndexMap<String, DeclaredSo
         let SourceOrigin::File(file) = &declared.origin else { continue };
         match seen.get(&*file.name) {
             Some((first, other)) if other.urls != file.urls || other.sha256 != file.sha256 => {
-                let fault =
-                    Error::input(format!("the sources `{first}` and `{source}` are both the file `{}`", file.name));
+                let fault = Error::input(format!(
+                    "the sources `{first}` and `{source}` have the same file name `{}`",
+                    file.name
+                ));
                 let span = |name: &str| blocks.get(name).map(|block| block.span.clone()).unwrap_or_default();
                 diagnostics.add(fault.at(span(source), "the same name").at(span(first), "first here").help(
                     "BitBake finds a file by its name: give one of them another `filename`, or put both URLs into one source",
@@ -319,7 +321,7 @@ fn check_files(blocks: &Blocks<RawSource>, sources: &IndexMap<String, DeclaredSo
     }
 }
 
-/// A recipe's SRCREV is pinned once for each of its URL names, on any one board.
+/// A recipe's SRCREV is pinned once for each of its URL names, on any board.
 fn check_recipes(blocks: &Blocks<RawSource>, diagnostics: &mut Diagnostics) {
     let mut seen: Vec<(&RawSource, &RawText)> = Vec::new();
     for raw in blocks.values().filter_map(|block| block.raw.as_ref()) {

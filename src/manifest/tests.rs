@@ -199,7 +199,7 @@ fn a_text_cannot_steer_the_terminal() {
     assert!(text.contains("x = \"?[31m??\" # é") && !text.contains(['\u{1b}', '\u{9b}']), "{text}");
 }
 
-/// Any text gives a manifest or an error that can be printed.
+/// Any text gives a manifest, or an error that can be printed.
 fn survives(text: &str) {
     if let Err(error) = Manifest::parse(Path::new("/nowhere/kata.toml"), text) {
         assert_ne!(error.kind(), crate::error::Kind::Bug, "{}", rendered(&error));
@@ -213,7 +213,7 @@ proptest::proptest! {
         survives(&text);
     }
 
-    /// Nearer to the truth: the manifest with every key, with some of its lines gone, doubled, or spoiled in one place.
+    /// Closer to a real file: the manifest with every key, with lines removed, doubled, or damaged in one place.
     #[test]
     fn no_spoiled_manifest_makes_it_panic(
         lines in proptest::collection::vec((0usize..120, proptest::option::of((0usize..80, ".{0,3}"))), 1..120),
@@ -232,7 +232,7 @@ proptest::proptest! {
         survives(&text);
     }
 
-    /// Nearest: in every value of the manifest with every key, one after the other, something else.
+    /// Closest: every value of the manifest with every key is replaced by something else, one after another.
     #[test]
     fn no_spoiled_value_makes_it_panic(at in 0usize..200, with in "\\PC{0,12}|true|[0-9]{1,9}|\\[\\]|\\{\\}|\"[a-z=${}:/]{0,9}\"") {
         let text = include_str!("fixtures/valid/every-key.toml");

@@ -18,28 +18,29 @@ use crate::source::Blake3;
 use crate::source::name::check_component;
 use crate::store::Store;
 
-/// What of a directory is kbuild's: a line for each file, its tag, its size, its name. Hidden, as it is of no use to fetchers.
+/// The list of kbuild's files in a directory: a line for each with its tag, size and name. Hidden, since fetchers do
+/// not use it.
 const LIST: &str = ".kbuild-mirror";
 
 /// The first line of the list.
 const HEAD: &str = "kbuild mirror 1";
 
-/// What was laid out.
+/// The result of writing a mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaidOut {
-    /// Files of sources, tarballs not counted.
+    /// Number of files of sources, without tarballs.
     pub files: usize,
-    /// Tarballs of repositories.
+    /// Number of tarballs of repositories.
     pub tarballs: usize,
-    /// What all of it takes, in bytes. (Where the store is on the same file system it may share them.)
+    /// Size of everything, in bytes. (On the store's file system the blocks may be shared with the store.)
     pub bytes: u64,
-    /// How many a former run had laid out already.
+    /// Number of files that an earlier run had written already.
     pub kept: usize,
-    /// How many went that no source stands behind any more.
+    /// Number of files that were removed because no source needs them any more.
     pub removed: usize,
 }
 
-/// A file that is there.
+/// A file that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ExistingFile {
     tag: Blake3,
@@ -48,11 +49,11 @@ struct ExistingFile {
 
 type MirrorListing = BTreeMap<String, ExistingFile>;
 
-/// Makes a directory hold a mirror, and the configuration that leads to it at `base`. What a former run left is kept where it
-/// is the same; whatever has a name at any time is whole.
+/// Writes a mirror into a directory, and the configuration that points to it at `base`. Files of an earlier run are kept if
+/// they are the same. A file that has its name is always complete.
 ///
 /// # Errors
-/// A directory that holds something else (kind `Input`), or that cannot be written.
+/// The directory contains something else (kind `Input`), or cannot be written.
 pub fn lay_out(
     store: &Store,
     mirror: &Mirror,
@@ -70,7 +71,7 @@ pub fn lay_out(
     let (mut list, old): (MirrorListing, MirrorListing) =
         former.into_iter().partition(|(name, present)| stands(name, present));
     let kept = list.len();
-    // Should this run be broken off, nothing may be taken for what it was before.
+    // If this run is interrupted, no file may be taken for what it was before.
     write_list(directory, &list)?;
     let mut packed: BTreeMap<Blake3, PathBuf> = BTreeMap::new();
     let task = progress.begin("mirror", None);
@@ -100,7 +101,7 @@ pub fn lay_out(
     Ok(LaidOut { files: list.len() - tarballs, tarballs, bytes, kept, removed: gone.len() })
 }
 
-/// Puts a file in its place in one step.
+/// Replaces a file in one step.
 fn write(store: &Store, mirror: &Mirror, entry: &MirrorEntry, path: &Path, same: Option<&Path>) -> Result<()> {
     let failed = |error| Error::io("write", path, error);
     let directory = path.parent().unwrap_or(path);
@@ -111,7 +112,7 @@ fn write(store: &Store, mirror: &Mirror, entry: &MirrorEntry, path: &Path, same:
     if let Some(blob) = blob {
         let scratch = tempfile::Builder::new().prefix(".kbuild-").tempdir_in(directory).map_err(failed)?;
         let new = scratch.path().join("new");
-        // A copy that shares its blocks is best: whatever is done to the mirror, the store stays as it is.
+        // A copy with shared blocks is best: the store does not change, whatever is done to the mirror.
         reflink_copy::reflink(&blob, &new)
             .map_err(|error| Error::io("copy", &blob, error))
             .or_else(|_| disk::link_or_copy(&blob, &new))?;
@@ -124,7 +125,7 @@ fn write(store: &Store, mirror: &Mirror, entry: &MirrorEntry, path: &Path, same:
     file.persist(path).map_err(|error| failed(error.error)).map(drop)
 }
 
-/// Makes the directory, or finds what a former run laid out in it.
+/// Makes the directory, or reads what an earlier run wrote in it.
 fn begin(directory: &Path) -> Result<MirrorListing> {
     disk::create_dir_all(directory)?;
     let path = directory.join(LIST);
@@ -134,15 +135,15 @@ fn begin(directory: &Path) -> Result<MirrorListing> {
             let mut entries = fs::read_dir(directory).map_err(|error| Error::io("read", directory, error))?;
             if entries.next().is_some() {
                 let error = Error::input(format!("{} is neither empty nor a mirror", disk::shown(directory)));
-                return Err(error.help("give a directory of its own"));
+                return Err(error.help("name a directory that is used for nothing else"));
             }
             return Ok(MirrorListing::new());
         }
         Err(error) => return Err(Error::io("read", &path, error)),
     };
     let wrong = || {
-        let error = Error::input(format!("{} is not in order", disk::shown(&path)));
-        error.help("remove the directory; the same command makes it again")
+        let error = Error::input(format!("{} is damaged", disk::shown(&path)));
+        error.help("remove the directory, and run the same command again")
     };
     let mut lines = text.lines();
     if lines.next() != Some(HEAD) {

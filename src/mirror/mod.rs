@@ -1,8 +1,8 @@
-//! A mirror for plain BitBake: the sources of a lock under the names its fetchers look for, each repository as one tarball,
-//! and the configuration that leads there.
+//! A mirror for plain BitBake: the sources of a lock under the names that its fetchers look for, each repository as one
+//! tarball, and the configuration that points to the mirror.
 //!
-//! [`Mirror`] says what the mirror holds and makes each thing; the static directory ([`lay_out`]) and the server
-//! (`crate::serve`) both take it from there.
+//! [`Mirror`] says what the mirror contains, and makes each file. The static directory ([`lay_out`]) and the server
+//! (`crate::serve`) both use it.
 
 mod directory;
 mod tarball;
@@ -23,23 +23,22 @@ use crate::source::{Blake3, CommitId, SourceId};
 use crate::store::Store;
 use crate::store::view::Flat;
 
-/// What the tag of a tarball begins with; another way to pack gets another number.
+/// Part of the tag of a tarball. The number changes when tarballs are packed in another way.
 const TARBALL: &[u8] = b"kbuild mirror tarball 1\n";
 
-/// What a mirror is made for.
+/// The input of a mirror.
 #[derive(Clone, Copy)]
 pub struct MirrorRequest<'a> {
     /// The project's name, for comments.
     pub project: &'a str,
-    /// The lock.
     pub lock: &'a Lock,
-    /// The manifest, where it is known: it names recipes whose commit a declared source gives, and recipes left out.
+    /// The manifest, if it is known: it names recipes whose commit comes from a declared source, and recipes left out.
     pub manifest: Option<&'a Manifest>,
-    /// Only what these boards need; empty for all of the lock.
+    /// Only what these boards need; empty for the whole lock.
     pub boards: &'a [String],
 }
 
-/// All that a mirror holds.
+/// The contents of a mirror.
 pub struct Mirror {
     project: String,
     flat: Flat,
@@ -58,7 +57,7 @@ pub enum MirrorEntry {
 }
 
 impl MirrorEntry {
-    /// What changes when the bytes do.
+    /// A text that changes when the bytes change.
     pub fn tag(&self) -> Blake3 {
         match self {
             MirrorEntry::Blob(tag) | MirrorEntry::Tarball(_, tag) => *tag,
@@ -67,10 +66,10 @@ impl MirrorEntry {
 }
 
 impl Mirror {
-    /// Finds out what a mirror holds. Nothing is written or packed yet.
+    /// Finds out what a mirror contains. Writes and packs nothing.
     ///
     /// # Errors
-    /// Two contents under one name, or two commits for one recipe (kind `Input`); a board that the lock does not know.
+    /// Two contents under one name, or two commits for one recipe (kind `Input`); the lock does not know a board.
     pub fn plan(store: &Store, wanted: MirrorRequest<'_>) -> Result<Mirror> {
         let MirrorRequest { project, lock, boards, .. } = wanted;
         let all = if boards.is_empty() { lock.all_sources() } else { lock.closure(boards.iter().map(String::as_str))? };
@@ -86,22 +85,22 @@ impl Mirror {
         Ok(Mirror { project: project.to_owned(), entries, conf, missing, flat })
     }
 
-    /// What is under a name.
+    /// The content under a name.
     pub fn entry(&self, name: &str) -> Option<&MirrorEntry> {
         self.entries.get(name)
     }
 
-    /// Everything but the configuration, by name.
+    /// Everything except the configuration, by name.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &MirrorEntry)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
-    /// Sources of the lock that the store lacks; whatever needs them as submodules counts among them.
+    /// Sources of the lock that are not in the store, and sources with a submodule that is not.
     pub fn missing(&self) -> &[SourceId] {
         &self.missing
     }
 
-    /// The configuration for machines that find the mirror at this address.
+    /// The configuration for machines that reach the mirror at this address.
     pub fn conf(&self, base: &Base) -> String {
         format!("{}{}", base.head(&self.project), self.conf)
     }
@@ -109,13 +108,13 @@ impl Mirror {
     /// Packs a repository. The same packs and refs give the same bytes.
     ///
     /// # Errors
-    /// Packs that the store has no longer, or a place that cannot be written.
+    /// Packs are not in the store any more, or the target cannot be written.
     pub fn pack(&self, store: &Store, clone: &str, to: impl Write) -> Result<()> {
         tarball::write(&self.flat, store, clone, to)
     }
 }
 
-/// What of some sources the store has, and what it lacks. What has a submodule that is lacking is of no use.
+/// Separates sources that the store has from those that it does not have. Without its submodules a source is of no use.
 fn present(store: &Store, lock: &Lock, ids: Vec<SourceId>) -> Result<(Vec<SourceId>, Vec<SourceId>)> {
     let mut missing: BTreeSet<SourceId> = BTreeSet::new();
     loop {
@@ -166,21 +165,21 @@ fn conf(wanted: MirrorRequest<'_>, sources: &[SourceId]) -> Result<String> {
     SiteConf { project, sources: &declared, pins: &pins, mask, uninative }.body()
 }
 
-/// The commits of recipes that name none, in every closure of some boards.
+/// The commits of recipes that name no commit, in every closure of some boards.
 fn pins<'a>(lock: &'a Lock, boards: &[&str]) -> Result<BTreeMap<&'a str, CommitId>> {
     let mut all: BTreeMap<&str, CommitId> = BTreeMap::new();
     for name in boards {
         for (pinned, commit) in lock.pins(name, &lock.board(name)?.settings()) {
             if all.insert(pinned, commit).is_some_and(|other| other != commit) {
                 let message = format!("the boards do not agree on the commit of {pinned}");
-                return Err(Error::input(message).help("make a mirror for some of them: `--board BOARD`"));
+                return Err(Error::input(message).help("make a mirror for some of them with `--board BOARD`"));
             }
         }
     }
     Ok(all)
 }
 
-/// Whether a name is the configuration's.
+/// Whether a name is that of the configuration.
 pub fn is_conf(name: &str) -> bool {
     name == FILE_NAME
 }

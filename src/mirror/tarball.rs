@@ -1,5 +1,5 @@
-//! A bare repository as the tarball that BitBake unpacks into its GITDIR (`bb.fetch2.git`, `download`): the repository at
-//! the archive's root, gzipped, owned by nobody in particular. Nothing of the time of day or of this machine is in it.
+//! Packs a bare repository as the tarball that BitBake unpacks into its GITDIR (`bb.fetch2.git`, `download`): the
+//! repository at the archive's root, gzipped, owner 0. It contains nothing of the time of day or of this machine.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::store::view::Flat;
 
-/// Packs are deflated already: more effort gains nothing.
+/// Packs are compressed already: a higher level gains nothing.
 const LEVEL: Compression = Compression::fast();
 
 /// Packs one clone.

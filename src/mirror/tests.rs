@@ -1,4 +1,4 @@
-//! What a mirror holds, and what it refuses to be.
+//! What a mirror contains, and which directories it refuses.
 
 use std::path::PathBuf;
 
@@ -36,7 +36,7 @@ impl Bench {
             .insert(key.to_owned(), LockedFile { name: None, urls: vec![url], sha256: digests.sha256, content });
     }
 
-    /// Locks a commit; `present` puts it into the store, too.
+    /// Locks a commit; `present` also adds it to the store.
     fn git(&mut self, key: &str, text: &str, submodule: Option<&str>, present: bool) -> CommitId {
         let upstream = Upstream::new();
         let commit = upstream.commit(&[], &a_tree([("a", file(text))]));
@@ -55,7 +55,7 @@ impl Bench {
         Mirror::plan(&self.store, MirrorRequest { project: "test", lock: &self.lock, manifest: None, boards })
     }
 
-    /// A board whose recipe floats, and where it was pinned.
+    /// A board with a recipe whose ref floats, and the commit that it is pinned to.
     fn floating_board(&mut self, board: &str, reference: &str, commit: CommitId) {
         let url = "https://h.example/moving".parse().unwrap();
         let key = Floating::key(&url, reference);
@@ -101,7 +101,7 @@ fn one_repository_gives_one_tarball_whoever_packs_it() {
         bytes
     };
     let bytes = pack(&bench.store);
-    // A reader has no scratch space in the store.
+    // A reader has no scratch directory in the store.
     assert_eq!(pack(&Store::open_existing(bench.store.root()).unwrap()), bytes);
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&bytes[..]));
     let mut names = BTreeSet::new();
@@ -142,7 +142,7 @@ fn a_run_that_was_broken_off_leaves_nothing_that_is_taken_for_right() {
     };
     lay_out(&bench);
     let list = std::fs::read_to_string(target.join(".kbuild-mirror")).unwrap();
-    // Another lock has other bytes of one size under the name; that run ends before its end.
+    // Another lock has other bytes of the same size under the name; its run is interrupted.
     bench.file("a.txt", "two");
     std::fs::remove_file(target.join("kbuild-mirror.conf")).unwrap();
     std::fs::create_dir_all(target.join("kbuild-mirror.conf/in-the-way")).unwrap();

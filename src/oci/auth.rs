@@ -1,8 +1,8 @@
-//! How kbuild logs in to a registry: where users keep their logins, and the tokens that are had for them.
+//! How kbuild logs in to a registry: where users keep their logins, and how tokens are requested with them.
 //!
-//! The scheme is the one the registry asks for (`WWW-Authenticate`): `Basic`, or `Bearer` with a token of its token server
-//! (distribution, "Token Authentication Specification"). Who has no login asks for a token all the same: public images are
-//! given to anybody who asks so.
+//! The registry names the scheme (`WWW-Authenticate`): `Basic`, or `Bearer` with a token of its token server
+//! (distribution, "Token Authentication Specification"). Without a login, kbuild still requests a token: for public
+//! images the server gives one to everybody.
 
 use std::collections::HashMap;
 use std::env;
@@ -24,15 +24,15 @@ use crate::source::{ImageName, SourceUrl};
 /// The name under which docker keeps the login of Docker Hub.
 const HUB_LOGIN: &str = "https://index.docker.io/v1/";
 
-/// What a user has for a registry. Neither `Debug` nor `Display`: it holds passwords.
+/// A user's login for a registry. It contains passwords, so it is neither `Debug` nor `Display`.
 #[derive(Clone)]
 enum Login {
     Password(String, String),
-    /// An identity token, which only a token server takes.
+    /// An identity token, which only a token server accepts.
     Identity(String),
 }
 
-/// What may be done with a repository, as token servers name it.
+/// What may be done with a repository, in the words of token servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Right {
     /// `pull`
@@ -50,17 +50,17 @@ impl Right {
     }
 }
 
-/// Whose header it is: registry, repository, right.
+/// The key of a header: registry, repository, scope.
 type Key = (String, String, Right);
 
-/// The logins of one run, and what registries gave for them.
+/// The logins of one run, and the tokens that registries gave for them.
 #[derive(Default)]
 pub struct Logins {
     headers: Mutex<HashMap<Key, HeaderValue>>,
     logins: tokio::sync::Mutex<HashMap<String, Option<Login>>>,
 }
 
-/// What a registry wants to see.
+/// The header that a registry accepts.
 #[derive(Debug, PartialEq, Eq)]
 enum Challenge {
     Basic,
@@ -74,15 +74,15 @@ struct Token {
 }
 
 impl Logins {
-    /// What was good the last time.
+    /// What worked the last time.
     pub fn header(&self, image: &ImageName, right: Right) -> Option<HeaderValue> {
         self.headers.lock().unwrap_or_else(PoisonError::into_inner).get(&key(image, right)).cloned()
     }
 
-    /// What a registry that answered 401 shall be given; nothing where nobody has a login for it.
+    /// The header to answer a registry's 401 with; `None` if there is no login for it.
     ///
     /// # Errors
-    /// A token server that gives none, with the class of its failure.
+    /// The token server gives no token; with the class of the failure.
     pub async fn answer(
         &self,
         http: &Http,
@@ -108,7 +108,7 @@ impl Logins {
         Ok(header)
     }
 
-    /// The user's login, looked up once: a credential helper may ask its own server, or a person.
+    /// The user's login, looked up once: a credential helper may ask its own server, or the user.
     async fn login(&self, http: &Http, image: &ImageName) -> Result<Option<Login>> {
         let mut logins = self.logins.lock().await;
         if let Some(known) = logins.get(&image.registry) {
@@ -131,7 +131,7 @@ fn key(image: &ImageName, right: Right) -> Key {
     (image.registry.clone(), image.repository.clone(), right)
 }
 
-/// Where docker and podman keep logins, and their credential helpers. A file that `REGISTRY_AUTH_FILE` names is the only one.
+/// Where docker and podman keep logins, and their credential helpers. If `REGISTRY_AUTH_FILE` is set, only its file counts.
 fn kept_login(registry: &str) -> Option<Login> {
     let names: &[&str] = if registry == "docker.io" { &[HUB_LOGIN, "docker.io"] } else { &[registry] };
     let only_podman = env::var_os("REGISTRY_AUTH_FILE").is_some();
@@ -147,7 +147,7 @@ fn kept_login(registry: &str) -> Option<Login> {
     })
 }
 
-/// What a helper printed may be anything, a password among it: it is not shown.
+/// The output of a helper may contain a password: it is not shown.
 fn tell(registry: &str, error: &CredentialRetrievalError) {
     use CredentialRetrievalError::{ConfigNotFound, ConfigReadError, HelperFailure, NoCredentialConfigured};
     match error {
@@ -157,7 +157,7 @@ fn tell(registry: &str, error: &CredentialRetrievalError) {
     }
 }
 
-/// Asks a token server. Logins go to no server that is reached without TLS, unless it is on this machine.
+/// Requests a token. A login is never sent to a server without TLS, unless it is on this machine.
 async fn ask(
     http: &Http,
     url: &SourceUrl,
@@ -167,7 +167,7 @@ async fn ask(
     scope: &str,
     login: Option<Login>,
 ) -> Result<Response, Failure> {
-    let unusable = || Failure::permanent(at(url, "the registry names a token server that cannot be asked"));
+    let unusable = || Failure::permanent(at(url, "the registry names a token server whose URL is not usable"));
     let mut server: Url = realm.parse().map_err(|_| unusable())?;
     let here = image.is_loopback() && server.host_str().is_some_and(is_loopback);
     if server.scheme() != "https" && !(server.scheme() == "http" && here) {
@@ -216,14 +216,14 @@ fn basic(user: &str, password: &str) -> Result<HeaderValue> {
     header.ok_or_else(|| Error::new(Kind::Network, "the login of a registry cannot be sent"))
 }
 
-/// A header that no log shows.
+/// A header whose value no log shows.
 fn secret(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-/// The first scheme that is spoken here; `Bearer` before `Basic`.
+/// The first supported scheme; `Bearer` before `Basic`.
 fn challenge(headers: &HeaderMap) -> Option<Challenge> {
     let offered = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
     let mut basic = None;
@@ -244,7 +244,7 @@ fn challenge(headers: &HeaderMap) -> Option<Challenge> {
     basic
 }
 
-/// `name="value"` in a list, where the value may hold commas.
+/// `name="value"` in a list; the value may contain commas.
 fn parameter(text: &str, name: &str) -> Option<String> {
     let mut rest = text;
     while let Some((key, after)) = rest.split_once('=') {

@@ -1,6 +1,6 @@
-//! A registry of container images, over HTTP as the OCI distribution specification has it: manifests, blobs, tags.
+//! A registry of container images, over HTTP by the OCI distribution specification: manifests, blobs, tags.
 //!
-//! Nothing rests on a registry's word: whatever is asked for by digest is hashed. TLS is asked of every registry that is
+//! A registry is not trusted: everything that is requested by digest is hashed. TLS is used with every registry that is
 //! not on this machine, as docker does.
 
 use bytes::Bytes;
@@ -18,39 +18,38 @@ use crate::source::url::redact;
 use crate::source::{Hasher, ImageName, Sha256, SourceUrl};
 use crate::suggest;
 
-/// An image for one architecture, and the list of such; each as OCI and as docker writes it.
+/// Media types of an image for one architecture, and of an index of images; of OCI and of docker.
 pub const MANIFESTS: [&str; 2] =
     ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 /// See [`MANIFESTS`].
 pub const INDEXES: [&str; 2] =
     ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 
-/// So many tags are asked for when one was not found.
+/// The number of tags to request when one was not found.
 const TAGS: usize = 1000;
 
-/// The registries of one fetcher.
+/// The registries that a fetcher uses.
 #[derive(Default)]
 pub struct Registry {
     logins: Logins,
 }
 
-/// A manifest as it came, its digest made from its bytes.
+/// A manifest as received, with the digest of its bytes.
 #[derive(Debug, Clone)]
 pub struct ReceivedManifest {
-    /// The bytes.
     pub bytes: Vec<u8>,
-    /// What they hash to.
+    /// The digest of the bytes.
     pub digest: Sha256,
-    /// What they say they are, or else what the registry says.
+    /// Its media type: the one in the bytes, else the one in the registry's answer.
     pub media_type: String,
 }
 
-/// An upload that was begun.
+/// An upload that was started.
 #[derive(Debug, Clone)]
 pub struct Upload {
-    /// Where its next bytes go.
+    /// The URL for its next bytes.
     address: String,
-    /// The shortest chunk that the registry takes but for the last, in bytes.
+    /// The shortest chunk that the registry accepts, except for the last, in bytes.
     pub chunk: u64,
 }
 
@@ -66,11 +65,11 @@ struct Typed {
 }
 
 impl Registry {
-    /// The manifest or index that a name leads to.
+    /// The manifest or index that a name refers to.
     ///
     /// # Errors
-    /// No answer, with the class of the failure; a tag that is not there: kind `Input`, with those that are near; other bytes
-    /// than the digest names: kind `Mismatch`.
+    /// No answer, with the class of the failure; the tag does not exist: kind `Input`, with similar tags; the bytes do not
+    /// match the digest: kind `Mismatch`.
     pub async fn manifest(&self, http: &Http, image: &ImageName) -> Result<ReceivedManifest, Failure> {
         let url = image.to_url()?;
         let accepted = [MANIFESTS, INDEXES].concat().join(", ");
@@ -90,16 +89,16 @@ impl Registry {
         if let Some(wanted) = image.digest.filter(|wanted| *wanted != digest) {
             return Err(Failure::permanent(wrong_digest(&url, "the manifest", &wanted, &digest)));
         }
-        // The type is part of what was hashed, the header is not.
+        // The media type in the manifest is part of what was hashed, the header is not.
         let typed: Option<Typed> = serde_json::from_slice(&bytes).ok();
         let media_type = typed.and_then(|typed| typed.media_type).unwrap_or(told);
         Ok(ReceivedManifest { bytes, digest, media_type })
     }
 
-    /// A blob from some byte on. A registry that does not heed the range gives it from the beginning, with 200.
+    /// A blob from an offset on. A registry that ignores the range sends it from the beginning, with 200.
     ///
     /// # Errors
-    /// As [`Registry::manifest`]. The bytes are the caller's to hash.
+    /// Those of [`Registry::manifest`], except for the hash: the caller checks the bytes.
     pub async fn blob(&self, http: &Http, image: &ImageName, digest: &Sha256, from: u64) -> Result<Response, Failure> {
         let path = format!("blobs/sha256:{digest}");
         let ask = |client: &Client, address: &str| match from {
@@ -110,10 +109,10 @@ impl Registry {
         checked(&image.at(*digest).to_url()?, image, response).await
     }
 
-    /// A small blob, whole.
+    /// A small blob, read into memory.
     ///
     /// # Errors
-    /// As [`Registry::manifest`].
+    /// Those of [`Registry::manifest`].
     pub async fn small_blob(&self, http: &Http, image: &ImageName, digest: &Sha256) -> Result<Vec<u8>, Failure> {
         let url = image.at(*digest).to_url()?;
         let bytes = read_whole(&url, self.blob(http, image, digest, 0).await?, MANIFEST_LIMIT).await?;
@@ -126,10 +125,10 @@ impl Registry {
         Ok(bytes)
     }
 
-    /// Whether a blob is there.
+    /// Whether a blob exists.
     ///
     /// # Errors
-    /// As [`Registry::manifest`].
+    /// Those of [`Registry::manifest`].
     pub async fn has_blob(&self, http: &Http, image: &ImageName, digest: &Sha256) -> Result<bool, Failure> {
         let url = image.at(*digest).to_url()?;
         let address = address(image, &format!("blobs/sha256:{digest}"));
@@ -142,20 +141,20 @@ impl Registry {
         }
     }
 
-    /// Begins an upload.
+    /// Starts an upload.
     ///
     /// # Errors
-    /// As [`Registry::manifest`].
+    /// Those of [`Registry::manifest`].
     pub async fn begin(&self, http: &Http, image: &ImageName) -> Result<Upload, Failure> {
         let begin = |client: &Client, address: &str| client.post(address).header(header::CONTENT_LENGTH, 0);
         let response = self.send_to(http, image, Right::Write, &address(image, "blobs/uploads/"), begin).await?;
         next(image, checked(&image.to_url()?, image, response).await?)
     }
 
-    /// Sends a chunk of an upload, whose first byte is this one of the blob.
+    /// Sends a chunk of an upload, whose first byte has this offset in the blob.
     ///
     /// # Errors
-    /// As [`Registry::manifest`]; an upload that the registry does not know any more: kind `Missing`.
+    /// Those of [`Registry::manifest`]; the registry does not know the upload any more: kind `Missing`.
     pub async fn chunk(
         &self,
         http: &Http,
@@ -173,17 +172,17 @@ impl Registry {
         next(image, checked(&image.to_url()?, image, response).await?)
     }
 
-    /// How many bytes of an upload have arrived, and where it goes on.
+    /// How many bytes of an upload have arrived, and the URL for the next.
     ///
     /// # Errors
-    /// As [`Registry::chunk`].
+    /// Those of [`Registry::chunk`].
     pub async fn arrived(&self, http: &Http, image: &ImageName, upload: &Upload) -> Result<(u64, Upload), Failure> {
         let url = image.to_url()?;
         let response =
             self.send_to(http, image, Right::Write, &upload.address, |client, address| client.get(address)).await?;
         let response = match checked(&url, image, response).await {
             Ok(response) => response,
-            // Some registries throw an upload away when they cannot tell where it is.
+            // Some registries drop an upload when they cannot tell its state.
             Err(failure) if failure.class == Class::Permanent => {
                 return Err(Failure::permanent(failure.error.of_kind(Kind::Missing)));
             }
@@ -191,15 +190,15 @@ impl Registry {
         };
         let range = response.headers().get(header::RANGE).and_then(|value| value.to_str().ok());
         let last = range.and_then(|range| range.trim_start_matches("bytes=").split_once('-')?.1.parse::<u64>().ok());
-        // `0-0` is what both nothing and one byte are called; nobody sends a single byte.
+        // `0-0` means both no byte and one byte; kbuild never sends a single byte.
         let arrived = last.map_or(0, |last| if last == 0 { 0 } else { last + 1 });
         Ok((arrived, next(image, response)?))
     }
 
-    /// Ends an upload with its last bytes: the blob is there then.
+    /// Finishes an upload with its last bytes: the blob then exists.
     ///
     /// # Errors
-    /// As [`Registry::chunk`].
+    /// Those of [`Registry::chunk`].
     pub async fn end(
         &self,
         http: &Http,
@@ -222,7 +221,7 @@ impl Registry {
     /// Tells a registry that an upload will not be finished.
     ///
     /// # Errors
-    /// As [`Registry::chunk`].
+    /// Those of [`Registry::chunk`].
     pub async fn cancel(&self, http: &Http, image: &ImageName, upload: &Upload) -> Result<(), Failure> {
         let cancel = |client: &Client, address: &str| client.delete(address);
         self.send_to(http, image, Right::Write, &upload.address, cancel).await.map(drop)
@@ -231,7 +230,7 @@ impl Registry {
     /// Puts a manifest under a tag, or under its digest.
     ///
     /// # Errors
-    /// As [`Registry::manifest`].
+    /// Those of [`Registry::manifest`].
     pub async fn put_manifest(
         &self,
         http: &Http,
@@ -258,8 +257,8 @@ impl Registry {
         self.send_to(http, image, Right::Read, &address(image, path), make).await
     }
 
-    /// Sends a request for something in a repository, with a login where the registry wants one. Whatever it answers then
-    /// is given as it is.
+    /// Sends a request for a repository, with a login if the registry asks for one. Returns any answer
+    /// unchanged.
     async fn send_to(
         &self,
         http: &Http,
@@ -270,7 +269,7 @@ impl Registry {
     ) -> Result<Response, Failure> {
         let url = image.to_url()?;
         let client = http.client()?;
-        // An upload may go to another server, which is given no login for this one.
+        // An upload may be at another server, which must not get the login of this one.
         let own = address.starts_with(&address_of(image));
         let with = |header: Option<HeaderValue>| {
             let request = make(client, address);
@@ -284,7 +283,7 @@ impl Registry {
         if response.status() != StatusCode::UNAUTHORIZED || !own {
             return Ok(response);
         }
-        // No login yet, or a token that is too old by now.
+        // No login yet, or an expired token.
         match self.logins.answer(http, &url, image, right, response.headers()).await? {
             Some(header) => with(Some(header)).send().await.map_err(|error| failed(&url, error)),
             None => Ok(response),
@@ -300,7 +299,7 @@ impl Registry {
             return error;
         };
         if response.status() == StatusCode::NOT_FOUND {
-            return Error::input(format!("there is no image {place}")).help("see whether its name is spelled right");
+            return Error::input(format!("there is no image {place}")).help("check the spelling of its name");
         }
         let body = match checked(url, image, response).await {
             Ok(response) => read_whole(url, response, MANIFEST_LIMIT).await.unwrap_or_default(),
@@ -314,18 +313,18 @@ impl Registry {
     }
 }
 
-/// The beginning of all addresses of a registry, up to its host.
+/// The start of all URLs of a registry, up to its host.
 fn address_of(image: &ImageName) -> String {
     let scheme = if image.is_loopback() { "http" } else { "https" };
     format!("{scheme}://{}/", image.api_host())
 }
 
-/// The address of something in a repository.
+/// The URL of something in a repository.
 fn address(image: &ImageName, path: &str) -> String {
     format!("{}v2/{}/{path}", address_of(image), image.repository)
 }
 
-/// Where an upload goes on, as the registry says; never without TLS where it began with it.
+/// The URL for the next bytes of an upload, as the registry says; never without TLS if it started with TLS.
 fn next(image: &ImageName, response: Response) -> Result<Upload, Failure> {
     let url = image.to_url()?;
     let headers = response.headers();
@@ -333,7 +332,8 @@ fn next(image: &ImageName, response: Response) -> Result<Upload, Failure> {
     let next = location.and_then(|location| response.url().join(location).ok());
     let secure = |next: &Url| next.scheme() == "https" || (next.scheme() == "http" && image.is_loopback());
     let next = next.filter(secure);
-    let next = next.ok_or_else(|| Failure::permanent(at(&url, "the registry does not say where an upload goes on")))?;
+    let next =
+        next.ok_or_else(|| Failure::permanent(at(&url, "the registry does not say where to continue an upload")))?;
     let chunk = headers.get("oci-chunk-min-length").and_then(|value| value.to_str().ok()?.parse().ok());
     Ok(Upload { address: next.into(), chunk: chunk.unwrap_or(0).min(256 << 20) })
 }

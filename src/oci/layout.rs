@@ -1,12 +1,12 @@
-//! An image as one file: an OCI image layout in a tar archive, which podman, skopeo and docker load.
+//! An image as one file: an OCI image layout in a tar archive, which podman, skopeo and docker can load.
 //!
-//! The bytes are a function of the image's manifest alone, so that two machines that lock one image agree: blobs by name,
+//! The bytes depend only on the image's manifest, so that all machines that lock an image get the same: blobs by name,
 //! then `index.json` with nothing but the manifest's digest, size and type, then `oci-layout`; ustar headers with mode
-//! 0644 and zero for owner and time; no entries for directories; two empty blocks at the end. This never changes: locks
-//! hold the hashes of such archives.
+//! 0644 and zero for owner and time; no entries for directories; two empty blocks at the end. This must never change:
+//! locks contain the hashes of such archives.
 //!
-//! The archive is put together while the blobs come, each hashed on the way, so nothing is written twice; and since every
-//! byte of it has its place from the start, a part of it is continued like any other download.
+//! The archive is made while the blobs are fetched, each hashed on the way, so nothing is written twice. Every byte has a
+//! fixed offset, so a partial archive is continued like any other download.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -43,10 +43,10 @@ struct OciDescriptor {
     size: u64,
 }
 
-/// A stretch of the archive.
+/// A piece of the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum LayoutPiece {
-    /// Known bytes: headers, padding, the small files.
+    /// Bytes that are known from the start: headers, padding, the small files.
     Here(Bytes),
     /// A blob of the registry.
     Blob { digest: Sha256, size: u64 },
@@ -61,29 +61,29 @@ impl LayoutPiece {
     }
 }
 
-/// All stretches of an archive, in order.
+/// All pieces of an archive, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayoutPlan {
     pieces: Vec<LayoutPiece>,
     total: u64,
 }
 
-/// What is left of an archive: the first stretch, how much of it is there, and those behind it.
+/// The rest of an archive: the first piece, how much of it exists, and the pieces after it.
 #[derive(Debug, Clone)]
 pub struct Rest {
     pieces: Vec<LayoutPiece>,
     skip: u64,
 }
 
-/// Stretches of a partial archive, each with its first byte and how much of it is there.
+/// Pieces of a partial archive, each with its offset and how much of it exists.
 #[derive(Debug, Clone)]
 pub struct PartialLayout(Vec<(u64, LayoutPiece, u64)>);
 
 impl PartialLayout {
-    /// Reads them: the hash so far of a blob that is begun, or nothing where anything is not what it should be.
+    /// Reads them: the hash so far of an unfinished blob, or `None` if anything is not as it must be.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// The file cannot be read.
     pub fn read(self, path: &Path) -> Result<Option<sha2::Sha256>> {
         let failed = |error| Error::io("read", path, error);
         let mut begun = sha2::Sha256::new();
@@ -118,17 +118,18 @@ impl LayoutPlan {
     /// The archive of the image with this manifest.
     ///
     /// # Errors
-    /// A manifest that is none of an image, or that names its blobs otherwise than by SHA-256: a permanent failure.
+    /// The manifest is not that of an image, or names a blob by something other than SHA-256: a permanent failure.
     pub fn of(url: &SourceUrl, received: &ReceivedManifest) -> Result<LayoutPlan, Failure> {
         let refuse = |why: &str| Failure::permanent(at(url, why));
         if !MANIFESTS.contains(&received.media_type.as_str()) {
-            return Err(refuse("it is no image for one architecture"));
+            return Err(refuse("it is not an image for one architecture"));
         }
         let manifest: OciManifest =
             serde_json::from_slice(&received.bytes).map_err(|_| refuse("its manifest cannot be read"))?;
         let mut files = BTreeMap::new();
         for OciDescriptor { digest, size } in std::iter::once(&manifest.config).chain(&manifest.layers) {
-            let digest = parse_digest(digest).ok_or_else(|| refuse("it names a blob otherwise than by sha256"))?;
+            let digest =
+                parse_digest(digest).ok_or_else(|| refuse("it names a blob by something other than sha256"))?;
             let known = files.insert(blob_path(&digest), LayoutPiece::Blob { digest, size: *size });
             if known.is_some_and(|known| known.len() != *size) {
                 return Err(refuse("it gives one blob two sizes"));
@@ -142,7 +143,7 @@ impl LayoutPlan {
         );
         let mut plan = LayoutPlan { pieces: Vec::new(), total: 0 };
         for (path, piece) in files {
-            plan.add_file(&path, piece).ok_or_else(|| refuse("it is larger than any file can be"))?;
+            plan.add_file(&path, piece).ok_or_else(|| refuse("it is too large for a file"))?;
         }
         plan.add(LayoutPiece::Here(vec![0; 2 * BLOCK as usize].into())).ok_or_else(|| refuse("it is too large"))?;
         Ok(plan)
@@ -167,13 +168,13 @@ impl LayoutPlan {
         Some(())
     }
 
-    /// What comes behind so many bytes.
+    /// What follows after this many bytes.
     pub fn after(&self, bytes: u64) -> Rest {
         let (index, start) = self.piece_at(bytes);
         Rest { pieces: self.pieces[index..].to_vec(), skip: bytes - start }
     }
 
-    /// What is there of the archive after so many bytes: all of it, or only the blob that is begun and not ended.
+    /// What the first bytes of the archive are, up to this many: all of it, or only an unfinished blob.
     pub fn present(&self, bytes: u64, all: bool) -> PartialLayout {
         let mut start = 0;
         let mut present = Vec::new();
@@ -187,7 +188,7 @@ impl LayoutPlan {
         PartialLayout(present)
     }
 
-    /// The stretch that byte is in, and where that begins. What ends there is behind it.
+    /// The piece with this offset, and the piece's own offset. An offset at the end of a piece is in the next one.
     fn piece_at(&self, byte: u64) -> (usize, u64) {
         let mut start = 0;
         for (index, piece) in self.pieces.iter().enumerate() {
@@ -204,7 +205,7 @@ fn blob_path(digest: &Sha256) -> String {
     format!("blobs/sha256/{digest}")
 }
 
-/// Written by hand: what it says must not depend on a library's taste.
+/// Written by hand, since its bytes must not depend on a library.
 fn index(received: &ReceivedManifest) -> String {
     format!(
         r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{{"mediaType":"{}","digest":"sha256:{}","size":{}}}]}}"#,
@@ -227,32 +228,32 @@ fn header(path: &str, size: u64) -> Option<Bytes> {
     Some(Bytes::copy_from_slice(header.as_bytes()))
 }
 
-/// The bytes of an archive on their way.
+/// The bytes of an archive while it is fetched.
 pub struct LayoutStream<'a> {
     registry: &'a Registry,
     http: &'a Http,
     image: &'a ImageName,
     rest: std::vec::IntoIter<LayoutPiece>,
-    /// Bytes of the next stretch that are there already, and the hash over them.
+    /// Bytes of the next piece that exist already, and the hash over them.
     skip: u64,
     hashed: sha2::Sha256,
     blob: Option<BlobStream>,
 }
 
-/// A blob on its way.
+/// A blob while it is fetched.
 struct BlobStream {
     url: SourceUrl,
     response: Response,
     digest: Sha256,
     hasher: sha2::Sha256,
-    /// Bytes at the beginning that nobody asked for.
+    /// Bytes at the start that were not requested.
     skip: u64,
-    /// Bytes that are to come.
+    /// Bytes that must still come.
     left: u64,
 }
 
 impl<'a> LayoutStream<'a> {
-    /// The rest of an archive; `hashed` is what [`PartialLayout::read`] gave.
+    /// The rest of an archive; `hashed` is what [`PartialLayout::read`] returned.
     pub fn new(
         registry: &'a Registry,
         http: &'a Http,
@@ -267,14 +268,14 @@ impl<'a> LayoutStream<'a> {
         let url = self.image.at(digest).to_url()?;
         let (from, hasher) = (std::mem::take(&mut self.skip), std::mem::take(&mut self.hashed));
         let response = self.registry.blob(self.http, self.image, &digest, from).await?;
-        // Not every registry heeds a range.
+        // Some registries ignore a range.
         let skip = if response.status() == StatusCode::PARTIAL_CONTENT { 0 } else { from };
         Ok(BlobStream { url, response, digest, hasher, skip, left: size - from })
     }
 }
 
 impl BlobStream {
-    /// The next bytes; nothing when it is there whole, and is what it should be.
+    /// The next bytes; `None` when the archive is complete and correct.
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             let chunk = self.response.chunk().await.map_err(|error| failed(&self.url, error))?;
@@ -386,7 +387,7 @@ mod tests {
         expected.sort();
         expected.extend([("index.json".to_owned(), index(&received).len() as u64), ("oci-layout".to_owned(), 30)]);
         assert_eq!(entries.collect::<Vec<_>>(), expected);
-        // Locks hold hashes of such archives: this one is not to change.
+        // Locks contain hashes of such archives: this hash must not change.
         let mut hasher = Hasher::default();
         hasher.update(&bytes);
         let fixed = "a0f879dba70f34785e131f309ce82694253212ac2473793d62d8a9df3a07c39f";
@@ -394,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn any_byte_can_be_gone_on_from() {
+    fn a_download_can_continue_at_any_byte() {
         let plan = LayoutPlan::of(&url(), &received(&[("a", 600)])).unwrap();
         for from in 0..=plan.total() {
             let rest = plan.after(from);

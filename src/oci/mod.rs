@@ -1,7 +1,7 @@
-//! Registries of container images, as the OCI distribution and image specifications have them.
+//! Registries of container images, by the OCI distribution and image specifications.
 //!
-//! What may enter: how a registry is asked, how one logs in, and the one-file layout that kbuild makes of an image. Whether
-//! an image is a source ([`fetch`](crate::fetch)) or a store elsewhere ([`remote`](crate::remote)) is not known here.
+//! What may enter: how to ask a registry, how to log in, and the one-file layout that kbuild makes of an image. This room
+//! does not know whether an image is a source ([`fetch`](crate::fetch)) or a store elsewhere ([`remote`](crate::remote)).
 
 pub mod auth;
 pub mod client;

@@ -1,4 +1,4 @@
-//! What a registry answers: refusals in its own words, bodies of a bounded size, digests that are not those asked for.
+//! Answers of a registry: refusals with the registry's message, bodies of limited size, digests that do not match.
 
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use crate::net::transfer::at;
 use crate::source::url::redact;
 use crate::source::{ImageName, Sha256, SourceUrl};
 
-/// No registry has to take a longer manifest (distribution specification, "Pushing Manifests"), and none is read here.
+/// The longest manifest. No registry must accept a longer one (distribution specification, "Pushing Manifests").
 pub const MANIFEST_LIMIT: usize = 4 << 20;
 
 #[derive(Deserialize)]
@@ -24,10 +24,10 @@ struct Complaint {
     message: Option<String>,
 }
 
-/// Lets only an answer through that has what was asked for; the others say what the registry says.
+/// Returns an answer of success; another answer becomes an error with the registry's message.
 ///
 /// # Errors
-/// As [`Registry::manifest`].
+/// Those of [`Registry::manifest`].
 pub async fn checked(url: &SourceUrl, image: &ImageName, response: Response) -> Result<Response, Failure> {
     let status = response.status();
     if status.is_success() {
@@ -44,8 +44,8 @@ pub async fn checked(url: &SourceUrl, image: &ImageName, response: Response) -> 
     }
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::permanent(error.help(format!(
-            "if {0} wants a login: `docker login {0}` (or podman's) keeps one where kbuild looks; a name that is not there \
-             may be answered so too",
+            "if {0} needs a login, run `docker login {0}` or `podman login {0}`: kbuild reads it from there; some registries \
+             also answer so for a name that does not exist",
             image.registry
         )))),
         StatusCode::NOT_FOUND | StatusCode::GONE => Err(Failure::permanent(error.of_kind(Kind::Missing))),
@@ -53,7 +53,7 @@ pub async fn checked(url: &SourceUrl, image: &ImageName, response: Response) -> 
     }
 }
 
-/// The first of a registry's own words on what is wrong, in one line.
+/// The first message of a registry, as one line.
 async fn complaint(url: &SourceUrl, response: Response) -> Option<String> {
     let body = read_whole(url, response, 16 << 10).await.ok()?;
     let complaints: Complaints = serde_json::from_slice(&body).ok()?;
@@ -63,24 +63,24 @@ async fn complaint(url: &SourceUrl, response: Response) -> Option<String> {
     (!line.is_empty()).then(|| redact(&line))
 }
 
-/// A body of at most so many bytes.
+/// A body of at most this many bytes.
 ///
 /// # Errors
-/// A longer one is a permanent failure; else as [`Registry::manifest`].
+/// A longer body is a permanent failure; else those of [`Registry::manifest`].
 pub async fn read_whole(url: &SourceUrl, mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
         body.extend_from_slice(&chunk);
         if body.len() > limit {
-            return Err(Failure::permanent(at(url, format!("more than {limit} bytes came"))));
+            return Err(Failure::permanent(at(url, format!("the answer is longer than {limit} bytes"))));
         }
     }
     Ok(body)
 }
 
-/// What came is not what its digest names.
+/// The error for bytes that do not match their digest.
 pub fn wrong_digest(url: &SourceUrl, what: &str, wanted: &Sha256, got: &Sha256) -> Error {
     Error::new(Kind::Mismatch, redact(url.as_str()))
-        .because(format!("{what} is not what its digest names\nexpected sha256:{wanted}\n     got sha256:{got}"))
-        .help("the registry, or a proxy before it, gives wrong bytes: ask another with a `[[mirrors.rule]]`")
+        .because(format!("checksum mismatch for {what}\nexpected sha256:{wanted}\n     got sha256:{got}"))
+        .help("the registry, or a proxy before it, sends wrong bytes: use another one with a `[[mirrors.rule]]`")
 }

@@ -1,7 +1,7 @@
-//! Object stores: the names of a store's layout, as objects in a bucket.
+//! Stores in a bucket: the names of a store's layout are the names of objects.
 //!
-//! `blobs/ab/<blake3>` and `git/<commit>.toml` as everywhere. There are no links in a bucket, so `sha256/<hex>.blake3` is a
-//! tiny object that names a blob; it is written before the blob, so that a blob that is there can be found by both hashes.
+//! `blobs/ab/<blake3>` and `git/<commit>.toml` as in any store. A bucket has no links, so `sha256/<hex>.blake3` is a
+//! small object that names a blob. It is written before the blob, so that every blob can be found by both hashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,28 +28,28 @@ use crate::net::transfer::{RECORD_LIMIT, at};
 use crate::source::{Blake3, CommitId, RemoteUrl, Sha256};
 use crate::store::{GitRecord, blob_name, record_name};
 
-/// What is sent in one request; larger blobs go in parts of this size. S3 wants 5 MiB at least, and takes 10 000 parts.
+/// Size of one request; larger blobs are sent in parts of this size. S3 needs at least 5 MiB, and accepts 10 000 parts.
 const PART: u64 = 8 << 20;
 
-/// Parts of a blob that S3 takes.
+/// The most parts of a blob on S3.
 const PARTS: u64 = 10_000;
 
-/// Parts of one blob on their way at once.
+/// Parts of one blob that are sent at once.
 const PARTS_AT_ONCE: usize = 4;
 
-/// What may be in memory on its way out, in pieces of [`PIECE`].
+/// The most bytes in memory that are to be sent, in units of [`PIECE`].
 const ROOM: u32 = 2048;
 
-/// In bytes: small enough to see that what is sent goes.
+/// In bytes: small enough to see progress.
 const PIECE: usize = 64 << 10;
 
-/// So many blobs are asked for one by one; above that, the bucket is listed.
+/// Up to this many blobs are asked for one by one; for more, the bucket is listed.
 const FEW: usize = 64;
 
-/// Questions on their way at once; permits bound them further.
+/// Requests at once; permits limit them further.
 const QUESTIONS: usize = 64;
 
-/// A service of objects, with the two ways in which it takes them.
+/// A service, with its two ways to receive objects.
 pub trait Bucket: ObjectStore + MultipartStore {}
 
 impl<T: ObjectStore + MultipartStore> Bucket for T {}
@@ -58,7 +58,7 @@ impl<T: ObjectStore + MultipartStore> Bucket for T {}
 pub struct Objects {
     url: RemoteUrl,
     connector: Connector,
-    /// Made when something is asked for the first time: finding credentials may ask a network.
+    /// Made at the first request: looking for credentials may use the network.
     bucket: OnceCell<Arc<dyn Bucket>>,
     room: Arc<Semaphore>,
 }
@@ -70,7 +70,7 @@ impl fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// A store at this address; nobody is asked anything yet.
+    /// A store at this address; sends no request yet.
     pub fn new(url: &RemoteUrl, policy: &RetryPolicy) -> Objects {
         let room = Arc::new(Semaphore::new(ROOM as usize));
         Objects { url: url.clone(), connector: Connector::new(policy), bucket: OnceCell::new(), room }
@@ -81,18 +81,12 @@ impl Objects {
         &self.url
     }
 
-    /// As [`super::Remote::record`].
-    ///
-    /// # Errors
-    /// As there.
+    /// See [`super::Remote::record`].
     pub async fn record(&self, commit: &CommitId) -> Result<Option<String>, Failure> {
         self.text(&record_name(commit), RECORD_LIMIT, RefusalMeaning::Tells).await
     }
 
-    /// As [`super::Remote::open`].
-    ///
-    /// # Errors
-    /// As there.
+    /// See [`super::Remote::open`].
     pub async fn open(&self, blob: &BlobName, from: u64) -> Result<Option<Opened>, Failure> {
         let blake3 = match (blob.blake3, blob.sha256) {
             (Some(blake3), _) => Some(blake3),
@@ -105,7 +99,7 @@ impl Objects {
         let options = GetOptions { range: (from > 0).then_some(GetRange::Offset(from)), ..GetOptions::default() };
         let got = match self.bucket().await?.get_opts(&self.path(&name), options).await {
             Ok(got) => got,
-            // What is there is shorter than what came before, of somewhere else.
+            // The blob here is shorter than the bytes that came earlier, from another place.
             Err(error) if from > 0 && is_beyond(&error) => return Box::pin(self.open(blob, 0)).await,
             Err(error) => return none_if_absent(connector::failure(&url, &error)),
         };
@@ -115,18 +109,15 @@ impl Objects {
         Ok(Some(Opened { url, from, total, body: BlobBody(body.boxed()) }))
     }
 
-    /// The blob that has this SHA-256, as whoever wrote the pointer says.
+    /// The blob with this SHA-256, by the pointer in the bucket, which is not trusted.
     async fn pointed_at(&self, sha256: &Sha256) -> Result<Option<Blake3>, Failure> {
         let name = pointer_name(sha256);
         let Some(text) = self.text(&name, 128, RefusalMeaning::Tells).await? else { return Ok(None) };
         let blake3 = text.trim_end().parse();
-        blake3.map(Some).map_err(|_| Failure::permanent(at(&self.url.below(&name), "it names no blob")))
+        blake3.map(Some).map_err(|_| Failure::permanent(at(&self.url.below(&name), "it does not name a blob")))
     }
 
-    /// As [`super::Remote::missing`].
-    ///
-    /// # Errors
-    /// As there.
+    /// See [`super::Remote::missing`].
     pub async fn missing(&self, push_set: &PushSet<'_>, guard: &RequestGuard<'_>) -> Result<Missing, Failure> {
         let records = push_set.records.iter().map(|record| self.standing(record, guard));
         let standings: Vec<Standing> = stream::iter(records).buffered(QUESTIONS).try_collect().await?;
@@ -163,7 +154,7 @@ impl Objects {
         Ok(Standing::Theirs)
     }
 
-    /// Which of these blobs, by their sizes in bytes, are not there.
+    /// The blobs that are missing, of these with their sizes in bytes.
     async fn lacking(
         &self,
         wanted: BTreeMap<Blake3, u64>,
@@ -185,7 +176,7 @@ impl Objects {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// Whether a blob is not there, or not whole.
+    /// Whether a blob is missing or incomplete.
     async fn lacks(&self, blake3: Blake3, size: Option<u64>, guard: &RequestGuard<'_>) -> Result<bool, Failure> {
         let name = blob_name(&blake3);
         let place = self.url.below(&name);
@@ -194,7 +185,7 @@ impl Objects {
                 let options = GetOptions { head: true, ..GetOptions::default() };
                 match self.bucket().await?.get_opts(&self.path(&name), options).await {
                     Ok(found) => Ok(Some(found.meta.size)),
-                    // Whoever may only write is refused what is not there.
+                    // A user who may only write is refused for objects that do not exist.
                     Err(error) if is_forbidden(&error) => Ok(None),
                     Err(error) => none_if_absent(connector::failure(&place, &error)),
                 }
@@ -205,8 +196,8 @@ impl Objects {
         Ok(found.is_none_or(|found| size.is_some_and(|size| size != found)))
     }
 
-    /// Those of the wanted blobs that a listing shows, and whether it went to the end: a bucket may hold what many projects
-    /// have, and asking one by one is then quicker.
+    /// The wanted blobs that a listing shows, and whether the listing is complete. It stops early in a bucket with the blobs
+    /// of many projects, where asking one by one is faster.
     async fn list(&self, wanted: &BTreeMap<Blake3, u64>) -> Result<(BTreeSet<Blake3>, bool), Failure> {
         let prefix = self.path("blobs");
         let mut listing = self.bucket().await?.list(Some(&prefix));
@@ -215,7 +206,7 @@ impl Objects {
         while let Some(object) = listing.next().await {
             let ObjectMeta { location, size, .. } = match object {
                 Ok(object) => object,
-                // Not everybody who may write may list.
+                // Some users who may write may not list.
                 Err(error) if is_forbidden(&error) => return Ok((found, false)),
                 Err(error) => return Err(connector::failure(&self.url, &error)),
             };
@@ -229,10 +220,7 @@ impl Objects {
         Ok((found, true))
     }
 
-    /// As [`super::Remote::put_blob`].
-    ///
-    /// # Errors
-    /// As there.
+    /// See [`super::Remote::put_blob`].
     pub async fn put_blob(&self, blob: &BlobRef, file: &FilePath, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         if let Some(sha256) = blob.sha256 {
             self.put_small(&pointer_name(&sha256), format!("{}\n", blob.blake3).into(), guard).await?;
@@ -251,10 +239,7 @@ impl Objects {
         Ok(())
     }
 
-    /// As [`super::Remote::put_record`].
-    ///
-    /// # Errors
-    /// As there.
+    /// See [`super::Remote::put_record`].
     pub async fn put_record(&self, record: &GitRecord, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         self.put_small(&record_name(&record.commit), record.to_string().into(), guard).await
     }
@@ -272,7 +257,7 @@ impl Objects {
         guard.attempt(&self.url, put).await
     }
 
-    /// A large blob. What fails is given up as a whole: nothing half-sent is ever seen under its name.
+    /// Sends a large blob. If it fails, the upload is aborted: a partial blob never has its name.
     async fn put_parts(
         &self,
         name: &str,
@@ -297,7 +282,7 @@ impl Objects {
             Err(failure) => Err(failure),
         };
         if ended.is_err() {
-            // As far as that goes; a bucket can be told to drop what nobody finished.
+            // A failure here is ignored; a bucket can be configured to drop unfinished uploads.
             let _ = bucket.abort_multipart(&path, &upload).await;
         }
         ended
@@ -344,14 +329,14 @@ impl Objects {
         parts.map_ok(send).try_buffered(PARTS_AT_ONCE).try_collect().await
     }
 
-    /// Waits until so many bytes more may be held in memory.
+    /// Waits until this many more bytes may be held in memory.
     async fn room_for(&self, bytes: u64) -> OwnedSemaphorePermit {
         let pieces = bytes.div_ceil(PIECE as u64).clamp(1, ROOM.into());
         let pieces = u32::try_from(pieces).unwrap_or(ROOM);
         Arc::clone(&self.room).acquire_many_owned(pieces).await.expect("the semaphore is never closed")
     }
 
-    /// A small object, as text; nothing where there is none.
+    /// A small object, as text; `None` if it does not exist.
     async fn text(&self, name: &str, limit: usize, refusal: RefusalMeaning) -> Result<Option<String>, Failure> {
         let place = self.url.below(name);
         let got = match self.bucket().await?.get_opts(&self.path(name), GetOptions::default()).await {
@@ -364,7 +349,7 @@ impl Objects {
         }
         let bytes = got.bytes().await.map_err(|error| connector::failure(&place, &error))?;
         let text = String::from_utf8(bytes.into());
-        text.map(Some).map_err(|_| Failure::permanent(at(&place, "it is no text")))
+        text.map(Some).map_err(|_| Failure::permanent(at(&place, "it is not UTF-8 text")))
     }
 
     async fn bucket(&self) -> Result<&Arc<dyn Bucket>> {
@@ -376,18 +361,18 @@ impl Objects {
     }
 }
 
-/// What a bucket has for one of our commits.
+/// What a bucket has for a commit of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// The same record as ours.
+    /// The same record.
     Ours,
-    /// Another one as good as ours, with its packs.
+    /// Another record that is as good, with its packs.
     Theirs,
-    /// None, or one that is not as good.
+    /// No record, or one that is not as good.
     Lacking,
 }
 
-/// What a refusal says of an object: a service that shows nobody what is there refuses what is not there, too.
+/// How to read a refusal for an object: a service that hides what exists also refuses what does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RefusalMeaning {
     Tells,
@@ -398,7 +383,7 @@ fn pointer_name(sha256: &Sha256) -> String {
     format!("sha256/{sha256}.blake3")
 }
 
-/// Bytes to be sent.
+/// Bytes to send.
 fn in_pieces(bytes: Bytes) -> PutPayload {
     (0..bytes.len()).step_by(PIECE).map(|from| bytes.slice(from..bytes.len().min(from + PIECE))).collect()
 }
@@ -407,7 +392,7 @@ fn is_beyond(error: &object_store::Error) -> bool {
     connector::refused(error).is_some_and(|refused| refused.status == StatusCode::RANGE_NOT_SATISFIABLE)
 }
 
-/// What sending failed of. "Not found" then means the bucket, whether the service says so or not.
+/// The error for a failed write. "Not found" then means the bucket, whether the service says so or not.
 fn not_sent(place: &impl fmt::Display, error: &object_store::Error) -> Failure {
     let failure = connector::failure(place, error);
     if !is_absent(&failure) {

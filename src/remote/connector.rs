@@ -1,8 +1,8 @@
-//! HTTP for `object_store`: our one way of making a client, with our timeouts, and answers as our own errors.
+//! HTTP for `object_store`: makes its clients with kbuild's timeouts, and turns answers into kbuild's errors.
 //!
-//! `object_store` would put whole URLs (Azure's may hold a signature) and bodies of answers (which may repeat what was
-//! signed) into its messages; so every refusal is turned into a [`Refused`] before it sees it, and [`failure`] makes of that
-//! what is shown.
+//! `object_store` would put whole URLs (those of Azure may contain a signature) and bodies of answers (which may repeat
+//! what was signed) into its messages. So every refusal becomes a [`Refused`] before `object_store` sees it, and
+//! [`failure`] makes the message from that.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -31,13 +31,13 @@ use crate::source::url::redact;
 /// The longest answer to a failed request that is read, in bytes.
 const ANSWER: usize = 64 << 10;
 
-/// How much of a server's own words is shown.
+/// How much of a server's message is shown, in characters.
 const SHOWN: usize = 200;
 
-/// What helps where there is no bucket.
-pub const NO_BUCKET: &str = "make the bucket first, or mend its name: kbuild makes none";
+/// The hint for a bucket that does not exist.
+pub const NO_BUCKET: &str = "create the bucket, or correct its name: kbuild does not create buckets";
 
-/// How long a machine's metadata service, which is next door or not there, may take to be reached.
+/// How long connecting to a machine's metadata service may take: it is either near or does not exist.
 pub const METADATA_CONNECT: Duration = Duration::from_secs(1);
 
 /// Makes the clients of `object_store`.
@@ -47,12 +47,12 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Clients as patient as this.
+    /// Makes clients with these limits.
     pub fn new(policy: &RetryPolicy) -> Connector {
         Connector { policy: policy.clone() }
     }
 
-    /// What `object_store` has to be told, so that the metadata service can be told from the rest.
+    /// The options of `object_store` that the metadata service's client does not have.
     pub fn options(&self) -> ClientOptions {
         ClientOptions::new().with_allow_http(true).with_connect_timeout(self.policy.connect)
     }
@@ -66,7 +66,7 @@ impl HttpConnector for Connector {
             let policy = RetryPolicy { connect: METADATA_CONNECT, ..self.policy.clone() };
             http::client(&policy, |builder| builder.no_proxy().timeout(METADATA_CONNECT * 5))
         } else {
-            // One connection each: what travels is large, and a bucket takes many at once.
+            // One connection for each request: transfers are large, and a bucket accepts many connections.
             http::client(&self.policy, reqwest::ClientBuilder::http1_only)
         };
         let failed = |error: reqwest::Error| object_store::Error::Generic { store: "client", source: Box::new(error) };
@@ -74,7 +74,7 @@ impl HttpConnector for Connector {
     }
 }
 
-/// A client that gives up on silence in either direction, however long the whole takes.
+/// A client that fails after silence in either direction, however long the whole transfer takes.
 #[derive(Debug)]
 struct Wire {
     client: reqwest::Client,
@@ -135,7 +135,7 @@ fn silent(idle: Duration) -> HttpError {
     HttpError::new(HttpErrorKind::Timeout, StalledTransfer(idle))
 }
 
-/// What is sent; counts what has gone.
+/// A request body that counts the bytes sent.
 struct UploadBody {
     body: HttpRequestBody,
     sent: Arc<AtomicU64>,
@@ -163,7 +163,7 @@ impl Body for UploadBody {
     }
 }
 
-/// What comes; silence is an error.
+/// An answer's body; silence is an error.
 struct DownloadBody {
     body: reqwest::Body,
     idle: Duration,
@@ -201,16 +201,15 @@ impl Body for DownloadBody {
     }
 }
 
-/// A refusal: the status, and the server's word for it.
+/// A refusal: the status, and the server's code for it.
 #[derive(Debug)]
 pub struct Refused {
-    /// The status.
     pub status: StatusCode,
     /// `Retry-After`.
     after: Option<Duration>,
-    /// `NoSuchBucket`, `SignatureDoesNotMatch`; empty where the server gives none.
+    /// `NoSuchBucket`, `SignatureDoesNotMatch`; empty if the server gives none.
     pub code: String,
-    /// The same for people.
+    /// The server's message for people.
     message: String,
 }
 
@@ -221,7 +220,7 @@ impl Refused {
         let mut response = response;
         let mut body = Vec::new();
         while body.len() < ANSWER {
-            // What cannot be read is not said.
+            // If the answer cannot be read, there is no message.
             let Ok(Some(chunk)) = response.chunk().await else { break };
             body.extend_from_slice(&chunk);
         }
@@ -250,42 +249,42 @@ fn element(xml: &str, name: &str) -> Option<String> {
     Some(plain(text.lines().next().unwrap_or_default()))
 }
 
-/// A server's words, fit for a terminal.
+/// A server's message, safe for a terminal.
 fn plain(text: &str) -> String {
     let shown: String = text.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
     redact(shown.trim().trim_end_matches('.'))
 }
 
-/// Nothing came, or went, for so long.
+/// No bytes were received or sent for this long.
 #[derive(Debug)]
 struct StalledTransfer(Duration);
 
 impl fmt::Display for StalledTransfer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "nothing came for {} s", self.0.as_secs())
+        write!(f, "no data for {} s", self.0.as_secs())
     }
 }
 
 impl StdError for StalledTransfer {}
 
-/// What was to be asked is no URL; it may hold a secret and is not shown.
+/// The request's address is not a URL. It may contain a secret, so it is not shown.
 #[derive(Debug)]
 struct NoUrl(url::ParseError);
 
 impl fmt::Display for NoUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the service has an impossible address: {}", self.0)
+        write!(f, "the service's address is not valid: {}", self.0)
     }
 }
 
 impl StdError for NoUrl {}
 
-/// What the server refused, if that is what failed.
+/// The server's refusal, if that is the cause.
 pub fn refused(error: &object_store::Error) -> Option<&Refused> {
     find(error)
 }
 
-/// A failure of a request about this place, with its class.
+/// The error of a failed request for this place, with its class.
 pub fn failure(place: &impl fmt::Display, error: &object_store::Error) -> Failure {
     if let Some(refused) = find::<Refused>(error) {
         return refusal(place, refused);
@@ -298,7 +297,7 @@ pub fn failure(place: &impl fmt::Display, error: &object_store::Error) -> Failur
     }
     match error {
         object_store::Error::NotFound { .. } => Failure::permanent(crate::net::transfer::absent(place)),
-        // Of credentials that cannot be used, and of what kbuild asked wrongly: the innermost word, which names no URL.
+        // For unusable credentials and faulty requests: the innermost message, which contains no URL.
         _ => Failure::permanent(at(place, redact(&innermost(error)))),
     }
 }
@@ -314,10 +313,10 @@ fn refusal(place: &impl fmt::Display, refused: &Refused) -> Failure {
         }
         StatusCode::NOT_FOUND => Failure::permanent(told.of_kind(Kind::Missing)),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Failure::permanent(told.help("see docs/reference/remotes.md for where credentials are looked for"))
+            Failure::permanent(told.help("docs/reference/remotes.md says where kbuild looks for credentials"))
         }
         _ if refused.code.ends_with("Redirect") || refused.message.contains("region") => {
-            Failure::permanent(told.help("the bucket is in another region: let AWS_REGION name it"))
+            Failure::permanent(told.help("the bucket is in another region: set AWS_REGION to it"))
         }
         _ => Failure::permanent(told),
     }
@@ -343,7 +342,7 @@ fn find<T: StdError + 'static>(error: &object_store::Error) -> Option<&T> {
     None
 }
 
-/// A client that could not be made, or credentials that are none: kind `Input`.
+/// The error for a client that could not be made, or invalid credentials: kind `Input`.
 pub fn unusable(place: &impl fmt::Display, error: &object_store::Error) -> Error {
     Error::input(format!("{place} cannot be used")).because(redact(&innermost(error)))
 }

@@ -1,7 +1,7 @@
-//! Where credentials for object stores are looked for; they are handed on, and never kept, shown or written down.
+//! Where kbuild looks for credentials of object stores. They are passed on, and never kept, shown or written.
 //!
-//! The places are those of the services' own tools: variables, files in the home directory, roles of the machine. Where
-//! there is nothing at all, the bucket is asked without a signature, as a public one is.
+//! The places are those of the services' own tools: variables, files in the home directory, roles of the machine. Without
+//! credentials, requests are not signed, as for a public bucket.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -18,23 +18,23 @@ use super::connector::{self, Connector, METADATA_CONNECT};
 use crate::error::{Error, Result};
 use crate::source::{RemoteUrl, Service};
 
-/// Where every cloud has the service that gives a machine the credentials of its role.
+/// The address of the metadata service, which gives a machine the credentials of its role, in every cloud.
 const METADATA: &str = "169.254.169.254:80";
 
 /// Opens a bucket.
 ///
 /// # Errors
-/// Credentials that cannot be used, or a service of an impossible address: kind `Input`.
+/// The credentials cannot be used, or the service's address is not valid: kind `Input`.
 pub async fn open(url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Bucket>> {
     open_with(&Env::of_process(), url, connector).await
 }
 
 async fn open_with(env: &Env, url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Bucket>> {
-    // Failures are classed and tried again by the fetcher, as those of all other places.
+    // The fetcher retries failures, as for all other places.
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let unusable = |error: object_store::Error| connector::unusable(url, &error);
     Ok(match url.service() {
-        Service::Registry => return Err(Error::bug(format!("{url} is no bucket"))),
+        Service::Registry => return Err(Error::bug(format!("{url} is not a bucket"))),
         Service::S3 => {
             let (builder, found) = env.s3(url)?;
             let builder = if found || has_role(env, "AWS_EC2_METADATA_DISABLED").await {
@@ -61,7 +61,7 @@ async fn open_with(env: &Env, url: &RemoteUrl, connector: &Connector) -> Result<
     })
 }
 
-/// Whether this machine may have a role: its metadata service is there. `switch` is the variable that says not to look.
+/// Whether this machine may have a role: its metadata service answers. The variable `switch` turns the check off.
 async fn has_role(env: &Env, switch: &str) -> bool {
     if env.get(switch).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return false;
@@ -69,7 +69,7 @@ async fn has_role(env: &Env, switch: &str) -> bool {
     let connected = tokio::time::timeout(METADATA_CONNECT, tokio::net::TcpStream::connect(METADATA)).await;
     let there = matches!(connected, Ok(Ok(_)));
     if !there {
-        tracing::debug!("no credentials were found, and this machine has no role: nothing is signed");
+        tracing::debug!("no credentials were found, and this machine has no role: requests are not signed");
     }
     there
 }
@@ -92,13 +92,13 @@ impl Env {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// A client of S3, and whether anything was found to sign with.
+    /// A client of S3, and whether it has credentials.
     fn s3(&self, url: &RemoteUrl) -> Result<(AmazonS3Builder, bool)> {
         let mut builder = AmazonS3Builder::new().with_bucket_name(url.bucket());
         let mut set: BTreeMap<String, String> = self.profile()?;
         let own = self.variables.iter().filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty());
         let own: Vec<(String, String)> = own.map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
-        // A pair of keys, and what else goes with it, is of one place.
+        // A pair of keys, and what belongs to it, is from one place.
         if own.iter().any(|(name, _)| name == "aws_access_key_id") {
             set.retain(|name, _| !is_key(name));
         }
@@ -112,7 +112,7 @@ impl Env {
         Ok((builder, found))
     }
 
-    /// What the profile of AWS's files says, under the names of variables in lower case.
+    /// The values of a profile in AWS's files, by the names of variables in lower case.
     fn profile(&self) -> Result<BTreeMap<String, String>> {
         let named = self.get("AWS_PROFILE").or(self.get("AWS_DEFAULT_PROFILE"));
         let name = named.unwrap_or("default");
@@ -131,7 +131,9 @@ impl Env {
         }
         if !known && named.is_some() {
             let error = Error::input(format!("there is no profile `{}` of AWS", name.escape_debug()));
-            return Err(error.help("AWS_PROFILE names it; `~/.aws/credentials` and `~/.aws/config` hold profiles"));
+            return Err(
+                error.help("its name is from AWS_PROFILE; profiles are in `~/.aws/credentials` and `~/.aws/config`")
+            );
         }
         let has_keys = found.contains_key("aws_access_key_id");
         if let Some(way) = ["role_arn", "credential_process", "sso_session", "sso_start_url"]
@@ -139,9 +141,12 @@ impl Env {
             .find(|way| found.contains_key(*way) && !has_keys)
             && self.get("AWS_ACCESS_KEY_ID").is_none()
         {
-            let error = Error::input(format!("the profile `{}` has its credentials by `{way}`", name.escape_debug()));
+            let error = Error::input(format!(
+                "the profile `{}` gets its credentials by `{way}`, which kbuild does not support",
+                name.escape_debug()
+            ));
             return Err(
-                error.help("give them to kbuild with `eval \"$(aws configure export-credentials --format env)\"`")
+                error.help("pass them to kbuild with `eval \"$(aws configure export-credentials --format env)\"`")
             );
         }
         let names = [
@@ -154,7 +159,7 @@ impl Env {
         Ok(names.into_iter().filter_map(|(from, to)| Some((to.to_owned(), found.remove(from)?))).collect())
     }
 
-    /// A client of Google's, and whether anything was found to sign with.
+    /// A client of Google's storage, and whether it has credentials.
     fn google(&self, url: &RemoteUrl) -> Result<(GoogleCloudStorageBuilder, bool)> {
         let mut builder = GoogleCloudStorageBuilder::new().with_bucket_name(url.bucket());
         let mut found = false;
@@ -176,7 +181,7 @@ impl Env {
         Ok((builder.with_bucket_name(url.bucket()), found))
     }
 
-    /// A client of Azure's, and whether anything was found to sign with.
+    /// A client of Azure's storage, and whether it has credentials.
     fn azure(&self, url: &RemoteUrl) -> Result<(MicrosoftAzureBuilder, bool)> {
         let mut builder = MicrosoftAzureBuilder::new();
         let mut account = false;
@@ -200,7 +205,7 @@ impl Env {
         }
         if !account {
             let error = Error::input(format!("{url} has no storage account"));
-            return Err(error.help("let AZURE_STORAGE_ACCOUNT_NAME name it"));
+            return Err(error.help("set AZURE_STORAGE_ACCOUNT_NAME"));
         }
         Ok((builder.with_container_name(url.bucket()), found))
     }
@@ -210,19 +215,19 @@ fn is_key(name: &str) -> bool {
     ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"].contains(&name)
 }
 
-/// Variables that say how a role's credentials are to be had.
+/// Variables that say how to get a role's credentials.
 fn is_role(name: &str) -> bool {
     name == "aws_web_identity_token_file" || name.starts_with("aws_container_credentials_")
 }
 
-/// A section of an INI file; nothing where the file or the section is not there.
+/// A section of an INI file; `None` if the file or the section does not exist.
 fn section_of(path: &Path, section: &str) -> Result<Option<BTreeMap<String, String>>> {
     if !path.is_file() {
         return Ok(None);
     }
-    // Its own message would show the line at fault, which may hold a secret.
+    // The library's message would show the faulty line, which may contain a secret.
     let read = ini::Ini::load_from_file_noescape(path);
-    let read = read.map_err(|_| Error::input(format!("{} is not in order", crate::disk::shown(path))))?;
+    let read = read.map_err(|_| Error::input(format!("{} is not a valid INI file", crate::disk::shown(path))))?;
     let properties = read.section(Some(section));
     Ok(properties
         .map(|properties| properties.iter().map(|(key, value)| (key.to_ascii_lowercase(), value.to_owned())).collect()))
@@ -275,7 +280,7 @@ mod tests {
         assert_eq!(said(&team, Key::AccessKeyId).as_deref(), Some("team"));
         assert_eq!(said(&team, Key::Token).as_deref(), Some("token"));
         assert_eq!(said(&team, Key::Endpoint).as_deref(), Some("http://minio:9000"));
-        assert_eq!(said(&team, Key::Region).as_deref(), Some("us-east-2"), "a variable is nearer than a file");
+        assert_eq!(said(&team, Key::Region).as_deref(), Some("us-east-2"), "a variable wins over a file");
 
         let keys = [("AWS_PROFILE", "team"), ("AWS_ACCESS_KEY_ID", "own"), ("AWS_SECRET_ACCESS_KEY", "x")];
         let (own, _) = s3(home.path(), &keys).unwrap();

@@ -1,8 +1,8 @@
-//! Stores that are neither a folder nor a plain web server: object stores, and what else a team has for large files.
+//! Stores that are neither a directory nor a plain web server: buckets, and repositories of container registries.
 //!
-//! A [`Remote`] holds what a store holds: blobs and records of commits. What may enter: how each kind of service is asked
-//! for them, and given them. Every request fails with a [`Failure`] whose class says what it means, so that retries, limits
-//! and the comparison of hashes are those of all fetching ([`fetch`](crate::fetch)); nothing rests on a remote's word.
+//! A [`Remote`] contains what a store contains: blobs and records of commits. What may enter: how each kind of service is
+//! asked for them, and how they are sent. Every request fails with a [`Failure`] whose class decides about retries, so that
+//! retries, limits and hash checks are the same as for all fetching ([`fetch`](crate::fetch)). No remote is trusted.
 
 mod bucket;
 mod connector;
@@ -32,7 +32,7 @@ use crate::progress::Task;
 use crate::source::{Blake3, CommitId, RemoteUrl, Service, Sha256};
 use crate::store::{GitRecord, PartialDownload};
 
-/// A store at some service.
+/// A store at a service.
 #[derive(Debug)]
 pub enum Remote {
     /// Objects in a bucket.
@@ -41,20 +41,20 @@ pub enum Remote {
     Registry(Box<Artifacts>),
 }
 
-/// What a blob is asked for by: at least one hash.
+/// What identifies a blob in a request: at least one hash.
 #[derive(Debug, Clone, Copy)]
 pub struct BlobName {
     /// Its address in a store.
     pub blake3: Option<Blake3>,
-    /// What recipes speak.
+    /// The SHA-256 that recipes name.
     pub sha256: Option<Sha256>,
 }
 
-/// A blob on its way here.
+/// A blob while it is fetched.
 pub struct Opened {
-    /// Where it comes from, for messages.
+    /// The URL it comes from, for messages.
     pub url: Url,
-    /// Which byte of the blob comes first; 0 where the service could not begin in the middle.
+    /// The offset of its first byte in the blob; 0 if the service could not start in the middle.
     pub from: u64,
     /// The size of the whole blob, if the service says so.
     pub total: Option<u64>,
@@ -62,7 +62,7 @@ pub struct Opened {
     pub body: BlobBody,
 }
 
-/// Bytes that come piece by piece, each failure with its class.
+/// Bytes in pieces; a failure has its class.
 pub struct BlobBody(pub BoxStream<'static, Result<Bytes, Failure>>);
 
 impl BodyStream for BlobBody {
@@ -73,18 +73,18 @@ impl BodyStream for BlobBody {
     }
 }
 
-/// A blob that is to be sent.
+/// A blob to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlobRef {
     /// Its address.
     pub blake3: Blake3,
-    /// What recipes speak; not known of packs, which no recipe names.
+    /// The SHA-256 that recipes name; `None` for packs, which no recipe names.
     pub sha256: Option<Sha256>,
     /// In bytes.
     pub size: u64,
 }
 
-/// All that a lock names, to be sent.
+/// Everything to send for a lock.
 #[derive(Debug)]
 pub struct PushSet<'a> {
     /// The text of its lock.
@@ -95,17 +95,17 @@ pub struct PushSet<'a> {
     pub records: Vec<GitRecord>,
 }
 
-/// What of a shipment a remote does not have.
+/// What a remote does not have of a [`PushSet`].
 #[derive(Debug, Default)]
 pub struct Missing {
-    /// Blobs, by their address.
+    /// Blobs, by address.
     pub blobs: BTreeSet<Blake3>,
-    /// Commits without a record as good as ours.
+    /// Commits without a record that is as good as the store's.
     pub commits: BTreeSet<CommitId>,
 }
 
 impl Remote {
-    /// A remote by its address; nobody is asked anything yet.
+    /// A remote by its address; sends no request yet.
     pub fn new(url: &RemoteUrl, policy: &RetryPolicy) -> Remote {
         match url.service() {
             Service::S3 | Service::Google | Service::Azure => Remote::Objects(Box::new(Objects::new(url, policy))),
@@ -113,7 +113,7 @@ impl Remote {
         }
     }
 
-    /// Its address, which never holds a credential.
+    /// Its address, which never contains a credential.
     pub fn url(&self) -> &RemoteUrl {
         match self {
             Remote::Objects(objects) => objects.url(),
@@ -121,7 +121,7 @@ impl Remote {
         }
     }
 
-    /// The text of a commit's record; nothing where there is none.
+    /// The text of a commit's record; `None` if there is none.
     ///
     /// # Errors
     /// No answer, or a refusal.
@@ -132,7 +132,7 @@ impl Remote {
         }
     }
 
-    /// Begins to read a blob from this byte on (the service may choose to begin at 0); nothing where there is none.
+    /// Reads a blob from an offset on (the service may start at 0 instead); `None` if it does not exist.
     ///
     /// # Errors
     /// No answer, or a refusal.
@@ -143,10 +143,10 @@ impl Remote {
         }
     }
 
-    /// Finds out what of a shipment is not there.
+    /// Finds what the remote does not have of a push set.
     ///
     /// # Errors
-    /// No answer, or a refusal; [`RequestGuard`] has tried again as often as there was use in it.
+    /// No answer, or a refusal, after the retries of [`RequestGuard`].
     pub async fn missing(&self, push_set: &PushSet<'_>, guard: &RequestGuard<'_>) -> Result<Missing, Failure> {
         match self {
             Remote::Objects(objects) => objects.missing(push_set, guard).await,
@@ -154,11 +154,11 @@ impl Remote {
         }
     }
 
-    /// Sends a blob out of this file: seen under its name only when all of it has arrived and was what its name says. The
-    /// teller of `guard` hears how many of its bytes have gone.
+    /// Sends a blob from a file. It gets its name only when all of it has arrived and matched its hash.
+    /// `guard` reports how many bytes were sent.
     ///
     /// # Errors
-    /// A file that is not what its name says: kind `Mismatch`. No answer, or a refusal.
+    /// The content does not match the hash: kind `Mismatch`. No answer, or a refusal.
     pub async fn put_blob(&self, blob: &BlobRef, file: &Path, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         match self {
             Remote::Objects(objects) => objects.put_blob(blob, file, guard).await,
@@ -177,7 +177,7 @@ impl Remote {
         }
     }
 
-    /// Ends a push, when every blob and record of the shipment is there.
+    /// Finishes a push, when every blob and record of the push set is there.
     ///
     /// # Errors
     /// No answer, or a refusal.
@@ -188,10 +188,10 @@ impl Remote {
         }
     }
 
-    /// Brings a blob into a partial download, as [`crate::net::http::Http::transfer`] does.
+    /// Fetches a blob into a partial download, as [`crate::net::http::Http::transfer`] does.
     ///
     /// # Errors
-    /// As there.
+    /// No answer, or a refusal; the partial download cannot be written.
     pub async fn transfer(
         &self,
         slot: &mut Option<PartialDownload>,
@@ -201,7 +201,7 @@ impl Remote {
     ) -> Result<Delivery, Failure> {
         let blob = BlobName { blake3: expected.blake3, sha256: expected.sha256 };
         let incoming = partial(slot)?;
-        // A partial that is as long as the blob, or longer, and is not the blob, is of no use.
+        // A partial file as long as the blob or longer, which is not the blob, is of no use.
         if expected.size.is_some_and(|size| incoming.size() >= size) {
             incoming.restart()?;
         }
@@ -214,7 +214,7 @@ impl Remote {
         if from == 0 && incoming.size() > 0 {
             incoming.restart()?;
         }
-        // No validator: names are hashes here, so that the rest may come from anywhere.
+        // No validator: names are hashes here, so the rest may come from any place.
         incoming.set_validator(None)?;
         let head = inflow.take(slot, &mut opened.body).await?;
         Ok(Delivery { url: opened.url, head, resumed: from > 0 })

@@ -2,12 +2,12 @@
 //!
 //! A manifest of type [`ARTIFACT`] whose layers are the blobs of a store and the records of its commits, each titled with
 //! its name there (`blobs/ab/<blake3>`, `git/<commit>.toml`), and the lock itself. So a registry replicates and keeps what
-//! a lock needs as it does any image, and a blob that two locks share is there once. It is tagged as the address says
-//! (`latest` where it says nothing), and `lock-` with the first digits of the lock's BLAKE3, so that what an older lock needs
-//! stays when the other tag moves on. What is too long for one manifest becomes several under an index.
+//! a lock needs as it does for any image, and a blob of two locks is stored once. Its tags are the one in the address
+//! (`latest` by default), and `lock-` with the first digits of the lock's BLAKE3, so that the blobs of an older lock
+//! stay when the first tag moves. An artifact that is too long for one manifest becomes several under an index.
 //!
-//! A file is asked for by its SHA-256 straight away, which is its digest there; the manifest is only read for what no
-//! recipe names: records and packs.
+//! A file is requested by its SHA-256, which is its digest in the registry. The manifest is read only for records and
+//! packs, which no recipe names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -46,22 +46,22 @@ const TITLE: &str = "org.opencontainers.image.title";
 /// The name of the lock among the layers.
 const LOCK_TITLE: &str = "kata.lock";
 
-/// What is sent in one request. Registries need not take more in one piece than this, and some do not.
+/// Size of one request. Registries need not accept larger chunks, and some do not.
 const CHUNK: u64 = 4 << 20;
 
-/// The longest manifest that is made, in bytes: registries take 4 MiB.
+/// The longest manifest that is written, in bytes: registries accept 4 MiB.
 const LONGEST: usize = 3 << 20;
 
-/// Parts of an index that are read.
+/// The most parts of an index that are read.
 const PARTS: usize = 100;
 
-/// How often a large blob is begun anew after the registry has lost what it had of it.
+/// How often a large blob is started again after the registry has lost the upload.
 const BEGINNINGS: usize = 4;
 
-/// Blobs on their way out at once, whatever `--jobs` says: each holds a chunk in memory.
+/// Blobs that are sent at once, whatever `--jobs` says: each needs a chunk of memory.
 const BLOBS_AT_ONCE: usize = 32;
 
-/// Questions on their way at once; permits bound them further.
+/// Requests at once; permits limit them further.
 const QUESTIONS: usize = 64;
 
 /// A store in a repository of a registry.
@@ -70,10 +70,10 @@ pub struct Artifacts {
     image: ImageName,
     http: Http,
     registry: Registry,
-    /// What the tag leads to, read at the first need.
+    /// The artifact of the tag, read when it is first needed.
     contents: OnceCell<ArtifactContents>,
     room: Semaphore,
-    /// For a push: the digests of what was sent that has none in the lock, and commits of which others' records do.
+    /// For a push: digests of blobs that have none in the lock, and commits for which the remote's records are used.
     sent: Mutex<BTreeMap<Blake3, ArtifactLayer>>,
     theirs: Mutex<BTreeMap<CommitId, ArtifactLayer>>,
 }
@@ -82,12 +82,12 @@ pub struct Artifacts {
 #[derive(Debug, Clone, Default)]
 struct ArtifactContents(BTreeMap<String, ArtifactLayer>);
 
-/// A chunk on its way, from one try to the next.
+/// A chunk while it is sent, from one try to the next.
 struct SentChunk {
-    /// The first byte that has not arrived.
+    /// The offset of the first byte that has not arrived.
     at: u64,
     upload: Upload,
-    /// A try failed, and nobody knows how much of it arrived.
+    /// A try failed, and it is not known how much of it arrived.
     doubtful: bool,
 }
 
@@ -151,7 +151,7 @@ impl ArtifactLayer {
 }
 
 impl Artifacts {
-    /// A store at this address; nobody is asked anything yet.
+    /// A store at this address; sends no request yet.
     pub fn new(url: &RemoteUrl, image: ImageName, policy: &RetryPolicy) -> Artifacts {
         Artifacts {
             url: url.clone(),
@@ -170,10 +170,7 @@ impl Artifacts {
         &self.url
     }
 
-    /// As [`super::Remote::record`].
-    ///
-    /// # Errors
-    /// As there.
+    /// See [`super::Remote::record`].
     pub async fn record(&self, commit: &CommitId) -> Result<Option<String>, Failure> {
         let contents = self.contents().await?;
         match contents.digest(&record_name(commit)) {
@@ -182,10 +179,7 @@ impl Artifacts {
         }
     }
 
-    /// As [`super::Remote::open`].
-    ///
-    /// # Errors
-    /// As there.
+    /// See [`super::Remote::open`].
     pub async fn open(&self, blob: &BlobName, from: u64) -> Result<Option<Opened>, Failure> {
         let digest = match (blob.sha256, blob.blake3) {
             (Some(sha256), _) => Some(sha256),
@@ -197,7 +191,7 @@ impl Artifacts {
         let response = match self.registry.blob(&self.http, &self.image, &digest, from).await {
             Ok(response) => response,
             Err(failure) if failure.error.kind() == Kind::Missing => return Ok(None),
-            // What is there is shorter than what came before, of somewhere else.
+            // The blob here is shorter than the bytes that came earlier, from another place.
             Err(_) if from > 0 => return Box::pin(self.open(blob, 0)).await,
             Err(failure) => return Err(failure),
         };
@@ -208,10 +202,7 @@ impl Artifacts {
         Ok(Some(Opened { url: url.as_url().clone(), from, total, body: BlobBody(body.boxed()) }))
     }
 
-    /// As [`super::Remote::missing`].
-    ///
-    /// # Errors
-    /// As there.
+    /// See [`super::Remote::missing`].
     pub async fn missing(&self, push_set: &PushSet<'_>, guard: &RequestGuard<'_>) -> Result<Missing, Failure> {
         let contents = guard.attempt(&self.url, || self.contents_for(push_set).boxed()).await?;
         let mut missing = Missing::default();
@@ -240,7 +231,8 @@ impl Artifacts {
         Ok(missing)
     }
 
-    /// The layer of the record that the registry has for a commit, if it is as good as ours: two gits pack differently.
+    /// The layer of the registry's record for a commit, if it is as good as the store's: two versions of git pack
+    /// differently.
     async fn standing(
         &self,
         ours: &GitRecord,
@@ -261,10 +253,7 @@ impl Artifacts {
         Ok(good.then(|| layer.clone()))
     }
 
-    /// As [`super::Remote::put_blob`].
-    ///
-    /// # Errors
-    /// As there.
+    /// See [`super::Remote::put_blob`].
     pub async fn put_blob(&self, blob: &BlobRef, file: &Path, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         let _room = self.room.acquire().await.expect("the semaphore is never closed");
         let mut beginnings = 1;
@@ -278,7 +267,7 @@ impl Artifacts {
                 Ok(digest) => break digest,
                 Err(failure) if is_lost(&failure) && beginnings < BEGINNINGS => {
                     beginnings += 1;
-                    guard.report.task().note("the registry has lost what it had of it: from the start");
+                    guard.report.task().note("the registry has lost the upload: starting again");
                 }
                 Err(failure) => return Err(refused(failure)),
             }
@@ -299,7 +288,7 @@ impl Artifacts {
         Ok(digest)
     }
 
-    /// Sends bytes whole, which a failure undoes.
+    /// Sends bytes in one request; a failure leaves nothing.
     async fn put_small(&self, digest: &Sha256, bytes: &Bytes, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         let put = || {
             async {
@@ -325,7 +314,7 @@ impl Artifacts {
         }
         let digest = sha256_of(hasher);
         if let Err(wrong) = outgoing.finish().and_then(|()| check(blob, file, &digest)) {
-            // As far as that goes: nobody ever finishes it.
+            // A failure here is ignored: the registry removes unfinished uploads.
             let _ = self.registry.cancel(http, image, &upload).await;
             return Err(wrong.into());
         }
@@ -334,7 +323,7 @@ impl Artifacts {
         Ok(digest)
     }
 
-    /// Sends a chunk. After a failure the registry is asked how much of it has arrived.
+    /// Sends a chunk. After a failure, asks the registry how much of it has arrived.
     async fn put_chunk(
         &self,
         upload: Upload,
@@ -367,19 +356,13 @@ impl Artifacts {
         Ok(state.into_inner().upload)
     }
 
-    /// As [`super::Remote::put_record`].
-    ///
-    /// # Errors
-    /// As there.
+    /// See [`super::Remote::put_record`].
     pub async fn put_record(&self, record: &GitRecord, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         let bytes = Bytes::from(record.to_string());
         self.put_small(&sha256(&bytes), &bytes, guard).await.map_err(refused)
     }
 
-    /// As [`super::Remote::finish`]: makes the manifest, and tags it.
-    ///
-    /// # Errors
-    /// As there.
+    /// See [`super::Remote::finish`]: writes the manifest, and tags it.
     pub async fn finish(&self, push_set: &PushSet<'_>, guard: &RequestGuard<'_>) -> Result<(), Failure> {
         let contents = guard.attempt(&self.url, || self.contents_for(push_set).boxed()).await?;
         let layers: Vec<ArtifactLayer> = self.layers(push_set, contents)?.into_values().collect();
@@ -411,7 +394,7 @@ impl Artifacts {
         Ok(())
     }
 
-    /// Whether all tags lead to this manifest already.
+    /// Whether all tags point to this manifest already.
     async fn is_tagged(
         &self,
         tags: &[String],
@@ -441,7 +424,8 @@ impl Artifacts {
         guard.attempt(&self.url, put).await.map_err(refused)
     }
 
-    /// The layers of the artifact: those of an earlier one of the same lock stay, since a push may be of some boards only.
+    /// The layers of the artifact. Those of an earlier artifact of the same lock stay, since a push may be for some
+    /// boards only.
     fn layers(&self, push_set: &PushSet<'_>, contents: &ArtifactContents) -> Result<BTreeMap<String, ArtifactLayer>> {
         let lock = ArtifactLayer::of_bytes(LOCK, push_set.lock, LOCK_TITLE);
         let same_lock = contents.0.get(LOCK_TITLE) == Some(&lock);
@@ -459,7 +443,7 @@ impl Artifacts {
             let known = of_file.or_else(|| sent.get(&blob.blake3).or_else(|| contents.0.get(&title)).cloned());
             layers.extend(known.map(|layer| (title, layer)));
         }
-        // The packs that others' records name.
+        // The packs that the remote's records name.
         if !theirs.is_empty() {
             let packs = contents.0.iter().filter(|(title, _)| title.starts_with("blobs/"));
             for (title, layer) in packs {
@@ -473,7 +457,7 @@ impl Artifacts {
         self.contents.get_or_try_init(|| self.read(&self.image)).await
     }
 
-    /// What the tag leads to and, first of all, what this very lock's own does.
+    /// The layers of the tag's artifact, and those of this lock's own artifact, which win.
     async fn contents_for(&self, push_set: &PushSet<'_>) -> Result<&ArtifactContents, Failure> {
         let read = || {
             async {
@@ -486,11 +470,11 @@ impl Artifacts {
         self.contents.get_or_try_init(read).await
     }
 
-    /// The layers of an artifact; none where there is no such tag.
+    /// The layers of an artifact; none if the tag does not exist.
     async fn read(&self, image: &ImageName) -> Result<ArtifactContents, Failure> {
         let Some(received) = self.manifest(image).await? else { return Ok(ArtifactContents::default()) };
         let url = image.to_url()?;
-        let unreadable = || Failure::permanent(at(&url, "it is no store of kbuild"));
+        let unreadable = || Failure::permanent(at(&url, "it is not a store of kbuild"));
         let read: Read = serde_json::from_slice(&received.bytes).map_err(|_| unreadable())?;
         let mut layers = read.layers;
         if read.manifests.len() > PARTS {
@@ -517,7 +501,7 @@ impl Artifacts {
     async fn text(&self, digest: &Sha256) -> Result<String, Failure> {
         let bytes = self.registry.small_blob(&self.http, &self.image, digest).await?;
         let url = self.image.at(*digest).to_url()?;
-        String::from_utf8(bytes).map_err(|_| Failure::permanent(at(&url, "it is no text")))
+        String::from_utf8(bytes).map_err(|_| Failure::permanent(at(&url, "it is not UTF-8 text")))
     }
 }
 
@@ -537,7 +521,7 @@ fn sha256_of(hasher: sha2::Sha256) -> Sha256 {
     digest.into()
 }
 
-/// The lock's own SHA-256 of a file has to be that of the bytes: both hashes name it there.
+/// The SHA-256 of a file in the lock must be that of the bytes: the registry has the blob under both hashes.
 fn check(blob: &BlobRef, file: &Path, found: &Sha256) -> Result<()> {
     match blob.sha256 {
         Some(wanted) if wanted != *found => {
@@ -555,12 +539,12 @@ fn lost(url: &SourceUrl) -> Failure {
     }
 }
 
-/// Whether an upload has to be begun anew.
+/// Whether an upload must be started again.
 fn is_lost(failure: &Failure) -> bool {
     failure.error.kind() == Kind::Missing
 }
 
-/// That the place is not there is, of a push, the registry's refusal.
+/// In a push, "not found" means that the registry refuses the push.
 fn refused(Failure { class, error }: Failure) -> Failure {
     let error = if error.kind() == Kind::Missing { error.of_kind(Kind::Network) } else { error };
     Failure { class, error }
@@ -574,9 +558,9 @@ fn lock_tag(lock: &[u8]) -> String {
     format!("lock-{}", &blake3::hash(lock).to_hex()[..16])
 }
 
-/// As many layers together as fit into one manifest.
+/// As many layers as fit into one manifest.
 fn in_parts(layers: &[ArtifactLayer]) -> Vec<&[ArtifactLayer]> {
-    // A descriptor is some 250 bytes long; the title is all that varies.
+    // A descriptor has some 250 bytes; only the title varies.
     let length = |layer: &ArtifactLayer| 250 + layer.annotations.values().map(String::len).sum::<usize>();
     let mut parts = Vec::new();
     let (mut from, mut size) = (0, 0);

@@ -1,4 +1,4 @@
-//! Sending what a lock names to another store: only what is missing there, every blob compared with its name on the way.
+//! Sends what a lock names to another store: only what is missing there, every blob compared with its hash on the way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,61 +18,61 @@ use crate::source::{Blake3, RemoteUrl, SourceId};
 use crate::store::{self, Store};
 use crate::store::{Contents, HeldBlob};
 
-/// Where a push goes.
+/// The target of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// A store at some service.
+    /// A store at a service.
     Remote(RemoteUrl),
     /// A store in a directory.
     Directory(PathBuf),
 }
 
 impl Destination {
-    /// Reads what a user named.
+    /// Reads an address that a user wrote.
     ///
     /// # Errors
-    /// What nothing can be sent to: kind `Input`.
+    /// It is not an address to which kbuild can push: kind `Input`.
     pub fn read(text: &str) -> Result<Destination> {
         if RemoteUrl::is_meant(text) {
             return text.parse().map(Destination::Remote);
         }
         match text.split_once("://") {
             None if !text.is_empty() => Ok(Destination::Directory(PathBuf::from(text))),
-            Some(("http" | "https", _)) => Err(Error::input(format!("nothing can be sent to {}", redact(text)))
-                .because("a store behind a web server is only read")
+            Some(("http" | "https", _)) => Err(Error::input(format!("cannot push to {}", redact(text)))
+                .because("a store behind a web server is read-only")
                 .help("push to the directory or the bucket that it serves")),
-            _ => Err(Error::input(format!("`{}` names no store", redact(text).escape_debug()))
-                .help("a directory, `s3://BUCKET/PREFIX` or `oci://HOST/REPOSITORY` (docs/reference/remotes.md)")),
+            _ => Err(Error::input(format!("`{}` is not the address of a store", redact(text).escape_debug())).help(
+                "give a directory, `s3://BUCKET/PREFIX` or `oci://HOST/REPOSITORY` (see docs/reference/remotes.md)",
+            )),
         }
     }
 }
 
-/// What is sent.
+/// The input of a push.
 pub struct PushRequest<'a> {
-    /// The lock.
     pub lock: &'a Lock,
-    /// The sources of the lock that are wanted.
+    /// The sources of the lock to send.
     pub sources: &'a [SourceId],
     /// The text of its file.
     pub lock_text: &'a [u8],
 }
 
-/// What a push came to.
+/// The result of a push.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pushed {
-    /// What was not there.
+    /// What was missing and was sent.
     pub sent: Sent,
-    /// Blobs that the sources are.
+    /// Number of blobs of the sources.
     pub blobs: usize,
-    /// Commits that are among the sources.
+    /// Number of commits of the sources.
     pub commits: usize,
 }
 
-/// Sends what some sources of a lock are, out of a store.
+/// Sends some sources of a lock from a store.
 ///
 /// # Errors
-/// Sources that the store lacks: kind `Missing`. A blob that is not what its name says: kind `Mismatch`. A place that cannot
-/// be written: kind `Network`, or `Io`.
+/// Sources are not in the store: kind `Missing`. A blob's content does not match its hash: kind `Mismatch`. The target
+/// cannot be written: kind `Network`, or `Io`.
 pub async fn push(
     store: &Store,
     request: &PushRequest<'_>,
@@ -101,7 +101,7 @@ pub async fn push(
     Ok(Pushed { sent, blobs: contents.blobs.len(), commits: contents.commits.len() })
 }
 
-/// What messages call a blob: the first of the sources that it is part of.
+/// A blob's name in messages: the first of the sources that it is a part of.
 fn shown(held: &HeldBlob) -> String {
     held.sources.first().map(ToString::to_string).unwrap_or_default()
 }
@@ -144,12 +144,12 @@ fn into_directory(store: &Store, contents: &Contents, path: &Path, progress: &dy
     Ok(Sent { blobs: blobs.len(), bytes, commits: records.len() })
 }
 
-/// A blob from one store into another; only what its name says becomes one there.
+/// Copies a blob from one store to another; the content must match its hash.
 fn copy(from: &Store, to: &Store, blake3: &Blake3, size: u64, tell: &mut dyn FnMut(u64)) -> Result<()> {
     let path = from.blob_path(blake3);
     let mut file = std::fs::File::open(&path).map_err(|error| Error::io("read", &path, error))?;
     let mut incoming = to.incoming(&blake3.to_string())?;
-    // What an earlier run left of it is not gone on with: copying it again is as fast as hashing it.
+    // A partial file of an earlier run is not continued: copying it again is as fast as hashing it.
     incoming.restart()?;
     let copied = each_chunk(&path.display().to_string(), &mut file, |bytes| {
         tell(bytes.len() as u64);

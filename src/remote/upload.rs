@@ -1,4 +1,4 @@
-//! Sending what a lock names to a remote: only what is missing there, many at once, each blob compared with its name.
+//! Sends what a lock names to a remote: only what is missing there, many blobs at once, each compared with its hash.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,7 +21,7 @@ use crate::progress::{self, Progress};
 use crate::source::{Blake3, RemoteUrl};
 use crate::store::{GitRecord, Store, damaged};
 
-/// A remote that is sent to.
+/// Sends to a remote.
 pub struct Uploader {
     remote: Remote,
     limits: Limits,
@@ -29,30 +29,30 @@ pub struct Uploader {
     progress: Arc<dyn Progress>,
 }
 
-/// What sending came to.
+/// The result of an upload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Blobs that were not there.
+    /// Number of blobs that were missing.
     pub blobs: usize,
-    /// What they take, in bytes.
+    /// Their size, in bytes.
     pub bytes: u64,
-    /// Commits that were not there.
+    /// Number of commits that were missing.
     pub commits: usize,
 }
 
 impl Uploader {
-    /// An outlet to this address, with at most so many transfers at once; nobody is asked anything yet.
+    /// An uploader to this address, with at most this many transfers at once; sends no request yet.
     pub fn new(url: &RemoteUrl, jobs: usize, progress: Arc<dyn Progress>) -> Uploader {
         let policy = RetryPolicy::from_env();
         Uploader { remote: Remote::new(url, &policy), limits: Limits::new(jobs), policy, progress }
     }
 
-    /// Sends what is missing of a shipment, out of a store. `names` says what messages call a blob. What arrived stays
-    /// when the rest fails, and is not sent again by the next push.
+    /// Sends what the remote does not have of a push set, from a store. `names` gives a blob's name in messages. What was
+    /// sent stays if the rest fails, and is not sent again by the next push.
     ///
     /// # Errors
-    /// A blob that is not what its name says: kind `Mismatch`; the others are sent all the same. No answer, or a refusal:
-    /// kind `Network`; nothing more is begun then.
+    /// A blob's content does not match its hash: kind `Mismatch`; the others are still sent. No answer, or a refusal:
+    /// kind `Network`; then nothing more is started.
     pub async fn send(&self, store: &Store, push_set: &PushSet<'_>, names: &BTreeMap<Blake3, String>) -> Result<Sent> {
         let report = LazyTask::new(&self.progress, self.remote.url().to_string(), None);
         report.task().note("looking for what is missing");
@@ -90,7 +90,8 @@ impl Uploader {
                     report.task().done(&format!("{} to {}", progress::size(blob.size), self.remote.url()));
                     Ok(Some(blob.size))
                 }
-                // Rot is one blob's matter; whatever else there is will be the others' as well, and is told once.
+                // A damaged blob concerns only itself. Any other failure would be the same for all blobs, and is
+                // reported once.
                 Err(Failure { error, .. })
                     if error.kind() != Kind::Mismatch && stopped.swap(true, Ordering::Relaxed) =>
                 {
@@ -111,7 +112,7 @@ impl Uploader {
         }
         match Error::all(errors, |count| format!("{count} of {} blobs could not be sent", wanted.len())) {
             Some(error) if error.kind() == Kind::Mismatch => Err(error),
-            Some(error) => Err(error.help_or("run the same command again: what has arrived stays")),
+            Some(error) => Err(error.help_or("run the same command again: what was sent is kept")),
             None => Ok(sent),
         }
     }
@@ -129,11 +130,11 @@ impl Uploader {
 
     fn told(&self, failure: Failure) -> Error {
         let message = format!("could not send to {}", self.remote.url());
-        failure.error.wrap(message).help_or("run the same command again: what has arrived stays")
+        failure.error.wrap(message).help_or("run the same command again: what was sent is kept")
     }
 }
 
-/// A blob's bytes on their way out, in order, compared with its name at the end.
+/// The bytes of a blob to send, in order, compared with its hash at the end.
 pub struct BlobReader {
     blob: BlobRef,
     path: PathBuf,
@@ -145,16 +146,16 @@ impl BlobReader {
     /// Opens a blob of a store.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// It cannot be read.
     pub fn open(blob: &BlobRef, path: &Path) -> Result<BlobReader> {
         let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
         Ok(BlobReader { blob: *blob, path: path.to_owned(), file, hasher: blake3::Hasher::new() })
     }
 
-    /// The next piece, of this size in bytes unless it is the last; nothing at the end.
+    /// The next piece, of this size in bytes unless it is the last; `None` at the end.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// It cannot be read.
     pub async fn next(&mut self, size: u64) -> Result<Option<Bytes>> {
         let file = self.file.try_clone().map_err(|error| Error::io("read", &self.path, error))?;
         let (path, mut hasher) = (self.path.clone(), std::mem::take(&mut self.hasher));
@@ -169,10 +170,10 @@ impl BlobReader {
         Ok((!bytes.is_empty()).then(|| bytes.into()))
     }
 
-    /// Insists that all that was read is what the blob's name says.
+    /// Checks that the bytes match the blob's hash.
     ///
     /// # Errors
-    /// It is not: kind `Mismatch`.
+    /// They do not match: kind `Mismatch`.
     pub fn finish(self) -> Result<()> {
         let found = Blake3::from(*self.hasher.finalize().as_bytes());
         if found == self.blob.blake3 && self.hasher.count() == self.blob.size {

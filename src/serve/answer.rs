@@ -1,4 +1,4 @@
-//! What a request is answered with.
+//! Answers a request.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -22,16 +22,16 @@ use crate::source::name::percent_decode;
 use crate::source::{Blake3, CommitId, Sha256};
 use crate::store::Store;
 
-/// What of a file is read at once, in bytes: each read is a trip to another thread.
+/// Bytes of a file that are read at once: each read is a call on another thread.
 const CHUNK: usize = 512 << 10;
 
 /// The longest text that is read into memory: a record of a commit.
 const TEXT_LIMIT: u64 = 1 << 20;
 
-/// What never changes under its name.
+/// For content that never changes under its name.
 const FOREVER: &str = "public, max-age=31536000, immutable";
 
-/// What may change, so that it is asked for again (and answered by its tag).
+/// For content that may change: clients ask again, and may get 304 by its tag.
 const ASK: &str = "no-cache";
 
 /// What is served.
@@ -42,27 +42,27 @@ pub(super) struct Handler {
     base: Option<Base>,
 }
 
-/// What a request asks for, found.
+/// What a request asks for, when it was found.
 enum Located {
     File { path: PathBuf, tag: Blake3, cache: &'static str },
     Text(Vec<u8>),
 }
 
-/// Why there is none: what the client is told.
+/// A refusal: status and message for the client.
 struct HttpRefusal(StatusCode, String);
 
 impl HttpRefusal {
     fn not_found() -> HttpRefusal {
-        HttpRefusal(StatusCode::NOT_FOUND, "there is no such thing here".to_owned())
+        HttpRefusal(StatusCode::NOT_FOUND, "not found".to_owned())
     }
 
-    /// A failure of the server's own: the log says more than the client need know.
+    /// A failure of the server itself: the log has more than the client needs to know.
     fn of(error: &Error) -> HttpRefusal {
         if error.kind() == Kind::Missing {
             return HttpRefusal::not_found();
         }
         tracing::warn!("{error}: {}", error.causes().join(": "));
-        HttpRefusal(StatusCode::INTERNAL_SERVER_ERROR, "the server could not do it".to_owned())
+        HttpRefusal(StatusCode::INTERNAL_SERVER_ERROR, "the server failed".to_owned())
     }
 }
 
@@ -130,7 +130,7 @@ impl Handler {
         }
     }
 
-    /// Where the client finds the mirror: as it was told to be, else where the client asks.
+    /// The mirror's URL for the client: the configured one, else the address that the client asks.
     fn base(&self, parts: &Parts) -> Result<Base, HttpRefusal> {
         let told = match &self.base {
             Some(base) => base.join("mirror"),
@@ -142,7 +142,7 @@ impl Handler {
         told.map_err(|error| HttpRefusal(StatusCode::BAD_REQUEST, error.to_string()))
     }
 
-    /// A blob of the store. No link counts as one, wherever it leads.
+    /// A blob of the store. A link is not a blob, wherever it points.
     async fn blob(
         &self,
         cache: &'static str,
@@ -171,7 +171,7 @@ impl Handler {
     }
 }
 
-/// The value that a text is exactly the name of: one thing has one address.
+/// The value whose name is exactly this text: each thing has only one address.
 fn exactly<T: FromStr + Display>(text: &str) -> Option<T> {
     text.parse::<T>().ok().filter(|value| value.to_string() == text)
 }
@@ -183,7 +183,7 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(HttpRefusal::of(&Error::bug("a request broke").because(error))))
 }
 
-/// A plain file, reached through no link, that is not too long; `None` for everything else.
+/// A plain file, not a link, within the size limit; `None` for everything else.
 fn read_text(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
@@ -209,7 +209,7 @@ async fn send(found: Located, mut parts: Parts) -> Result<Response<ResponseBody>
     let mut response = match decide(&mut parts.headers, &tag) {
         Precondition::NotModified => empty(StatusCode::NOT_MODIFIED),
         Precondition::Failed => {
-            return Err(HttpRefusal(StatusCode::PRECONDITION_FAILED, "it is another one".to_owned()));
+            return Err(HttpRefusal(StatusCode::PRECONDITION_FAILED, "the content is another one".to_owned()));
         }
         Precondition::Send => match found {
             Located::Text(bytes) => text(StatusCode::OK, bytes),
@@ -226,11 +226,11 @@ async fn send(found: Located, mut parts: Parts) -> Result<Response<ResponseBody>
     Ok(response)
 }
 
-/// A file, or the range of it that is asked for.
+/// A file, or the requested range of it.
 async fn file(path: &Path, parts: Parts) -> Result<Response<ResponseBody>, HttpRefusal> {
     let mut files = ServeFile::new(path).with_buf_chunk_size(CHUNK).ignore_multi_range_requests(true);
     let response = files.try_call(Request::from_parts(parts, ())).await.map_err(|error| match error.kind() {
-        // Collected, since it was looked for.
+        // It may have been removed by a collector since it was looked for.
         ErrorKind::NotFound => HttpRefusal::not_found(),
         _ => HttpRefusal::of(&Error::io("read", path, error)),
     })?;

@@ -1,4 +1,4 @@
-//! What is sent: a file of the store as it is read, or a short text.
+//! The body of an answer: a file of the store, read while it is sent, or a short text.
 
 use std::io;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use tower_http::services::fs::ServeFileSystemResponseBody;
 pub(super) enum ResponseBody {
     /// A file, or a part of one.
     File(ServeFileSystemResponseBody),
-    /// A text; taken when it was sent.
+    /// A text; removed when it was sent.
     Text(Option<Bytes>),
 }
 

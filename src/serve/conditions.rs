@@ -1,26 +1,26 @@
-//! Conditional requests (RFC 9110, 13), decided by what a thing's content hashes to. There is no `Last-Modified`: when a
-//! blob came into this store says nothing about it, and differs from server to server.
+//! Conditional requests (RFC 9110, 13), decided by the hash of the content. There is no `Last-Modified`: the time at which
+//! a blob came into this store says nothing about it, and differs between servers.
 
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 
-/// What the conditions of a request come to.
+/// The result of a request's conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Precondition {
     /// Send it.
     Send,
-    /// The client has it.
+    /// The client has it already.
     NotModified,
-    /// The client wants another one than there is.
+    /// The client asks for another version than the server has.
     Failed,
 }
 
-/// Decides a request's conditions against the present tag (in quotes), and takes them out of it. A `Range` stays only if
+/// Checks a request's conditions against the current tag (in quotes), and removes them. A `Range` is kept only if
 /// `If-Range` allows it.
 pub(super) fn decide(headers: &mut HeaderMap, tag: &str) -> Precondition {
     let if_match = take(headers, header::IF_MATCH);
     let if_none_match = take(headers, header::IF_NONE_MATCH);
-    // No date is a validator here, so none can hold.
+    // No date is a validator here, so a condition with a date is false.
     take(headers, header::IF_UNMODIFIED_SINCE);
     take(headers, header::IF_MODIFIED_SINCE);
     let if_range = headers.remove(header::IF_RANGE);
@@ -39,8 +39,8 @@ fn take(headers: &mut HeaderMap, name: HeaderName) -> Vec<HeaderValue> {
     values
 }
 
-/// Whether a list of tags holds this one, or is `*`. Commas part tags: ours have none inside, and what is not ours need not
-/// be told apart.
+/// Whether a list of tags contains this one, or is `*`. Tags are split at commas: the server's own contain none, and others
+/// need not be read correctly.
 fn names(values: &[HeaderValue], tag: &str, weakly: bool) -> bool {
     let listed = values.iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
     listed.map(str::trim).any(|listed| {

@@ -1,4 +1,4 @@
-//! What is under `/mirror/`: the mirror of a lock, made anew when the lock changes, and the tarballs that were asked for.
+//! The mirror of a lock under `/mirror/`, planned again when the lock changes, and the tarballs that were asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -16,13 +16,13 @@ use crate::mirror::Mirror;
 use crate::source::Blake3;
 use crate::store::{Store, Workplace};
 
-/// How often a lock whose sources are not all there is looked at again: they may be coming.
+/// How often an incomplete mirror is planned again: its missing sources may be fetched meanwhile.
 const COMING: Duration = Duration::from_secs(10);
 
-/// Plans the mirror by what the lock says now.
+/// Plans the mirror from the current lock.
 type MirrorPlanner = dyn Fn(&Store) -> Result<Mirror> + Send + Sync;
 
-/// The mirror of a lock, and what was packed for it.
+/// The mirror of a lock, and its packed tarballs.
 pub struct MirrorCache {
     store: Store,
     lock: PathBuf,
@@ -42,11 +42,11 @@ struct State {
 type Fingerprint = (SystemTime, u64);
 
 impl MirrorCache {
-    /// A shelf for the lock in this file; `plan` reads it. Tarballs go into the store's scratch space, or where temporary
-    /// files go if the store cannot be written, and go with the shelf.
+    /// A cache for the lock in this file; `plan` reads the lock. Tarballs are written to the store's scratch directory,
+    /// or to the system's if the store cannot be written, and removed with the cache.
     ///
     /// # Errors
-    /// Those of `plan`, and no place for tarballs.
+    /// Those of `plan`, or there is no directory for tarballs.
     pub fn new(
         store: &Store,
         lock: &Path,
@@ -60,12 +60,12 @@ impl MirrorCache {
         Ok(MirrorCache { place, lock: lock.to_owned(), plan: Arc::new(plan), state: Mutex::new(state), store })
     }
 
-    /// The mirror as it is at first.
+    /// The mirror at the start.
     pub fn mirror(&mut self) -> &Mirror {
         &self.state.get_mut().mirror
     }
 
-    /// The mirror of the lock as it is now. One that cannot be read leaves the former in place.
+    /// The mirror of the current lock. If the lock cannot be read, the earlier mirror is kept.
     pub(super) async fn current(&self) -> Arc<Mirror> {
         let mut state = self.state.lock().await;
         let seen = fingerprint(&self.lock);
@@ -79,7 +79,7 @@ impl MirrorCache {
         match planned.unwrap_or_else(|error| Err(Error::bug("planning a mirror broke").because(error))) {
             Ok(mirror) => state.replace(mirror),
             Err(error) => tracing::warn!(
-                "{} cannot be used; its former state is served: {error}: {}",
+                "{} cannot be used; its earlier state is served: {error}: {}",
                 self.lock.display(),
                 error.causes().join(": ")
             ),
@@ -87,7 +87,7 @@ impl MirrorCache {
         Arc::clone(&state.mirror)
     }
 
-    /// A repository's tarball, packed by the first who asks for it; others wait.
+    /// A repository's tarball, packed at the first request; other requests wait.
     pub(super) async fn tarball(&self, mirror: Arc<Mirror>, clone: String, tag: Blake3) -> Result<PathBuf> {
         let cell = Arc::clone(self.state.lock().await.packed.entry(tag).or_default());
         let path = self.place.path().join(format!("{tag}.tar.gz"));
@@ -101,7 +101,7 @@ impl MirrorCache {
 }
 
 impl State {
-    /// What the new mirror has no use for goes; who reads it goes on reading.
+    /// Removes tarballs that the new mirror does not need; a client that reads one can still finish.
     fn replace(&mut self, mirror: Mirror) {
         let wanted: BTreeSet<Blake3> = mirror.entries().map(|(_, entry)| entry.tag()).collect();
         self.packed.retain(|tag, cell| {
@@ -131,6 +131,6 @@ fn pack(store: &Store, mirror: &Mirror, clone: &str, path: PathBuf) -> Result<Pa
 fn fingerprint(path: &Path) -> Option<Fingerprint> {
     use std::os::unix::fs::MetadataExt as _;
     let metadata = fs::metadata(path).ok()?;
-    // A replaced file is another one.
+    // A replaced file counts as changed.
     Some((metadata.modified().ok()?, metadata.ino()))
 }

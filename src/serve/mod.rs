@@ -1,18 +1,18 @@
-//! A store over HTTP, read only: for an office, and for tests.
+//! Serves a store over HTTP, read only: for an office, and for tests.
 //!
-//! Served is what other stores and BitBake ask for, and nothing else that lies in a store:
+//! It serves what other stores and BitBake ask for, and nothing else of the store:
 //!
 //! ```text
-//! /format                    which layout this is
+//! /format                    the store's format
 //! /blobs/ab/<blake3>         content by its address
 //! /sha256/<hex>              the same by SHA-256: also Nix's hashed-mirror request
-//! /git/<commit>.toml         which packs hold a commit
+//! /git/<commit>.toml         which packs contain a commit
 //! /mirror/<name>             the sources of a lock under the names BitBake looks for (`crate::mirror`)
-//! /mirror/kbuild-mirror.conf the configuration that leads there
+//! /mirror/kbuild-mirror.conf the configuration that points to the mirror
 //! ```
-//! What a request names is compared, or parsed as a hash: it never becomes a path. The store's lock is not held, so that a
-//! server that runs for weeks keeps no collector waiting: a file that was opened stays readable when its name goes.
-//! Connections, the size of a request's head, and the time it may take are bounded.
+//! A name in a request is compared, or parsed as a hash; it never becomes a path. The store's lock is not held, so that a
+//! server that runs for weeks makes no collector wait: an open file stays readable when its name is removed.
+//! Connections, the size of a request's head, and its time are limited.
 
 mod answer;
 mod body;
@@ -48,34 +48,34 @@ use crate::bitbake::Base;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
 
-/// The longest head of a request, in bytes; kbuild's and BitBake's have some hundred.
+/// The longest head of a request, in bytes; those of kbuild and BitBake have some hundred.
 const HEAD_LIMIT: usize = 16 << 10;
 
 /// The most header fields of a request.
 const FIELDS: usize = 64;
 
-/// How long transfers may go on once the server is told to stop.
+/// How long transfers may continue after the server is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long nothing is accepted after the system refused to (too many open files).
+/// How long the server waits after the system refused a connection (too many open files).
 const REFUSED_TIME: Duration = Duration::from_millis(100);
 
 /// How a store is served.
 pub struct ServeSettings {
-    /// The address to listen at; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The certificate to speak TLS with.
+    /// The certificate for TLS, if TLS is used.
     pub identity: Option<TlsIdentity>,
-    /// At most so many connections at once; who comes later waits.
+    /// The most connections at once; others wait.
     pub connections: usize,
-    /// How long a client may take for TLS's first words, for the head of a request (idle time before it included), and may
-    /// take nothing of what is sent.
+    /// The longest time for a client's TLS handshake, for the head of a request (idle time before it included), and without
+    /// reading anything of an answer.
     pub timeout: Duration,
-    /// Where clients find the server, if that is not the address they ask at: a proxy stands before it.
+    /// The URL at which clients reach the server, if it is not the address that they connect to (behind a proxy).
     pub base: Option<Base>,
 }
 
-/// A server that listens; nobody is answered before [`Server::run`].
+/// A server that listens; it answers from [`Server::run`] on.
 pub struct Server {
     listener: StdListener,
     address: SocketAddr,
@@ -89,11 +89,11 @@ impl Server {
     /// Listens. `mirror_cache` is what is under `/mirror/`, if anything.
     ///
     /// # Errors
-    /// An address that cannot be had, or a certificate that cannot be used: kind `Input`.
+    /// The address is not available, or the certificate cannot be used: kind `Input`.
     pub fn bind(store: &Store, mirror_cache: Option<MirrorCache>, settings: ServeSettings) -> Result<Server> {
         let failed = |error: std::io::Error| {
-            let message = format!("could not listen at {}", settings.listen);
-            Error::input(message).because(error).help("give another address with `--listen ADDRESS:PORT`")
+            let message = format!("could not listen on {}", settings.listen);
+            Error::input(message).because(error).help("name another address with `--listen ADDRESS:PORT`")
         };
         let listener = StdListener::bind(settings.listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
@@ -105,16 +105,16 @@ impl Server {
         Ok(Server { listener, address, tls, connections, timeout, handler })
     }
 
-    /// Where it listens, as a URL.
+    /// The URL that it listens on.
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}/", self.address)
     }
 
-    /// Serves until `stop` is done; then whatever is being transferred has some seconds to end.
+    /// Serves until `stop` completes. Running transfers then have some seconds to finish.
     ///
     /// # Errors
-    /// Kind `Bug` when the async runtime cannot listen.
+    /// The async runtime cannot listen: kind `Bug`.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
         let failed = |error| Error::new(Kind::Bug, "could not listen").because(error);
         let listener = TcpListener::from_std(self.listener).map_err(failed)?;
@@ -142,13 +142,13 @@ impl Server {
     }
 }
 
-/// The next client, once there is room for one. `None`, after a moment, where the system refuses: it may have run out of
-/// something that will be free again.
+/// The next client, once fewer than the limit are connected. `None`, after a moment, if the system refuses: a resource
+/// may be used up that will be free again.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    // It is never closed.
+    // The semaphore is never closed.
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => Some((stream, peer, slot)),
@@ -160,7 +160,7 @@ async fn accept(
     }
 }
 
-/// A client.
+/// A connected client.
 struct Connection {
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
@@ -170,7 +170,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Answers a client until it goes, or is too slow. `slot` is its place among those that are served at once.
+    /// Answers a client until it leaves or is too slow. `slot` is its place among the connections at once.
     async fn serve(self, stream: TcpStream, slot: OwnedSemaphorePermit) {
         let _ = stream.set_nodelay(true);
         let stream = WriteTimeout::new(stream, self.timeout);
@@ -198,7 +198,7 @@ impl Connection {
                 let response = handler.answer(request).await;
                 let length = response.headers().get(header::CONTENT_LENGTH);
                 let length = length.and_then(|length| length.to_str().ok()).unwrap_or("-");
-                // The path alone: a query may hold somebody's token.
+                // Only the path: a query may contain a token.
                 tracing::info!("{peer} {method} {path} {} {length}", response.status().as_u16());
                 Ok::<_, Infallible>(response)
             }

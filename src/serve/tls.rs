@@ -12,14 +12,14 @@ use tokio_rustls::TlsAcceptor;
 use crate::disk;
 use crate::error::{Error, Result};
 
-/// A certificate with those that vouch for it, and its key.
+/// A certificate with its chain, and its key.
 pub struct TlsIdentity(Arc<ServerConfig>);
 
 impl TlsIdentity {
     /// Reads two PEM files: the certificate followed by its chain, and the key.
     ///
     /// # Errors
-    /// Files that cannot be read, hold nothing of the kind, or do not belong together: kind `Input`.
+    /// The files cannot be read, contain no certificate or key, or do not belong together: kind `Input`.
     pub fn read(certificate: &Path, key: &Path) -> Result<TlsIdentity> {
         let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let chain = chain.map_err(|error| unreadable(certificate, "certificate", error))?;
@@ -47,6 +47,6 @@ impl TlsIdentity {
 fn unreadable(path: &Path, what: &str, error: pem::Error) -> Error {
     match error {
         pem::Error::Io(error) => Error::io("read", path, error),
-        error => Error::input(format!("{} holds no {what} in PEM form", disk::shown(path))).because(error),
+        error => Error::input(format!("{} contains no {what} in PEM form", disk::shown(path))).because(error),
     }
 }

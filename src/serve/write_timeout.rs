@@ -1,4 +1,4 @@
-//! A connection whose peer must take what is sent. (How long it may take to ask is hyper's to watch.)
+//! A connection whose peer must read what is sent. (hyper limits the time for a request.)
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// A stream that fails when nothing of what is written goes anywhere for a while.
+/// A stream that fails when nothing can be written for some time.
 pub(super) struct WriteTimeout<S> {
     stream: S,
     limit: Duration,
-    /// When it is given up; runs while a write waits.
+    /// When the write fails; runs while a write waits.
     end: Pin<Box<Sleep>>,
     waits: bool,
 }
@@ -22,7 +22,7 @@ impl<S> WriteTimeout<S> {
         WriteTimeout { stream, limit, end: Box::pin(tokio::time::sleep(limit)), waits: false }
     }
 
-    /// What a write came to, unless it waited too long.
+    /// The result of a write, unless it waited too long.
     fn watch<T>(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.waits = false;
@@ -33,7 +33,7 @@ impl<S> WriteTimeout<S> {
             self.end.as_mut().reset(Instant::now() + self.limit);
         }
         ready!(self.end.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client takes nothing")))
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client reads nothing")))
     }
 }
 

@@ -8,25 +8,20 @@ use sha2::digest::DynDigest;
 
 use crate::error::{Error, Result};
 
-/// How a checksum is computed. The names are those of BitBake's flags without `sum`.
+/// An algorithm for checksums. The names are those of BitBake's flags without `sum`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
-    /// `md5sum`.
     Md5,
-    /// `sha1sum`.
     Sha1,
-    /// `sha256sum`.
     Sha256,
-    /// `sha384sum`.
     Sha384,
-    /// `sha512sum`.
     Sha512,
     /// `goh1sum`: Go's `h1:` over the files of a module's zip, or over a `go.mod` (`golang.org/x/mod/sumdb/dirhash`).
     GoH1,
 }
 
 impl Algorithm {
-    /// The name BitBake gives it.
+    /// BitBake's name for it.
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::Md5 => "md5",
@@ -38,7 +33,7 @@ impl Algorithm {
         }
     }
 
-    /// How many bytes it gives.
+    /// The length of the checksum, in bytes.
     fn length(self) -> usize {
         match self {
             Algorithm::Md5 => 16,
@@ -49,7 +44,7 @@ impl Algorithm {
         }
     }
 
-    /// A hasher that can be fed as the bytes come; `None` where the file has to be there first.
+    /// A hasher that takes the bytes as they arrive; `None` if it needs the whole file.
     fn hasher(self) -> Option<Box<dyn Running>> {
         Some(match self {
             Algorithm::Md5 => Box::new(md5::Md5::default()),
@@ -77,7 +72,7 @@ impl FromStr for Algorithm {
             [Algorithm::Md5, Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512, Algorithm::GoH1];
         let name = text.strip_suffix("sum").unwrap_or(text);
         let found = all.into_iter().find(|algorithm| algorithm.name() == name);
-        found.ok_or_else(|| Error::input(format!("kbuild knows no checksum `{}`", text.escape_debug())))
+        found.ok_or_else(|| Error::input(format!("kbuild does not know the checksum `{}`", text.escape_debug())))
     }
 }
 
@@ -85,7 +80,7 @@ impl FromStr for Algorithm {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Checksum {
     algorithm: Algorithm,
-    /// In hexadecimal digits, lower case.
+    /// The checksum in hexadecimal digits, lower case.
     hex: String,
 }
 
@@ -93,17 +88,17 @@ impl Checksum {
     /// A checksum as a recipe gives it, in hexadecimal digits.
     ///
     /// # Errors
-    /// Another number of digits, or something else among them: kind `Input`.
+    /// A wrong number of digits, or something that is not a hexadecimal digit: kind `Input`.
     pub fn new(algorithm: Algorithm, hex: &str) -> Result<Checksum> {
         if hex.len() != algorithm.length() * 2 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let digits = algorithm.length() * 2;
             let shown = hex.escape_debug();
-            return Err(Error::input(format!("`{shown}` is no {algorithm} sum ({digits} hexadecimal digits)")));
+            return Err(Error::input(format!("`{shown}` is not a {algorithm} checksum ({digits} hexadecimal digits)")));
         }
         Ok(Checksum { algorithm, hex: hex.to_ascii_lowercase() })
     }
 
-    /// How it is computed.
+    /// The algorithm.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -120,7 +115,7 @@ impl fmt::Display for Checksum {
     }
 }
 
-/// A hash in the making that can be looked at on the way.
+/// A hasher whose current hash can be read at any time.
 trait Running: DynDigest + Send + Sync {
     fn sum(&self) -> Vec<u8>;
 }
@@ -136,12 +131,12 @@ impl<Digest: DynDigest + sha2::Digest + Clone + Send + Sync> Running for Digest 
 pub struct Sums(Vec<(Algorithm, Box<dyn Running>)>);
 
 impl Sums {
-    /// Nothing was taken yet. An algorithm that needs the whole file is left out.
+    /// Starts with no bytes. An algorithm that needs the whole file is left out.
     pub fn of(algorithms: impl IntoIterator<Item = Algorithm>) -> Sums {
         Sums(algorithms.into_iter().filter_map(|algorithm| Some((algorithm, algorithm.hasher()?))).collect())
     }
 
-    /// Whether nothing is computed.
+    /// Whether no checksum is computed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -157,7 +152,7 @@ impl Sums {
         self.0.iter().map(|(algorithm, hasher)| Checksum { algorithm: *algorithm, hex: hex(hasher.sum()) }).collect()
     }
 
-    /// Forgets the bytes.
+    /// Starts again with no bytes.
     pub fn reset(&mut self) {
         self.0.iter_mut().for_each(|(_, hasher)| DynDigest::reset(hasher.as_mut()));
     }
@@ -203,7 +198,7 @@ mod tests {
              2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
         ];
         assert_eq!(sums.so_far().iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
-        assert_eq!(sums.so_far().len(), 5, "looking does not change them");
+        assert_eq!(sums.so_far().len(), 5, "reading does not change them");
     }
 
     #[test]

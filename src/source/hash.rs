@@ -43,7 +43,7 @@ macro_rules! hex_newtype {
         impl FromStr for $name {
             type Err = Error;
 
-            /// Reads exactly the full number of hexadecimal digits; anything shorter is refused, never completed.
+            /// Reads the exact number of hexadecimal digits; a shorter text is refused, never completed.
             fn from_str(text: &str) -> Result<Self> {
                 parse_hex(text)
                     .map($name)
@@ -66,15 +66,15 @@ macro_rules! hex_newtype {
 }
 
 hex_newtype!(
-    /// A SHA-256: what recipes, hashed mirrors and SBOMs speak.
+    /// A SHA-256: the hash in recipes, hashed mirrors and SBOMs.
     Sha256, 32, "SHA-256 (64 hexadecimal digits)"
 );
 hex_newtype!(
-    /// A BLAKE3 hash: the store's address of a blob, or the hash over a git tree.
+    /// A BLAKE3 hash: the address of a blob in the store, or the hash over a git tree.
     Blake3, 32, "BLAKE3 hash (64 hexadecimal digits)"
 );
 hex_newtype!(
-    /// A full git commit id (SHA-1). Abbreviations are never accepted: a branch could carry such a name.
+    /// A full git commit id (SHA-1). Abbreviations are never accepted: a branch could have such a name.
     CommitId, 20, "full commit id (40 hexadecimal digits)"
 );
 
@@ -99,14 +99,14 @@ fn parse_hex<const LEN: usize>(text: &str) -> Option<[u8; LEN]> {
     Some(bytes)
 }
 
-/// All that is known of some bytes after one pass over them.
+/// The hashes and size of some bytes, from one pass over them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digests {
     /// SHA-256 of the bytes.
     pub sha256: Sha256,
     /// BLAKE3 of the bytes.
     pub blake3: Blake3,
-    /// How many bytes there were.
+    /// Number of bytes.
     pub size: u64,
 }
 

@@ -1,40 +1,40 @@
-//! Names of container images: what people write, what the lock writes, and what the registries' protocol makes of them.
+//! Names of container images: as people write them, as the lock writes them, and as registries are asked for them.
 //!
 //! The grammar is that of the reference package of `distribution` (which docker and podman use): a name without a host is
-//! Docker Hub's, and one word of it is a library image.
+//! one of Docker Hub, and a single word there is an image in `library/`.
 
 use std::fmt;
 
 use super::{Sha256, SourceUrl};
 use crate::error::{Error, Result};
 
-/// Docker Hub, as names write it.
+/// Docker Hub, in names of images.
 const HUB: &str = "docker.io";
 
-/// Where Docker Hub's registry answers (`distribution`, `registry.IndexHostname`).
+/// The host of Docker Hub's registry (`distribution`, `registry.IndexHostname`).
 const HUB_API: &str = "registry-1.docker.io";
 
-/// The longest name that registries take.
+/// The longest name that registries accept.
 const LONGEST: usize = 255;
 
-/// An image, or whatever else lies in a registry: which one, and which version of it.
+/// An image, or another artifact of a registry, and its version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageName {
     /// The registry's host, with its port if it has one.
     pub registry: String,
-    /// The repository, spelled out: `library/alpine`.
+    /// The full name of the repository: `library/alpine`.
     pub repository: String,
     /// The tag asked for.
     pub tag: Option<String>,
-    /// The digest of the manifest or index, which decides where there is one.
+    /// The digest of the manifest or index. If there is one, it decides, not the tag.
     pub digest: Option<Sha256>,
 }
 
 impl ImageName {
-    /// Reads a name as people write it for docker: short names are spelled out, and a missing tag is `latest`.
+    /// Reads a name as people write it for docker: a short name is completed, and a missing tag is `latest`.
     ///
     /// # Errors
-    /// Text that names no image: kind `Input`.
+    /// The text is not the name of an image: kind `Input`.
     pub fn read(text: &str) -> Result<ImageName> {
         let (first, rest) = text.split_once('/').unwrap_or(("", text));
         let is_host = first.contains(['.', ':']) || first == "localhost";
@@ -48,18 +48,19 @@ impl ImageName {
         Ok(name)
     }
 
-    /// What an `oci:` URL names; nothing is added to it.
+    /// The image that an `oci:` URL names; nothing is completed.
     ///
     /// # Errors
-    /// A URL that names no image: kind `Input`.
+    /// The URL does not name an image: kind `Input`.
     pub fn of_url(url: &SourceUrl) -> Result<ImageName> {
-        let place = url.as_str().strip_prefix("oci://").ok_or_else(|| refused(url.as_str(), "it is no `oci:` URL"))?;
+        let place =
+            url.as_str().strip_prefix("oci://").ok_or_else(|| refused(url.as_str(), "it is not an `oci:` URL"))?;
         ImageName::of_place(place).map_err(|why| refused(url.as_str(), why))
     }
 
-    /// What stands behind `oci://`.
+    /// Parses what follows `oci://`.
     pub(super) fn of_place(place: &str) -> Result<ImageName, &'static str> {
-        let (registry, rest) = place.split_once('/').ok_or("it names a registry, but nothing in it")?;
+        let (registry, rest) = place.split_once('/').ok_or("it names a registry, but no repository")?;
         ImageName::of_parts(registry, rest)
     }
 
@@ -75,13 +76,13 @@ impl ImageName {
             None => (rest, None),
         };
         if !is_host(registry) {
-            return Err("its registry is no host");
+            return Err("its registry is not a host");
         }
         if !repository.split('/').all(is_component) || registry.len() + repository.len() >= LONGEST {
-            return Err("a repository is of lower-case letters and digits, with single `.` `_` `-` between them");
+            return Err("a repository consists of lower-case letters and digits, with single `.` `_` `-` between them");
         }
         if !tag.as_deref().is_none_or(is_tag) {
-            return Err("a tag is of letters, digits, `_` `.` `-`, 128 at most");
+            return Err("a tag consists of letters, digits, `_` `.` `-`, 128 at most");
         }
         Ok(ImageName { registry: registry.to_owned(), repository: repository.to_owned(), tag, digest })
     }
@@ -92,26 +93,26 @@ impl ImageName {
         ImageName { tag: None, digest: Some(digest), ..self.clone() }
     }
 
-    /// As a URL, `oci://HOST/REPOSITORY[:TAG][@sha256:…]`: what mirror rules see, and what the lock names.
+    /// As a URL, `oci://HOST/REPOSITORY[:TAG][@sha256:…]`: the form for mirror rules and the lock.
     ///
     /// # Errors
-    /// None that a checked name could give.
+    /// The name cannot be written as a URL, which no checked name gives.
     pub fn to_url(&self) -> Result<SourceUrl> {
         format!("oci://{self}").parse()
     }
 
-    /// The host that is asked, with its port.
+    /// The host to connect to, with its port.
     pub fn api_host(&self) -> &str {
         if self.registry == HUB { HUB_API } else { &self.registry }
     }
 
-    /// Whether the registry is on this machine, and so reached without TLS, as docker does.
+    /// Whether the registry is on this machine. It is then used without TLS, as docker does.
     pub fn is_loopback(&self) -> bool {
         let host = self.registry.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
         is_loopback(host.map_or(self.registry.as_str(), |(host, _)| host))
     }
 
-    /// The tag or digest by which the registry is asked for the manifest; the digest decides where there is one.
+    /// The tag or digest in the request for the manifest: the digest if there is one.
     pub fn reference(&self) -> String {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => format!("sha256:{digest}"),
@@ -120,13 +121,13 @@ impl ImageName {
         }
     }
 
-    /// The URL that recipes are given for the archive of an image. No server gives the archive under it: BitBake has no
-    /// fetcher for images, but finds a file in a mirror by `downloadfilename`. [`SourceUrl::of_recipe`] reads it back.
+    /// The URL of an image's archive in recipes. No server has the archive at this URL: BitBake has no
+    /// fetcher for images, but finds a file in a mirror by `downloadfilename`. [`SourceUrl::of_recipe`] reads the URL back.
     pub fn recipe_url(&self) -> String {
         format!("https://{}/{}/{}{RECIPE_SUFFIX}", self.registry, self.repository, self.reference())
     }
 
-    /// Reads [`ImageName::recipe_url`], with whatever parameters a recipe has added.
+    /// Reads [`ImageName::recipe_url`], with any parameters that a recipe adds.
     pub(super) fn of_recipe(entry: &str) -> Option<ImageName> {
         let place = entry.strip_prefix("https://")?.split(';').next()?.strip_suffix(RECIPE_SUFFIX)?;
         let (path, digest) = place.rsplit_once('/').filter(|(_, digest)| parse_digest(digest).is_some())?;
@@ -134,7 +135,7 @@ impl ImageName {
     }
 }
 
-/// How the URL of an image's archive ends, behind its digest.
+/// The end of the URL of an image's archive, after its digest.
 const RECIPE_SUFFIX: &str = ".oci.tar";
 
 impl fmt::Display for ImageName {
@@ -151,13 +152,13 @@ pub fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
-/// `sha256:<64 digits>`; other algorithms are not used by any registry that matters.
+/// `sha256:<64 digits>`; no common registry uses other algorithms.
 pub fn parse_digest(text: &str) -> Option<Sha256> {
     text.strip_prefix("sha256:")?.parse().ok()
 }
 
 fn refused(text: &str, why: &str) -> Error {
-    Error::input(format!("`{}` names no image: {why}", super::url::redact(text).escape_debug()))
+    Error::input(format!("`{}` does not name an image: {why}", super::url::redact(text).escape_debug()))
 }
 
 fn is_host(host: &str) -> bool {
@@ -178,18 +179,18 @@ fn is_tag(tag: &str) -> bool {
         && tag.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
 }
 
-/// An architecture: as BitBake's TARGET_ARCH names it, and as images name it (Go's GOARCH, and a variant).
+/// An architecture: with BitBake's name (TARGET_ARCH), and with the name in images (Go's GOARCH, and a variant).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Architecture {
-    /// BitBake's word, which kbuild.toml and the lock write.
+    /// BitBake's name, which kbuild.toml and the lock use.
     pub name: &'static str,
     /// An index's `platform.architecture`.
     pub image: &'static str,
-    /// Its `platform.variant`, where the architecture alone does not decide.
+    /// Its `platform.variant`, if the architecture alone is ambiguous.
     pub variant: Option<&'static str>,
 }
 
-/// Those that both sides have a word for.
+/// The architectures that have a name on both sides.
 pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "aarch64", image: "arm64", variant: None },
     Architecture { name: "arm", image: "arm", variant: Some("v7") },
@@ -202,16 +203,16 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "x86_64", image: "amd64", variant: None },
 ];
 
-/// What is locked of an image when nobody says which architectures are wanted, as far as the image has them.
+/// The architectures that are locked by default, if the image has them.
 pub const USUAL_ARCHITECTURES: [&str; 2] = ["aarch64", "x86_64"];
 
 impl Architecture {
-    /// By BitBake's word.
+    /// Finds one by BitBake's name.
     pub fn named(name: &str) -> Option<&'static Architecture> {
         ARCHITECTURES.iter().find(|known| known.name == name)
     }
 
-    /// By the words of an index; nothing for one that BitBake has no word for.
+    /// Finds one by the names of an index; `None` if BitBake has no name for it.
     pub fn of_image(architecture: &str, variant: Option<&str>) -> Option<&'static Architecture> {
         let fits = |known: &&Architecture| {
             known.image == architecture && known.variant.is_none_or(|wanted| variant.unwrap_or("v7") == wanted)
@@ -297,7 +298,7 @@ mod tests {
         let entry = format!("{};downloadfilename=x.tar;name=kbuild", name.recipe_url());
         assert_eq!(SourceUrl::of_recipe(&entry).unwrap(), name.to_url().unwrap());
         let plain = format!("https://registry.corp/v2/a/manifests/{DIGEST}");
-        assert_eq!(SourceUrl::of_recipe(&plain).unwrap().as_str(), plain, "anybody's own URL stays what it is");
+        assert_eq!(SourceUrl::of_recipe(&plain).unwrap().as_str(), plain, "any other URL is not changed");
     }
 
     #[test]

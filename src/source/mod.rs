@@ -1,7 +1,7 @@
-//! What a source is: its identity, its hashes, its URL, and the names BitBake gives it.
+//! What a source is: its identity, its hashes, its URL, and its names in BitBake.
 //!
 //! The lowest room: plain values and pure functions, no file system, no network. What may enter here is true of a source
-//! wherever it lies.
+//! wherever it is.
 
 mod checksum;
 pub mod hash;
@@ -25,12 +25,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
-/// Names one source of a lock: `file:<key>` or `git:<key>`, where the key is that of the lock's `[file]` or `[git]` block.
+/// The id of a source in a lock: `file:<key>` or `git:<key>`, with the key of the lock's `[file]` or `[git]` block.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceId {
-    /// A file; the key is the name BitBake looks for.
+    /// A file; its key is the name that BitBake looks for.
     File(String),
-    /// A git commit; the key is `<clone name>@<first 12 digits of the commit>`.
+    /// A git commit; its key is `<clone name>@<first 12 digits of the commit>`.
     Git(String),
 }
 
@@ -59,7 +59,7 @@ impl FromStr for SourceId {
         match text.split_once(':') {
             Some(("file", key)) if !key.is_empty() => Ok(SourceId::File(key.to_owned())),
             Some(("git", key)) if !key.is_empty() => Ok(SourceId::Git(key.to_owned())),
-            _ => Err(Error::input(format!("`{text}` names no source (file:NAME or git:NAME@COMMIT)"))),
+            _ => Err(Error::input(format!("`{text}` is not the id of a source (file:NAME or git:NAME@COMMIT)"))),
         }
     }
 }
@@ -76,19 +76,18 @@ impl<'de> Deserialize<'de> for SourceId {
     }
 }
 
-/// Which commit of a git repository is asked for.
+/// The commit of a git repository that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GitRef {
-    /// The branch the commit lies on, as asked for: what BitBake's `branch=` will name.
+    /// The branch that contains the commit: BitBake's `branch=`.
     pub branch: Option<String>,
-    /// The tag asked for.
     pub tag: Option<String>,
-    /// The commit pinned by hand.
+    /// The commit, if it is pinned by hand.
     pub rev: Option<CommitId>,
 }
 
 impl GitRef {
-    /// The full names of the refs that were asked for: what a view must offer, branch first.
+    /// The full names of the refs that were asked for, branch first: a view must have them.
     pub fn full_names(&self) -> Vec<String> {
         let branch = self.branch.iter().map(|branch| format!("refs/heads/{branch}"));
         let tag = self.tag.iter().map(|tag| format!("refs/tags/{tag}"));

@@ -1,8 +1,8 @@
 //! The names under which BitBake's fetchers look for a source.
 //!
-//! These rules differ by release and are measured in the project's reference on fetch semantics. A closure that was
-//! discovered through the engine carries the engine's own names; the rules here are for sources that only the manifest
-//! declares. Where releases disagree, every name is given and the view offers them all.
+//! These rules differ between releases of BitBake, and were measured on each. A closure that was found through the
+//! engine has the engine's own names; the rules here are for sources that only the manifest
+//! declares. If releases disagree, all names are given, and the view has all of them.
 
 use crate::error::{Error, Result};
 use crate::source::{CommitId, Package, SourceUrl};
@@ -10,8 +10,8 @@ use crate::source::{CommitId, Package, SourceUrl};
 /// The name of a file in DL_DIR and in a flat mirror: the basename of the percent-decoded path (`bb.fetch2.wget`,
 /// `urldata_init`, since BitBake 2.10 without query and fragment); of a crate its name and version (`bb.fetch2.crate`).
 ///
-/// # Errors
-/// When nothing usable is left: the manifest then has to give `filename`.
+/// No usable name is left: the manifest must then set `filename`. When nothing usable is left: the manifest then has to
+/// give `filename`.
 pub fn file_name(url: &SourceUrl) -> Result<String> {
     let name = if let Some(Package::Crate { name, version, .. }) = Package::of(url)? {
         format!("{name}-{version}.crate")
@@ -38,14 +38,14 @@ pub fn older_file_names(url: &SourceUrl) -> Vec<String> {
     if let Some(fragment) = parsed.fragment() {
         name = format!("{name}#{}", percent_decode(fragment));
     }
-    // A query may hold slashes; the basename rule then bites again.
+    // A query may contain slashes; then the basename rule applies to it.
     let name = name.rsplit('/').next().unwrap_or_default().to_owned();
     check_component(&name).map(|()| vec![name]).unwrap_or_default()
 }
 
 /// The name of the bare clone in GITDIR, the `<S>` of `git2_<S>.tar.gz` (`bb.fetch2.git`, `urldata_init`): host and path,
-/// `/` `*` and `:` as dots, space and parentheses as underscores, no leading dot. Host in lower case, as since BitBake 2.10;
-/// the URL parser has lowered it already, and with it the one name 2.8 gives a lower-case host.
+/// `/` `*` and `:` as dots, space and parentheses as underscores, no leading dot. The host is in lower case, as since
+/// BitBake 2.10; the URL parser has done that already. The name that 2.8 gives a host with capitals is not given.
 pub fn clone_name(url: &SourceUrl) -> String {
     let path = percent_decode(url.as_url().path());
     let spelled: String = format!("{}{path}", url.host().replace(':', "."))
@@ -59,8 +59,8 @@ pub fn clone_name(url: &SourceUrl) -> String {
     spelled.trim_start_matches('.').trim_end_matches('.').to_owned()
 }
 
-/// The same clone's name under the other spelling of its URL: `x.git` for `x` and `x` for `x.git`. Hosts take both, and a
-/// recipe may write the one where the manifest has the other, but BitBake makes two names of them.
+/// The clone's name under the other spelling of its URL: `x.git` for `x`, and `x` for `x.git`. Hosts accept both. A recipe
+/// may write one spelling and the manifest the other, and BitBake has a clone name for each.
 pub fn other_clone_name(name: &str) -> String {
     name.strip_suffix(".git").map_or_else(|| format!("{name}.git"), str::to_owned)
 }
@@ -70,10 +70,10 @@ pub fn git_key(url: &SourceUrl, commit: &CommitId) -> String {
     format!("{}@{}", clone_name(url), commit.short())
 }
 
-/// Refuses what must never become one component of a path.
+/// Refuses a name that is not safe as one component of a path.
 ///
 /// # Errors
-/// When the name is empty, too long for a file system, hidden behind a dot or dash, or holds a separator or control character.
+/// The name is empty, too long, begins with a dot or dash, or contains a separator or control character.
 pub fn check_component(name: &str) -> Result<()> {
     let bad = name.is_empty()
         || name.len() > 255
@@ -84,20 +84,20 @@ pub fn check_component(name: &str) -> Result<()> {
     if bad { Err(Error::input(format!("`{}` cannot be a file name", name.escape_default()))) } else { Ok(()) }
 }
 
-/// Checks the full name of a branch or tag, whoever gives it: a lock, a recipe, a server. What git itself would make, which
-/// is no name that begins with a dash (`git check-ref-format --branch`); it may then be written into a view.
+/// Checks the full name of a branch or tag, from a lock, a recipe or a server. It must be a name that git itself accepts,
+/// and not begin with a dash (`git check-ref-format --branch`); it is then safe to write into a view.
 ///
 /// # Errors
-/// Kind `Input`.
+/// The name is not valid: kind `Input`.
 pub fn check_ref(name: &str) -> Result<()> {
     let short = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/"));
     if short.is_some_and(|short| !short.starts_with('-')) && git2::Reference::is_valid_name(name) {
         return Ok(());
     }
-    Err(Error::input(format!("`{}` is no branch or tag", name.escape_debug())))
+    Err(Error::input(format!("`{}` is not a branch or tag", name.escape_debug())))
 }
 
-/// Percent-decoding as Python's `urllib.parse.unquote`: sequences that are no UTF-8 become replacement characters.
+/// Percent-decoding as Python's `urllib.parse.unquote`: sequences that are not UTF-8 become replacement characters.
 pub fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

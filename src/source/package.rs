@@ -1,7 +1,7 @@
-//! Packages of registries, by the coordinates that recipes write (`crate://`, `gomod://`, `npm://`).
+//! Packages of registries, by the coordinates in recipes (`crate://`, `gomod://`, `npm://`).
 //!
-//! What is locked are the coordinates; a site puts its own registry in place of the usual one, so where a package is
-//! downloaded from is a matter of fetching. Here is only what the registries' protocols say of the path below their base.
+//! The lock has the coordinates. A site may use another registry instead of the usual one, so the download URL is decided
+//! when fetching. This module has only the paths below a registry's base, as the registries' protocols define them.
 
 use crate::error::{Error, Result};
 
@@ -12,22 +12,21 @@ use super::SourceUrl;
 pub enum Package<'a> {
     /// `crate://REGISTRY/NAME/VERSION` (`bb.fetch2.crate`).
     Crate {
-        /// The host, with the path in front of the name, if any.
+        /// The host, with the path before the name, if any.
         registry: &'a str,
-        /// The crate.
+        /// The crate's name.
         name: &'a str,
-        /// Its version.
         version: &'a str,
-        /// `;protocol=`, where it is not https.
+        /// `;protocol=`, if it is not https.
         protocol: &'a str,
     },
     /// `gomod://MODULE;version=V[;mod=1]` (`bb.fetch2.gomod`).
     GoModule {
         /// The module's path.
         module: &'a str,
-        /// Its version, with the `v`.
+        /// Its version, with the leading `v`.
         version: &'a str,
-        /// Whether only its `go.mod` is wanted.
+        /// Whether only its `go.mod` is asked for.
         only_mod: bool,
     },
     /// `npm://REGISTRY/;package=P;version=V` (`bb.fetch2.npm`, which BitBake has disabled since 2.18).
@@ -36,16 +35,15 @@ pub enum Package<'a> {
         registry: &'a str,
         /// The package, with its scope (`@scope/name`).
         package: &'a str,
-        /// Its version.
         version: &'a str,
     },
 }
 
 impl<'a> Package<'a> {
-    /// The coordinates in a URL; `None` for one of another kind.
+    /// The coordinates in a URL; `None` for a URL of another kind.
     ///
     /// # Errors
-    /// Coordinates that name nothing: kind `Input`.
+    /// The coordinates are not complete: kind `Input`.
     pub fn of(url: &'a SourceUrl) -> Result<Option<Package<'a>>> {
         let place = url.without_parameters().split_once("://").map_or("", |(_, place)| place);
         let parameter = |name: &str| url.parameter(name).unwrap_or_default();
@@ -80,7 +78,7 @@ impl<'a> Package<'a> {
                 is_path(registry) && is_part(name) && is_part(version) && is_spoken
             }
             Package::GoModule { module, version, .. } => is_path(module) && is_part(version),
-            // Which one `latest` is changes with time.
+            // The version of `latest` changes with time.
             Package::Npm { registry, package, version } => {
                 let name = package.strip_prefix('@').and_then(|scoped| scoped.split_once('/'));
                 let name_fits = name.map_or(is_part(package), |(scope, name)| is_part(scope) && is_part(name));
@@ -95,8 +93,7 @@ impl<'a> Package<'a> {
         if fine { Ok(()) } else { Err(Error::input(format!("it does not name a package as `{form}` does"))) }
     }
 
-    /// The base that BitBake takes where nobody puts another one in place: the registry that the recipe names. A Go module
-    /// names none.
+    /// The base of the registry that the recipe names, which BitBake uses by default. A Go module names no registry.
     pub fn usual_base(&self) -> Option<String> {
         match self {
             // The download host that crates.io's data access policy asks clients to use (`bb.fetch2.crate`).
@@ -109,7 +106,7 @@ impl<'a> Package<'a> {
         }
     }
 
-    /// The path of the file below a registry's base, as the registry's protocol has it: cargo's default `dl`, Go's module
+    /// The path of the file below a registry's base, by the registry's protocol: cargo's default `dl`, Go's module
     /// proxy protocol, npm's tarballs.
     pub fn path(&self) -> String {
         match self {
@@ -126,7 +123,7 @@ impl<'a> Package<'a> {
     }
 }
 
-/// Go's case encoding: on a file system that knows no case, two modules stay two (`module.EscapePath`).
+/// Go's case encoding: two modules stay different on a file system that ignores case (`module.EscapePath`).
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! Addresses of stores that are neither a directory nor a web server: `s3://BUCKET/PREFIX` and its like.
+//! Addresses of stores that are neither a directory nor a web server: `s3://BUCKET/PREFIX` and others.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,10 +10,10 @@ use super::name::check_component;
 use super::url::redact;
 use crate::error::{Error, Result};
 
-/// What kind of service keeps a store.
+/// A kind of service that a store can be kept at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
-    /// Amazon's S3, and all that speaks its protocol (`s3:`).
+    /// Amazon's S3, and all servers with its protocol (`s3:`).
     S3,
     /// Google's Cloud Storage (`gs:`).
     Google,
@@ -41,14 +41,14 @@ impl Service {
 pub struct RemoteUrl(Url);
 
 impl RemoteUrl {
-    /// Whether a text is meant to be one, right or wrong.
+    /// Whether a text is meant as such an address, valid or not.
     pub fn is_meant(text: &str) -> bool {
         text.split_once("://").is_some_and(|(scheme, _)| Service::of(scheme).is_some())
     }
 
-    /// Who keeps the store.
+    /// The service of the store.
     pub fn service(&self) -> Service {
-        // Nothing else gets past `from_str`.
+        // `from_str` accepts no other scheme.
         Service::of(self.0.scheme()).unwrap_or(Service::S3)
     }
 
@@ -57,19 +57,19 @@ impl RemoteUrl {
         self.0.host_str().unwrap_or_default()
     }
 
-    /// The repository of a registry, with its tag: `latest` where the address says nothing.
+    /// The repository of a registry, with its tag: `latest` if the address has none.
     pub fn image(&self) -> ImageName {
         let place = self.0.as_str().strip_prefix("oci://").unwrap_or_default();
         let named = ImageName::of_place(place.trim_end_matches('/'));
         let mut image = named.unwrap_or_else(|_| {
-            // Nothing else gets past `from_str`.
+            // `from_str` accepts no other text.
             ImageName { registry: String::new(), repository: String::new(), tag: None, digest: None }
         });
         image.tag.get_or_insert_with(|| "latest".to_owned());
         image
     }
 
-    /// What stands before the names of a store in the bucket, without slashes around it; empty for the bucket itself.
+    /// The path of the store in the bucket, without slashes around it; empty for the bucket itself.
     pub fn prefix(&self) -> &str {
         self.0.path().trim_matches('/')
     }
@@ -81,7 +81,7 @@ impl RemoteUrl {
         url
     }
 
-    /// The URL.
+    /// The address as a URL.
     pub fn as_url(&self) -> &Url {
         &self.0
     }
@@ -97,43 +97,43 @@ impl FromStr for RemoteUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let refuse = |why: &str| Error::input(format!("`{}` names no store: {why}", redact(text).escape_debug()));
+        let refuse =
+            |why: &str| Error::input(format!("`{}` is not the address of a store: {why}", redact(text).escape_debug()));
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(refuse("it holds white space or control characters"));
+            return Err(refuse("it contains white space or control characters"));
         }
         let mut url = Url::parse(text).map_err(|_| refuse("it cannot be parsed"))?;
         if Service::of(url.scheme()).is_none() {
-            return Err(refuse(&format!("kbuild knows no stores of `{}:`", url.scheme())));
+            return Err(refuse(&format!("kbuild does not know stores of `{}:`", url.scheme())));
         }
         if !url.username().is_empty() || url.password().is_some() {
             let help = "credentials come from the environment or the usual files, never from a URL";
-            return Err(refuse("it carries credentials").help(help));
+            return Err(refuse("it contains credentials").help(help));
         }
         if url.scheme() == "oci" {
             let place = url.as_str().trim_end_matches('/').strip_prefix("oci://").unwrap_or_default().to_owned();
             let image = ImageName::of_place(&place).map_err(|why| {
-                refuse(why)
-                    .help("a registry's store is named as `oci://HOST/REPOSITORY` or `oci://HOST/REPOSITORY:TAG`")
+                refuse(why).help("write the address as `oci://HOST/REPOSITORY` or `oci://HOST/REPOSITORY:TAG`")
             })?;
             if image.digest.is_some() {
-                return Err(refuse("a store is a tag, not a digest").help("take `@sha256:…` out"));
+                return Err(refuse("a store is a tag, not a digest").help("remove `@sha256:…`"));
             }
             return image.to_url().map(|url| RemoteUrl(url.as_url().clone()));
         }
         if url.port().is_some() || url.query().is_some() || url.fragment().is_some() {
-            let error = refuse("a bucket and a prefix are all that it may have");
-            return Err(error.help("variables name another server: AWS_ENDPOINT_URL for what speaks S3"));
+            let error = refuse("it may have only a bucket and a prefix");
+            return Err(error.help("to use another server with S3's protocol, set AWS_ENDPOINT_URL"));
         }
         let bucket = url.host_str().unwrap_or_default();
         let usual = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if bucket.is_empty() || !bucket.chars().all(usual) || bucket.starts_with(['-', '.']) {
-            return Err(refuse("it has no bucket, or one of an impossible name"));
+            return Err(refuse("it has no bucket, or the bucket's name is not valid"));
         }
         let path = url.path().trim_matches('/').to_owned();
         let usual = |c: char| c.is_ascii_alphanumeric() || "-_.+~=/".contains(c);
         if !path.is_empty() && (!path.chars().all(usual) || path.split('/').any(|part| check_component(part).is_err()))
         {
-            return Err(refuse("its prefix is none that a store can have").help("letters, digits and `-_.+~=` will do"));
+            return Err(refuse("its prefix is not valid").help("use only letters, digits and `-_.+~=`"));
         }
         url.set_path(&path);
         Ok(RemoteUrl(url))

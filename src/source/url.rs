@@ -1,10 +1,10 @@
-//! URLs of sources: what is accepted, how it is written into the lock, and how it is shown.
+//! URLs of sources: which are accepted, how the lock writes them, and how they are shown.
 //!
-//! The canonical URL is what gets locked; where the bytes really came from (a mirror, an `insteadOf`) never is.
+//! The lock has the canonical URL, never the URL that the bytes were really fetched from (a mirror, an `insteadOf`).
 //!
-//! This is the one door that every URL passes, whoever wrote it: nothing private gets past it into a lock, a document or a
-//! bundle. A password, or a query that holds a credential, is refused. A user name in an http(s) URL may be a token and
-//! names no other bytes: it is left out.
+//! Every URL is checked here, whoever wrote it, so that nothing private gets into a lock, a document or a
+//! bundle. A password, or a query with a credential, is refused. A user name in an http(s) URL may be a token and
+//! does not change which bytes are meant: it is removed.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,22 +16,22 @@ use url::Url;
 use super::{ImageName, Package};
 use crate::error::{Error, Result};
 
-/// How what a URL names is reached; its scheme decides. `ext::`, `fd::` and the like are none: they never come near git.
+/// How a URL is fetched, by its scheme. `ext::`, `fd::` and the like are not accepted, so that git never sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// A file on a server (`https`, `http`, `ftp`, `ftps`), or a repository behind `https` or `http`.
+    /// A file on a server (`https`, `http`, `ftp`, `ftps`), or a repository at `https` or `http`.
     Web,
-    /// A repository that only git speaks to (`git`, `ssh`, `git+ssh`).
+    /// A repository that only git can reach (`git`, `ssh`, `git+ssh`).
     Git,
-    /// This machine's own disk (`file`).
+    /// A path of this machine (`file`).
     Disk,
     /// An object of a cloud's storage (`s3`, `gs`, `az`), which also has a public https address.
     Cloud,
     /// A package of a registry by its coordinates (`crate`, `gomod`, `npm`): see [`super::Package`].
     Package,
-    /// An image in a registry (`oci`), see [`super::ImageName`]: what is fetched is an archive that kbuild puts together.
+    /// An image in a registry (`oci`), see [`super::ImageName`]: kbuild makes one archive of what it fetches.
     Image,
-    /// What kbuild does not speak (`sftp`, `hg`, `svn`): the file BitBake would make of it is had from mirrors.
+    /// A protocol that kbuild does not have (`sftp`, `hg`, `svn`): the file that BitBake would make is fetched from mirrors.
     Mirrors,
 }
 
@@ -50,12 +50,12 @@ impl Access {
     }
 }
 
-/// Schemes whose host is a name of the DNS, and so the same in any case. (`url` sees to it for those that browsers know; a
-/// Go module's or a bucket's first part is no host.)
+/// Schemes whose host is a DNS name, and so the same in upper and lower case. (The crate `url` lowers it for schemes that
+/// browsers know. The first part of a Go module or a bucket is not a host.)
 const DNS: [&str; 9] = ["git", "ssh", "git+ssh", "ftps", "sftp", "hg", "svn", "az", "oci"];
 
 /// The parameters (`;version=v1`) of a scheme's URLs that say which bytes are meant or where they are, in the order in which
-/// kbuild writes them; empty for schemes whose URLs have none. The other parameters of a recipe's entry say what BitBake
+/// kbuild writes them; empty for schemes without parameters. The other parameters in a recipe's entry say what BitBake
 /// does with the bytes (`subdir`, `name`, `sha256sum`).
 fn parameters_of(scheme: &str) -> &'static [&'static str] {
     match scheme {
@@ -68,7 +68,7 @@ fn parameters_of(scheme: &str) -> &'static [&'static str] {
     }
 }
 
-/// Parameters of a query that hold credentials, in lower case: access tokens of forges, and the signed URLs of clouds.
+/// Query parameters that contain credentials, in lower case: access tokens of forges, and the signed URLs of clouds.
 const SECRET_PARAMETERS: [&str; 26] = [
     "access_token",
     "accesskey",
@@ -98,10 +98,10 @@ const SECRET_PARAMETERS: [&str; 26] = [
     "x-goog-signature",
 ];
 
-/// A checked URL of a source: a known scheme, no credentials, nothing that a command line could take for an option.
+/// A checked URL of a source: a known scheme, no credentials, nothing that a program could take for an option.
 ///
-/// A URL by coordinates (`gomod://MODULE;version=V`) keeps its parameters as they were written, behind a path that is
-/// never empty, so that its text is the same however often it is read and written.
+/// A URL by coordinates (`gomod://MODULE;version=V`) keeps its parameters as they were written, after a path that is
+/// never empty. So its text stays the same however often it is read and written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceUrl(Url);
 
@@ -121,11 +121,11 @@ impl SourceUrl {
         self.0.scheme()
     }
 
-    /// The URL of an entry of SRC_URI: what identifies the source stays, in an order that does not depend on the recipe's.
-    /// (A revision that only SRCREV gives has to be added as `;rev=`.)
+    /// The URL of an entry of SRC_URI: keeps what identifies the source, in an order that does not depend on the recipe.
+    /// (A revision that only SRCREV gives must be added as `;rev=`.)
     ///
     /// # Errors
-    /// An entry that no URL can be made of: kind `Input`.
+    /// The entry is not a valid URL: kind `Input`.
     pub fn of_recipe(entry: &str) -> Result<SourceUrl> {
         if let Some(image) = ImageName::of_recipe(entry) {
             return image.to_url();
@@ -136,7 +136,7 @@ impl SourceUrl {
         for name in parameters_of(scheme) {
             let mut pairs = parameters.split(';').filter_map(|pair| pair.split_once('='));
             let value = pairs.find(|(key, _)| key == name).map(|(_, value)| value);
-            // What goes without saying is not said.
+            // A default value is left out.
             let usual = |value: &&str| matches!((scheme, *value), ("crate", "https") | ("gomod", "0"));
             if let Some(value) = value.filter(|value| !usual(value)) {
                 text.push_str(&format!(";{name}={value}"));
@@ -145,14 +145,14 @@ impl SourceUrl {
         text.parse()
     }
 
-    /// How it is reached.
+    /// How it is fetched.
     pub fn access(&self) -> Access {
-        // Nothing else gets past `from_str`.
+        // `from_str` accepts no other scheme.
         Access::of(self.scheme()).unwrap_or(Access::Mirrors)
     }
 
-    /// Whether kbuild.toml may declare a source by it. Of packages a crate alone, which is whole without parameters. What needs
-    /// a cloud's storage or another version control comes from recipes alone, where BitBake unpacks it.
+    /// Whether kbuild.toml may declare a source with it. Of packages only crates, whose URL is complete without parameters.
+    /// Cloud storage and other version control systems are only for recipes, where BitBake unpacks what is fetched.
     pub fn is_declarable(&self) -> bool {
         match self.access() {
             Access::Web | Access::Git | Access::Disk => self.scheme() != "ftps",
@@ -161,18 +161,18 @@ impl SourceUrl {
         }
     }
 
-    /// Whether git can be given it.
+    /// Whether git can fetch it.
     pub fn is_for_git(&self) -> bool {
         matches!(self.access(), Access::Git | Access::Disk) || ["https", "http"].contains(&self.scheme())
     }
 
-    /// A parameter (`;name=value`) of a URL whose scheme has such.
+    /// A parameter (`;name=value`) of a URL whose scheme has parameters.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let mut pairs = self.split().1.split(';').filter_map(|pair| pair.split_once('='));
         pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
-    /// The text in front of the parameters.
+    /// The text before the parameters.
     pub fn without_parameters(&self) -> &str {
         self.split().0
     }
@@ -182,7 +182,7 @@ impl SourceUrl {
         parts.unwrap_or((self.as_str(), ""))
     }
 
-    /// The host, with the port where it is not the scheme's own; empty for `file:`.
+    /// The host, with the port if it is not the default one; empty for `file:`.
     pub fn host(&self) -> String {
         match (self.0.host_str(), self.0.port()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
@@ -191,16 +191,16 @@ impl SourceUrl {
         }
     }
 
-    /// Joins a relative reference the way git does for a submodule's URL (`./x`, `../x`): path components are taken
-    /// off the whole URL, which counts as a directory (`git-submodule.sh`, `resolve_relative_url`).
+    /// Joins a relative reference as git does for a submodule's URL (`./x`, `../x`): path components are removed
+    /// from the whole URL, which counts as a directory (`git-submodule.sh`, `resolve_relative_url`).
     ///
     /// # Errors
-    /// When the reference climbs above the host, or the result is no acceptable URL.
+    /// The reference leads above the host, or the result is not an accepted URL.
     pub fn join_submodule(&self, reference: &str) -> Result<SourceUrl> {
         if !reference.starts_with("./") && !reference.starts_with("../") {
             return reference.parse();
         }
-        let climbs_too_far = || Error::input(format!("submodule URL `{reference}` climbs above {self}"));
+        let climbs_too_far = || Error::input(format!("submodule URL `{reference}` leads above {self}"));
         let mut base: Vec<&str> = self.0.path().trim_matches('/').split('/').collect();
         for part in reference.split('/') {
             match part {
@@ -230,7 +230,7 @@ impl FromStr for SourceUrl {
             return refuse("it begins with a dash");
         }
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return refuse("it holds white space or control characters");
+            return refuse("it contains white space or control characters");
         }
         let spelled = scp_to_ssh(text).or_else(|| with_path(text));
         let Ok(mut url) = Url::parse(spelled.as_deref().unwrap_or(text)) else {
@@ -240,11 +240,11 @@ impl FromStr for SourceUrl {
             return refuse(&format!("kbuild does not fetch `{}:`", url.scheme()));
         };
         if url.password().is_some() {
-            return refuse("it carries a password (put it in ~/.netrc or git's credential helper)");
+            return refuse("it contains a password (store it in ~/.netrc or git's credential helper)");
         }
         if let Some(secret) = secret_parameter(&url) {
-            let why = format!("its query holds a credential (`{secret}`), which would get into the lock");
-            return refuse(&format!("{why}; ~/.netrc and git's credential helpers keep logins"));
+            let why = format!("its query contains a credential (`{secret}`), which would be written to the lock");
+            return refuse(&format!("{why}; store logins in ~/.netrc or git's credential helper"));
         }
         if ["https", "http"].contains(&url.scheme()) && url.set_username("").is_err() {
             return refuse("it has no host");
@@ -258,7 +258,7 @@ impl FromStr for SourceUrl {
         if let Some(lower) = url.host_str().filter(|_| DNS.contains(&url.scheme())).map(str::to_ascii_lowercase)
             && url.set_host(Some(&lower)).is_err()
         {
-            return refuse("its host cannot be one");
+            return refuse("its host is not valid");
         }
         let url = SourceUrl(url);
         if let Err(error) = Package::of(&url) {
@@ -279,8 +279,8 @@ impl FromStr for SourceUrl {
     }
 }
 
-/// Parameters may follow the host at once (`npm://HOST;package=P`); what is parsed has a path between them, which BitBake
-/// takes for the same (`bb.fetch2.decodeurl`).
+/// Parameters may follow the host directly (`npm://HOST;package=P`). The parsed URL has a path between them; for BitBake
+/// both are the same (`bb.fetch2.decodeurl`).
 fn with_path(text: &str) -> Option<String> {
     let (url, parameters) = text.split_once(';')?;
     let (scheme, place) = url.split_once("://")?;
@@ -295,14 +295,14 @@ fn scp_to_ssh(text: &str) -> Option<String> {
     is_short.then(|| format!("ssh://{host}/{}", path.trim_start_matches('/')))
 }
 
-/// Whether a URL, as a person wrote it, names a user where that may be a token. [`SourceUrl`] leaves it out; who writes a
-/// file by hand is told so.
+/// Whether a URL, as a person wrote it, has a user name that may be a token. [`SourceUrl`] removes it; the author of a
+/// file gets an error.
 pub fn carries_user(text: &str) -> bool {
     let web = ["https", "http", "ftp", "ftps"];
     Url::parse(text).is_ok_and(|url| web.contains(&url.scheme()) && !url.username().is_empty())
 }
 
-/// The first parameter of a query that holds a credential.
+/// The first parameter of a query that contains a credential.
 fn secret_parameter(url: &Url) -> Option<String> {
     let names = url.query_pairs().map(|(name, _)| name.into_owned());
     names.into_iter().find(|name| is_secret(name))
@@ -312,7 +312,7 @@ fn is_secret(parameter: &str) -> bool {
     SECRET_PARAMETERS.iter().any(|secret| parameter.eq_ignore_ascii_case(secret))
 }
 
-/// Where a server led to, for messages: without a login, and without the query, where signed URLs have their signature.
+/// The target of a redirect, for messages: without login and without query, since signed URLs have their signature there.
 pub fn without_query(url: &Url) -> String {
     let mut shown = url.clone();
     shown.set_query(None);
@@ -321,10 +321,10 @@ pub fn without_query(url: &Url) -> String {
     format!("{}{cut}", redact(shown.as_str()))
 }
 
-/// A text in which the credentials of any URL are replaced by `***`: the password, a user name that may be a token, the
-/// parameters of a query that hold one, BitBake's `;user=` and `;pswd=`.
+/// A text in which the credentials of all URLs are replaced by `***`: the password, a user name that may be a token,
+/// query parameters with credentials, BitBake's `;user=` and `;pswd=`.
 ///
-/// For messages and logs: git and HTTP libraries like to repeat the URL they were given.
+/// For messages and logs: git and HTTP libraries often repeat the URL that they were given.
 pub fn redact(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut from = 0;
@@ -337,7 +337,7 @@ pub fn redact(text: &str) -> String {
     shown
 }
 
-/// As [`redact`], but byte for byte, so that places in the text stay where they are: for showing a file at fault.
+/// As [`redact`], but byte for byte, so that places in the text stay the same: for showing a file with an error.
 pub fn redact_in_place(text: &str) -> String {
     let mut shown = text.to_owned();
     for secret in credentials(text) {
@@ -347,7 +347,7 @@ pub fn redact_in_place(text: &str) -> String {
     shown
 }
 
-/// Where the credentials of URLs stand in a text.
+/// Byte ranges of the credentials of URLs in a text.
 fn credentials(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut from = 0;
@@ -368,7 +368,7 @@ fn credentials(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// The values of parameters that hold credentials, in the part of a URL behind its host, which begins at `offset`: those of
+/// The values of parameters with credentials, in the part of a URL after its host, which begins at `offset`: those of
 /// the query (`?token=…&sig=…`), and BitBake's own (`;user=…;pswd=…`).
 fn secret_values(text: &str, offset: usize) -> Vec<Range<usize>> {
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Single files out of what the store has, read without laying anything out.
+//! Reads single files of a source in the store, without unpacking the source.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -11,18 +11,18 @@ use super::Store;
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Locked, LockedFile};
 
-/// The largest file that is read, in bytes: what is asked for are locks of some hundred kilobytes, and a small archive can say
-/// that it holds terabytes.
+/// The largest file that is read, in bytes. The files to read are locks of some hundred kilobytes, and a small archive can
+/// claim to contain terabytes.
 const LARGEST: u64 = 64 << 20;
 
 type FileOf<'a> = Entry<'a, MultiGzDecoder<File>>;
 
 impl Store {
-    /// A file of a source: of a commit's tree, or of an archive, below the one directory that releases have at their top.
-    /// `None` where there is none of that path.
+    /// A file of a source: of a commit's tree, or of an archive, below the single directory that releases have at their top.
+    /// `None` if there is no such path.
     ///
     /// # Errors
-    /// A source that the store lacks (kind `Missing`), or one that cannot be read: of archives, those of tar and gzip can, and
+    /// The source is not in the store (kind `Missing`), or cannot be read: only tar archives packed with gzip can, and
     /// files of up to 64 MiB.
     pub fn file_of(&self, source: Locked<'_>, path: &Path) -> Result<Option<Vec<u8>>> {
         let (key, file) = match source {
@@ -47,7 +47,7 @@ impl Store {
     /// The paths of all files of this name in a source, each as [`Store::file_of`] takes it.
     ///
     /// # Errors
-    /// As [`Store::file_of`].
+    /// Those of [`Store::file_of`].
     pub fn files_called(&self, source: Locked<'_>, name: &str) -> Result<Vec<String>> {
         let (key, file) = match source {
             Locked::Git(_, git) => return self.files_of_commit_called(&git.commit, name),
@@ -63,7 +63,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Shows each regular file of an archive, and its path below the top directory.
+    /// Calls a function for each regular file of an archive, with its path below the top directory.
     fn walk(
         &self,
         key: &str,
@@ -85,7 +85,7 @@ impl Store {
         });
         walked.map_err(|error| {
             let fault = Error::input(format!("{key} cannot be read as a tar archive packed with gzip"));
-            fault.because(error).help("unpack it, and name the file in there")
+            fault.because(error).help("unpack it, and name the unpacked file")
         })
     }
 }

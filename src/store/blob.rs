@@ -12,17 +12,17 @@ use crate::lock::LockedFile;
 use crate::source::{Blake3, Digests, Hasher, Sha256};
 
 impl Store {
-    /// Where a blob lies, here or in a lower store, or would lie.
+    /// The path of a blob, in this store or a lower one, whether it exists or not.
     pub fn blob_path(&self, blake3: &Blake3) -> PathBuf {
         self.find_blob(blake3).map_or_else(|| self.own(&blob_name(blake3)), |(path, _)| path)
     }
 
-    /// Whether a blob is there (its bytes are not read).
+    /// Whether a blob exists (its bytes are not read).
     pub fn has_blob(&self, blake3: &Blake3) -> bool {
         self.blob_size(blake3).is_some()
     }
 
-    /// The size of a blob in bytes, if it is there.
+    /// The size of a blob in bytes, if it exists.
     pub fn blob_size(&self, blake3: &Blake3) -> Option<u64> {
         self.find_blob(blake3).map(|(_, size)| size)
     }
@@ -34,12 +34,12 @@ impl Store {
         })
     }
 
-    /// What is known of the blob with this SHA-256, if it is there: its address and size, read off the link.
+    /// The digests of the blob with this SHA-256, if it exists: its address and size, read from the link.
     pub fn by_sha256(&self, sha256: &Sha256) -> Option<Digests> {
         self.find_link(sha256).map(|(_, found)| found)
     }
 
-    /// The first link of a SHA-256 that leads to a blob.
+    /// The first link of a SHA-256 that points to a blob.
     pub(super) fn find_link(&self, sha256: &Sha256) -> Option<(PathBuf, Digests)> {
         self.places(&link_name(sha256)).find_map(|link| {
             let blake3 = fs::read_link(&link).ok()?.file_name()?.to_str()?.parse().ok()?;
@@ -47,19 +47,19 @@ impl Store {
         })
     }
 
-    /// The digests of a locked file if the store has it, by whichever hash the lock knows. A blob of another size than the
-    /// locked one (a disk that lost its end) counts as absent.
+    /// The digests of a locked file if the store has it, by any hash in the lock. A blob whose size is not the
+    /// locked one (the disk lost its end) counts as missing.
     pub fn find_file(&self, file: &LockedFile) -> Option<Digests> {
         let Some(content) = file.content else { return self.by_sha256(&file.sha256) };
         let size = self.blob_size(&content.blake3).filter(|size| *size == content.size)?;
         Some(Digests { sha256: file.sha256, blake3: content.blake3, size })
     }
 
-    /// Takes in a finished local file (a mirror in a folder): reflink or copy, hashed in one pass over the bytes that the
-    /// store gets. Never a hard link: a file that is not the store's own could change later.
+    /// Adds a finished local file (from a mirror in a folder): reflink or copy, hashed in one pass over the bytes that are
+    /// written to the store. Never a hard link: a file outside the store could change later.
     ///
     /// # Errors
-    /// When it cannot be read or the store not be written.
+    /// The file cannot be read, or the store cannot be written.
     pub fn add_file(&self, path: &Path) -> Result<Digests> {
         let scratch = self.scratch()?;
         let copy = scratch.path().join("blob");
@@ -72,7 +72,7 @@ impl Store {
         Ok(digests)
     }
 
-    /// Takes in a file of a scratch directory of this store: it is linked, so nobody may write to it any more.
+    /// Adds a file of a scratch directory of this store. It is linked, so it must not be written any more.
     pub(super) fn add_own_file(&self, path: &Path) -> Result<Digests> {
         let scratch = self.scratch()?;
         let link = scratch.path().join("blob");
@@ -87,10 +87,10 @@ impl Store {
         self.publish(&file, path, digests)
     }
 
-    /// Makes a finished file of this file system the blob of its hash, durably, and links it by SHA-256. A blob that is
-    /// there (or in a lower store) stays, unless its size shows that it is broken.
+    /// Makes a finished file of this file system the blob of its hash, durably, and links it by SHA-256. An existing blob
+    /// (here or in a lower store) is kept, unless its size shows that it is damaged.
     pub(super) fn publish(&self, file: &File, path: &Path, digests: &Digests) -> Result<()> {
-        let failed = |error| Error::io("take into the store", path, error);
+        let failed = |error| Error::io("add to the store", path, error);
         if self.blob_size(&digests.blake3) == Some(digests.size) {
             fs::remove_file(path).map_err(failed)?;
         } else {
@@ -104,7 +104,7 @@ impl Store {
         self.link_sha256(digests)
     }
 
-    /// The directory of a blob, made where it is not there yet.
+    /// The directory of a blob, made if it does not exist.
     fn fan_out<'a>(&self, blob: &'a Path) -> Result<&'a Path> {
         let directory = blob.parent().unwrap_or(blob);
         match fs::create_dir(directory) {
@@ -115,8 +115,8 @@ impl Store {
         Ok(directory)
     }
 
-    /// Makes a blob reachable by its SHA-256, unless a lower store's link does that already. Both digests come from one pass
-    /// over the bytes, never from a lock's word.
+    /// Makes a blob findable by its SHA-256, unless a lower store's link does that already. Both digests come from one pass
+    /// over the bytes, never from the lock.
     pub(super) fn link_sha256(&self, digests: &Digests) -> Result<()> {
         let link = self.own(&link_name(&digests.sha256));
         if self.find_link(&digests.sha256).is_some_and(|(found, to)| found != link && to == *digests) {
@@ -144,7 +144,7 @@ pub fn blob_name(blake3: &Blake3) -> String {
     format!("blobs/{}/{hex}", &hex[..2])
 }
 
-/// The name of the link that finds a blob by its SHA-256.
+/// The name of the link from a SHA-256 to its blob, in a store.
 fn link_name(sha256: &Sha256) -> String {
     format!("sha256/{sha256}")
 }
@@ -172,7 +172,7 @@ pub(super) fn hash_file(path: &Path) -> Result<Digests> {
 
 /// The BLAKE3 of a file alone, on all cores; and its size in bytes.
 ///
-/// Read, not mapped: a bad sector is then an error, and not a signal that ends the process.
+/// The file is read, not mapped: a bad sector then gives an error, not a signal that ends the process.
 pub(super) fn blake3_file(path: &Path) -> Result<(Blake3, u64)> {
     let mut file = File::open(path).map_err(|error| Error::io("read", path, error))?;
     let mut hasher = blake3::Hasher::new();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_link_and_a_short_blob_are_mended_by_adding_again() {
+    fn a_missing_link_and_a_short_blob_are_repaired_by_adding_again() {
         let (directory, store) = temporary();
         let file = directory.path().join("file");
         fs::write(&file, "content").unwrap();

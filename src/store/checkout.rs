@@ -1,7 +1,7 @@
 //! Checkouts of layers from the store: the raw tree, no filters, no attributes.
 //!
-//! Every file gets the time of its commit: BitBake keys its parse cache on times, and recipes pack files of layers into
-//! archives, so two checkouts of one commit must not differ in them.
+//! Every file gets the time of its commit. BitBake's parse cache depends on times, and recipes pack files of layers into
+//! archives, so two checkouts of one commit must have the same times.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use git2::{Odb, Oid};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::tree::{self, TreeEntry, TreeNode};
-use super::verify::MEND;
+use super::verify::REPAIR_HELP;
 use super::{OpenedCommit, Store};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
@@ -24,38 +24,38 @@ use crate::git::broken_object;
 use crate::lock::{Lock, LockedGit};
 use crate::source::{Blake3, CommitId};
 
-/// Makes `directory` hold exactly the tree of a locked commit with its submodules, modes 0644 and 0755. A directory that
-/// already does is left alone (its bytes are hashed to know); one that was changed is made again, beside the old one, and
-/// takes its place in one step.
+/// Makes `directory` contain exactly the tree of a locked commit with its submodules, modes 0644 and 0755. If it does
+/// already, it is not changed (its bytes are hashed to check that). If not, the tree is written beside it, and replaces it
+/// in one step.
 ///
-/// Submodules that the lock does not name become empty directories, as git leaves them.
+/// Submodules that the lock does not name become empty directories, as in git.
 ///
 /// # Errors
-/// A commit the store lacks (kind `Missing`), one whose tree is not the locked one (kind `Mismatch`), or that holds names
-/// which must not be written (kind `Input`).
+/// The commit is not in the store (kind `Missing`), its tree is not the locked one (kind `Mismatch`), or it contains names
+/// that must not be written (kind `Input`).
 pub fn check_out(store: &Store, lock: &Lock, git: &LockedGit, directory: &Path) -> Result<()> {
     let checkout = Checkout::plan(store, lock, git)?;
-    // What cannot be read, or is no file at all, is not what was checked out.
+    // If a checkout cannot be read or is not a directory, it is written again.
     if directory.is_dir() && checkout.stands_in(directory).unwrap_or(false) {
         return Ok(());
     }
     let new = disk::directory_beside(directory)?;
     checkout.write(new.path())?;
     if !checkout.stands_in(new.path())? {
-        let message = format!("commit {} in the store has not the locked tree", git.commit);
-        return Err(Error::new(Kind::Mismatch, message).help(MEND));
+        let message = format!("the tree of commit {} in the store is not the locked one", git.commit);
+        return Err(Error::new(Kind::Mismatch, message).help(REPAIR_HELP));
     }
     disk::replace_directory(new, directory)
 }
 
-/// A commit about to be written, with its submodules.
+/// A commit to write, with its submodules.
 struct Checkout {
     opened: OpenedCommit,
     entries: Vec<TreeEntry>,
     tree: Blake3,
-    /// Every submodule that the tree names.
+    /// All submodules in the tree.
     links: BTreeMap<String, CommitId>,
-    /// Those that the lock names too.
+    /// The submodules that the lock names too.
     children: BTreeMap<String, Checkout>,
     time: Timestamps,
 }
@@ -84,9 +84,9 @@ impl Checkout {
         Ok(Checkout { opened, entries, tree, links, children, time })
     }
 
-    /// Whether a directory holds this already.
+    /// Whether a directory contains exactly this already.
     fn stands_in(&self, directory: &Path) -> Result<bool> {
-        // Python leaves caches in the engine's own tree; a commit may hold some itself.
+        // Python writes caches into the engine's own tree; a commit may contain some itself.
         let same = tree::of_directory(directory, &self.links)? == self.tree
             || tree::of_whole_directory(directory, &self.links)? == self.tree;
         if !same {
@@ -110,7 +110,7 @@ impl Checkout {
         self.write_entries(&odb, &self.entries, directory, "")
     }
 
-    /// Writes the entries of one directory. `within` is its path below the commit's root, with a `/` behind.
+    /// Writes the entries of one directory. `within` is its path below the commit's root, followed by a `/`.
     fn write_entries(&self, odb: &Odb<'_>, entries: &[TreeEntry], directory: &Path, within: &str) -> Result<()> {
         for entry in entries {
             check_name(&entry.name)?;
@@ -142,7 +142,7 @@ impl Checkout {
     }
 }
 
-/// The path of a directory below another one. Names that are no UTF-8 lead to no submodule (see [`collect_links`]).
+/// The path of a directory below another one. A name that is not UTF-8 leads to no submodule (see [`collect_links`]).
 fn below(within: &str, name: &[u8]) -> String {
     format!("{within}{}/", String::from_utf8_lossy(name))
 }
@@ -167,7 +167,7 @@ fn collect_links(entries: &[TreeEntry], within: &str, links: &mut BTreeMap<Strin
 fn check_name(name: &[u8]) -> Result<()> {
     let bad = matches!(name, b"" | b"." | b"..") || name.contains(&b'/') || name.eq_ignore_ascii_case(b".git");
     if bad {
-        return Err(Error::input(format!("a tree holds an entry called `{}`", name.escape_ascii()))
+        return Err(Error::input(format!("a tree contains an entry called `{}`", name.escape_ascii()))
             .help("this commit cannot be checked out safely; choose another"));
     }
     Ok(())
@@ -176,14 +176,14 @@ fn check_name(name: &[u8]) -> Result<()> {
 fn make_directory(path: &Path) -> Result<()> {
     let failed = |error| Error::io("create", path, error);
     DirBuilder::new().mode(0o755).create(path).map_err(failed)?;
-    // The umask took its part of the mode above.
+    // The umask may have removed some bits of the mode above.
     fs::set_permissions(path, Permissions::from_mode(0o755)).map_err(failed)
 }
 
 fn write_file(path: &Path, odb: &Odb<'_>, blob: Oid, executable: bool) -> Result<()> {
     let failed = |error| Error::io("write", path, error);
     let blob = odb.read(blob).map_err(broken_object)?;
-    // Never through a symlink: two entries of one name, and the second is refused.
+    // Never through a symlink: if a tree has two entries of one name, the second is refused.
     let mut file = File::create_new(path).map_err(failed)?;
     file.write_all(blob.data()).map_err(failed)?;
     let mode = if executable { 0o755 } else { 0o644 };
@@ -260,7 +260,7 @@ mod tests {
         fs::create_dir(target.join("bin/__pycache__")).unwrap();
         fs::write(target.join("bin/__pycache__/x.pyc"), "").unwrap();
         check_out(&store, &Lock::default(), &git, &target).unwrap();
-        assert_eq!(inode(), first, "caches of Python do no harm");
+        assert_eq!(inode(), first, "Python's caches are ignored");
 
         fs::write(target.join("recipe.bb"), "changed").unwrap();
         fs::write(target.join("new"), "").unwrap();

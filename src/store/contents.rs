@@ -1,4 +1,4 @@
-//! What the sources of a lock are in a store: blobs and records of commits.
+//! Which blobs and records of commits a store has for the sources of a lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::lock::{Lock, Locked};
 use crate::source::{Blake3, CommitId, Sha256, SourceId};
 
-/// The blobs and commits that some sources of a lock are.
+/// The blobs and commits that make up some sources of a lock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
     /// Blobs by their address.
@@ -16,37 +16,37 @@ pub struct Contents {
     pub commits: BTreeMap<CommitId, HeldCommit>,
 }
 
-/// A blob, and what it is for.
+/// A blob, and the sources that need it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeldBlob {
     /// In bytes.
     pub size: u64,
-    /// What recipes speak; not known of packs, which no recipe names.
+    /// The SHA-256 that recipes name; `None` for packs, which no recipe names.
     pub sha256: Option<Sha256>,
-    /// The sources it is, or is part of.
+    /// The sources that it is, or is a part of.
     pub sources: BTreeSet<SourceId>,
-    /// LICENSE of the recipes that fetch these sources, where the lock knows.
+    /// LICENSE of the recipes that fetch these sources, if the lock knows it.
     pub licenses: BTreeSet<String>,
 }
 
-/// A commit, and what it is for.
+/// A commit, and the sources that need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldCommit {
-    /// As the store has it.
+    /// Its record in the store.
     pub record: GitRecord,
-    /// Whether a source wants all its history.
+    /// Whether a source needs its whole history.
     pub history: bool,
-    /// The sources it is.
+    /// The sources that it is.
     pub sources: BTreeSet<SourceId>,
-    /// As of a blob.
+    /// LICENSE of the recipes that fetch these sources.
     pub licenses: BTreeSet<String>,
 }
 
 impl Contents {
-    /// Finds sources of a lock in a store; no byte is read but those of records.
+    /// Finds sources of a lock in a store; reads no bytes except those of records.
     ///
     /// # Errors
-    /// Sources that the store lacks: kind `Missing`, each of them named.
+    /// Sources are not in the store: kind `Missing`, with all their names.
     pub fn of(store: &Store, lock: &Lock, ids: &[SourceId]) -> Result<Contents> {
         let licenses = licenses(lock);
         let mut contents = Contents::default();
@@ -66,7 +66,7 @@ impl Contents {
             .help("run `kbuild fetch` first"))
     }
 
-    /// Adds a source; `false` where the store does not have it.
+    /// Adds a source; `false` if the store does not have it.
     fn add(&mut self, store: &Store, locked: Locked<'_>, id: &SourceId, licenses: &BTreeSet<String>) -> Result<bool> {
         match locked {
             Locked::File(_, file) => {
@@ -102,7 +102,7 @@ impl Contents {
     }
 }
 
-/// LICENSE of the recipes that fetch each source, submodules with what they are submodules of.
+/// LICENSE of the recipes that fetch each source; a submodule has those of its parents.
 fn licenses(lock: &Lock) -> BTreeMap<SourceId, BTreeSet<String>> {
     let mut licenses: BTreeMap<SourceId, BTreeSet<String>> = BTreeMap::new();
     for recipe in lock.recipes.values().filter(|recipe| !recipe.license.is_empty()) {

@@ -1,4 +1,4 @@
-//! Git repositories for tests: trees written byte by byte, so that odd and hostile ones can be made too.
+//! Git repositories for tests: trees written byte by byte, so that unusual and hostile ones can be made too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ use git2::{ObjectType, Oid, Repository};
 use crate::lock::LockedGit;
 use crate::source::{Blake3, CommitId};
 
-/// What stands under a name in a tree.
+/// An entry of a tree.
 #[derive(Debug, Clone)]
 pub enum Item {
     File { bytes: Vec<u8>, executable: bool },
@@ -91,7 +91,7 @@ impl Upstream {
         self.repository.reference(name, Oid::from_bytes(commit.as_bytes()).unwrap(), true, "test").unwrap();
     }
 
-    /// The block a lock would have for a commit, without history and refs.
+    /// The lock's block for a commit, without history and refs.
     pub fn locked(&self, commit: &CommitId, tree: Option<Blake3>) -> LockedGit {
         LockedGit {
             clones: BTreeSet::new(),

@@ -1,4 +1,4 @@
-//! Taking out of a store what no lock reaches.
+//! Removes from a store what no lock names.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,49 +13,49 @@ use crate::error::Result;
 use crate::lock::Lock;
 use crate::source::{Blake3, CommitId};
 
-/// What no lock reaches.
+/// What no lock names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GcPlan {
     /// Blobs with their sizes in bytes.
     pub blobs: Vec<(Blake3, u64)>,
-    /// Commits whose records go.
+    /// Commits whose records are removed.
     pub commits: Vec<CommitId>,
-    /// Partial downloads: nobody is downloading, since the collector is alone.
+    /// Partial downloads: no download is running, since the collector is the only user.
     pub partial: Vec<Leftover>,
     /// What `kbuild verify --repair` set aside.
     pub set_aside: Vec<Leftover>,
-    /// How many blobs stay.
+    /// Number of blobs that are kept.
     pub kept: usize,
-    /// What they take, in bytes.
+    /// Their size, in bytes.
     pub kept_bytes: u64,
-    /// How many of those a lower store has too. They stay: it may be taken away, or rot.
+    /// Number of kept blobs that a lower store has too. They are kept because the lower store may disappear or be damaged.
     pub twice: usize,
-    /// What they take, in bytes.
+    /// Their size, in bytes.
     pub twice_bytes: u64,
 }
 
 impl GcPlan {
-    /// What all of it takes, in bytes.
+    /// The size of everything to remove, in bytes.
     pub fn bytes(&self) -> u64 {
         let aside = self.partial.iter().chain(&self.set_aside).map(|file| file.size);
         self.blobs.iter().map(|(_, size)| *size).chain(aside).sum()
     }
 
-    /// Whether there is nothing to collect.
+    /// Whether there is nothing to remove.
     pub fn is_empty(&self) -> bool {
         self.blobs.is_empty() && self.commits.is_empty() && self.partial.is_empty() && self.set_aside.is_empty()
     }
 }
 
-/// A store that nobody else has open, while this lives.
+/// A store that no other process can open until this is dropped.
 #[derive(Debug)]
 pub struct ExclusiveStore(Store);
 
 impl ExclusiveStore {
-    /// Waits until nobody has the store open, and keeps everybody out. `waiting` is called once if there is somebody.
+    /// Waits until no process has the store open, and then lets none open it. `waiting` is called once if one has.
     ///
     /// # Errors
-    /// A directory that is no store, or one that cannot be written.
+    /// The directory is not a store, or cannot be written.
     pub fn with(root: &Path, waiting: impl FnOnce()) -> Result<ExclusiveStore> {
         if !super::has_format(root)? {
             return Err(not_a_store(root));
@@ -68,44 +68,44 @@ impl ExclusiveStore {
         Ok(ExclusiveStore(store))
     }
 
-    /// As [`Store::over`]: what is wanted is found by the lower stores' records too. Nothing of theirs is removed.
+    /// As [`Store::over`]: records of lower stores also say what is needed. Nothing in them is removed.
     ///
     /// # Errors
-    /// As [`Store::over`].
+    /// Those of [`Store::over`].
     pub fn over(self, lower: &[PathBuf]) -> Result<ExclusiveStore> {
         self.0.over(lower).map(ExclusiveStore)
     }
 
-    /// The store, for reading what is in it.
+    /// The store, for reading.
     pub fn store(&self) -> &Store {
         &self.0
     }
 
-    /// Removes what [`Store::garbage`] found. Records and links go before the blobs that they lead to, so that a
-    /// collector that is killed leaves a store. `check_interrupted` is asked before each blob.
+    /// Removes what [`Store::gc_plan`] found. Records and links are removed before the blobs that they point to, so that a
+    /// killed collector leaves a valid store. Calls `check_interrupted` before each blob.
     ///
     /// # Errors
-    /// When something cannot be removed, or `check_interrupted` says no; what was not yet removed stays.
-    pub fn remove(&self, garbage: &GcPlan, check_interrupted: impl Fn() -> Result<()>) -> Result<()> {
-        let gone: BTreeSet<Blake3> = garbage.blobs.iter().map(|(blob, _)| *blob).collect();
-        let records = garbage.commits.iter().map(|commit| self.0.own(&record_name(commit)));
+    /// Something cannot be removed, or `check_interrupted` fails; what was not removed yet stays.
+    pub fn remove(&self, plan: &GcPlan, check_interrupted: impl Fn() -> Result<()>) -> Result<()> {
+        let gone: BTreeSet<Blake3> = plan.blobs.iter().map(|(blob, _)| *blob).collect();
+        let records = plan.commits.iter().map(|commit| self.0.own(&record_name(commit)));
         records.into_iter().try_for_each(|record| disk::remove_file(&record))?;
         self.0.links_to(&gone)?.iter().try_for_each(|link| disk::remove_file(link))?;
         let remove =
             |blob: &Blake3| check_interrupted().and_then(|()| disk::remove_file(&self.0.own(&blob_name(blob))));
         gone.iter().try_for_each(remove)?;
-        let aside = garbage.partial.iter().chain(&garbage.set_aside);
-        aside.into_iter().try_for_each(|file| disk::remove_file(&file.path))
+        let leftovers = plan.partial.iter().chain(&plan.set_aside);
+        leftovers.into_iter().try_for_each(|file| disk::remove_file(&file.path))
     }
 }
 
 impl Store {
-    /// What of this very store none of these locks reaches. Of a lock all boards and choices count, and git commits with
-    /// all their packs, whichever layer's record names them.
+    /// What these locks do not name of this store, lower stores left out. All boards and choices of a lock count, and git
+    /// commits with all their packs, whichever layer's record names them.
     ///
     /// # Errors
-    /// When the store cannot be read, or a record of a commit that is wanted.
-    pub fn garbage(&self, locks: &[Lock]) -> Result<GcPlan> {
+    /// The store, or a record of a needed commit, cannot be read.
+    pub fn gc_plan(&self, locks: &[Lock]) -> Result<GcPlan> {
         let commits: BTreeSet<CommitId> =
             locks.iter().flat_map(|lock| lock.gits.values()).map(|git| git.commit).collect();
         let mut blobs = BTreeSet::new();
@@ -114,7 +114,7 @@ impl Store {
             blobs.extend(self.by_sha256(&file.sha256).map(|found| found.blake3));
         }
         for commit in &commits {
-            // Of a record that cannot be read nobody knows the packs: fetching replaces all of it.
+            // The packs of an unreadable record are not known: fetching replaces all of it.
             blobs.extend(
                 self.records(commit).iter().filter_map(|(_, record)| record.as_ref().ok()).flat_map(GitRecord::blobs),
             );
@@ -135,7 +135,7 @@ impl Store {
         })
     }
 
-    /// This store's links in `sha256/` that lead to these blobs, or to none.
+    /// This store's links in `sha256/` that point to these blobs, or to none.
     fn links_to(&self, blobs: &BTreeSet<Blake3>) -> Result<Vec<PathBuf>> {
         let mut links = names(&self.root.join("sha256"))?;
         links.retain(|link| {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_lock_reaches_goes_and_the_rest_stays() {
+    fn what_no_lock_names_is_removed_and_the_rest_stays() {
         let (directory, store) = temporary();
         let add = |text: &str| {
             let path = directory.path().join("file");
@@ -181,19 +181,19 @@ mod tests {
         lock.gits.insert("kept".to_owned(), upstream.locked(&commits[0], None));
         store.incoming("partial").unwrap().write(b"half").unwrap();
 
-        let garbage = store.garbage(std::slice::from_ref(&lock)).unwrap();
-        assert_eq!((garbage.kept, garbage.blobs.len(), garbage.commits.as_slice()), (3, 3, &commits[1..]));
-        assert_eq!(garbage.partial.iter().map(|partial| partial.size).collect::<Vec<_>>(), [4]);
+        let plan = store.gc_plan(std::slice::from_ref(&lock)).unwrap();
+        assert_eq!((plan.kept, plan.blobs.len(), plan.commits.as_slice()), (3, 3, &commits[1..]));
+        assert_eq!(plan.partial.iter().map(|partial| partial.size).collect::<Vec<_>>(), [4]);
         let root = store.root().to_owned();
         drop(store);
-        // It may have to wait for a moment: what another test starts holds all files between fork and exec.
+        // It may wait for a moment: a child of another test has all files open between fork and exec.
         let exclusive = ExclusiveStore::with(&root, || ()).unwrap();
-        exclusive.remove(&garbage, || Ok(())).unwrap();
+        exclusive.remove(&plan, || Ok(())).unwrap();
         assert_eq!(exclusive.store().by_sha256(&wanted.sha256), Some(wanted));
         assert!(fs::symlink_metadata(root.join("sha256").join(unwanted.sha256.to_string())).is_err());
         assert!(exclusive.store().git(&commits[0]).unwrap().is_some());
         assert_eq!(exclusive.store().git(&commits[1]).unwrap(), None);
-        let left = exclusive.store().garbage(&[lock]).unwrap();
+        let left = exclusive.store().gc_plan(&[lock]).unwrap();
         assert!(left.is_empty(), "{left:?}");
     }
 
@@ -204,7 +204,7 @@ mod tests {
         fs::write(&path, "content").unwrap();
         let mut lock = lock_of(&store.add_file(&path).unwrap());
         lock.files.values_mut().for_each(|file| file.content = None);
-        assert!(store.garbage(&[lock]).unwrap().is_empty());
+        assert!(store.gc_plan(&[lock]).unwrap().is_empty());
     }
 
     #[test]

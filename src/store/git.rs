@@ -1,4 +1,4 @@
-//! Git commits in the store: packs as blobs, a record of which packs hold which commit, and reading them back.
+//! Git commits in the store: packs as blobs, a record of which packs contain which commit, and how they are read back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,11 +25,10 @@ const RECORD_VERSION: u32 = 1;
 /// What the store knows of one commit: `git/<commit>.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitRecord {
-    /// The commit.
     pub commit: CommitId,
-    /// Hash over its raw tree.
+    /// Hash over its raw tree, see [`crate::store::tree`].
     pub tree: Blake3,
-    /// Commits whose parents are left out (git's `shallow` file), sorted; empty when all history is there.
+    /// Commits without their parents (git's `shallow` file), sorted; empty if the whole history is there.
     pub shallow: Vec<CommitId>,
     /// The packs, each a blob with its index, another blob.
     pub packs: Vec<Pack>,
@@ -40,13 +39,13 @@ pub struct GitRecord {
 pub struct Pack {
     /// git's name for it: `pack-<hex>`.
     pub name: String,
-    /// The blob that is the `.pack`.
+    /// The blob with the `.pack`.
     pub pack: Blake3,
-    /// The blob that is the `.idx`.
+    /// The blob with the `.idx`.
     pub index: Blake3,
 }
 
-/// A record as it stands in its file.
+/// The shape of a record's file.
 #[derive(Serialize, Deserialize)]
 struct RecordText {
     version: u32,
@@ -58,7 +57,7 @@ struct RecordText {
 }
 
 impl GitRecord {
-    /// Whether the record says all that the lock asks of it.
+    /// Whether the record has all that the lock asks for.
     pub(super) fn satisfies(&self, git: &LockedGit) -> bool {
         self.commit == git.commit
             && git.tree.is_none_or(|tree| tree == self.tree)
@@ -96,15 +95,15 @@ impl fmt::Display for GitRecord {
 impl FromStr for GitRecord {
     type Err = Error;
 
-    /// Reads a record, of this store or of another one: nothing in it is taken for a path unchecked.
+    /// Reads a record, of this store or of another one. Everything that becomes part of a path is checked.
     fn from_str(text: &str) -> Result<Self> {
-        let unreadable = || Error::input("a git record of the store is not in order");
+        let unreadable = || Error::input("a git record of the store is damaged");
         let text: RecordText = toml_edit::de::from_str(text).map_err(|error| unreadable().because(error))?;
         if text.version > RECORD_VERSION {
             return Err(Error::input(format!("a git record has version {}, from a newer kbuild", text.version)));
         }
         if let Some(pack) = text.packs.iter().find(|pack| !is_pack_name(&pack.name)) {
-            return Err(unreadable().because(format!("`{}` is no name of a pack", pack.name.escape_default())));
+            return Err(unreadable().because(format!("`{}` is not the name of a pack", pack.name.escape_default())));
         }
         let names: BTreeSet<&str> = text.packs.iter().map(|pack| pack.name.as_str()).collect();
         if names.len() < text.packs.len() {
@@ -122,7 +121,7 @@ impl Store {
     /// The record of a commit, if the store or a lower one has it (and its packs).
     ///
     /// # Errors
-    /// A record that cannot be read.
+    /// The record cannot be read.
     pub fn git(&self, commit: &CommitId) -> Result<Option<GitRecord>> {
         let record = self.find_record(commit).map(|(_, record)| record).transpose()?;
         Ok(record.filter(|record| self.is_whole(record)))
@@ -132,8 +131,8 @@ impl Store {
         record.blobs().all(|blob| self.has_blob(&blob))
     }
 
-    /// The record of a commit that counts, whether its packs are there or not, and where it lies: the first of those with
-    /// most history whose packs are there, else the first that can be read.
+    /// The best record of a commit, whether its packs exist or not, and its path: the first of those with
+    /// most history whose packs exist, else the first that can be read.
     pub(super) fn find_record(&self, commit: &CommitId) -> Option<(PathBuf, Result<GitRecord>)> {
         let worth = |(_, record): &(PathBuf, Result<GitRecord>)| match record {
             Ok(record) if self.is_whole(record) => 2 + record.depth(),
@@ -143,27 +142,27 @@ impl Store {
         self.records(commit).into_iter().reduce(|best, next| if worth(&next) > worth(&best) { next } else { best })
     }
 
-    /// Every layer's record of a commit.
+    /// The record of a commit in each layer.
     pub(super) fn records(&self, commit: &CommitId) -> Vec<(PathBuf, Result<GitRecord>)> {
         let read = |path: PathBuf| read_record(&path, commit).transpose().map(|record| (path, record));
         self.places(&record_name(commit)).filter_map(read).collect()
     }
 
-    /// Where the record of a commit lies, here or in a lower store, or would lie.
+    /// The path of a commit's record, in this store or a lower one, whether it exists or not.
     pub fn record_path(&self, commit: &CommitId) -> PathBuf {
         self.find_record(commit).map_or_else(|| self.own(&record_name(commit)), |(path, _)| path)
     }
 
-    /// Takes a commit out of a bare repository into the store: everything the commit reaches (up to the repository's
-    /// shallow boundary) as packs, then the record. `tree` has been checked by the caller. A repository in a scratch
-    /// directory of this store is cheapest: its pack is linked, not copied.
+    /// Adds a commit of a bare repository to the store: everything that the commit reaches (up to the repository's
+    /// shallow boundary) as packs, then the record. The caller has checked `tree`. A repository in a scratch
+    /// directory of this store costs least: its pack is linked, not copied.
     ///
-    /// Gives the record that stands afterwards: the one that was there already, if it holds more history.
+    /// Returns the record that the store has now: the earlier one, if it has more history.
     ///
     /// # Errors
-    /// When the commit is not whole in the repository (kind `Mismatch`), or the store cannot be written.
+    /// The commit is not complete in the repository (kind `Mismatch`), or the store cannot be written.
     pub fn add_git(&self, repository: &Path, commit: &CommitId, tree: Blake3) -> Result<GitRecord> {
-        let incomplete = |error: Error| error.wrap(format!("commit {commit} is not whole in what came"));
+        let incomplete = |error: Error| error.wrap(format!("commit {commit} is not complete in what was fetched"));
         let reached = Reached::from(repository, commit).map_err(incomplete)?;
         let scratch = self.scratch()?;
         let packs = match single_pack(repository)? {
@@ -174,11 +173,12 @@ impl Store {
         self.add_record(GitRecord { commit: *commit, tree, shallow: reached.shallow, packs })
     }
 
-    /// Takes in the record of another store, whose blobs are here already: its packs are indexed anew, which hashes every
-    /// object, its commit has to be in them, and the tree is hashed, so that nothing rests on the other store's word.
+    /// Adds the record of another store, whose blobs are in this one already. Its packs are indexed again, which hashes
+    /// every object; its commit must be in them; and the tree is hashed. So nothing depends on what the other store
+    /// claims.
     ///
     /// # Errors
-    /// Blobs that are not here (kind `Missing`); a commit, tree or index that is not the recorded one (kind `Mismatch`).
+    /// Blobs are missing here (kind `Missing`); a commit, tree or index is not the recorded one (kind `Mismatch`).
     pub fn adopt_git(&self, record: GitRecord) -> Result<GitRecord> {
         let opened = self.open_record(&record)?;
         self.check_packs(&record)?;
@@ -192,7 +192,7 @@ impl Store {
         self.add_record(record)
     }
 
-    /// As [`Store::adopt_git`], unless the store has as much of the commit already; tells whether it was taken.
+    /// As [`Store::adopt_git`], unless the store has as much of the commit already. Returns whether it was added.
     ///
     /// # Errors
     /// Those of [`Store::adopt_git`].
@@ -207,8 +207,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Compares the index of each pack with the one that git makes of it (the same bytes, whatever git's version), and how
-    /// far the commit reaches in the packs with what the record says.
+    /// Compares the index of each pack with the one that git makes of it (the same bytes in every version of git), and the
+    /// history in the packs with what the record says.
     fn check_packs(&self, record: &GitRecord) -> Result<()> {
         let scratch = self.scratch()?;
         let mut options = git2::RepositoryInitOptions::new();
@@ -221,7 +221,7 @@ impl Store {
             run(local_git(scratch.path()).arg("index-pack").arg(&link), Kind::Mismatch)?;
             let (found, _) = blake3_file(&link.with_extension("idx"))?;
             if found != pack.index {
-                let error = Error::new(Kind::Mismatch, format!("the index of the pack {blob} is not its own"));
+                let error = Error::new(Kind::Mismatch, format!("the index of the pack {blob} does not belong to it"));
                 return Err(error.because(format!("expected blake3 {}, got {found}", pack.index)));
             }
         }
@@ -233,17 +233,17 @@ impl Store {
         if reached.shallow != record.shallow {
             return Err(Error::new(
                 Kind::Mismatch,
-                format!("commit {} reaches elsewhere than its record says", record.commit),
+                format!("the history of commit {} is not what its record says", record.commit),
             ));
         }
         Ok(())
     }
 
-    /// Writes a record, unless one with more history stands: a source that wants all of it must not lose it to one that
-    /// wants a single commit.
+    /// Writes a record, unless there is one with more history: a source that needs the whole history must not lose it to a
+    /// source that needs a single commit.
     fn add_record(&self, record: GitRecord) -> Result<GitRecord> {
         let _guard = FileLock::exclusive(&self.root.join("git").join(".lock"), || {})?;
-        // A record that cannot be read, or whose packs are gone, is worth nothing.
+        // A record that cannot be read, or whose packs are missing, is replaced.
         if let Ok(Some(present)) = self.git(&record.commit)
             && present.tree == record.tree
             && present.depth() >= record.depth()
@@ -265,14 +265,14 @@ impl Store {
 
     /// Whether the store has what the lock asks for.
     pub(super) fn has_git(&self, git: &LockedGit) -> bool {
-        // An unreadable record counts as none: fetching replaces it.
+        // An unreadable record counts as missing: fetching replaces it.
         matches!(self.git(&git.commit), Ok(Some(record)) if record.satisfies(git))
     }
 
-    /// A temporary bare repository over the packs of a commit, made of links: for reading objects with libgit2.
+    /// A temporary bare repository over the packs of a commit, made of links, from which libgit2 reads objects.
     ///
     /// # Errors
-    /// A commit the store lacks: kind `Missing`.
+    /// The commit is not in the store: kind `Missing`.
     pub fn open_commit(&self, commit: &CommitId) -> Result<OpenedCommit> {
         let missing = || {
             let missing = Error::new(Kind::Missing, format!("commit {commit} is not in the store"));
@@ -281,10 +281,10 @@ impl Store {
         self.open_record(&self.git(commit)?.ok_or_else(missing)?)
     }
 
-    /// A file of a commit's tree; `None` where there is none of that path.
+    /// A file of a commit's tree; `None` if there is no such path.
     ///
     /// # Errors
-    /// A commit the store lacks (kind `Missing`), or one that cannot be read.
+    /// The commit is not in the store (kind `Missing`), or cannot be read.
     pub(super) fn file_of_commit(&self, commit: &CommitId, path: &Path) -> Result<Option<Vec<u8>>> {
         let opened = self.open_commit(commit)?;
         let tree = tree_of(&opened, commit)?;
@@ -302,7 +302,7 @@ impl Store {
     /// The paths of all files of this name in a commit's tree, in git's order.
     ///
     /// # Errors
-    /// As [`Store::file_of_commit`].
+    /// Those of [`Store::file_of_commit`].
     pub(super) fn files_of_commit_called(&self, commit: &CommitId, name: &str) -> Result<Vec<String>> {
         let opened = self.open_commit(commit)?;
         let mut found = Vec::new();
@@ -316,7 +316,7 @@ impl Store {
         Ok(found)
     }
 
-    /// As [`Store::open_commit`], for a record that need not be in the store.
+    /// As [`Store::open_commit`], for a record that may be of another store.
     pub(super) fn open_record(&self, record: &GitRecord) -> Result<OpenedCommit> {
         let place = self.workplace()?;
         let packs = place.path().join("objects").join("pack");
@@ -345,11 +345,11 @@ fn tree_of<'a>(repository: &'a git2::Repository, commit: &CommitId) -> Result<gi
     repository.find_commit(id).and_then(|commit| commit.tree()).map_err(broken_object)
 }
 
-/// A commit opened for reading: a [`git2::Repository`] that lives as long as this.
+/// A commit opened for reading. The [`git2::Repository`] is valid until this is dropped.
 pub struct OpenedCommit {
-    // Declared first, so closed before its directory goes.
+    // Declared first, so that it is closed before its directory is removed.
     repository: git2::Repository,
-    #[expect(dead_code, reason = "held for its directory")]
+    #[expect(dead_code, reason = "keeps its directory")]
     place: Workplace,
 }
 
@@ -372,13 +372,13 @@ fn read_record(path: &Path, commit: &CommitId) -> Result<Option<GitRecord>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", path, error)),
     };
-    let mend = |error: Error| {
-        let mend = format!("run `rm {}` and `kbuild fetch`", path.display());
-        error.help(mend).wrap(format!("could not read {}", path.display()))
+    let unreadable = |error: Error| {
+        let command = format!("run `rm {}` and `kbuild fetch`", path.display());
+        error.help(command).wrap(format!("could not read {}", path.display()))
     };
-    let record: GitRecord = text.parse().map_err(mend)?;
+    let record: GitRecord = text.parse().map_err(unreadable)?;
     if record.commit != *commit {
-        return Err(mend(Error::input(format!("it is the record of {}", record.commit))));
+        return Err(unreadable(Error::input(format!("it is the record of {}", record.commit))));
     }
     Ok(Some(record))
 }
@@ -390,7 +390,7 @@ struct Reached {
 }
 
 impl Reached {
-    /// Walks all objects, as git itself does to see whether a fetched commit is whole; an object that is missing ends it.
+    /// Walks all objects, as git itself does to check a fetched commit; a missing object is an error.
     fn from(repository: &Path, commit: &CommitId) -> Result<Reached> {
         let boundary = shallow_file(repository)?;
         let mut reached = Reached { objects: 0, shallow: Vec::new() };
@@ -425,7 +425,7 @@ fn shallow_file(repository: &Path) -> Result<BTreeSet<CommitId>> {
     }
 }
 
-/// The only pack of a repository that has nothing else: no second pack, no loose object, no borrowed ones.
+/// The only pack of a repository that has nothing else: no second pack, no loose object, no alternates.
 fn single_pack(repository: &Path) -> Result<Option<PathBuf>> {
     let objects = repository.join("objects");
     let names = |directory: &Path| -> Result<Vec<PathBuf>> {
@@ -560,7 +560,7 @@ mod tests {
         let tree = tree::of_commit(&upstream.repository, &second).unwrap();
         let error = store.add_git(shallow.path(), &second, tree).unwrap_err();
         assert_eq!(error.kind(), Kind::Mismatch);
-        assert!(error.to_string().contains("not whole"), "{error}");
+        assert!(error.to_string().contains("not complete"), "{error}");
         assert_eq!(store.add_git(shallow.path(), &first, tree).unwrap_err().kind(), Kind::Mismatch);
         assert_eq!(store.git(&second).unwrap(), None);
     }

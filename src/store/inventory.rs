@@ -1,4 +1,4 @@
-//! What a store holds: counted, listed, and told to the other side.
+//! Counts and lists the contents of a store.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,40 +8,40 @@ use super::lower::HIDDEN;
 use crate::error::{Error, Result};
 use crate::source::{Blake3, CommitId};
 
-/// A file of the store that is no content, with its size in bytes.
+/// A file of the store that is not content, with its size in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
     /// In bytes.
     pub size: u64,
 }
 
-/// All that a store holds. Read off names and sizes; no byte is hashed.
+/// The contents of a store, from names and sizes; no byte is hashed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// Every blob with its size in bytes, sorted.
     pub blobs: Vec<(Blake3, u64)>,
-    /// Every commit that has a record, whether its packs are there or not; sorted.
+    /// Every commit that has a record, whether its packs exist or not; sorted.
     pub commits: Vec<CommitId>,
     /// Partial downloads.
     pub partial: Vec<Leftover>,
-    /// What `kbuild verify --repair` set aside, and its marks of what a lower store has wrong.
+    /// What `kbuild verify --repair` set aside, and its marks of what is wrong in a lower store.
     pub set_aside: Vec<Leftover>,
 }
 
 impl Inventory {
-    /// What all blobs take, in bytes.
+    /// The size of all blobs, in bytes.
     pub fn bytes(&self) -> u64 {
         self.blobs.iter().map(|(_, size)| size).sum()
     }
 }
 
 impl Store {
-    /// Counts and lists what is in this very store, its lower ones left out.
+    /// Counts and lists what is in this store, lower stores left out.
     ///
     /// # Errors
-    /// A directory of the store that cannot be read.
+    /// A directory of the store cannot be read.
     pub fn inventory(&self) -> Result<Inventory> {
         let mut inventory = Inventory::default();
         for directory in names(&self.root.join("blobs"))? {
@@ -84,13 +84,13 @@ fn leftovers(path: PathBuf) -> Option<Leftover> {
     metadata.is_file().then_some(Leftover { path, size: metadata.len() })
 }
 
-/// A file that was set aside, with its size. What the store never made is nobody's to count.
+/// A file that was set aside, with its size. Files that kbuild did not make are not counted.
 fn set_aside(path: PathBuf) -> Option<Leftover> {
     let ours = path.to_str().is_some_and(|path| path.ends_with(super::verify::SET_ASIDE));
     if ours { leftovers(path) } else { None }
 }
 
-/// The paths in a directory of the store; none where it is not there (a read-only store may lack some), or is a file.
+/// The paths in a directory of the store; none if it does not exist (a read-only store may lack some), or is a file.
 pub(super) fn names(directory: &Path) -> Result<Vec<PathBuf>> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
 

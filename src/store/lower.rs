@@ -1,11 +1,11 @@
-//! Stores below this one: only read, and asked for what this one does not have.
+//! Lower stores: they are only read, and asked for what this store does not have.
 //!
-//! Whatever a name of the store leads to (`blobs/ab/<blake3>`, `sha256/<hex>`, `git/<commit>.toml`) is decided by
-//! [`Store::places`]: the store's own file comes first, then those of the lower stores in their order. Writing goes to the
-//! store itself, and what a lower one has is not written again.
+//! [`Store::places`] decides which file a name of the store means (`blobs/ab/<blake3>`, `sha256/<hex>`,
+//! `git/<commit>.toml`): the store's own file first, then those of the lower stores in their order. New content is
+//! written to the store itself, except what a lower one has already.
 //!
-//! A lower store is trusted no more than this one, and cannot be mended from here. So what is found rotten in it is hidden:
-//! an empty file `hidden/<last part of the name>` in this store says that the name is not looked for below.
+//! A lower store is trusted no more than this one, and cannot be repaired from here. So what is found damaged in it is
+//! hidden: an empty file `hidden/<last part of the name>` in this store says that lower stores are not asked for the name.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -18,11 +18,11 @@ use crate::error::{Error, Result};
 pub(super) const HIDDEN: &str = "hidden";
 
 impl Store {
-    /// Puts this store above others, the first of them asked first. Each is held as by a reader. The same directory twice,
-    /// or this store's own, counts once.
+    /// Puts this store above others, the first of them asked first. Each is locked as by a reader. A directory that is named
+    /// twice, or is this store's own, counts once.
     ///
     /// # Errors
-    /// A directory that is no store, or of a newer format: kind `Input`.
+    /// A directory is not a store, or has a newer format: kind `Input`.
     pub fn over(mut self, lower: &[PathBuf]) -> Result<Store> {
         let mut stores: Vec<Store> = Vec::new();
         for path in lower {
@@ -45,23 +45,23 @@ impl Store {
         std::iter::once(self).chain(self.lower.iter())
     }
 
-    /// Where a name may stand, in the order in which it counts.
+    /// The paths of a name, in the order in which they count.
     pub(super) fn places<'a>(&'a self, name: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
         let below = self.lower.iter().filter(|_| !self.hides(name));
         std::iter::once(self.own(name)).chain(below.map(move |store| store.own(name)))
     }
 
-    /// Where a name stands, or would stand, in this very store: all that is ever written.
+    /// The path of a name in this store itself, whether it exists or not: the only one that is written.
     pub(super) fn own(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    /// Whether a path that [`Store::places`] gave is this store's own.
+    /// Whether a path from [`Store::places`] is in this store itself.
     pub(super) fn is_own(&self, path: &Path) -> bool {
         path.starts_with(&self.root)
     }
 
-    /// Sees to it that a name is not looked for below any more, where what it leads to was found wrong. Gives the mark.
+    /// Hides a name of the lower stores, because its content there is wrong. Returns the mark.
     pub(super) fn hide(&self, path: &Path) -> Result<PathBuf> {
         let mark = self.mark(path);
         disk::create_dir_all(&self.own(HIDDEN))?;
@@ -78,10 +78,10 @@ impl Store {
     }
 }
 
-const HELP: &str = "give another one with `--lower-store DIR`, or leave it out; KBUILD_LOWER_STORE and `lower` in the site \
+const HELP: &str = "name another one with `--lower-store DIR`, or leave it out; KBUILD_LOWER_STORE and `lower` in the site \
                     configuration name some too";
 
-/// The directory of a store that can be a lower one.
+/// The directory of a store that can be used as a lower one.
 fn usable(path: &Path) -> Result<PathBuf> {
     let shown = path.display();
     match has_format(path) {
@@ -155,7 +155,7 @@ mod tests {
         LockedFile { name: None, urls: vec![], sha256: digests.sha256, content }
     }
 
-    /// What a store holds, whatever it is.
+    /// Everything in a store.
     fn files_of(store: &Store) -> BTreeSet<PathBuf> {
         let entries = walkdir::WalkDir::new(store.root()).into_iter().map(|entry| entry.unwrap());
         entries.filter(|entry| !entry.file_type().is_dir()).map(|entry| entry.into_path()).collect()
@@ -183,7 +183,7 @@ mod tests {
         let left: Vec<_> = files_of(upper).difference(&before).cloned().collect();
         assert_eq!(left, [upper.own("git/.lock")]);
 
-        // What is new goes into the upper one alone.
+        // New content goes into the upper store only.
         let new = stack.add(upper, b"new");
         assert!(upper.blob_path(&new.blake3).starts_with(upper.root()) && !stack.below.has_blob(&new.blake3));
     }
@@ -251,16 +251,16 @@ mod tests {
             stack.add_git(&stack.upper, &stack.commits[1]);
             stack.upper.verify(repo).unwrap();
         }
-        // A collector takes the marks, and what is here stands before what is below all the same.
+        // A collector removes the marks; this store's own content still comes before that of lower stores.
         let marks = stack.upper.inventory().unwrap().set_aside;
         assert_eq!(marks.len(), 3);
-        assert_eq!(stack.upper.garbage(std::slice::from_ref(&stack.lock)).unwrap().set_aside, marks);
+        assert_eq!(stack.upper.gc_plan(std::slice::from_ref(&stack.lock)).unwrap().set_aside, marks);
         marks.iter().for_each(|mark| fs::remove_file(&mark.path).unwrap());
         [a, repo].into_iter().for_each(|locked| stack.upper.verify(locked).unwrap());
     }
 
     #[test]
-    fn a_record_or_a_link_below_that_lies_is_hidden_too() {
+    fn a_wrong_record_or_link_below_is_hidden_too() {
         let stack = Stack::new();
         let [_, repo] = stack.locked();
         let record = stack.below.record_path(&stack.commits[1]);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn more_history_counts_wherever_it_lies() {
+    fn more_history_counts_in_any_layer() {
         let stack = Stack::new();
         let wants_all = LockedGit { history: true, ..stack.lock.gits["repo"].clone() };
         let exclusive = Store::open(stack.upper.root()).unwrap();
@@ -328,7 +328,7 @@ mod tests {
         stack.add(&exclusive, b"content");
         stack.add(&exclusive, b"unwanted");
         stack.add(&stack.below, b"unwanted below");
-        // A pack that the lower store lost stands above it, and only the record below names it.
+        // A pack that the lower store lost is in the upper one, and only the lower record names it.
         let record = stack.below.git(&stack.commits[1]).unwrap().unwrap();
         let pack = stack.below.blob_path(&record.packs[0].pack);
         exclusive.add_file(&pack).unwrap();
@@ -338,11 +338,14 @@ mod tests {
         let Stack { directory: _directory, lock, upper: store, below: other, .. } = stack;
         drop((exclusive, store, other));
         let collector = ExclusiveStore::with(&upper, || ()).unwrap().over(std::slice::from_ref(&lower)).unwrap();
-        let garbage = collector.store().garbage(std::slice::from_ref(&lock)).unwrap();
-        assert_eq!((garbage.blobs.len(), garbage.kept, garbage.twice, garbage.twice_bytes), (1, 2, 1, 7));
-        collector.remove(&garbage, || Ok(())).unwrap();
+        let plan = collector.store().gc_plan(std::slice::from_ref(&lock)).unwrap();
+        assert_eq!((plan.blobs.len(), plan.kept, plan.twice, plan.twice_bytes), (1, 2, 1, 7));
+        collector.remove(&plan, || Ok(())).unwrap();
         assert!(lock.all_sources().iter().all(|id| collector.store().has(lock.get(id).unwrap())));
-        assert!(FileLock::try_exclusive(&lower.join("lock")).unwrap().is_none(), "it is a reader of the lower one");
+        assert!(
+            FileLock::try_exclusive(&lower.join("lock")).unwrap().is_none(),
+            "the store is a reader of the lower one"
+        );
         drop(collector);
         assert_eq!(files_of(&Store::open_existing(&lower).unwrap()), below);
     }
@@ -352,7 +355,7 @@ mod tests {
         let Stack { directory: _directory, below, upper, .. } = Stack::new();
         let (lock, unheld) = (below.own("lock"), upper.unheld());
         drop((below, upper));
-        // What another test starts holds all files for a moment, between fork and exec.
+        // A child of another test has all files open for a moment, between fork and exec.
         let free = || FileLock::try_exclusive(&lock).unwrap().is_some();
         assert!((0..100).any(|_| free() || {
             std::thread::sleep(std::time::Duration::from_millis(20));

@@ -1,20 +1,20 @@
-//! The content-addressed store: blobs, records of git commits, and what is laid out from them.
+//! The content-addressed store: blobs, records of git commits, and what is made from them.
 //!
 //! ```text
 //! <store>/
 //!   format            "kbuild store 1"
 //!   blobs/ab/<blake3> read-only files (0444), addressed by BLAKE3: files, git packs and their indexes
 //!   sha256/<hex>      relative symlink into blobs/: Nix-style hashed-mirror requests, recipes' checksums
-//!   git/<commit>.toml which packs hold a commit, and its tree hash
-//!   verified          what was read and found right, with the times of its files
+//!   git/<commit>.toml which packs contain a commit, and its tree hash
+//!   verified          sources that were verified, with the times of their files
 //!   incoming/         partial downloads, resumed by the next run, never visible as content
-//!   roots/<hash>      the path of a project's lock: what a collector keeps
-//!   tmp/              work in progress; whatever nobody holds a lock on is swept by the next writer
-//!   hidden/<name>     marks: what is not believed of a lower store
+//!   roots/<hash>      the path of a project's lock: says what a collector keeps
+//!   tmp/              work in progress; the next writer removes what no process has locked
+//!   hidden/<name>     marks: content of a lower store that is not used
 //!   lock              readers and writers share it, gc excludes both
 //! ```
-//! The file system is the index: there is no database to lose. To everything above, a store is blobs; git is a small
-//! record beside them. A store may stand over others, which are only read (see [`Store::over`]).
+//! The file system is the index: there is no database. To the rooms above, a store is blobs; git is a small
+//! record beside them. A store may be above others, which are only read (see [`Store::over`]).
 
 pub mod checkout;
 pub mod tree;
@@ -54,36 +54,36 @@ use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Locked;
 
-/// The first words of the file `format`; its version follows.
+/// The start of the file `format`; its version follows.
 const FORMAT: &str = "kbuild store ";
 
-/// The layout that this kbuild writes; a store with a higher one is refused.
+/// The format that this kbuild writes; a store with a higher one is refused.
 pub const VERSION: u32 = 1;
 
-/// Blobs that wait for the disk at once: it syncs several in the time of one.
+/// The most blobs that are synced to the disk at once: several take about as long as one.
 pub const SYNCS_AT_ONCE: usize = 8;
 
 /// An open store. Cheap to clone; many processes may have the same one open.
 ///
-/// While any clone lives, so does a shared hold on the store's `lock`: nothing is collected that a reader has found. Keep
-/// one as long as what was laid out from the store (a view's links) is in use.
+/// Each clone shares a lock on the store's file `lock`, so that no collector removes what a reader has found. Keep a clone
+/// as long as anything made from the store (a view's links) is in use.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
-    /// Why it cannot be written; `None` where it can.
+    /// Why it cannot be written; `None` if it can.
     read_only: Option<Arc<str>>,
-    #[expect(dead_code, reason = "held as long as any clone lives")]
+    #[expect(dead_code, reason = "locked until the last clone is dropped")]
     lock: Option<Arc<FileLock>>,
-    /// What is not here is looked for there, in this order. None of them has lower ones of its own.
+    /// Asked, in this order, for what is not here. None of them has lower stores of its own.
     lower: Arc<[Store]>,
 }
 
 impl Store {
-    /// Opens a store, and makes it where there is none. A store on a read-only medium opens all the same; only writing to
+    /// Opens a store, or makes it. A store on a read-only medium can be opened too; only writing to
     /// it then fails.
     ///
     /// # Errors
-    /// A directory that is something else, or of a newer format: kind `Input`.
+    /// The directory is something else, or has a newer format: kind `Input`.
     pub fn open(root: &Path) -> Result<Store> {
         if !has_format(root)? {
             make(root)?;
@@ -100,10 +100,10 @@ impl Store {
         }
     }
 
-    /// Opens a store that is there, only to read it: another one to copy from.
+    /// Opens an existing store only for reading, to copy from it.
     ///
     /// # Errors
-    /// A directory that is no store, or of a newer format: kind `Input`.
+    /// The directory is not a store, or has a newer format: kind `Input`.
     pub fn open_existing(root: &Path) -> Result<Store> {
         if !has_format(root)? {
             return Err(not_a_store(root));
@@ -111,7 +111,7 @@ impl Store {
         Ok(Store::read_only(canonical(root)?, "it was opened only to be read"))
     }
 
-    /// The lock is taken where it can be: on a medium that nobody writes to, nothing is collected either.
+    /// Locks the store if possible: on a read-only medium there is no collector either.
     fn read_only(root: PathBuf, why: &str) -> Store {
         let lock = FileLock::shared_read_only(&root.join("lock")).ok().map(Arc::new);
         Store { root, read_only: Some(why.into()), lock, lower: Arc::default() }
@@ -121,8 +121,8 @@ impl Store {
         Store { root, read_only: None, lock: Some(Arc::new(held)), lower: Arc::default() }
     }
 
-    /// A handle that keeps no collector waiting, here or below, for who stays for weeks. What it finds may be gone at the
-    /// next look; what it has opened stays readable, and its scratch directories stay, too.
+    /// A handle that makes no collector wait, here or in lower stores, for a process that runs for weeks. What it finds may
+    /// be removed at any time. What it has opened stays readable, and its scratch directories stay too.
     #[must_use]
     pub fn unheld(&self) -> Store {
         Store { lock: None, lower: self.lower.iter().map(Store::unheld).collect(), ..self.clone() }
@@ -133,12 +133,12 @@ impl Store {
         &self.root
     }
 
-    /// Why it cannot be written, where it cannot.
+    /// Why it cannot be written, if it cannot.
     pub fn read_only_because(&self) -> Option<&str> {
         self.read_only.as_deref()
     }
 
-    /// Whether the store holds a source (its bytes are not read).
+    /// Whether the store has a source (its bytes are not read).
     pub fn has(&self, locked: Locked<'_>) -> bool {
         match locked {
             Locked::File(_, file) => self.find_file(file).is_some(),
@@ -146,7 +146,7 @@ impl Store {
         }
     }
 
-    /// What a source takes in the store, in bytes, if it is there; of a commit, its packs with their indexes.
+    /// The size of a source in the store, in bytes, if it is there; for a commit that of its packs and their indexes.
     pub fn size(&self, locked: Locked<'_>) -> Option<u64> {
         match locked {
             Locked::File(_, file) => self.find_file(file).map(|found| found.size),
@@ -160,7 +160,7 @@ impl Store {
     fn must_be_writable(&self) -> Result<()> {
         let Some(why) = &self.read_only else { return Ok(()) };
         let error = Error::new(Kind::Io, format!("the store {} cannot be written", self.root.display()));
-        Err(error.because(why.to_string()).help("give a store of your own with `--store DIR`"))
+        Err(error.because(why.to_string()).help("name a store of your own with `--store DIR`"))
     }
 }
 
@@ -184,14 +184,14 @@ fn has_format(root: &Path) -> Result<bool> {
 
 fn not_a_store(root: &Path) -> Error {
     let error = Error::input(format!("{} is not a store of kbuild", root.display()));
-    error.help("give an empty directory, or one that is not there yet, with `--store DIR`")
+    error.help("name an empty directory, or one that does not exist yet, with `--store DIR`")
 }
 
-/// Makes an empty directory a store. The format comes first: whatever else is missing is made when the store is opened.
+/// Makes an empty directory a store. The format is written first: all else is made when the store is opened.
 fn make(root: &Path) -> Result<()> {
     disk::create_dir_all(root)?;
     let entries = fs::read_dir(root).map_err(|error| Error::io("read", root, error))?;
-    // Temporary names are another process's that makes the same store right now, or one's that died doing so.
+    // Temporary names are those of another process that makes the same store now, or that died doing so.
     let foreign = |name: std::ffi::OsString| !name.to_string_lossy().starts_with(".kbuild-");
     let empty = !entries.flatten().any(|entry| foreign(entry.file_name()));
     if !empty && !has_format(root)? {
@@ -200,7 +200,7 @@ fn make(root: &Path) -> Result<()> {
     disk::replace(&root.join("format"), format!("{FORMAT}{VERSION}\n").as_bytes())
 }
 
-/// Makes what belongs into a store and is not there.
+/// Makes the directories and files of a store that do not exist.
 fn prepare(root: &Path) -> Result<()> {
     ["blobs", "sha256", "git", "incoming", "roots", "tmp"]
         .iter()
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
     use crate::source::{Digests, Hasher};
 
-    /// A fresh store, `store` in a directory of its own.
+    /// A new store, `store` in a directory of its own.
     pub(super) fn temporary() -> (tempfile::TempDir, Store) {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("store")).unwrap();
@@ -257,7 +257,7 @@ mod tests {
         drop(store);
         assert!(FileLock::try_exclusive(&lock).unwrap().is_none());
         drop(clone);
-        // What another test starts holds all files for a moment, between fork and exec.
+        // A child of another test has all files open for a moment, between fork and exec.
         let free = || FileLock::try_exclusive(&lock).unwrap().is_some();
         assert!((0..100).any(|_| free() || {
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -314,7 +314,7 @@ mod tests {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 if rustix::process::geteuid().is_root() {
-                    // For this thread alone, and with it all its rights over other users' files.
+                    // For this thread alone; it also removes its rights over other users' files.
                     rustix::thread::set_thread_uid(rustix::thread::Uid::from_raw(65_534)).unwrap();
                 }
                 run()

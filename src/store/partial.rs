@@ -1,4 +1,4 @@
-//! Partial downloads: what a crash or a lost connection leaves is continued by the next run.
+//! Partial downloads: after a crash or a lost connection, the next run continues them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
@@ -13,10 +13,10 @@ use crate::source::{Checksum, Digests, Hasher, Sums};
 /// Bytes that are read at once when a partial download is hashed again.
 const CHUNK: usize = 1 << 20;
 
-/// A partial download, held by one process at a time. What it holds survives a crash and is continued.
+/// A partial download, locked by one process at a time. Its bytes survive a crash, and the download is continued.
 ///
-/// After a power failure the last bytes may be wrong. So when the digests are not the wanted ones and some bytes came from
-/// an earlier run ([`PartialDownload::size`] was not 0 at first), [`PartialDownload::restart`] and try once from the beginning.
+/// After a power failure the last bytes may be wrong. So if the digests are not the wanted ones and some bytes are from
+/// an earlier run ([`PartialDownload::size`] was not 0 at first), call [`PartialDownload::restart`] and try once more.
 #[derive(Debug)]
 pub struct PartialDownload {
     store: Store,
@@ -28,20 +28,20 @@ pub struct PartialDownload {
 }
 
 impl Store {
-    /// Opens the partial download with this key (a hash of what is wanted), for this process alone. While another process
-    /// (or another thread of this one) has it, this call waits; then it gives an empty one, so ask the store again whether
+    /// Opens the partial download with this key (a hash of the request), for this process alone. Waits while another process
+    /// (or another thread of this one) has it. Then it may be empty, so ask the store again whether
     /// the source is there now.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// The store cannot be written.
     pub fn incoming(&self, key: &str) -> Result<PartialDownload> {
         self.incoming_with(key, Sums::default())
     }
 
-    /// As [`Store::incoming`]; these checksums, of which nothing was taken yet, are computed on the way too.
+    /// As [`Store::incoming`], and also computes these checksums, which must have taken no bytes yet.
     ///
     /// # Errors
-    /// As [`Store::incoming`].
+    /// Those of [`Store::incoming`].
     pub fn incoming_with(&self, key: &str, sums: Sums) -> Result<PartialDownload> {
         self.must_be_writable()?;
         check_component(key)?;
@@ -55,20 +55,20 @@ impl Store {
 }
 
 impl PartialDownload {
-    /// How many bytes are there already.
+    /// Number of bytes that are there already.
     pub fn size(&self) -> u64 {
         self.hasher.size()
     }
 
-    /// What the server called the representation these bytes are from (`ETag`, or `Last-Modified`), for `If-Range`.
+    /// The server's validator of these bytes (`ETag`, or `Last-Modified`), for `If-Range`.
     pub fn validator(&self) -> Option<&str> {
         self.validator.as_deref()
     }
 
-    /// Remembers the validator of the response whose bytes follow; written before the first of them.
+    /// Stores the validator of the response whose bytes follow; written before the first of them.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// The validator cannot be written.
     pub fn set_validator(&mut self, validator: Option<&str>) -> Result<()> {
         let path = self.validator_path();
         match validator {
@@ -79,10 +79,10 @@ impl PartialDownload {
         Ok(())
     }
 
-    /// Throws away what is there: the server gave something else, or the hash was wrong.
+    /// Removes the bytes: the server sent something else, or the hash was wrong.
     ///
     /// # Errors
-    /// When it cannot be truncated.
+    /// The file cannot be truncated.
     pub fn restart(&mut self) -> Result<()> {
         self.set_validator(None)?;
         self.cut_to(0).map_err(|error| Error::io("truncate", &self.path, error))?;
@@ -94,10 +94,10 @@ impl PartialDownload {
     /// Appends bytes and hashes them.
     ///
     /// # Errors
-    /// When they cannot be written (a full disk); what was there before them is kept.
+    /// The bytes cannot be written (a full disk); earlier bytes are kept.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if let Err(error) = self.file.write_all(bytes) {
-            // Some of them may have been written: file and hash must stay of one mind. `finish` looks again.
+            // Some of them may have been written, but file and hash must agree. `finish` checks that.
             let _ = self.cut_to(self.size());
             return Err(Error::io("write", &self.path, error));
         }
@@ -120,7 +120,7 @@ impl PartialDownload {
         self.sums.so_far()
     }
 
-    /// Where the bytes are, for what has to look at the file as a whole.
+    /// The path of the bytes, for code that needs the whole file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -128,7 +128,7 @@ impl PartialDownload {
     /// Makes the bytes a blob: fsync, 0444, rename, link by SHA-256. The caller has compared the digests.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// The store cannot be written.
     pub fn finish(self) -> Result<Digests> {
         let digests = self.digests();
         let on_disk = self.file.metadata().map_err(|error| Error::io("examine", &self.path, error))?.len();
@@ -141,7 +141,7 @@ impl PartialDownload {
         Ok(digests)
     }
 
-    /// Hashes what an earlier run left, and reads its validator.
+    /// Hashes the bytes of an earlier run, and reads their validator.
     fn take_up(&mut self) -> Result<()> {
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -171,7 +171,7 @@ impl PartialDownload {
 }
 
 impl Drop for PartialDownload {
-    /// Takes away an empty file, so that asking for a source that turns out to be there leaves nothing.
+    /// Removes an empty file, so that nothing is left if the source turns out to be in the store.
     fn drop(&mut self) {
         if self.size() == 0 && disk::is_at(&self.file, &self.path) {
             let _ = disk::remove_file(&self.validator_path());
@@ -180,8 +180,8 @@ impl Drop for PartialDownload {
     }
 }
 
-/// Opens and locks the file of this name. Whoever held the lock before may have renamed the file away (it became a blob):
-/// then the name has to be opened again.
+/// Opens and locks the file of this name. A process that had the lock before may have renamed the file (it became a blob):
+/// then the name must be opened again.
 fn open_locked(path: &Path) -> Result<File> {
     loop {
         let file = OpenOptions::new()

@@ -1,7 +1,7 @@
-//! The locks of the projects that use a store, so that a collector knows what is still wanted.
+//! The locks of the projects that use a store, so that a collector knows what is still needed.
 //!
-//! `roots/<BLAKE3 of the lock's path>` holds that path. A root is a promise about a file that lies elsewhere: it is read
-//! when it is needed, and one whose lock is gone keeps nothing.
+//! `roots/<BLAKE3 of the lock's path>` contains that path. A root refers to a file outside the store: the lock is read
+//! when it is needed, and a root whose lock does not exist keeps nothing.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,28 +17,28 @@ use crate::source::Blake3;
 /// The lock of a project that uses the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
-    /// Where the lock is, or was.
+    /// The path of the lock.
     pub lock: PathBuf,
-    /// The file of the store that says so.
+    /// The file of the store that names it.
     pub record: PathBuf,
 }
 
 impl Root {
-    /// Whether the lock is there still.
+    /// Whether the lock still exists.
     ///
     /// # Errors
-    /// When that cannot be told (a directory that may not be searched): such a root must not count as gone.
+    /// This cannot be found out (a directory may not be searched): such a root must not count as gone.
     pub fn is_there(&self) -> Result<bool> {
         self.lock.try_exists().map_err(|error| Error::io("look for", &self.lock, error))
     }
 }
 
 impl Store {
-    /// Remembers the lock of a project that uses this store; `lock` is absolute and need not be there yet. A store that
-    /// cannot be written remembers nobody, and nobody can collect it.
+    /// Records the lock of a project that uses this store; `lock` is absolute and need not exist yet. A read-only store
+    /// records nothing, but it cannot be collected either.
     ///
     /// # Errors
-    /// When the store cannot be written although it should.
+    /// The store cannot be written although it is not read-only.
     pub fn register(&self, lock: &Path) -> Result<()> {
         if self.read_only.is_some() {
             return Ok(());
@@ -48,14 +48,14 @@ impl Store {
         disk::replace_if_changed(&self.root.join("roots").join(name), bytes).map(drop)
     }
 
-    /// Every lock that was registered, sorted by its path.
+    /// All recorded locks, sorted by path.
     ///
     /// # Errors
-    /// A root that cannot be read.
+    /// A root cannot be read.
     pub fn roots(&self) -> Result<Vec<Root>> {
         let mut roots = Vec::new();
         for record in names(&self.root.join("roots"))? {
-            // Temporary names are another process's that registers right now.
+            // Temporary names are those of another process that records a lock now.
             if record.file_name().is_some_and(|name| name.as_bytes().starts_with(b".")) {
                 continue;
             }

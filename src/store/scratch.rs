@@ -1,7 +1,7 @@
-//! Work in progress inside the store: directories that only their lock keeps alive.
+//! Work in progress inside the store: directories that exist only while their lock is held.
 //!
-//! `tmp/<name>/` belongs to whoever holds `tmp/<name>.lock`. The lock is taken before the directory is made and given up
-//! after it is gone, so a directory without a held lock is a dead process's, and the next writer sweeps it.
+//! `tmp/<name>/` belongs to the process that holds `tmp/<name>.lock`. The lock is taken before the directory is made and
+//! released after it is removed. So a directory without a held lock is of a dead process, and the next writer removes it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,7 +21,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Where it lies: an absolute path.
+    /// Its absolute path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -33,17 +33,16 @@ impl AsRef<Path> for Scratch {
     }
 }
 
-/// A directory for what is made of a store's content and lasts no longer than its maker.
+/// A temporary directory for what is made from a store's content, removed when dropped.
 #[derive(Debug)]
 pub enum Workplace {
-    /// In the store.
     Inside(Scratch),
-    /// Where temporary files go: the store cannot be written.
+    /// In the system's temporary directory, because the store cannot be written.
     Outside(tempfile::TempDir),
 }
 
 impl Workplace {
-    /// Where it lies: an absolute path.
+    /// Its absolute path.
     pub fn path(&self) -> &Path {
         match self {
             Workplace::Inside(scratch) => scratch.path(),
@@ -54,7 +53,7 @@ impl Workplace {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed now is swept by a later run, as long as its lock's name stays.
+        // If it cannot be removed now, a later run removes it, because the lock's name still exists.
         if disk::remove_dir_all(&self.path).is_ok() {
             let _ = fs::remove_file(&self.lock);
         }
@@ -62,10 +61,10 @@ impl Drop for Scratch {
 }
 
 impl Store {
-    /// A scratch directory inside the store, removed when dropped, swept by a later run if this process dies.
+    /// A scratch directory inside the store, removed when dropped, or by a later run if this process dies.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// The store cannot be written.
     pub fn scratch(&self) -> Result<Scratch> {
         self.must_be_writable()?;
         let within = self.root.join("tmp");
@@ -77,7 +76,7 @@ impl Store {
                 .map_err(|error| Error::io("create a directory in", &within, error))?;
             let lock = named.1;
             let held = FileLock::exclusive(&lock, || {})?;
-            // A sweeper may have seen the file before it was locked.
+            // Another process may have removed the file before it was locked.
             if !held.is_at(&lock) {
                 continue;
             }
@@ -87,10 +86,10 @@ impl Store {
         }
     }
 
-    /// A directory to work in: inside the store where it can be written, else wherever temporary files go.
+    /// A directory to work in: inside the store if it can be written, else in the system's temporary directory.
     ///
     /// # Errors
-    /// When neither can be written.
+    /// Neither can be written.
     pub fn workplace(&self) -> Result<Workplace> {
         if self.read_only.is_none() {
             return self.scratch().map(Workplace::Inside);
@@ -107,7 +106,7 @@ impl Store {
             if path.extension() == Some(OsStr::new("lock")) {
                 sweep_locked(&path);
             } else if fs::symlink_metadata(append_lock(&path)).is_err() {
-                // Its lock went first: somebody else's removal that was cut short.
+                // Its lock was removed first: another process was interrupted while removing it.
                 let _ = if path.is_dir() { disk::remove_dir_all(&path) } else { Ok(()) };
             }
         }
@@ -132,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scratch_directory_goes_with_its_guard() {
+    fn a_scratch_directory_is_removed_with_its_guard() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
         let scratch = store.scratch().unwrap();

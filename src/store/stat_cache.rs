@@ -1,9 +1,8 @@
-//! What was read and found right, so that it need not be read again while nothing touched it.
+//! Remembers which sources were verified, so that they are not read again while their files do not change.
 //!
-//! `<store>/verified` has a line for each source: a hash over what the lock says of it, and a hash over what the file
-//! system says of the files that hold it (inode, size, times), as git's index does. A changed byte changes the time of the
-//! file's status, which no program can set back. Rot on the medium changes no time: for that there is `kbuild verify`,
-//! which trusts nothing written here.
+//! `<store>/verified` has a line for each source: a hash over the lock's block, and a hash over the `stat` data of its
+//! files (inode, size, times), as in git's index. A changed byte changes the file's ctime, which no program can set
+//! back. A decaying disk changes no time: for that there is `kbuild verify`, which does not use this file.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,12 +18,12 @@ use crate::error::Result;
 use crate::lock::{Lock, Locked};
 use crate::source::{Blake3, SourceId};
 
-/// A file that was touched this short a time ago may be touched again within the same tick of the file system's clock.
+/// A file that changed less than this time ago may change again within the same tick of the file system's clock.
 const SETTLED: Duration = Duration::from_secs(2);
 
 impl Store {
-    /// Compares sources with a lock, each that was touched since it last was: all cores, every byte of those. Gives what is
-    /// not as locked. `check_interrupted` is asked before each; where it says no, that is what is wrong with the rest.
+    /// Compares sources with a lock: reads every byte of those that changed since they were last verified, on all cores.
+    /// Returns what is not as locked. Calls `check_interrupted` before each; its error is returned for the others.
     pub fn verify_touched<'a>(
         &self,
         lock: &Lock,
@@ -48,7 +47,7 @@ impl Store {
         });
         let faults = faults.collect();
         let right = right.into_inner().unwrap_or_default();
-        // Another process may have written meanwhile; what is lost is only time. The same for a store that is read-only.
+        // Another process may have written the file meanwhile; that only costs time. The same for a read-only store.
         if self.read_only.is_none() && !right.is_empty() {
             let text: String =
                 read(&path).into_iter().chain(right).map(|(claim, stamp)| format!("{claim} {stamp}\n")).collect();
@@ -57,7 +56,7 @@ impl Store {
         faults
     }
 
-    /// Verifies a source unless it is known to be right; gives the line to remember it by, where there is a new one.
+    /// Verifies a source unless it is known to be right; returns the line to remember it by, if there is a new one.
     fn verify_one(&self, locked: Locked<'_>, known: &BTreeMap<String, String>) -> Result<Option<(String, String)>> {
         let claim = claim(locked);
         let before = self.stamp(locked);
@@ -66,11 +65,11 @@ impl Store {
         }
         self.verify(locked)?;
         let settled = before.filter(|(_, touched)| touched.elapsed().is_ok_and(|age| age > SETTLED));
-        // Touched while it was read: what was read may not be what is there.
+        // Changed while it was read: the bytes that were read may not be those on the disk now.
         Ok(settled.filter(|before| self.stamp(locked).as_ref() == Some(before)).map(|(stamp, _)| (claim, stamp)))
     }
 
-    /// A hash over what the file system says of a source's files, and when the last of them was touched.
+    /// A hash over the `stat` data of a source's files, and the time of their last change.
     fn stamp(&self, locked: Locked<'_>) -> Option<(String, SystemTime)> {
         let mut hash = blake3::Hasher::new();
         let mut touched = UNIX_EPOCH;
@@ -94,7 +93,7 @@ impl Store {
         Some((hash.finalize().to_hex().to_string(), touched))
     }
 
-    /// The files that hold a source: its blobs and, of a commit, the record that names them.
+    /// The files of a source: its blobs and, for a commit, the record that names them.
     fn files_of(&self, locked: Locked<'_>) -> Option<Vec<PathBuf>> {
         match locked {
             Locked::File(_, file) => Some(vec![self.blob_path(&self.find_file(file)?.blake3)]),
@@ -117,7 +116,7 @@ fn claim(locked: Locked<'_>) -> String {
     blake3::hash(text.as_bytes()).to_hex().to_string()
 }
 
-/// The lines that are in order; whatever else the file holds is as if it were not there.
+/// The valid lines; all others are ignored.
 fn read(path: &std::path::Path) -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let hex = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
@@ -134,7 +133,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
-    /// A store with one file, touched long enough ago, and a lock that names it.
+    /// A store with one file that changed long enough ago, and a lock that names it.
     fn bench() -> (tempfile::TempDir, Store, Lock, Vec<SourceId>, PathBuf) {
         let (directory, store) = temporary();
         let file = directory.path().join("file");
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_touched_is_read_once_and_a_changed_byte_is_found() {
+    fn unchanged_files_are_read_once_and_a_changed_byte_is_found() {
         let (_directory, store, lock, ids, blob) = bench();
         let record = store.root().join("verified");
         assert_eq!(kinds(&store, &lock, &ids), []);

@@ -1,13 +1,12 @@
 //! The hash over a tree of files: of a git commit's raw tree, or of a directory.
 //!
-//! Independent of git's SHA-1, of packing, attributes, filters and git's version:
-//! `hash(tree) = BLAKE3("kbuild tree 1\0" ‖ for each entry in git's order: octal mode, space, name, NUL, 32-byte hash)`,
-//! where an entry's hash is that of its content (file or symlink target), of the subtree, or, for a submodule,
-//! `BLAKE3(commit id in hex)`.
+//! Independent of git's SHA-1, of packing, attributes, filters and git's version: `hash(tree) = BLAKE3("kbuild tree
+//! 1\0" ‖ for each entry in git's order: octal mode, space, name, NUL, 32-byte hash)`, where an entry's hash is that of
+//! its content (file or symlink target), of the subtree, or, for a submodule, `BLAKE3(commit id in hex)`.
 //!
-//! Modes are 100644, 100755 (whoever owns the file may execute it), 120000, 40000 and 160000, as git itself canonicalizes
+//! Modes are 100644, 100755 (the file's owner may execute it), 120000, 40000 and 160000, as git itself canonicalizes
 //! them. git's order compares names byte by byte, a directory's name as if a `/` followed it (a submodule's not). Trees
-//! that hold no entry, at any depth, are left out: no checkout can have them.
+//! without entries, at any depth, are left out: no checkout can have them.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
@@ -24,10 +23,10 @@ use crate::error::{Error, Result};
 use crate::git::broken_object;
 use crate::source::{Blake3, CommitId};
 
-/// What every tree's bytes begin with, so that no file can have a tree's hash.
+/// The first bytes of every tree, so that no file can have a tree's hash.
 const DOMAIN: &[u8] = b"kbuild tree 1\0";
 
-/// Deeper trees than this cannot be written to a disk (PATH_MAX is 4096), only overflow a stack.
+/// A deeper tree cannot be written to a disk (PATH_MAX is 4096), and would overflow the stack.
 const MAX_DEPTH: usize = 1024;
 
 /// Files up to this size are read at once.
@@ -36,7 +35,7 @@ const SMALL: u64 = 1 << 20;
 /// The hash over the raw tree of a commit.
 ///
 /// # Errors
-/// When an object is missing or broken: kind `Mismatch`.
+/// An object is missing or damaged: kind `Mismatch`.
 pub fn of_commit(repository: &git2::Repository, commit: &CommitId) -> Result<Blake3> {
     let entries = entries_of(repository, commit)?;
     let mut blobs = Vec::new();
@@ -54,12 +53,12 @@ pub fn of_commit(repository: &git2::Repository, commit: &CommitId) -> Result<Bla
 /// `.git` and `__pycache__` left out; a directory in `submodules` counts as the submodule at that commit.
 ///
 /// # Errors
-/// When something cannot be read or is neither file, directory nor symlink.
+/// Something cannot be read, or is neither file, directory nor symlink.
 pub fn of_directory(directory: &Path, submodules: &BTreeMap<String, CommitId>) -> Result<Blake3> {
     hash_directory(directory, submodules, true)
 }
 
-/// As [`of_directory`], but `__pycache__` counts: for commits that hold one themselves.
+/// As [`of_directory`], but `__pycache__` counts: for commits that contain one themselves.
 pub(super) fn of_whole_directory(directory: &Path, submodules: &BTreeMap<String, CommitId>) -> Result<Blake3> {
     hash_directory(directory, submodules, false)
 }
@@ -123,7 +122,7 @@ fn collect_blobs(entries: &[TreeEntry], blobs: &mut Vec<Oid>) {
     }
 }
 
-/// The hash over a commit's tree, once those of its blobs are known; `None` if it is empty.
+/// The hash over a commit's tree, when those of its blobs are known; `None` if it is empty.
 fn hash_entries(entries: &[TreeEntry], blobs: &HashMap<Oid, Blake3>) -> Option<Blake3> {
     let line = |entry: &TreeEntry| {
         let (mode, hash) = match &entry.node {
@@ -146,7 +145,7 @@ struct DirectoryWalk<'a> {
 }
 
 impl DirectoryWalk<'_> {
-    /// The hash over a directory; `None` if there is nothing in it. `within` is its path below the root, with a `/` behind.
+    /// The hash over a directory; `None` if it is empty. `within` is its path below the root, followed by a `/`.
     fn hash(&self, directory: &Path, within: &[u8]) -> Result<Option<Blake3>> {
         let failed = |error| Error::io("read", directory, error);
         let entries: Vec<_> = fs::read_dir(directory).and_then(Iterator::collect).map_err(failed)?;
@@ -336,7 +335,7 @@ mod tests {
         assert_eq!(of_commit(&upstream.repository, &[1; 20].into()).unwrap_err().kind(), Kind::Mismatch);
     }
 
-    /// Names that git orders oddly, and bytes that are no UTF-8.
+    /// Names that git sorts in an unusual way, and bytes that are not UTF-8.
     fn name() -> impl Strategy<Value = Vec<u8>> {
         let letter = prop_oneof![Just(b'a'), Just(b'.'), Just(b'-'), Just(b'0'), Just(0xff), Just(b' '), Just(1)];
         vec(letter, 1..5).prop_filter("not a name", |name| name != b"." && name != b"..")

@@ -1,4 +1,4 @@
-//! Finding bytes that are not what they were, and setting them aside so that `kbuild fetch` brings the right ones.
+//! Finds bytes that have changed, and sets them aside so that `kbuild fetch` fetches the right ones.
 
 use std::error::Error as _;
 use std::fs;
@@ -11,18 +11,19 @@ use crate::error::{Error, Kind, Result};
 use crate::lock::{Locked, LockedFile, LockedGit};
 use crate::source::{Blake3, Digests};
 
-/// What mends a damaged source.
-pub(super) const MEND: &str = "run `kbuild verify --repair`: it sets the damaged bytes aside and fetches them again";
+/// The command that repairs a damaged source.
+pub(super) const REPAIR_HELP: &str =
+    "run `kbuild verify --repair`: it sets the damaged bytes aside and fetches them again";
 
-/// What is added to the name of a file that was set aside. Nothing looks for such a name.
+/// The suffix of a file that was set aside. Nothing looks for such a name.
 pub(super) const SET_ASIDE: &str = ".corrupt";
 
 impl Store {
-    /// Reads every byte of a source and compares it with the lock. Of a commit, the packs are hashed and then the tree,
-    /// out of them: nothing rests on what its record says.
+    /// Reads every byte of a source and compares it with the lock. For a commit, hashes the packs and then the tree
+    /// in them: nothing depends on what its record says.
     ///
     /// # Errors
-    /// Bytes that are not there (kind `Missing`) or not right (kind `Mismatch`), naming the blob and the mending command.
+    /// Bytes are missing (kind `Missing`) or wrong (kind `Mismatch`); the error names the blob and the command to repair it.
     pub fn verify(&self, locked: Locked<'_>) -> Result<()> {
         match locked {
             Locked::File(name, file) => self.verify_file(name, file),
@@ -34,7 +35,7 @@ impl Store {
         let by_sha256 = self.by_sha256(&file.sha256);
         let blake3 = file.content.map(|content| content.blake3).or(by_sha256.map(|found| found.blake3));
         let blake3 = blake3.filter(|blake3| self.has_blob(blake3)).ok_or_else(|| missing("file", name))?;
-        // A link was made when both hashes came from one pass: where it leads to the locked blob, one hash will do.
+        // A link was made when both hashes came from one pass: if it points to the locked blob, one hash is enough.
         if by_sha256.is_some_and(|found| found.blake3 == blake3) && file.content.is_some() {
             return self.verify_blob(&blake3);
         }
@@ -58,7 +59,7 @@ impl Store {
         if record.tree != expected {
             return Err(wrong(&path, format!("tree {expected}"), format!("tree {}", record.tree)));
         }
-        let found = self.tree_of(&record).map_err(mend)?;
+        let found = self.tree_of(&record).map_err(with_repair_help)?;
         if found != expected {
             return Err(wrong(&path, format!("tree {expected}"), format!("tree {found}")));
         }
@@ -76,19 +77,19 @@ impl Store {
         match blake3_file(&path) {
             Ok((found, _)) if found == *blake3 => Ok(()),
             Ok((found, _)) => Err(damaged(&path, blake3, &found)),
-            Err(error) if is_bad_medium(&error) => {
-                Err(mend(Error::new(Kind::Mismatch, format!("{} is damaged", path.display())).because(error)))
-            }
+            Err(error) if is_bad_medium(&error) => Err(with_repair_help(
+                Error::new(Kind::Mismatch, format!("{} is damaged", path.display())).because(error),
+            )),
             Err(error) => Err(error),
         }
     }
 
-    /// Sets aside whatever of a source is wrong, so that the store no longer claims to have it and `kbuild fetch` brings
-    /// it again; of a lower store it is hidden. Everything is read first: what is right stays, whoever asks. Gives the
+    /// Sets aside all wrong files of a source, so that the store no longer claims to have it and `kbuild fetch` fetches it
+    /// again; wrong files of a lower store are hidden. Everything is read first: what is right stays. Returns the
     /// files that were set aside, under their new names, and the marks.
     ///
     /// # Errors
-    /// When the store cannot be read or written.
+    /// The store cannot be read or written.
     pub fn discard(&self, locked: Locked<'_>) -> Result<Vec<PathBuf>> {
         self.must_be_writable()?;
         match locked {
@@ -102,7 +103,7 @@ impl Store {
         let mut candidates: Vec<_> = by_sha256.into_iter().chain(file.content.map(|content| content.blake3)).collect();
         candidates.dedup();
         let gone = self.discard_blobs(candidates)?;
-        // A sound blob behind a link with another SHA-256: the link is what lies.
+        // A sound blob at a link with another SHA-256: then the link is wrong.
         while let Some((link, Digests { blake3, .. })) = self.find_link(&file.sha256)
             && hash_file(&self.blob_path(&blake3))?.sha256 != file.sha256
         {
@@ -113,10 +114,10 @@ impl Store {
 
     fn discard_git(&self, git: &LockedGit) -> Result<Vec<PathBuf>> {
         let mut gone = Vec::new();
-        // Behind a record that was set aside, another layer's may come to light.
+        // When a record is set aside, the record of another layer is used, which may be wrong too.
         while let Some((path, record)) = self.find_record(&git.commit) {
             let bad = self.discard_blobs(record.iter().flat_map(GitRecord::blobs).collect())?;
-            // The packs are sound, or gone; a record that is neither readable nor right goes too.
+            // The packs are sound or missing; a record that is unreadable or wrong is set aside too.
             let stays = record.is_ok_and(|record| !bad.is_empty() || self.is_right(&record, git));
             gone.extend(bad);
             if stays {
@@ -161,21 +162,21 @@ fn missing(kind: &str, key: &str) -> Error {
     Error::new(Kind::Missing, format!("{kind}:{key} is not in the store")).help("run `kbuild fetch`")
 }
 
-/// What a blob is that is not what its name says: kind `Mismatch`.
+/// The error for a blob whose content does not match its name: kind `Mismatch`.
 pub fn damaged(path: &Path, expected: &Blake3, found: &Blake3) -> Error {
     wrong(path, format!("blake3 {expected}"), format!("blake3 {found}"))
 }
 
 fn wrong(path: &Path, expected: String, found: String) -> Error {
     let error = Error::new(Kind::Mismatch, format!("{} is damaged", path.display()));
-    mend(error.because(format!("expected {expected}, got {found}")))
+    with_repair_help(error.because(format!("expected {expected}, got {found}")))
 }
 
-fn mend(error: Error) -> Error {
-    error.help(MEND)
+fn with_repair_help(error: Error) -> Error {
+    error.help(REPAIR_HELP)
 }
 
-/// Whether the medium itself could not give the bytes.
+/// Whether the medium itself could not read the bytes.
 fn is_bad_medium(error: &Error) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
     cause.is_some_and(|cause| cause.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()))
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_link_is_mended_by_reading_the_blob() {
+    fn a_missing_link_is_repaired_by_reading_the_blob() {
         let (directory, store) = temporary();
         let upstream = directory.path().join("file");
         fs::write(&upstream, "content").unwrap();

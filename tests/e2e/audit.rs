@@ -1,4 +1,4 @@
-//! `kbuild audit` on a layer that leaks on purpose: each planted leak, and nothing else.
+//! `kbuild audit` on a layer with planted leaks: it finds each of them, and nothing else.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn bench() -> Bench {
 
 type Place = (String, u64, String);
 
-/// What the comments `# planted: KIND [+N]` of the layer say.
+/// The findings that the layer's comments `# planted: KIND [+N]` name.
 fn planted(directory: &Path, into: &mut BTreeSet<Place>) {
     for entry in std::fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();

@@ -1,4 +1,4 @@
-//! The store elsewhere: bundles over an air gap, signed ones, broken ones; and what a store keeps.
+//! Bundles over an air gap, signed and damaged ones; and what `kbuild gc` keeps in a store.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -43,7 +43,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// Runs `kbuild` where there is no network at all, not even what the machine has.
+/// Runs `kbuild` without any network, not even loopback.
 fn isolated(bench: &Bench, args: &[&str]) -> Run {
     let plain = bench.command(args);
     let can = Command::new("unshare").args(["-r", "-n", "true"]).stderr(Stdio::null()).status();
@@ -83,7 +83,7 @@ fn a_clone_and_a_bundle_are_all_that_a_build_needs() {
     };
     assert_eq!(artifacts(&there), artifacts(here));
 
-    // A new version of one source: only that is carried.
+    // A new version of one source: only that is exported.
     let server = Server::start();
     let new = repacked(here, "hello-1.0", "hello-1.1");
     server.on("/hello-1.1.tar.gz", [Reply::file(std::fs::read(new).expect("a tarball"))]);
@@ -144,7 +144,7 @@ fn what_export_and_import_say() {
     assert_run!(there, there.kbuild(&["import", "../bundle"]), "import");
     assert_run!(there, there.kbuild(&["import", "--format", "json", "../bundle.tar"]), "import_again");
 
-    // A third source, and a bundle of that alone: of use only to whoever has the first.
+    // A third source, and a bundle of that alone: it is useful only together with the first bundle.
     write_manifest(&here, &server, &["one", "two", "three"]);
     here.kbuild_ok(&["lock"]);
     there.write("ledger", &there.kbuild_ok(&["store", "ledger"]).stdout);
@@ -159,7 +159,7 @@ fn what_export_and_import_say() {
     );
     assert_run!(there, there.kbuild(&["import", "../third.tar"]), "import_of_another_lock");
 
-    // A byte that was lost on the way, and half a bundle.
+    // A byte that was lost in transport, and half a bundle.
     let bundle = there.beside("bundle");
     let blob = walk(&bundle.join("blobs")).into_iter().next().expect("a blob");
     std::fs::remove_file(&blob).expect("removed");
@@ -203,7 +203,7 @@ fn a_signed_bundle_and_the_keys_it_is_taken_with() {
     assert_run!(here, import(&["--trust", "ours.pub", "unsigned.tar"], "c"), "import_unsigned_refused");
     assert_run!(here, import(&["--trust", "no-such-key", "signed"], "c"), "import_no_such_key");
     assert_eq!(std::fs::read_dir(here.beside("c/blobs")).map_or(0, Iterator::count), 0, "nothing was taken in");
-    // What minisign itself says of it, where it is installed.
+    // What minisign itself says about it, if it is installed.
     let minisign = Command::new("minisign")
         .args(["-V", "-p", "ours.pub", "-m", "signed/index.jsonl"])
         .current_dir(here.path(""))
@@ -215,7 +215,7 @@ fn a_signed_bundle_and_the_keys_it_is_taken_with() {
 }
 
 #[test]
-fn a_bundle_goes_through_a_pipe_and_brings_kbuild_along() {
+fn a_bundle_goes_through_a_pipe_and_contains_kbuild() {
     let (here, _server) = fetched(&["one"]);
     let there = cloned(&here);
     let mut export = here.command(&["export", "--self", "-"]).stdout(Stdio::piped()).spawn().expect("starts");
@@ -230,7 +230,7 @@ fn a_bundle_goes_through_a_pipe_and_brings_kbuild_along() {
     let version = Command::new(here.path("bundle/kbuild")).arg("--version").output().expect("it runs");
     assert_eq!(String::from_utf8_lossy(&version.stdout), format!("kbuild {}\n", env!("CARGO_PKG_VERSION")));
 
-    // Where there is no kbuild yet, the one in the bundle takes it in: out of the directory, or out of one file.
+    // On a machine without kbuild, the one in the bundle imports it: from the directory, or from one file.
     here.kbuild_ok(&["export", "--self", "bundle.tar"]);
     let unpacked = Command::new("tar").args(["-xf", "bundle.tar", "kbuild"]).current_dir(here.path("")).status();
     assert!(unpacked.expect("tar starts").success());
@@ -247,7 +247,7 @@ fn a_bundle_goes_through_a_pipe_and_brings_kbuild_along() {
 }
 
 #[test]
-fn what_no_lock_reaches_goes() {
+fn what_no_lock_names_is_removed() {
     let (bench, server) = fetched(&["one", "two"]);
     let old = bench.read("kata.lock");
     write_manifest(&bench, &server, &["two", "three"]);
@@ -259,7 +259,7 @@ fn what_no_lock_reaches_goes() {
     let kept = bench.kbuild_ok(&["gc", "--dry-run", "--keep", "old.lock", "--format", "json"]).json();
     assert_eq!((&kept["blobs"], &kept["leftovers"]), (&0.into(), &1.into()), "{kept}");
 
-    // A second project with the same store, whose lock wants what this one does not.
+    // A second project with the same store, whose lock needs what this project does not need.
     let (other, _server) = (Bench::new(), ());
     write_manifest(&other, &server, &["one"]);
     other.write("kata.lock", &old);
@@ -268,11 +268,11 @@ fn what_no_lock_reaches_goes() {
     assert_eq!(bench.kbuild_ok(&["gc", "--format", "json"]).json()["blobs"], 0);
     other.kbuild_ok(&["fetch", "--offline", "--store", text(&store)]);
 
-    // A lock that cannot be read keeps everything; one that is gone keeps nothing.
+    // A lock that cannot be read keeps everything; a lock that does not exist keeps nothing.
     other.write("kata.lock", "<<<<<<< ours\n=======\n>>>>>>> theirs\n");
     let run = bench.kbuild(&["gc"]);
     assert_eq!(run.code, Some(3), "{run}");
-    assert!(run.stderr.contains("keeps what nobody can tell"), "{run}");
+    assert!(run.stderr.contains("could not tell what "), "{run}");
     std::fs::remove_file(other.path("kata.lock")).expect("removed");
     let run = bench.kbuild_ok(&["gc", "--format", "json"]);
     assert_eq!((&run.json()["blobs"], &run.json()["leftovers"]), (&1.into(), &0.into()), "{run}");

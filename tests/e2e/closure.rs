@@ -1,4 +1,4 @@
-//! A closure with every fetcher, the whole way: found by real BitBake, fetched from upstreams, proven without them.
+//! A closure with every fetcher: found by real BitBake, fetched from upstreams, verified without them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::support::bench::Bench;
 use crate::support::quickstart::{Upstreams, copy, engine, git, repository, upstreams};
 
-/// What the upstreams of the fixture's layer hold, and the variables that say so to its recipes.
+/// The contents of the upstreams of the fixture's layer, and the variables with which its recipes refer to them.
 struct Made {
     directory: PathBuf,
     config: BTreeMap<String, String>,
@@ -37,7 +37,7 @@ impl Made {
         self.file(name, path, &bytes);
     }
 
-    /// A repository with a commit on a branch; gives the commit.
+    /// A repository with a commit on a branch; returns the commit.
     fn repository(&mut self, path: &str, branch: &str, prepare: impl FnOnce(&Path)) -> String {
         let work = self.directory.join(format!("work-{}", path.replace('/', "-")));
         fs::create_dir_all(&work).expect("a directory");
@@ -73,7 +73,7 @@ fn tarball(directory: &str, files: &[(&str, &str)]) -> Vec<u8> {
     gzip(&builder.into_inner().expect("a tarball"))
 }
 
-/// By the program: what unpacks is one too.
+/// By the program: `gzip` unpacks too.
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut child = Command::new("gzip")
         .args(["-n", "-c"])
@@ -145,13 +145,13 @@ fn make(directory: &Path) -> Made {
     made
 }
 
-/// A repository with a submodule that has one too, the inner by a relative URL.
+/// A repository with a submodule, which has a submodule itself, by a relative URL.
 fn nested(made: &mut Made) {
     let inner = made.repository("inner.git", "main", |_| ());
     let module = |work: &Path, name: &str, url: &str, commit: &str| {
         let text = format!("[submodule \"{name}\"]\n\tpath = {name}\n\turl = {url}\n");
         fs::write(work.join(".gitmodules"), text).expect("a file");
-        // Or `git add .` would take the entry for a deleted file.
+        // `git add .` would take the entry for a deleted file.
         fs::create_dir(work.join(name)).expect("a directory");
         git(work, &["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{name}")]);
     };
@@ -221,7 +221,8 @@ builtin = false
 BBFILE_PATTERN_IGNORE_EMPTY_mini = "1"
 "#;
 
-/// Where the upstreams are found today. Objects and tarballs of other version controls go by their names.
+/// Mirror rules that lead to the upstreams of this test. Objects, and tarballs of other version control systems, are
+/// found by name.
 fn site(url: &str) -> String {
     let rules = [
         (r"https://goproxy\.upstream\.example/(.*)", "$1"),
@@ -290,7 +291,7 @@ fn every_fetcher_from_recipe_to_unpacked_source_with_the_upstreams_gone() {
     assert_eq!(lock.floating.len(), 5, "autorev, one, two, strays, tagged: {:?}", lock.floating.keys());
     assert_eq!(lock.registries["go"].as_str(), "https://goproxy.upstream.example/modules");
 
-    // Nothing is asked twice.
+    // Nothing is requested twice.
     let asked = upstreams.requests();
     let again = bench.kbuild_ok(&["lock"]);
     assert!(again.stderr.contains("kata.lock is unchanged") && !again.stderr.contains("Finding"), "{again}");
@@ -308,7 +309,7 @@ fn every_fetcher_from_recipe_to_unpacked_source_with_the_upstreams_gone() {
     what_bitbake_cannot_unpack_is_named(&bench);
 }
 
-/// The branch that a recipe's AUTOREV stands for gets a commit. Gives the lock in the end.
+/// The branch of a recipe's AUTOREV gets a commit. Returns the lock at the end.
 fn a_moving_ref_stays_until_it_is_told_to_move(bench: &Bench, before: &Lock) -> Lock {
     let (work, served) = (bench.beside("served/work-autorev.git"), bench.beside("served/autorev.git"));
     fs::write(work.join("README"), "moved on").expect("a file");
@@ -330,7 +331,7 @@ fn a_moving_ref_stays_until_it_is_told_to_move(bench: &Bench, before: &Lock) -> 
     after
 }
 
-/// Takes each source out of the store by itself.
+/// Removes each source from the store by itself.
 fn each_missing_source_names_what_would_fail(bench: &Bench, lock: &Lock) {
     let store = Store::open(&bench.path("mirrors/store")).expect("the store");
     for id in lock.all_sources() {
@@ -381,7 +382,7 @@ fn recipes_that_need(lock: &Lock, ids: &BTreeSet<SourceId>) -> BTreeSet<(String,
     needing
 }
 
-/// The bytes are as locked, and still BitBake can do nothing with them.
+/// The bytes are as locked, but BitBake cannot unpack them.
 fn what_bitbake_cannot_unpack_is_named(bench: &Bench) {
     let path = "closure-layer/recipes/twin-a/twin-a.bb";
     adapt(bench, path, "${CLOSURE_SHA256_twin}", &"0".repeat(64));
@@ -391,7 +392,7 @@ fn what_bitbake_cannot_unpack_is_named(bench: &Bench) {
     assert_eq!(failures.as_array().map(Vec::len), Some(1), "{run}");
     assert_eq!((&failures[0]["recipe"], &failures[0]["task"]), (&"twin-a".into(), &"fetch".into()), "{run}");
     assert!(failures[0]["why"].as_str().expect("why").contains("twin.tar.gz"), "{run}");
-    // Locking finds it without BitBake's fetcher: the recipe's own checksum disagrees with the bytes.
+    // Locking finds it without BitBake's fetcher: the recipe's checksum does not match the bytes.
     let run = bench.kbuild(&["lock", "--offline"]);
     assert_eq!(run.code, Some(1), "{run}");
     assert!(run.stderr.contains("two files called `twin.tar.gz`"), "{run}");
@@ -405,7 +406,7 @@ fn what_cannot_be_locked_stops_the_lock_with_recipe_and_line() {
     assert_eq!(run.code, Some(1), "{run}");
     assert!(run.stderr.contains("badly_1.0.bb:") || run.stderr.contains("badly.inc:"), "{run}");
     assert!(!bench.path("kata.lock").exists());
-    // The engine itself cannot parse a fetcher it does not know.
+    // The engine itself cannot parse a fetcher that it does not know.
     adapt(&bench, "kata.toml", "\"/recipes-broken/\" = \"its fetcher does not exist\"\n", "");
     let run = bench.kbuild(&["lock"]);
     assert_eq!(run.code, Some(7), "{run}");
@@ -436,7 +437,7 @@ fn what_was_found_before_the_engine_failed_stays() {
     assert_eq!(recipes("harbour"), ["later"]);
     let whole = bench.read("kata.lock");
 
-    // What the lock had stays in it while it cannot be found anew, and is looked at again.
+    // What the lock had stays while it cannot be found again, and is looked for again at the next lock.
     let text = bench.read(later);
     bench.write(later, "inherit no-such-class\n");
     let run = bench.kbuild(&["lock"]);

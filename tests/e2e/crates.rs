@@ -41,7 +41,7 @@ fn with_commits(text: &str, [first, tools]: [&str; 2]) -> String {
     text.replace("FIRST", first).replace("#TOOLS", &format!("#{tools}"))
 }
 
-/// A project whose mirror rule leads to the repositories beside it.
+/// A project whose mirror rule points to the repositories beside it.
 fn project(bench: &mut Bench, closure: &str) {
     let manifest = format!(
         r#"[project]
@@ -83,7 +83,7 @@ fn an_include_is_written_and_checked() {
     assert_run!(bench, bench.kbuild(&[&arguments[..], &["-o", "tally-crates.inc"]].concat()), "crates_written");
     let check = |arguments: &[&str]| bench.kbuild(&[arguments, &["--check", "tally-crates.inc"]].concat());
     assert_run!(bench, check(&arguments), "crates_same");
-    // Where the lock lies does not matter; what it says does.
+    // The path of the lock does not matter, only its content.
     bench.write("elsewhere/Cargo.lock", &lock);
     assert_eq!(check(&[&["crates", "elsewhere/Cargo.lock"], &arguments[2..]].concat()).code, Some(0));
     bench.write("upstream/Cargo.lock", &lock.replace("1.0.19", "1.0.20").replace(&"a".repeat(40), &"b".repeat(40)));
@@ -112,7 +112,7 @@ fn a_lock_is_read_out_of_the_store() {
     }
     assert_run!(bench, bench.kbuild(&["crates", "--source", "tally", "--path", "app/Cargo.lock"]), "crates_no_path");
     assert_run!(bench, bench.kbuild(&["crates", "--source", "taly"]), "crates_no_source");
-    // The same of a release.
+    // The same for a released crate.
     let archive = bench.beside("tally-1.0.tar.gz");
     let packed =
         Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(bench.beside("")).arg("tally.git").status();
@@ -126,7 +126,7 @@ fn a_lock_is_read_out_of_the_store() {
     assert_run!(bench, bench.kbuild(&["crates", "--source", "tally"]), "crates_no_store");
 }
 
-/// The directory of the real cargo: rustup's stand-ins look for their toolchains in HOME, which a build does not have.
+/// The directory of the real cargo: rustup's own `cargo` looks for toolchains in HOME, which a build does not have.
 fn toolchain() -> Option<PathBuf> {
     let output = Command::new("rustc").args(["--print", "sysroot"]).output().ok()?;
     let directory = Path::new(String::from_utf8_lossy(&output.stdout).trim()).join("bin");
@@ -167,18 +167,18 @@ fn a_workspace_is_locked_fetched_and_built_offline() {
         "two crates, and three commits of two repositories"
     );
     bench.kbuild_ok(&["fetch", "--offline"]);
-    // Twice, in two directories: the program knows neither.
+    // Built twice, in two directories: the program contains neither path.
     let result = bench.kbuild_ok(&["build", "--board", "lantern", "--check", "--format", "json"]).json();
     assert_eq!(result["result"]["artifacts"][0]["path"], "tally", "{result}");
     assert_eq!(bench.read("build/lantern/tmp/deploy/images/lantern/tally.txt"), "400 40: give me where to stand\n");
-    // cargo took Cargo.lock as upstream wrote it, and the repository's crates for what they are.
+    // cargo took Cargo.lock unchanged, and the crates of the repositories as git dependencies.
     let work = "build/lantern/tmp/work/lantern/tally/sources";
     let upstream = std::fs::read_to_string(bench.beside("tally.git/Cargo.lock")).expect("a lock");
     assert_eq!(bench.read(&format!("{work}/tally-1.0/Cargo.lock")), upstream);
     let config = bench.read(&format!("{work}/cargo_home/config.toml"));
     assert!(config.contains("[source.\"git+https://upstream.example/tools.git?branch=main\"]"), "{config}");
 
-    // A lock that moved on, and an include that did not.
+    // The lock has changed, and the include has not.
     let recipe = "layers/meta-tally/recipes/tally/tally-crates.inc";
     let include = bench.read(recipe);
     let lines = include.lines().filter(|line| !line.contains("tools"));

@@ -1,4 +1,4 @@
-//! Locking and fetching against servers that misbehave, die and lie; several kbuilds at once; one that is killed.
+//! Locking and fetching against servers that misbehave, die and send wrong bytes; several kbuilds at once; a killed one.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
@@ -21,7 +21,7 @@ fn bench(sources: &str) -> Bench {
     bench
 }
 
-/// Bytes that no compression or repetition could make look right by chance.
+/// Bytes without repetition, which no compression could make right by chance.
 fn body(size: usize) -> Vec<u8> {
     (0..size).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect()
 }
@@ -91,7 +91,7 @@ fn two_fetches_at_once_share_a_store() {
 }
 
 #[test]
-fn ctrl_c_ends_a_fetch_and_keeps_what_has_come() {
+fn ctrl_c_ends_a_fetch_and_keeps_what_was_fetched() {
     let server = Server::start();
     let bytes = body(1 << 20);
     server.on("/slow.bin", [Reply::file(bytes.clone()).stall_after(1 << 19, Duration::from_secs(60))]);
@@ -141,13 +141,13 @@ fn an_upstream_that_is_gone() {
     let unknown = bench(&format!("[sources.gone]\nurl = \"{url}\"\n"));
     assert_run!(unknown, unknown.kbuild(&["lock"]), "gone");
 
-    // Its hash is known: it is locked by that, and said to be incomplete, until the bytes turn up.
+    // Its hash is known: it is locked by the hash, and reported as incomplete, until its bytes can be fetched.
     let bytes = body(5000);
     let sha256 = sha256(&bytes);
     let known = bench(&format!("[sources.gone]\nurl = \"{url}\"\nsha256 = \"{sha256}\"\n"));
     assert_run!(known, known.kbuild(&["lock"]), "incomplete");
     assert!(!known.read("kata.lock").contains("blake3"));
-    // What a user must know is said also to one who wants to hear little.
+    // A warning is also shown with --quiet.
     let quiet = known.kbuild_ok(&["lock", "-q"]);
     assert!(quiet.stderr.starts_with("warning: file:gone-1.0.tar.gz is locked by its sha256 alone"), "{quiet}");
     assert_eq!(quiet.stderr.lines().count(), 1, "{quiet}");
@@ -193,12 +193,12 @@ fn rules_lead_files_and_git_elsewhere() {
     let run = Run::from(fetch.env("KBUILD_MIRROR", rules.join(" ")).output().expect("starts"));
     assert_eq!(run.code, Some(0), "{run}");
 
-    // The branch moves on; the pin does not, until it is told to.
+    // The branch moves; the pin moves only with `kbuild update`.
     std::fs::write(repositories.join("README"), "hello again\n").expect("a file");
     git(&repositories, &["commit", "-q", "-a", "-m", "second"]);
     bench.kbuild_ok(&lock);
     assert_eq!(bench.read("kata.lock"), text);
-    // Not even when more of the same commit is wanted.
+    // Not even when more of the same commit is needed.
     let manifest = bench.read("kata.toml");
     bench.write("kata.toml", &manifest.replace("branch = \"main\"\n", "branch = \"main\"\nhistory = true\n"));
     bench.kbuild_ok(&lock);

@@ -1,6 +1,6 @@
-//! The repository's own kata.toml and kata.lock; and, where clones of the real layers are, the real thing.
+//! The repository's own kata.toml and kata.lock; with clones of the real layers also their real contents.
 //!
-//! `KBUILD_TEST_CLONES` names a site configuration whose mirror rules lead to clones of the upstream repositories.
+//! `KBUILD_TEST_CLONES` names a site configuration whose mirror rules point to clones of the upstream repositories.
 
 use std::path::Path;
 
@@ -9,16 +9,16 @@ use kbuild::lock::Lock;
 use crate::support::bench::Bench;
 use crate::support::quickstart::{clones, clones_for_bitbake, copy, repository};
 
-/// A clone of this project, as far as kbuild reads it.
+/// A clone of this project, with the files that kbuild reads.
 fn flagship() -> Bench {
     let mut bench = Bench::new();
     for name in ["kata.toml", "kata.lock"] {
         std::fs::copy(repository().join(name), bench.path(name)).expect(name);
     }
     copy(&repository().join("layers"), &bench.path("layers"));
-    // The clones may belong to another user; git's upload-pack asks the user's own configuration whether that is right.
+    // The clones may belong to another user; git's upload-pack reads the user's own configuration for permission.
     std::fs::write(bench.beside("home/.gitconfig"), "[safe]\n\tdirectory = *\n").expect("a gitconfig");
-    // The site configuration may name a store of the machine; from an empty one it shall be.
+    // The site configuration may name a store of the machine; this test needs an empty one.
     let store = bench.path("mirrors/store").display().to_string();
     bench.set("KBUILD_STORE", store);
     bench
@@ -33,8 +33,8 @@ fn the_committed_lock_is_fresh() {
     flagship().kbuild_ok(&["lock", "--locked", "--offline"]);
 }
 
-/// A project with nothing but the virtiofsd of kata.toml, locked with its bytes in this store; `None`, loudly, where crates.io
-/// is not reached.
+/// A project with only the virtiofsd of kata.toml, locked with its bytes in this store; `None`, with a message, if crates.io
+/// cannot be reached.
 fn virtiofsd(store: &Path) -> Option<Bench> {
     let manifest = std::fs::read_to_string(repository().join("kata.toml")).expect("kata.toml");
     let (_, rest) = manifest.split_once("[sources.virtiofsd]\n").expect("a source of its own");
@@ -66,7 +66,7 @@ fn the_include_of_virtiofsd_is_what_its_own_cargo_lock_gives() {
 }
 
 #[test]
-fn the_options_of_old_are_typed() {
+fn the_former_options_are_typed() {
     let bench = flagship();
     for (board, set, word) in [
         ("raspberrypi", "ceph", "cannot have"),
@@ -99,7 +99,7 @@ fn the_pins_come_out_of_the_real_repositories() {
     own.gits.iter().for_each(|(key, git)| assert_eq!(committed.gits.get(key), Some(git), "{key}"));
 }
 
-/// Of one board: all four take half an hour.
+/// Only one board: all four take half an hour.
 #[test]
 fn the_closures_of_a_board_come_out_of_the_real_layers() {
     let Some(clones) = clones_for_bitbake() else { return };
@@ -118,7 +118,7 @@ fn the_closures_of_a_board_come_out_of_the_real_layers() {
 fn real_bitbake_unpacks_from_the_lock() {
     let Some(clones) = clones_for_bitbake() else { return };
     let bench = flagship();
-    // Not all of the lock may be among the clones; these recipes need only what is.
+    // The clones may not have all of the lock; these recipes need only what they have.
     let fetch = bench.kbuild(&["fetch", "--board", "qemu", "--offline", "--config", &clones]);
     assert!(matches!(fetch.code, Some(0 | 6)), "{fetch}");
     let targets = ["kata-guest-kernel-config", "kata-containers-config", "dpdk", "base-files", "busybox-inittab"];

@@ -1,4 +1,4 @@
-//! Container images as sources, from a real registry and from fronts before it that misbehave.
+//! Container images as sources, from a real registry and from servers in front of it that misbehave.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -59,7 +59,7 @@ fn an_image_is_locked_by_digest_for_each_architecture() {
         ["aarch64", "x86_64"].map(|name| (name.to_owned(), SourceId::File(format!("base-1-{name}.oci.tar"))));
     assert_eq!(locked, BTreeMap::from(expected));
 
-    // An OCI layout: what its index names is there, and everything is what its name says.
+    // An OCI layout: it has what its index names, and every file matches its name.
     let files = archive(&bench, "base-1-aarch64.oci.tar");
     for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("blobs/")) {
         assert_eq!(*path, digest(bytes).replace("sha256:", "blobs/sha256/"));
@@ -71,7 +71,7 @@ fn an_image_is_locked_by_digest_for_each_architecture() {
     assert_eq!(files["oci-layout"], br#"{"imageLayoutVersion":"1.0.0"}"#);
     assert_eq!(files.len(), 5);
 
-    // The tag moves; the lock stands until it is told to move.
+    // The tag moves; the lock changes only with `kbuild update`.
     let second = registry.image("org/base", "1", &["amd64", "arm64", "s390x"], "second");
     assert_ne!(first, second);
     bench.kbuild_ok(&["lock", "--locked"]);
@@ -82,7 +82,7 @@ fn an_image_is_locked_by_digest_for_each_architecture() {
     assert_eq!(archive(&bench, "base-1-aarch64.oci.tar"), files);
     bench.kbuild_ok(&["verify"]);
 
-    // A wrong byte in the store is mended from the registry.
+    // A wrong byte in the store is fetched again from the registry.
     let content = lock(&bench).files["base-1-aarch64.oci.tar"].content.expect("seen").blake3.to_string();
     let blob = bench.path(format!("mirrors/store/blobs/{}/{content}", &content[..2]));
     let mut bytes = std::fs::read(&blob).expect("a blob");
@@ -93,7 +93,7 @@ fn an_image_is_locked_by_digest_for_each_architecture() {
     bench.kbuild_ok(&["verify", "--repair"]);
     bench.kbuild_ok(&["verify"]);
 
-    // Another architecture is of the same image still.
+    // Another architecture is still of the same image.
     bench.write("kata.toml", &format!("{HEAD}{}", manifest("architectures = [\"x86_64\", \"s390x\"]\n")));
     assert_eq!(bench.kbuild(&["lock", "--locked"]).code, Some(3));
     bench.kbuild_ok(&["lock"]);
@@ -128,20 +128,20 @@ fn the_same_image_gives_the_same_lock_everywhere() {
     assert_eq!(lock(&by_tag).files, lock(&by_digest).files);
     let name = format!("tool-{}-x86_64.oci.tar", &digest["sha256:".len()..][..12]);
     assert!(lock(&by_tag).files.contains_key(&name), "{}", by_tag.read("kata.lock"));
-    // An image without an index says itself what it is for.
+    // An image without an index contains its architecture itself.
     let manifest = lock(&by_tag).files[&name].urls[0].to_string();
     let (_, manifest) = manifest.split_once('@').expect("a digest");
     let alone = bench(&format!("[sources.tool]\noci = \"{}/tool@{manifest}\"\nversion = \"2\"\n", registry.host));
     alone.kbuild_ok(&["lock"]);
     assert_eq!(lock(&alone).files["tool-2-x86_64.oci.tar"].sha256, lock(&by_tag).files[&name].sha256);
 
-    // Who needs it, and what it is, like any file.
+    // Queries show it like any file.
     let why = by_tag.kbuild_ok(&["why", "tool"]);
     assert!(why.stdout.contains(&name), "{why}");
     let list = by_tag.kbuild_ok(&["list"]);
     assert!(list.stdout.contains(&name), "{list}");
 
-    // It is carried like any file.
+    // A bundle contains it like any file.
     let bundle = by_tag.beside("bundle.tar");
     by_tag.kbuild_ok(&["export", bundle.to_str().expect("UTF-8")]);
     empty_the_store(&by_tag);
@@ -150,7 +150,7 @@ fn the_same_image_gives_the_same_lock_everywhere() {
 }
 
 #[test]
-fn what_is_not_there_is_said_with_what_is() {
+fn a_missing_image_is_reported_with_similar_ones() {
     let Some(registry) = Registry::start() else { return };
     for tag in ["3.22", "3.23", "edge"] {
         registry.image("library/base", tag, &["amd64", "arm64"], tag);
@@ -183,7 +183,7 @@ fn a_registry_that_wants_a_login() {
     let text = format!("{run}{}", bench.read("kata.lock"));
     assert!(!text.contains(LOGIN.1) && !text.contains("Y2Fycm"), "{text}");
 
-    // Where podman keeps it; and a credential helper.
+    // The file of podman, and a credential helper.
     std::fs::rename(&config, bench.beside("auth.json")).expect("moved");
     empty_the_store(&bench);
     assert_eq!(bench.kbuild(&["fetch"]).code, Some(4));
@@ -200,7 +200,7 @@ fn a_registry_that_wants_a_login() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A server that answers as a registry does, with what another has: every manifest and blob of an image.
+/// A server that answers like a registry, with what another one has: every manifest and blob of an image.
 struct Front {
     server: Server,
     /// The path and the bytes of its only layer.
@@ -231,7 +231,7 @@ impl Front {
         Front { server, layer: (layer, bytes), manifest }
     }
 
-    /// A project whose registry has a name that only a rule leads here.
+    /// A project whose registry has a name that only a mirror rule resolves.
     fn bench(&self) -> Bench {
         let to = self.server.url("").replace("http://", "oci://");
         let rule = format!("[[mirrors.rule]]\nmatch = 'oci://registry\\.example/(.*)'\nto = [\"{to}/$1\"]\n");
@@ -248,7 +248,7 @@ fn a_mirror_is_asked_and_the_canonical_name_is_locked() {
     registry.image("base", "1", &["amd64"], "mirrored");
     let front = Front::before(&registry, "base", "1");
     let bench = front.bench();
-    // Cut in the middle of the layer: the rest of it is asked for, not all of it again.
+    // Cut in the middle of the layer: only the rest is requested.
     let (path, bytes) = &front.layer;
     front.server.on(path, [Reply::file(bytes.clone()).cut_after(1000), Reply::file(bytes.clone())]);
     bench.kbuild_ok(&["lock"]);
@@ -258,7 +258,7 @@ fn a_mirror_is_asked_and_the_canonical_name_is_locked() {
     assert!(text.contains("oci://registry.example/base@sha256:") && !text.contains("127.0.0.1"), "{text}");
     assert!(asked[0].header("user-agent").is_some_and(|agent| agent.starts_with("kbuild/")));
 
-    // The archive may lie anywhere, once its hash is known.
+    // The archive may be anywhere, once its hash is known.
     let content = lock(&bench).files["base-1-x86_64.oci.tar"].content.expect("seen");
     let store = kbuild::store::Store::open(&bench.path("mirrors/store")).expect("a store");
     std::fs::copy(store.blob_path(&content.blake3), bench.beside("base-1-x86_64.oci.tar")).expect("copied");
@@ -280,7 +280,7 @@ fn wrong_bytes_of_a_registry_are_refused() {
     let layer = front.bench();
     let run = layer.kbuild(&["lock"]);
     assert_eq!(run.code, Some(5), "{run}");
-    assert!(run.stderr.contains("a blob is not what its digest names"), "{run}");
+    assert!(run.stderr.contains("checksum mismatch for a blob"), "{run}");
     assert!(!layer.path("kata.lock").exists());
     front.server.on(path, [Reply::file(bytes.clone())]);
     layer.kbuild_ok(&["lock"]);
@@ -291,7 +291,7 @@ fn wrong_bytes_of_a_registry_are_refused() {
     let manifest = front.bench();
     let run = manifest.kbuild(&["lock"]);
     assert_eq!(run.code, Some(5), "{run}");
-    assert!(run.stderr.contains("the manifest is not what its digest names"), "{run}");
+    assert!(run.stderr.contains("checksum mismatch for the manifest"), "{run}");
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn tokens_are_asked_for_and_a_full_registry_is_waited_for() {
     assert_eq!(sent, [None, Some("Bearer t0ken-of-nobody"), Some("Bearer t0ken-of-nobody")]);
     let token = &front.server.requests("/token")[0];
     assert_eq!(token.query, "service=registry.example&scope=repository%3Abase%3Apull");
-    // The token is for the registry, and goes along to the blobs.
+    // The token is for the registry, and is sent with the requests for blobs.
     assert_eq!(front.server.requests(&front.layer.0)[0].header("authorization"), Some("Bearer t0ken-of-nobody"));
 }
 
@@ -371,7 +371,7 @@ fn a_recipe_takes_its_architectures_archive_offline() {
     assert!(run.stderr.contains("is locked for aarch64 x86_64, not for mips"), "{run}");
 }
 
-/// The flagship's own recipe, over the stand-ins for oe-core.
+/// The flagship's own recipe, with stand-ins for oe-core.
 #[test]
 fn a_guests_base_is_made_of_a_locked_image_offline() {
     let Some(registry) = Registry::start() else { return };

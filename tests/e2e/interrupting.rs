@@ -1,4 +1,4 @@
-//! Ctrl-C and kill while bundles, the store and its collector are at work.
+//! Ctrl-C and kill while bundles are read and written, and while `gc` and `verify` run.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::bench::{Bench, Run, assert_run};
+use crate::support::bench::{Bench, Run, assert_run, program_on_path};
 use crate::support::http::{Reply, Server};
 
-/// A project whose two files are locked and fetched; one of them is larger than any pipe.
+/// A project whose two files are locked and fetched; one of them is larger than any pipe's buffer.
 fn fetched() -> Bench {
     let (bench, server) = (Bench::new(), Server::start());
     let mut sources = String::new();
@@ -42,7 +42,7 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Whether a process has taken SIGINT into its own hands: bit 1 of SigCgt in proc_pid_status(5).
+/// Whether a process handles SIGINT itself: bit 1 of SigCgt in proc_pid_status(5).
 fn listens(child: &Child) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
@@ -54,7 +54,7 @@ fn count(directory: &Path) -> usize {
 }
 
 #[test]
-fn an_import_from_a_pipe_that_brings_no_more_is_stopped_and_gone_on_with() {
+fn an_import_from_a_stalled_pipe_is_stopped_and_continued() {
     let here = fetched();
     here.kbuild_ok(&["export", "bundle.tar"]);
     let bundle = std::fs::read(here.path("bundle.tar")).expect("a bundle");
@@ -92,15 +92,15 @@ fn an_export_into_a_pipe_that_nobody_reads_is_stopped() {
     pipe.read_exact(&mut [0]).expect("it writes");
     signal(&child, Signal::TERM);
     std::thread::sleep(Duration::from_millis(100));
-    // It hangs in a write: the second signal does not wait.
+    // It blocks in a write: the second signal does not wait.
     signal(&child, Signal::TERM);
     let run = Run::from(child.wait_with_output().expect("it ends"));
     assert_eq!(run.code, Some(130), "{run}");
-    assert!(run.stderr.contains("what has come is kept"), "{run}");
+    assert!(run.stderr.contains("what was fetched is kept"), "{run}");
 }
 
 #[test]
-fn a_collector_that_waits_is_stopped_and_nothing_goes() {
+fn a_waiting_collector_is_stopped_and_removes_nothing() {
     let bench = fetched();
     bench.write("mirrors/store/incoming/partial", "half of something");
     let lock = std::fs::File::open(bench.path("mirrors/store/lock")).expect("a lock");
@@ -128,7 +128,7 @@ fn a_verification_is_stopped() {
     let store = kbuild::store::Store::open(&bench.path("mirrors/store")).expect("a store");
     let blob = store.blob_path(&content.blake3);
     std::fs::remove_file(&blob).expect("removed");
-    // Nothing but holes, and hours to read.
+    // Nothing but holes: it takes hours to read.
     std::fs::File::create(&blob).and_then(|file| file.set_len(1 << 42)).expect("a file");
     let child = start(bench.command(&["verify", "--format", "json"]));
     wait_until("it listens", || listens(&child));
@@ -136,4 +136,24 @@ fn a_verification_is_stopped() {
     let run = Run::from(child.wait_with_output().expect("it ends"));
     assert_eq!(run.code, Some(130), "{run}");
     assert_eq!(run.json()["error"]["kind"], "interrupted", "{run}");
+}
+
+#[test]
+fn git_ends_with_a_kbuild_that_is_killed() {
+    let mut bench = Bench::new();
+    bench.write(
+        "kata.toml",
+        "[project]\nname = \"test\"\n[layers.bitbake]\ngit = \"https://host.invalid/bitbake\"\nbranch = \"main\"\n\
+         [mirrors]\nbuiltin = false\n",
+    );
+    // A git that never comes back; the length of its sleep tells it from others.
+    let sleep = format!("sleep 62.{}", std::process::id());
+    let path = program_on_path(&bench, "git", &format!("exec {sleep}"));
+    bench.set("PATH", path);
+    let mut kbuild = start(bench.command(&["lock"]));
+    let running = || crate::seal::processes().contains(&sleep);
+    wait_until("git runs", running);
+    kbuild.kill().expect("it runs");
+    kbuild.wait().expect("it ends");
+    wait_until("git has ended", || !running());
 }

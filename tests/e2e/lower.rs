@@ -1,11 +1,11 @@
-//! Stores below a project's own: read, never written, and trusted no more than it.
+//! Lower stores of a project's own: read, never written, and trusted no more than it.
 
 use std::path::{Path, PathBuf};
 
 use crate::support::bench::{Bench, assert_run};
 use crate::support::http::{Reply, Server};
 
-/// A project with two files and an engine that is only a name, locked; its store is now a shared one beside it.
+/// A project with two files and an engine that is only a name, locked; its store is now a shared store beside it.
 fn with_shared_store() -> (Bench, Server, PathBuf) {
     let (bench, server) = (Bench::new(), Server::start());
     let mut sources = String::new();
@@ -22,7 +22,7 @@ fn with_shared_store() -> (Bench, Server, PathBuf) {
     (bench, server, shared)
 }
 
-/// What is in `blobs/` of a store.
+/// The files in `blobs/` of a store.
 fn blobs(store: &Path) -> Vec<PathBuf> {
     let directories = std::fs::read_dir(store.join("blobs")).expect("blobs").flatten().map(|entry| entry.path());
     directories.flat_map(|path| std::fs::read_dir(path).expect("blobs").flatten()).map(|entry| entry.path()).collect()
@@ -42,7 +42,7 @@ fn what_a_lower_store_has_is_neither_fetched_nor_copied() {
     let run = bench.kbuild_ok(&["import", "--format", "json", "bundle.tar"]);
     assert_eq!((&run.json()["blobs"], blobs(&bench.path("mirrors/store")).len()), (&0.into(), 0), "{run}");
 
-    // Without it, all comes from upstream; then both have it, and a collector says so.
+    // Without it, everything is fetched from upstream. Then both have it, and `kbuild gc` says so.
     bench.kbuild_ok(&["fetch", "--lower-store", "../shared", "--store", "../own"]);
     bench.set("KBUILD_LOWER_STORE", "");
     bench.kbuild_ok(&["fetch"]);
@@ -58,7 +58,7 @@ fn what_a_lower_store_has_is_neither_fetched_nor_copied() {
 }
 
 #[test]
-fn rot_in_a_lower_store_is_found_and_mended_above_it() {
+fn damage_in_a_lower_store_is_found_and_repaired_in_the_upper_one() {
     let (mut bench, server, shared) = with_shared_store();
     bench.set("KBUILD_LOWER_STORE", shared.display().to_string());
     let rotten = blobs(&shared).into_iter().next().expect("a blob");

@@ -1,4 +1,4 @@
-//! The whole way on real BitBake: lock, fetch, build, from upstreams that fail now and then and then are gone.
+//! The whole pipeline on real BitBake: lock, fetch, build, from upstreams that fail now and then and then disappear.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn artifacts(bench: &Bench, board: &str) -> BTreeMap<String, String> {
     artifacts.iter().map(|artifact| (hash(artifact, "path"), hash(artifact, "blake3"))).collect()
 }
 
-/// The quickstart's project, locked and fetched, nothing built yet, its upstreams gone.
+/// The quickstart's project, locked and fetched, nothing built yet, its upstreams stopped.
 fn locked_and_fetched() -> Option<Quickstart> {
     locked_and_fetched_in(Path::new("/tmp"))
 }
@@ -56,7 +56,7 @@ fn two_boards_offline_after_flaky_upstreams() {
     let lock = bench.read("kata.lock");
     bench.kbuild_ok(&["lock", "--locked"]);
 
-    // Locking again asks nobody and changes nothing.
+    // Locking again sends no request and changes nothing.
     let asked = quickstart.upstreams.as_ref().expect("running").requests();
     assert!(asked.iter().any(|line| !line.ends_with("\t-")), "nothing went wrong: {asked:?}");
     bench.kbuild_ok(&["lock"]);
@@ -108,7 +108,7 @@ fn a_wrong_byte_in_the_store_is_refused() {
     assert!(boards.iter().any(|board| *board == "lantern"), "{run}");
     assert!(run.stderr.contains("kbuild verify --repair"), "{run}");
 
-    // A store that is whole elsewhere mends it.
+    // A complete store elsewhere repairs it.
     let spare = bench.beside("spare");
     copy(&bench.path("mirrors/store"), &spare);
     let spare_blob = spare.join(blob.strip_prefix(bench.path("mirrors/store")).expect("in the store"));
@@ -122,7 +122,7 @@ fn corrupt(path: &Path) {
     let mut bytes = std::fs::read(path).expect("a blob");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    // As a failing disk does it: same name, same size, read-only.
+    // As a failing disk does: same name, same size, read-only.
     let mode = std::fs::metadata(path).expect("a blob").permissions();
     std::fs::remove_file(path).expect("removed");
     std::fs::write(path, bytes).expect("written");
@@ -135,7 +135,7 @@ fn a_copied_store_is_enough_elsewhere() {
     let here = &quickstart.bench;
     here.kbuild_ok(&["build", "--board", "lantern"]);
 
-    // As a directory, say on a USB disk.
+    // As a directory, for example on a USB disk.
     let there = clone_project(here);
     let disk = there.beside("disk");
     copy(&here.path("mirrors/store"), &disk);
@@ -154,13 +154,13 @@ fn a_copied_store_is_enough_elsewhere() {
     third.kbuild_ok(&["build", "--board", "lantern"]);
     assert_eq!(artifacts(&third, "lantern"), artifacts(here, "lantern"));
 
-    // In place of one's own.
+    // Instead of the project's own store.
     let fourth = clone_project(here);
     let store = here.path("mirrors/store");
     fourth.kbuild_ok(&["build", "--board", "lantern", "--store", store.to_str().expect("UTF-8")]);
     assert_eq!(artifacts(&fourth, "lantern"), artifacts(here, "lantern"));
 
-    // Below one's own, which stays empty.
+    // Below the project's own store, which stays empty.
     let fifth = clone_project(here);
     let lower = ["--lower-store", store.to_str().expect("UTF-8")];
     fifth.kbuild_ok(&[&["build", "--board", "lantern"], &lower[..]].concat());
@@ -185,7 +185,7 @@ fn an_option_changes_what_it_says() {
 }
 
 #[test]
-fn what_the_lock_lacks_for_a_build_is_said() {
+fn what_a_build_needs_and_the_lock_does_not_have_is_reported() {
     let Some(quickstart) = Quickstart::start(0.0) else { return };
     let bench = &quickstart.bench;
     let manifest = bench.read("kata.toml");
@@ -207,12 +207,12 @@ fn nothing_is_built_from_what_is_not_there() {
 }
 
 #[test]
-fn bitbakes_failure_is_ours() {
+fn bitbakes_failure_is_kbuilds_failure() {
     let Some(quickstart) = locked_and_fetched() else { return };
     let bench = &quickstart.bench;
     let run = bench.kbuild(&["build", "--board", "lantern", "no-such-recipe"]);
     assert_eq!(run.code, Some(7), "{run}");
-    // A task that wants the network finds none, whatever BitBake's own switches say: not even this machine's loopback.
+    // A task that needs the network has none, whatever BitBake's own switches say: not even this machine's loopback.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let recipe = format!(
@@ -256,20 +256,20 @@ fn an_interrupted_build_leaves_nothing_running() {
     wait_until("the task runs", || processes_of(bench).iter().any(|name| name.contains("sleep 600")));
     interrupt_group(group);
     std::thread::sleep(Duration::from_secs(1));
-    // BitBake's own manner: the second one does not wait for running tasks.
+    // As in BitBake itself, the second one does not wait for running tasks.
     interrupt_group(group);
     let run = Run::from(child.wait_with_output().expect("it ends"));
     assert_eq!(run.code, Some(130), "{run}");
     wait_until("everything has ended", || processes_of(bench).is_empty());
 }
 
-/// What Ctrl-C does: SIGINT to every process of the group.
+/// As Ctrl-C does: SIGINT to every process of the group.
 fn interrupt_group(leader: u32) {
     let leader = rustix::process::Pid::from_raw(i32::try_from(leader).expect("a pid")).expect("a pid");
     rustix::process::kill_process_group(leader, rustix::process::Signal::INT).expect("the group is there");
 }
 
-/// Command lines of the processes whose working directory or arguments lie in the bench.
+/// Command lines of the processes whose working directory or arguments are inside the project's directory.
 fn processes_of(bench: &Bench) -> Vec<String> {
     let place = bench.beside("").display().to_string();
     let place = place.trim_end_matches('/');

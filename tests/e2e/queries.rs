@@ -1,4 +1,4 @@
-//! What the lock says when it is asked: `why`, `tree`, `list`, and what `verify` says would fail.
+//! The queries `why`, `tree` and `list`, and what `verify` says would fail.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ const FILES: [&str; 8] = [
 ];
 const REPOSITORIES: [&str; 6] = ["bitbake", "core", "meta-intel", "deps", "agent", "trumpet"];
 
-/// Upstreams that went away: their sources are known by sha256 and commit alone.
+/// Upstreams that do not exist any more: their sources are known by sha256 and commit alone.
 const GONE: [&str; 2] = ["uninative-aarch64.tar.xz", "trumpet"];
 
 /// The project in `queries/`, whose lock was written by hand: three boards, options, a second host, a submodule, a recipe
@@ -59,7 +59,7 @@ fn fixture() -> Bench {
     bench
 }
 
-/// The fixture with all that can be had in the store, and the hashes that come with it in the lock.
+/// The fixture with everything that can be fetched in the store, and the resulting hashes in the lock.
 fn fetched() -> Bench {
     let bench = fixture();
     let run = bench.kbuild(&["fetch", "--offline"]);
@@ -86,7 +86,7 @@ fn filled(template: &str, words: &BTreeMap<&str, String>) -> String {
     text
 }
 
-/// A repository of one commit; gives its id.
+/// A repository of one commit; returns its id.
 fn repository(path: &Path, name: &str, submodule: Option<String>) -> String {
     std::fs::create_dir_all(path).expect("a directory");
     git(path, &["init", "-q"]);
@@ -106,7 +106,7 @@ fn repository(path: &Path, name: &str, submodule: Option<String>) -> String {
     commit
 }
 
-/// Changes the lock, and makes it what `kbuild lock` would have written of this manifest.
+/// Changes the lock, and rewrites it as `kbuild lock` would for this manifest.
 fn make_fresh(bench: &Bench, change: impl FnOnce(&mut Lock)) {
     let path = bench.path("kata.lock");
     let manifest = Manifest::read(&bench.path("kata.toml")).expect("a manifest");
@@ -128,7 +128,7 @@ fn blob(bench: &Bench, blake3: &Blake3) -> PathBuf {
     Store::open_existing(&bench.path("mirrors/store")).expect("a store").blob_path(blake3)
 }
 
-/// Takes the commits out of the store: how big a pack is differs from git to git.
+/// Removes the commits from the store: the size of a pack depends on git's version.
 fn without_commits(bench: Bench) -> Bench {
     let found = json(&bench, &["list", "--kind", "git", "--host", "git.example"]).json();
     for source in found["sources"].as_array().expect("a list") {
@@ -139,7 +139,7 @@ fn without_commits(bench: Bench) -> Bench {
     bench
 }
 
-/// Takes a file's bytes out of the store.
+/// Removes a file's bytes from the store.
 fn remove(bench: &Bench, name: &str) {
     let lock = Lock::read(&bench.path("kata.lock")).expect("in order").expect("a lock");
     std::fs::remove_file(blob(bench, &lock.files[name].content.expect("complete").blake3)).expect("it was there");
@@ -152,7 +152,7 @@ fn json(bench: &Bench, args: &[&str]) -> Run {
 #[test]
 fn why() {
     let bench = without_commits(fetched());
-    // A recipe that all boards share, and that one choice of one board has otherwise.
+    // A recipe that all boards share, except for one choice of one board.
     assert_run!(bench, bench.kbuild(&["why", "busybox-1.36.tar.bz2"]), "why_shared");
     assert_run!(bench, json(&bench, &["why", "https://mirror.example/busybox-1.36.tar.bz2"]), "why_shared_json");
     assert_run!(bench, bench.kbuild(&["why", "git:git.example.bitbake@nothing"]), "why_unknown");
@@ -182,7 +182,7 @@ fn why_takes_what_people_write() {
     let zlib = lock.files["zlib-1.3.tar.gz"].sha256.to_string();
     assert_eq!(json(&bench, &["why", &zlib[..7]]).json()["source"]["id"], "file:zlib-1.3.tar.gz");
     assert_eq!(json(&bench, &["why", &zlib[..6]]).code, Some(1), "six digits may be chance");
-    // Where source and recipe have one name, the source is meant, unless it is said.
+    // If source and recipe have one name, the source is meant, unless `--recipe` is given.
     assert_eq!(json(&bench, &["why", "linux"]).json()["source"]["id"], "file:linux-6.1.tar.xz");
     assert_run!(bench, bench.kbuild(&["why", "--recipe", "linux"]), "why_recipe");
     assert_run!(bench, json(&bench, &["why", "busybox"]), "why_recipe_json");
@@ -222,7 +222,7 @@ fn what_is_not_locked_is_said() {
     assert_run!(bench, bench.kbuild(&["tree", "--board", "qemu"]), "unlocked_board");
     bench.write("kata.toml", &bench.read("kata.toml").replace("[closure]", "[closure]\nlock = \"defaults\""));
     let run = bench.kbuild(&["tree", "--board", "pi", "--set", "loud"]);
-    assert!(run.stderr.contains("[closure] lock = \"defaults\" asks for none of choices"), "{run}");
+    assert!(run.stderr.contains("[closure] lock = \"defaults\" locks only the default choices"), "{run}");
     bench.write("kata.toml", &bench.read("kata.toml").replace("\"defaults\"", "\"none\""));
     let run = bench.kbuild(&["tree", "--board", "pi"]);
     assert!(run.stderr.contains("only layers and declared sources are locked"), "{run}");
@@ -266,7 +266,7 @@ fn queries_make_no_store() {
 #[test]
 fn verify_names_what_would_fail() {
     let bench = fetched();
-    // Two upstreams are gone: a flag's recipe, and what the other host needs.
+    // Two upstreams do not exist: a flag's recipe, and what the other host needs.
     assert_run!(bench, bench.kbuild(&["verify", "--offline", "--board", "qemu"]), "verify_gone");
     let whole = ["verify", "--offline", "--board", "qemu", "--set", "boot=rootfs"];
     bench.kbuild_ok(&whole);

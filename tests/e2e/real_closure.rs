@@ -1,4 +1,4 @@
-//! Closures of the real world, against an independent look at the same layers. Only where clones of the upstreams are.
+//! Closures of real layers, compared with an independent look at the same layers. Needs clones of the upstreams.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -9,7 +9,7 @@ use kbuild::lock::{Lock, Locked};
 use crate::support::bench::Bench;
 use crate::support::quickstart::{clones, clones_for_bitbake, copy, repository};
 
-/// A project whose store is its own, with a gitconfig that trusts clones of other users.
+/// A project with its own store, and a gitconfig that trusts clones of other users.
 fn bench(manifest: &str) -> Bench {
     let mut bench = Bench::with_manifest(manifest);
     std::fs::write(bench.beside("home/.gitconfig"), "[safe]\n\tdirectory = *\n").expect("a gitconfig");
@@ -84,7 +84,7 @@ targets = ["core-image-minimal"]
 
     let check = repository().join("tests/support/closure_check.py").display().to_string();
     let topdir = bench.path("build/core").display().to_string();
-    // BitBake itself prints on stdout, so the answer comes in a file.
+    // BitBake itself prints on stdout, so the answer is written to a file.
     let script = format!("python3 {check} {topdir} core-image-minimal > {topdir}/independent.json");
     bench.kbuild_ok(&["shell", "--board", "core", "--", "bash", "-c", &script]);
     let (recipes, independent) = independent(&bench.read("build/core/independent.json"));
@@ -108,7 +108,7 @@ fn core_image_minimal_of_scarthgap() {
     core_image_minimal(bitbake, ("scarthgap", "543550522f831479f07d332a40ba343c53ae1065"));
 }
 
-/// The commits that the upstreams' clones have for `master` decide.
+/// The commits of `master` in the clones of the upstreams decide.
 #[test]
 fn core_image_minimal_of_master() {
     let Some(clones) = clones() else { return };
@@ -186,9 +186,9 @@ targets = ["kata-agent-sources"]
     println!("{crates} crates and {repositories} repositories, {found} packages unpacked");
 }
 
-/// Cargo.lock at the tag, out of a clone of the upstream.
+/// Cargo.lock at the tag, from a clone of the upstream.
 fn cargo_lock_of(bench: &Bench, clones: &str) -> Option<String> {
-    // kbuild brings the commit by the rules; the checkout of a layer is the shortest way to its files.
+    // kbuild fetches the commit by the rules; the checkout of a layer is the shortest way to its files.
     let reader = self::bench(
         "[project]\nname = \"reader\"\n[closure]\nlock = \"none\"\n[layers.bitbake]\n\
          git = \"https://github.com/kata-containers/kata-containers\"\ntag = \"3.32.0\"\n\

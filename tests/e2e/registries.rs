@@ -5,7 +5,7 @@ use crate::support::http::{Reply, Server};
 use crate::support::quickstart::git;
 use crate::support::registry::{LOGIN, Registry, cutting, digest};
 
-/// Two files, one of them of several chunks, and a repository; locked, its upstream gone.
+/// Two files, one of them of several chunks, and a repository; locked, its upstream stopped.
 fn project() -> Bench {
     let server = Server::start();
     let bench = Bench::new();
@@ -35,7 +35,7 @@ fn empty_the_store(bench: &Bench) {
     std::fs::remove_dir_all(bench.path("mirrors/store")).expect("the store is emptied");
 }
 
-/// What a push sent and found: blobs, commits; blobs and commits that were there.
+/// What a push sent and found: blobs and commits that it sent; blobs and commits that were there.
 fn counts(run: &Run) -> (u64, u64, u64, u64) {
     let json = run.json();
     let number = |value: &serde_json::Value| value.as_u64().expect("a number");
@@ -44,7 +44,7 @@ fn counts(run: &Run) -> (u64, u64, u64, u64) {
 }
 
 #[test]
-fn what_a_lock_names_is_carried_by_a_registry() {
+fn a_registry_stores_what_a_lock_names() {
     let Some(registry) = Registry::start() else { return };
     let bench = project();
     let to = format!("oci://{}/team/kata", registry.host);
@@ -71,7 +71,7 @@ fn what_a_lock_names_is_carried_by_a_registry() {
     let blake3 = blake3::hash(&large()).to_hex().to_string();
     assert_eq!(titled(&format!("blobs/{}/{blake3}", &blake3[..2])).expect("the file")["digest"], digest(&large()));
 
-    // Elsewhere, with no upstream: as one of the stores, or as the only one.
+    // On another machine, with no upstream: as one of the stores, or as the only one.
     empty_the_store(&bench);
     assert_eq!(bench.kbuild_ok(&["fetch", "--mirror", &to, "--format", "json"]).json()["fetched"], 3);
     bench.kbuild_ok(&["verify"]);
@@ -83,7 +83,7 @@ fn what_a_lock_names_is_carried_by_a_registry() {
     bench.write("kata.toml", &manifest.replace("[mirrors]\n", &format!("[mirrors]\nstores = [\"{to}\"]\n")));
     bench.kbuild_ok(&["fetch"]);
 
-    // Another tag is another store, of which the blobs are there already.
+    // Another tag is another store; its blobs are there already.
     let tagged = format!("{to}:v1");
     assert_eq!(bench.kbuild(&["pull", &format!("{to}:v2"), "--store", "other"]).code, Some(6));
     assert_eq!(counts(&bench.kbuild_ok(&["push", &tagged, "--format", "json"])), (0, 0, 4, 1));
@@ -114,7 +114,7 @@ fn a_damaged_blob_reaches_no_registry() {
 }
 
 #[test]
-fn a_store_behind_a_login_and_uploads_that_are_cut() {
+fn a_store_with_a_login_and_interrupted_uploads() {
     let Some(registry) = Registry::start_with_login() else { return };
     let bench = project();
     let host = cutting(&registry);
@@ -133,7 +133,7 @@ fn a_store_behind_a_login_and_uploads_that_are_cut() {
 }
 
 #[test]
-fn an_upload_goes_on_where_the_registry_says() {
+fn an_upload_continues_where_the_registry_says() {
     let bench = project();
     let manifest = bench.read("kata.toml");
     let (head, rest) = manifest.split_once("[sources.small]").expect("small");

@@ -1,4 +1,4 @@
-//! A team's store in a bucket: pushed to, fetched and pulled from; a real S3 server, and one that misbehaves.
+//! A team's store in a bucket: push, fetch and pull; with a real S3 server, and with one that misbehaves.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -48,14 +48,14 @@ fn cloned(from: &Bench) -> Bench {
     bench
 }
 
-/// Whoever runs kbuild here may use the bucket.
+/// Gives the user who runs kbuild access to the bucket.
 fn log_in(bench: &mut Bench, endpoint: &str) {
     bench.set("AWS_ACCESS_KEY_ID", KEY);
     bench.set("AWS_SECRET_ACCESS_KEY", SECRET);
     bench.set("AWS_ENDPOINT_URL", endpoint);
 }
 
-/// Runs `kbuild` with all that it has to say, and insists that no credential is among it.
+/// Runs `kbuild` with all its output, and checks that it contains no credential.
 fn run(bench: &Bench, args: &[&str]) -> Run {
     let run = bench.kbuild(args);
     let said = format!("{run}");
@@ -111,7 +111,7 @@ fn a_team_shares_a_bucket() {
     assert_eq!((&pushed["blobs"], &pushed["commits"], &pushed["bytes"]), (&0.into(), &0.into(), &0.into()));
     assert_eq!(pushed["already_there"], serde_json::json!({ "blobs": 4, "commits": 1 }));
 
-    // One source more: that is all that is sent.
+    // One more source: only that is sent.
     write_manifest(&here, &server, &small(&["one", "two", "three"]), &tool);
     here.kbuild_ok(&["lock"]);
     assert_run!(here, run(&here, &["push", TEAM]), "push_of_one_more");
@@ -119,7 +119,7 @@ fn a_team_shares_a_bucket() {
     let manifest = here.read("kata.toml");
     drop(server);
 
-    // Elsewhere, with no upstreams.
+    // On another machine, with no upstreams.
     let mut there = cloned(&here);
     log_in(&mut there, &moto.url());
     assert_eq!(run(&there, &["fetch", "--offline", "--mirror", TEAM]).code, Some(6), "a bucket is a network");
@@ -130,7 +130,7 @@ fn a_team_shares_a_bucket() {
     assert_eq!(ok(&there, &["pull", TEAM])["fetched"], 4);
     assert_eq!(there.read("kata.lock"), lock);
 
-    // A lock made where the upstream is gone: the SHA-256 finds the blob.
+    // A lock that is made after the upstream disappeared: the SHA-256 finds the blob.
     let mut anew = Bench::new();
     log_in(&mut anew, &moto.url());
     let one = sha256(b"the bytes of one");
@@ -140,7 +140,7 @@ fn a_team_shares_a_bucket() {
     anew.kbuild_ok(&["lock"]);
     assert_eq!(blob_of(&anew, "one"), blob_of(&here, "one"));
 
-    // Damage is mended out of the bucket.
+    // Damage is repaired from the bucket.
     let store = Store::open(&there.path("mirrors/store")).expect("a store");
     let blob = store.root().join(blob_of(&there, "two"));
     std::fs::remove_file(&blob).expect("removed");
@@ -159,19 +159,19 @@ fn wrong_bytes_of_a_bucket_never_enter_a_store() {
     drop(server);
     let mut there = cloned(&here);
     log_in(&mut there, &moto.url());
-    // What is not there is named, and nobody else is asked.
+    // Missing sources are named, and no other server is asked.
     assert_run!(there, run(&there, &["pull", "-q", "s3://team/elsewhere"]), "pull_of_nothing");
     assert_eq!(blobs_in(&there.path("mirrors/store")), 0);
     assert_run!(there, run(&there, &["pull", "-q", TEAM]), "pull_of_wrong_bytes");
     assert_eq!(blobs_in(&there.path("mirrors/store")), 1, "only the right ones");
-    // A later push puts nothing over it (its size is right), but what has another size is sent anew.
+    // A later push does not replace it (its size is right); a blob of another size is sent again.
     moto.put(&format!("kata/{}", blob_of(&here, "two")), b"cut");
     assert_eq!(ok(&here, &["push", TEAM])["blobs"], 1);
     assert_eq!(ok(&there, &["pull", TEAM])["fetched"], 1);
 }
 
 #[test]
-fn rot_is_not_spread_and_the_rest_is_sent() {
+fn damage_is_not_spread_and_the_rest_is_sent() {
     let Some(moto) = Moto::start() else { return };
     let (mut here, _server) = fetched(&small(&["one", "two", "three"]));
     log_in(&mut here, &moto.url());
@@ -182,15 +182,15 @@ fn rot_is_not_spread_and_the_rest_is_sent() {
     assert_run!(here, run(&here, &["push", "-q", TEAM]), "push_of_rot");
     assert!(!moto.names().contains(&format!("kata/{}", blob_of(&here, "two"))));
     assert_run!(here, run(&here, &["push", "-q", "../there"]), "push_of_rot_into_a_directory");
-    std::fs::write(&blob, right).expect("mended");
-    assert_eq!(ok(&here, &["push", TEAM])["blobs"], 1, "the others had arrived");
+    std::fs::write(&blob, right).expect("repaired");
+    assert_eq!(ok(&here, &["push", TEAM])["blobs"], 1, "the others were sent before");
     assert_eq!(ok(&here, &["push", "../there"])["blobs"], 1);
     std::fs::remove_file(&blob).expect("removed");
     assert_run!(here, run(&here, &["push", TEAM]), "push_of_what_is_missing");
 }
 
 #[test]
-fn a_large_blob_travels_in_parts() {
+fn a_large_blob_is_sent_in_parts() {
     let Some(moto) = Moto::start() else { return };
     let large: Vec<u8> = (0..(20 << 20) + 12_345_usize).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
     let (mut here, server) = fetched(&[("large", large.clone())]);
@@ -203,7 +203,7 @@ fn a_large_blob_travels_in_parts() {
     log_in(&mut there, &moto.url());
     assert_eq!(ok(&there, &["pull", TEAM])["bytes"], large.len());
 
-    // Rot at its end is found when most of it has gone; still nothing of that is ever seen.
+    // Damage at its end is found when most of it was sent; still no part of it gets a name.
     let blob = here.path("mirrors/store").join(blob_of(&here, "large"));
     let mut rotten = large;
     *rotten.last_mut().expect("bytes") ^= 1;
@@ -252,7 +252,7 @@ fn credentials_come_from_a_profile_and_wrong_ones_are_refused() {
 }
 
 #[test]
-fn a_bucket_that_has_its_moods_is_asked_again() {
+fn requests_to_a_failing_bucket_are_retried() {
     let (mut here, server) = fetched(&small(&["one", "two"]));
     log_in(&mut here, &server.url(""));
     let (one, bucket) = (blob_of(&here, "one"), here.beside("bucket"));
@@ -267,7 +267,7 @@ fn a_bucket_that_has_its_moods_is_asked_again() {
     assert_eq!(asked, ["HEAD", "HEAD", "PUT", "PUT", "PUT", "PUT"]);
     assert_eq!(std::fs::read(bucket.join("kata").join(&one)).expect("there"), b"the bytes of one");
 
-    // What came before the line was cut is not asked for again.
+    // What was received before the connection was lost is not requested again.
     let bytes = std::fs::read(bucket.join("kata").join(&one)).expect("there");
     let cut = Reply::file(bytes.clone()).cut_after(6);
     server.on(&format!("/team/kata/{one}"), [busy(), cut, Reply::file(bytes)]);
@@ -292,7 +292,7 @@ fn a_public_bucket_is_asked_without_a_signature() {
 }
 
 #[test]
-fn ctrl_c_ends_a_push_and_keeps_what_has_arrived() {
+fn ctrl_c_ends_a_push_and_keeps_what_was_sent() {
     let (mut here, server) = fetched(&small(&["one", "two"]));
     log_in(&mut here, &server.url(""));
     server.bucket("/team", &here.beside("bucket"));

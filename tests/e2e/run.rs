@@ -1,8 +1,8 @@
-//! `kbuild run` with a QEMU that only says how it was called, and a result that no BitBake made.
+//! `kbuild run` with a QEMU that only prints how it was called, and a result that no BitBake made.
 
 use crate::support::bench::{Bench, Run, assert_run, program_on_path};
 
-/// RISC-V: what the host's kernel can do plays no part, wherever this runs.
+/// RISC-V: the test does not depend on what the host's kernel supports.
 const MANIFEST: &str = r#"[project]
 name = "test"
 [layers.bitbake]
@@ -49,7 +49,7 @@ fn built() -> Bench {
     bench
 }
 
-/// `kbuild run` with these further arguments; which machine this test runs on is masked.
+/// `kbuild run` with these further arguments; the output does not show the machine that runs the test.
 fn kbuild_run(bench: &Bench, args: &[&str]) -> Run {
     masked(bench.kbuild(&[&["run", "--board"], args].concat()))
 }
@@ -62,7 +62,7 @@ fn masked(mut run: Run) -> Run {
     run
 }
 
-/// Puts a program of QEMU's name first on the PATH.
+/// Puts a program with QEMU's name first on the PATH.
 fn with_qemu(bench: &mut Bench, script: &str) {
     let path = program_on_path(bench, "qemu-system-riscv64", script);
     bench.set("PATH", path);
@@ -99,7 +99,7 @@ fn a_dry_run_prints_the_command_and_starts_nothing() {
     let json = ["lab", "--dry-run", "--format", "json", "--", "-display", "a b"];
     assert_run!(bench, kbuild_run(&bench, &json), "run_dry_json");
     assert!(!bench.beside("started").exists());
-    // A shell takes it as it is printed.
+    // A shell accepts it as it is printed.
     let line = bench.kbuild_ok(&["run", "--board", "lab", "--dry-run", "--quiet", "--", "a b", "it's"]).stdout;
     let words = std::process::Command::new("sh")
         .args(["-c", &format!("set -- {}; printf '<%s>' \"$@\"", line.trim())])

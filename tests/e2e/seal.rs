@@ -314,6 +314,33 @@ fn where_namespaces_are_forbidden_landlock_and_seccomp_hold_what_they_can_and_th
 }
 
 #[test]
+fn mounts_of_a_board_are_seen_and_named() {
+    let Some(quickstart) = locked_and_fetched_in(Path::new("/tmp")) else { return };
+    let bench = &quickstart.bench;
+    std::fs::create_dir(bench.beside("tree")).expect("a directory");
+    for file in ["licence", "tree/file"] {
+        std::fs::write(bench.beside(file), file).expect("a file");
+    }
+    let mounts = "mounts = [{ path = \"../licence\" }, { path = \"../tree\", write = true }]\n";
+    let manifest =
+        bench.read("kata.toml").replace("machine = \"lantern\"\n", &format!("machine = \"lantern\"\n{mounts}"));
+    bench.write("kata.toml", &manifest);
+    let script = "cat ../../../licence; echo changed > ../../../tree/file; echo x > ../../../licence || echo refused";
+    let run = bench.kbuild_ok(&["shell", "--board", "lantern", "--", "sh", "-c", script]);
+    assert_eq!(run.stdout, "licencerefused\n", "{run}");
+    assert_eq!(std::fs::read_to_string(bench.beside("tree/file")).expect("a file"), "changed\n");
+    bench.kbuild_ok(&["build", "--board", "lantern", "hello"]);
+    let result: Value = serde_json::from_str(&bench.read("build/lantern/result.json")).expect("a result");
+    let named = json!([{ "path": "../licence", "write": false }, { "path": "../tree", "write": true }]);
+    assert_eq!(result["mounts"], named);
+
+    std::fs::remove_file(bench.beside("licence")).expect("it was there");
+    let run = bench.kbuild(&["build", "--board", "lantern", "hello"]);
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stderr.contains("a mount of the board is not to be had: ../licence"), "{run}");
+}
+
+#[test]
 fn nothing_survives_a_killed_kbuild() {
     let Some(quickstart) = locked_and_fetched_in(Path::new("/tmp")) else { return };
     let bench = &quickstart.bench;
@@ -330,7 +357,7 @@ fn nothing_survives_a_killed_kbuild() {
 }
 
 /// The arguments of every process.
-fn processes() -> Vec<String> {
+pub(crate) fn processes() -> Vec<String> {
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
     let arguments = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
     arguments.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\0', " ")).collect()

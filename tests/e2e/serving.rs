@@ -18,7 +18,7 @@ use crate::support::servers::{Certificate, Nginx, Proxy, Python, Serve, raw};
 /// Bytes of the larger file.
 const BIG: usize = 3 << 20;
 
-/// A project with two files and a repository, locked and fetched; its upstreams are gone.
+/// A project with two files and a repository, locked and fetched; its upstreams are stopped.
 fn stocked() -> Bench {
     let bench = Bench::new();
     let up = bench.beside("up");
@@ -60,7 +60,7 @@ fn cloned(from: &Bench) -> Bench {
     for file in ["kata.toml", "kata.lock", "bitbake/bin/bitbake"] {
         bench.write(file, &from.read(file));
     }
-    // Nobody is asked but the mirror: what it lacks is missed at once.
+    // Only the mirror is asked: what it does not have is reported at once.
     bench.set("KBUILD_RETRIES", "0");
     bench
 }
@@ -73,7 +73,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// Fetches everything from a mirror into an empty store. Of the larger file a part is there already.
+/// Fetches everything from a mirror into an empty store, which has a part of the larger file already.
 fn fetch_from(from: &Bench, url: &str) {
     let there = cloned(from);
     assert_eq!(there.kbuild(&["fetch", "--offline"]).code, Some(6));
@@ -87,7 +87,7 @@ fn fetch_from(from: &Bench, url: &str) {
 }
 
 #[test]
-fn three_servers_fill_an_empty_store_and_go_on_with_half_a_file() {
+fn three_servers_fill_an_empty_store_and_continue_half_a_file() {
     let here = stocked();
     let store = here.path("mirrors/store");
 
@@ -157,7 +157,7 @@ fn a_login_comes_from_netrc_and_is_told_to_nobody_else() {
 }
 
 #[test]
-fn proxies_are_gone_through() {
+fn proxies_are_used() {
     let here = stocked();
     let certificate = Certificate::make(&here.beside("tls"));
     let identity = ["--tls-cert", text(&certificate.certificate), "--tls-key", text(&certificate.key)];
@@ -196,7 +196,7 @@ fn a_hostile_client_gets_nothing_and_the_server_lives() {
     fs::write(store.join("secret"), "hidden").expect("a file");
     fs::write(store.join("incoming/partial"), "hidden").expect("a file");
     fs::write(here.beside("outside"), "hidden").expect("a file");
-    // Links that somebody put where content belongs: they lead nowhere.
+    // Links that somebody put in the place of content: they are not followed.
     let (hash, commit) = ("7".repeat(64), "7".repeat(40));
     fs::create_dir_all(store.join("blobs/77")).expect("a directory");
     for link in [format!("blobs/77/{hash}"), format!("sha256/{hash}"), format!("git/{commit}.toml")] {
@@ -250,7 +250,8 @@ fn a_hostile_client_gets_nothing_and_the_server_lives() {
     assert!([400, 414, 431].contains(&head(&get(address, &format!("/{}", "x".repeat(1 << 20)), &[])).0));
     assert_eq!(head(&raw(address, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n").expect("an answer")).0, 400);
 
-    // As many clients as are served at once that never end their first line: they are sent away, and the next is served.
+    // As many clients as are served at once, which never finish their first line: they are disconnected, and the next
+    // is served.
     let slow: Vec<_> = (0..4)
         .map(|_| {
             let mut stream = std::net::TcpStream::connect(address).expect("a connection");
@@ -296,7 +297,7 @@ fn ranges_and_conditions_are_kept_to() {
     assert_eq!(outcome(&[&format!("Range: bytes={}-", BIG - 2)]), (206, 2));
     assert_eq!(outcome(&["Range: bytes=0-9999999"]), (206, BIG));
     assert_eq!(outcome(&[&format!("Range: bytes={BIG}-")]).0, 416);
-    // Several ranges at once are not sent; the whole is right, too.
+    // Several ranges at once are not sent; the whole file is a valid answer too.
     assert_eq!(outcome(&["Range: bytes=0-1,5-6"]), (200, BIG));
     assert_eq!(outcome(&[&with("If-None-Match", &tag)]), (304, 0));
     assert_eq!(outcome(&[&with("If-None-Match", &format!("\"x\", W/{tag}"))]), (304, 0));
@@ -307,12 +308,12 @@ fn ranges_and_conditions_are_kept_to() {
     assert_eq!(outcome(&["Range: bytes=0-1", &with("If-Range", &format!("W/{tag}"))]), (200, BIG));
     assert_eq!(outcome(&["Range: bytes=0-1", "If-Range: Wed, 21 Oct 2065 07:28:00 GMT"]), (200, BIG));
 
-    // A head is that of the whole, and nothing follows it.
+    // The head is that of the whole file, without a body.
     let request = format!("HEAD {blob} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     let answer = raw(address, request.as_bytes()).expect("an answer");
     assert!(answer.contains(&format!("content-length: {BIG}")) && answer.ends_with("\r\n\r\n"), "{answer}");
     assert!(get(address, "/format", &[]).ends_with("kbuild store 1\n"));
-    // What is in a query is nobody's business.
+    // The log does not show queries.
     get(address, "/format?token=s3cret", &["Authorization: Basic bWU6czNjcmV0"]);
     assert!(serve.log().contains("GET /format 200") && !serve.log().contains("s3cret"), "{}", serve.log());
     let body = |path: &str| get(address, path, &[]).split_once("\r\n\r\n").expect("a body").1.to_owned();
@@ -340,10 +341,10 @@ fn a_server_keeps_no_collector_waiting_and_follows_the_lock() {
     assert_eq!((&gone["blobs"], &gone["leftovers"]), (&1.into(), &0.into()), "{gone}");
     assert_eq!(head(&get(address, "/mirror/small.bin", &[])).0, 404);
     assert_eq!(head(&get(address, "/mirror/git2_upstream.example.repo.git.tar.gz", &[])).0, 200);
-    // A lock that cannot be read leaves what was.
+    // If the lock cannot be read, the earlier mirror stays.
     here.write("kata.lock", "<<<<<<< ours\n");
     assert_eq!(head(&get(address, "/mirror/big.bin", &[])).0, 200);
-    assert!(serve.log().contains("its former state is served"), "{}", serve.log());
+    assert!(serve.log().contains("its earlier state is served"), "{}", serve.log());
 }
 
 #[test]
@@ -359,13 +360,13 @@ fn what_serve_says_before_it_serves() {
     let mut outside = here.command(&["serve", "--listen", "127.0.0.1:0"]);
     let run = Run::from(outside.current_dir(here.beside("")).output().expect("starts"));
     assert_run!(here, run, "serve_no_store");
-    // Without a project, and of a store that cannot be written, by a lock that was named.
+    // Without a project, from a read-only store, with a named lock.
     let (store, lock) = (here.path("mirrors/store"), here.path("kata.lock"));
     let elsewhere = Bench::new();
     let serve = Serve::start(&elsewhere, &["--store", text(&store), "--lock", text(&lock), "--url", "http://m.corp/k"]);
     let conf = get(serve.address(), "/mirror/kbuild-mirror.conf", &[]);
     assert!(conf.contains(" http://m.corp/k/mirror/\"\n") && conf.contains("KBUILD_REPO_SRCREV = "), "{conf}");
-    // Otherwise it names the address that it was asked at, if BitBake can be given that.
+    // Otherwise it names the address of the request, if BitBake can use that.
     let asked = |host: &str| {
         let request = format!("GET /mirror/kbuild-mirror.conf HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         raw(held.address(), request.as_bytes()).expect("an answer")
@@ -392,7 +393,7 @@ fn a_mirror_is_laid_out_and_brought_up_to_date() {
     insta::assert_snapshot!("mirror_conf", conf.replace(&commit, "[COMMIT]"));
     let tarball = fs::read(here.beside("www").join(files[2])).expect("a tarball");
 
-    // Whatever happened to it is mended; the same tarball comes of the same packs.
+    // Damage to it is repaired; the same packs give the same tarball.
     fs::remove_file(here.beside("www").join(files[2])).expect("removed");
     fs::remove_file(here.beside("www/small.bin")).expect("removed");
     fs::write(here.beside("www/small.bin"), "other bytes").expect("written");
@@ -416,8 +417,8 @@ fn a_mirror_is_laid_out_and_brought_up_to_date() {
     assert_run!(here, mirror(&["../other"]), "mirror_missing");
 }
 
-/// A store and a lock with every kind of source that plain BitBake can have from a mirror over HTTP, made by hand: the
-/// upstreams never were.
+/// A store and a lock with every kind of source that plain BitBake can fetch from a mirror over HTTP, made by hand: the
+/// upstreams do not exist.
 struct Kinds {
     bench: Bench,
     lock: Lock,
@@ -520,7 +521,7 @@ impl Kinds {
         self.expected.insert(case.to_owned(), (path.to_owned(), text.to_owned()));
     }
 
-    /// Lets BitBake fetch and unpack everything by this configuration.
+    /// Lets BitBake fetch and unpack everything with this configuration.
     fn check(&self, engine: &Path, conf: &Path, work: &str) {
         let (script, work) = (repository().join("tests/support/bitbake/fetch-from-mirror"), self.bench.beside(work));
         fs::create_dir(&work).expect("a directory");
@@ -564,7 +565,7 @@ fn plain_bitbake_fetches_by_nothing_but_the_emitted_configuration() {
     kinds.check(&engine, &bench.beside("served.conf"), "served");
     drop(serve);
 
-    // nginx's port is known once it runs, so its directory comes before what is in it.
+    // nginx's port is known only when it runs, so its directory is made before its content.
     let www = bench.beside("www");
     fs::create_dir(&www).expect("a directory");
     let Some(nginx) = Nginx::serve(&www, "") else { return };
@@ -572,7 +573,7 @@ fn plain_bitbake_fetches_by_nothing_but_the_emitted_configuration() {
     bench.kbuild_ok(&["mirror", "--url", &url, text(&www)]);
     kinds.check(&engine, &www.join("kbuild-mirror.conf"), "static");
 
-    // A directory that is there under one path everywhere needs no server at all.
+    // A directory that all machines mount at one path needs no server.
     let share = bench.beside("share");
     bench.kbuild_ok(&["mirror", "--url", &format!("file://{}", share.display()), text(&share)]);
     kinds.check(&engine, &share.join("kbuild-mirror.conf"), "shared");
@@ -581,7 +582,7 @@ fn plain_bitbake_fetches_by_nothing_but_the_emitted_configuration() {
 #[test]
 fn a_whole_project_is_fetched_by_bitbake_alone() {
     let Some(mut quickstart) = Quickstart::start(0.0) else { return };
-    // Its recipes fetch nothing but declared sources, so that BitBake need not be asked what else they do.
+    // Its recipes fetch only declared sources, so BitBake need not be asked what else they fetch.
     let manifest = quickstart.bench.read("kata.toml");
     quickstart.bench.write("kata.toml", &format!("{manifest}\n[closure]\nlock = \"none\"\n"));
     quickstart.bench.kbuild_ok(&["lock"]);
@@ -590,7 +591,7 @@ fn a_whole_project_is_fetched_by_bitbake_alone() {
     let serve = Serve::start(bench, &["--board", "harbour"]);
     let answer = get(serve.address(), "/mirror/kbuild-mirror.conf", &[]);
     let (_, conf) = answer.split_once("\r\n\r\n").expect("a body");
-    // As somebody would write it who never heard of kbuild but for the one line.
+    // A configuration as somebody writes it who knows nothing of kbuild but that one line.
     let layers = format!(
         "BBPATH = \"${{TOPDIR}}\"\nBBFILES ?= \"\"\nBBLAYERS = \"{}\"\n",
         bench.path("layers/meta-mini").display()

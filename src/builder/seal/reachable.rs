@@ -103,14 +103,19 @@ pub struct Reachable {
     entries: BTreeMap<PathBuf, Entry>,
     /// The home of the user inside.
     home: Option<PathBuf>,
+    /// And outside.
+    user_home: Option<PathBuf>,
     /// An empty directory of the host that becomes `/tmp`.
     scratch: Option<PathBuf>,
 }
 
 impl Reachable {
     /// The host's programs: those of the distribution, those in `path`, and the bits of `/etc` and `/sys` they read.
-    pub fn programs(path: &OsStr, tools: &[&str]) -> Reachable {
-        let mut reachable = Reachable::default();
+    /// `tools` are looked for there, because a link may lead to a program elsewhere. Of `home`, the user's, only programs and
+    /// their libraries are taken.
+    pub fn programs(path: &OsStr, tools: &[&str], home: Option<&Path>) -> Reachable {
+        let mut reachable =
+            Reachable { user_home: home.and_then(|home| fs::canonicalize(home).ok()), ..Reachable::default() };
         let etc = ETC.iter().map(|name| Path::new("/etc").join(name));
         let versioned = listed(Path::new("/etc")).into_iter().filter(|path| is_language(path));
         for present in PROGRAMS.iter().chain(&SYS).map(PathBuf::from).chain(etc).chain(versioned) {
@@ -241,7 +246,7 @@ impl Reachable {
         let is_programs =
             real.file_name().is_some_and(|name| PROGRAM_DIRECTORIES.iter().any(|directory| name == *directory));
         let Some(prefix) = real.parent().filter(|prefix| is_programs && *prefix != Path::new("/")) else { return };
-        match home_around(prefix) {
+        match self.home_around(prefix) {
             None => self.read_if_there(prefix),
             // `~/bin` has nothing beside it but the home.
             Some(home) if home == prefix => {}
@@ -254,16 +259,14 @@ impl Reachable {
             }
         }
     }
-}
 
-/// The home of a person that holds a path.
-fn home_around(path: &Path) -> Option<PathBuf> {
-    let own = std::env::var_os("HOME").and_then(|home| fs::canonicalize(home).ok());
-    let is_home = |path: &Path| {
-        path != Path::new("/")
-            && (own.as_deref() == Some(path) || path == Path::new("/root") || path.parent() == Some(Path::new("/home")))
-    };
-    path.ancestors().find(|path| is_home(path)).map(Path::to_owned)
+    /// The home of a person that holds a path.
+    fn home_around(&self, path: &Path) -> Option<PathBuf> {
+        let own = self.user_home.as_deref().filter(|home| *home != Path::new("/"));
+        let is_home =
+            |path: &Path| own == Some(path) || path == Path::new("/root") || path.parent() == Some(Path::new("/home"));
+        path.ancestors().find(|path| is_home(path)).map(Path::to_owned)
+    }
 }
 
 /// `/etc/python3`, `/etc/python3.11`, `/etc/java-17-openjdk`: what interpreters read when they start.
@@ -274,4 +277,86 @@ fn is_language(path: &Path) -> bool {
 
 fn listed(directory: &Path) -> Vec<PathBuf> {
     fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    /// A directory with programs, each a file that could be run.
+    fn programs(directory: &Path, names: &[&str]) {
+        fs::create_dir_all(directory).unwrap();
+        for name in names {
+            fs::write(directory.join(name), "#!/bin/sh\n").unwrap();
+            fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+
+    fn of(reachable: &Reachable, below: &Path) -> Vec<String> {
+        let needed = reachable.needed().filter_map(|(path, _)| path.strip_prefix(below).ok());
+        needed.map(|path| path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn of_a_home_only_programs_and_their_libraries_are_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = fs::canonicalize(directory.path()).unwrap();
+        for (bin, beside) in [(".local/bin", ".local/share"), (".cargo/bin", ".cargo/registry"), ("bin", "Documents")] {
+            programs(&home.join(bin), &["tool"]);
+            fs::create_dir_all(home.join(beside)).unwrap();
+        }
+        for library in [".local/lib", ".pyenv/versions", "tools/share", ".ssh"] {
+            fs::create_dir_all(home.join(library)).unwrap();
+        }
+        programs(&home.join(".pyenv/shims"), &["python3"]);
+        programs(&home.join("tools/bin"), &["git"]);
+        let path = [".local/bin", ".cargo/bin", "bin", ".pyenv/shims", "tools/bin"].map(|bin| home.join(bin));
+        let reachable = Reachable::programs(&std::env::join_paths(path).unwrap(), &["python3"], Some(&home));
+        let expected = [
+            ".cargo/bin",
+            ".local/bin",
+            ".local/lib",
+            ".pyenv/shims",
+            ".pyenv/versions",
+            "bin",
+            "tools/bin",
+            "tools/share",
+        ];
+        assert_eq!(of(&reachable, &home), expected);
+    }
+
+    #[test]
+    fn elsewhere_the_whole_installation_is_there_and_links_are_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        programs(&root.join("opt/gcc-12/bin"), &["gcc"]);
+        fs::create_dir_all(root.join("opt/gcc-12/libexec")).unwrap();
+        symlink("gcc-12", root.join("opt/gcc")).unwrap();
+        programs(&root.join("opt/python/bin"), &["python3"]);
+        fs::create_dir_all(root.join("links")).unwrap();
+        symlink(root.join("opt/python/bin/python3"), root.join("links/python3")).unwrap();
+        let path = std::env::join_paths([root.join("opt/gcc/bin"), root.join("links"), root.join("missing")]).unwrap();
+        let reachable = Reachable::programs(&path, &["python3"], None);
+        assert_eq!(of(&reachable, &root), ["links", "opt/gcc", "opt/gcc-12", "opt/python"]);
+        assert_eq!(reachable.entries[&root.join("opt/gcc")], Entry::Link("gcc-12".into()));
+    }
+
+    #[test]
+    fn what_the_directory_above_gives_already_is_not_named_again_and_writing_wins() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        fs::create_dir_all(root.join("a/b/c")).unwrap();
+        let mut reachable = Reachable::default();
+        for path in ["a", "a/b", "a/b/c"] {
+            reachable.read(&root.join(path)).unwrap();
+        }
+        assert_eq!(of(&reachable, &root), ["a"]);
+        reachable.write(&root.join("a/b")).unwrap();
+        reachable.read(&root.join("a/b")).unwrap();
+        assert_eq!(of(&reachable, &root), ["a", "a/b", "a/b/c"]);
+        symlink("loop", root.join("loop")).unwrap();
+        assert!(reachable.read(&root.join("loop")).is_err());
+    }
 }

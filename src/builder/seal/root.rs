@@ -308,3 +308,16 @@ fn flags(options: &str) -> MountFlags {
             }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_mountinfo_is_read_as_it_is_meant() {
+        assert_eq!(unescaped(r"/a\040b/c\134d\011e"), Path::new("/a b/c\\d\te"));
+        assert_eq!(unescaped(r"/plain\9"), Path::new(r"/plain\9"));
+        let expected = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::RELATIME;
+        assert_eq!(flags("ro,nosuid,relatime,seclabel"), expected);
+    }
+}

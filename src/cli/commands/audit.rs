@@ -1,4 +1,4 @@
-//! `kbuild audit`: what reaches the network outside SRC_URI, or floats, found by reading the layers.
+//! `kbuild audit`: reads layers, and lists what reaches the network outside SRC_URI and what floats.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,17 +18,17 @@ use crate::manifest::LayerOrigin;
 
 /// Finds where layers reach the network outside SRC_URI, or float, without running BitBake.
 ///
-/// Reads recipes, bbappends, includes, classes and configuration, in old syntax and new. Exits with 1 when there is
-/// something. An exception stands in the file, at the line: `# kbuild-audit: allow KIND because REASON`.
+/// Reads recipes, bbappends, includes, classes and configuration, in old and new syntax. Exits with 1 if it finds
+/// something. To allow a finding, write this comment at its line: `# kbuild-audit: allow KIND because REASON`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild audit                        the layers of kbuild.toml
   kbuild audit --board qemu           those of one board
-  kbuild audit ../meta-openembedded   every layer in a directory, of whatever release
+  kbuild audit ../meta-openembedded   every layer in a directory, of any release
   kbuild audit --format json layers")]
 pub(in crate::cli) struct AuditArgs {
-    /// Layers, or directories that hold layers [default: the layers of kbuild.toml]
+    /// Layers, or directories that contain layers [default: the layers of kbuild.toml]
     #[arg(value_name = "PATH", conflicts_with = "boards")]
     paths: Vec<PathBuf>,
 
@@ -51,20 +51,19 @@ impl AuditArgs {
         if report.findings.is_empty() {
             let allowed = match report.allowed {
                 0 => String::new(),
-                allowed => format!(", {allowed} allowed where it stands"),
+                allowed => format!(", {allowed} allowed by a comment"),
             };
             output.say(&format!("{read}: nothing reaches the network outside SRC_URI or floats{allowed}"));
         } else {
             let found = count(report.findings.len(), "finding");
-            outcome.error =
-                Some(Error::input(format!("{found} in {read}")).help(
-                    "mend each as said above, or write `# kbuild-audit: allow KIND because REASON` before its line",
-                ));
+            outcome.error = Some(Error::input(format!("{found} in {read}")).help(
+                "fix each as its hint says, or write `# kbuild-audit: allow KIND because REASON` before its line",
+            ));
         }
         Ok(outcome)
     }
 
-    /// The layers of the manifest, or of the boards that were named; git layers as the lock has them.
+    /// The layers of the manifest, or of the named boards; git layers at the commits of the lock.
     fn of_the_project(&self, global: &GlobalArgs, output: &Output) -> Result<Vec<PathBuf>> {
         let project = Project::open(global)?;
         let manifest = &project.manifest;
@@ -113,7 +112,7 @@ fn document(report: &AuditReport) -> Value {
     })
 }
 
-/// As compilers and linters print it, one line each, and what the kinds mean at the end.
+/// One line for each finding, as compilers and linters print it; at the end, what each kind means.
 fn text(report: &AuditReport, output: &Output) -> String {
     let mut text = String::new();
     let mut file = None;

@@ -1,4 +1,4 @@
-//! `kbuild build`: a board, from the store, with no network.
+//! `kbuild build`: builds a board from the store, with no network.
 
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ pub(in crate::cli) struct BuildArgs {
     #[arg(long, short = 't', value_name = "TASK")]
     task: Option<String>,
 
-    /// Build a second time from nothing and fail with exit code 8 if the artifacts differ.
+    /// Build a second time from an empty directory; fail with exit code 8 if the artifacts differ.
     #[arg(long)]
     check: bool,
 
@@ -48,7 +48,7 @@ pub(in crate::cli) struct BuildArgs {
     targets: Vec<String>,
 }
 
-/// Which board, with which options.
+/// The board and its options.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct BoardArgs {
     /// The board.
@@ -60,7 +60,7 @@ pub(in crate::cli) struct BoardArgs {
     pub(in crate::cli) set: Vec<String>,
 }
 
-/// Everything a build of a board works on.
+/// What a build of a board works with.
 pub(in crate::cli) struct BoardBuild {
     project: Project,
     name: String,
@@ -74,7 +74,7 @@ impl BoardArgs {
     /// Reads the project and checks board and options against it.
     ///
     /// # Errors
-    /// A board or option that does not exist, no lock, no store.
+    /// The board or an option does not exist, or there is no lock or no store.
     pub(in crate::cli) fn open(self, global: &GlobalArgs, output: &Output) -> Result<BoardBuild> {
         let project = Project::open(global)?;
         project.manifest.board(&self.board)?;
@@ -88,7 +88,7 @@ impl BoardArgs {
 }
 
 impl BoardBuild {
-    /// As the build room takes it.
+    /// The values that `builder` works with.
     pub(in crate::cli) fn request<'a>(&'a self, output: &'a Output) -> BuildRequest<'a> {
         BuildRequest {
             manifest: &self.project.manifest,
@@ -103,7 +103,7 @@ impl BoardBuild {
     }
 }
 
-/// What this build may need and the lock has not. Tasks that miss it fail, and say so.
+/// What this build may need and the lock does not have. The tasks that need it fail with a message.
 fn warn_of_unlocked(
     project: &Project,
     lock: &Lock,
@@ -157,7 +157,7 @@ impl BuildArgs {
             (Some(task), 0) => format!("Task {task} is done"),
             (_, artifacts) => count(artifacts, "artifact"),
         };
-        output.say(&format!("{what}; what went in and came out: {}", disk::shown(&place.join("result.json"))));
+        output.say(&format!("{what}; inputs and artifacts are in {}", disk::shown(&place.join("result.json"))));
         let text = describe_artifacts(&result);
         let json = json!({ "directory": place, "checked": self.check, "result": result });
         Ok(Outcome::new(json, text))

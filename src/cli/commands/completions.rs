@@ -1,4 +1,4 @@
-//! `kbuild completions`: completions for a shell, on stdout.
+//! `kbuild completions`: prints completions for a shell on stdout.
 
 use clap::Args;
 use clap_complete::Shell;
@@ -11,7 +11,7 @@ use crate::error::Result;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kbuild completions bash > ~/.local/share/bash-completion/completions/kbuild")]
 pub(in crate::cli) struct CompletionsArgs {
-    /// Which shell.
+    /// The shell.
     shell: Shell,
 }
 

@@ -1,4 +1,4 @@
-//! `kbuild crates`: a recipe's `crate://` include, out of an upstream's Cargo.lock.
+//! `kbuild crates`: makes a recipe's `crate://` include from a Cargo.lock.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,24 +16,24 @@ use crate::files::LOCK;
 use crate::lock::{Lock, Locked};
 use crate::suggest;
 
-/// What `--submodules` takes for every repository.
+/// The value of `--submodules` that means every repository.
 const ALL: &str = "all";
 
-/// So many differences are shown, and so many locks named.
+/// The most differences, and the most locks, that a message lists.
 const LISTED: usize = 10;
 
-/// Writes the include that lets a recipe fetch what a Cargo.lock names.
+/// Writes the include with which a recipe fetches the packages of a Cargo.lock.
 ///
-/// Packages of registries become `crate://` entries of SRC_URI with their checksums, git dependencies `git://` entries at
-/// the locked commit. The lock is a file, or lies in a source of kbuild.lock. With `inherit kbuild_crates` (meta-kbuild)
-/// cargo finds them offline.
+/// Packages of registries become `crate://` entries of SRC_URI with their checksums. Git dependencies become `git://`
+/// entries at the locked commit. The lock is a file, or a file inside a source of kbuild.lock. With `inherit kbuild_crates`
+/// (meta-kbuild) cargo finds all of them offline.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild crates Cargo.lock -o recipes/tally/tally-crates.inc
   kbuild crates --source kata-containers --package kata-agent
-  kbuild crates --source virtiofsd                                         out of a released crate
-  kbuild crates --source tally --check recipes/tally/tally-crates.inc      for CI: exit code 1 if it is another
+  kbuild crates --source virtiofsd                                         from a released crate
+  kbuild crates --source tally --check recipes/tally/tally-crates.inc      for CI: exit code 1 if they differ
 
 The recipe says `require tally-crates.inc` and `inherit kbuild_crates`.")]
 pub(in crate::cli) struct CratesArgs {
@@ -41,12 +41,12 @@ pub(in crate::cli) struct CratesArgs {
     #[arg(value_name = "CARGO_LOCK", conflicts_with = "source")]
     file: Option<PathBuf>,
 
-    /// Read it out of this source of kbuild.toml, as kbuild.lock pins it and the store has it: a repository, a crate, or
+    /// Read the lock from this source of kbuild.toml, as kbuild.lock pins it and the store has it: a repository, a crate, or
     /// another tar archive packed with gzip.
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
 
-    /// Where it lies in the source; in an archive, below its top directory.
+    /// Path of the lock inside the source; in an archive, below its top directory.
     #[arg(long, value_name = "PATH", requires = "source", default_value = "Cargo.lock")]
     path: PathBuf,
 
@@ -54,16 +54,16 @@ pub(in crate::cli) struct CratesArgs {
     #[arg(long, short, value_name = "PACKAGE")]
     package: Vec<String>,
 
-    /// Fetch the submodules of this git dependency too (its name, or `all`); may be repeated. A lock does not say which
-    /// have some.
+    /// Also fetch the submodules of this git dependency (its name, or `all`); may be repeated. A Cargo.lock does not
+    /// say which repositories have submodules.
     #[arg(long, value_name = "NAME")]
     submodules: Vec<String>,
 
-    /// Write it there, not to stdout.
+    /// Write to this file, not to stdout.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Compare this file with what would be written; exit code 1 if it is not the same.
+    /// Compare this file with what would be written; exit code 1 if they differ.
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     check: Option<PathBuf>,
 }
@@ -89,7 +89,7 @@ impl CratesArgs {
         let mut outcome = Outcome::new(json_of(&include, self.output.as_deref()), "");
         if let Some(file) = &self.check {
             compare(file, &text, &self.words(&self.file()))?;
-            output.say(&format!("{} is what the lock gives: {counted}", disk::shown(file)));
+            output.say(&format!("{} agrees with the lock: {counted}", disk::shown(file)));
         } else if let Some(file) = &self.output {
             let changed = disk::replace_if_changed(file, text.as_bytes())?;
             let how = if changed { "written" } else { "unchanged" };
@@ -100,7 +100,7 @@ impl CratesArgs {
         Ok(outcome)
     }
 
-    /// What messages call the lock, and its text.
+    /// The lock's name in messages, and its text.
     fn lock(&self, global: &GlobalArgs, output: &Output) -> Result<(String, String)> {
         let (name, bytes) = match &self.source {
             None => {
@@ -108,7 +108,9 @@ impl CratesArgs {
                 let read = std::fs::read(&file).map_err(|error| Error::io("read", &file, error));
                 (
                     disk::shown(&file),
-                    read.map_err(|error| error.help("name the Cargo.lock, or a source that has it: `--source NAME`"))?,
+                    read.map_err(|error| {
+                        error.help("name the Cargo.lock, or a source that contains it: `--source NAME`")
+                    })?,
                 )
             }
             Some(source) => self.lock_of_source(source, global, output)?,
@@ -138,9 +140,9 @@ impl CratesArgs {
                 let found = store.files_called(locked, "Cargo.lock")?;
                 let shown = found.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
                 Err(if found.is_empty() {
-                    error.help("it holds no Cargo.lock at all")
+                    error.help("the source contains no Cargo.lock")
                 } else {
-                    error.help(format!("give one with `--path`: {shown}"))
+                    error.help(format!("name one with `--path`: {shown}"))
                 })
             }
         }
@@ -153,7 +155,7 @@ impl CratesArgs {
         if self.submodules.is_empty() { Submodules::None } else { Submodules::Of(self.submodules.clone()) }
     }
 
-    /// The command, as far as it decides what is written: where the file lies on this machine does not.
+    /// The command, without what does not change the output: where the file is on this machine.
     fn made(&self) -> String {
         self.words(Path::new(self.file().file_name().unwrap_or_default()))
     }
@@ -195,7 +197,7 @@ fn json_of(include: &Include, file: Option<&Path>) -> Value {
     json!({ "crates": crates.collect::<Vec<_>>(), "repositories": repositories.collect::<Vec<_>>(), "output": file })
 }
 
-/// The lines that only one of them has are what a person wants to see; where they stand follows from the order.
+/// Shows the lines that only one of the two has: what a person wants to see. Their order follows from the rest.
 fn compare(file: &Path, text: &str, command: &str) -> Result<()> {
     let help = format!("run `{command} -o {}`", file.display());
     let present = std::fs::read_to_string(file).map_err(|error| Error::io("read", file, error).help(help.clone()))?;
@@ -208,9 +210,9 @@ fn compare(file: &Path, text: &str, command: &str) -> Result<()> {
     let come = new.difference(&old).map(|line| format!("+ {}", bare(line)));
     let differ: Vec<String> = gone.chain(come).collect();
     let more = if differ.len() > LISTED { format!("\n… and {} more", differ.len() - LISTED) } else { String::new() };
-    let error = Error::input(format!("{} is not what the lock gives", disk::shown(file))).help(help);
+    let error = Error::input(format!("{} does not agree with the lock", disk::shown(file))).help(help);
     Err(match differ.as_slice() {
-        [] => error.because("its lines stand in another order, or it is cut"),
+        [] => error.because("its lines are in another order, or it was cut short"),
         _ => error.because(format!("{}{more}", differ[..differ.len().min(LISTED)].join("\n"))),
     })
 }

@@ -1,4 +1,4 @@
-//! `kbuild doctor`: what a build needs of the host.
+//! `kbuild doctor`: checks what a build needs of the host.
 
 use std::path::{Path, PathBuf};
 
@@ -33,13 +33,13 @@ impl DoctorArgs {
         if failed > 0 {
             outcome.error = Some(
                 Error::input(format!("this host cannot build yet: {}", count(failed, "failed check")))
-                    .help("do what the lines above say, then run `kbuild doctor` again"),
+                    .help("follow the hints above, then run `kbuild doctor` again"),
             );
         }
         Ok(outcome)
     }
 
-    /// Where a build would happen, and whether with oe-core. Outside of a project: here, and with it.
+    /// The build directory, the store, and whether oe-core is used. Outside a project: this directory, and yes.
     fn place(&self, global: &GlobalArgs) -> Result<(PathBuf, PathBuf, bool)> {
         if self.board.is_none() && !project::is_there(global) {
             let here = std::env::current_dir().map_err(|error| Error::io("find", Path::new("."), error))?;

@@ -1,4 +1,4 @@
-//! `kbuild export`: what a lock names, out of the store, for where there is no network.
+//! `kbuild export`: writes what a lock names into a bundle, for a place without network.
 
 use std::io::{BufWriter, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -19,17 +19,17 @@ use crate::progress;
 /// The variable that holds the password of a secret key.
 const PASSWORD: &str = "KBUILD_SIGN_PASSWORD";
 
-/// Writes a bundle: what kbuild.lock names, out of the store, for where there is no network.
+/// Writes a bundle: what kbuild.lock names, from the store, for a place without network.
 ///
-/// A directory, which an auditor can look into and whose broken-off copy is gone on with; or one file, a tar archive,
-/// where the name ends in .tar. The same lock and store give the same bytes.
+/// The bundle is a directory, which people can look into and whose interrupted export is continued; or one tar
+/// archive, if the name ends in .tar. The same lock and store give the same bytes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild export /media/usb/bundle                   a directory
   kbuild export --board qemu qemu.tar               one file, for one board
   kbuild export - | ssh there kbuild import -       through a pipe
-  kbuild export --since old.tar new.tar             only what old.tar did not hold
+  kbuild export --since old.tar new.tar             only what is not in old.tar
   kbuild export --sign kbuild.key --self out.tar    signed, with kbuild itself")]
 pub(in crate::cli) struct ExportArgs {
     /// A directory; one file, if the name ends in .tar; `-` for standard output.
@@ -40,15 +40,15 @@ pub(in crate::cli) struct ExportArgs {
     #[arg(long = "board", short, value_name = "BOARD")]
     boards: Vec<String>,
 
-    /// Leave out what the other side has: a former bundle, its `kbuild store ledger`, or its kbuild.lock.
+    /// Leave out what the other side has: an earlier bundle, its `kbuild store ledger`, or its kbuild.lock.
     #[arg(long, value_name = "BUNDLE|LEDGER|LOCK")]
     since: Vec<PathBuf>,
 
-    /// Sign with this secret key of minisign; its password is asked for, or taken from KBUILD_SIGN_PASSWORD.
+    /// Sign with this secret key of minisign. Asks for its password, or takes it from KBUILD_SIGN_PASSWORD.
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
 
-    /// Put this kbuild in.
+    /// Add this kbuild program to the bundle.
     #[arg(long = "self")]
     program: bool,
 }
@@ -57,8 +57,8 @@ impl ExportArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let pipe = self.target == Path::new("-");
         if pipe && global.format == Format::Json {
-            let clash = "a bundle and a JSON document cannot both go to standard output";
-            return Err(Error::new(Kind::Usage, clash).help("name a file, or leave `--format json` out"));
+            let clash = "a bundle and a JSON document cannot both be written to standard output";
+            return Err(Error::new(Kind::Usage, clash).help("name a file, or leave out `--format json`"));
         }
         let project = Project::open(global)?;
         let lock = project.lock(global, output)?;
@@ -101,9 +101,10 @@ fn password(key: &Path) -> Result<String> {
     if let Ok(password) = std::env::var(PASSWORD) {
         return Ok(password);
     }
-    let nobody = || Error::input(format!("{} has a password, and there is nobody to ask", disk::shown(key)));
+    let nobody =
+        || Error::input(format!("{} has a password, and there is no terminal to ask for it", disk::shown(key)));
     if !std::io::stderr().is_terminal() {
-        return Err(nobody().help(format!("give it in {PASSWORD}")));
+        return Err(nobody().help(format!("set it in {PASSWORD}")));
     }
     rpassword::prompt_password(format!("Password of {}: ", disk::shown(key))).map_err(|error| nobody().because(error))
 }

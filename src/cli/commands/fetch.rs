@@ -1,4 +1,4 @@
-//! `kbuild fetch`: what the lock names, into the store.
+//! `kbuild fetch`: fetches what the lock names into the store.
 
 use clap::Args;
 use serde_json::json;
@@ -11,10 +11,10 @@ use crate::error::Result;
 use crate::fetch::Fetched;
 use crate::progress;
 
-/// Brings what kbuild.lock names into the store.
+/// Fetches what kbuild.lock names into the store.
 ///
-/// Many at once, with retries, resume and fallback mirrors; every byte is checked against the lock. What the store has
-/// already is left alone.
+/// Fetches many sources at once, with retries, resume and fallback mirrors. Every byte is checked against the lock.
+/// What the store has already is not fetched again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -39,7 +39,7 @@ impl FetchArgs {
     }
 }
 
-/// Tells what came of bringing so many sources; `verb` is what was done to those that were not there.
+/// Says how many sources were fetched; `verb` is what was done to those that were missing.
 pub(in crate::cli) fn outcome(sources: usize, verb: &str, fetched: &Fetched, output: &Output) -> Outcome {
     output.say(&format!(
         "{} in the store: {} {verb} ({} of files), {} already there",

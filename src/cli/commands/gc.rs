@@ -1,4 +1,4 @@
-//! `kbuild gc`: takes out of the store what no lock reaches.
+//! `kbuild gc`: removes from the store what no lock names.
 
 use std::path::PathBuf;
 
@@ -17,18 +17,18 @@ use crate::lock::Lock;
 use crate::progress;
 use crate::store::{GcPlan, Root, Store};
 
-/// Removes from the store what no kbuild.lock reaches.
+/// Removes from the store what no kbuild.lock names.
 ///
-/// A store remembers the locks of the projects that used it; those and --keep decide. Also goes what `kbuild verify
-/// --repair` set aside, and what broken-off downloads left. Waits until no other kbuild uses the store. Nothing is removed
-/// from lower stores.
+/// A store remembers the locks of the projects that use it. These locks, and those of --keep, say what stays. Files that
+/// `kbuild verify --repair` set aside, and partial downloads, are removed too. Waits until no other kbuild uses the store.
+/// Removes nothing from lower stores.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild gc --dry-run                     what would go, and how much
-  kbuild gc --keep release/kbuild.lock      what this lock names stays, too")]
+  kbuild gc --dry-run                       what would be removed, and how much
+  kbuild gc --keep release/kbuild.lock      what this lock names stays too")]
 pub(in crate::cli) struct GcArgs {
-    /// Only say what would go.
+    /// Only say what would be removed.
     #[arg(long)]
     dry_run: bool,
 
@@ -37,7 +37,7 @@ pub(in crate::cli) struct GcArgs {
     keep: Vec<PathBuf>,
 }
 
-/// The locks that decide, and the roots whose locks are gone.
+/// The locks that say what stays, and the remembered paths where no lock is any more.
 struct Roots {
     locks: Vec<Lock>,
     gone: Vec<Root>,
@@ -49,21 +49,21 @@ impl GcArgs {
         if self.dry_run {
             let store = place.existing_store()?;
             let roots = self.roots(&store)?;
-            let garbage = store.garbage(&roots.locks)?;
-            return Ok(self.told(&garbage, &roots, output));
+            let plan = store.gc_plan(&roots.locks)?;
+            return Ok(self.told(&plan, &roots, output));
         }
-        let (garbage, roots) = runtime::work(output, || {
+        let (plan, roots) = runtime::work(output, || {
             let exclusive = place.exclusive(|| output.say("Waiting for other kbuilds that use the store"))?;
             let roots = self.roots(exclusive.store())?;
-            let garbage = exclusive.store().garbage(&roots.locks)?;
-            exclusive.remove(&garbage, stop::check)?;
+            let plan = exclusive.store().gc_plan(&roots.locks)?;
+            exclusive.remove(&plan, stop::check)?;
             roots.gone.iter().try_for_each(|root| disk::remove_file(&root.record))?;
-            Ok((garbage, roots))
+            Ok((plan, roots))
         })?;
-        Ok(self.told(&garbage, &roots, output))
+        Ok(self.told(&plan, &roots, output))
     }
 
-    /// Reads every lock that keeps something. One that cannot be read ends it: nobody knows what it keeps.
+    /// Reads every lock that keeps something. An unreadable lock ends the command, since what it keeps is not known.
     fn roots(&self, store: &Store) -> Result<Roots> {
         let mut roots = Roots { locks: Vec::new(), gone: Vec::new() };
         for path in &self.keep {
@@ -79,64 +79,66 @@ impl GcArgs {
             }
         }
         if roots.locks.is_empty() {
-            let error = Error::input("no lock is known that uses this store: all of it would go");
-            return Err(error.help("name one with `--keep LOCK`; to be rid of the store, remove its directory"));
+            let error = Error::input("no lock is known that uses this store: all of it would be removed");
+            return Err(error.help("name one with `--keep LOCK`; to remove the whole store, remove its directory"));
         }
         Ok(roots)
     }
 
-    fn told(&self, garbage: &GcPlan, roots: &Roots, output: &Output) -> Outcome {
+    fn told(&self, plan: &GcPlan, roots: &Roots, output: &Output) -> Outcome {
         for root in &roots.gone {
             let gone = root.lock.display();
-            output
-                .say(&format!("{gone} is gone: what only it kept {}", if self.dry_run { "would go" } else { "goes" }));
+            output.say(&format!(
+                "{gone} is gone: what only it kept {}",
+                if self.dry_run { "would be removed" } else { "is removed" }
+            ));
         }
-        let leftovers = garbage.partial.len() + garbage.set_aside.len();
+        let leftovers = plan.partial.len() + plan.set_aside.len();
         output.say(&format!(
             "{}{}, {} and {} ({}); {} ({}) kept by {}",
             if self.dry_run { "Would remove " } else { "Removed " },
-            count(garbage.blobs.len(), "blob"),
-            count(garbage.commits.len(), "commit"),
+            count(plan.blobs.len(), "blob"),
+            count(plan.commits.len(), "commit"),
             count(leftovers, "leftover file"),
-            progress::size(garbage.bytes()),
-            count(garbage.kept, "blob"),
-            progress::size(garbage.kept_bytes),
+            progress::size(plan.bytes()),
+            count(plan.kept, "blob"),
+            progress::size(plan.kept_bytes),
             count(roots.locks.len(), "lock"),
         ));
-        if garbage.twice > 0 {
-            let (twice, size) = (count(garbage.twice, "blob"), progress::size(garbage.twice_bytes));
-            output.say(&format!("Of what is kept, a lower store has {twice} ({size}) too"));
+        if plan.twice > 0 {
+            let (twice, size) = (count(plan.twice, "blob"), progress::size(plan.twice_bytes));
+            output.say(&format!("A lower store also has {twice} ({size}) of what is kept"));
         }
         let gone: Vec<_> = roots.gone.iter().map(|root| &root.lock).collect();
         let json = json!({
             "dry_run": self.dry_run,
-            "blobs": garbage.blobs.len(),
-            "commits": garbage.commits.len(),
+            "blobs": plan.blobs.len(),
+            "commits": plan.commits.len(),
             "leftovers": leftovers,
-            "bytes": garbage.bytes(),
-            "kept": { "blobs": garbage.kept, "bytes": garbage.kept_bytes },
-            "twice": { "blobs": garbage.twice, "bytes": garbage.twice_bytes },
+            "bytes": plan.bytes(),
+            "kept": { "blobs": plan.kept, "bytes": plan.kept_bytes },
+            "twice": { "blobs": plan.twice, "bytes": plan.twice_bytes },
             "roots_gone": gone,
         });
-        Outcome::new(json, if self.dry_run { list(garbage) } else { String::new() })
+        Outcome::new(json, if self.dry_run { list(plan) } else { String::new() })
     }
 }
 
-/// What would go, a line each, largest first.
-fn list(garbage: &GcPlan) -> String {
-    let blobs = garbage.blobs.iter().map(|(blob, size)| (*size, format!("blob {blob}")));
-    let leftovers = garbage.partial.iter().chain(&garbage.set_aside);
+/// What would be removed, one line each, largest first.
+fn list(plan: &GcPlan) -> String {
+    let blobs = plan.blobs.iter().map(|(blob, size)| (*size, format!("blob {blob}")));
+    let leftovers = plan.partial.iter().chain(&plan.set_aside);
     let leftovers = leftovers.map(|file| (file.size, file.path.display().to_string()));
     let mut lines: Vec<(u64, String)> = blobs.chain(leftovers).collect();
     lines.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     let sized = lines.iter().map(|(size, what)| format!("{:>12}  {what}", progress::size(*size)));
-    let commits = garbage.commits.iter().map(|commit| format!("{:>12}  commit {commit}", ""));
+    let commits = plan.commits.iter().map(|commit| format!("{:>12}  commit {commit}", ""));
     sized.chain(commits).collect::<Vec<_>>().join("\n")
 }
 
 fn unreadable(error: Error, root: &Root) -> Error {
     let path = root.record.display();
     error
-        .help(format!("mend it, or run `rm {path}` if that project no longer uses this store"))
-        .wrap(format!("{} keeps what nobody can tell", root.lock.display()))
+        .help(format!("fix it, or run `rm {path}` if that project no longer uses this store"))
+        .wrap(format!("could not tell what {} keeps", root.lock.display()))
 }

@@ -1,4 +1,4 @@
-//! `kbuild import`: a bundle, into the store.
+//! `kbuild import`: reads a bundle into the store.
 
 use std::path::{Path, PathBuf};
 
@@ -15,22 +15,22 @@ use crate::error::Result;
 use crate::files::LOCK;
 use crate::progress;
 
-/// Takes a bundle into the store.
+/// Reads a bundle into the store.
 ///
-/// The signature is checked first, then every byte, before it is kept; what the store has is passed over. Nothing but the
-/// store is written. In a project, or with `--store DIR` anywhere.
+/// Checks the signature first, then every byte before it is kept. Skips what the store has. Writes to nothing but the
+/// store. Works in a project, or anywhere with `--store DIR`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild import /media/usb/bundle                 a directory or a file
   kbuild import --trust kbuild.pub bundle.tar     only if this key signed it
-  kbuild fetch --offline                          tells whether all of kbuild.lock is there now")]
+  kbuild fetch --offline                          checks that all of kbuild.lock is there now")]
 pub(in crate::cli) struct ImportArgs {
     /// What `kbuild export` wrote; `-` for standard input.
     #[arg(value_name = "DIR|FILE")]
     bundle: PathBuf,
 
-    /// Refuse a bundle that none of these public keys of minisign signed: a file, or the key itself.
+    /// Refuse a bundle that is not signed by one of these public keys of minisign: a file, or the key itself.
     #[arg(long, value_name = "KEY")]
     trust: Vec<String>,
 }
@@ -48,16 +48,16 @@ impl ImportArgs {
         let imported = runtime::work(output, || bundle::import(&store, origin, &keys, output.progress.as_ref()))?;
         match imported.trust {
             Trust::Signed => {}
-            Trust::Unchecked => output.warn("the signature was not checked: `--trust KEY` names whose is taken"),
-            Trust::Unsigned => {
-                output.warn("the bundle is not signed: its bytes agree with its own index, no more is known")
-            }
+            Trust::Unchecked => output.warn("the signature was not checked: name the key to trust with `--trust KEY`"),
+            Trust::Unsigned => output
+                .warn("the bundle is not signed: its bytes agree with its own index, but who made it is not known"),
         }
         output.say(&describe(&imported));
         let same_lock = place.lock_text()?.map(|text| text == imported.lock);
         if same_lock == Some(false) {
-            output
-                .say(&format!("The bundle was made by another {LOCK}; `kbuild fetch --offline` tells what is missing"));
+            output.say(&format!(
+                "The bundle was made from another {LOCK}; run `kbuild fetch --offline` to see what is missing"
+            ));
         }
         let json = json!({
             "blobs": imported.blobs,
@@ -81,7 +81,7 @@ fn word(trust: Trust) -> &'static str {
 fn describe(imported: &Imported) -> String {
     let all = imported.index.carried().count();
     format!(
-        "{} ({}) and {} taken in, {} already there",
+        "{} ({}) and {} imported, {} already there",
         count(imported.blobs, "blob"),
         progress::size(imported.bytes),
         count(imported.commits, "commit"),

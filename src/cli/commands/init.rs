@@ -1,4 +1,4 @@
-//! `kbuild init`: a kbuild.toml to begin with.
+//! `kbuild init`: writes a first kbuild.toml.
 
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,11 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Writes a kbuild.toml to begin with.
+/// Writes a kbuild.toml to start with.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kbuild init\n  kbuild init boards/lab --name lab")]
 pub(in crate::cli) struct InitArgs {
-    /// Where.
+    /// The directory to write to.
     #[arg(default_value = ".", value_name = "DIR")]
     directory: PathBuf,
 
@@ -30,7 +30,7 @@ impl InitArgs {
             std::fs::canonicalize(&self.directory).map_err(|error| Error::io("find", &self.directory, error))?;
         let there = files::STEMS.map(|stem| directory.join(format!("{stem}.toml")));
         if let Some(there) = there.iter().find(|path| path.exists()) {
-            return Err(Error::input(format!("{} is there already", disk::shown(there)))
+            return Err(Error::input(format!("{} already exists", disk::shown(there)))
                 .help("edit it, or run `kbuild init` in another directory"));
         }
         let path = directory.join("kbuild.toml");
@@ -41,7 +41,7 @@ impl InitArgs {
     }
 }
 
-/// The directory's name, as far as a project may be called so.
+/// The directory's name, without what a project's name may not contain.
 fn default_name(directory: &Path) -> String {
     let name = directory.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let usable = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);

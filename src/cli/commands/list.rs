@@ -1,4 +1,4 @@
-//! `kbuild list`: the sources of the lock, as a table.
+//! `kbuild list`: shows the sources of the lock as a table.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,17 +18,17 @@ use crate::source::SourceId;
 use crate::store::Store;
 use crate::suggest;
 
-/// So many who need a source are named; more are counted.
+/// The most users of a source that are named; the others are counted.
 const NAMED: usize = 3;
 
 /// Lists the sources of kbuild.lock: size, host, licenses, and who needs each.
 ///
-/// The size of a commit is that of its packs, where the store has them. Licenses are those of the recipes that fetch it.
+/// The size of a commit is that of its packs, if the store has them. Licenses are those of the recipes that fetch it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild list                                   everything the lock names
-  kbuild list --board qemu --sort size          what one board needs, the biggest first
+  kbuild list --board qemu --sort size          what one board needs, the largest first
   kbuild list --host github.com --kind git      the repositories of one host
   kbuild list --incomplete --format json        entries whose bytes were never seen, for a program")]
 pub(in crate::cli) struct ListArgs {
@@ -40,7 +40,7 @@ pub(in crate::cli) struct ListArgs {
     #[arg(long, value_name = "RECIPE")]
     recipe: Option<String>,
 
-    /// Only what has its canonical URL on this host.
+    /// Only sources whose canonical URL is on this host.
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
 
@@ -52,7 +52,7 @@ pub(in crate::cli) struct ListArgs {
     #[arg(long)]
     incomplete: bool,
 
-    /// What to sort by.
+    /// The key to sort by.
     #[arg(long, value_name = "KEY", default_value = "name")]
     sort: Sort,
 }
@@ -69,13 +69,13 @@ enum SourceKind {
 enum Sort {
     /// By id, files first.
     Name,
-    /// The biggest first.
+    /// The largest first.
     Size,
     /// By host, then by id.
     Host,
 }
 
-/// One source and what the table says of it.
+/// One source and its row of the table.
 struct Row<'a> {
     id: SourceId,
     host: String,
@@ -112,11 +112,11 @@ impl ListArgs {
         Ok(Outcome::new(json!({}), text))
     }
 
-    /// A host that nothing comes from is a mistake, not an empty list.
+    /// A host that has no source is a mistake in the command, not an empty list.
     fn check_host(&self, rows: &[Row<'_>]) -> Result<()> {
         let Some(host) = &self.host else { return Ok(()) };
         let known: BTreeSet<&str> = rows.iter().map(|row| row.host.as_str()).collect();
-        check_known("source comes from host", host, known)
+        check_known("source is fetched from host", host, known)
     }
 
     fn check_recipe(&self, lock: &Lock) -> Result<()> {
@@ -138,7 +138,7 @@ impl ListArgs {
             && (!self.incomplete || incomplete())
     }
 
-    /// Whether a recipe fetches the source, on one of the boards that were asked for.
+    /// Whether a recipe fetches the source, on one of the given boards.
     fn is_fetched_by(&self, recipe: &str, row: &Row<'_>) -> bool {
         let asked = |board: &str| self.boards.is_empty() || self.boards.iter().any(|name| name == board);
         row.uses.iter().any(|of| matches!(of, Use::Recipe(used, on) if used.name == recipe && asked(on.board)))
@@ -152,7 +152,7 @@ fn check_known(what: &str, name: &str, known: BTreeSet<&str>) -> Result<()> {
     let error = Error::input(format!("no {what} `{}`", name.escape_debug()));
     Err(match suggest::did_you_mean(name, known, 1) {
         Some(question) => error.help(question),
-        None => error.help("`kbuild list` without filters shows all there is"),
+        None => error.help("run `kbuild list` without filters to see all"),
     })
 }
 
@@ -192,7 +192,7 @@ fn needed_by(who: &BTreeSet<String>) -> String {
 }
 
 impl<'a> Row<'a> {
-    /// The blocks of recipes that fetch it, by key.
+    /// The blocks of recipes that fetch the source, by key.
     fn recipes(&self) -> BTreeMap<&'a str, UsedRecipe<'a>> {
         let recipes = self.uses.iter().filter_map(|of| match of {
             Use::Recipe(used, _) => Some((used.key, *used)),

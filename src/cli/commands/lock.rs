@@ -16,14 +16,14 @@ use crate::source::SourceId;
 
 /// Pins everything that kbuild.toml asks for, and every source that the boards' recipes fetch, in kbuild.lock.
 ///
-/// Pins that stand are kept; only what is new or asked for differently is looked up, and BitBake is asked about a board
-/// only when its layers or configuration changed. Each source is brought into the store on the way, for its hashes. A
-/// source whose upstream is out of reach is still locked if its sha256 or commit is known, and said to be incomplete.
+/// Existing pins are kept: only what is new or changed in kbuild.toml is looked up. BitBake runs for a board only when its
+/// layers or configuration changed. Each source is fetched into the store, for its hashes. A source whose upstream cannot
+/// be reached is still locked if its sha256 or commit is known, and reported as incomplete.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild lock                 make or complete kbuild.lock
-  kbuild lock --locked        only check: exit code 3 if kbuild.toml moved on
+  kbuild lock --locked        only check: exit code 3 if kbuild.toml changed
   kbuild lock --offline       complete what the store already has
   kbuild lock --strict        refuse entries whose bytes were never seen
 
@@ -34,20 +34,20 @@ pub(in crate::cli) struct LockArgs {
     #[arg(long)]
     strict: bool,
 
-    /// Accept tags that do not lead to the commit beside them any more; the lock then says so.
+    /// Accept tags that do not point to their recipe's commit any more; the lock records them.
     #[arg(long)]
     keep_moved_tags: bool,
 }
 
-/// Moves pins: looks up branches and downloads anew although kbuild.toml did not change.
+/// Updates pins: looks up branches and downloads again although kbuild.toml did not change.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild update                      move all pins
-  kbuild update openembedded-core    move one
-  kbuild update linux-yocto-dev      look up anew what this recipe's AUTOREV stands for")]
+  kbuild update                      update all pins
+  kbuild update openembedded-core    update one
+  kbuild update linux-yocto-dev      look up this recipe's AUTOREV again")]
 pub(in crate::cli) struct UpdateArgs {
-    /// Layers, sources, or recipes that name a moving ref; without any, all.
+    /// Layers, sources, or recipes that name a moving ref; all, if none is given.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
@@ -108,7 +108,8 @@ fn relock(
     let Locking { resolution, stopped } = resolve::lock(request, &engine)?;
     if let Some(Stopped { error, missing }) = stopped {
         if let Ok(true) = resolution.lock.write(&project.lock_path) {
-            output.say(&format!("{LOCK} has the pins, and what was found; missing: {}", count(missing, "closure")));
+            output
+                .say(&format!("{LOCK} has the pins and what was found so far; missing: {}", count(missing, "closure")));
         }
         return Err(error);
     }
@@ -133,7 +134,7 @@ fn relock(
     Ok(outcome)
 }
 
-/// What changed, a line each, as many as a person reads.
+/// What changed, one line each, up to a number that a person reads.
 fn say_changes(changes: &[Change], output: &Output) {
     const SHOWN: usize = 30;
     changes.iter().take(SHOWN).for_each(|change| output.say(&describe(change)));
@@ -142,7 +143,7 @@ fn say_changes(changes: &[Change], output: &Output) {
     }
 }
 
-/// What is known by hash or commit alone, with the reason; many of one reason in one line.
+/// Warns of sources that are known by hash or commit alone, with the reason; many with one reason share a line.
 fn warn_of_incomplete(incomplete: &[Incomplete], output: &Output) {
     const SHOWN: usize = 10;
     for Incomplete { id, why } in incomplete.iter().take(SHOWN) {
@@ -169,7 +170,7 @@ fn check_strict(strict: bool, lock: &Lock) -> Result<()> {
 
 fn describe(change: &Change) -> String {
     let Change { section, name, from, to } = change;
-    // The kind of a source is plain from its key.
+    // The key shows the kind of the source.
     let short = |text: &str| text.trim_start_matches("file:").trim_start_matches("git:").to_owned();
     match (from.as_deref().map(short), to.as_deref().map(short)) {
         (None, Some(to)) => format!("  + {section} {name}: {to}"),

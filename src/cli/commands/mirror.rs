@@ -1,4 +1,4 @@
-//! `kbuild mirror`: a directory that plain BitBake fetches from.
+//! `kbuild mirror`: writes a directory that plain BitBake fetches from.
 
 use std::path::PathBuf;
 
@@ -14,22 +14,22 @@ use crate::error::{Error, Kind, Result};
 use crate::mirror::{LaidOut, Mirror, MirrorRequest, lay_out};
 use crate::progress;
 
-/// Lays out a directory for machines that run BitBake without kbuild: any web server will do.
+/// Writes a directory for machines that run BitBake without kbuild. Any web server can serve it.
 ///
-/// Every file of kbuild.lock under the name BitBake looks for, every repository as a tarball, and the configuration that
-/// leads there. A second run adds what is new and removes what no source stands behind any more.
+/// It has every file of kbuild.lock under the name that BitBake looks for, every repository as a tarball, and the
+/// configuration that points BitBake to it. A second run adds what is new and removes what no source needs any more.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild mirror --url https://mirror.corp/kbuild /srv/www/kbuild
-  kbuild mirror --url file:///mnt/mirror /mnt/mirror          a share that all machines have
+  kbuild mirror --url file:///mnt/mirror /mnt/mirror          a share that all machines mount
   kbuild mirror --board qemu --url http://10.0.0.2 qemu")]
 pub(in crate::cli) struct MirrorArgs {
-    /// A directory of its own.
+    /// A directory that is used for nothing else.
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 
-    /// Where BitBake will find that directory: http, https, or file for one that all machines have under one path.
+    /// The URL at which BitBake finds that directory: http, https, or file if all machines mount it at one path.
     #[arg(long, value_name = "URL")]
     url: String,
 
@@ -59,7 +59,7 @@ impl MirrorArgs {
             return Err(Error::new(Kind::Missing, message).help("run `kbuild fetch` first"));
         }
         for id in never_seen {
-            output.warn(&format!("{id} was never seen and is not in the store: the mirror lacks it"));
+            output.warn(&format!("{id} was never fetched and is not in the store: the mirror does not have it"));
         }
         let laid_out = lay_out(&store, &mirror, &base, &self.directory, output.progress.as_ref())?;
         output.say(&describe(&laid_out, &disk::shown(&self.directory)));

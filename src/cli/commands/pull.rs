@@ -1,4 +1,4 @@
-//! `kbuild pull`: what the lock names, out of one other store.
+//! `kbuild pull`: fetches what the lock names from one other store.
 
 use clap::Args;
 
@@ -14,15 +14,15 @@ use crate::source::SourceId;
 use crate::source::url::redact;
 use crate::store::Store;
 
-/// Brings what kbuild.lock names into the store out of one other store: a bucket, a registry's, a web server's, or a directory.
+/// Fetches what kbuild.lock names from one other store: a bucket, a registry, a web server or a directory.
 ///
-/// Nobody else is asked, so that it tells whether all is there. Every byte is checked against the lock, and what the store
-/// has already is left alone.
+/// Asks no other server, so that it shows whether that store has everything. Every byte is checked against the lock.
+/// What the store has already is not fetched again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild pull s3://team-sources/kata              what `kbuild push` sent there
-  kbuild pull oci://registry.corp/team/kata:v1    the same, of a registry
+  kbuild pull s3://team-sources/kata              a bucket that `kbuild push` filled
+  kbuild pull oci://registry.corp/team/kata:v1    the same, from a registry
   kbuild pull https://mirror.corp/kbuild-store    a store behind a web server
   kbuild pull --offline --board qemu /media/store a directory, with no network")]
 pub(in crate::cli) struct PullArgs {
@@ -45,10 +45,10 @@ impl PullArgs {
         let fetcher = project.fetcher_from(from, global, output)?;
         let fetched = runtime::wait(fetcher.sources(&lock, &sources));
         let fetched = fetched.map_err(|error| self.in_short(error, &lock, &sources, fetcher.store()))?;
-        Ok(fetch::outcome(sources.len(), "brought", &fetched, output))
+        Ok(fetch::outcome(sources.len(), "pulled", &fetched, output))
     }
 
-    /// Where nothing is wrong but that several sources are not there, their names say it all.
+    /// If the only fault is that several sources are missing, one error lists their names.
     fn in_short(&self, error: Error, lock: &Lock, sources: &[SourceId], store: &Store) -> Error {
         let related = error.related_errors();
         if related.is_empty() || related.iter().any(|error| error.kind() != Kind::Missing) {

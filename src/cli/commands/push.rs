@@ -1,4 +1,4 @@
-//! `kbuild push`: what the lock names, out of the store, to where the team has it.
+//! `kbuild push`: sends what the lock names to a store that the team shares.
 
 use clap::Args;
 use serde_json::json;
@@ -11,17 +11,17 @@ use crate::error::{Error, Kind, Result};
 use crate::progress;
 use crate::remote::{self, Destination, PushRequest, Pushed};
 
-/// Sends what kbuild.lock names to another store: a bucket, a registry of images, or a directory.
+/// Sends what kbuild.lock names from the store to another store: a bucket, a container registry, or a directory.
 ///
-/// Only what is missing there, and every byte is compared with its name on the way. What has arrived stays when the rest
-/// fails: run it again. Nothing there is ever removed. Credentials come from where the service's own tools look for them.
+/// Sends only what is missing there, and compares every byte with its hash on the way. If it fails, what was sent stays:
+/// run it again. Removes nothing there. Looks for credentials where the service's own tools look for them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild push s3://team-sources/kata              S3, or with AWS_ENDPOINT_URL any server like it
+  kbuild push s3://team-sources/kata              S3, or a server with the same protocol at AWS_ENDPOINT_URL
   kbuild push gs://team-sources/kata              Google Cloud Storage
-  kbuild push az://sources/kata                   Azure, in the account that AZURE_STORAGE_ACCOUNT_NAME names
-  kbuild push oci://registry.corp/team/kata       any registry of container images; a tag may follow
+  kbuild push az://sources/kata                   Azure, in the account AZURE_STORAGE_ACCOUNT_NAME
+  kbuild push oci://registry.corp/team/kata       a container registry; a tag may follow
   kbuild push --board qemu /srv/kbuild-store      a directory: another store")]
 pub(in crate::cli) struct PushArgs {
     /// A bucket (`s3://BUCKET/PREFIX`, `gs://…`, `az://…`), a registry (`oci://HOST/REPOSITORY[:TAG]`) or a directory.
@@ -37,8 +37,8 @@ impl PushArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let to = Destination::read(&self.to).map_err(|error| error.of_kind(Kind::Usage))?;
         if global.offline() && matches!(to, Destination::Remote(_)) {
-            let error = Error::new(Kind::Missing, format!("{} is not to be reached", self.to));
-            return Err(error.because("the network may not be used").help("run it without --offline"));
+            let error = Error::new(Kind::Missing, format!("{} cannot be reached", self.to));
+            return Err(error.because("the network may not be used").help("run the command without --offline"));
         }
         let project = Project::open(global)?;
         let lock = project.lock(global, output)?;

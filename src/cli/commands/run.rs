@@ -1,4 +1,4 @@
-//! `kbuild run`: a built board's image under QEMU.
+//! `kbuild run`: starts a built board's image under QEMU.
 
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
@@ -17,14 +17,14 @@ use crate::error::{Error, Result};
 
 /// Starts a built board's image under QEMU.
 ///
-/// `[boards.BOARD.run]` in kbuild.toml says what machine it needs. The image is not changed: what the board writes is gone
-/// when it ends. Its console is this terminal; Ctrl-a x ends it.
+/// `[boards.BOARD.run]` in kbuild.toml describes the machine. The image is not changed: what the board writes is lost
+/// when it ends. This terminal is the board's console; Ctrl-a x ends it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild run --board qemu
   kbuild run --board qemu --dry-run         print the command, for a shell
-  kbuild run --board qemu -- -m 8192        with further arguments of QEMU's
+  kbuild run --board qemu -- -m 8192        with further arguments for QEMU
 
 Exit code 9: QEMU failed.")]
 pub(in crate::cli) struct RunArgs {
@@ -32,19 +32,19 @@ pub(in crate::cli) struct RunArgs {
     #[arg(long, short, value_name = "BOARD", env = "KBUILD_BOARD", hide_env = true)]
     board: String,
 
-    /// Print the command and start nothing; needs neither QEMU nor, where kbuild.toml names the image, a build.
+    /// Print the command and start nothing. Needs no QEMU, and no build if kbuild.toml names the image.
     #[arg(long)]
     dry_run: bool,
 
-    /// Do without the kernel's virtual machines (KVM), also where there are any.
+    /// Do not use the kernel's virtual machines (KVM), even if the host has them.
     #[arg(long)]
     emulate: bool,
 
-    /// UEFI firmware, in the place of the build's or the host's.
+    /// UEFI firmware to use instead of the build's or the host's.
     #[arg(long, value_name = "FILE")]
     firmware: Option<PathBuf>,
 
-    /// Arguments for QEMU, after those of the board.
+    /// Arguments for QEMU, added after those of the board.
     #[arg(last = true, value_name = "QEMU ARGUMENT")]
     extra: Vec<String>,
 }
@@ -68,7 +68,7 @@ impl RunArgs {
         }
         let program = launch.find_program(&host)?;
         output.say(&format!("Board {} from {}; Ctrl-a x ends it", self.board, disk::shown(&launch.image)));
-        // Of a JSON document and a console only one can have stdout.
+        // Stdout is for either the JSON document or the console.
         let console = if output.is_json() {
             let stderr = std::io::stderr().as_fd().try_clone_to_owned();
             stderr.map_err(|error| Error::bug("stderr cannot be used twice").because(error))?.into()

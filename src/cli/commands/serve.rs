@@ -23,23 +23,23 @@ use crate::store::Store;
 
 /// Serves the store over HTTP, read only, until it is interrupted.
 ///
-/// Other kbuilds take it as a mirror, Nix as a hashed mirror. Where there is a kbuild.lock, its sources are also under
-/// /mirror/, by the names that plain BitBake looks for, with the configuration that leads there. A lock that changes is
-/// read again. In a project, or with `--store DIR` anywhere.
+/// Other kbuilds use it as a mirror, and Nix uses it as a hashed mirror. If there is a kbuild.lock, its sources are also
+/// under /mirror/, by the names that plain BitBake looks for, with the configuration that points BitBake to it. When the
+/// lock changes, it is read again. Works in a project, or anywhere with `--store DIR`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild serve --listen 0.0.0.0:8080
-  kbuild fetch --mirror http://host:8080                      elsewhere
+  kbuild fetch --mirror http://host:8080                      on another machine
   curl -O http://host:8080/mirror/kbuild-mirror.conf          for BitBake without kbuild
   kbuild serve --store /srv/store --lock release/kbuild.lock
   kbuild serve --tls-cert cert.pem --tls-key key.pem")]
 pub(in crate::cli) struct ServeArgs {
-    /// Where to listen; port 0 takes a free one.
+    /// Address to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
 
-    /// Speak TLS with this certificate (PEM, its chain behind it).
+    /// Use TLS with this certificate (PEM, followed by its chain).
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
 
@@ -47,12 +47,12 @@ pub(in crate::cli) struct ServeArgs {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 
-    /// At most so many connections at once; others wait.
+    /// The most connections at once; others wait.
     #[arg(long, value_name = "N", default_value_t = 256)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=10_000))]
     connections: u16,
 
-    /// Who asks nothing, or takes nothing of what is sent, for so long is sent away.
+    /// Seconds after which a client is disconnected that asks nothing, or reads nothing of the answer.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     timeout: u16,
@@ -65,7 +65,7 @@ pub(in crate::cli) struct ServeArgs {
     #[arg(long = "board", short, value_name = "BOARD")]
     boards: Vec<String>,
 
-    /// Where clients find the server, if not at the address they ask: a proxy stands before it.
+    /// URL at which clients reach the server, if it is not the address that they connect to (behind a proxy).
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }
@@ -78,7 +78,7 @@ impl ServeArgs {
             (Some(certificate), Some(key)) => Some(TlsIdentity::read(certificate, key)?),
             _ => None,
         };
-        // The hold on the store ends here: a server must not keep a collector waiting.
+        // The store is released here: a server must not make `kbuild gc` wait.
         let store = place.existing_store()?.unheld();
         let mirror_cache = self.mirror_cache(&place, &store, output)?;
         let timeout = Duration::from_secs(self.timeout.into());
@@ -96,12 +96,12 @@ impl ServeArgs {
         Ok(Outcome::announced())
     }
 
-    /// What is under `/mirror/`: the project's lock, if there is one, or the one that was named.
+    /// What is under `/mirror/`: the project's lock, if there is one, or the lock of `--lock`.
     fn mirror_cache(&self, place: &StoreContext, store: &Store, output: &Output) -> Result<Option<MirrorCache>> {
         let Some(lock) = self.lock.clone().or_else(|| place.lock_path().map(Path::to_owned)) else {
             return match self.boards.as_slice() {
                 [] => Ok(None),
-                _ => Err(Error::new(Kind::Usage, format!("there is no {LOCK} that could say what a board needs"))
+                _ => Err(Error::new(Kind::Usage, format!("there is no {LOCK}, which says what a board needs"))
                     .help("name one with `--lock FILE`")),
             };
         };
@@ -116,7 +116,7 @@ impl ServeArgs {
         let missing = mirror_cache.mirror().missing().len();
         if missing > 0 {
             output.warn(&format!(
-                "{} of {} not in the store, and so not under /mirror/; `kbuild fetch` brings what can be had",
+                "{} of {} not in the store, and so not under /mirror/; run `kbuild fetch`",
                 count(missing, "source"),
                 if missing == 1 { "the lock is" } else { "the lock are" },
             ));
@@ -125,7 +125,7 @@ impl ServeArgs {
     }
 }
 
-/// Reads what decides, and plans by it.
+/// Reads lock and manifest, and plans the mirror from them.
 fn plan(store: &Store, lock: &Path, manifest: Option<&Path>, boards: &[String]) -> Result<Mirror> {
     let manifest = manifest.map(Manifest::read).transpose()?;
     let project = manifest.as_ref().map_or("kbuild", |manifest| manifest.project.as_str());

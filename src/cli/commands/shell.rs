@@ -1,4 +1,4 @@
-//! `kbuild shell`: BitBake by hand, in the environment and behind the seal of a build.
+//! `kbuild shell`: BitBake by hand, in the environment and the sandbox of a build.
 
 use std::ffi::OsString;
 
@@ -11,7 +11,7 @@ use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output};
 use crate::error::Result;
 
-/// Opens a shell in a board's build, for BitBake by hand.
+/// Opens a shell in a board's build, to run BitBake by hand.
 ///
 /// The environment is that of `kbuild build`: the same configuration, no network, the store read-only.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub(in crate::cli) struct ShellArgs {
     #[command(flatten)]
     board: BoardArgs,
 
-    /// Run this instead of an interactive shell; its exit status becomes kbuild's.
+    /// Run this instead of an interactive shell; kbuild ends with its exit status.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }

@@ -1,4 +1,4 @@
-//! `kbuild store`: what the store holds.
+//! `kbuild store`: shows what is in the store.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -11,12 +11,12 @@ use crate::error::Result;
 use crate::progress;
 use crate::store::{Inventory, Leftover, Store};
 
-/// Says what the store holds.
+/// Shows what is in the store.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild store info                 where it is, how much is in it, what is below it, who uses it
-  kbuild store ledger > ledger      what it has, for `kbuild export --since ledger` elsewhere")]
+  kbuild store info                 path, size, lower stores, and projects that use it
+  kbuild store ledger > ledger      what it has, for `kbuild export --since ledger` on another machine")]
 pub(in crate::cli) struct StoreArgs {
     #[command(subcommand)]
     command: StoreCommand,
@@ -24,9 +24,9 @@ pub(in crate::cli) struct StoreArgs {
 
 #[derive(Debug, Subcommand)]
 enum StoreCommand {
-    /// Where it is, how much is in it, which stores are below it, and which projects use it.
+    /// Shows its path and size, the stores below it, and the projects that use it.
     Info,
-    /// Every blob and commit that it has, for `kbuild export --since` on the other side.
+    /// Lists every blob and commit that it has, for `kbuild export --since` on the other side.
     Ledger,
 }
 

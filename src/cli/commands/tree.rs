@@ -1,4 +1,4 @@
-//! `kbuild tree`: the recipes of a board, each under the one that needs it.
+//! `kbuild tree`: the recipes of a board, each under a recipe that needs it.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -13,24 +13,24 @@ use crate::lock::{Lock, LockedBoard, Pin, RecipeTree};
 use crate::source::SourceId;
 use crate::suggest;
 
-/// No graph of BitBake is so deep; a lock made by hand may be.
+/// Deeper than any graph of BitBake. A lock made by hand may be deeper.
 const DEEPEST: usize = 100;
 
-/// Shows the recipes of a board, each under the one that needs it, with what they fetch.
+/// Shows the recipes of a board, each under a recipe that needs it, with the sources that they fetch.
 ///
-/// From kbuild.lock alone. Each recipe stands once, on a shortest way from a target.
+/// Reads kbuild.lock alone. Each recipe is shown once, on a shortest path from a target.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild tree --board qemu
   kbuild tree --board qemu --set boot=rootfs --depth 2
-  kbuild tree --board qemu busybox           one recipe and what stands under it
-  kbuild tree --board qemu --no-sources      recipes alone")]
+  kbuild tree --board qemu busybox           one recipe and what it needs
+  kbuild tree --board qemu --no-sources      only recipes")]
 pub(in crate::cli) struct TreeArgs {
     #[command(flatten)]
     board: BoardArgs,
 
-    /// The architecture of the machine that builds [default: the first that kbuild.toml names]
+    /// Architecture of the build host [default: the first that kbuild.toml names]
     #[arg(long, value_name = "ARCH")]
     build_host: Option<String>,
 
@@ -42,18 +42,18 @@ pub(in crate::cli) struct TreeArgs {
     #[arg(long)]
     no_sources: bool,
 
-    /// Only this recipe and what stands under it.
+    /// Only this recipe and what it needs.
     #[arg(value_name = "RECIPE")]
     recipe: Option<String>,
 }
 
-/// What is drawn: a line, and what stands under it.
+/// One line of the tree, and the lines below it.
 struct Branch {
     label: String,
     under: Vec<Branch>,
 }
 
-/// A tree and what of it is wanted.
+/// A tree, and which part of it to show.
 struct TreeQuery<'a> {
     tree: RecipeTree<'a>,
     depth: usize,
@@ -102,7 +102,7 @@ impl TreeQuery<'_> {
         let error = Error::input(format!("board `{board}` has no recipe `{}` in its closure", recipe.escape_debug()));
         Err(match suggest::did_you_mean(recipe, self.tree.names(), 1) {
             Some(question) => error.help(question),
-            None => error.help(format!("`kbuild why --recipe {}` looks on all boards", recipe.escape_debug())),
+            None => error.help(format!("run `kbuild why --recipe {}` to look on all boards", recipe.escape_debug())),
         })
     }
 
@@ -140,13 +140,13 @@ impl TreeQuery<'_> {
         self.tree.under(name).iter().copied()
     }
 
-    /// How many recipes the depth cuts off.
+    /// How many recipes are left out because of the depth.
     fn left_out(&self, name: &str, level: usize) -> usize {
         if level < self.depth { 0 } else { self.tree.count_under(name) }
     }
 }
 
-/// Those pins of a board that lead to its sources.
+/// The pins of a board by which its sources are reached.
 fn pins<'a>(
     pins: impl IntoIterator<Item = (&'a String, &'a Pin)>,
     board: &LockedBoard,
@@ -168,7 +168,7 @@ fn extra<'a>(board: &'a LockedBoard, settings: &[String]) -> Vec<&'a SourceId> {
     closures.flat_map(|(_, closure)| &closure.extra).collect()
 }
 
-/// What a board needs beside recipes, each group under a heading.
+/// What a board needs besides recipes, each group under a heading.
 fn beside(lock: &Lock, board: &LockedBoard, settings: &[String]) -> Vec<Branch> {
     let named = |(name, id): (&str, &SourceId)| format!("{name}  {id}");
     let groups = [

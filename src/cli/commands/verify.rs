@@ -1,4 +1,4 @@
-//! `kbuild verify`: every byte of the store that the lock names, read and compared.
+//! `kbuild verify`: reads every byte of the store that the lock names, and compares it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +21,8 @@ use crate::store::Store;
 
 /// Reads every byte of the store that kbuild.lock names, and compares it with the lock.
 ///
-/// Names the recipes and boards that would fail for want of what is missing or damaged. Uses no network, unless --repair has
-/// something to fetch again.
+/// Names the recipes and boards that would fail because of what is missing or damaged. Uses no network, except with
+/// --repair, to fetch damaged sources again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -36,7 +36,7 @@ pub(in crate::cli) struct VerifyArgs {
     #[arg(long = "board", short, value_name = "BOARD")]
     boards: Vec<String>,
 
-    /// Only what a build with this option needs, beside the defaults; may be repeated.
+    /// Only what a build with this option needs, besides the defaults; may be repeated.
     #[arg(long = "set", short, value_name = "OPTION[=CHOICE]", requires = "boards")]
     set: Vec<String>,
 
@@ -45,29 +45,29 @@ pub(in crate::cli) struct VerifyArgs {
     #[arg(long, value_name = "ARCH", requires = "boards")]
     build_host: Option<String>,
 
-    /// Set aside what is damaged, and fetch it and what is missing again.
+    /// Set damaged sources aside, and fetch them and the missing ones again.
     #[arg(long)]
     repair: bool,
 
-    /// Then let BitBake itself fetch and unpack each board's whole closure, with no network and from nothing but the store.
+    /// After that, let BitBake itself fetch and unpack each board's whole closure, with no network, from the store alone.
     #[arg(long)]
     deep: bool,
 }
 
-/// What is verified: everything, or what some configurations need.
+/// What to verify: everything, or what some configurations need.
 struct VerifyScope {
     sources: Vec<SourceId>,
-    /// The choices that matter on each board, beside its default; `None` where every configuration matters.
+    /// The choices that matter on each board, besides its default; `None` where every configuration matters.
     boards: Option<BTreeMap<String, Vec<String>>>,
 }
 
-/// A source that the store does not have as the lock says.
+/// A source whose bytes in the store are missing or not as locked.
 struct Fault {
     id: SourceId,
     error: Error,
 }
 
-/// What a configuration lacks.
+/// What a configuration does not have.
 #[derive(Default)]
 struct Lacking<'a> {
     layers: BTreeSet<&'a str>,
@@ -95,8 +95,10 @@ impl VerifyArgs {
         let mut outcome = scope.report(&lock, faults, &project.manifest.engine);
         extend(&mut outcome.json, json!({ "repaired": repaired }));
         if outcome.error.is_none() {
-            let mended = if repaired > 0 { format!(", {repaired} of them fetched again") } else { String::new() };
-            output.say(&format!("{} in the store, every byte as locked{mended}", count(sources.len(), "source")));
+            let fetched_again =
+                if repaired > 0 { format!(", {repaired} of them fetched again") } else { String::new() };
+            output
+                .say(&format!("{} in the store, every byte as locked{fetched_again}", count(sources.len(), "source")));
             if self.deep {
                 self.go_deep(&project, &lock, &store, output, &mut outcome)?;
             }
@@ -104,7 +106,7 @@ impl VerifyArgs {
         Ok(outcome)
     }
 
-    /// BitBake's own fetchers over each board's closure.
+    /// Runs BitBake's own fetchers over each board's closure.
     fn go_deep(
         &self,
         project: &Project,
@@ -129,7 +131,7 @@ impl VerifyArgs {
                 require_seal: project.require_seal,
                 progress: output.progress.as_ref(),
             };
-            output.say(&format!("Board {board}: BitBake fetches and unpacks all, with no network"));
+            output.say(&format!("Board {board}: BitBake fetches and unpacks all recipes, with no network"));
             let proof = builder::fetch_and_unpack(&request, output.words)?;
             let failures: Vec<Value> = proof.failures.iter().map(failure_json).collect();
             boards.insert(board.clone(), json!({ "recipes": proof.recipes, "failures": failures }));
@@ -185,7 +187,7 @@ impl VerifyScope {
             }
             list.push(json!({ "source": id, "kind": error.kind().name(), "needed_by": would_fail_json(&alone) }));
             let who: Vec<String> = who(&named, engine).into_iter().collect();
-            errors.push(error.wrap(format!("{id}, {}, is not in order", blame(&who))));
+            errors.push(error.wrap(format!("{id}, {}, is missing or damaged", blame(&who))));
         }
         let total = self.sources.len();
         let json = json!({ "sources": total, "faults": list, "would_fail": would_fail_json(&lacking) });
@@ -228,7 +230,7 @@ fn failure_json(failure: &UnpackFailure) -> Value {
     json!({ "recipe": failure.recipe, "task": failure.task, "why": failure.why })
 }
 
-/// Who needs a source, for an error: few by name.
+/// Who needs a source, for an error: one or two by name, more by number.
 fn blame(who: &[String]) -> String {
     match who {
         [] => "which nothing needs".to_owned(),
@@ -252,7 +254,7 @@ fn would_fail_json(lacking: &BTreeMap<Configuration<'_>, Lacking<'_>>) -> Value 
     lacking.iter().map(one).collect()
 }
 
-/// A line for each configuration that would fail, with all that fails in it.
+/// A line for each configuration that would fail, with everything that fails in it.
 fn would_fail_text(lacking: &BTreeMap<Configuration<'_>, Lacking<'_>>, engine: &str) -> String {
     let line = |(Configuration { board, setting }, lacking): (&Configuration<'_>, &Lacking<'_>)| {
         let with = if setting.is_empty() { String::new() } else { format!(" with {setting}") };
@@ -260,7 +262,7 @@ fn would_fail_text(lacking: &BTreeMap<Configuration<'_>, Lacking<'_>>, engine: &
         let mut what: Vec<String> = lacking.layers.iter().map(layer).collect();
         what.extend(lacking.extra.then(|| "what is fetched outside of recipes".to_owned()));
         if !what.is_empty() {
-            what = vec![format!("every recipe, for want of {}", what.join(", "))];
+            what = vec![format!("every recipe, because these are missing: {}", what.join(", "))];
         }
         what.extend(lacking.declared.iter().map(|name| format!("source {name}")));
         what.extend(lacking.recipes.iter().map(|name| (*name).to_owned()));
@@ -269,7 +271,7 @@ fn would_fail_text(lacking: &BTreeMap<Configuration<'_>, Lacking<'_>>, engine: &
     lacking.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Sets aside what has wrong bytes.
+/// Sets aside the sources that have wrong bytes.
 fn discard(store: &Store, lock: &Lock, faults: &[Fault]) -> Result<()> {
     let wrong = faults.iter().filter(|fault| fault.error.kind() == Kind::Mismatch);
     wrong.into_iter().try_for_each(|fault| {
@@ -278,14 +280,14 @@ fn discard(store: &Store, lock: &Lock, faults: &[Fault]) -> Result<()> {
     })
 }
 
-/// The sources that the store lacks or has with other bytes; all cores, as fast as the disk gives.
+/// The sources that the store does not have, or has with other bytes. Uses all cores.
 fn check(store: &Store, lock: &Lock, sources: &[SourceId]) -> Result<Vec<Fault>> {
     let verify = |id: &SourceId| {
         let outcome = stop::check().and_then(|()| lock.get(id)).and_then(|locked| store.verify(locked));
         outcome.err().map(|error| Fault { id: id.clone(), error })
     };
     let faults: Vec<Fault> = sources.par_iter().filter_map(verify).collect();
-    // A store that cannot be read is no statement about its sources.
+    // That a store cannot be read says nothing about its sources.
     match faults.iter().position(|fault| !matches!(fault.error.kind(), Kind::Mismatch | Kind::Missing)) {
         Some(at) => Err(faults.into_iter().nth(at).map_or_else(
             || Error::bug("a fault was lost"),

@@ -1,4 +1,4 @@
-//! `kbuild why`: who needs a source, and by which path.
+//! `kbuild why`: shows who needs a source, and by which path.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +17,12 @@ use crate::lock::{Configuration, Holder, Lock, Parent, Use, UsedRecipe, Uses};
 use crate::source::SourceId;
 use crate::suggest;
 
-/// So many sources are named where a text could mean several.
+/// The most sources that are listed if a text could mean several.
 const LISTED: usize = 10;
 
-/// Tells who needs a source: which boards, options and recipes, and by which path from a target.
+/// Shows who needs a source: which boards, options and recipes, and by which path from a target.
 ///
-/// From kbuild.lock alone. What a choice of options has in common with the board's default is not repeated.
+/// Reads kbuild.lock alone. What a choice of options shares with the board's default is not repeated.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -34,7 +34,7 @@ pub(in crate::cli) struct WhyArgs {
     /// A source (file:NAME, git:NAME@COMMIT, a name, a URL, a commit, a unique part of its name), or a recipe.
     source: String,
 
-    /// Take SOURCE for the name of a recipe, also where a source has that name.
+    /// Take SOURCE as the name of a recipe, even if a source has that name.
     #[arg(long)]
     recipe: bool,
 }
@@ -56,7 +56,7 @@ enum Reason<'a> {
     Extra(BTreeSet<Configuration<'a>>),
 }
 
-/// What a command's answers are put together from.
+/// What the answers are made from.
 struct Query<'a> {
     lock: &'a Lock,
     uses: Uses<'a>,
@@ -85,7 +85,7 @@ impl WhyArgs {
 }
 
 impl<'a> Query<'a> {
-    /// What a text means: what names it outright, then a recipe, then what only holds it.
+    /// What a text means: a source of that name, else a recipe, else a source whose name contains the text.
     fn asked(&self, text: &str, recipe: bool) -> Result<Subject> {
         let rules = [Lock::named, Lock::containing];
         for (at, rule) in rules.iter().enumerate() {
@@ -119,14 +119,16 @@ impl<'a> Query<'a> {
         match question {
             Some(question) => error.help(question),
             None if !closed => error.help("no closure is locked: only layers and declared sources are known"),
-            None => error.help("`kbuild list` shows all sources, `kbuild tree --board BOARD` the recipes"),
+            None => {
+                error.help("run `kbuild list` to see all sources, or `kbuild tree --board BOARD` to see the recipes")
+            }
         }
     }
 
-    /// The uses of a source itself, put together by kind and name.
+    /// The uses of a source itself, grouped by kind and name.
     fn reasons(&self, id: &SourceId) -> Vec<Reason<'_>> {
         let mut reasons = Vec::new();
-        // Blocks that differ only in what else they fetch are one recipe here.
+        // Blocks that differ only in what else they fetch count as one recipe here.
         let mut recipes: BTreeMap<String, (UsedRecipe<'_>, Paths<'_>)> = BTreeMap::new();
         let mut extra = BTreeSet::new();
         for of in self.uses.direct(id) {
@@ -170,7 +172,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// A paragraph, or `None` where nothing needs the source itself.
+    /// A paragraph, or `None` if nothing needs the source itself.
     fn text(&self, holder: &Holder<'_>, reasons: &[Reason<'_>]) -> Option<String> {
         let alone = holder.through.is_empty();
         if reasons.is_empty() {
@@ -209,7 +211,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// The paths under the configurations that have them, those that most have first.
+    /// The paths, grouped by the configurations that have them; the largest group first.
     fn paths_text(&self, paths: &Paths<'_>) -> Vec<String> {
         let mut groups: BTreeMap<&BTreeSet<Configuration<'_>>, Vec<String>> = BTreeMap::new();
         for (path, configurations) in paths {
@@ -224,7 +226,7 @@ impl<'a> Query<'a> {
         groups.into_iter().flat_map(group).collect()
     }
 
-    /// Why a recipe is in task graphs, and what it fetches there.
+    /// Why a recipe is in task graphs, and what it fetches.
     fn recipe(&self, name: &'a str) -> Outcome {
         let mut paths = Paths::new();
         let mut blocks: BTreeMap<&str, UsedRecipe<'_>> = BTreeMap::new();
@@ -256,7 +258,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// A choice that has a block of its own may need the source by the same path as the board does anyway.
+/// A choice that has a block of its own may need the source by the same path as the board's default.
 fn without_repeated(mut paths: Paths<'_>) -> Paths<'_> {
     for configurations in paths.values_mut() {
         let default = |board| Configuration { board, setting: "" };
@@ -271,7 +273,7 @@ fn ambiguous(text: &str, found: &[SourceId]) -> Error {
     list.extend((found.len() > LISTED).then(|| format!("and {} more", found.len() - LISTED)));
     Error::input(format!("`{}` may mean {} sources", text.escape_debug(), found.len()))
         .because(Error::input(list.join("\n")))
-        .help("name one of them whole")
+        .help("give the whole name of one of them")
 }
 
 fn parent_json(Parent { key, path }: &Parent<'_>) -> Value {

@@ -17,7 +17,7 @@ do_fetch[dirs] = "${DL_DIR}"
 # Only this task may use the network; the others run without one.
 do_fetch[network] = "1"
 do_fetch[file-checksums] = "${@bb.fetch2.get_checksum_file_list(d)}"
-# What is fetched is part of what the task is: a moved revision runs it again.
+# What is fetched is part of the task's hash: another revision runs it again.
 do_fetch[vardeps] += "SOURCE_REVISIONS"
 SOURCE_REVISIONS = "${@mini_source_revisions(d)}"
 SOURCE_REVISIONS[vardepvalue] = "${SOURCE_REVISIONS}"
@@ -53,7 +53,7 @@ addtask install after do_compile
 do_install[cleandirs] = "${D}"
 do_install[dirs] = "${B}"
 
-# What a recipe puts into ${DEPLOYDIR} arrives in ${DEPLOY_DIR_IMAGE}, whole files only.
+# What a recipe puts into ${DEPLOYDIR} is moved to ${DEPLOY_DIR_IMAGE}, complete files only.
 base_do_deploy() {
     :
 }

@@ -1,6 +1,6 @@
 # An initramfs: what the recipes of ${IMAGE_INSTALL} installed, as a cpio archive
 # in the kernel's `newc` form, gzipped. Written here in python instead of by
-# cpio(1): every field is then ours to fix, and the host need not have cpio.
+# cpio(1): every field is then fixed, and the host need not have cpio.
 
 IMAGE_NAME ?= "${PN}-${MACHINE}"
 IMAGE_INIT ?= "${bindir}/hello"
@@ -25,7 +25,7 @@ python do_rootfs() {
             d.getVar("GREETING"), d.getVar("MACHINE_TITLE"), d.getVar("SERIAL_CONSOLE")))
 }
 
-# Beside the image stand the programs themselves, as their recipes deploy them.
+# Beside the image are the programs themselves, as their recipes deploy them.
 do_deploy[deptask] = "do_deploy"
 
 # do_rootfs filled ${D}; the usual do_install would empty it again.

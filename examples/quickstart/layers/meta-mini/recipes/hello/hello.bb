@@ -1,5 +1,5 @@
-# A tarball over http. Its URL, version and checksum are kata.toml's to say; kbuild
-# hands them over as KBUILD_HELLO_*. In the image it is also the first process.
+# A tarball over http. Its URL, version and checksum are in kata.toml; kbuild
+# passes them on as KBUILD_HELLO_*. In the image it is also the first process.
 SUMMARY = "Says hello"
 LICENSE = "MIT"
 

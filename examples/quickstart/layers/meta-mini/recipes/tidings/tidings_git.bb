@@ -1,5 +1,5 @@
-# Git at whatever the branch holds, as a recipe of somebody else's layer may have
-# it. BitBake would ask the upstream while parsing; kbuild pins it from outside
+# Git at the newest commit of the branch, as in a recipe of somebody else's layer.
+# BitBake would ask the upstream while parsing; kbuild pins it from outside
 # (`recipes = ["tidings"]` in kata.toml), so this file stays as it is.
 SUMMARY = "Tells the news"
 LICENSE = "MIT"
