@@ -212,9 +212,9 @@ mod tests {
         let blake3 = Expected { blake3: Some(Blake3::from([2; 32])), ..Expected::default() };
         let ones = "01".repeat(32);
         let twos = "02".repeat(32);
-        let with_query = base("https://mirror.corp/kbuild/?token=x").unwrap();
+        let with_query = base("https://mirror.corp/kbuild/?ref=x").unwrap();
         let shown = |url: Option<Result<SourceUrl>>| url.unwrap().unwrap().to_string();
-        assert_eq!(shown(file(&with_query, &sha256)), format!("https://mirror.corp/kbuild/sha256/{ones}?token=x"));
+        assert_eq!(shown(file(&with_query, &sha256)), format!("https://mirror.corp/kbuild/sha256/{ones}?ref=x"));
         let folder = base("/srv/a store").unwrap();
         assert_eq!(shown(file(&folder, &blake3)), format!("file:///srv/a%20store/blobs/02/{twos}"));
         assert!(file(&folder, &Expected::default()).is_none());
