@@ -178,6 +178,11 @@ impl Reachable {
         needed.map(|(path, entry)| (path.as_path(), entry))
     }
 
+    /// Whether a path is named itself.
+    pub(super) fn names(&self, path: &Path) -> bool {
+        self.entries.contains_key(path)
+    }
+
     /// How the nearest reachable directory above a name can be reached.
     fn above(&self, path: &Path) -> Option<Access> {
         path.ancestors().skip(1).find_map(|above| match self.entries.get(above) {

@@ -166,7 +166,7 @@ impl Root {
             Some(Path::new(private).join(first))
         };
         let needed = reachable.needed().filter_map(|(path, _)| Some((path, within(path)?)));
-        let ways = needed.filter(|(path, first)| path != first).map(|(_, first)| self.inside(&first));
+        let ways = needed.filter(|(_, first)| !reachable.names(first)).map(|(_, first)| self.inside(&first));
         let ways: BTreeSet<PathBuf> = ways.collect();
         for way in &ways {
             fs::create_dir_all(way).map_err(why("make a directory"))?;
