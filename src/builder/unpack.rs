@@ -34,7 +34,7 @@ pub struct Proof {
 /// recipe by recipe, and the directory in the end, unless something failed.
 ///
 /// # Errors
-/// As [`super::prepare`]; kind `Engine` when BitBake fails before it comes to the recipes; kind `Interrupted`.
+/// As [`super::prepare()`]; kind `Engine` when BitBake fails before it comes to the recipes; kind `Interrupted`.
 pub fn fetch_and_unpack(request: &BuildRequest<'_>, words: Verbosity) -> Result<Proof> {
     let prepared = prepare::prepare(request, BuildDir::Deep)?;
     let found = DiscoveryDir::begin(prepared.topdir())?;

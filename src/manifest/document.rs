@@ -17,7 +17,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::url::redact_in_place;
 
-/// So many diagnostics are shown; the rest is only counted.
+/// The most faults that are shown; the others are only counted.
 const SHOWN: usize = 20;
 
 /// All faults of one text.
@@ -52,7 +52,7 @@ impl Diagnostics {
             1 => Err(diagnostics.next().unwrap_or_else(|| Error::bug("a fault was lost"))),
             _ => {
                 let more = if count > SHOWN { format!(", the first {SHOWN} of them below") } else { String::new() };
-                Err(Error::input(format!("{file} has {count} diagnostics{more}")).with_related(diagnostics))
+                Err(Error::input(format!("{file} has {count} faults{more}")).with_related(diagnostics))
             }
         }
     }
@@ -94,12 +94,12 @@ fn visible(text: &str, span: Range<usize>) -> Range<usize> {
 pub(super) struct Block<T> {
     /// Where its name is.
     pub(super) span: Range<usize>,
-    /// What it says; `None` when that is so broken that checking it would only give consequential diagnostics.
+    /// Its content; `None` if that is so broken that checks would only give faults that follow from it.
     pub(super) raw: Option<T>,
 }
 
 /// All blocks of a kind, by name, in the order of the text. A broken block still has its name here, so that references to
-/// it are no diagnostics of their own.
+/// it are not reported as faults too.
 pub(super) type Blocks<T> = IndexMap<String, Block<T>>;
 
 /// Reads `[SECTION.NAME]` blocks.

@@ -27,7 +27,7 @@ struct Complaint {
 /// Returns an answer of success; another answer becomes an error with the registry's message.
 ///
 /// # Errors
-/// Those of [`Registry::manifest`].
+/// Those of [`Registry::manifest`](super::client::Registry::manifest).
 pub async fn checked(url: &SourceUrl, image: &ImageName, response: Response) -> Result<Response, Failure> {
     let status = response.status();
     if status.is_success() {
@@ -66,7 +66,7 @@ async fn complaint(url: &SourceUrl, response: Response) -> Option<String> {
 /// A body of at most this many bytes.
 ///
 /// # Errors
-/// A longer body is a permanent failure; else those of [`Registry::manifest`].
+/// A longer body is a permanent failure; else those of [`Registry::manifest`](super::client::Registry::manifest).
 pub async fn read_whole(url: &SourceUrl, mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
