@@ -16,10 +16,9 @@ use kbuild::source::{CommitId, GitRef, SourceId, SourceUrl, name};
 use kbuild::store::{Store, tree};
 use kbuild::{Error, Kind};
 
-#[path = "support/upstreams.rs"]
-mod upstreams;
+mod common;
 
-use upstreams::{UPSTREAMS, Warnings, repository_file, run};
+use common::{UPSTREAMS, Warnings, repository_file, run};
 
 /// A project of the fixture's layer over the quickstart's.
 struct Project {

@@ -13,10 +13,7 @@ use std::process::{Command, Stdio};
 use kbuild::manifest::{LayerOrigin, Manifest, OptionKind, SourceOrigin};
 use serde_json::Value;
 
-#[path = "support/engine.rs"]
-mod engine;
-
-use engine::{engine, repository};
+use kbuild_test::engine::{engine, repository};
 
 const COMMON: &str = "layers/meta-kata-common";
 const CONFIG: &str = "layers/meta-kata-common/recipes-kata/kata-containers-config/kata-containers-config_1.0.bb";

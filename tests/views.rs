@@ -19,10 +19,7 @@ use kbuild::source::{Algorithm, Checksum, CommitId, Sha256, SourceId, name};
 use kbuild::store::{Store, tree, view};
 use serde_json::{Value, json};
 
-#[path = "support/engine.rs"]
-mod engine;
-
-use engine::engine;
+use kbuild_test::engine::engine;
 
 /// The find pattern of kbuild.conf's one PREMIRRORS line; a test below compares it with what is written there.
 const PREMIRRORS: &str = "(git|gitsm|gomodgit|https?|ftps?|sftp|s3|gs|az|hg|p4|repo)://.*/.*";

@@ -1,11 +1,5 @@
 //! The fetcher against servers that misbehave, with stores in temporary directories.
 
-#[path = "../../tests/support/http.rs"]
-mod http_server;
-
-#[path = "../../tests/support/ftp.rs"]
-mod ftp_server;
-
 mod files;
 mod ftp;
 mod gits;
@@ -18,12 +12,12 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use self::http_server::{Ranges, Reply, Server};
 use super::*;
 use crate::manifest::{MirrorRule, Mirrors};
 use crate::net::netrc::Netrc;
 use crate::progress::{Progress, Task};
 use crate::source::Hasher;
+use kbuild_test::http::{Ranges, Reply, Server};
 
 /// Retries at once, stalls within the second.
 fn impatient() -> RetryPolicy {

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::support::bench::{Bench, assert_run};
-use crate::support::quickstart::copy;
+use kbuild_test::assert_run;
+use kbuild_test::project::TestProject;
+use kbuild_test::quickstart::copy;
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bad-layer")
 }
 
-fn bench() -> Bench {
-    let bench = Bench::new();
+fn bench() -> TestProject {
+    let bench = TestProject::new();
     copy(&fixture(), &bench.path("bad-layer"));
     bench
 }
@@ -79,7 +80,7 @@ fn as_text_and_json() {
 
 #[test]
 fn nothing_found() {
-    let bench = Bench::new();
+    let bench = TestProject::new();
     bench.write("good/conf/layer.conf", "BBFILE_COLLECTIONS += \"good\"\n");
     bench.write("good/recipes/a/a_1.bb", "SRC_URI = \"file://a\"\n");
     assert_run!(bench, bench.kbuild(&["audit", "good"]), "nothing_found");
@@ -88,7 +89,7 @@ fn nothing_found() {
 
 #[test]
 fn no_layer_where_it_was_asked_for() {
-    let bench = Bench::new();
+    let bench = TestProject::new();
     bench.write("empty/a.bb", "");
     assert_run!(bench, bench.kbuild(&["audit", "empty"]), "no_layer");
     assert_run!(bench, bench.kbuild(&["audit", "gone"]), "no_directory");
@@ -116,7 +117,7 @@ machine = "qemux86-64"
 layers = ["meta-good"]
 targets = ["image"]
 "#;
-    let bench = Bench::with_manifest(manifest);
+    let bench = TestProject::with_manifest(manifest);
     bench.write("layers/bitbake/bin/bitbake", "");
     bench.write("layers/meta-good/conf/layer.conf", "");
     bench.write("layers/meta-leak/conf/layer.conf", "");

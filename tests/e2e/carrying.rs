@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::bench::{Bench, Run, assert_run};
-use crate::support::http::{Reply, Server};
-use crate::support::quickstart::{Quickstart, clone_project};
+use kbuild_test::assert_run;
+use kbuild_test::http::{Reply, Server};
+use kbuild_test::project::{Run, TestProject};
+use kbuild_test::quickstart::{Quickstart, clone_project};
 
 const HEAD: &str = "[project]\nname = \"test\"\n[layers.bitbake]\npath = \"bitbake\"\n";
 
 /// Writes a manifest with these sources, `name` to `name.bin`, and an engine that is only a name.
-fn write_manifest(bench: &Bench, server: &Server, names: &[&str]) {
+fn write_manifest(bench: &TestProject, server: &Server, names: &[&str]) {
     let sources: String = names
         .iter()
         .map(|name| {
@@ -23,16 +24,16 @@ fn write_manifest(bench: &Bench, server: &Server, names: &[&str]) {
 }
 
 /// A project whose sources are locked and fetched.
-fn fetched(names: &[&str]) -> (Bench, Server) {
-    let (bench, server) = (Bench::new(), Server::start());
+fn fetched(names: &[&str]) -> (TestProject, Server) {
+    let (bench, server) = (TestProject::new(), Server::start());
     write_manifest(&bench, &server, names);
     bench.kbuild_ok(&["lock"]);
     (bench, server)
 }
 
 /// The same project on another machine, with nothing in its store.
-fn cloned(from: &Bench) -> Bench {
-    let bench = Bench::new();
+fn cloned(from: &TestProject) -> TestProject {
+    let bench = TestProject::new();
     for file in ["kata.toml", "kata.lock", "bitbake/bin/bitbake"] {
         bench.write(file, &from.read(file));
     }
@@ -44,7 +45,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// Runs `kbuild` without any network, not even loopback.
-fn isolated(bench: &Bench, args: &[&str]) -> Run {
+fn isolated(bench: &TestProject, args: &[&str]) -> Run {
     let plain = bench.command(args);
     let can = Command::new("unshare").args(["-r", "-n", "true"]).stderr(Stdio::null()).status();
     let mut command = if can.is_ok_and(|status| status.success()) {
@@ -77,7 +78,7 @@ fn a_clone_and_a_bundle_are_all_that_a_build_needs() {
     isolated(&there, &["import", text(&disk)]);
     isolated(&there, &["fetch", "--offline"]);
     isolated(&there, &["build", "--board", "lantern"]);
-    let artifacts = |bench: &Bench| {
+    let artifacts = |bench: &TestProject| {
         let result: serde_json::Value = serde_json::from_str(&bench.read("build/lantern/result.json")).expect("JSON");
         result["artifacts"].clone()
     };
@@ -111,7 +112,7 @@ fn a_clone_and_a_bundle_are_all_that_a_build_needs() {
 }
 
 /// A tarball of the store, unpacked and packed again under another name.
-fn repacked(bench: &Bench, from: &str, to: &str) -> std::path::PathBuf {
+fn repacked(bench: &TestProject, from: &str, to: &str) -> std::path::PathBuf {
     let lock = kbuild::lock::Lock::read(&bench.path("kata.lock")).expect("a lock").expect("a lock");
     let content = lock.files[&format!("{from}.tar.gz")].content.expect("seen");
     let blob = kbuild::store::Store::open(&bench.path("mirrors/store")).expect("a store").blob_path(&content.blake3);
@@ -260,7 +261,7 @@ fn what_no_lock_names_is_removed() {
     assert_eq!((&kept["blobs"], &kept["leftovers"]), (&0.into(), &1.into()), "{kept}");
 
     // A second project with the same store, whose lock needs what this project does not need.
-    let (other, _server) = (Bench::new(), ());
+    let (other, _server) = (TestProject::new(), ());
     write_manifest(&other, &server, &["one"]);
     other.write("kata.lock", &old);
     let store = bench.path("mirrors/store");

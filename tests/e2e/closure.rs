@@ -11,8 +11,8 @@ use kbuild::source::{Hasher, SourceId};
 use kbuild::store::Store;
 use serde_json::Value;
 
-use crate::support::bench::Bench;
-use crate::support::quickstart::{Upstreams, copy, engine, git, repository, upstreams};
+use kbuild_test::project::TestProject;
+use kbuild_test::quickstart::{Upstreams, copy, engine, git, repository, upstreams};
 
 /// The contents of the upstreams of the fixture's layer, and the variables with which its recipes refer to them.
 struct Made {
@@ -238,9 +238,9 @@ fn site(url: &str) -> String {
 }
 
 /// A project of the fixture's layer with its upstreams running.
-fn project() -> Option<(Bench, Upstreams)> {
+fn project() -> Option<(TestProject, Upstreams)> {
     let engine = engine()?;
-    let mut bench = Bench::new();
+    let mut bench = TestProject::new();
     let directory = bench.beside("served");
     copy(upstreams(&engine), &directory);
     let made = make(&directory);
@@ -262,7 +262,7 @@ fn project() -> Option<(Bench, Upstreams)> {
     Some((bench, upstreams))
 }
 
-fn adapt(bench: &Bench, path: &str, from: &str, to: &str) {
+fn adapt(bench: &TestProject, path: &str, from: &str, to: &str) {
     let text = bench.read(path);
     assert!(text.contains(from), "{path} has no {from}");
     bench.write(path, &text.replace(from, to));
@@ -273,7 +273,7 @@ fn md5(directory: &Path) -> String {
     String::from_utf8_lossy(&output.stdout).chars().take(32).collect()
 }
 
-fn read_lock(bench: &Bench) -> Lock {
+fn read_lock(bench: &TestProject) -> Lock {
     Lock::read(&bench.path("kata.lock")).expect("the lock").expect("a lock")
 }
 
@@ -310,7 +310,7 @@ fn every_fetcher_from_recipe_to_unpacked_source_with_the_upstreams_gone() {
 }
 
 /// The branch of a recipe's AUTOREV gets a commit. Returns the lock at the end.
-fn a_moving_ref_stays_until_it_is_told_to_move(bench: &Bench, before: &Lock) -> Lock {
+fn a_moving_ref_stays_until_it_is_told_to_move(bench: &TestProject, before: &Lock) -> Lock {
     let (work, served) = (bench.beside("served/work-autorev.git"), bench.beside("served/autorev.git"));
     fs::write(work.join("README"), "moved on").expect("a file");
     git(&work, &["commit", "-q", "-a", "-m", "Another commit"]);
@@ -332,7 +332,7 @@ fn a_moving_ref_stays_until_it_is_told_to_move(bench: &Bench, before: &Lock) -> 
 }
 
 /// Removes each source from the store by itself.
-fn each_missing_source_names_what_would_fail(bench: &Bench, lock: &Lock) {
+fn each_missing_source_names_what_would_fail(bench: &TestProject, lock: &Lock) {
     let store = Store::open(&bench.path("mirrors/store")).expect("the store");
     for id in lock.all_sources() {
         let blob = match lock.get(&id).expect("a block") {
@@ -383,7 +383,7 @@ fn recipes_that_need(lock: &Lock, ids: &BTreeSet<SourceId>) -> BTreeSet<(String,
 }
 
 /// The bytes are as locked, but BitBake cannot unpack them.
-fn what_bitbake_cannot_unpack_is_named(bench: &Bench) {
+fn what_bitbake_cannot_unpack_is_named(bench: &TestProject) {
     let path = "closure-layer/recipes/twin-a/twin-a.bb";
     adapt(bench, path, "${CLOSURE_SHA256_twin}", &"0".repeat(64));
     let run = bench.kbuild(&["verify", "--deep", "--offline", "--board", "harbour", "--format", "json"]);

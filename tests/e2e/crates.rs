@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::bench::{Bench, assert_run};
-use crate::support::quickstart::{copy, engine, git, repository};
+use kbuild_test::assert_run;
+use kbuild_test::project::TestProject;
+use kbuild_test::quickstart::{copy, engine, git, repository};
 
 fn fixture(name: &str) -> PathBuf {
     repository().join("tests/fixtures/crates").join(name)
@@ -12,7 +13,7 @@ fn fixture(name: &str) -> PathBuf {
 
 /// The fixture's two repositories beside the project, and the two commits of `tools` that the lock of `tally` names: its
 /// first, and that of its branch.
-fn upstreams(bench: &Bench) -> [String; 2] {
+fn upstreams(bench: &TestProject) -> [String; 2] {
     let commit = |name: &str| {
         let directory = bench.beside(name);
         git(&directory, &["init", "-q", "-b", "main"]);
@@ -42,7 +43,7 @@ fn with_commits(text: &str, [first, tools]: [&str; 2]) -> String {
 }
 
 /// A project whose mirror rule points to the repositories beside it.
-fn project(bench: &mut Bench, closure: &str) {
+fn project(bench: &mut TestProject, closure: &str) {
     let manifest = format!(
         r#"[project]
 name = "crates"
@@ -73,7 +74,7 @@ targets = ["tally"]
 
 #[test]
 fn an_include_is_written_and_checked() {
-    let bench = Bench::new();
+    let bench = TestProject::new();
     let lock = std::fs::read_to_string(fixture("tally/Cargo.lock")).expect("a lock");
     let lock = with_commits(&lock, [&"a".repeat(40), &"c".repeat(40)]);
     bench.write("upstream/Cargo.lock", &lock);
@@ -97,7 +98,7 @@ fn an_include_is_written_and_checked() {
 
 #[test]
 fn a_lock_is_read_out_of_the_store() {
-    let mut bench = Bench::new();
+    let mut bench = TestProject::new();
     let [first, tools] = upstreams(&bench);
     project(&mut bench, "none");
     bench.write("bitbake/bin/bitbake", "");
@@ -140,7 +141,7 @@ fn toolchain() -> Option<PathBuf> {
 #[test]
 fn a_workspace_is_locked_fetched_and_built_offline() {
     let (Some(engine), Some(toolchain)) = (engine(), toolchain()) else { return };
-    let mut bench = Bench::new();
+    let mut bench = TestProject::new();
     upstreams(&bench);
     project(&mut bench, "none");
     copy(&engine, &bench.path("bitbake"));

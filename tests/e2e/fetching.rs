@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use sha2::Digest as _;
 
-use crate::support::bench::{Bench, Run, assert_run};
-use crate::support::http::{Reply, Server};
-use crate::support::quickstart::{copy, git};
+use kbuild_test::assert_run;
+use kbuild_test::http::{Reply, Server};
+use kbuild_test::project::{Run, TestProject};
+use kbuild_test::quickstart::{copy, git};
 
 const HEAD: &str = "[project]\nname = \"test\"\n[layers.bitbake]\npath = \"bitbake\"\n";
 
 /// A project with these sources, and an engine that is only a name.
-fn bench(sources: &str) -> Bench {
+fn bench(sources: &str) -> TestProject {
     let bench =
         // The fallback lists name hosts of the internet.
-        Bench::with_manifest(&format!("{HEAD}{sources}\n[mirrors]\nbuiltin = false\n"));
+        TestProject::with_manifest(&format!("{HEAD}{sources}\n[mirrors]\nbuiltin = false\n"));
     bench.write("bitbake/bin/bitbake", "");
     bench
 }

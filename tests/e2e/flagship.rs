@@ -6,12 +6,12 @@ use std::path::Path;
 
 use kbuild::lock::Lock;
 
-use crate::support::bench::Bench;
-use crate::support::quickstart::{clones, clones_for_bitbake, copy, repository};
+use kbuild_test::project::TestProject;
+use kbuild_test::quickstart::{clones, clones_for_bitbake, copy, repository};
 
 /// A clone of this project, with the files that kbuild reads.
-fn flagship() -> Bench {
-    let mut bench = Bench::new();
+fn flagship() -> TestProject {
+    let mut bench = TestProject::new();
     for name in ["kata.toml", "kata.lock"] {
         std::fs::copy(repository().join(name), bench.path(name)).expect(name);
     }
@@ -48,11 +48,11 @@ fn each_board_has_the_release_of_its_architecture() {
 
 /// A project with only the virtiofsd of kata.toml, locked with its bytes in this store; `None`, with a message, if crates.io
 /// cannot be reached.
-fn virtiofsd(store: &Path) -> Option<Bench> {
+fn virtiofsd(store: &Path) -> Option<TestProject> {
     let manifest = std::fs::read_to_string(repository().join("kata.toml")).expect("kata.toml");
     let (_, rest) = manifest.split_once("[sources.virtiofsd]\n").expect("a source of its own");
     let source = rest.split("\n[").next().expect("its block");
-    let mut bench = Bench::new();
+    let mut bench = TestProject::new();
     bench.set("KBUILD_STORE", store.display().to_string());
     bench.write("bitbake/bin/bitbake", "");
     let head = "[project]\nname = \"virtiofsd\"\n[layers.bitbake]\npath = \"bitbake\"\n";

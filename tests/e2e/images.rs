@@ -6,30 +6,31 @@ use std::path::Path;
 use kbuild::lock::Lock;
 use kbuild::source::SourceId;
 
-use crate::support::bench::{Bench, assert_run, program_on_path};
-use crate::support::http::{Reply, Server};
-use crate::support::quickstart::{Quickstart, copy, repository};
-use crate::support::registry::{LOGIN, Registry, digest};
+use kbuild_test::assert_run;
+use kbuild_test::http::{Reply, Server};
+use kbuild_test::project::{TestProject, program_on_path};
+use kbuild_test::quickstart::{Quickstart, copy, repository};
+use kbuild_test::registry::{LOGIN, Registry, digest};
 
 const HEAD: &str = "[project]\nname = \"test\"\n[layers.bitbake]\npath = \"bitbake\"\n";
 
 /// The boards' names do not matter: all sources are for all boards.
-fn bench(sources: &str) -> Bench {
-    let bench = Bench::with_manifest(&format!("{HEAD}{sources}\n[mirrors]\nbuiltin = false\n"));
+fn bench(sources: &str) -> TestProject {
+    let bench = TestProject::with_manifest(&format!("{HEAD}{sources}\n[mirrors]\nbuiltin = false\n"));
     bench.write("bitbake/bin/bitbake", "");
     bench
 }
 
-fn lock(bench: &Bench) -> Lock {
+fn lock(bench: &TestProject) -> Lock {
     Lock::read(&bench.path("kata.lock")).expect("a lock").expect("a lock")
 }
 
-fn empty_the_store(bench: &Bench) {
+fn empty_the_store(bench: &TestProject) {
     std::fs::remove_dir_all(bench.path("mirrors/store")).expect("the store is emptied");
 }
 
 /// The files of the archive in the store, by path.
-fn archive(bench: &Bench, name: &str) -> BTreeMap<String, Vec<u8>> {
+fn archive(bench: &TestProject, name: &str) -> BTreeMap<String, Vec<u8>> {
     let content = lock(bench).files[name].content.expect("seen");
     let store = kbuild::store::Store::open(&bench.path("mirrors/store")).expect("a store");
     let file = std::fs::File::open(store.blob_path(&content.blake3)).expect("a blob");
@@ -232,11 +233,11 @@ impl Front {
     }
 
     /// A project whose registry has a name that only a mirror rule resolves.
-    fn bench(&self) -> Bench {
+    fn bench(&self) -> TestProject {
         let to = self.server.url("").replace("http://", "oci://");
         let rule = format!("[[mirrors.rule]]\nmatch = 'oci://registry\\.example/(.*)'\nto = [\"{to}/$1\"]\n");
         let source = "[sources.base]\noci = \"registry.example/base:1\"\nversion = \"1\"\n";
-        let bench = Bench::with_manifest(&format!("{HEAD}{source}{rule}"));
+        let bench = TestProject::with_manifest(&format!("{HEAD}{source}{rule}"));
         bench.write("bitbake/bin/bitbake", "");
         bench
     }

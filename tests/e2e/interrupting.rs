@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::bench::{Bench, Run, assert_run, program_on_path};
-use crate::support::http::{Reply, Server};
+use kbuild_test::assert_run;
+use kbuild_test::http::{Reply, Server};
+use kbuild_test::project::{Run, TestProject, program_on_path};
 
 /// A project whose two files are locked and fetched; one of them is larger than any pipe's buffer.
-fn fetched() -> Bench {
-    let (bench, server) = (Bench::new(), Server::start());
+fn fetched() -> TestProject {
+    let (bench, server) = (TestProject::new(), Server::start());
     let mut sources = String::new();
     for (name, bytes) in [("small", b"the bytes of small".to_vec()), ("large", vec![7; 4 << 20])] {
         server.on(&format!("/{name}.bin"), [Reply::file(bytes)]);
@@ -140,7 +141,7 @@ fn a_verification_is_stopped() {
 
 #[test]
 fn git_ends_with_a_kbuild_that_is_killed() {
-    let mut bench = Bench::new();
+    let mut bench = TestProject::new();
     bench.write(
         "kata.toml",
         "[project]\nname = \"test\"\n[layers.bitbake]\ngit = \"https://host.invalid/bitbake\"\nbranch = \"main\"\n\

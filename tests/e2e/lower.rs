@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::bench::{Bench, assert_run};
-use crate::support::http::{Reply, Server};
+use kbuild_test::assert_run;
+use kbuild_test::http::{Reply, Server};
+use kbuild_test::project::TestProject;
 
 /// A project with two files and an engine that is only a name, locked; its store is now a shared store beside it.
-fn with_shared_store() -> (Bench, Server, PathBuf) {
-    let (bench, server) = (Bench::new(), Server::start());
+fn with_shared_store() -> (TestProject, Server, PathBuf) {
+    let (bench, server) = (TestProject::new(), Server::start());
     let mut sources = String::new();
     for name in ["one", "two"] {
         server.on(&format!("/{name}.bin"), [Reply::file(format!("the bytes of {name}"))]);

@@ -2,9 +2,6 @@
 
 #![allow(clippy::disallowed_methods, unreachable_pub)] // Tests prepare files as they like, and share modules.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod audit;
 mod carrying;
 mod closure;

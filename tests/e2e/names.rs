@@ -1,6 +1,7 @@
 //! The two names that a manifest may have, and the lock beside it.
 
-use crate::support::bench::{Bench, Run, assert_run};
+use kbuild_test::assert_run;
+use kbuild_test::project::{Run, TestProject};
 
 const MANIFEST: &str = r#"[project]
 name = "test"
@@ -16,8 +17,8 @@ layers = ["meta-test"]
 targets = ["image"]
 "#;
 
-fn bench(manifests: &[&str]) -> Bench {
-    let bench = Bench::new();
+fn bench(manifests: &[&str]) -> TestProject {
+    let bench = TestProject::new();
     manifests.iter().for_each(|name| bench.write(name, MANIFEST));
     bench.write("layers/bitbake/bin/bitbake", "");
     bench.write("layers/meta-test/conf/layer.conf", "");
@@ -25,7 +26,7 @@ fn bench(manifests: &[&str]) -> Bench {
 }
 
 /// Locks, and insists that this one lock came of it, naming its manifest.
-fn locks(bench: &Bench, lock: &str, manifest: &str) -> Run {
+fn locks(bench: &TestProject, lock: &str, manifest: &str) -> Run {
     let run = bench.kbuild_ok(&["lock", "--manifest-path", manifest]);
     let text = bench.read(lock);
     assert!(text.starts_with(&format!("# Written by `kbuild lock` from {manifest}.")), "{text}");
@@ -79,7 +80,7 @@ fn the_nearest_directory_decides() {
 
 #[test]
 fn init_writes_the_common_name() {
-    let project = Bench::new();
+    let project = TestProject::new();
     project.kbuild_ok(&["init", "--name", "lab"]);
     assert!(project.read("kbuild.toml").contains("name = \"lab\""));
     assert!(!project.path("kata.toml").exists());

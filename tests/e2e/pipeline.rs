@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::bench::{Bench, Run};
-use crate::support::quickstart::{Quickstart, Upstreams, clone_project, copy, copy_project};
+use kbuild_test::project::{Run, TestProject};
+use kbuild_test::quickstart::{Quickstart, Upstreams, clone_project, copy, copy_project};
 
 const BOARDS: [&str; 2] = ["lantern", "harbour"];
 
 /// Path and BLAKE3 of each artifact of a board's last build.
-fn artifacts(bench: &Bench, board: &str) -> BTreeMap<String, String> {
+fn artifacts(bench: &TestProject, board: &str) -> BTreeMap<String, String> {
     let result: Value = serde_json::from_str(&bench.read(&format!("build/{board}/result.json"))).expect("JSON");
     let artifacts = result["artifacts"].as_array().expect("artifacts");
     let hash = |artifact: &Value, key: &str| artifact[key].as_str().expect(key).to_owned();
@@ -40,7 +40,7 @@ pub(crate) fn locked_and_fetched_in(place: &Path) -> Option<Quickstart> {
         Some(kept)
     });
     let locked = locked.as_ref()?;
-    let bench = Bench::new_in(place);
+    let bench = TestProject::new_in(place);
     copy_project(&bench);
     copy(&locked.join("kata.lock"), &bench.path("kata.lock"));
     std::fs::create_dir(bench.path("mirrors")).expect("a directory");
@@ -270,7 +270,7 @@ fn interrupt_group(leader: u32) {
 }
 
 /// Command lines of the processes whose working directory or arguments are inside the project's directory.
-fn processes_of(bench: &Bench) -> Vec<String> {
+fn processes_of(bench: &TestProject) -> Vec<String> {
     let place = bench.beside("").display().to_string();
     let place = place.trim_end_matches('/');
     let mut found = Vec::new();

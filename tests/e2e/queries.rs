@@ -10,8 +10,9 @@ use kbuild::source::Blake3;
 use kbuild::store::Store;
 use sha2::Digest as _;
 
-use crate::support::bench::{Bench, Run, assert_run};
-use crate::support::quickstart::git;
+use kbuild_test::assert_run;
+use kbuild_test::project::{Run, TestProject};
+use kbuild_test::quickstart::git;
 
 const FILES: [&str; 8] = [
     "busybox-1.36.tar.bz2",
@@ -31,8 +32,8 @@ const GONE: [&str; 2] = ["uninative-aarch64.tar.xz", "trumpet"];
 /// The project in `queries/`, whose lock was written by hand: three boards, options, a second host, a submodule, a recipe
 /// that differs on one board and one that differs with one choice. Hashes, commits and inputs are filled in, so that the
 /// lock is fresh. Commits have fixed dates, so that their ids are the same on every machine.
-fn fixture() -> Bench {
-    let mut bench = Bench::new();
+fn fixture() -> TestProject {
+    let mut bench = TestProject::new();
     let mut words = BTreeMap::new();
     std::fs::create_dir_all(bench.beside("upstream")).expect("a directory");
     for name in FILES {
@@ -60,7 +61,7 @@ fn fixture() -> Bench {
 }
 
 /// The fixture with everything that can be fetched in the store, and the resulting hashes in the lock.
-fn fetched() -> Bench {
+fn fetched() -> TestProject {
     let bench = fixture();
     let run = bench.kbuild(&["fetch", "--offline"]);
     assert!(run.stderr.contains("2 of 14 sources could not be fetched"), "{run}");
@@ -107,7 +108,7 @@ fn repository(path: &Path, name: &str, submodule: Option<String>) -> String {
 }
 
 /// Changes the lock, and rewrites it as `kbuild lock` would for this manifest.
-fn make_fresh(bench: &Bench, change: impl FnOnce(&mut Lock)) {
+fn make_fresh(bench: &TestProject, change: impl FnOnce(&mut Lock)) {
     let path = bench.path("kata.lock");
     let manifest = Manifest::read(&bench.path("kata.toml")).expect("a manifest");
     let mut lock = Lock::read(&path).expect("in order").expect("a lock");
@@ -124,12 +125,12 @@ fn make_fresh(bench: &Bench, change: impl FnOnce(&mut Lock)) {
     assert_eq!(resolve::stale(&manifest, &lock), Vec::<String>::new());
 }
 
-fn blob(bench: &Bench, blake3: &Blake3) -> PathBuf {
+fn blob(bench: &TestProject, blake3: &Blake3) -> PathBuf {
     Store::open_existing(&bench.path("mirrors/store")).expect("a store").blob_path(blake3)
 }
 
 /// Removes the commits from the store: the size of a pack depends on git's version.
-fn without_commits(bench: Bench) -> Bench {
+fn without_commits(bench: TestProject) -> TestProject {
     let found = json(&bench, &["list", "--kind", "git", "--host", "git.example"]).json();
     for source in found["sources"].as_array().expect("a list") {
         assert_eq!(source["in_store"], source["complete"], "{source}");
@@ -140,12 +141,12 @@ fn without_commits(bench: Bench) -> Bench {
 }
 
 /// Removes a file's bytes from the store.
-fn remove(bench: &Bench, name: &str) {
+fn remove(bench: &TestProject, name: &str) {
     let lock = Lock::read(&bench.path("kata.lock")).expect("in order").expect("a lock");
     std::fs::remove_file(blob(bench, &lock.files[name].content.expect("complete").blake3)).expect("it was there");
 }
 
-fn json(bench: &Bench, args: &[&str]) -> Run {
+fn json(bench: &TestProject, args: &[&str]) -> Run {
     bench.kbuild(&[args, &["--format", "json"]].concat())
 }
 

@@ -6,12 +6,12 @@ use std::process::Command;
 use kbuild::crates::{CargoLock, Include, Submodules};
 use kbuild::lock::{Lock, Locked};
 
-use crate::support::bench::Bench;
-use crate::support::quickstart::{clones, clones_for_bitbake, copy, repository};
+use kbuild_test::project::TestProject;
+use kbuild_test::quickstart::{clones, clones_for_bitbake, copy, repository};
 
 /// A project with its own store, and a gitconfig that trusts clones of other users.
-fn bench(manifest: &str) -> Bench {
-    let mut bench = Bench::with_manifest(manifest);
+fn bench(manifest: &str) -> TestProject {
+    let mut bench = TestProject::with_manifest(manifest);
     std::fs::write(bench.beside("home/.gitconfig"), "[safe]\n\tdirectory = *\n").expect("a gitconfig");
     let store = bench.path("mirrors/store").display().to_string();
     bench.set("KBUILD_STORE", store);
@@ -189,7 +189,7 @@ targets = ["kata-agent-sources"]
 }
 
 /// Cargo.lock at the tag, from a clone of the upstream.
-fn cargo_lock_of(bench: &Bench, clones: &str) -> Option<String> {
+fn cargo_lock_of(bench: &TestProject, clones: &str) -> Option<String> {
     // kbuild fetches the commit by the rules; the checkout of a layer is the shortest way to its files.
     let reader = self::bench(
         "[project]\nname = \"reader\"\n[closure]\nlock = \"none\"\n[layers.bitbake]\n\

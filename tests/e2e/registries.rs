@@ -1,14 +1,14 @@
 //! A store in a repository of a registry: push, pull, fetch, with a real registry and with one that misbehaves.
 
-use crate::support::bench::{Bench, Run};
-use crate::support::http::{Reply, Server};
-use crate::support::quickstart::git;
-use crate::support::registry::{LOGIN, Registry, cutting, digest};
+use kbuild_test::http::{Reply, Server};
+use kbuild_test::project::{Run, TestProject};
+use kbuild_test::quickstart::git;
+use kbuild_test::registry::{LOGIN, Registry, cutting, digest};
 
 /// Two files, one of them of several chunks, and a repository; locked, its upstream stopped.
-fn project() -> Bench {
+fn project() -> TestProject {
     let server = Server::start();
-    let bench = Bench::new();
+    let bench = TestProject::new();
     bench.write("bitbake/bin/bitbake", "");
     let repository = bench.beside("upstream/repo");
     std::fs::create_dir_all(&repository).expect("a folder");
@@ -31,7 +31,7 @@ fn large() -> Vec<u8> {
     (0..9_000_000_usize).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect()
 }
 
-fn empty_the_store(bench: &Bench) {
+fn empty_the_store(bench: &TestProject) {
     std::fs::remove_dir_all(bench.path("mirrors/store")).expect("the store is emptied");
 }
 

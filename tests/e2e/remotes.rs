@@ -8,16 +8,17 @@ use kbuild::lock::Lock;
 use kbuild::store::Store;
 use sha2::Digest as _;
 
-use crate::support::bench::{Bench, Run, assert_run};
-use crate::support::http::{Reply, Server};
-use crate::support::moto::{KEY, Moto, SECRET};
-use crate::support::quickstart::git;
+use kbuild_test::assert_run;
+use kbuild_test::http::{Reply, Server};
+use kbuild_test::moto::{KEY, Moto, SECRET};
+use kbuild_test::project::{Run, TestProject};
+use kbuild_test::quickstart::git;
 
 const HEAD: &str = "[project]\nname = \"test\"\n[layers.bitbake]\npath = \"bitbake\"\n";
 const TEAM: &str = "s3://team/kata";
 
 /// Writes a manifest with these sources, `name` to `name.bin`, and an engine that is only a name.
-fn write_manifest(bench: &Bench, server: &Server, sources: &[(&str, Vec<u8>)], more: &str) {
+fn write_manifest(bench: &TestProject, server: &Server, sources: &[(&str, Vec<u8>)], more: &str) {
     let entry = |(name, bytes): &(&str, Vec<u8>)| {
         server.on(&format!("/{name}.bin"), [Reply::file(bytes.clone())]);
         format!("[sources.{name}]\nurl = \"{}\"\n", server.url(&format!("/{name}.bin")))
@@ -28,8 +29,8 @@ fn write_manifest(bench: &Bench, server: &Server, sources: &[(&str, Vec<u8>)], m
 }
 
 /// A project whose sources are locked and fetched.
-fn fetched(sources: &[(&str, Vec<u8>)]) -> (Bench, Server) {
-    let (bench, server) = (Bench::new(), Server::start());
+fn fetched(sources: &[(&str, Vec<u8>)]) -> (TestProject, Server) {
+    let (bench, server) = (TestProject::new(), Server::start());
     write_manifest(&bench, &server, sources, "");
     bench.kbuild_ok(&["lock"]);
     (bench, server)
@@ -40,8 +41,8 @@ fn small(names: &[&'static str]) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// The same project on another machine, with nothing in its store.
-fn cloned(from: &Bench) -> Bench {
-    let bench = Bench::new();
+fn cloned(from: &TestProject) -> TestProject {
+    let bench = TestProject::new();
     for file in ["kata.toml", "kata.lock", "bitbake/bin/bitbake"] {
         bench.write(file, &from.read(file));
     }
@@ -49,28 +50,28 @@ fn cloned(from: &Bench) -> Bench {
 }
 
 /// Gives the user who runs kbuild access to the bucket.
-fn log_in(bench: &mut Bench, endpoint: &str) {
+fn log_in(bench: &mut TestProject, endpoint: &str) {
     bench.set("AWS_ACCESS_KEY_ID", KEY);
     bench.set("AWS_SECRET_ACCESS_KEY", SECRET);
     bench.set("AWS_ENDPOINT_URL", endpoint);
 }
 
 /// Runs `kbuild` with all its output, and checks that it contains no credential.
-fn run(bench: &Bench, args: &[&str]) -> Run {
+fn run(bench: &TestProject, args: &[&str]) -> Run {
     let run = bench.kbuild(args);
     let said = format!("{run}");
     assert!(!said.contains(KEY) && !said.contains(SECRET) && !said.contains("Signature="), "{said}");
     run
 }
 
-fn ok(bench: &Bench, args: &[&str]) -> serde_json::Value {
+fn ok(bench: &TestProject, args: &[&str]) -> serde_json::Value {
     let run = run(bench, &[args, &["-vv", "--format", "json"]].concat());
     assert_eq!(run.code, Some(0), "kbuild {args:?}\n{run}");
     run.json()
 }
 
 /// The path of a source's blob in a store's layout, and that of the record of a git source.
-fn blob_of(bench: &Bench, name: &str) -> String {
+fn blob_of(bench: &TestProject, name: &str) -> String {
     let lock = Lock::read(&bench.path("kata.lock")).expect("a lock").expect("a lock");
     let hex = lock.files[&format!("{name}.bin")].content.expect("seen").blake3.to_string();
     format!("blobs/{}/{hex}", &hex[..2])
@@ -131,7 +132,7 @@ fn a_team_shares_a_bucket() {
     assert_eq!(there.read("kata.lock"), lock);
 
     // A lock that is made after the upstream disappeared: the SHA-256 finds the blob.
-    let mut anew = Bench::new();
+    let mut anew = TestProject::new();
     log_in(&mut anew, &moto.url());
     let one = sha256(b"the bytes of one");
     let known = format!("[sources.one]\nurl = \"https://upstream.invalid/one.bin\"\nsha256 = \"{one}\"\n");

@@ -1,6 +1,7 @@
 //! `kbuild run` with a QEMU that only prints how it was called, and a result that no BitBake made.
 
-use crate::support::bench::{Bench, Run, assert_run, program_on_path};
+use kbuild_test::assert_run;
+use kbuild_test::project::{Run, TestProject, program_on_path};
 
 /// RISC-V: the test does not depend on what the host's kernel supports.
 const MANIFEST: &str = r#"[project]
@@ -36,13 +37,13 @@ const RESULT: &str = r#"{
   "artifacts": [{ "path": "image.wic", "size": 10, "sha256": "HASH", "blake3": "HASH" }]
 }"#;
 
-fn bench() -> Bench {
-    let bench = Bench::with_manifest(MANIFEST);
+fn bench() -> TestProject {
+    let bench = TestProject::with_manifest(MANIFEST);
     bench.write("layers/bitbake/bin/bitbake", "");
     bench
 }
 
-fn built() -> Bench {
+fn built() -> TestProject {
     let bench = bench();
     bench.write("build/lab/result.json", &RESULT.replace("HASH", &"0".repeat(64)));
     bench.write("build/lab/tmp/deploy/images/qemuriscv64/image.wic", "the image\n");
@@ -50,7 +51,7 @@ fn built() -> Bench {
 }
 
 /// `kbuild run` with these further arguments; the output does not show the machine that runs the test.
-fn kbuild_run(bench: &Bench, args: &[&str]) -> Run {
+fn kbuild_run(bench: &TestProject, args: &[&str]) -> Run {
     masked(bench.kbuild(&[&["run", "--board"], args].concat()))
 }
 
@@ -63,7 +64,7 @@ fn masked(mut run: Run) -> Run {
 }
 
 /// Puts a program with QEMU's name first on the PATH.
-fn with_qemu(bench: &mut Bench, script: &str) {
+fn with_qemu(bench: &mut TestProject, script: &str) {
     let path = program_on_path(bench, "qemu-system-riscv64", script);
     bench.set("PATH", path);
 }

@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::pipeline::{locked_and_fetched_in, wait_until};
-use crate::support::bench::{Bench, Run};
-use crate::support::quickstart::{Quickstart, copy, repository};
+use kbuild_test::project::{Run, TestProject};
+use kbuild_test::quickstart::{Quickstart, copy, repository};
 
 /// What each row gave: `reached`, or why not.
 type Outcomes = BTreeMap<String, String>;
@@ -55,7 +55,7 @@ struct Outside {
 
 impl Outside {
     /// `runner` starts a program as the user who builds.
-    fn new(bench: &Bench, runner: &[&str]) -> Outside {
+    fn new(bench: &TestProject, runner: &[&str]) -> Outside {
         let name = format!("kbuild-seal-{}-{}", std::process::id(), bench.beside("").display()).replace('/', "-");
         let unix_path = bench.beside("outside.sock");
         let by_path = UnixListener::bind(&unix_path).expect("a socket");
@@ -98,7 +98,7 @@ impl Outside {
     }
 
     /// Tries rows without a seal: what is refused inside must be reached here, or the row proves nothing.
-    fn without_seal(&self, bench: &Bench, runner: &[&str], rows: &[&str]) -> Outcomes {
+    fn without_seal(&self, bench: &TestProject, runner: &[&str], rows: &[&str]) -> Outcomes {
         let facts = bench.beside("facts.json");
         std::fs::write(&facts, self.facts.to_string()).expect("a file");
         let mut command = inheriting(bench, runner, &["python3"]);
@@ -135,7 +135,7 @@ if int(sys.argv[2], 0) == 0:
 }
 
 /// A command started by `runner`, with a file open that it did not ask for.
-fn inheriting(bench: &Bench, runner: &[&str], program: &[&str]) -> Command {
+fn inheriting(bench: &TestProject, runner: &[&str], program: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "exec 9<\"$0\"; exec \"$@\""]).arg(bench.beside("inherited")).args(runner).args(program);
     command
@@ -175,11 +175,11 @@ fn project(place: &str, runner: &[&str], owner: Option<u32>) -> Option<(Quicksta
 }
 
 /// Builds the recipe, and compares what it reached with the table.
-fn build_and_compare(bench: &Bench, runner: &[&str], expected: impl Fn((bool, bool)) -> bool) -> Value {
+fn build_and_compare(bench: &TestProject, runner: &[&str], expected: impl Fn((bool, bool)) -> bool) -> Value {
     let mut command =
         inheriting(bench, runner, &[env!("CARGO_BIN_EXE_kbuild"), "build", "--board", "lantern", "seal-rows"]);
     command.current_dir(bench.path("")).env_clear().stdin(Stdio::null());
-    crate::support::bench::hermetic(&mut command, &bench.beside("home"));
+    kbuild_test::project::hermetic(&mut command, &bench.beside("home"));
     let run = Run::from(command.output().expect("kbuild starts"));
     assert_eq!(run.code, Some(0), "{run}");
     let table = table();
@@ -228,7 +228,7 @@ const REACHED_OUTSIDE: [&str; 16] = [
     "host-name",
 ];
 
-fn assert_reached_outside(outside: &Outside, bench: &Bench, runner: &[&str]) {
+fn assert_reached_outside(outside: &Outside, bench: &TestProject, runner: &[&str]) {
     let mut rows = REACHED_OUTSIDE.to_vec();
     if runner == NO_NAMESPACES {
         // The namespace that stands for such a host keeps this from the host's processes.
@@ -238,7 +238,7 @@ fn assert_reached_outside(outside: &Outside, bench: &Bench, runner: &[&str]) {
     assert!(outcomes.values().all(|outcome| outcome == "reached"), "{outcomes:#?}");
 }
 
-fn can_be_sealed(bench: &Bench) -> bool {
+fn can_be_sealed(bench: &TestProject) -> bool {
     let doctor = bench.kbuild(&["doctor", "--format", "json"]).json();
     let checks = doctor["checks"].as_array().cloned().unwrap_or_default();
     checks.iter().any(|check| check["name"] == "seal" && check["verdict"] == "ok")
@@ -307,7 +307,7 @@ fn where_namespaces_are_forbidden_landlock_and_seccomp_hold_what_they_can_and_th
 
     let mut command = inheriting(bench, &NO_NAMESPACES, &[env!("CARGO_BIN_EXE_kbuild")]);
     command.args(["build", "--board", "lantern", "--require-seal"]).current_dir(bench.path("")).env_clear();
-    crate::support::bench::hermetic(&mut command, &bench.beside("home"));
+    kbuild_test::project::hermetic(&mut command, &bench.beside("home"));
     let run = Run::from(command.output().expect("kbuild starts"));
     assert_eq!(run.code, Some(1), "{run}");
     assert!(run.stderr.contains("the build cannot be sealed"), "{run}");

@@ -11,16 +11,17 @@ use kbuild::source::{CommitId, Hasher, name};
 use kbuild::store::{Store, tree};
 use serde_json::{Value, json};
 
-use crate::support::bench::{Bench, Run, assert_run};
-use crate::support::quickstart::{Quickstart, engine, git, repository};
-use crate::support::servers::{Certificate, Nginx, Proxy, Python, Serve, raw};
+use kbuild_test::assert_run;
+use kbuild_test::project::{Run, TestProject};
+use kbuild_test::quickstart::{Quickstart, engine, git, repository};
+use kbuild_test::servers::{Certificate, Nginx, Proxy, Python, Serve, raw};
 
 /// Bytes of the larger file.
 const BIG: usize = 3 << 20;
 
 /// A project with two files and a repository, locked and fetched; its upstreams are stopped.
-fn stocked() -> Bench {
-    let bench = Bench::new();
+fn stocked() -> TestProject {
+    let bench = TestProject::new();
     let up = bench.beside("up");
     fs::create_dir_all(up.join("repo")).expect("directories");
     let big: Vec<u8> = (0..BIG).map(|i| ((i * 2_654_435_761) >> 7) as u8).collect();
@@ -55,8 +56,8 @@ builtin = false
 "#;
 
 /// The same project on another machine, with nothing in its store.
-fn cloned(from: &Bench) -> Bench {
-    let mut bench = Bench::new();
+fn cloned(from: &TestProject) -> TestProject {
+    let mut bench = TestProject::new();
     for file in ["kata.toml", "kata.lock", "bitbake/bin/bitbake"] {
         bench.write(file, &from.read(file));
     }
@@ -65,7 +66,7 @@ fn cloned(from: &Bench) -> Bench {
     bench
 }
 
-fn lock(bench: &Bench) -> Lock {
+fn lock(bench: &TestProject) -> Lock {
     Lock::read(&bench.path("kata.lock")).expect("a lock").expect("a lock")
 }
 
@@ -74,7 +75,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// Fetches everything from a mirror into an empty store, which has a part of the larger file already.
-fn fetch_from(from: &Bench, url: &str) {
+fn fetch_from(from: &TestProject, url: &str) {
     let there = cloned(from);
     assert_eq!(there.kbuild(&["fetch", "--offline"]).code, Some(6));
     let content = lock(from).files["big.bin"].content.expect("seen");
@@ -362,7 +363,7 @@ fn what_serve_says_before_it_serves() {
     assert_run!(here, run, "serve_no_store");
     // Without a project, from a read-only store, with a named lock.
     let (store, lock) = (here.path("mirrors/store"), here.path("kata.lock"));
-    let elsewhere = Bench::new();
+    let elsewhere = TestProject::new();
     let serve = Serve::start(&elsewhere, &["--store", text(&store), "--lock", text(&lock), "--url", "http://m.corp/k"]);
     let conf = get(serve.address(), "/mirror/kbuild-mirror.conf", &[]);
     assert!(conf.contains(" http://m.corp/k/mirror/\"\n") && conf.contains("KBUILD_REPO_SRCREV = "), "{conf}");
@@ -420,7 +421,7 @@ fn a_mirror_is_laid_out_and_brought_up_to_date() {
 /// A store and a lock with every kind of source that plain BitBake can fetch from a mirror over HTTP, made by hand: the
 /// upstreams do not exist.
 struct Kinds {
-    bench: Bench,
+    bench: TestProject,
     lock: Lock,
     cases: Vec<Value>,
     expected: BTreeMap<String, (String, String)>,
@@ -428,7 +429,7 @@ struct Kinds {
 
 impl Kinds {
     fn make() -> Kinds {
-        let bench = Bench::new();
+        let bench = TestProject::new();
         let mut kinds = Kinds { bench, lock: Lock::default(), cases: Vec::new(), expected: BTreeMap::new() };
         let sum = kinds.file("plain.txt", "https://host.invalid/dir/plain.txt", b"a file");
         kinds.expect(

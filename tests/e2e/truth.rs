@@ -6,8 +6,8 @@ use std::path::Path;
 
 use kbuild::source::Hasher;
 
-use crate::support::bench::{Bench, Run};
-use crate::support::quickstart::{Upstreams, copy, engine, git, repository, upstreams};
+use kbuild_test::project::{Run, TestProject};
+use kbuild_test::quickstart::{Upstreams, copy, engine, git, repository, upstreams};
 
 const LAYER: &str = "\
 BBPATH .= \":${LAYERDIR}\"
@@ -20,7 +20,7 @@ LAYERSERIES_COMPAT_user = \"mini\"
 
 /// A project over the quickstart's base layer, with recipes of its own and a server for their upstreams.
 struct Project {
-    bench: Bench,
+    bench: TestProject,
     server: Upstreams,
 }
 
@@ -33,7 +33,7 @@ impl Project {
     /// The same, with more lines of kata.toml.
     fn with(targets: &[&str], more: &str) -> Option<Project> {
         let engine = engine()?;
-        let mut bench = Bench::new();
+        let mut bench = TestProject::new();
         let up = bench.beside("up");
         fs::create_dir(&up).expect("a directory");
         std::os::unix::fs::symlink(upstreams(&engine).join("bitbake.git"), up.join("bitbake.git")).expect("a link");

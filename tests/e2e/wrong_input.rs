@@ -1,6 +1,7 @@
 //! Wrong input: each a clear message and the documented exit code.
 
-use crate::support::bench::{Bench, assert_run};
+use kbuild_test::assert_run;
+use kbuild_test::project::TestProject;
 
 const MANIFEST: &str = r#"[project]
 name = "test"
@@ -31,8 +32,8 @@ layers = ["meta-test"]
 targets = ["image"]
 "#;
 
-fn bench() -> Bench {
-    let bench = Bench::with_manifest(MANIFEST);
+fn bench() -> TestProject {
+    let bench = TestProject::with_manifest(MANIFEST);
     bench.write("layers/bitbake/bin/bitbake", "");
     bench.write("layers/meta-test/conf/layer.conf", "");
     bench
@@ -40,7 +41,7 @@ fn bench() -> Bench {
 
 #[test]
 fn no_manifest() {
-    let bench = Bench::new();
+    let bench = TestProject::new();
     assert_run!(bench, bench.kbuild(&["lock"]), "no_manifest");
     assert_run!(bench, bench.kbuild(&["lock", "--manifest-path", "gone/kata.toml"]), "no_manifest_where_named");
     assert_run!(bench, bench.kbuild(&["lock", "--format", "json"]), "no_manifest_json");
@@ -48,13 +49,13 @@ fn no_manifest() {
 
 #[test]
 fn broken_toml() {
-    let bench = Bench::with_manifest("[project]\nname = \"test\n");
+    let bench = TestProject::with_manifest("[project]\nname = \"test\n");
     assert_run!(bench, bench.kbuild(&["lock"]), "broken_toml");
 }
 
 #[test]
 fn unknown_key() {
-    let bench = Bench::with_manifest(&MANIFEST.replace("machine = \"qemux86-64\"", "machin = \"qemux86-64\""));
+    let bench = TestProject::with_manifest(&MANIFEST.replace("machine = \"qemux86-64\"", "machin = \"qemux86-64\""));
     bench.write("layers/bitbake/bin/bitbake", "");
     bench.write("layers/meta-test/conf/layer.conf", "");
     assert_run!(bench, bench.kbuild(&["lock"]), "unknown_key");

@@ -3,9 +3,9 @@
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::ftp_server::{Cut, FtpServer, Mishaps, has_ipv6};
-use super::http_server::localhost_certificate;
 use super::*;
+use kbuild_test::ftp::{Cut, FtpServer, Mishaps, has_ipv6};
+use kbuild_test::http::localhost_certificate;
 
 fn wanted(url: &str, content: &[u8]) -> WantedFile {
     let sha256 = Some(digests_of(content).sha256);

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::bench::hermetic;
+use crate::engine::repository;
+use crate::project::hermetic;
 
 /// Who the tests say they are. Neither word may ever be printed.
 pub const KEY: &str = "AKIATESTTESTTESTTEST";
@@ -32,7 +33,7 @@ impl Moto {
 
     fn start_with(variables: &[(&str, &str)]) -> Option<Moto> {
         let named = std::env::var_os("KBUILD_TEST_SERVERS").map(PathBuf::from);
-        let servers = named.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/test-servers"));
+        let servers = named.unwrap_or_else(|| repository().join("target/test-servers"));
         let packages = servers.join("moto");
         if !packages.join("moto").is_dir() {
             assert!(std::env::var_os("CI").is_none(), "CI must have the servers of the tests: run tests/run");

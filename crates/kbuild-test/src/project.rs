@@ -7,8 +7,10 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::engine::profile_directory;
+
 /// A project directory of its own, removed at the end.
-pub struct Bench {
+pub struct TestProject {
     directory: TempDir,
     variables: Vec<(String, String)>,
 }
@@ -20,10 +22,10 @@ pub struct Run {
     pub stderr: String,
 }
 
-impl Bench {
+impl TestProject {
     /// An empty project. In `/tmp` whatever TMPDIR says: messages are wrapped, so snapshots depend on how long paths are.
     pub fn new() -> Self {
-        Bench::new_in(Path::new("/tmp"))
+        TestProject::new_in(Path::new("/tmp"))
     }
 
     /// An empty project somewhere else.
@@ -32,12 +34,12 @@ impl Bench {
             tempfile::Builder::new().prefix("kbuild-e2e-").tempdir_in(place).expect("a temporary directory");
         std::fs::create_dir(directory.path().join("home")).expect("a home directory");
         std::fs::create_dir(directory.path().join("project")).expect("a project directory");
-        Bench { directory, variables: Vec::new() }
+        TestProject { directory, variables: Vec::new() }
     }
 
     /// A project with this manifest.
     pub fn with_manifest(text: &str) -> Self {
-        let bench = Bench::new();
+        let bench = TestProject::new();
         bench.write("kata.toml", text);
         bench
     }
@@ -71,7 +73,7 @@ impl Bench {
 
     /// `kbuild` in the project, not yet started.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kbuild"));
+        let mut command = Command::new(profile_directory().join("kbuild"));
         command.args(args).current_dir(self.path("")).env_clear();
         hermetic(&mut command, &self.beside("home"));
         // Waiting between tries is for real servers.
@@ -107,7 +109,7 @@ pub fn hermetic(command: &mut Command, home: &Path) {
 ///
 /// A process of its own writes it: a program that this one still had open for writing, in a process that another test is
 /// just forking, could not be started ("text file busy").
-pub fn program_on_path(bench: &Bench, name: &str, script: &str) -> String {
+pub fn program_on_path(bench: &TestProject, name: &str, script: &str) -> String {
     let directory = bench.beside("bin");
     std::fs::create_dir_all(&directory).expect("a directory");
     let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod 755 "$1""#;
@@ -141,17 +143,17 @@ impl fmt::Display for Run {
 }
 
 /// Compares the whole output and exit code of a run with a snapshot.
+#[macro_export]
 macro_rules! assert_run {
-    ($bench:expr, $run:expr, $name:literal) => {
+    ($project:expr, $run:expr, $name:literal) => {
         insta::with_settings!({ omit_expression => true }, {
-            insta::assert_snapshot!($name, $crate::support::bench::masked(&$bench, &$run));
+            insta::assert_snapshot!($name, $crate::project::masked(&$project, &$run));
         });
     };
 }
-pub(crate) use assert_run;
 
 /// A run's output with what differs from run to run, and from machine to machine, masked.
-pub fn masked(bench: &Bench, run: &Run) -> String {
+pub fn masked(bench: &TestProject, run: &Run) -> String {
     let path = |path: PathBuf| path.display().to_string().trim_end_matches('/').to_owned();
     let text = run.to_string().replace(&path(bench.path("")), "[PROJECT]").replace(&path(bench.beside("")), "[BESIDE]");
     let text = text.replace(env!("CARGO_PKG_VERSION"), "[VERSION]");

@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::bench::Bench;
-use super::quickstart::repository;
+use crate::engine::repository;
+use crate::project::TestProject;
 
 /// How often a server is started anew when somebody else took its port in between.
 const TRIES: usize = 5;
@@ -143,7 +143,7 @@ pub struct Serve {
 
 impl Serve {
     /// Starts `kbuild serve` in a project, with these arguments more.
-    pub fn start(bench: &Bench, args: &[&str]) -> Serve {
+    pub fn start(bench: &TestProject, args: &[&str]) -> Serve {
         let log = bench.beside(format!("serve-{}.log", free_port()));
         let all = [&["serve", "--listen", "127.0.0.1:0", "--format", "json", "-v"], args].concat();
         let mut command = bench.command(&all);

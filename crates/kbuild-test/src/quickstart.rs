@@ -5,8 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::bench::{Bench, hermetic};
-pub use super::engine::{engine, repository};
+use crate::engine::profile_directory;
+pub use crate::engine::{engine, repository};
+use crate::project::{TestProject, hermetic};
 
 /// The site configuration that leads to clones of the real layers, or `None`, loudly.
 pub fn clones() -> Option<String> {
@@ -31,8 +32,9 @@ pub fn clones_for_bitbake() -> Option<String> {
 pub fn upstreams(engine: &Path) -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("upstreams-{}", std::process::id()));
+        let directory = profile_directory().join("tmp").join(format!("upstreams-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(directory.parent().expect("a parent")).expect("a directory");
         let status = python().arg("make").arg(&directory).arg("--engine").arg(engine).status();
         assert!(status.expect("python3 starts").success(), "upstreams.py make");
         directory
@@ -101,7 +103,7 @@ fn wait_for(port_file: &Path) -> String {
 
 /// The quickstart's project in a bench of its own, its upstreams running.
 pub struct Quickstart {
-    pub bench: Bench,
+    pub bench: TestProject,
     pub upstreams: Option<Upstreams>,
 }
 
@@ -109,7 +111,7 @@ impl Quickstart {
     /// `None`, loudly, without the BitBake of the tests.
     pub fn start(mishaps: f64) -> Option<Self> {
         let engine = engine()?;
-        let mut bench = Bench::new();
+        let mut bench = TestProject::new();
         copy_project(&bench);
         let upstreams = Upstreams::serve(upstreams(&engine), &bench.beside("upstreams"), mishaps);
         let config = bench.beside("site.toml");
@@ -125,15 +127,15 @@ impl Quickstart {
 }
 
 /// The same project, for another machine: manifest, layers and lock, as a clone would have them.
-pub fn clone_project(from: &Bench) -> Bench {
-    let bench = Bench::new();
+pub fn clone_project(from: &TestProject) -> TestProject {
+    let bench = TestProject::new();
     copy_project(&bench);
     bench.write("kata.lock", &from.read("kata.lock"));
     bench
 }
 
 /// The project as the repository has it: manifest and layers.
-pub fn copy_project(bench: &Bench) {
+pub fn copy_project(bench: &TestProject) {
     let quickstart = repository().join("examples/quickstart");
     std::fs::copy(quickstart.join("kata.toml"), bench.path("kata.toml")).expect("the manifest");
     copy(&quickstart.join("layers"), &bench.path("layers"));

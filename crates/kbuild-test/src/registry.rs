@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sha2::Digest as _;
 
-use super::quickstart::repository;
+use crate::engine::repository;
 
 /// A running registry with a directory of its own; stopped when dropped.
 pub struct Registry {
@@ -209,7 +209,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
 /// `sha256:…`
 pub fn digest(bytes: &[u8]) -> String {
     let digest: [u8; 32] = sha2::Sha256::digest(bytes).into();
-    format!("sha256:{}", kbuild::source::Sha256::from(digest))
+    digest.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn descriptor(media_type: &str, bytes: &[u8]) -> String {

@@ -1,10 +1,21 @@
 //! Where the repository is, and the BitBake of the tests.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// The repository.
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    static REPOSITORY: LazyLock<PathBuf> = LazyLock::new(|| {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        top.canonicalize().expect("this crate stands two directories below the repository")
+    });
+    &REPOSITORY
+}
+
+/// Cargo's directory for this profile, `target/debug`: the test itself is in its `deps`.
+pub fn profile_directory() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own program");
+    test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").to_owned()
 }
 
 /// The BitBake of the tests, or `None`, loudly, where `tests/run` did not make it.

@@ -1,0 +1,16 @@
+//! What the tests of kbuild share: a project in which the built program runs ([`TestProject`]), servers that misbehave on
+//! purpose, real servers, and the BitBake of the tests. Only tests depend on this crate; it knows nothing of kbuild's library.
+
+// Tests prepare files as they like.
+#![allow(clippy::disallowed_methods)]
+
+pub mod engine;
+pub mod ftp;
+pub mod http;
+pub mod moto;
+pub mod project;
+pub mod quickstart;
+pub mod registry;
+pub mod servers;
+
+pub use project::TestProject;
