@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::mirrors::place;
 use crate::error::{Error, Kind, Result};
-use crate::net::guard::Server;
+use crate::net::guard::RequestTarget;
 use crate::net::retry::{Failure, RetryPolicy};
 use crate::net::transfer::{Expected, at};
 use crate::remote::Remote;
@@ -96,8 +96,8 @@ impl Endpoint {
     }
 }
 
-impl From<&Endpoint> for Server {
-    fn from(place: &Endpoint) -> Server {
+impl From<&Endpoint> for RequestTarget {
+    fn from(place: &Endpoint) -> RequestTarget {
         match place {
             Endpoint::Url(url) => url.into(),
             Endpoint::Remote(remote) => remote.url().into(),

@@ -24,7 +24,7 @@ pub struct RequestGuard<'a> {
 
 /// Who is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub struct RequestTarget {
     /// The host that is left alone for a while once it could not be reached.
     pub host: String,
     /// The host whose limit holds; empty for a team's own store, which takes as much at once as `--jobs` says.
@@ -33,15 +33,15 @@ pub struct Server {
     pub shown: String,
 }
 
-impl From<&SourceUrl> for Server {
-    fn from(url: &SourceUrl) -> Server {
-        Server { host: url.host(), limited_by: url.host(), shown: url.to_string() }
+impl From<&SourceUrl> for RequestTarget {
+    fn from(url: &SourceUrl) -> RequestTarget {
+        RequestTarget { host: url.host(), limited_by: url.host(), shown: url.to_string() }
     }
 }
 
-impl From<&RemoteUrl> for Server {
-    fn from(url: &RemoteUrl) -> Server {
-        Server { host: url.to_string(), limited_by: String::new(), shown: url.to_string() }
+impl From<&RemoteUrl> for RequestTarget {
+    fn from(url: &RemoteUrl) -> RequestTarget {
+        RequestTarget { host: url.to_string(), limited_by: String::new(), shown: url.to_string() }
     }
 }
 
@@ -52,7 +52,7 @@ impl RequestGuard<'_> {
     /// The last failure.
     pub async fn attempt<'f, T>(
         &self,
-        server: impl Into<Server>,
+        server: impl Into<RequestTarget>,
         ask: impl FnMut() -> BoxFuture<'f, Result<T, Failure>>,
     ) -> Result<T, Failure> {
         self.attempt_transfer(server, || 0, ask).await
@@ -65,7 +65,7 @@ impl RequestGuard<'_> {
     /// The last failure.
     pub async fn attempt_transfer<'f, T>(
         &self,
-        server: impl Into<Server>,
+        server: impl Into<RequestTarget>,
         arrived: impl Fn() -> u64,
         mut ask: impl FnMut() -> BoxFuture<'f, Result<T, Failure>>,
     ) -> Result<T, Failure> {
@@ -91,7 +91,7 @@ impl RequestGuard<'_> {
     }
 
     /// Whether there is any use in asking: not for a little while after the host did not answer at all.
-    fn ensure_reachable(&self, server: &Server) -> Result<(), Failure> {
+    fn ensure_reachable(&self, server: &RequestTarget) -> Result<(), Failure> {
         if self.limits.is_down(&server.host) {
             let why = format!("{} did not answer just now", server.host);
             return Err(Failure::permanent(at(&server.shown, why)));
@@ -100,7 +100,7 @@ impl RequestGuard<'_> {
     }
 
     /// Waits before the next try; the failure itself where there is no use in one.
-    async fn wait(&self, server: &Server, attempts: &mut Attempts, failure: Failure) -> Result<(), Failure> {
+    async fn wait(&self, server: &RequestTarget, attempts: &mut Attempts, failure: Failure) -> Result<(), Failure> {
         let Some(delay) = attempts.delay_after(&failure) else {
             if failure.class == Class::Unreachable {
                 self.limits.mark_down(&server.host);

@@ -8,13 +8,13 @@ use crate::error::Error;
 use crate::source::Blake3;
 
 /// A configuration: board, and variant (empty for the default).
-pub(super) type Configuration = (String, String);
+pub(super) type FaultyConfiguration = (String, String);
 
 /// The faults of one run.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     errors: Vec<Error>,
-    unfinished: BTreeSet<Configuration>,
+    unfinished: BTreeSet<FaultyConfiguration>,
     /// Names that stand for two files on a board, and were said to.
     names: BTreeSet<(String, String)>,
 }
@@ -26,7 +26,7 @@ impl Faults {
     }
 
     /// Something that the lock cannot hold, or that BitBake would refuse: these closures lack it, and are looked at again.
-    pub(super) fn add_to(&mut self, closures: impl IntoIterator<Item = Configuration>, error: Error) {
+    pub(super) fn add_to(&mut self, closures: impl IntoIterator<Item = FaultyConfiguration>, error: Error) {
         self.errors.push(error);
         self.unfinished.extend(closures);
     }
@@ -47,7 +47,7 @@ impl Faults {
 }
 
 /// The closures that requesters are in.
-pub(super) fn closures_of(requesters: &BTreeSet<Requester>) -> BTreeSet<Configuration> {
+pub(super) fn closures_of(requesters: &BTreeSet<Requester>) -> BTreeSet<FaultyConfiguration> {
     requesters.iter().map(|requester| (requester.board.clone(), requester.setting.clone())).collect()
 }
 

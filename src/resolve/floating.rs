@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 use super::UpdatePolicy;
-use super::faults::{Configuration, Faults};
+use super::faults::{Faults, FaultyConfiguration};
 use super::requests::{Discovered, PinnedRefs, without_multiconfig};
 use crate::bitbake::report::FloatingSrcrev as Reported;
 use crate::error::{Error, Kind, Result};
@@ -120,7 +120,7 @@ pub(super) async fn pin(
 
 impl PinnedRefs {
     /// Forgets the variables that lead to a key, and gives the configurations that have them.
-    fn give_up(&mut self, key: &str) -> BTreeSet<Configuration> {
+    fn give_up(&mut self, key: &str) -> BTreeSet<FaultyConfiguration> {
         let mut closures = BTreeSet::new();
         for (configuration, pins) in &mut self.pins {
             let gone: Vec<String> =

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 
-use super::faults::{Configuration, Faults};
+use super::faults::{Faults, FaultyConfiguration};
 use crate::bitbake::report::{DiscoveryReport, Fetch, GitFetch, Recipe};
 use crate::error::{Error, Kind, Result};
 use crate::files::MANIFEST;
@@ -28,7 +28,7 @@ pub struct Discovered {
 
 impl Discovered {
     /// Board and variant.
-    pub(super) fn configuration(&self) -> Configuration {
+    pub(super) fn configuration(&self) -> FaultyConfiguration {
         (self.board.clone(), self.variant.name.clone())
     }
 }
@@ -152,7 +152,7 @@ pub(super) fn written(recipe: &Recipe, fetch: &Fetch) -> String {
 
 /// Each thing nobody can lock, once, however many boards have it.
 fn add_problems(found: &[Discovered], faults: &mut Faults) {
-    let mut seen: BTreeMap<String, BTreeSet<Configuration>> = BTreeMap::new();
+    let mut seen: BTreeMap<String, BTreeSet<FaultyConfiguration>> = BTreeMap::new();
     for found in found {
         for (recipe, problem) in
             found.report.recipes.iter().flat_map(|recipe| recipe.problems.iter().map(move |p| (recipe, p)))

@@ -22,6 +22,12 @@ pub struct Run {
     pub stderr: String,
 }
 
+impl Default for TestProject {
+    fn default() -> Self {
+        TestProject::new()
+    }
+}
+
 impl TestProject {
     /// An empty project. In `/tmp` whatever TMPDIR says: messages are wrapped, so snapshots depend on how long paths are.
     pub fn new() -> Self {

@@ -10,7 +10,7 @@ use landlock::{
     RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
 };
 
-use super::reachable::{Access, Entry, Reachable};
+use super::reachable::{MountAccess, Reachable, ReachableEntry};
 use super::why;
 
 /// The newest rules that are asked for; a kernel that knows fewer holds those it knows. From the ninth on, connecting to a
@@ -70,17 +70,17 @@ pub(super) fn restrict(reachable: &Reachable, own_root: bool) -> Result<Held, St
 }
 
 fn inside(reachable: &Reachable) -> (Vec<PathBuf>, Vec<PathBuf>) {
-    let write = PRIVATE.iter().map(PathBuf::from).chain(of(reachable, Access::Write)).collect();
+    let write = PRIVATE.iter().map(PathBuf::from).chain(of(reachable, MountAccess::Write)).collect();
     (vec![PathBuf::from("/")], write)
 }
 
 fn outside(reachable: &Reachable) -> (Vec<PathBuf>, Vec<PathBuf>) {
-    let read = SHARED_READ.iter().map(PathBuf::from).chain(of(reachable, Access::Read)).collect();
-    let write = SHARED.iter().map(PathBuf::from).chain(of(reachable, Access::Write)).collect();
+    let read = SHARED_READ.iter().map(PathBuf::from).chain(of(reachable, MountAccess::Read)).collect();
+    let write = SHARED.iter().map(PathBuf::from).chain(of(reachable, MountAccess::Write)).collect();
     (read, write)
 }
 
-fn of(reachable: &Reachable, wanted: Access) -> impl Iterator<Item = PathBuf> {
-    let entries = reachable.needed().filter(move |(_, entry)| **entry == Entry::Host(wanted));
+fn of(reachable: &Reachable, wanted: MountAccess) -> impl Iterator<Item = PathBuf> {
+    let entries = reachable.needed().filter(move |(_, entry)| **entry == ReachableEntry::Host(wanted));
     entries.map(|(path, _): (&Path, _)| path.to_owned())
 }

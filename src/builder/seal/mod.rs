@@ -36,7 +36,7 @@ use std::process::{Command, Stdio};
 
 pub use self::child::become_child_if_told;
 use self::child::{Mechanism, SUBCOMMAND, Spec, Stood};
-pub use self::reachable::{Access, Reachable};
+pub use self::reachable::{MountAccess, Reachable};
 pub use self::supervise::Ended;
 use self::supervise::{OWN_FAILURE, wait_through_signals};
 pub use self::walls::{By, Wall, Walls};

@@ -80,7 +80,7 @@ const BESIDE_PROGRAMS: [&str; 12] = [
 /// How something can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Access {
+pub enum MountAccess {
     /// For reading and running.
     Read,
     /// For writing too.
@@ -90,9 +90,9 @@ pub enum Access {
 /// A name that can be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Entry {
+pub(super) enum ReachableEntry {
     /// A directory or file of the host, at the same path.
-    Host(Access),
+    Host(MountAccess),
     /// A symbolic link of the host, which leads there.
     Link(PathBuf),
 }
@@ -100,7 +100,7 @@ pub(super) enum Entry {
 /// All of the host that a build can reach, by absolute path.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reachable {
-    entries: BTreeMap<PathBuf, Entry>,
+    entries: BTreeMap<PathBuf, ReachableEntry>,
     /// The home of the user inside.
     home: Option<PathBuf>,
     /// And outside.
@@ -139,7 +139,7 @@ impl Reachable {
     /// # Errors
     /// One that is not there, or cannot be looked at.
     pub fn read(&mut self, path: &Path) -> io::Result<()> {
-        self.add(path, Access::Read)
+        self.add(path, MountAccess::Read)
     }
 
     /// Adds a directory or file for writing.
@@ -147,7 +147,7 @@ impl Reachable {
     /// # Errors
     /// One that is not there, or cannot be looked at.
     pub fn write(&mut self, path: &Path) -> io::Result<()> {
-        self.add(path, Access::Write)
+        self.add(path, MountAccess::Write)
     }
 
     /// Names the home of the user; it must be reachable for writing.
@@ -169,10 +169,10 @@ impl Reachable {
     }
 
     /// Every name, a directory before what is in it, without what the name above it gives already.
-    pub(super) fn needed(&self) -> impl Iterator<Item = (&Path, &Entry)> {
+    pub(super) fn needed(&self) -> impl Iterator<Item = (&Path, &ReachableEntry)> {
         let needed = self.entries.iter().filter(|(path, entry)| match (entry, self.above(path)) {
-            (Entry::Host(access), Some(above)) => above != *access,
-            (Entry::Link(_), Some(_)) => false,
+            (ReachableEntry::Host(access), Some(above)) => above != *access,
+            (ReachableEntry::Link(_), Some(_)) => false,
             (_, None) => true,
         });
         needed.map(|(path, entry)| (path.as_path(), entry))
@@ -184,9 +184,9 @@ impl Reachable {
     }
 
     /// How the nearest reachable directory above a name can be reached.
-    fn above(&self, path: &Path) -> Option<Access> {
+    fn above(&self, path: &Path) -> Option<MountAccess> {
         path.ancestors().skip(1).find_map(|above| match self.entries.get(above) {
-            Some(Entry::Host(access)) => Some(*access),
+            Some(ReachableEntry::Host(access)) => Some(*access),
             _ => None,
         })
     }
@@ -201,12 +201,12 @@ impl Reachable {
     }
 
     /// Adds a path, and every symbolic link on the way to it.
-    fn add(&mut self, path: &Path, access: Access) -> io::Result<()> {
+    fn add(&mut self, path: &Path, access: MountAccess) -> io::Result<()> {
         let real = self.follow(path)?;
         match self.entries.get(&real) {
             // Who asked for writing keeps it.
-            Some(Entry::Host(Access::Write)) => {}
-            _ => drop(self.entries.insert(real, Entry::Host(access))),
+            Some(ReachableEntry::Host(MountAccess::Write)) => {}
+            _ => drop(self.entries.insert(real, ReachableEntry::Host(access))),
         }
         Ok(())
     }
@@ -233,7 +233,7 @@ impl Reachable {
                     }
                     let target = fs::read_link(&next)?;
                     rest.extend(target.components().rev().map(|part| PathBuf::from(part.as_os_str())));
-                    self.entries.insert(next, Entry::Link(target));
+                    self.entries.insert(next, ReachableEntry::Link(target));
                 }
                 _ => {}
             }
@@ -345,7 +345,7 @@ mod tests {
         let path = std::env::join_paths([root.join("opt/gcc/bin"), root.join("links"), root.join("missing")]).unwrap();
         let reachable = Reachable::programs(&path, &["python3"], None);
         assert_eq!(of(&reachable, &root), ["links", "opt/gcc", "opt/gcc-12", "opt/python"]);
-        assert_eq!(reachable.entries[&root.join("opt/gcc")], Entry::Link("gcc-12".into()));
+        assert_eq!(reachable.entries[&root.join("opt/gcc")], ReachableEntry::Link("gcc-12".into()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::process::{chdir, pivot_root};
 
 use super::namespaces::{HOST_NAME, User};
-use super::reachable::{Access, Entry, Reachable};
+use super::reachable::{MountAccess, Reachable, ReachableEntry};
 use super::why;
 
 /// A directory that every host has, over which the two roots are held while one replaces the other.
@@ -33,12 +33,12 @@ const PRIVATE: [(&str, &CStr); 3] = [("/tmp", c"mode=1777"), ("/var/tmp", c"mode
 pub(super) fn enter(reachable: &Reachable, user: User, own_processes: bool) -> Result<(), String> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).map_err(why("make mounts private"))?;
-    let root = Root::stage()?;
+    let root = NewRoot::stage()?;
     for (path, mode) in PRIVATE {
         root.memory(path, mode)?;
     }
     if let Some(scratch) = reachable.scratch() {
-        root.bind_at(scratch, Path::new("/tmp"), Access::Write)?;
+        root.bind_at(scratch, Path::new("/tmp"), MountAccess::Write)?;
     }
     root.devices()?;
     root.processes(own_processes)?;
@@ -46,8 +46,8 @@ pub(super) fn enter(reachable: &Reachable, user: User, own_processes: bool) -> R
     let sheltered = root.shelter(reachable)?;
     for (path, entry) in reachable.needed() {
         match entry {
-            Entry::Host(access) => root.bind_at(path, path, *access)?,
-            Entry::Link(target) => root.link(target, path)?,
+            ReachableEntry::Host(access) => root.bind_at(path, path, *access)?,
+            ReachableEntry::Link(target) => root.link(target, path)?,
         }
     }
     for (target, link) in [("/run", "/var/run"), ("/run/lock", "/var/lock")] {
@@ -59,13 +59,13 @@ pub(super) fn enter(reachable: &Reachable, user: User, own_processes: bool) -> R
 }
 
 /// The new root while it is made: `new` in the stage, the host's root beside it in `old`.
-struct Root {
+struct NewRoot {
     new: PathBuf,
     old: PathBuf,
 }
 
-impl Root {
-    fn stage() -> Result<Root, String> {
+impl NewRoot {
+    fn stage() -> Result<NewRoot, String> {
         memory(Path::new(STAGE), c"mode=0755")?;
         chdir(STAGE).map_err(why("enter the stage"))?;
         for name in ["new", "old"] {
@@ -73,7 +73,7 @@ impl Root {
         }
         pivot_root(".", "old").map_err(why("enter the stage"))?;
         chdir("/").map_err(why("enter the stage"))?;
-        let root = Root { new: PathBuf::from("/new"), old: PathBuf::from("/old") };
+        let root = NewRoot { new: PathBuf::from("/new"), old: PathBuf::from("/old") };
         memory(&root.new, c"mode=0755")?;
         Ok(root)
     }
@@ -98,7 +98,7 @@ impl Root {
     }
 
     /// Puts something of the host at a path.
-    fn bind_at(&self, host: &Path, path: &Path, access: Access) -> Result<(), String> {
+    fn bind_at(&self, host: &Path, path: &Path, access: MountAccess) -> Result<(), String> {
         let failed = |error: String| format!("could not mount {}: {error}", host.display());
         let (from, to) = (self.of_host(host), self.inside(path));
         self.place_for(&from, path).map_err(|error| failed(error.to_string()))?;
@@ -121,10 +121,10 @@ impl Root {
     }
 
     /// Takes away from a mount, and from all below it, what is not wanted.
-    fn limit(&self, to: &Path, access: Access) -> Result<(), String> {
+    fn limit(&self, to: &Path, access: MountAccess) -> Result<(), String> {
         let wanted = match access {
-            Access::Read => MountFlags::NOSUID | MountFlags::NODEV | MountFlags::RDONLY,
-            Access::Write => MountFlags::NOSUID | MountFlags::NODEV,
+            MountAccess::Read => MountFlags::NOSUID | MountFlags::NODEV | MountFlags::RDONLY,
+            MountAccess::Write => MountFlags::NOSUID | MountFlags::NODEV,
         };
         for (mount, present) in self.mounts_below(to)? {
             // mount_namespaces(7): a mount that came from a more privileged namespace keeps its flags locked, and a remount
@@ -215,7 +215,7 @@ impl Root {
         }
         for part in KERNEL_SETTINGS.iter().map(|part| proc.join(part)).filter(|part| part.exists()) {
             rustix::mount::mount_bind_recursive(&part, &part).map_err(why(&format!("mount {}", part.display())))?;
-            self.limit(&part, Access::Read).map_err(|error| format!("could not mount {error}"))?;
+            self.limit(&part, MountAccess::Read).map_err(|error| format!("could not mount {error}"))?;
         }
         for part in KERNEL_SECRETS.iter().map(|part| proc.join(part)).filter(|part| part.exists()) {
             let null = self.of_host(Path::new("/dev/null"));

@@ -29,7 +29,7 @@ pub(super) struct Refuse {
     pub(super) ipc: bool,
 }
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+type SystemCallRules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Installs the filters; they hold for all that this process starts, and cannot be taken off. `no_new_privs` must be set.
 pub(super) fn restrict(refuse: Refuse) -> Result<(), String> {
@@ -48,7 +48,7 @@ pub(super) fn restrict(refuse: Refuse) -> Result<(), String> {
     filters.iter().try_for_each(|filter| seccompiler::apply_filter(filter).map_err(why("install a seccomp filter")))
 }
 
-fn filter(rules: Rules, errno: i32) -> Result<BpfProgram, String> {
+fn filter(rules: SystemCallRules, errno: i32) -> Result<BpfProgram, String> {
     let architecture = std::env::consts::ARCH.try_into().map_err(why("filter system calls of this architecture"))?;
     let refused = SeccompAction::Errno(errno.unsigned_abs());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, architecture);
@@ -65,12 +65,12 @@ fn numbers(call: i64) -> impl Iterator<Item = i64> {
     std::iter::once(call).chain(x32)
 }
 
-fn always(calls: impl IntoIterator<Item = i64>) -> Rules {
+fn always(calls: impl IntoIterator<Item = i64>) -> SystemCallRules {
     calls.into_iter().flat_map(numbers).map(|number| (number, Vec::new())).collect()
 }
 
 /// No socket but of the families that are needed, and held elsewhere.
-fn sockets(refuse: Refuse) -> Result<Rules, String> {
+fn sockets(refuse: Refuse) -> Result<SystemCallRules, String> {
     let mut allowed = vec![libc::AF_UNIX, libc::AF_NETLINK];
     if !refuse.internet {
         allowed.extend([libc::AF_INET, libc::AF_INET6]);
@@ -81,7 +81,7 @@ fn sockets(refuse: Refuse) -> Result<Rules, String> {
     Ok(calls.map(|number| (number, vec![rule.clone()])).collect())
 }
 
-fn terminal() -> Result<Rules, String> {
+fn terminal() -> Result<SystemCallRules, String> {
     const TIOCSTI: u32 = 0x5412;
     const TIOCLINUX: u32 = 0x541c;
     let rules = [TIOCSTI, TIOCLINUX].into_iter().map(|request| {

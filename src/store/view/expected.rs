@@ -34,15 +34,15 @@ impl Record {
 }
 
 /// Everything that a view holds.
-pub(super) struct Expected {
+pub(super) struct ExpectedView {
     links: HashMap<PathBuf, PathBuf>,
     texts: HashMap<PathBuf, Blake3>,
     directories: HashSet<PathBuf>,
 }
 
-impl Expected {
+impl ExpectedView {
     /// What a recorded view holds, if it is this one.
-    pub(super) fn recorded(view: &View<'_>, directory: &Path, record: &Path) -> Option<Expected> {
+    pub(super) fn recorded(view: &View<'_>, directory: &Path, record: &Path) -> Option<ExpectedView> {
         let record: Record = serde_json::from_slice(&fs::read(record).ok()?).ok()?;
         if record.stamp != view.stamp(directory) {
             return None;
@@ -55,7 +55,7 @@ impl Expected {
         let named = links.keys().chain(texts.keys()).filter_map(|path| path.parent()).map(Path::to_owned);
         let all: BTreeSet<PathBuf> = named.chain(view.directories().map(PathBuf::from)).collect();
         let directories = all.iter().flat_map(|path| path.ancestors()).map(Path::to_owned).collect();
-        Some(Expected { links, texts, directories })
+        Some(ExpectedView { links, texts, directories })
     }
 
     /// Removes what is not of the view; whether all else stands as it was made.

@@ -34,7 +34,7 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use self::expected::{Expected, Record};
+use self::expected::{ExpectedView, Record};
 use self::repository::{BareClone, DIRECTORIES};
 use super::Store;
 use crate::disk;
@@ -60,7 +60,7 @@ const NPM: &str = "npm2/";
 /// A source that the store lacks (kind `Missing`), two contents under one name (kind `Input`).
 pub fn lay_out(store: &Store, lock: &Lock, sources: &[SourceId], directory: &Path, record: &Path) -> Result<()> {
     let view = View::plan(store, lock, sources)?;
-    let expected = Expected::recorded(&view, directory, record);
+    let expected = ExpectedView::recorded(&view, directory, record);
     if expected.is_some_and(|expected| expected.restore(directory)) {
         return Ok(());
     }
