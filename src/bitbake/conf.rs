@@ -51,7 +51,7 @@ use crate::source::{Access, CommitId, ImageName, Sha256, SourceId, SourceUrl, na
 /// The name of the one file, without `.conf`, that holds everything kbuild tells BitBake.
 pub const NAME: &str = "kbuild";
 
-/// Where the view lies inside TOPDIR; `flat`, `git2` and `dl` are made there by `store::view`.
+/// Where the view is inside TOPDIR; `flat`, `git2` and `dl` are made there by `store::view`.
 pub const VIEW: &str = "sources";
 
 /// Directories inside TOPDIR that the configuration names.
@@ -351,7 +351,7 @@ impl BoardConf<'_> {
     }
 
     fn write_places(&self, text: &mut ConfText) -> Result<()> {
-        text.section("The board, and where its build lies");
+        text.section("The board, and where it is built");
         text.plain("MACHINE", self.machine)?;
         if let Some(arch) = self.build_arch {
             text.raw("# Not this machine: what another one would build with.\n");

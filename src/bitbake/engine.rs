@@ -1,4 +1,4 @@
-//! BitBake itself: where it lies, which version it is, how it is called and what it may see of the environment.
+//! BitBake itself: where it is located, which version it is, how it is called and what it may see of the environment.
 //!
 //! # The environment
 //!

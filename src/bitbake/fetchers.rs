@@ -87,12 +87,12 @@ impl FetchersDir {
         Ok(FetchersDir(directory))
     }
 
-    /// Where the view lies that they are asked about.
+    /// The directory of the view that they are asked about.
     pub fn view(&self) -> PathBuf {
         self.0.join("view")
     }
 
-    /// Where the record of that view lies.
+    /// The file with the record of that view.
     pub fn record(&self) -> PathBuf {
         self.0.join("view.record")
     }

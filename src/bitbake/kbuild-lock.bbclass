@@ -442,7 +442,7 @@ def kbuild_roots(d):
 def kbuild_check_inside(d, path):
     path = os.path.normpath(path)
     if not any((path + "/").startswith(root) for root in kbuild_roots(d)):
-        kbuild_refuse("%s lies outside of every layer, so nothing pins it; put it into one" % path)
+        kbuild_refuse("%s is outside of every layer, so nothing pins it; put it into one" % path)
 
 def kbuild_check_local(d, ud):
     path = ud.localpath or ud.path

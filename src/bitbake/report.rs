@@ -71,7 +71,7 @@ pub struct Fetch {
 /// A line of a recipe or of what it includes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SourceLine {
-    /// The file, inside its layer where it lies in one.
+    /// The file, relative to its layer if it is in one.
     pub file: String,
     /// The line, counted from 1, where it could be found.
     pub line: Option<u32>,
@@ -143,7 +143,7 @@ pub struct FloatingSrcrev {
 pub struct Problem {
     /// The entry of SRC_URI.
     pub written: String,
-    /// The file that holds it (inside its layer where it lies in one) and the line, counted from 1, where it could be found.
+    /// The file that holds it (relative to its layer if it is in one) and the line, counted from 1, where it could be found.
     pub file: String,
     /// See `file`.
     pub line: Option<u32>,

@@ -1,7 +1,7 @@
 //! The configuration for machines that run plain BitBake, without kbuild, and fetch from a mirror that kbuild laid out.
 //!
 //! What a board's `kbuild.conf` says of sources stands here too: where they are, which commits recipes get that name none,
-//! the variables of declared sources. What a build is (machine, options, `[config]`, where it lies, shared state) is the
+//! the variables of declared sources. What a build is (machine, options, `[config]`, where it is built, shared state) is the
 //! site's own affair and does not.
 
 use indexmap::IndexMap;
@@ -109,7 +109,7 @@ impl Base {
     pub fn head(&self, project: &str) -> String {
         let mut text = ConfText(format!(
             "# {FILE_NAME} of `{project}`: for machines that run BitBake without kbuild. Written by kbuild from {LOCK}.\n\
-             # Require it from local.conf or site.conf. Do not edit: the next lock brings another. When commits moved with it,\n\
+             # Require it from local.conf or site.conf. Do not edit: the next lock makes another. When commits moved with it,\n\
              # remove git2 and git2_* from DL_DIR: BitBake would take what is there for the new.\n\n",
         ));
         text.section(&format!("Sources: only those of {LOCK}, from the mirror"));

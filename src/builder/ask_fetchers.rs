@@ -78,7 +78,7 @@ impl Asking<'_> {
         Ok(objections.collect())
     }
 
-    /// A view of these cases; gives where each commit in it lies.
+    /// A view of these cases; returns where each commit in it is.
     fn lay_out(&self, lock: &Lock, cases: &[&FetchCase]) -> Result<BTreeMap<String, PathBuf>> {
         let sources: BTreeSet<SourceId> = cases.iter().map(|case| case.source.clone()).collect();
         let sources: Vec<SourceId> = sources.into_iter().collect();

@@ -1,4 +1,4 @@
-//! What a build needs of the host: each check says what it saw and how to mend it.
+//! What a build needs of the host: each check says what it saw and how to fix it.
 //!
 //! Two strengths: what BitBake itself cannot do without fails always; what only oe-core asks for (HOSTTOOLS in its
 //! `meta/conf/bitbake.conf`, the checks of its `sanity.bbclass`) fails when oe-core is among the layers, and is a warning
@@ -41,7 +41,7 @@ pub struct Check {
     pub seen: String,
     /// What to do about it, best a command.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mend: Option<String>,
+    pub fix: Option<String>,
 }
 
 /// Where a build would happen.
@@ -97,11 +97,11 @@ pub fn worst(checks: &[Check]) -> Verdict {
 
 impl Check {
     fn new(name: &str, verdict: Verdict, seen: impl Into<String>) -> Check {
-        Check { name: name.to_owned(), verdict, seen: seen.into(), mend: None }
+        Check { name: name.to_owned(), verdict, seen: seen.into(), fix: None }
     }
 
-    fn mend(mut self, mend: impl Into<String>) -> Check {
-        self.mend = Some(mend.into());
+    fn fix(mut self, fix: impl Into<String>) -> Check {
+        self.fix = Some(fix.into());
         self
     }
 }
@@ -158,9 +158,9 @@ fn version_check(host: &Host<'_>, wanted: &RequiredTool) -> Check {
     let install = format!("sudo apt-get install {}", wanted.package);
     let oldest = wanted.oldest.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
     match version_of(wanted.tool, &host.path) {
-        None => Check::new(wanted.tool, bad, format!("not found; {}", wanted.why)).mend(install),
+        None => Check::new(wanted.tool, bad, format!("not found; {}", wanted.why)).fix(install),
         Some(line) if numbers(&line) < wanted.oldest.to_vec() => {
-            Check::new(wanted.tool, bad, format!("{line}; at least {oldest} is needed")).mend(install)
+            Check::new(wanted.tool, bad, format!("{line}; at least {oldest} is needed")).fix(install)
         }
         Some(line) => Check::new(wanted.tool, Verdict::Ok, line),
     }
@@ -217,15 +217,15 @@ fn tools(host: &Host<'_>) -> Check {
     let packages: Vec<&str> = packages.into_iter().collect();
     let verdict = if fatal { Verdict::Fail } else { host.for_oe_core() };
     Check::new("host tools", verdict, format!("not found: {}", names.join(", ")))
-        .mend(format!("sudo apt-get install {}", packages.join(" ")))
+        .fix(format!("sudo apt-get install {}", packages.join(" ")))
 }
 
 /// BitBake exits at once without it (`bb.utils.check_system_locale`), and so does oe-core (`sanity_check_locale`).
 fn locale(host: &Host<'_>) -> Check {
     const NAME: &str = "locale";
-    let mend = "sudo apt-get install locales && sudo localedef -i en_US -f UTF-8 en_US.UTF-8";
+    let fix = "sudo apt-get install locales && sudo localedef -i en_US -f UTF-8 en_US.UTF-8";
     let Ok(program) = which::which_in("locale", Some(&host.path), "/") else {
-        return Check::new(NAME, Verdict::Warn, "there is no `locale` to ask").mend("sudo apt-get install libc-bin");
+        return Check::new(NAME, Verdict::Warn, "there is no `locale` to ask").fix("sudo apt-get install libc-bin");
     };
     let output = Command::new(program).arg("-a").stdin(Stdio::null()).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
@@ -233,7 +233,7 @@ fn locale(host: &Host<'_>) -> Check {
         Check::new(NAME, Verdict::Ok, engine::LOCALE)
     } else {
         Check::new(NAME, Verdict::Fail, format!("{} is not there; BitBake does not start without it", engine::LOCALE))
-            .mend(mend)
+            .fix(fix)
     }
 }
 
@@ -246,7 +246,7 @@ fn seal(host: &Host<'_>) -> Check {
                 None => Check::new(NAME, Verdict::Ok, format!("every wall stands: {}", walls.join(", "))),
                 Some(lack) => {
                     let seen = format!("{lack}; what stands: {}", walls.join(", "));
-                    Check::new(NAME, Verdict::Warn, seen).mend(seal_mend(seal.walls()))
+                    Check::new(NAME, Verdict::Warn, seen).fix(seal_fix(seal.walls()))
                 }
             }
         }
@@ -261,7 +261,7 @@ fn describe_wall((wall, by): (Wall, &BTreeSet<By>)) -> String {
 }
 
 /// How to get the walls that do not stand.
-fn seal_mend(walls: &Walls) -> String {
+fn seal_fix(walls: &Walls) -> String {
     if walls.held_by(By::Namespace) {
         return "in a container, let kbuild mount a /proc of its own: e.g. docker run --security-opt systempaths=unconfined"
             .to_owned();
@@ -292,7 +292,7 @@ fn user(host: &Host<'_>) -> Check {
         return Check::new(NAME, Verdict::Ok, "not root");
     }
     Check::new(NAME, host.for_oe_core(), "root; oe-core refuses to build as root (sanity.bbclass)")
-        .mend("run kbuild as an ordinary user")
+        .fix("run kbuild as an ordinary user")
 }
 
 fn paths(host: &Host<'_>) -> Check {
@@ -302,7 +302,7 @@ fn paths(host: &Host<'_>) -> Check {
         Err(error) => {
             let check = Check::new(NAME, Verdict::Fail, error.to_string());
             match error.hint() {
-                Some(hint) => check.mend(hint),
+                Some(hint) => check.fix(hint),
                 None => check,
             }
         }
@@ -323,11 +323,11 @@ fn disk(host: &Host<'_>) -> Check {
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let seen = format!("{} GB free in {}", free / 1_000_000_000, directory.display());
     if free < DISK_AT_LEAST {
-        Check::new(NAME, Verdict::Fail, seen).mend("free some space")
+        Check::new(NAME, Verdict::Fail, seen).fix("free some space")
     } else if host.oe_core && free < DISK_FOR_OE_CORE {
         let wanted = DISK_FOR_OE_CORE / 1_000_000_000;
         Check::new(NAME, Verdict::Warn, format!("{seen}; an image of oe-core wants up to {wanted} GB"))
-            .mend("build where more space is, or set INHERIT:append = \" rm_work\" under [config]")
+            .fix("build where more space is, or set INHERIT:append = \" rm_work\" under [config]")
     } else {
         Check::new(NAME, Verdict::Ok, seen)
     }
@@ -340,7 +340,7 @@ fn store(host: &Host<'_>) -> Check {
         Check::new(NAME, Verdict::Ok, place.to_string())
     } else {
         Check::new(NAME, Verdict::Warn, format!("{place} is not writable: builds work, fetching does not"))
-            .mend("name another store with --store to fetch")
+            .fix("name another store with --store to fetch")
     }
 }
 
@@ -350,14 +350,14 @@ fn case(host: &Host<'_>) -> Check {
     let directory = existing(host.build);
     let Ok(scratch) = tempfile::Builder::new().prefix(".kbuild-case-").tempdir_in(&directory) else {
         return Check::new(NAME, Verdict::Fail, format!("{} is not writable", directory.display()))
-            .mend("make the project's directory writable");
+            .fix("make the project's directory writable");
     };
     let told_apart = fs::write(scratch.path().join("a"), "").is_ok() && !scratch.path().join("A").exists();
     if told_apart {
         Check::new(NAME, Verdict::Ok, "tells upper and lower case apart")
     } else {
         Check::new(NAME, Verdict::Fail, "does not tell upper and lower case apart")
-            .mend("build on a case-sensitive file system")
+            .fix("build on a case-sensitive file system")
     }
 }
 
@@ -372,7 +372,7 @@ fn inotify() -> Check {
     };
     if limit < INOTIFY_WATCHES {
         Check::new(NAME, Verdict::Warn, format!("{limit}; BitBake 2.8 may need more"))
-            .mend("sudo sysctl fs.inotify.max_user_watches=65536")
+            .fix("sudo sysctl fs.inotify.max_user_watches=65536")
     } else {
         Check::new(NAME, Verdict::Ok, limit.to_string())
     }
@@ -432,7 +432,7 @@ mod tests {
         let check = version_check(&host, &GIT);
         assert_eq!(check.verdict, Verdict::Fail);
         assert_eq!(check.seen, "git version 2.17.1; at least 2.28 is needed");
-        assert_eq!(version_check(&host, &PYTHON).mend.as_deref(), Some("sudo apt-get install python3"));
+        assert_eq!(version_check(&host, &PYTHON).fix.as_deref(), Some("sudo apt-get install python3"));
         // What only oe-core needs is a warning without oe-core.
         assert_eq!(version_check(&host, &OE_VERSIONS[0]).verdict, Verdict::Warn);
     }
@@ -445,7 +445,7 @@ mod tests {
         }
         let check = tools(&host(directory.path(), true));
         assert_eq!((check.verdict, check.seen.as_str()), (Verdict::Fail, "not found: chrpath, diffstat"));
-        assert_eq!(check.mend.as_deref(), Some("sudo apt-get install chrpath diffstat"));
+        assert_eq!(check.fix.as_deref(), Some("sudo apt-get install chrpath diffstat"));
         assert_eq!(tools(&host(directory.path(), false)).verdict, Verdict::Warn);
         fs::remove_file(directory.path().join("tar")).unwrap();
         assert_eq!(tools(&host(directory.path(), false)).verdict, Verdict::Fail);
@@ -463,7 +463,7 @@ mod tests {
     fn a_path_that_bitbake_cannot_take_fails() {
         let check = paths(&Host { build: Path::new("/home/a b/build"), ..host(Path::new("/tmp"), false) });
         assert_eq!(check.verdict, Verdict::Fail);
-        assert!(check.mend.is_some());
+        assert!(check.fix.is_some());
     }
 
     #[test]

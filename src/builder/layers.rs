@@ -19,7 +19,7 @@ pub(super) const LAYERS: &str = "layers";
 /// What layers are laid out from.
 #[derive(Clone, Copy)]
 pub struct From<'a> {
-    /// The manifest; `build/` lies beside it.
+    /// The manifest; `build/` is beside it.
     pub manifest: &'a Manifest,
     /// The lock, with the commits of git layers.
     pub lock: &'a Lock,

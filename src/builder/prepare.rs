@@ -21,7 +21,7 @@ use crate::store::{Store, view};
 /// What is to be built, from what.
 #[derive(Clone, Copy)]
 pub struct BuildRequest<'a> {
-    /// The manifest; `build/` lies beside it.
+    /// The manifest; `build/` is beside it.
     pub manifest: &'a Manifest,
     /// The lock, fresh.
     pub lock: &'a Lock,

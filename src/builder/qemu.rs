@@ -71,7 +71,7 @@ pub enum Nested {
 /// What is to be started.
 #[derive(Debug, Clone, Copy)]
 pub struct Start<'a> {
-    /// The manifest; `build/` lies beside it.
+    /// The manifest; `build/` is beside it.
     pub manifest: &'a Manifest,
     /// The board's name.
     pub board: &'a str,

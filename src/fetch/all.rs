@@ -12,7 +12,7 @@ use crate::source::SourceId;
 /// What fetching a lock's sources came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fetched {
-    /// How many sources were brought; the others were there.
+    /// How many sources were fetched; the others were there.
     pub count: usize,
     /// The bytes of the files among them.
     pub bytes: u64,

@@ -26,7 +26,7 @@ use futures_util::FutureExt as _;
 /// How much of what came instead is shown.
 const SHOWN: usize = 200;
 
-/// A file to be brought.
+/// A file to be fetched.
 pub struct FileJob<'a> {
     /// What messages call it.
     pub name: &'a str,
@@ -50,7 +50,7 @@ impl Fetcher {
         let sums = Sums::of(job.expected.sums.iter().map(Checksum::algorithm));
         let incoming = blocking(move || store.incoming_with(&key, sums)).await?;
         if let Some(found) = self.present(&job.expected) {
-            drop(incoming); // Another process, or another task, has brought it meanwhile.
+            drop(incoming); // Another process, or another task, has fetched it meanwhile.
             return self.must_agree(job.name, &job.expected, found).await;
         }
         let mut slot = Some(incoming);
@@ -108,7 +108,9 @@ impl Fetcher {
         let Some(wrong) = blocking(move || compare(&sums, &[], &path)).await? else { return Ok(found) };
         let lines = format!("its sha256 is {}\n{}", found.sha256, wrong.lines());
         let message = format!("the checksums that are given for {name} do not belong to one file");
-        Err(Error::new(Kind::Mismatch, message).because(lines).help("one of them is wrong: mend it where it is given"))
+        Err(Error::new(Kind::Mismatch, message)
+            .because(lines)
+            .help("one of them is wrong: correct it where it is given"))
     }
 
     /// An earlier run may have been ended between the last byte and the rename.
@@ -426,7 +428,7 @@ fn nobody_has(what: &str, mut tried: Vec<Error>, owners: usize, asked: Tried) ->
         None => Kind::Network,
     };
     let message = match kind {
-        Kind::Mismatch => format!("what came for {what} is not what is wanted"),
+        Kind::Mismatch => format!("checksum mismatch for {what}"),
         Kind::Missing if absent => format!("{what} is not in that store"),
         Kind::Missing => format!("{what} is not in the store, and the network may not be used"),
         Kind::Denied => format!("nobody has {what}: whoever was asked answered so"),

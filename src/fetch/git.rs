@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use super::WantedGit;
 use crate::error::{Error, Kind, Result};
-use crate::git::{could_not_start, local_git, network_git, run};
+use crate::git::{could_not_start, ends_with_kbuild, local_git, network_git, run};
 use crate::net::retry::{Class, Failure, RetryPolicy};
 use crate::net::transfer::at;
 use crate::progress::Task;
@@ -216,7 +216,7 @@ impl Git {
         command.args(["-c", &format!("http.lowSpeedLimit={}", self.policy.slow)]);
         command.args(["-c", &format!("http.lowSpeedTime={}", self.policy.slow_for.as_secs().max(1))]);
         in_own_session(&mut command);
-        crate::git::ends_with_kbuild(&mut command);
+        ends_with_kbuild(&mut command);
         let mut command = Command::from(command);
         command.kill_on_drop(true);
         command
@@ -290,6 +290,7 @@ fn git_knows_authorities() -> bool {
     let mut command = std::process::Command::new("git");
     command.args(["config", "--get-regexp", r"^http\.(.*\.)?sslca(info|path)$"]);
     command.stdin(Stdio::null()).stderr(Stdio::null());
+    ends_with_kbuild(&mut command);
     command.output().is_ok_and(|output| output.status.success())
 }
 

@@ -8,7 +8,7 @@ use super::retry::{Attempts, Class, Failure, RetryPolicy};
 use super::transfer::at;
 use crate::source::{RemoteUrl, SourceUrl};
 
-/// A transfer that brought this much got somewhere: its failure does not count against the server.
+/// Bytes after which a transfer counts as useful: its failure does not count against the server.
 const WORTHWHILE: u64 = 1 << 20;
 
 /// What a fetcher keeps to towards servers.
@@ -58,8 +58,8 @@ impl RequestGuard<'_> {
         self.attempt_transfer(server, || 0, ask).await
     }
 
-    /// As [`RequestGuard::attempt`], for what may bring a part: `arrived` says how many bytes are there. A try that brought
-    /// much begins the count anew, so that a line that is cut every now and then still brings a file of any size.
+    /// As [`RequestGuard::attempt`], for transfers that may end in the middle: `arrived` gives how many bytes are there. A try that
+    /// fetched much resets the count, so that a connection that is cut now and then still delivers a file of any size.
     ///
     /// # Errors
     /// The last failure.

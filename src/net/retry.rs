@@ -167,7 +167,7 @@ impl Attempts {
     }
 
     /// The last try got somewhere (a good part of a large file): the count begins anew, so that a line that is cut every
-    /// now and then still brings a file of any size.
+    /// now and then still delivers a file of any size.
     pub fn progressed(&mut self) {
         self.delays = delays(&self.policy);
         self.failed = 0;

@@ -77,7 +77,7 @@ fn closure_of<'a>(lock: &'a Lock, board: &str, setting: &str) -> Option<&'a Clos
 }
 
 /// Puts the closures into a lock that has the manifest's own pins: those of the old lock that stand, and what was found.
-/// Each source is brought into the store on the way, for its hashes. What cannot be locked as it is written is a fault of the
+/// Each source is fetched into the store, for its hashes. What cannot be locked as it is written is a fault of the
 /// resolution.
 ///
 /// # Errors
@@ -408,7 +408,7 @@ impl Answers {
         }
     }
 
-    /// Writes the blocks into a lock; tells what each asker got.
+    /// Writes the blocks into a lock; returns what each requester got.
     fn add_to(
         self,
         names: &Names,

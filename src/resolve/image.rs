@@ -45,7 +45,7 @@ pub(super) fn asked(requirement: &Requirement<'_>, wanted: &ImageRequest) -> Ima
     }
 }
 
-/// Finds the images behind a name, and brings them for their hashes. The digest that an old lock has for the same name
+/// Finds the images behind a name, and fetches them for their hashes. The digest that an old lock has for the same name
 /// stands also where other architectures are wanted now: only `kbuild update` moves a tag.
 pub(super) async fn find(
     requirement: &Requirement<'_>,

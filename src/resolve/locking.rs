@@ -49,7 +49,7 @@ pub struct LockRequest<'a> {
     pub update: &'a UpdatePolicy,
     /// Whether tags that no longer lead to the commit beside them are accepted.
     pub keep_moved_tags: bool,
-    /// Brings the bytes.
+    /// Fetches the bytes.
     pub fetcher: &'a Fetcher,
     /// Runs async work to its end. The engine runs between two of them: it listens to signals itself.
     pub wait: &'a dyn Fn(Work<'_>) -> Result<()>,
@@ -78,7 +78,7 @@ pub struct Stopped {
 }
 
 /// Makes the lock: keeps the pins that stand, finds those that are new, asks the engine for the closures that are not known,
-/// and brings each source into the store on the way, for its hashes.
+/// and fetches each source into the store, for its hashes.
 ///
 /// A closure costs minutes, and pins are what fixes some faults (an include that `kbuild crates` reads out of a pinned
 /// source): so what is known when the engine fails is a lock too, see [`Locking::stopped`].

@@ -1,4 +1,4 @@
-//! Finding what a wish becomes: the old pin, or a look at the upstream; then the bytes, for their hashes.
+//! What a requirement of the manifest is pinned to: the old pin, or a look at the upstream; then the bytes, for their hashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +17,7 @@ use crate::lock::{Content, Floating, Lock, Locked, LockedFile, LockedGit, Reques
 use crate::manifest::{FileRequest, GitRequest};
 use crate::source::{Checksum, CommitId, GitRef, Sha256, SourceId, SourceUrl, name};
 
-/// What a wish became.
+/// What a requirement was pinned to.
 #[derive(Debug, Clone)]
 pub(super) enum ResolvedPin {
     /// A file, and why its bytes could not be had.
@@ -54,7 +54,7 @@ pub(super) fn kept(requirement: &Requirement<'_>, old: &Lock) -> Option<Resolved
     }
 }
 
-/// The commit that an old lock has for the same ref. It stands also where the wish now asks for more of it (submodules,
+/// The commit that an old lock has for the same ref. It is kept also if the manifest now asks for more of it (submodules,
 /// history): only `kbuild update` moves a pin.
 fn pinned_commit(requirement: &Requirement<'_>, old: &Lock) -> Option<CommitId> {
     let pin = requirement.pin(old)?;
@@ -68,7 +68,7 @@ fn pinned_commit(requirement: &Requirement<'_>, old: &Lock) -> Option<CommitId> 
     }
 }
 
-/// Finds the answer to a wish; `old` is the lock whose pins stand.
+/// Pins a requirement; `old` is the lock whose pins stand.
 pub(super) async fn find(requirement: &Requirement<'_>, old: &Lock, fetcher: &Fetcher) -> Result<ResolvedPin> {
     match (requirement.what, kept(requirement, old)) {
         (_, Some(kept)) if kept.is_complete() => Ok(kept),

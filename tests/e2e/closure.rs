@@ -405,7 +405,9 @@ fn what_cannot_be_locked_stops_the_lock_with_recipe_and_line() {
     let run = bench.kbuild(&["lock"]);
     assert_eq!(run.code, Some(1), "{run}");
     assert!(run.stderr.contains("badly_1.0.bb:") || run.stderr.contains("badly.inc:"), "{run}");
-    assert!(!bench.path("kata.lock").exists());
+    // What was found is kept, and the lock does not pass for a fresh one.
+    assert!(bench.path("kata.lock").exists());
+    assert_eq!(bench.kbuild(&["lock", "--locked"]).code, Some(3));
     // The engine itself cannot parse a fetcher that it does not know.
     adapt(&bench, "kata.toml", "\"/recipes-broken/\" = \"its fetcher does not exist\"\n", "");
     let run = bench.kbuild(&["lock"]);

@@ -16,8 +16,8 @@ fn project() -> TestProject {
     git(&repository, &["init", "-q", "-b", "main"]);
     git(&repository, &["add", "."]);
     git(&repository, &["commit", "-q", "-m", "first"]);
-    server.on("/small-1.0.tar.gz", [Reply::file("small")]).on("/large-1.0.tar.gz", [Reply::file(large())]);
-    let file = |name: &str| format!("[sources.{name}]\nurl = \"{}\"\n", server.url(&format!("/{name}-1.0.tar.gz")));
+    server.on("/small-1.0.bin", [Reply::file("small")]).on("/large-1.0.bin", [Reply::file(large())]);
+    let file = |name: &str| format!("[sources.{name}]\nurl = \"{}\"\n", server.url(&format!("/{name}-1.0.bin")));
     let repo = format!("[sources.repo]\ngit = \"file://{}\"\nbranch = \"main\"\n", repository.display());
     let head = "[project]\nname = \"test\"\n[layers.bitbake]\npath = \"bitbake\"\n";
     bench.write("kata.toml", &format!("{head}{}{}{repo}[mirrors]\nbuiltin = false\n", file("small"), file("large")));

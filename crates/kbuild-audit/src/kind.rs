@@ -1,4 +1,4 @@
-//! The kinds of findings: a stable name each, why it matters, how to mend it.
+//! The kinds of findings: a stable name each, why it matters, how to fix it.
 
 use serde::{Serialize, Serializer};
 
@@ -140,7 +140,7 @@ impl Rule {
         }
     }
 
-    /// How to mend it.
+    /// How to fix it.
     pub fn hint(self) -> &'static str {
         match self {
             Rule::TaskNetwork => "let do_fetch bring what the task wants, and take the flag out",

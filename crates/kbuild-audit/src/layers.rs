@@ -97,7 +97,7 @@ fn name(directory: &Path) -> String {
     collections.next_back().map(str::to_owned).or_else(folder).unwrap_or_default()
 }
 
-/// The paths of all files that BitBake reads in these layers, each under the innermost layer it lies in, sorted.
+/// The paths of all files that BitBake reads in these layers, each under the innermost layer that contains it, sorted.
 pub(super) fn files(layers: &[AuditedLayer]) -> Result<Vec<(usize, PathBuf, FileType)>> {
     let mut found = Vec::new();
     for (index, layer) in layers.iter().enumerate() {
@@ -142,7 +142,7 @@ impl SourceFile {
         self.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
     }
 
-    /// PN and PV as BitBake takes them from a recipe's file name (`bb.parse.vars_from_file`): parted by underscores.
+    /// PN and PV as BitBake takes them from a recipe's file name (`bb.parse.vars_from_file`): separated by underscores.
     pub(super) fn name_and_version(&self) -> (&str, Option<&str>) {
         let mut parts = self.stem().split('_');
         (parts.next().unwrap_or_default(), parts.next())

@@ -60,7 +60,7 @@ const SYS: [&str; 2] = ["/sys/devices/system/cpu", "/sys/devices/system/node"];
 /// Names at the end of a directory of programs whose parent holds their libraries.
 const PROGRAM_DIRECTORIES: [&str; 4] = ["bin", "sbin", "shims", "scripts"];
 
-/// What lies beside a directory of programs in a person's home and belongs to them; the rest may be tokens and keys
+/// What is beside a directory of programs in a person's home and belongs to them; the rest may be tokens and keys
 /// (`~/.cargo/credentials.toml`). The last six are pyenv's and its like.
 const BESIDE_PROGRAMS: [&str; 12] = [
     "bin",

@@ -157,7 +157,7 @@ impl NewRoot {
         }
     }
 
-    /// Where something of the host lies below a private directory (a project in `/tmp`), the way to it is made of directories
+    /// If something of the host is below a private directory (a project in `/tmp`), the way to it is made of directories
     /// that are read-only in the end: nothing on the way can be renamed, as elsewhere in the root.
     fn shelter(&self, reachable: &Reachable) -> Result<BTreeSet<PathBuf>, String> {
         let within = |path: &Path| {

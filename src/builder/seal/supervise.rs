@@ -60,16 +60,16 @@ pub(super) fn supervise(command: &mut Command) -> io::Result<i32> {
         let main = Pid::from_child(&command.spawn()?);
         let mut status = None;
         let mut left = reap(main, &mut status)?;
-        let mut patience = STRAGGLERS;
+        let mut grace = STRAGGLERS;
         while status.is_none() {
             tokio::select! {
                 _ = children.recv() => left = reap(main, &mut status)?,
                 _ = interrupt.recv() => {}
-                _ = terminate.recv() => { forward(Some(main), Signal::TERM); patience = GRACE; }
-                _ = hangup.recv() => { forward(Some(main), Signal::TERM); patience = GRACE; }
+                _ = terminate.recv() => { forward(Some(main), Signal::TERM); grace = GRACE; }
+                _ = hangup.recv() => { forward(Some(main), Signal::TERM); grace = GRACE; }
             }
         }
-        let mut deadline = Instant::now() + patience;
+        let mut deadline = Instant::now() + grace;
         let mut next = Signal::TERM;
         while left {
             let rest = deadline.saturating_duration_since(Instant::now());

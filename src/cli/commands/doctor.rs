@@ -62,8 +62,8 @@ fn describe(check: &Check, output: &Output) -> String {
         Verdict::Fail => ("FAIL", "31"),
     };
     let mut line = format!("{}  {}: {}", output.paint(mark, color), check.name, check.seen);
-    if let Some(mend) = &check.mend {
-        line.push_str(&format!("\n        {mend}"));
+    if let Some(fix) = &check.fix {
+        line.push_str(&format!("\n        {fix}"));
     }
     line
 }

@@ -17,7 +17,7 @@
 //!
 //! A view can be deleted and made again, and BitBake may do to it what it likes: it renames links whose bytes it dislikes
 //! (`bb.fetch2.rename_bad_checksum`), and `cleanall` deletes repositories. A recipe may do more: add a pack or a setting of git's
-//! that the next build would believe. So the record of what a view holds lies outside of it, where no recipe can write, and
+//! that the next build would believe. So the record of what a view holds is outside of it, where no recipe can write, and
 //! before every build the view is compared with it, name by name and byte by byte. What is not ours is removed; what is
 //! ours and was changed makes the whole view anew.
 
@@ -85,7 +85,7 @@ struct View<'a> {
 #[derive(Clone)]
 struct Link {
     blob: Blake3,
-    /// Where that lies: looked up once, not for each name.
+    /// Where that is: looked up once, not for each name.
     target: PathBuf,
     /// The lock's key that asked for it.
     key: String,
@@ -130,7 +130,7 @@ impl<'a> View<'a> {
             self.add_link(format!("flat/{last}"), &link)?;
             self.add_link(format!("dl/{name}"), &link)?;
         }
-        // These fetchers have no checksums: BitBake takes what lies in DL_DIR only with a stamp beside it
+        // These fetchers have no checksums: BitBake takes what is in DL_DIR only with a stamp beside it
         // (`bb.fetch2.verify_donestamp`), and takes a directory for the file when it comes from a flat mirror.
         if schemes.contains("svn") || schemes.contains("ssh") {
             self.notes.insert(format!("dl/{name}.done"), String::new());

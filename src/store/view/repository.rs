@@ -142,7 +142,7 @@ impl BareClone {
     }
 
     /// The boundary where history ends, a commit a line: only commits whose parents really are not there, so that one pin's
-    /// depth does not cut off what another pin brought.
+    /// depth does not cut off what another pin fetched.
     fn shallow(&self, commits: &Commits) -> Result<String> {
         let mut text = String::new();
         for commit in &self.shallow {
