@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::doctor::HOSTTOOLS;
+use super::hosttools::HOSTTOOLS;
 use super::layers::Layers;
 use super::seal::Reachable;
 use crate::disk;

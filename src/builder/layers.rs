@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::prepare::build_directory;
 use super::result::LayerRecord;
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
@@ -15,6 +14,13 @@ use crate::store::{Store, checkout, tree};
 
 /// Where checkouts lie in the build directory.
 pub(super) const LAYERS: &str = "layers";
+
+/// The project's `build/`, without symlinks.
+pub(super) fn build_directory(manifest: &Manifest) -> Result<PathBuf> {
+    let root = manifest.root();
+    let root = std::fs::canonicalize(root).map_err(|error| Error::io("find", root, error))?;
+    Ok(root.join("build"))
+}
 
 /// What layers are laid out from.
 #[derive(Clone, Copy)]

@@ -27,6 +27,7 @@ pub mod seal;
 pub mod unpack;
 
 mod ask_fetchers;
+mod hosttools;
 mod inside;
 mod prepare;
 

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::inside;
-use super::layers::{From, Layers};
+use super::layers::{From, Layers, build_directory};
 use super::result::{self, BuildInputs, EngineRecord};
 use super::seal::{self, Seal};
 use crate::bitbake::{BoardConf, Declared, Engine, SrcrevPin, conf, engine, text};
@@ -122,12 +122,6 @@ impl Prepared {
 /// DEPLOY_DIR_IMAGE as oe-core has it.
 pub(super) fn deploy(topdir: &Path, machine: &str) -> PathBuf {
     topdir.join(conf::TMPDIR).join("deploy/images").join(machine)
-}
-
-pub(super) fn build_directory(manifest: &Manifest) -> Result<PathBuf> {
-    let root = manifest.root();
-    let root = std::fs::canonicalize(root).map_err(|error| Error::io("find", root, error))?;
-    Ok(root.join("build"))
 }
 
 /// Makes a board ready: waits for other builds of it, verifies every source in the store, checks out layers, lays out the

@@ -12,6 +12,7 @@ use std::process::Stdio;
 use regex::Regex;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::layers;
 use super::prepare::{self, this_machine};
 use super::result::{Artifact, ArtifactContent, BuildResult, FILE_NAME};
 use crate::disk;
@@ -199,7 +200,7 @@ pub fn launch(start: &Start<'_>, host: &QemuHost) -> Result<Launch> {
         Error::input(format!("{MANIFEST} does not say what machine the board `{}` runs in", start.board))
             .help(format!("add `[boards.{}.run]` with `arch = \"…\"`: see docs/reference/run.md", start.board))
     })?;
-    let topdir = prepare::build_directory(start.manifest)?.join(start.board);
+    let topdir = layers::build_directory(start.manifest)?.join(start.board);
     let built = Built { board: start.board, deploy: prepare::deploy(&topdir, &board.machine), artifacts: None };
     let built = built.read(&topdir.join(FILE_NAME), start.unbuilt)?;
     let kinds: Vec<&str> = match machine.kernel {

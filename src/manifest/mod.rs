@@ -6,6 +6,7 @@
 
 mod boards;
 mod closure;
+mod diagnostics;
 mod document;
 mod git;
 mod layers;

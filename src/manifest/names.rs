@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::document::Diagnostics;
+use super::diagnostics::Diagnostics;
 use super::raw::RawText;
 use crate::error::{Error, Result};
 use crate::suggest;

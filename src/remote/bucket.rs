@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use object_store::multipart::{MultipartStore, PartId};
+use object_store::multipart::PartId;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, MultipartId, ObjectMeta, ObjectStore, PutOptions, PutPayload};
 use reqwest::StatusCode;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use super::connector::{self, Connector};
+use super::connector::{self, Bucket, Connector};
 use super::upload::BlobReader;
 use super::{BlobBody, BlobName, BlobRef, Missing, Opened, PushSet, credentials};
 use crate::error::{Kind, Result};
@@ -48,11 +48,6 @@ const FEW: usize = 64;
 
 /// Requests at once; permits limit them further.
 const QUESTIONS: usize = 64;
-
-/// A service, with its two ways to receive objects.
-pub trait Bucket: ObjectStore + MultipartStore {}
-
-impl<T: ObjectStore + MultipartStore> Bucket for T {}
 
 /// A store in a bucket.
 pub struct Objects {

@@ -58,6 +58,11 @@ impl Connector {
     }
 }
 
+/// A service, with its two ways to receive objects.
+pub trait Bucket: object_store::ObjectStore + object_store::multipart::MultipartStore {}
+
+impl<T: object_store::ObjectStore + object_store::multipart::MultipartStore> Bucket for T {}
+
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let asked = |options: &ClientOptions| options.get_config_value(&ClientConfigKey::ConnectTimeout);

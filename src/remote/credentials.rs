@@ -13,8 +13,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 
-use super::bucket::Bucket;
-use super::connector::{self, Connector, METADATA_CONNECT};
+use super::connector::{self, Bucket, Connector, METADATA_CONNECT};
 use crate::env_vars;
 use crate::error::{Error, Result};
 use crate::source::{RemoteUrl, Service};

@@ -6,7 +6,7 @@ use std::fmt;
 use futures_util::future::join_all;
 
 use super::faults::{self, Faults};
-use super::locking::LockRequest;
+use super::lock_request::LockRequest;
 use super::pin::{self, Denials, PinnedGit};
 use super::recipes::ClosureContext;
 use super::requests::{self, Discovered, PinnedRefs, Pins, RecipeFile, RecipeGit, Requester, Requests};
@@ -325,7 +325,7 @@ async fn answer_all(requests: Requests, old: &Lock, fetcher: &Fetcher, faults: &
         denials.into_iter().for_each(|error| faults.add(blamed(error)));
         match found {
             Ok((file, why)) => answers.files.push((request, file, why)),
-            Err(error) => faults.add_to(faults::closures_of(&request.requesters), blamed(error)),
+            Err(error) => faults.add_to(requests::closures_of(&request.requesters), blamed(error)),
         }
     }
     for (request, found, denials) in gits {
@@ -333,7 +333,7 @@ async fn answer_all(requests: Requests, old: &Lock, fetcher: &Fetcher, faults: &
         denials.into_iter().for_each(|error| faults.add(blamed(error)));
         match found {
             Ok(answer) => answers.gits.push((request, answer)),
-            Err(error) => faults.add_to(faults::closures_of(&request.requesters), blamed(error)),
+            Err(error) => faults.add_to(requests::closures_of(&request.requesters), blamed(error)),
         }
     }
     answers
@@ -363,7 +363,7 @@ impl Answers {
                 let why = "BitBake refuses a file without one (BB_STRICT_CHECKSUM)";
                 let help = format!("add `SRC_URI[{flag}] = \"{}\"` there, if these are the right bytes", file.sha256);
                 let error = Error::input(message).because(why).help(help);
-                faults.add_to(faults::closures_of(&request.requesters), error);
+                faults.add_to(requests::closures_of(&request.requesters), error);
             }
         }
     }
@@ -389,7 +389,7 @@ impl Answers {
             answer.without_refs(&check.refused);
             lock.moved_tags.extend(check.accepted.into_iter().map(|key| (key, answer.commit())));
             warnings.extend(check.warnings);
-            check.faults.into_iter().for_each(|error| faults.add_to(faults::closures_of(&wanted.requesters), error));
+            check.faults.into_iter().for_each(|error| faults.add_to(requests::closures_of(&wanted.requesters), error));
         }
     }
 

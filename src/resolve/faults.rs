@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use super::requests::Requester;
 use crate::error::Error;
 use crate::source::Blake3;
 
@@ -44,11 +43,6 @@ impl Faults {
     pub(super) fn into_errors(self) -> Vec<Error> {
         self.errors
     }
-}
-
-/// The closures that requesters are in.
-pub(super) fn closures_of(requesters: &BTreeSet<Requester>) -> BTreeSet<FaultyConfiguration> {
-    requesters.iter().map(|requester| (requester.board.clone(), requester.setting.clone())).collect()
 }
 
 /// What stands for the inputs of a closure that is not whole. No hash over inputs is this one, so that the closure is never

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
 
-use super::pin::ResolvedPin;
-use super::requirement::Requirement;
+use super::requirement::{Requirement, asked};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, WantedFile};
 use crate::files::MANIFEST;
-use crate::lock::{Content, ImageAsked, Lock, LockedFile, LockedImage};
+use crate::lock::{Content, Lock, LockedFile, LockedImage};
 use crate::manifest::ImageRequest;
 use crate::source::{Access, ImageName, Sha256, SourceId, SourceUrl};
 
@@ -21,12 +20,12 @@ pub(super) struct PinnedImage {
 }
 
 /// The answer that an old lock already holds, if it was given to the same request.
-pub(super) fn kept(requirement: &Requirement<'_>, wanted: &ImageRequest, old: &Lock) -> Option<ResolvedPin> {
+pub(super) fn kept(requirement: &Requirement<'_>, wanted: &ImageRequest, old: &Lock) -> Option<PinnedImage> {
     let image = old.images.get(requirement.name).filter(|image| image.request == asked(requirement, wanted))?;
     let as_declared = wanted.digest.is_none_or(|declared| declared == image.digest);
     let files = image.locked.values().map(|id| Some((id.key().to_owned(), own_file(old, id)?)));
     let files = files.collect::<Option<BTreeMap<_, _>>>()?;
-    as_declared.then(|| ResolvedPin::Image(PinnedImage { image: image.clone(), files }))
+    as_declared.then(|| PinnedImage { image: image.clone(), files })
 }
 
 /// The archive as an image alone would have it: a recipe may have added URLs to the block.
@@ -36,15 +35,6 @@ fn own_file(old: &Lock, id: &SourceId) -> Option<LockedFile> {
     (!urls.is_empty()).then(|| LockedFile { urls, ..file.clone() })
 }
 
-/// What the lock remembers of the request.
-pub(super) fn asked(requirement: &Requirement<'_>, wanted: &ImageRequest) -> ImageAsked {
-    ImageAsked {
-        image: wanted.image.clone(),
-        version: requirement.version.map(str::to_owned),
-        architectures: wanted.architectures.clone(),
-    }
-}
-
 /// Finds the images behind a name, and fetches them for their hashes. The digest that an old lock has for the same name
 /// stands also where other architectures are wanted now: only `kbuild update` moves a tag.
 pub(super) async fn find(
@@ -52,7 +42,7 @@ pub(super) async fn find(
     wanted: &ImageRequest,
     old: &Lock,
     fetcher: &Fetcher,
-) -> Result<ResolvedPin> {
+) -> Result<PinnedImage> {
     let pinned = old.images.get(requirement.name).filter(|pinned| pinned.request.image == wanted.image);
     let pinned =
         pinned.map(|pinned| pinned.digest).filter(|pinned| wanted.digest.is_none_or(|digest| digest == *pinned));
@@ -74,7 +64,7 @@ pub(super) async fn find(
         files.insert(name, file);
     }
     let image = LockedImage { request: asked(requirement, wanted), digest: found.digest, locked };
-    Ok(ResolvedPin::Image(PinnedImage { image, files }))
+    Ok(PinnedImage { image, files })
 }
 
 /// The archive of one image. What the lock has of the same manifest under whichever name is the same bytes.

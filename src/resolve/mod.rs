@@ -10,6 +10,7 @@ mod floating;
 mod freshness;
 mod image;
 mod inputs;
+mod lock_request;
 mod locking;
 mod pin;
 mod pins;
@@ -21,7 +22,8 @@ mod tags;
 
 pub use closure::MissingClosure;
 pub use freshness::{check_fresh, edited_folders, missing_closures, stale};
-pub use locking::{Discover, LockRequest, Locking, Stopped, lock};
+pub use lock_request::LockRequest;
+pub use locking::{Discover, Locking, Stopped, lock};
 pub use review::{FetchCase, Objection};
 
 use crate::error::Error;

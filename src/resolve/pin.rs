@@ -39,7 +39,7 @@ pub(super) struct PinnedGit {
 /// The answer that an old lock already holds, if it was given to the same request.
 pub(super) fn kept(requirement: &Requirement<'_>, old: &Lock) -> Option<ResolvedPin> {
     if let What::Image(wanted) = requirement.what {
-        return image::kept(requirement, wanted, old);
+        return image::kept(requirement, wanted, old).map(ResolvedPin::Image);
     }
     let pin = requirement.pin(old).filter(|pin| Some(&pin.request) == requirement.request().as_ref())?;
     match (requirement.what, &pin.locked) {
@@ -73,7 +73,7 @@ pub(super) async fn find(requirement: &Requirement<'_>, old: &Lock, fetcher: &Fe
     match (requirement.what, kept(requirement, old)) {
         (_, Some(kept)) if kept.is_complete() => Ok(kept),
         (What::File(wanted), kept) => find_file(wanted, kept, fetcher).await,
-        (What::Image(wanted), _) => image::find(requirement, wanted, old, fetcher).await,
+        (What::Image(wanted), _) => image::find(requirement, wanted, old, fetcher).await.map(ResolvedPin::Image),
         (What::Git(wanted), _) => {
             let found = match pinned_commit(requirement, old) {
                 Some(commit) => Resolved { commit, refs: wanted.reference.full_names() },

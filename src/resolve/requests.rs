@@ -43,6 +43,11 @@ pub(super) struct Requester {
     pub(super) recipe: String,
 }
 
+/// The closures that requesters are in.
+pub(super) fn closures_of(requesters: &BTreeSet<Requester>) -> BTreeSet<FaultyConfiguration> {
+    requesters.iter().map(|requester| (requester.board.clone(), requester.setting.clone())).collect()
+}
+
 /// A file that recipes ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RecipeFile {

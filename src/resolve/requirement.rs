@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{UpdatePolicy, image};
-use crate::lock::{Lock, Pin, Request};
+use super::UpdatePolicy;
+use crate::lock::{ImageAsked, Lock, Pin, Request};
 use crate::manifest::{FileRequest, GitRequest, ImageRequest, LayerOrigin, Manifest, SourceOrigin};
 
 /// One entry of the manifest that has to be pinned.
@@ -78,7 +78,7 @@ impl Requirement<'_> {
     pub(super) fn why_not_kept(&self, old: &Lock) -> String {
         let (wanted, locked) = match self.what {
             What::Image(image) => {
-                let wanted = image::asked(self, image);
+                let wanted = asked(self, image);
                 let locked = old.images.get(self.name).map(|locked| &locked.request);
                 (wanted.in_words(), locked.map(|locked| (*locked == wanted, locked.in_words())))
             }
@@ -104,5 +104,14 @@ impl Requirement<'_> {
 impl fmt::Display for Requirement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} `{}`", self.section(), self.name)
+    }
+}
+
+/// What the lock remembers of the request.
+pub(super) fn asked(requirement: &Requirement<'_>, wanted: &ImageRequest) -> ImageAsked {
+    ImageAsked {
+        image: wanted.image.clone(),
+        version: requirement.version.map(str::to_owned),
+        architectures: wanted.architectures.clone(),
     }
 }
