@@ -95,7 +95,7 @@ impl Masked {
     }
 }
 
-/// Nesting that no recipe has: the parser's time is long.
+/// Nesting that no recipe has: the parser is slow at it, and the walk is recursive.
 fn is_too_deep(text: &str) -> bool {
     const DEEPEST: usize = 14;
     let too_deep = |mut depths: &mut dyn Iterator<Item = i8>| {
