@@ -12,14 +12,12 @@
 pub mod bitbake;
 #[expect(clippy::disallowed_methods, reason = "it writes to /proc, and to a directory that it removes at once")]
 pub mod builder;
-#[expect(unreachable_pub, reason = "older than the lint")]
 pub mod bundle;
 pub mod cli;
 pub mod crates;
 pub mod disk;
 pub mod env_vars;
 pub mod error;
-#[expect(unreachable_pub, reason = "older than the lint")]
 pub mod fetch;
 pub mod files;
 #[cfg(test)]
@@ -31,9 +29,7 @@ pub mod mirror;
 pub mod net;
 pub mod oci;
 pub mod progress;
-#[expect(unreachable_pub, reason = "older than the lint")]
 pub mod remote;
-#[expect(unreachable_pub, reason = "older than the lint")]
 pub mod resolve;
 pub mod serve;
 pub mod source;

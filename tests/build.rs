@@ -219,7 +219,10 @@ fn a_source_that_was_never_seen_is_left_to_bitbake_and_one_that_was_is_missed_at
     let text = fs::read_to_string(project.directory.path().join("project").join(log)).unwrap();
     assert!(text.contains("hello"), "{text}");
     let warnings = project.warnings.0.lock().unwrap().clone();
-    assert!(warnings.iter().any(|warning| warning.starts_with("file:hello-1.0.tar.gz was never seen")), "{warnings:?}");
+    assert!(
+        warnings.iter().any(|warning| warning.starts_with("file:hello-1.0.tar.gz is incomplete in the lock")),
+        "{warnings:?}"
+    );
     // A failed build leaves no result that could be taken for its own.
     assert!(!project.topdir("lantern").join(result::FILE_NAME).exists());
 }

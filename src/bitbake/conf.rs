@@ -16,8 +16,8 @@
 //! | `KBUILD_<NAME>_SRCREV` | - | the locked commit |
 //! | `KBUILD_<NAME>_BRANCH` | - | the branch, if one was asked for |
 //!
-//! An image (`oci`) is an archive for each architecture, and what differs between them is said for each, `<ARCH>` being
-//! BitBake's TARGET_ARCH:
+//! An image (`oci`) is an archive for each architecture. What differs between them has a variable for each, with
+//! `<ARCH>` as BitBake's TARGET_ARCH:
 //!
 //! | variable | image |
 //! | --- | --- |
@@ -28,13 +28,13 @@
 //! | `KBUILD_<NAME>_ARCHITECTURES` | those that are locked |
 //! | `KBUILD_<NAME>_IMAGE`, `KBUILD_<NAME>_VERSION` | the name, spelled out; `version`, if there is one |
 //!
-//! A git source with `recipes` also pins theirs from outside: `SRCREV[_<srcrev-name>]:pn-<recipe>:forcevariable`, the only
-//! form that wins over every override and over AUTOREV (`bb.fetch2.srcrev_internal_helper`).
+//! A git source with `recipes` also pins theirs from outside: `SRCREV[_<srcrev-name>]:pn-<recipe>:forcevariable`, the
+//! only form that has priority over every override and over AUTOREV (`bb.fetch2.srcrev_internal_helper`).
 //!
 //! # Quoting
 //!
 //! See [`super::text`]. `${` is refused in what comes from URLs, versions and names, where expansion is never meant; in
-//! `[config]` it is BitBake's own language and stays.
+//! `[config]` it is BitBake's own language and is kept.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -70,7 +70,7 @@ pub const OPTIONS: &str = "conf/options";
 /// The text of [`CLASS_FILE`].
 pub const CLASS: &str = include_str!("kbuild-lock.bbclass");
 
-/// The one line that sends every fetcher to the flat directory (measured on BitBake 2.8, 2.18 and 2.19).
+/// The value of PREMIRRORS that sends every fetcher to the flat directory (tried with BitBake 2.8, 2.18 and 2.19).
 pub(super) const PREMIRRORS: &str = "(git|gitsm|gomodgit|https?|ftps?|sftp|s3|gs|az|hg|p4|repo)://.*/.*";
 
 /// A board's configuration as plain values.
@@ -114,7 +114,8 @@ pub struct SrcrevPin<'a> {
 }
 
 impl SrcrevPin<'_> {
-    /// `forcevariable`: the only form that wins over every override and over AUTOREV (`bb.fetch2.srcrev_internal_helper`).
+    /// `forcevariable` is the only form that has priority over every override and over AUTOREV
+    /// (`bb.fetch2.srcrev_internal_helper`).
     fn write(&self, text: &mut ConfText) -> Result<()> {
         let variable = format!("{}:pn-{}:forcevariable", self.variable, self.recipe);
         check_variable(&variable)?;
@@ -135,7 +136,7 @@ pub enum Declared<'a> {
         file_name: &'a str,
         /// The version asked for.
         version: Option<&'a str>,
-        /// What the recipe compares.
+        /// The checksum for the recipe.
         sha256: &'a Sha256,
     },
     /// A git commit.
@@ -150,7 +151,7 @@ pub enum Declared<'a> {
         commit: &'a CommitId,
         /// The version asked for.
         version: Option<&'a str>,
-        /// Whether BitBake shall fetch submodules (`gitsm`).
+        /// Whether BitBake fetches submodules (`gitsm`).
         submodules: bool,
         /// Recipes whose SRCREV is pinned.
         recipes: &'a [String],
@@ -161,7 +162,7 @@ pub enum Declared<'a> {
     Image {
         /// Name in the manifest.
         name: &'a str,
-        /// What was asked for, and the digest it led to.
+        /// The name asked for, and the digest it resolved to.
         image: &'a LockedImage,
         /// The archive of each architecture.
         archives: Vec<ImageArchive<'a>>,
@@ -182,7 +183,7 @@ pub struct ImageArchive<'a> {
 }
 
 impl<'a> Declared<'a> {
-    /// What the lock made of a declared source.
+    /// A declared source as the lock has it.
     ///
     /// # Errors
     /// A source the lock does not have, or has as something else: kind `Stale`.
@@ -196,7 +197,8 @@ impl<'a> Declared<'a> {
         }
     }
 
-    /// As [`Declared::from_lock`], where only the lock is known. `recipes` and the `;name=` in them stand in the manifest alone.
+    /// As [`Declared::from_lock`], where only the lock is known. `recipes` and the `;name=` in them stand in the
+    /// manifest alone.
     ///
     /// # Errors
     /// As [`Declared::from_lock`].
@@ -234,7 +236,7 @@ impl<'a> Declared<'a> {
         }
     }
 
-    /// The variables and recipes whose commit it gives.
+    /// The SRCREV variables and recipes that it pins.
     fn pinned(&self) -> Vec<(String, &'a str)> {
         let Declared::Git { recipes, srcrev_name, .. } = self else { return Vec::new() };
         let variable = srcrev_name.map_or("SRCREV".to_owned(), |name| format!("SRCREV_{name}"));
@@ -308,7 +310,7 @@ impl BoardConf<'_> {
     /// The text of `conf/bblayers.conf`.
     ///
     /// # Errors
-    /// A layer in a directory whose path BitBake cannot take.
+    /// A layer in a directory whose path BitBake cannot use.
     pub fn bblayers(&self) -> Result<String> {
         let mut text = ConfText::new(self.project, self.board, "bblayers.conf");
         // oe-core's sanity.bbclass compares the two and asks people to merge its newer sample file. This file is written
@@ -336,8 +338,8 @@ impl BoardConf<'_> {
     /// The text of `conf/kbuild.conf`.
     ///
     /// # Errors
-    /// A value or name that BitBake's grammar cannot hold, two sources with one variable name. (That `[config]` sets nothing of
-    /// what is kbuild's own, the manifest's reader has checked.)
+    /// A value or name that BitBake's grammar cannot hold, two sources with one variable name. (That `[config]` sets
+    /// none of kbuild's own variables is checked when the manifest is read.)
     pub fn kbuild(&self) -> Result<String> {
         let mut text = ConfText::new(self.project, self.board, "kbuild.conf");
         self.write_places(&mut text)?;
@@ -434,7 +436,7 @@ pub(super) fn write_sources(text: &mut ConfText, sources: &[Declared<'_>]) -> Re
 
 /// The commits of recipes that name none.
 pub(super) fn write_pins(text: &mut ConfText, sources: &[Declared<'_>], pins: &[SrcrevPin<'_>]) -> Result<()> {
-    // What a declared source pins stands above, and is the person's own word.
+    // A pin of a declared source is written above and has priority: it is the person's own.
     let declared = sources.iter().flat_map(Declared::pinned).collect::<BTreeSet<_>>();
     let pins = pins.iter().filter(|pin| !declared.contains(&(pin.variable.to_owned(), pin.recipe)));
     let pins: BTreeSet<_> = pins.collect();
@@ -458,7 +460,8 @@ pub(super) fn write_mask(text: &mut ConfText, mask: &IndexMap<String, String>) -
     Ok(())
 }
 
-/// The directory of BitBake's console logs inside TMPDIR, as oe-core has it; `console-latest.log` there is the last run's.
+/// The directory of BitBake's console logs inside TMPDIR, as oe-core has it; `console-latest.log` there is the last
+/// run's.
 pub fn console_logs(machine: &str) -> String {
     format!("log/cooker/{machine}")
 }
@@ -681,7 +684,7 @@ mod tests {
         }
         for bad in ["", "A B", "A =", "A +", "A\n", "A:", ":append", "${A}", "A[]", "1A", "A\"", "require x"] {
             let config = config(&[(bad, "x")]);
-            assert!(refused(&with(&config, &[], &[])).contains("no name of a BitBake variable"), "{bad:?}");
+            assert!(refused(&with(&config, &[], &[])).contains("not the name of a BitBake variable"), "{bad:?}");
         }
     }
 

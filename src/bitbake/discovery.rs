@@ -12,8 +12,8 @@ use super::report::{DiscoveryReport, Fetch, FloatingSrcrev, Problem, Recipe};
 use crate::disk;
 use crate::error::{Error, Result};
 
-/// Goes into the hash over what decides a closure: raised when the class or the reading of its words finds something else
-/// in the same layers.
+/// Part of the hash over the inputs of a closure. It is raised when the class, or the reading of its files, finds
+/// something else in the same layers.
 pub const VERSION: u32 = 1;
 
 /// The directory inside TOPDIR that the class writes into.
@@ -25,18 +25,18 @@ pub const TASK: &str = "kbuild_closure";
 /// The task of the class that fetches and unpacks, for `--runall`.
 pub const UNPACK: &str = "kbuild_unpack";
 
-/// What became of fetching and unpacking one recipe.
+/// The result of fetching and unpacking one recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct RecipeOutcome {
     /// PN; with `mc:NAME:` in front where it belongs to a multiconfig.
     pub name: String,
     /// `fetch` or `unpack`.
     pub task: String,
-    /// What BitBake says, where it failed.
+    /// BitBake's message, where it failed.
     pub error: Option<String>,
 }
 
-/// What the class says of one recipe.
+/// The class's report on one recipe.
 #[derive(Debug, Deserialize)]
 struct RecipeRecord {
     name: String,
@@ -49,7 +49,7 @@ struct RecipeRecord {
     needs: BTreeSet<String>,
     /// The packages it gives.
     packages: BTreeSet<String>,
-    /// The packages that those want beside them, or that its image installs.
+    /// The packages that those packages require, or that its image installs.
     wants: BTreeSet<String>,
     go_proxy: Option<String>,
     fetches: Vec<Fetch>,
@@ -68,7 +68,7 @@ struct FloatingRepository {
     floating: FloatingSrcrev,
 }
 
-/// What the class says of a configuration.
+/// The class's report on a configuration.
 #[derive(Debug, Deserialize)]
 struct ConfigurationRecord {
     build_arch: String,
@@ -89,7 +89,7 @@ struct Uninative {
 pub struct DiscoveryDir(PathBuf);
 
 impl DiscoveryDir {
-    /// The place below TOPDIR, emptied, so that whatever is there afterwards was found by the run that follows.
+    /// The directory below TOPDIR, emptied, so that its files are all from the run that follows.
     ///
     /// # Errors
     /// When it cannot be emptied.
@@ -101,12 +101,12 @@ impl DiscoveryDir {
         Ok(discovery)
     }
 
-    /// Where `bitbake -g` is to run: it writes into its working directory.
+    /// The working directory for `bitbake -g`, which writes its files there.
     pub fn graph_directory(&self) -> PathBuf {
         self.0.join("graph")
     }
 
-    /// What became of each recipe that was fetched and unpacked, by its name.
+    /// The result of each recipe that was fetched and unpacked, by its name.
     ///
     /// # Errors
     /// Files that are not what the class writes.
@@ -119,8 +119,8 @@ impl DiscoveryDir {
     /// The report, once both runs are done.
     ///
     /// # Errors
-    /// Files that are missing or are not what the class writes; recipes of the graph that the class did not see or the other
-    /// way round, which would be kbuild's fault.
+    /// Files that are missing or are not what the class writes; recipes of the graph that the class did not see or the
+    /// other way round, which would be kbuild's fault.
     pub fn report(&self, targets: &[String]) -> Result<DiscoveryReport> {
         let found: Vec<RecipeRecord> = read_all(&self.0.join("closure"))?;
         let floating: Vec<FloatingFile> = read_all(&self.0.join("floating"))?;
@@ -187,7 +187,7 @@ fn report(
     Ok(report)
 }
 
-/// The class sees what BitBake's own graph holds, or one of the two is wrong.
+/// Checks that the class saw the recipes of BitBake's own graph. If not, one of the two is wrong.
 fn compare(found: &[RecipeRecord], graph: &Graph) -> Result<()> {
     let class: BTreeSet<&str> = found.iter().map(|recipe| recipe.name.as_str()).collect();
     let graph: BTreeSet<&str> = graph.recipes().collect();
@@ -226,8 +226,8 @@ fn target_recipes(targets: &[String], found: &[RecipeRecord]) -> BTreeSet<String
     recipes
 }
 
-/// Which recipes each one asks for in its own words: DEPENDS, RDEPENDS and the like. The task graph has more: an image's
-/// tasks depend on all that its recipes need, to the last.
+/// The recipes that each recipe itself names: DEPENDS, RDEPENDS and similar. The task graph has more: an image's
+/// tasks depend on everything that its recipes need, directly or not.
 fn own_words(found: &[RecipeRecord]) -> BTreeMap<String, BTreeSet<String>> {
     let mut providers: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     let mut packages: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();

@@ -1,8 +1,9 @@
-//! BitBake itself: where it is located, which version it is, how it is called and what it may see of the environment.
+//! BitBake itself: its location and version, how it is called, and its environment.
 //!
 //! # The environment
 //!
-//! BitBake starts from nothing but this table, in which only the rows marked *user* look at the caller's environment:
+//! BitBake gets only the variables of this table. Only the rows marked *user* take their value from the caller's
+//! environment:
 //!
 //! | variable | value | why |
 //! | --- | --- | --- |
@@ -33,10 +34,12 @@ use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::files::MANIFEST;
 
-/// Seconds since 1970 for whatever asks outside of a recipe: 1980-01-01T00:00:00Z, the first moment a ZIP file can hold.
+/// Seconds since 1970, for programs that run outside of a recipe: 1980-01-01T00:00:00Z, the earliest time that a ZIP
+/// file can hold.
 pub const SOURCE_DATE_EPOCH: u64 = 315_532_800;
 
-/// The oldest BitBake kbuild speaks to: 2.8 (Yocto 5.0, scarthgap), the oldest its conf forms were measured on.
+/// The oldest BitBake that kbuild supports: 2.8 (Yocto 5.0, scarthgap), the oldest with which its configuration was
+/// tried.
 pub const OLDEST: (u32, u32) = (2, 8);
 
 /// The locale BitBake asks for.
@@ -52,10 +55,10 @@ const HOST_LOAD: [&str; 6] = [
     "BB_PRESSURE_MAX_MEMORY",
 ];
 
-/// Where git stops looking for a repository around a directory.
+/// Directories above which git does not look for a repository.
 const CEILING: &str = "GIT_CEILING_DIRECTORIES";
 
-/// What `home/.gitconfig` says. BitBake deletes repositories that git calls dubious
+/// The text of `home/.gitconfig`. BitBake deletes repositories that git calls dubious
 /// (`bb.fetch2.git.Git.download`), so the view's have to be trusted whoever owns them.
 pub const GITCONFIG: &str = "# Written by kbuild: all that git knows of its user inside a build.\n\
     [safe]\n\tdirectory = *\n\
@@ -74,31 +77,31 @@ pub struct Engine {
     version: String,
 }
 
-/// What BitBake is to do.
+/// A job for BitBake.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Job<'a> {
     /// What to build.
     pub targets: &'a [String],
     /// Only this task of the targets (`-c`).
     pub task: Option<&'a str>,
-    /// How much it says; its console log under TMPDIR has everything in any case.
+    /// How much it prints; its console log under TMPDIR always has everything.
     pub words: Verbosity,
 }
 
 /// How much BitBake says (`-q` as `bb.ui.uihelper` and knotty count it).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Verbosity {
-    /// What it says by itself: a live display on a terminal, a line for each task elsewhere.
+    /// BitBake's default: a live display on a terminal, a line for each task elsewhere.
     #[default]
     All,
-    /// No line for each task: what is right in a log.
+    /// No line for each task, for logs.
     Few,
     /// Warnings and errors.
     Complaints,
 }
 
 impl Engine {
-    /// Looks at the checkout of the engine's layer. Nothing of it is run.
+    /// Looks at the checkout of the engine's layer. Nothing in it is run.
     ///
     /// # Errors
     /// Kind `Input` where there is no `bin/bitbake`, no version, or one older than [`OLDEST`].
@@ -117,7 +120,7 @@ impl Engine {
         if numbers(&version) < OLDEST {
             let (major, minor) = OLDEST;
             return Err(Error::input(format!(
-                "BitBake {version} is older than {major}.{minor}, the oldest kbuild speaks to"
+                "BitBake {version} is older than {major}.{minor}, the oldest that kbuild supports"
             ))
             .help(format!("take a newer branch of the engine's layer in {MANIFEST}")));
         }
@@ -167,7 +170,7 @@ impl Engine {
         Ok(own.into_iter().chain(targets.iter().cloned()).collect())
     }
 
-    /// BitBake's arguments for fetching and unpacking everything in the targets' task graph, whatever fails of it
+    /// BitBake's arguments for fetching and unpacking everything in the targets' task graph, going on after failures
     /// ([`discovery::UNPACK`]).
     ///
     /// # Errors
@@ -234,8 +237,8 @@ impl Engine {
     }
 }
 
-/// What BitBake's exit status means; `status` is as a shell gives it, 128 and the signal's number for a signal. `log` is
-/// BitBake's console log, where the distribution keeps one.
+/// The meaning of BitBake's exit status; `status` is as a shell gives it: 128 plus the signal's number for a signal.
+/// `log` is BitBake's console log, where the distribution keeps one.
 ///
 /// # Errors
 /// Kind `Interrupted` if the user stopped it, else kind `Engine` for everything but 0, with the log's place.
@@ -274,8 +277,8 @@ fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
     Ok(())
 }
 
-/// What BitBake's exit status means when it was asked for a closure; see [`outcome`]. BitBake's own first errors are the
-/// message: nothing was built, so nothing stands in other logs.
+/// The meaning of BitBake's exit status when it was asked for a closure; see [`outcome`]. BitBake's own first errors
+/// are the message: nothing was built, so there are no other logs.
 ///
 /// # Errors
 /// Kind `Interrupted` if the user stopped it, else kind `Engine` for everything but 0.
@@ -298,7 +301,7 @@ pub fn discovery_outcome(status: i32, interrupted: bool, board: &str, log: Optio
     }
 }
 
-/// The first errors of a console log, each with the lines that belong to it, without the ones that only sum up.
+/// The first errors of a console log, each with the lines that belong to it, without those that only summarize.
 fn first_errors(log: &str) -> String {
     const ERRORS: usize = 3;
     const LINES: usize = 6;
@@ -316,7 +319,7 @@ fn first_errors(log: &str) -> String {
         } else if starts {
             within = false;
         } else if let (true, Some(last)) = (within, errors.last_mut()) {
-            // Where in BitBake it happened helps nobody.
+            // The position in BitBake's own code does not help the user.
             if !line.is_empty() && !line.starts_with("Traceback (") && !line.starts_with("  ") {
                 last.push(line);
             }

@@ -1,5 +1,5 @@
-//! BitBake's own fetchers, asked without parsing a recipe: under which names they look for submodules, and whether they are
-//! content with a view. The text of the program, and what goes in and comes out of it.
+//! Asks BitBake's own fetchers without parsing a recipe: under which names they look for submodules, and whether they
+//! accept a view. Here are the program's text, its input and its output.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// The program, for the Python that runs BitBake.
 const PROGRAM: &str = include_str!("fetchers.py");
 
-/// An entry of SRC_URI, with what its recipe says of it.
+/// An entry of SRC_URI, with its commit and checksums.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct FetchEntry {
     /// PN, without a multiconfig.
@@ -26,22 +26,22 @@ pub struct FetchEntry {
     pub sums: BTreeMap<String, String>,
 }
 
-/// What is asked of entries.
+/// The questions about an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FetchQuestion {
     /// The submodules of a gitsm entry.
     Submodules,
-    /// Whether it is fetched out of the view.
+    /// Whether it can be fetched from the view.
     Check,
 }
 
-/// What the fetchers say of one entry.
+/// The fetchers' answer about one entry.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct FetchAnswer {
-    /// Why they refuse it.
+    /// Why they refuse it, if they do.
     pub error: Option<String>,
-    /// All its submodules, those of submodules too.
+    /// All its submodules, also those of submodules.
     pub submodules: Vec<EngineSubmodule>,
 }
 
@@ -50,7 +50,7 @@ pub struct FetchAnswer {
 pub struct EngineSubmodule {
     /// The commit that has it.
     pub parent: String,
-    /// Where it stands in that commit's tree.
+    /// Its path in that commit's tree.
     pub path: String,
     /// Its own commit.
     pub commit: String,
@@ -70,7 +70,7 @@ struct FetchRequest<'a> {
     entries: &'a [&'a FetchEntry],
 }
 
-/// The directory of one conversation with the fetchers.
+/// The directory for the input and output of one run of the program.
 #[derive(Debug)]
 pub struct FetchersDir(PathBuf);
 
@@ -87,7 +87,7 @@ impl FetchersDir {
         Ok(FetchersDir(directory))
     }
 
-    /// The directory of the view that they are asked about.
+    /// The directory of the view that they look at.
     pub fn view(&self) -> PathBuf {
         self.0.join("view")
     }
@@ -97,7 +97,7 @@ impl FetchersDir {
         self.0.join("view.record")
     }
 
-    /// Writes down a question; gives the arguments of the Python that answers it, for the BitBake in this directory.
+    /// Writes the input; returns the arguments for the Python that runs the program, with the BitBake in this directory.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -116,10 +116,10 @@ impl FetchersDir {
         Ok([self.0.join("fetchers.py"), engine.join("lib"), self.0.clone()])
     }
 
-    /// The answers, one for each entry; nothing where there are none.
+    /// The answers, one for each entry; `None` where the program wrote none.
     ///
     /// # Errors
-    /// Answers that are not those of the program.
+    /// Output that is not the program's.
     pub fn answers(&self) -> Result<Option<Vec<FetchAnswer>>> {
         let path = self.0.join("answer.json");
         let text = match std::fs::read_to_string(&path) {

@@ -11,7 +11,8 @@ pub struct Graph(BTreeMap<String, BTreeSet<String>>);
 
 impl Graph {
     /// Reads the text of `task-depends.dot`: a line `"pn.do_task" [...]` for each task, `"a.do_x" -> "b.do_y"` for each
-    /// dependency (`bb.cooker.BBCooker.generateDotGraphFiles`). PN may hold dots, and begins with `mc:NAME:` in a multiconfig.
+    /// dependency (`bb.cooker.BBCooker.generateDotGraphFiles`). PN may hold dots, and begins with `mc:NAME:` in a
+    /// multiconfig.
     pub fn parse(text: &str) -> Graph {
         let mut recipes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for line in text.lines() {
@@ -37,10 +38,11 @@ impl Graph {
         self.0.keys().map(String::as_str)
     }
 
-    /// For each recipe the one that needs it on a shortest way from a target, the first by name where there are several;
-    /// `None` for targets. A way goes by what recipes ask for in their own words (`asked`) as far as that leads, and only
-    /// then by the task graph, in which a target needs everything at once. What no target leads to (targets such as `world`
-    /// have no name in the graph) begins ways of its own: first whatever nothing needs, then the first by name.
+    /// For each recipe the recipe that needs it on a shortest path from a target, the first by name where there are
+    /// several; `None` for targets. A path follows what recipes themselves name (`asked`) as far as possible, and only
+    /// then the task graph, in which a target needs everything directly. Recipes that no target leads to (targets such
+    /// as `world` have no name in the graph) begin paths of their own: first those that no recipe needs, then the first
+    /// by name.
     pub fn wanted_by(
         &self,
         targets: &BTreeSet<String>,
@@ -70,7 +72,7 @@ impl Graph {
         found
     }
 
-    /// What a task of a recipe that was found needs, and was not found yet, with that recipe.
+    /// The recipes not found yet that a task of a found recipe needs, with that recipe.
     fn beyond(
         &self,
         found: &BTreeMap<String, Option<String>>,
@@ -106,7 +108,7 @@ impl Graph {
     }
 }
 
-/// Where ways begin.
+/// Where paths begin.
 fn start(names: impl IntoIterator<Item = String>) -> BTreeMap<String, Option<String>> {
     names.into_iter().map(|name| (name, None)).collect()
 }

@@ -1,4 +1,4 @@
-//! What of a layer BitBake reads while it parses.
+//! The files of a layer that BitBake reads while it parses.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use walkdir::{DirEntry, WalkDir};
 use crate::error::{Error, Result};
 use crate::source::Blake3;
 
-/// What recipes, classes and configuration are written in, and lists of packages (npm's shrinkwrap files). Patches and other
+/// Endings of recipes, classes and configuration, and of lists of packages (npm's shrinkwrap files). Patches and other
 /// files beside a recipe decide what is built, not which recipes there are and what they fetch.
 const EXTENSIONS: [&str; 7] = ["bb", "bbappend", "bbclass", "conf", "inc", "json", "py"];
 
-/// A hash over the metadata of a layer's directory: names and bytes, in the order of the names. A symbolic link counts by
-/// where it points. Directories and files whose names begin with a dot are left out: BitBake's `BBFILES` are patterns that do
-/// not match them (Python's `glob`), and editors and file managers leave such files about.
+/// A hash over the metadata of a layer's directory: names and bytes, in the order of the names. A symbolic link counts
+/// by where it points. Directories and files whose names begin with a dot are left out: BitBake's `BBFILES` are
+/// patterns that do not match them (Python's `glob`), and editors and file managers leave such files about.
 ///
 /// # Errors
 /// A directory or file that cannot be read.

@@ -1,7 +1,8 @@
-//! Speaking to the engine: the configuration BitBake is given, and how it is called.
+//! The interface to BitBake: its configuration, and how it is called.
 //!
-//! What may enter: BitBake's variables, file formats, command line, environment and exit status. Nothing of Kata, nothing
-//! that decides which sources a build has (the lock), where bytes lie (the store) or when BitBake runs (`build`).
+//! What may enter: BitBake's variables, file formats, command line, environment and exit status. Nothing of Kata,
+//! nothing that decides which sources a build has (the lock), where bytes are stored (the store) or when BitBake runs
+//! (`builder`).
 
 pub mod conf;
 pub mod discovery;

@@ -1,4 +1,4 @@
-//! What the engine says a board's targets fetch: the closure in BitBake's own words, before anything is pinned.
+//! The engine's report on what a board's targets fetch: the closure as BitBake has it, before anything is pinned.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::CommitId;
 
-/// What one configuration (board, options, build host) needs.
+/// The closure of one configuration (board, options, build host).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiscoveryReport {
     /// Every recipe in the task graph of the targets, sorted by name.
@@ -16,9 +16,10 @@ pub struct DiscoveryReport {
     pub floating: Vec<FloatingSrcrev>,
     /// Files that are fetched outside of SRC_URI: uninative.
     pub extra: Vec<Fetch>,
-    /// What was switched off because it cannot be locked, and other things a person should know; each a sentence.
+    /// What was switched off because it cannot be locked, and other notes for people; each a sentence.
     pub notes: Vec<String>,
-    /// Where Go modules come from, as BitBake has it (GO_MOD_PROXY or its default), if any recipe takes one; with scheme.
+    /// Where Go modules come from, as BitBake has it (GO_MOD_PROXY or its default), if any recipe takes one; with
+    /// scheme.
     pub go_proxy: Option<String>,
 }
 
@@ -39,7 +40,7 @@ pub struct Recipe {
     pub wanted_by: Option<String>,
     /// What its do_fetch fetches, without `file://` from layers.
     pub fetches: Vec<Fetch>,
-    /// What it fetches and nobody can lock.
+    /// Entries that cannot be locked.
     pub problems: Vec<Problem>,
 }
 
@@ -50,7 +51,7 @@ pub struct Fetch {
     pub kind: String,
     /// The entry as the recipe writes it, expanded, with parameters.
     pub written: String,
-    /// Where BitBake would ask first (`ud.url`), without parameters.
+    /// The URL that BitBake would ask first (`ud.url`), without parameters.
     pub url: String,
     /// The name in a flat mirror: a file's own, or of the tarball that stands for a repository (`hg_…`, `svn`'s).
     pub file: Option<String>,
@@ -60,10 +61,10 @@ pub struct Fetch {
     pub sums: BTreeMap<String, String>,
     /// For git: what is cloned.
     pub git: Option<GitFetch>,
-    /// Where the entry stands, where it is one of a recipe.
+    /// Where the entry is written, if it is one of a recipe.
     #[serde(default)]
     pub place: Option<SourceLine>,
-    /// The flag of SRC_URI that ought to give its checksum and is not set: BitBake refuses the file (BB_STRICT_CHECKSUM).
+    /// The flag of SRC_URI that should give its checksum and is not set: BitBake refuses the file (BB_STRICT_CHECKSUM).
     #[serde(default)]
     pub unchecked: Option<String>,
 }
@@ -115,7 +116,7 @@ impl GitFetch {
     }
 }
 
-/// What kbuild's class answers where BitBake asks for the newest commit.
+/// The value that kbuild's class gives BitBake in place of the newest commit.
 const NO_COMMIT: &str = "0000000000000000000000000000000000000000";
 
 /// A SRCREV that names no commit: AUTOREV, a tag or nothing.
@@ -129,8 +130,8 @@ pub struct FloatingSrcrev {
     pub url: String,
     /// `branch=`.
     pub branch: Option<String>,
-    /// `tag=`, or what SRCREV names instead of a commit: a tag's or branch's name, or a ref's full one. It decides where a
-    /// branch is given too.
+    /// `tag=`, or what SRCREV names instead of a commit: a tag's or branch's name, or a ref's full one. It decides
+    /// where a branch is given too.
     pub tag: Option<String>,
     /// The recipe's file inside its layer, and the layer.
     pub file: String,
@@ -143,7 +144,8 @@ pub struct FloatingSrcrev {
 pub struct Problem {
     /// The entry of SRC_URI.
     pub written: String,
-    /// The file that holds it (relative to its layer if it is in one) and the line, counted from 1, where it could be found.
+    /// The file that holds it (relative to its layer if it is in one) and the line, counted from 1, where it could be
+    /// found.
     pub file: String,
     /// See `file`.
     pub line: Option<u32>,

@@ -1,8 +1,8 @@
-//! The configuration for machines that run plain BitBake, without kbuild, and fetch from a mirror that kbuild laid out.
+//! The configuration for machines that run plain BitBake, without kbuild, and fetch from a mirror that kbuild made.
 //!
-//! What a board's `kbuild.conf` says of sources stands here too: where they are, which commits recipes get that name none,
-//! the variables of declared sources. What a build is (machine, options, `[config]`, where it is built, shared state) is the
-//! site's own affair and does not.
+//! It has what a board's `kbuild.conf` says of sources: where they are, the commits of recipes that name none, the
+//! variables of declared sources. The rest of a build (machine, options, `[config]`, directories, shared state) is the
+//! site's own and is not in it.
 
 use indexmap::IndexMap;
 use url::Url;
@@ -16,11 +16,11 @@ use crate::source::url::redact;
 /// The name of the file.
 pub const FILE_NAME: &str = "kbuild-mirror.conf";
 
-/// What BitBake puts words of the wanted URL in place of, wherever it stands in a mirror's address
+/// Words that BitBake replaces by parts of the wanted URL, anywhere in a mirror's address
 /// (`bb.fetch2.build_mirroruris`).
 const REPLACED: [&str; 5] = ["TYPE", "HOST", "PATH", "BASENAME", "MIRRORNAME"];
 
-/// What a mirror offers, as plain values.
+/// The content of a mirror, as plain values.
 #[derive(Debug, Clone)]
 pub struct SiteConf<'a> {
     /// The project's name, for the comments.
@@ -36,7 +36,7 @@ pub struct SiteConf<'a> {
 }
 
 impl SiteConf<'_> {
-    /// All but the address: what [`Base::head`] goes in front of.
+    /// Everything but the address, which [`Base::head`] gives; that text comes first.
     ///
     /// # Errors
     /// As for a board's `kbuild.conf`.
@@ -61,9 +61,9 @@ impl Base {
     /// Takes an address: `http`, `https`, or `file` for a directory that every machine has under one path.
     ///
     /// # Errors
-    /// An address that BitBake would read as something else, or that carries a login: kind `Input`.
+    /// An address that BitBake would read as something else, or that has a login: kind `Input`.
     pub fn new(text: &str) -> Result<Base> {
-        let wrong = |why: &str| Error::input(format!("`{}` is no address of a mirror: {why}", redact(text)));
+        let wrong = |why: &str| Error::input(format!("`{}` is not the address of a mirror: {why}", redact(text)));
         let help = "give the URL under which the directory is served: https://mirror.corp/kbuild";
         let url = Url::parse(text).map_err(|error| wrong(&error.to_string()).help(help))?;
         let wrong = |why: &str| Err(wrong(why).help(help));
@@ -73,7 +73,7 @@ impl Base {
             _ => return wrong("it must begin with http://, https:// or file:///"),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return wrong("it carries a login, which belongs into ~/.netrc of those who fetch");
+            return wrong("it has a login, which belongs in the ~/.netrc of those who fetch");
         }
         if url.query().is_some() || url.fragment().is_some() {
             return wrong("nothing can follow its path");

@@ -1,8 +1,8 @@
-//! Text as BitBake's configuration files hold it: quoting, names, paths.
+//! The syntax of BitBake's configuration files: quoting, names, paths.
 //!
-//! BitBake's conf grammar (`bb.parse.parse_py.ConfHandler`) has no escapes: a value is one line between two quotes of one
-//! kind, backslashes stand for themselves, and `${…}` is expanded. So a value goes between `"`, or between `'` where it
-//! holds `"`; one that holds both, or a line break or other control character, is refused.
+//! BitBake's conf grammar (`bb.parse.parse_py.ConfHandler`) has no escapes: a value is one line between two quotes of
+//! one kind, a backslash is a plain character, and `${…}` is expanded. So a value is written between `"`, or between
+//! `'` where it holds `"`; one that holds both, or a line break or other control character, is refused.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub(super) struct ConfText(pub(super) String);
 pub(super) const KEPT: &str = "KBUILD_SETS";
 
 impl ConfText {
-    /// With the words at the top of each file of a board.
+    /// A file that begins with the comment at the top of each file of a board.
     pub(super) fn new(project: &str, board: &str, file: &str) -> ConfText {
         ConfText(format!(
             "# {file} of the board `{board}` of `{project}`. Written by kbuild from {MANIFEST} and {LOCK}.\n\
@@ -39,14 +39,14 @@ impl ConfText {
         self.0.push_str(line);
     }
 
-    /// A value of kbuild's own, in BitBake's language: set here for what layers read at once, and again by kbuild's class behind
-    /// all layers and recipes, so that none of them can undo it.
+    /// A value of kbuild's own, in BitBake's language: set here for what layers read at once, and again by kbuild's
+    /// class behind all layers and recipes, so that none of them can undo it.
     pub(super) fn keep(&mut self, variable: &str, value: &str) {
         let _ = writeln!(self.0, "{variable} = \"{value}\"");
         let _ = writeln!(self.0, "{KEPT}[{variable}] = \"{value}\"");
     }
 
-    /// A value in which BitBake shall expand nothing.
+    /// A value in which BitBake must expand nothing.
     pub(super) fn plain(&mut self, variable: &str, value: &str) -> Result<()> {
         if value.contains("${") {
             return Err(Error::input(format!("`{value}` holds `${{`, which BitBake would expand in {variable}")));
@@ -93,7 +93,7 @@ pub(super) fn check_variable(variable: &str) -> Result<()> {
     if VARIABLE.is_match(variable) {
         return Ok(());
     }
-    Err(Error::input(format!("`{variable}` is no name of a BitBake variable"))
+    Err(Error::input(format!("`{variable}` is not the name of a BitBake variable"))
         .help("a name looks like `DISTRO`, `DISTRO_FEATURES:append` or `VAR[flag]`"))
 }
 
@@ -106,11 +106,11 @@ pub(super) fn check_override(word: &str) -> Result<()> {
         .help("use lower-case letters, digits, `-`, `_`, `.` and `+`"))
 }
 
-/// A directory as BBLAYERS and BBPATH can hold it: lists separated by white space and colons, with `${…}` and `~` expanded,
-/// used in regular expressions and shell commands.
+/// A directory as BBLAYERS and BBPATH can hold it: lists separated by white space and colons, with `${…}` and `~`
+/// expanded, used in regular expressions and shell commands.
 ///
 /// # Errors
-/// A path with a character that one of these would take for its own.
+/// A path with a character that has a meaning in one of these.
 pub fn check_path(path: &Path) -> Result<&str> {
     let refused = |c: char| c.is_whitespace() || c.is_control() || "\"'`\\$:;&|<>(){}[]*?!~#%+@^".contains(c);
     match path.to_str().map(|text| (text, text.chars().find(|c| refused(*c)))) {

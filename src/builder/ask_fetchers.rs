@@ -1,5 +1,5 @@
-//! BitBake's own fetchers over what was just locked: under which names they look for submodules, and whether they take
-//! every entry out of a view, with no network and nothing unpacked. So a lock is not made that a build then refuses.
+//! Runs BitBake's own fetchers over what was just locked: under which names they look for submodules, and whether they
+//! accept every entry of a view, with no network and nothing unpacked. So no lock is made that a build then refuses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,11 +15,12 @@ use crate::resolve::{FetchCase, Objection};
 use crate::source::{SourceId, name};
 use crate::store::{Store, view};
 
-/// Asks about the entries of one board. The names of submodules' clones are written into the lock; what the fetchers object
-/// to is given back.
+/// Asks about the entries of one board. The names of submodules' clones are written into the lock; the objections of the
+/// fetchers are returned.
 ///
 /// # Errors
-/// Layers or engine that are not in the store; kind `Interrupted`; kind `Engine` where the fetchers give no answer at all.
+/// Layers or engine that are not in the store; kind `Interrupted`; kind `Engine` where the fetchers give no answer at
+/// all.
 pub(super) fn ask(
     request: &BuildRequest<'_>,
     host: &str,
@@ -38,7 +39,7 @@ pub(super) fn ask(
     Ok(objections)
 }
 
-/// Whether the store has a source with all its submodules: where it has not, there is nothing to ask.
+/// Whether the store has a source with all its submodules: without them the fetchers cannot be asked.
 fn is_here(store: &Store, lock: &Lock, source: &SourceId) -> bool {
     lock.with_submodules([source]).iter().all(|id| lock.get(id).is_ok_and(|locked| store.has(locked)))
 }
@@ -50,7 +51,7 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Has gitsm itself walk over what is locked.
+    /// Lets gitsm itself find the submodules of what is locked.
     fn name_submodules(&self, lock: &mut Lock, cases: &[&FetchCase]) -> Result<Vec<Objection>> {
         let with: Vec<&FetchCase> = cases.iter().filter(|case| case.submodules).copied().collect();
         if with.is_empty() {
@@ -116,7 +117,8 @@ impl Asking<'_> {
     }
 }
 
-/// Writes the names that gitsm gives its submodules into the lock; says where it sees other submodules than are locked.
+/// Writes the names that gitsm gives its submodules into the lock; returns an error where it sees other submodules than
+/// are locked.
 fn take_names(lock: &mut Lock, answer: &FetchAnswer) -> Option<String> {
     for seen in &answer.submodules {
         let parents = lock.gits.values().filter(|git| git.commit.to_string() == seen.parent);

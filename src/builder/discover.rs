@@ -1,7 +1,8 @@
-//! What a board fetches, in BitBake's own words: its layers laid out as for a build, the engine asked, nothing built.
+//! Asks BitBake what a board fetches: its layers are prepared as for a build, and nothing is built.
 //!
-//! BitBake runs twice, behind the seal: once for the task of kbuild's class in every recipe of the targets' task graph, once
-//! for the graph itself. Both use the directory and the configuration of builds, so that one parse cache serves all.
+//! BitBake runs twice, behind the seal: once for the task of kbuild's class in every recipe of the targets' task graph,
+//! once for the graph itself. Both use the directory and the configuration of builds, so that one parse cache serves
+//! all.
 
 use std::path::Path;
 
@@ -17,14 +18,14 @@ use crate::resolve::{Discover, FetchCase, Objection};
 use crate::source::SourceId;
 use crate::store::Store;
 
-/// Of which configuration the closure is asked.
+/// The configuration whose closure is asked for.
 #[derive(Clone, Copy)]
 pub struct DiscoverRequest<'a> {
     /// Project, board and options. Of the lock, layers and declared sources are read; the store must have the layers.
     pub build: BuildRequest<'a>,
     /// The architecture of the machine that will build (`uname -m`), which may be another than this one.
     pub host: &'a str,
-    /// How much BitBake says; a line for each task is never shown.
+    /// How much BitBake prints; a line for each task is never shown.
     pub words: Verbosity,
 }
 
@@ -43,7 +44,7 @@ pub fn discover(request: &DiscoverRequest<'_>) -> Result<DiscoveryReport> {
     found.report(targets)
 }
 
-/// BitBake behind its seal, for locking.
+/// BitBake inside the seal, for locking.
 pub struct Discoverer<'a> {
     /// The manifest.
     pub manifest: &'a Manifest,
@@ -53,9 +54,9 @@ pub struct Discoverer<'a> {
     pub kbuild: &'a Path,
     /// Whether less than the whole seal is an error.
     pub require_seal: bool,
-    /// Told how laying out goes.
+    /// Progress of checkouts and views.
     pub progress: &'a dyn Progress,
-    /// How much BitBake says.
+    /// How much BitBake prints.
     pub verbosity: Verbosity,
 }
 

@@ -1,8 +1,7 @@
-//! What a build needs of the host: each check says what it saw and how to fix it.
+//! Checks of the host: each says what it saw and how to fix it.
 //!
-//! Two strengths: what BitBake itself cannot do without fails always; what only oe-core asks for (HOSTTOOLS in its
-//! `meta/conf/bitbake.conf`, the checks of its `sanity.bbclass`) fails when oe-core is among the layers, and is a warning
-//! otherwise.
+//! What BitBake itself needs fails always. What only oe-core asks for (HOSTTOOLS in its `meta/conf/bitbake.conf`, the
+//! checks of its `sanity.bbclass`) fails when oe-core is among the layers, and is a warning otherwise.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -19,7 +18,7 @@ use super::seal::{self, By, Wall, Walls};
 use crate::bitbake::{engine, text};
 use crate::manifest::Manifest;
 
-/// How bad it is.
+/// The verdict of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -31,16 +30,16 @@ pub enum Verdict {
     Fail,
 }
 
-/// One check and what came of it.
+/// One check and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What was looked at.
     pub name: String,
-    /// How it is.
+    /// Its verdict.
     pub verdict: Verdict,
     /// What was seen.
     pub seen: String,
-    /// What to do about it, best a command.
+    /// How to fix it, best a command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
@@ -108,7 +107,7 @@ impl Check {
 }
 
 impl Host<'_> {
-    /// How bad it is that something of oe-core's is missing.
+    /// The verdict where something that oe-core needs is missing.
     fn for_oe_core(&self) -> Verdict {
         if self.oe_core { Verdict::Fail } else { Verdict::Warn }
     }
@@ -118,7 +117,7 @@ impl Host<'_> {
     }
 }
 
-/// A tool with the oldest version that will do.
+/// A tool with the oldest version that is enough.
 struct RequiredTool {
     tool: &'static str,
     oldest: &'static [u32],
@@ -167,7 +166,8 @@ fn version_check(host: &Host<'_>, wanted: &RequiredTool) -> Check {
     }
 }
 
-/// The version in a line like `tar (GNU tar) 1.34`: the last word that begins with a digit and holds a dot, or the only one.
+/// The version in a line like `tar (GNU tar) 1.34`: the last word that begins with a digit and holds a dot, or the only
+/// one.
 fn numbers(line: &str) -> Vec<u32> {
     let words = line.split(|c: char| c.is_whitespace() || "(),".contains(c));
     let mut versions = words.filter(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'));
@@ -227,7 +227,7 @@ fn seal(host: &Host<'_>) -> Check {
     }
 }
 
-/// A wall and what holds it.
+/// A wall and the mechanisms that hold it.
 fn describe_wall((wall, by): (Wall, &BTreeSet<By>)) -> String {
     let by: Vec<String> = by.iter().map(By::to_string).collect();
     format!("{wall} ({})", if by.is_empty() { "none".to_owned() } else { by.join(" and ") })
@@ -282,8 +282,8 @@ fn paths(host: &Host<'_>) -> Check {
     }
 }
 
-/// What an image of oe-core takes in TMPDIR and sstate, roughly, in bytes (the Yocto Project's quick build guide asks for
-/// 140 GB); a small distribution takes next to nothing.
+/// What an image of oe-core takes in TMPDIR and sstate, roughly, in bytes (the Yocto Project's quick build guide asks
+/// for 140 GB); a small distribution needs very little.
 const DISK_FOR_OE_CORE: u64 = 140_000_000_000;
 const DISK_AT_LEAST: u64 = 1_000_000_000;
 

@@ -1,4 +1,4 @@
-//! What of the host a board's build can reach.
+//! The files of the host that a board's build can reach.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::manifest::Board;
 use crate::store::Store;
 
-/// The directory of TOPDIR that is `/tmp` inside: on disk, since compilers keep gigabytes there, and emptied before every
-/// build.
+/// The directory of TOPDIR that is `/tmp` inside: on disk, since compilers keep gigabytes there, and emptied before
+/// every build.
 const SCRATCH: &str = "scratch";
 
 /// Lists what a build in `topdir` can reach, and empties its `/tmp`. Paths of the board's mounts are relative to `root`.

@@ -1,4 +1,4 @@
-//! A project's layers where BitBake reads them: folders of the project as they are, git layers checked out from the store.
+//! The directories of a project's layers: folders of the project as they are, git layers checked out from the store.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::manifest::{Board, LayerOrigin, Manifest};
 use crate::progress::Progress;
 use crate::store::{Store, checkout, tree};
 
-/// Where checkouts lie in the build directory.
+/// The directory of checkouts in the build directory.
 pub(super) const LAYERS: &str = "layers";
 
 /// The project's `build/`, without symlinks.
@@ -22,7 +22,7 @@ pub(super) fn build_directory(manifest: &Manifest) -> Result<PathBuf> {
     Ok(root.join("build"))
 }
 
-/// What layers are laid out from.
+/// The manifest, lock and store that layers come from.
 #[derive(Clone, Copy)]
 pub struct From<'a> {
     /// The manifest; `build/` is beside it.
@@ -31,7 +31,7 @@ pub struct From<'a> {
     pub lock: &'a Lock,
     /// The store that has these commits.
     pub store: &'a Store,
-    /// Told what goes on.
+    /// Progress of checkouts.
     pub progress: &'a dyn Progress,
 }
 
@@ -43,11 +43,11 @@ pub fn local_directories(manifest: &Manifest, name: &str, path: &Path) -> Result
     bblayers(manifest, name, &local_directory(manifest, name, path)?)
 }
 
-/// The same of a git layer, checked out from the store where builds have it too.
+/// The same of a git layer, checked out from the store at the place that builds use.
 ///
 /// # Errors
-/// A commit the lock (kind `Stale`) or the store (kind `Missing`) does not have, or no `conf/layer.conf` where the manifest
-/// says.
+/// A commit the lock (kind `Stale`) or the store (kind `Missing`) does not have, or no `conf/layer.conf` where the
+/// manifest says.
 pub fn git_directories(from: &From<'_>, name: &str) -> Result<Vec<PathBuf>> {
     let build = build_directory(from.manifest)?;
     let (checkouts, _lock) = checkouts(&build)?;
@@ -143,7 +143,7 @@ fn git_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<LayerCheck
     Ok(LayerCheckout { directory, record: LayerRecord { name: name.to_owned(), commit: Some(git.commit), tree } })
 }
 
-/// Checks a git layer out as the lock has it: where, and which commit.
+/// Checks a git layer out as the lock has it; returns the directory and the commit.
 fn check_out<'a>(from: &From<'a>, name: &str, checkouts: &Path) -> Result<(PathBuf, &'a LockedGit)> {
     let pin = from.lock.layers.get(name).ok_or_else(|| {
         Error::new(Kind::Stale, format!("{LOCK} does not have the layer `{name}`")).help("run `kbuild lock`")

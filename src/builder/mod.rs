@@ -1,7 +1,7 @@
-//! A board's build: layers and view laid out, the seal, the engine run, the result written and compared.
+//! A board's build: layers and view are prepared, BitBake runs in the seal, the result is written and compared.
 //!
-//! What may enter: when and in which order a build's parts happen, and what the host must have for them. How BitBake is
-//! spoken to is `bitbake`'s, where bytes lie is `store`'s. Nothing here touches the network.
+//! What may enter: the order of a build's parts, and what the host must have for them. How BitBake is
+//! configured and called is `bitbake`'s; where bytes are stored is `store`'s. Nothing here uses the network.
 //!
 //! ```text
 //! <project>/build/
@@ -45,7 +45,8 @@ use crate::bitbake::{Engine, Job, conf, engine};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 
-/// Runs BitBake in a prepared board: the job's targets or else the board's. All that BitBake says goes to stderr. The result is written into TOPDIR; an older one is gone as soon as BitBake starts.
+/// Runs BitBake in a prepared board: the job's targets or else the board's. All that BitBake says goes to stderr. The
+/// result is written into TOPDIR; an older one is gone as soon as BitBake starts.
 ///
 /// # Errors
 /// Kind `Engine` when BitBake fails or is interrupted, `Usage` when there is nothing to build.
@@ -67,8 +68,9 @@ pub fn run(prepared: &Prepared, job: &Job<'_>) -> Result<BuildResult> {
     Ok(result)
 }
 
-/// Opens a prepared board for a person: runs `command` (or, where it is empty, `shell` interactively) in the environment and
-/// behind the seal of a build, with TOPDIR as the working directory. Gives the command's exit status as a shell does.
+/// Opens a prepared board for a person: runs `command` (or, where it is empty, `shell` interactively) in the
+/// environment and inside the seal of a build, with TOPDIR as the working directory. Returns the command's exit status
+/// as a shell does.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -101,7 +103,7 @@ pub fn check(request: &BuildRequest<'_>, job: &Job<'_>) -> Result<BuildResult> {
     };
     let prepared = prepare(request, BuildDir::Check)?;
     let second = run(&prepared, job)?;
-    // The first directory may hold what other builds left; only the second says what this one makes.
+    // The first directory may have artifacts of other builds; only the second has exactly those of this one.
     if second.artifacts.is_empty() {
         return Err(Error::input(format!("the board `{}` deployed nothing that could be compared", request.board))
             .help("name a target that deploys an image, and no --task that stops before"));
@@ -127,7 +129,7 @@ fn not_reproducible(board: &str, differences: &[Difference], first: &Path, secon
         (Some(_), Err(_)) => {
             format!("install diffoscope to see why; the builds are in {} and {}", first.display(), second.display())
         }
-        // Another target or option, built before in the same directory, may have left it.
+        // It may come from another target or option that was built before in the same directory.
         (None, _) => {
             format!("the builds are in {} and {}; empty the first and check again", first.display(), second.display())
         }
@@ -145,7 +147,7 @@ fn bitbake(prepared: &Prepared, arguments: Vec<String>, from: &Path) -> Result<s
 
 fn run_inside(prepared: &Prepared, mut command: Command, stdout: Stdout) -> Result<seal::Ended> {
     for (name, value) in &prepared.environment {
-        // What was set for this command alone stays.
+        // Variables that were set for this command alone are kept.
         if !command.get_envs().any(|(own, _)| own == name) {
             command.env(name, value);
         }
@@ -154,7 +156,7 @@ fn run_inside(prepared: &Prepared, mut command: Command, stdout: Stdout) -> Resu
 }
 
 impl Prepared {
-    /// A few lines for a person whose shell opens here.
+    /// The greeting of an interactive shell.
     pub fn notice(&self) -> String {
         let seal = match self.seal.lack() {
             None => "There is no network in here, and nothing but this directory can be written.".to_owned(),

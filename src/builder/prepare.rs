@@ -1,4 +1,4 @@
-//! Everything up to the moment BitBake starts: sources verified, layers checked out, the view and the configuration written.
+//! Everything before BitBake starts: sources are verified, layers checked out, the view and the configuration written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use crate::progress::Progress;
 use crate::source::SourceId;
 use crate::store::{Store, view};
 
-/// What is to be built, from what.
+/// A build to prepare: manifest, lock, store, board and options.
 #[derive(Clone, Copy)]
 pub struct BuildRequest<'a> {
     /// The manifest; `build/` is beside it.
@@ -35,11 +35,11 @@ pub struct BuildRequest<'a> {
     pub kbuild: &'a Path,
     /// Whether a seal that lacks a wall is an error.
     pub require_seal: bool,
-    /// Told what goes on, and warned of what is left out.
+    /// Progress, and warnings about what is left out.
     pub progress: &'a dyn Progress,
 }
 
-/// Which of a board's directories.
+/// One of a board's directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BuildDir {
     /// `build/<board>`, which keeps its work from build to build.
@@ -50,7 +50,7 @@ pub enum BuildDir {
     Deep,
 }
 
-/// A board, ready for BitBake. Nobody else can build in its directory while this lives.
+/// A board, ready for BitBake. No other process can build in its directory while this value exists.
 #[derive(Debug)]
 pub struct Prepared {
     pub(super) targets: Vec<String>,
@@ -97,13 +97,13 @@ impl Prepared {
         &self.engine
     }
 
-    /// Where the machine's artifacts arrive.
+    /// Where the machine's artifacts are written.
     pub fn deploy(&self) -> PathBuf {
         deploy(&self.topdir, &self.inputs.machine)
     }
 
-    /// The log of BitBake's last run (`bb.ui.knotty`: a link in the directory of BB_CONSOLELOG); `None` where it ended before
-    /// it knew where to write one, or the distribution keeps it elsewhere.
+    /// The log of BitBake's last run (`bb.ui.knotty`: a link in the directory of BB_CONSOLELOG); `None` where it ended
+    /// before it knew where to write one, or the distribution keeps it elsewhere.
     pub fn log(&self) -> Option<PathBuf> {
         Some(self.logs().join("console-latest.log")).filter(|log| log.exists())
     }
@@ -124,7 +124,7 @@ pub(super) fn deploy(topdir: &Path, machine: &str) -> PathBuf {
     topdir.join(conf::TMPDIR).join("deploy/images").join(machine)
 }
 
-/// Makes a board ready: waits for other builds of it, verifies every source in the store, checks out layers, lays out the
+/// Prepares a board: waits for other builds of it, verifies every source in the store, checks out layers, makes the
 /// view, writes the configuration (only files that change: BitBake reparses everything when one does), tries the seal.
 ///
 /// # Errors
@@ -142,8 +142,8 @@ pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> 
     board_dir.finish(request, &layers, &variant)
 }
 
-/// As [`prepare`], for asking what the board fetches: there are no sources yet, so the view is left as it is or stays empty,
-/// and no commit of a recipe is pinned. For a build host of this architecture (`uname -m`).
+/// As [`prepare`], for asking what the board fetches: there are no sources yet, so the view is left as it is or stays
+/// empty, and no commit of a recipe is pinned. For a build host of this architecture (`uname -m`).
 ///
 /// # Errors
 /// As [`prepare`], of layers and engine alone.
@@ -159,7 +159,7 @@ pub(super) fn prepare_discovery(request: &BuildRequest<'_>, host: &str) -> Resul
     board_dir.finish(request, &layers, &variant)
 }
 
-/// A board's directory, and the right to it.
+/// A board's directory, with its lock held.
 struct BoardDir<'a> {
     board: &'a Board,
     build: PathBuf,
@@ -167,7 +167,7 @@ struct BoardDir<'a> {
     lock: FileLock,
 }
 
-/// In what a board's configuration differs between a build and a discovery.
+/// The differences between the configuration of a build and that of a discovery.
 pub(super) struct ConfVariant<'a> {
     pub(super) pins: &'a [SrcrevPin<'a>],
     pub(super) build_arch: Option<&'a str>,
@@ -185,7 +185,7 @@ impl<'a> BoardDir<'a> {
         if place != BuildDir::Build {
             disk::remove_dir_all(&topdir)?;
         }
-        // What an earlier build left in its home must not change this one.
+        // Files of an earlier build in its home must not change this one.
         disk::remove_dir_all(&topdir.join("home"))?;
         for directory in ["conf", "classes", "home"] {
             disk::create_dir_all(&topdir.join(directory))?;
@@ -193,7 +193,7 @@ impl<'a> BoardDir<'a> {
         Ok(BoardDir { board, build, topdir, lock })
     }
 
-    /// What the view holds, in a place that no recipe can write.
+    /// The record of the view, in a place that no recipe can write.
     fn view_record(&self) -> PathBuf {
         let mut name = self.topdir.file_name().unwrap_or_default().to_owned();
         name.push(".view");
@@ -249,7 +249,7 @@ fn pins<'a>(lock: &'a Lock, board: &str, settings: &[String]) -> Result<Vec<Srcr
     pins.collect()
 }
 
-/// What a request's layers are laid out from.
+/// Where a request's layers come from.
 fn from<'a>(request: &BuildRequest<'a>) -> From<'a> {
     From { manifest: request.manifest, lock: request.lock, store: request.store, progress: request.progress }
 }
@@ -261,9 +261,9 @@ fn lock_board(request: &BuildRequest<'_>, place: BuildDir, build: &Path) -> Resu
     })
 }
 
-/// The board's sources that the store has, compared with the lock: every byte of what was touched since that was last done.
-/// One that was never seen (the lock knows only a declared hash or a commit) may be missing: BitBake says so if a task
-/// wants it.
+/// The board's sources that the store has, compared with the lock: every byte of what was touched since that was last
+/// done. An incomplete source (the lock knows only a declared hash or a commit) may be missing: BitBake says so if a
+/// task wants it.
 fn verified_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
     let ids = present_sources(request, settings)?;
     let task = request.progress.begin("verify sources", None);
@@ -282,7 +282,7 @@ fn verified_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<V
     Ok(ids)
 }
 
-/// The closure without what was never seen, and without whatever has such a submodule.
+/// The closure without sources that are incomplete and missing, and without those with such a submodule.
 fn present_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
     let mut ids = request.lock.closure_with(request.board, settings)?;
     let mut absent: BTreeSet<String> = BTreeSet::new();
@@ -304,7 +304,7 @@ fn present_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Ve
         for id in found {
             request
                 .progress
-                .warn(&format!("{id} was never seen and is not in the store: tasks that need it will fail"));
+                .warn(&format!("{id} is incomplete in the lock and not in the store: tasks that need it will fail"));
             ids.retain(|other| *other != id);
             absent.insert(id.key().to_owned());
         }
@@ -345,7 +345,7 @@ fn write_options(words: &[String], directory: &Path) -> Result<()> {
     words.iter().try_for_each(|word| disk::replace_if_changed(&directory.join(word), b"").map(drop))
 }
 
-/// Makes something of a board's configuration.
+/// Calls a function with a board's configuration.
 pub(super) fn with_conf<T>(
     request: &BuildRequest<'_>,
     board: &Board,

@@ -1,7 +1,7 @@
-//! A board's machine under QEMU: its command line, out of what kbuild.toml says of the board and what this host has.
+//! A board's machine under QEMU: its command line, from the board's section of the manifest and what this host has.
 //!
-//! What the host has comes in as a value ([`QemuHost`]), so that each case can be looked at on any host. The image itself is
-//! never changed: what is written goes to a temporary file of QEMU's (`snapshot=on`), gone at the end.
+//! The host's abilities are a value ([`QemuHost`]), so that tests can have each case on any host. The image itself is
+//! never changed: writes go to a temporary file of QEMU's (`snapshot=on`) that is removed at the end.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -20,16 +20,16 @@ use crate::error::{Error, Kind, Result};
 use crate::files::MANIFEST;
 use crate::manifest::{Arch, Machine, Manifest, Port};
 
-/// The kinds of artifacts that are taken for the image where kbuild.toml names none: the first kind there is one of decides.
+/// The kinds of artifacts that can be the image where the manifest names none: the first kind that exists is taken.
 const DISKS: [&str; 3] = [".wic.qcow2", ".qcow2", ".wic"];
 
-/// And where QEMU starts the kernel, so that nothing has to boot from the image.
+/// The same where QEMU starts the kernel itself, so that the image need not be bootable.
 const FILE_SYSTEMS: [&str; 2] = [".ext4", ".ext4.qcow2"];
 
-/// QEMU reads none of these.
+/// Compressed forms, which QEMU cannot read.
 const COMPRESSED: [&str; 5] = [".gz", ".bz2", ".xz", ".zst", ".lz4"];
 
-/// So many artifacts are named where none fits.
+/// How many artifacts a message names where none fits.
 const LISTED: usize = 10;
 
 /// What this host offers.
@@ -39,7 +39,7 @@ pub struct QemuHost {
     pub arch: String,
     /// `/dev/kvm`.
     pub kvm: Kvm,
-    /// Whether the kernel lets machines have machines of their own.
+    /// Whether the kernel nests virtual machines.
     pub nested: Nested,
     /// Where programs are looked for.
     pub path: OsString,
@@ -50,11 +50,11 @@ pub struct QemuHost {
 /// The kernel's virtual machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kvm {
-    /// This user can have them.
+    /// This user can use them.
     Usable,
-    /// They are there, for others.
+    /// They exist, but not for this user.
     Denied,
-    /// There are none.
+    /// They do not exist.
     Absent,
 }
 
@@ -65,11 +65,11 @@ pub enum Nested {
     On,
     /// This module of the kernel does not.
     Off(&'static str),
-    /// No module says.
+    /// No module tells.
     Unknown,
 }
 
-/// What is to be started.
+/// A board to start.
 #[derive(Debug, Clone, Copy)]
 pub struct Start<'a> {
     /// The manifest; `build/` is beside it.
@@ -80,9 +80,9 @@ pub struct Start<'a> {
     pub firmware: Option<&'a Path>,
     /// Further arguments for QEMU, last.
     pub extra: &'a [String],
-    /// Whether the kernel's virtual machines are left alone.
+    /// Whether KVM is not used, even where it exists.
     pub emulate: bool,
-    /// Whether a board that is not built will do: then the image is where it would be.
+    /// Whether the board may be one that is not built: then the image's path is the one it would have.
     pub unbuilt: bool,
 }
 
@@ -95,13 +95,13 @@ pub struct Launch {
     pub package: &'static str,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// What it starts from.
+    /// The image it starts from.
     pub image: PathBuf,
     /// The firmware, where it is not the machine's own.
     pub firmware: Option<PathBuf>,
     /// `kvm` or `tcg`.
     pub accelerator: &'static str,
-    /// What the user should know, in a sentence each.
+    /// Warnings, each a sentence.
     pub warnings: Vec<String>,
 }
 
@@ -193,7 +193,8 @@ fn model(arch: Arch) -> Model {
 /// The machine of a board with the image that was built for it.
 ///
 /// # Errors
-/// Kind `Input`: a board without `run`, one that is not built, an image or firmware that is not there or not the only one.
+/// Kind `Input`: a board without `run`, one that is not built, an image or firmware that is not there or not the only
+/// one.
 pub fn launch(start: &Start<'_>, host: &QemuHost) -> Result<Launch> {
     let board = start.manifest.board(start.board)?;
     let machine = board.run.as_ref().ok_or_else(|| {
@@ -235,7 +236,7 @@ fn named(file: &Path) -> Result<PathBuf> {
     Err(Error::input(format!("there is no firmware at {}", file.display())))
 }
 
-/// What a build deployed.
+/// The artifacts of a build.
 struct Built<'a> {
     board: &'a str,
     deploy: PathBuf,
@@ -259,7 +260,7 @@ impl Built<'_> {
         error.help(format!("run `kbuild build --board {}` first", self.board))
     }
 
-    /// The one artifact that a pattern names, or that is of the first kind there is one of.
+    /// The artifact that a pattern names, or the only one of the first kind that exists.
     fn find(&self, what: &str, pattern: Option<&str>, kinds: &[&str]) -> Result<PathBuf> {
         let Some(artifacts) = &self.artifacts else { return self.would_be(what, pattern) };
         let found = match pattern {
@@ -328,7 +329,7 @@ fn of_kind<'a>(artifacts: &'a [Artifact], kind: &str) -> Vec<&'a Artifact> {
     artifacts.iter().filter(|artifact| artifact.path.ends_with(kind) && !artifact.path.starts_with("ovmf.")).collect()
 }
 
-/// A link beside what it leads to is no second image.
+/// A link and its target count as one image.
 fn without_links<'a>(found: &[&'a Artifact]) -> Vec<&'a Artifact> {
     let leads = |artifact: &Artifact| match &artifact.content {
         ArtifactContent::Link { link } => found.iter().any(|other| other.path == *link),
@@ -337,7 +338,7 @@ fn without_links<'a>(found: &[&'a Artifact]) -> Vec<&'a Artifact> {
     found.iter().copied().filter(|artifact| !leads(artifact)).collect()
 }
 
-/// UEFI out of the build, or else out of the host.
+/// UEFI firmware from the build, or else from the host.
 fn firmware(arch: Arch, deploy: &Path, host: &QemuHost) -> Result<PathBuf> {
     let Model { deployed, installed, firmware: package, .. } = model(arch);
     let deployed = deployed.iter().map(|name| deploy.join(name));
@@ -349,7 +350,7 @@ fn firmware(arch: Arch, deploy: &Path, host: &QemuHost) -> Result<PathBuf> {
     })
 }
 
-/// Whether the kernel can run the machine, and what there is to say of it.
+/// The accelerator, and warnings about it.
 fn accelerator(machine: &Machine, host: &QemuHost, emulate: bool) -> (&'static str, Vec<String>) {
     let arch = machine.arch.name();
     let why = match host.kvm {
@@ -378,7 +379,7 @@ fn nested_warning(machine: &Machine, host: &QemuHost) -> Option<String> {
     }
 }
 
-/// What the command line is made of.
+/// The parts of the command line.
 struct CommandLine<'a> {
     machine: &'a Machine,
     accelerator: &'a str,
@@ -433,7 +434,7 @@ fn forward(port: &Port) -> String {
     format!(",hostfwd={}:{address}:{host}-:{guest}", if *udp { "udp" } else { "tcp" })
 }
 
-/// As QEMU calls it; told, since QEMU warns where it has to guess.
+/// The image's format by QEMU's name. It is given because QEMU warns where it has to guess.
 fn format(file: &Path) -> &'static str {
     match file.extension().and_then(|extension| extension.to_str()) {
         Some("qcow2") => "qcow2",
@@ -444,7 +445,8 @@ fn format(file: &Path) -> &'static str {
     }
 }
 
-/// A path as a value of an option that commas part: a comma of its own is doubled (QEMU's manual, "-drive").
+/// A path as the value of an option in a list separated by commas: a comma of its own is doubled (QEMU's manual,
+/// "-drive").
 fn value(path: &Path) -> Result<String> {
     utf8(path).map(|text| text.replace(',', ",,"))
 }
@@ -454,7 +456,7 @@ fn utf8(path: &Path) -> Result<&str> {
 }
 
 impl Launch {
-    /// The command as a shell takes it.
+    /// The command, quoted for a shell.
     pub fn shell(&self) -> String {
         let words = std::iter::once(&self.program).chain(&self.arguments).map(|word| quoted(word));
         words.collect::<Vec<_>>().join(" ")
@@ -471,8 +473,8 @@ impl Launch {
         })
     }
 
-    /// Runs it to its end. Its input and errors are this process's own; `stdout` says where its console goes. Stopped when
-    /// it is no longer waited for.
+    /// Runs it to its end. It shares this process's standard input and error; `stdout` says where its console goes. It
+    /// is stopped when the future is dropped.
     ///
     /// # Errors
     /// Kind `Emulator` when QEMU fails.

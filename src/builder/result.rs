@@ -1,8 +1,8 @@
-//! What a build produced, and all that went in: `result.json`.
+//! The result of a build, with its inputs: `result.json`.
 //!
-//! It holds no time of day and nothing of the directory it was built in, so two builds that agree have results that agree,
-//! on whichever machine. What is of the host (its tools, whether the kernel sealed the build) is recorded, because a
-//! difference has to be looked for there.
+//! It has no time of day and no path of the build directory, so two builds with the same artifacts have the same result,
+//! on any machine. Facts of the host (its tools, whether the kernel sealed the build) are recorded, because a
+//! difference is often found there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -28,7 +28,7 @@ pub const FILE_NAME: &str = "result.json";
 /// The schema of `result.json` that this kbuild writes.
 pub const SCHEMA: u32 = 1;
 
-/// Host tools whose version is recorded: those that end up deciding bytes.
+/// Host tools whose version is recorded: those that can change the artifacts.
 const HOST_TOOLS: [&str; 11] = ["bash", "cargo", "gcc", "g++", "git", "ld", "make", "perl", "python3", "rustc", "tar"];
 
 /// One build.
@@ -38,19 +38,19 @@ pub struct BuildResult {
     pub schema: u32,
     /// The version of kbuild.
     pub kbuild: String,
-    /// What was built, from what.
+    /// The inputs.
     #[serde(flatten)]
     pub inputs: BuildInputs,
-    /// What was asked of BitBake.
+    /// The targets that BitBake built.
     pub targets: Vec<String>,
     /// The task, where it was not the whole build.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub task: Option<String>,
-    /// What came out, sorted by path.
+    /// The artifacts, sorted by path.
     pub artifacts: Vec<Artifact>,
 }
 
-/// What went into a build.
+/// The inputs of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildInputs {
     /// `[project] name`.
@@ -69,13 +69,13 @@ pub struct BuildInputs {
     pub layers: Vec<LayerRecord>,
     /// Whether every wall of the seal stood.
     pub sealed: bool,
-    /// What held each wall; nothing: it did not stand.
+    /// The mechanisms that held each wall; an empty list: the wall did not stand.
     #[serde(default)]
     pub walls: Walls,
     /// Which walls did not stand, and why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_sealed_because: Option<String>,
-    /// What of the host the board's mounts let in.
+    /// Files of the host that the board's mounts let in.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub mounts: Vec<Mount>,
     /// First line of what each host tool says of its version; `null` where there is none.
@@ -134,20 +134,20 @@ pub enum ArtifactContent {
     },
 }
 
-/// An artifact that two builds do not agree on.
+/// An artifact that differs between two builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// Relative to the machine's deploy directory.
     pub path: String,
-    /// In what way.
+    /// How it differs.
     pub what: DifferenceKind,
 }
 
-/// In what way two builds do not agree.
+/// How an artifact differs between two builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DifferenceKind {
-    /// The second build, from nothing, did not make it; it may be left from a build with other targets or options.
+    /// The second build, from nothing, did not make it; it may come from an earlier build with other targets or options.
     OnlyFirst,
     /// The first build did not make it.
     OnlySecond,
@@ -193,7 +193,7 @@ impl BuildResult {
     }
 }
 
-/// What the artifacts of two builds do not agree on, by path. Everything else of the results is what may explain it.
+/// The artifacts that differ between two builds, by path. The other fields of the results may explain it.
 pub fn compare(first: &[Artifact], second: &[Artifact]) -> Vec<Difference> {
     let index = |artifacts: &[Artifact]| -> BTreeMap<String, ArtifactContent> {
         artifacts.iter().map(|artifact| (artifact.path.clone(), artifact.content.clone())).collect()
@@ -260,7 +260,7 @@ fn artifact(deploy: &Path, path: &Path) -> Result<Artifact> {
     Ok(Artifact { path: name, content })
 }
 
-/// A hash over all that the lock says about one board: BLAKE3 over the text of the lock in which only this board, its
+/// A hash over everything that the lock says about one board: BLAKE3 over the text of a lock with only this board, its
 /// layers, the engine, its declared sources and what they reach are left. Adding another board does not change it.
 pub fn lock_hash(lock: &Lock, manifest: &Manifest, board: &str) -> Blake3 {
     let layers = manifest.boards.get(board).map(|board| board.layers.as_slice()).unwrap_or_default();

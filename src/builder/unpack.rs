@@ -1,4 +1,4 @@
-//! The proof that a lock is enough: BitBake's own fetchers over a whole closure, behind the seal, from the view alone.
+//! Proves that a lock is enough: BitBake's own fetchers run over a whole closure, inside the seal, with the view alone.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use crate::error::Result;
 pub struct UnpackFailure {
     /// Its name; with `mc:NAME:` in front where it belongs to a multiconfig.
     pub recipe: String,
-    /// `fetch` or `unpack`; `none` where BitBake never came to it.
+    /// `fetch` or `unpack`; `none` where BitBake did not reach it.
     pub task: String,
-    /// What BitBake says.
+    /// BitBake's message.
     pub why: String,
 }
 
-/// What [`fetch_and_unpack`] came to.
+/// The result of [`fetch_and_unpack`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     /// How many recipes were fetched and unpacked.
@@ -29,9 +29,9 @@ pub struct Proof {
     pub failures: Vec<UnpackFailure>,
 }
 
-/// Lets BitBake fetch and unpack every recipe in the task graph of the board's targets, in a directory that is made anew:
-/// its DL_DIR holds nothing but the view's links. Every recipe is tried, however many fail. What is unpacked is thrown away,
-/// recipe by recipe, and the directory in the end, unless something failed.
+/// Lets BitBake fetch and unpack every recipe in the task graph of the board's targets, in a directory that is made
+/// anew: its DL_DIR has only the view's links. Every recipe is tried, however many fail. What is unpacked is removed,
+/// recipe by recipe, and the directory at the end, unless something failed.
 ///
 /// # Errors
 /// As [`super::prepare()`]; kind `Engine` when BitBake fails before it comes to the recipes; kind `Interrupted`.

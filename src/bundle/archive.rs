@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 const BLOCK: usize = 512;
 
 /// An archive that is read once, from its beginning.
-pub struct BundleReader<R> {
+pub(crate) struct BundleReader<R> {
     name: String,
     input: R,
     /// What remains of the current file, and of the padding after it.
@@ -27,7 +27,7 @@ pub struct BundleReader<R> {
 
 impl BundleReader<File> {
     /// Whether a file looks like a tar archive: the magic that both POSIX and GNU write.
-    pub fn is_one(path: &Path) -> Result<bool> {
+    pub(crate) fn is_one(path: &Path) -> Result<bool> {
         let mut block = Vec::new();
         let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
         file.take(BLOCK as u64).read_to_end(&mut block).map_err(|error| Error::io("read", path, error))?;
@@ -37,7 +37,7 @@ impl BundleReader<File> {
 
 impl<R: Read> BundleReader<R> {
     /// `name` is for messages.
-    pub fn new(name: impl Into<String>, input: R) -> BundleReader<R> {
+    pub(crate) fn new(name: impl Into<String>, input: R) -> BundleReader<R> {
         BundleReader { name: name.into(), input, left: 0, filling: 0, next: None }
     }
 

@@ -1,7 +1,9 @@
 //! Rows with aligned columns.
 
-/// The least width of a column that is cut.
-const NARROWEST: usize = 12;
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
+
+/// The least width of a column that is cut, with the space before it.
+const NARROWEST: u16 = 14;
 
 /// How one column is aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,40 +18,33 @@ pub(super) enum Column {
 
 /// Lines of aligned columns, the first row as the heading; `width` is that of the terminal, `None` to cut nothing.
 pub(super) fn table<const N: usize>(columns: [Column; N], rows: &[[String; N]], width: Option<usize>) -> String {
-    let mut widths = [0; N];
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_truncation_indicator("…");
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
+        let mut row = Row::from(row);
+        if width.is_some() {
+            row.max_height(1);
         }
+        table.add_row(row);
     }
-    shrink(columns, &mut widths, width);
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(columns).zip(widths).map(|((cell, column), width)| set(cell, column, width));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.try_into().unwrap_or(u16::MAX));
+    }
+    for (column, kind) in table.column_iter_mut().zip(columns) {
+        set_up(column, kind);
+    }
+    table.trim_fmt()
 }
 
-/// Makes the columns that may be cut narrower, the widest first, until the line fits.
-fn shrink<const N: usize>(columns: [Column; N], widths: &mut [usize; N], width: Option<usize>) {
-    let Some(width) = width else { return };
-    let gaps = 2 * N.saturating_sub(1);
-    for _ in 0..N {
-        let excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(width);
-        let widest = (0..N).filter(|at| columns[*at] == Column::Cut).max_by_key(|at| widths[*at]);
-        let Some(at) = widest.filter(|at| excess > 0 && widths[*at] > NARROWEST) else { return };
-        widths[at] = widths[at].saturating_sub(excess).max(NARROWEST);
-    }
-}
-
-fn set(cell: &str, column: Column, width: usize) -> String {
-    match column {
-        Column::Right => format!("{cell:>width$}"),
-        Column::Cut if cell.chars().count() > width => {
-            let kept: String = cell.chars().take(width.saturating_sub(1)).collect();
-            format!("{}…", kept.trim_end())
-        }
-        Column::Left | Column::Cut => format!("{cell:<width$}"),
+/// Two spaces between columns; only a column that may be cut gets narrower than its widest cell.
+fn set_up(column: &mut comfy_table::Column, kind: Column) {
+    column.set_padding(if column.index == 0 { (0, 0) } else { (2, 0) });
+    column.set_constraint(match kind {
+        Column::Left | Column::Right => ColumnConstraint::ContentWidth,
+        Column::Cut => ColumnConstraint::LowerBoundary(Width::Fixed(NARROWEST)),
+    });
+    if kind == Column::Right {
+        column.set_cell_alignment(CellAlignment::Right);
     }
 }
 
@@ -82,8 +77,15 @@ mod tests {
     }
 
     #[test]
+    fn a_column_is_as_wide_as_a_terminal_shows_it() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned);
+        let rows = [row(["NAME", "SIZE", "X"]), row(["日本語", "1 B", "y"])];
+        assert_eq!(table(COLUMNS, &rows, None), "NAME    SIZE  X\n日本語   1 B  y");
+    }
+
+    #[test]
     fn only_what_may_be_cut_is_and_never_to_nothing() {
-        assert_eq!(table(COLUMNS, &rows(), Some(32)), "NAME  SIZE  LICENSE\na      7 B  GPL-2.0-only & MIT…\nbc");
+        assert_eq!(table(COLUMNS, &rows(), Some(32)), "NAME  SIZE  LICENSE\na      7 B  GPL-2.0-only & MIT …\nbc");
         assert_eq!(table(COLUMNS, &rows(), Some(1)), "NAME  SIZE  LICENSE\na      7 B  GPL-2.0-onl…\nbc");
     }
 }

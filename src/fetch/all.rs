@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::lock::{Lock, Locked, LockedFile, LockedGit};
 use crate::source::SourceId;
 
-/// What fetching a lock's sources came to.
+/// The result of fetching a lock's sources.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fetched {
-    /// How many sources were fetched; the others were there.
+    /// How many sources were fetched; the others were in the store already.
     pub count: usize,
     /// The bytes of the files among them.
     pub bytes: u64,
@@ -22,7 +22,7 @@ impl Fetcher {
     /// Makes sure that the store holds these sources of a lock. One that fails does not stop the others.
     ///
     /// # Errors
-    /// Every source that could not be had, all of them at once.
+    /// Every source that could not be fetched, all in one error.
     pub async fn sources(&self, lock: &Lock, ids: &[SourceId]) -> Result<Fetched> {
         self.learn_registries(&lock.registries);
         let mut missing = Vec::new();

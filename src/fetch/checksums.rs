@@ -9,12 +9,13 @@ use zip::ZipArchive;
 use crate::error::{Error, Result};
 use crate::source::{Algorithm, Checksum, Hasher, Sums};
 
-/// A module's zip that unpacks to more is none: twice what the go command takes (`golang.org/x/mod/zip`, `MaxZipFile`).
+/// A zip that unpacks to more than this is not read as a Go module: twice the limit of the go command
+/// (`golang.org/x/mod/zip`, `MaxZipFile`).
 const LARGEST_MODULE: u64 = 1 << 30;
 
 /// A checksum that bytes should have, and the one they have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Disagreement {
+pub(crate) struct Disagreement {
     /// What a recipe says.
     pub expected: Checksum,
     /// What the bytes say.
@@ -23,17 +24,17 @@ pub struct Disagreement {
 
 impl Disagreement {
     /// Both, as messages show them.
-    pub fn lines(&self) -> String {
+    pub(crate) fn lines(&self) -> String {
         format!("expected {}\n     got {}", self.expected, self.got)
     }
 }
 
-/// The first of the wanted checksums that a file has not. `known` are those that were computed while it came; the others
-/// are read off the file.
+/// The first of the wanted checksums that does not match a file. `known` are those that were computed during the
+/// download; the others are computed from the file.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn compare(wanted: &[Checksum], known: &[Checksum], path: &Path) -> Result<Option<Disagreement>> {
+pub(crate) fn compare(wanted: &[Checksum], known: &[Checksum], path: &Path) -> Result<Option<Disagreement>> {
     let missing = |sum: &&Checksum| !known.iter().any(|known| known.algorithm() == sum.algorithm());
     let missing: Vec<Algorithm> = wanted.iter().filter(missing).map(Checksum::algorithm).collect();
     let read = if missing.is_empty() { Vec::new() } else { of_file(path, &missing)? };
@@ -56,8 +57,8 @@ fn of_file(path: &Path, algorithms: &[Algorithm]) -> Result<Vec<Checksum>> {
     Ok(found)
 }
 
-/// Go's `h1:`: a SHA-256 over `<sha256>  <name>` lines of the zip's files by name; what is no zip counts as the only file,
-/// `go.mod` (`dirhash.Hash1`, `bb.utils.goh1_file`).
+/// Go's `h1:`: a SHA-256 over `<sha256>  <name>` lines of the zip's files by name; a file that is not a zip counts as a
+/// single file, `go.mod` (`dirhash.Hash1`, `bb.utils.goh1_file`).
 fn go_h1(path: &Path) -> io::Result<Checksum> {
     let mut files = match ZipArchive::new(BufReader::new(File::open(path)?)) {
         Ok(archive) => files_of(archive)?,
@@ -80,7 +81,7 @@ fn files_of(mut archive: ZipArchive<BufReader<File>>) -> io::Result<Vec<(String,
         let hash = sha256(&mut bounded)?;
         left = bounded.limit();
         if left == 0 || name.contains('\n') {
-            return Err(io::Error::other("it is no zip of a Go module"));
+            return Err(io::Error::other("it is not the zip of a Go module"));
         }
         files.push((name, hash));
     }

@@ -1,4 +1,4 @@
-//! One file from the first place that has it: the order of places, retries at each, and what is said when none has it.
+//! One file from the first place that has it: the order of places, retries at each, and the error when none has it.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,20 +23,21 @@ use crate::source::{Checksum, Digests, Hasher, SourceUrl, Sums};
 use crate::store::PartialDownload;
 use futures_util::FutureExt as _;
 
-/// How much of what came instead is shown.
+/// How many characters of a wrong body a message shows.
 const SHOWN: usize = 200;
 
 /// A file to be fetched.
-pub struct FileJob<'a> {
+pub(crate) struct FileJob<'a> {
     /// What messages call it.
     pub name: &'a str,
     /// The key of its partial download.
     pub key: String,
     /// What its bytes must be.
     pub expected: Expected,
-    /// Where it may be had, in order.
+    /// Where it can be fetched from, in order.
     pub candidates: Vec<Result<Endpoint>>,
-    /// So many of them, from the first on, ought to have it; the others are fallbacks, whose silence says nothing.
+    /// The first `owners` of them are expected to have it. The others are fallbacks: that one of them does not have it
+    /// says nothing.
     pub owners: usize,
 }
 
@@ -93,13 +94,13 @@ impl Fetcher {
         nobody_has(what, tried, owners, asked)
     }
 
-    /// What the store has, where a SHA-256 tells.
+    /// The file as the store has it, found by its SHA-256.
     pub(super) fn present(&self, expected: &Expected) -> Option<Digests> {
         let found = self.store.by_sha256(expected.sha256.as_ref()?)?;
         expected.matches(&found).then_some(found)
     }
 
-    /// The same, if the other checksums of a recipe agree with what the store has. Its bytes are read for that.
+    /// The same, if the other checksums of the recipe match the file in the store. This reads the file.
     pub(super) async fn must_agree(&self, name: &str, expected: &Expected, found: Digests) -> Result<Digests> {
         if expected.sums.is_empty() {
             return Ok(found);
@@ -140,7 +141,7 @@ impl Fetcher {
         loop {
             let delivery = self.attempt_transfer(place, slot, job, report).await?;
             match self.judge(place, slot, job, &delivery, report).await {
-                // Bytes of two transfers: one of them was wrong, which says nothing about this server yet.
+                // The bytes come from two transfers. One of them was wrong, and it need not be this server's.
                 Err(failure) if failure.class == Class::Permanent && delivery.resumed && !doubted => {
                     doubted = true;
                     report.task().note("the resumed download is damaged: from the start");
@@ -195,12 +196,12 @@ impl Fetcher {
         }
     }
 
-    /// What is kept to towards servers while this is told of.
+    /// The limits and retries towards servers, reporting to this task.
     pub(super) fn guard<'a>(&'a self, report: &'a LazyTask) -> RequestGuard<'a> {
         RequestGuard { limits: &self.limits, policy: &self.policy, report }
     }
 
-    /// Compares what came with what is wanted: it becomes a blob, or is thrown away.
+    /// Compares the download with the expected digests: it becomes a blob, or is removed.
     async fn judge(
         &self,
         place: &Endpoint,
@@ -240,7 +241,7 @@ impl Fetcher {
         Ok(digests)
     }
 
-    /// A file in a folder. It is hashed before it is taken in: wrong bytes never become content of the store.
+    /// A file in a folder. It is hashed before it enters the store, so that wrong bytes never become content.
     async fn out_of_folder(
         &self,
         url: &SourceUrl,
@@ -251,7 +252,7 @@ impl Fetcher {
         let path = peer::local_path(url)?;
         let _permit = self.limits.transfer("").await;
         let (from, expected) = (path.clone(), job.expected.clone());
-        // A folder that cannot be read is that mirror's trouble, and not the end of the matter.
+        // A folder that cannot be read is a failure of that mirror alone: the next place is tried.
         let read = blocking(move || read(&from, &expected)).await;
         let (found, head) = read.map_err(|error| Failure::permanent(said(&error)))?;
         let Some(found) = found else {
@@ -277,7 +278,7 @@ impl Fetcher {
         if job.expected.is_known() && added != found {
             return Err(Failure::permanent(at(url, "the file changed while it was read")));
         }
-        // What an earlier transfer left of it is of no use any more.
+        // The partial download of an earlier transfer is not needed any more.
         if let Some(incoming) = slot {
             incoming.restart()?;
         }
@@ -290,8 +291,8 @@ fn size(slot: &Option<PartialDownload>) -> u64 {
     slot.as_ref().map_or(0, PartialDownload::size)
 }
 
-/// The digests of a file and its first bytes; nothing if it is not there. Without an expectation nothing is hashed here:
-/// taking it in does that.
+/// The digests of a file and its first bytes; `None` if it does not exist. Without an expected digest nothing is hashed
+/// here: adding it to the store does that.
 fn read(path: &Path, expected: &Expected) -> Result<(Option<Digests>, Vec<u8>)> {
     use std::io::{ErrorKind, Read as _};
     let failed = |error| Error::io("read", path, error);
@@ -333,9 +334,9 @@ fn beginning(path: &Path) -> Result<Vec<u8>> {
     Ok(head)
 }
 
-/// What came for a file whose hash nobody knows cannot be that file.
+/// The error for bytes that cannot be the file, where no hash of the file is known.
 fn implausible(url: &Url, end: &Url, why: &str, head: &[u8]) -> Error {
-    wrong_bytes(url, end, vec![format!("nobody has given its hash, and {why}")], head).help(
+    wrong_bytes(url, end, vec![format!("no hash is given for it, and {why}")], head).help(
         format!("look at the URL in a browser: a login or a proxy may stand before it. If these are the right bytes, give their sha256 \
          where the source is declared ({MANIFEST} or its recipe)"),
     )
@@ -361,7 +362,7 @@ fn mismatch(url: &Url, end: &Url, expected: &Expected, got: &Digests, head: &[u8
     ))
 }
 
-/// One of a recipe's other checksums is not that of the bytes.
+/// The error for bytes that do not have one of the recipe's other checksums.
 fn wrong_sum(url: &Url, end: &Url, wrong: &Disagreement, got: &Digests, head: &[u8]) -> Error {
     let lines = vec![wrong.lines(), format!("     got sha256 {} ({} bytes)", got.sha256, got.size)];
     let algorithm = wrong.got.algorithm();
@@ -386,11 +387,11 @@ fn bytes(size: Option<u64>) -> String {
     size.map(|size| format!(" ({size} bytes)")).unwrap_or_default()
 }
 
-/// The beginning of what came, if it is HTML or other text: most often the page that says what went wrong.
+/// The beginning of a body that is HTML or other text: most often a page that says what went wrong.
 fn readable(head: &[u8]) -> Option<String> {
     let valid = match std::str::from_utf8(head) {
         Ok(text) => text,
-        // A character may have been cut in two at the end.
+        // The last character may be incomplete.
         Err(error) if error.valid_up_to() + 4 > head.len() => std::str::from_utf8(&head[..error.valid_up_to()]).ok()?,
         Err(_) => return None,
     };
@@ -402,13 +403,13 @@ fn readable(head: &[u8]) -> Option<String> {
     Some(redact(&shown))
 }
 
-/// The same words as a failure of one place among several.
+/// The same error as a failure of one place among several.
 fn said(error: &Error) -> Error {
     let told = Error::new(Kind::Network, redact(&error.to_string())).because(error.causes().join(": "));
     error.hint().iter().fold(told, |told, hint| told.help(*hint))
 }
 
-/// Who could be asked for a source.
+/// Which places could be asked for a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tried {
     Everybody,
@@ -416,8 +417,9 @@ enum Tried {
     OneStore,
 }
 
-/// The one failure when no place had a source. Wrong bytes anywhere decide its kind, as that is what needs a person; else
-/// whether the first `owners` places, which ought to have it, all answered that they do not.
+/// The error when no place had a source. Wrong bytes from any place decide its kind, because a person has to look at
+/// them; else the kind says whether the first `owners` places, which are expected to have it, all answered that they do
+/// not.
 fn nobody_has(what: &str, mut tried: Vec<Error>, owners: usize, asked: Tried) -> Error {
     let wrong = tried.iter().position(|error| error.kind() == Kind::Mismatch);
     let absent = asked == Tried::OneStore && tried.iter().all(|error| error.kind() == Kind::Missing);
@@ -468,7 +470,7 @@ fn nobody_has(what: &str, mut tried: Vec<Error>, owners: usize, asked: Tried) ->
     }
 }
 
-/// Whether those who ought to have it were asked, and answered that they do not.
+/// Whether the places that are expected to have it were asked, and answered that they do not.
 fn denied(tried: &[Error], owners: usize) -> bool {
     let asked = &tried[..owners.min(tried.len())];
     !asked.is_empty() && asked.iter().all(|error| error.kind() == Kind::Missing)

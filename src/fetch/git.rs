@@ -1,5 +1,5 @@
-//! Git commits over the network: the system's `git` does the talking, so that credentials, proxies and `insteadOf` of the
-//! user's configuration hold. What comes is judged by its tree hash, nothing else.
+//! Git commits over the network. The system's `git` is the transport, so that credentials, proxies and `insteadOf` of
+//! the user's configuration hold. Only the tree hash decides whether a commit is accepted.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -20,18 +20,18 @@ use crate::source::name::check_ref;
 use crate::source::url::redact;
 use crate::source::{CommitId, GitRef, SourceUrl};
 
-/// Transports that git may use. The variable beats every `protocol.*.allow`, so no configuration can let `ext::` or a
-/// remote helper in. `file` stands among them because the user's `insteadOf` may lead to a folder; a server cannot: git
-/// follows redirects to HTTP only.
+/// Transports that git may use. The variable overrides every `protocol.*.allow`, so no configuration can allow `ext::`
+/// or a remote helper. `file` is one of them because the user's `insteadOf` may lead to a folder. A server cannot lead
+/// there: git follows redirects to HTTP only.
 const PROTOCOLS: &str = "file:git:http:https:ssh";
 
-/// Lines of git's words that are kept for a message.
+/// How many lines of git's output are kept for a message.
 const KEPT_LINES: usize = 12;
 
 /// Runs git for one fetcher.
 #[derive(Debug, Clone)]
-pub struct Git {
-    /// How long to wait for a word.
+pub(crate) struct Git {
+    /// How long git may be silent, and how failures are retried.
     pub policy: RetryPolicy,
     /// Only folders may be asked.
     pub offline: bool,
@@ -39,47 +39,47 @@ pub struct Git {
     pub environment: Vec<(&'static str, OsString)>,
 }
 
-/// What a ref was at.
+/// A ref of a server and the object it pointed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// The object id.
     pub id: CommitId,
     /// The full name; `^{}` behind a tag's name marks what the tag points at.
     pub name: String,
 }
 
-/// How a fetch ended that did not fail for good.
+/// The end of a fetch that did not fail permanently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum GitOutcome {
     /// Something came.
     Came,
-    /// The server does not give what it does not advertise, or has no such ref.
+    /// The server serves only what it advertises, or has no such ref.
     Refused,
-    /// The server looked, and does not have the commit.
+    /// The server looked for the commit and does not have it.
     Absent,
-    /// A plain file server: no depth.
+    /// A plain file server, which cannot cut the history (`--depth`).
     NoDepth,
 }
 
-/// What git said before it failed.
+/// The output of git before it failed.
 struct GitOutput {
     text: String,
     stalled: bool,
 }
 
 impl Git {
-    /// Brings a commit into a new bare repository below `scratch`, with as little history as the server gives when all of
-    /// it is not wanted, and cut at the commit then.
+    /// Fetches a commit into a new bare repository below `scratch`. When all history is not wanted, with as little of
+    /// it as the server can give, and cut at the commit.
     ///
-    /// By its id first; a server that gives only what it advertises is asked for the refs that should lead to it, at depth
-    /// 1, then whole, then for all branches and tags.
+    /// The commit's id is asked for first. A server that serves only what it advertises is asked for the refs that
+    /// should lead to it, at depth 1, then whole, then for all branches and tags.
     ///
     /// # Errors
     /// No answer, or an answer without the commit.
     ///
-    /// Whoever asks by the id of an annotated tag's object gets the commit that it leads to: `git rev-parse v1` prints such
-    /// ids, and BitBake takes them (`Git._contains_ref`).
-    pub async fn obtain(
+    /// Whoever asks by the id of an annotated tag's object gets the commit that it leads to: `git rev-parse v1` prints
+    /// such ids, and BitBake takes them (`Git._contains_ref`).
+    pub(crate) async fn obtain(
         &self,
         url: &SourceUrl,
         wanted: &WantedGit,
@@ -177,11 +177,11 @@ impl Git {
         }
     }
 
-    /// What a server says its refs are at; `patterns` as `git ls-remote` takes them, none: all branches and tags.
+    /// The refs of a server; `patterns` as `git ls-remote` takes them. Without patterns: all branches and tags.
     ///
     /// # Errors
     /// No answer.
-    pub async fn list(&self, url: &SourceUrl, patterns: &[String]) -> Result<Vec<Listed>, Failure> {
+    pub(crate) async fn list(&self, url: &SourceUrl, patterns: &[String]) -> Result<Vec<Listed>, Failure> {
         let mut command = self.command();
         command.args(["ls-remote", "--quiet"]);
         if patterns.is_empty() {
@@ -192,11 +192,11 @@ impl Git {
         Ok(String::from_utf8_lossy(&output).lines().filter_map(listed).collect())
     }
 
-    /// Where a server's `HEAD` is: its commit, and the branch it stands for where the server says so.
+    /// The commit of a server's `HEAD`, and the branch that it names where the server says so.
     ///
     /// # Errors
     /// No answer, or a repository without a commit.
-    pub async fn head(&self, url: &SourceUrl) -> Result<(CommitId, Option<String>), Failure> {
+    pub(crate) async fn head(&self, url: &SourceUrl) -> Result<(CommitId, Option<String>), Failure> {
         let mut command = self.command();
         command.args(["ls-remote", "--quiet", "--symref", "--end-of-options", url.as_str(), "HEAD"]);
         let output = self.run(command, None).await?.map_err(|said| failure(url, &said))?;
@@ -222,7 +222,7 @@ impl Git {
         command
     }
 
-    /// Runs git to its end; `Err` inside when it failed, with what it said.
+    /// Runs git to its end. The inner `Err` is a git that failed, with its output.
     async fn run(&self, mut command: Command, task: Option<&dyn Task>) -> Result<Result<Vec<u8>, GitOutput>, Failure> {
         let mut child = command.spawn().map_err(could_not_start)?;
         let mut group = Group::of(&child);
@@ -232,7 +232,7 @@ impl Git {
         let mut output = Vec::new();
         let mut words = GitStderr::default();
         let both = async {
-            // Whichever ends badly ends the other: a git that is silent keeps its standard output open too.
+            // A failure of one ends the other: a git that is silent keeps its standard output open too.
             tokio::try_join!(async { stdout.read_to_end(&mut output).await.map_err(Some) }, async {
                 self.listen(stderr, &mut words, task).await.then_some(()).ok_or(None)
             },)
@@ -255,7 +255,7 @@ impl Git {
         Ok(Err(GitOutput { text, stalled: false }))
     }
 
-    /// Reads what git says to its end; `false` if it fell silent for too long.
+    /// Reads git's output to its end; `false` if git was silent for too long.
     async fn listen(&self, mut stderr: impl AsyncRead + Unpin, words: &mut GitStderr, task: Option<&dyn Task>) -> bool {
         let mut buffer = [0; 4096];
         loop {
@@ -271,8 +271,9 @@ impl Git {
     }
 }
 
-/// The authorities that SSL_CERT_FILE and SSL_CERT_DIR name, in git's own variables, so that they hold for repositories as
-/// they do for files. What git itself was told of authorities, by variables or in its configuration, stands.
+/// The certificate authorities that SSL_CERT_FILE and SSL_CERT_DIR name, in git's own variables, so that they hold for
+/// repositories as they do for files. Authorities that git itself was given, by variables or in its configuration, are
+/// kept.
 fn certificates() -> &'static [(&'static str, OsString)] {
     static FOUND: OnceLock<Vec<(&'static str, OsString)>> = OnceLock::new();
     FOUND.get_or_init(|| {
@@ -294,7 +295,7 @@ fn git_knows_authorities() -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
-/// What git says: progress goes to the task, the last of the rest is kept for a message.
+/// Git's output: progress goes to the task, the last lines of the rest are kept for a message.
 #[derive(Default)]
 struct GitStderr {
     line: Vec<u8>,
@@ -376,7 +377,7 @@ impl GitProgress {
     }
 }
 
-/// The processes of one run; they end with it, however it ends.
+/// The processes of one git run. They end with it, on every way out.
 struct Group(Option<rustix::process::Pid>);
 
 impl Group {
@@ -394,8 +395,8 @@ impl Drop for Group {
     }
 }
 
-/// A session of its own has no terminal: whatever would ask for a password there (ssh, a helper) fails instead of waiting.
-/// It also makes git the leader of a process group that can be ended as a whole.
+/// A session of its own has no terminal: whatever would ask for a password there (ssh, a helper) fails instead of
+/// waiting. It also makes git the leader of a process group that can be ended as a whole.
 fn in_own_session(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt as _;
     // SAFETY: setsid(2) is async-signal-safe, and the closure does nothing else: no allocation, no lock.
@@ -404,11 +405,11 @@ fn in_own_session(command: &mut std::process::Command) {
     }
 }
 
-/// Puts a pack of another store into a repository, with an index made here: every object is hashed on the way.
+/// Puts a pack of another store into a repository, with an index made here: `git index-pack` hashes every object.
 ///
 /// # Errors
-/// A pack that is not in order: kind `Mismatch`.
-pub fn index(pack: &Path, name: &str, repository: &Path) -> Result<()> {
+/// A damaged pack: kind `Mismatch`.
+pub(crate) fn index(pack: &Path, name: &str, repository: &Path) -> Result<()> {
     let link = repository.join("objects/pack").join(format!("{name}.pack"));
     crate::disk::create_dir_all(&repository.join("objects/pack"))?;
     crate::disk::link_or_copy(pack, &link)?;
@@ -417,11 +418,11 @@ pub fn index(pack: &Path, name: &str, repository: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Tells git at which commits the history of a repository was cut.
+/// Writes the `shallow` file, which tells git at which commits the history of a repository is cut.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write_shallow(repository: &Path, commits: &[CommitId]) -> Result<()> {
+pub(crate) fn write_shallow(repository: &Path, commits: &[CommitId]) -> Result<()> {
     if commits.is_empty() {
         return Ok(());
     }
@@ -429,11 +430,11 @@ pub fn write_shallow(repository: &Path, commits: &[CommitId]) -> Result<()> {
     crate::disk::replace(&repository.join("shallow"), text.as_bytes())
 }
 
-/// An empty bare repository at `scratch/name`; what is there goes.
+/// An empty bare repository at `scratch/name`. Whatever is there is removed.
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn new_repository(scratch: &Path, name: &str) -> Result<PathBuf> {
+pub(crate) fn new_repository(scratch: &Path, name: &str) -> Result<PathBuf> {
     let path = scratch.join(name);
     crate::disk::remove_dir_all(&path)?;
     let made = git2::Repository::init_opts(
@@ -446,7 +447,7 @@ pub fn new_repository(scratch: &Path, name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The commit of this id in a repository or, where it is the id of a tag's object, the one that the tag leads to.
+/// The commit with this id in a repository or, where the id is that of a tag's object, the commit that the tag leads to.
 fn peeled(repository: &Path, id: &CommitId) -> Option<CommitId> {
     let repository = git2::Repository::open_bare(repository).ok()?;
     let object = repository.find_object(git2::Oid::from_bytes(id.as_bytes()).ok()?, None).ok()?;
@@ -459,7 +460,7 @@ fn listed(line: &str) -> Option<Listed> {
 }
 
 /// The full names that a reference asks a server for, tags also as what they point at.
-pub fn patterns(reference: &GitRef) -> Vec<String> {
+pub(crate) fn patterns(reference: &GitRef) -> Vec<String> {
     let names = reference.full_names();
     let peeled: Vec<String> =
         names.iter().filter(|name| name.starts_with("refs/tags/")).map(|name| format!("{name}^{{}}")).collect();
@@ -471,27 +472,27 @@ fn absent(url: &SourceUrl, commit: &CommitId) -> Failure {
     Failure::permanent(at(url, why).of_kind(Kind::Missing))
 }
 
-/// Whether git's words say that the server did answer, but not with what was asked for.
+/// Whether git's output says that the server answered, but refused what was asked for.
 fn refusal(said: &str) -> Option<GitOutcome> {
     let said = said.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
     if says(&["dumb http transport does not support shallow", "does not support shallow", "does not support --depth"]) {
         Some(GitOutcome::NoDepth)
     } else if says(&["server does not allow request for unadvertised object", "couldn't find remote ref"])
-        // The words of a plain file server's client.
+        // Git's message when the server is a plain file server.
         || says(&["cannot obtain needed object"])
         || (says(&["want "]) && says(&["not valid"]))
     {
         Some(GitOutcome::Refused)
     } else if says(&["not our ref"]) {
-        // upload-pack looked for the object itself, or along all refs: more of the same would not find it.
+        // upload-pack looked for the object itself, or along all refs: asking for refs would not find it either.
         Some(GitOutcome::Absent)
     } else {
         None
     }
 }
 
-/// Words of failures that pass: cargo's list of spurious network errors, in git's and curl's words.
+/// Texts of transient failures: cargo's list of spurious network errors, in the words of git and curl.
 const PASSING: [&str; 24] = [
     "empty reply from server",
     "timed out",
@@ -519,7 +520,7 @@ const PASSING: [&str; 24] = [
     "temporary failure",
 ];
 
-/// Words of failures that another try would only repeat. They come first: git adds "hung up unexpectedly" to many.
+/// Texts of permanent failures. They are looked at first, because git adds "hung up unexpectedly" to many of them.
 const LASTING: [&str; 20] = [
     "unable to get password",
     "not found",
@@ -543,7 +544,7 @@ const LASTING: [&str; 20] = [
     "disk quota exceeded",
 ];
 
-/// Words of a host that is not there, or does not listen.
+/// Texts that say that the host does not exist or does not listen.
 const UNREACHABLE: [&str; 6] = [
     "could not resolve host",
     "failed to connect",
@@ -580,8 +581,8 @@ fn failure(url: &SourceUrl, said: &GitOutput) -> Failure {
     }
 }
 
-/// Whether git's words say that the server answered, and has no such repository: a plain 404 or 410, the words of GitHub and
-/// its like, those of a folder or a git daemon.
+/// Whether git's output says that the server answered and has no such repository: a plain 404 or 410, the texts of
+/// GitHub and similar forges, those of a folder or a git daemon.
 fn is_absent(said: &str) -> bool {
     matches!(http_status(said), Some(404 | 410))
         || (said.contains("repository '") && said.contains("' not found"))
@@ -602,7 +603,10 @@ fn hint(url: &SourceUrl, error: Error, said: &str) -> Error {
     if refused.iter().any(|w| said.contains(w)) {
         error.help(format!("give git a login for {} (git help credentials), or check the URL", url.host()))
     } else if said.contains("host key verification failed") || said.contains("permission denied (publickey") {
-        error.help(format!("run `ssh {}` once by hand: kbuild lets nothing ask on the terminal", url.host()))
+        error.help(format!(
+            "run `ssh {}` once by hand: kbuild does not let git or ssh ask questions on the terminal",
+            url.host()
+        ))
     } else if said.contains("certificate") {
         error.help(
             "if the certificate is your site's own, let SSL_CERT_FILE name the authority that signed it (for git alone: \

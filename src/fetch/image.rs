@@ -1,4 +1,4 @@
-//! Container images: what a name leads to, and the archive that an image becomes.
+//! Container images: resolving the name of an image, and the archive that an image becomes.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::source::{ImageName, Sha256, SourceUrl};
 use crate::store::PartialDownload;
 use futures_util::FutureExt as _;
 
-/// What the name of an image led to.
+/// The result of resolving the name of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedImage {
     /// The digest of the index, or of the manifest where there is no index.
@@ -56,7 +56,8 @@ struct PlatformDescriptor {
     digest: String,
 }
 
-/// The images of an index by BitBake's words, and how the index itself calls those it has no word for.
+/// The images of an index by BitBake's name of the architecture, and the index's own names of those that BitBake does
+/// not know.
 #[derive(Default)]
 struct Offered {
     known: BTreeMap<String, Sha256>,
@@ -64,11 +65,12 @@ struct Offered {
 }
 
 impl Fetcher {
-    /// Asks the registry (or the mirrors that rules put before it) what an image's name leads to, for these architectures
+    /// Asks the registry (or the mirrors that rules put before it) to resolve an image's name, for these architectures
     /// or, where none is named, the usual ones that it has.
     ///
     /// # Errors
-    /// No answer (kind `Network`, `Missing` when offline); no such tag, or an architecture it has not (kind `Input`).
+    /// No answer (kind `Network`, `Missing` when offline); no such tag, or an architecture that it does not have (kind
+    /// `Input`).
     pub async fn image(&self, image: &ImageName, architectures: &[String]) -> Result<ResolvedImage> {
         let what = image.to_string();
         let report = LazyTask::new(&self.progress, &what, None);
@@ -124,7 +126,7 @@ impl Fetcher {
     async fn offered_alone(&self, image: &ImageName, received: &ReceivedManifest) -> Result<Offered, Failure> {
         let url = image.to_url()?;
         if !MANIFESTS.contains(&received.media_type.as_str()) {
-            let why = format!("what it leads to is `{}`, and no image of today", received.media_type);
+            let why = format!("it is `{}`, which is not a container image", received.media_type);
             return Err(Failure::permanent(at(&url, redact(&why))));
         }
         let unreadable = || Failure::permanent(at(&url, "its manifest cannot be read"));
@@ -138,8 +140,8 @@ impl Fetcher {
         Ok(offered)
     }
 
-    /// Brings the archive of an image into a partial download. What is there of it already is gone on with: the archive is
-    /// a function of the image's manifest, so its bytes stand wherever they came from.
+    /// Fetches the archive of an image into a partial download, and goes on after the bytes that are there already: the
+    /// archive is a function of the image's manifest, so its bytes are the same wherever they come from.
     pub(super) async fn image_transfer(
         &self,
         url: &SourceUrl,
@@ -166,7 +168,7 @@ impl Fetcher {
             }
             partial(slot)?.set_validator(None)?;
             let path = partial(slot)?.path().to_owned();
-            // Where the hash of the whole is known, it decides in the end.
+            // Where the hash of the archive is known, it decides at the end.
             let present = plan.present(from, expected.sha256.is_none());
             let Some(hashed) = blocking(move || present.read(&path)).await? else {
                 task.note("the resumed download is damaged: from the start");
@@ -180,7 +182,7 @@ impl Fetcher {
             inflow.must_fit()?;
             match inflow.take(slot, &mut archive).await {
                 Ok(head) => return Ok(Delivery { url: url.as_url().clone(), head, resumed: from > 0 }),
-                // What an earlier run left may be damaged: that says nothing about this registry yet.
+                // The bytes of an earlier run may be damaged: that need not be this registry's failure.
                 Err(failure) if failure.error.kind() == Kind::Mismatch && from > 0 => {
                     task.note("the resumed download is damaged: from the start");
                     from = 0;

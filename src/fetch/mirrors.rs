@@ -1,7 +1,8 @@
 //! Which places are asked for a source, in which order.
 //!
-//! Rules rewrite a whole URL: those of the user (command line, site, manifest) come before the upstream, the lists shipped
-//! in `mirrors/` after it, and only where the SHA-256 is known, since a fallback must never decide what a source is.
+//! Rules rewrite a whole URL: those of the user (command line, site, manifest) come before the upstream, the lists
+//! shipped in `mirrors/` after it, and only where the SHA-256 is known, since a fallback must never decide what a
+//! source is.
 
 use std::path::Path;
 
@@ -24,12 +25,12 @@ const BUILTIN: &[(&str, &str)] = &[
     ("90-software-heritage.toml", include_str!("../../mirrors/90-software-heritage.toml")),
 ];
 
-/// A place to ask: a URL, or what a rule made that is none.
-pub type Candidate = Result<SourceUrl>;
+/// A place to ask: a URL, or the error of a rule that made no usable URL.
+pub(crate) type Candidate = Result<SourceUrl>;
 
 /// Rewriting rules, compiled.
 #[derive(Debug, Default)]
-pub struct Rules(Vec<Rule>);
+pub(crate) struct Rules(Vec<Rule>);
 
 #[derive(Debug)]
 struct Rule {
@@ -37,7 +38,7 @@ struct Rule {
     to: Vec<Template>,
 }
 
-/// A replacement, taken apart once.
+/// A replacement, parsed once.
 #[derive(Debug)]
 struct Template {
     text: String,
@@ -57,9 +58,9 @@ enum TemplatePiece {
     Sha256,
 }
 
-/// What a rule may fill in besides the groups of its expression; a git source has neither.
+/// What a rule can use besides the groups of its expression; a git source has neither.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Fill<'a> {
+pub(crate) struct Fill<'a> {
     /// `{name}`: the file's name.
     pub name: Option<&'a str>,
     /// `{sha256}`: its hash.
@@ -90,25 +91,25 @@ impl Rules {
     ///
     /// # Errors
     /// An expression that does not compile, or a replacement that names a group the expression has not: kind `Input`.
-    pub fn new(rules: &[MirrorRule]) -> Result<Rules> {
+    pub(crate) fn new(rules: &[MirrorRule]) -> Result<Rules> {
         rules.iter().map(|rule| Rule::new(&rule.pattern, &rule.to)).collect::<Result<_>>().map(Rules)
     }
 
     /// The lists shipped with kbuild.
     ///
     /// # Errors
-    /// A list that is not in order; a test keeps that from being released.
-    pub fn builtin() -> Result<Rules> {
+    /// A list that cannot be parsed; a test of this module finds that before a release.
+    pub(crate) fn builtin() -> Result<Rules> {
         let mut rules = Vec::new();
         for (file, text) in BUILTIN {
-            rules.extend(parse_list(text).map_err(|error| error.wrap(format!("mirrors/{file} is not in order")))?);
+            rules.extend(parse_list(text).map_err(|error| error.wrap(format!("mirrors/{file} cannot be used")))?);
         }
         Ok(Rules(rules))
     }
 
-    /// What the rules make of a URL, in order. A replacement that needs what is not known (`{sha256}` of an unknown file)
-    /// is left out; one that makes no usable URL says so.
-    pub fn rewrite(&self, url: &SourceUrl, fill: Fill<'_>) -> Vec<Candidate> {
+    /// What the rules make of a URL, in order. A replacement that needs what is not known (`{sha256}` of an unknown
+    /// file) is left out; one that makes no usable URL says so.
+    pub(crate) fn rewrite(&self, url: &SourceUrl, fill: Fill<'_>) -> Vec<Candidate> {
         let mut made = Vec::new();
         for rule in &self.0 {
             let Some(captures) = rule.pattern.captures(url.as_str()) else { continue };
@@ -127,7 +128,7 @@ fn parse_list(text: &str) -> Result<Vec<Rule>> {
 impl Rule {
     fn new(pattern: &str, to: &[String]) -> Result<Rule> {
         let compiled = whole_url(pattern).map_err(|error| {
-            Error::input(format!("mirror rule `{pattern}` is no regular expression")).because(error)
+            Error::input(format!("mirror rule `{pattern}` is not a regular expression")).because(error)
         })?;
         let to = to.iter().map(|text| Template::new(text, &compiled)).collect::<Result<_>>()?;
         Ok(Rule { pattern: compiled, to })
@@ -176,15 +177,16 @@ impl Template {
 ///
 /// # Errors
 /// Neither: kind `Input`.
-pub fn place(text: &str) -> Result<SourceUrl> {
+pub(crate) fn place(text: &str) -> Result<SourceUrl> {
     if !text.starts_with('/') {
         return text.parse();
     }
-    let url = url::Url::from_file_path(Path::new(text)).map_err(|()| Error::input(format!("`{text}` is no path")))?;
+    let url =
+        url::Url::from_file_path(Path::new(text)).map_err(|()| Error::input(format!("`{text}` is not a path")))?;
     url.as_str().parse()
 }
 
-/// Takes a replacement apart. `$` is followed by digits or a braced group, as in every tool that knows such rules; a `$`
+/// Parses a replacement. `$` is followed by digits or a braced group, as in other tools with such rules; a `$`
 /// before anything else, and `$$`, is a dollar sign.
 fn pieces(text: &str) -> Vec<TemplatePiece> {
     let mut pieces = Vec::new();
@@ -230,7 +232,7 @@ fn special(text: &str) -> Option<(TemplatePiece, usize)> {
     Some((TemplatePiece::Group(number), digits + 1))
 }
 
-/// A file's name as a component of a URL's path: what would end the path is escaped.
+/// A file's name as a component of a URL's path: characters that would end the path are escaped.
 fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for c in name.chars() {

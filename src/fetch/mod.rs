@@ -1,6 +1,7 @@
-//! Bytes from anywhere into the store: HTTP, git, other stores; with retries, resume, mirrors, and every hash on the way.
+//! Fetches sources into the store over HTTP, FTP, git and from other stores, with retries, resume and mirrors, and
+//! hashes them on the way.
 //!
-//! What may enter: how bytes are got. Which bytes they must be is said by the caller; whatever does not match never
+//! What may enter: how bytes are fetched. The caller says which bytes they must be; bytes that do not match never
 //! becomes content of the store.
 
 mod all;
@@ -59,9 +60,9 @@ pub struct FetchSettings {
     pub registries: Registries,
     /// At most so many transfers at once.
     pub jobs: usize,
-    /// Only other stores in folders, and `file:` rules, may be asked; nothing that is a network.
+    /// Only other stores in folders, and `file:` rules, may be asked; no network is used.
     pub offline: bool,
-    /// Upstreams may be asked, and what rules make of them; else the stores of `mirrors` alone.
+    /// Upstreams, and the URLs that rules make of them, may be asked; else only the stores of `mirrors`.
     pub upstreams: bool,
 }
 
@@ -70,11 +71,11 @@ pub struct FetchSettings {
 pub struct WantedFile {
     /// The name BitBake looks for: `{name}` of mirror rules, and what messages say.
     pub name: String,
-    /// Where it is to be had, the canonical URL first.
+    /// Where it can be fetched from, the canonical URL first.
     pub urls: Vec<SourceUrl>,
     /// What it must hash to, where that is known.
     pub sha256: Option<Sha256>,
-    /// Other checksums that its recipe gives. All of them have to be right.
+    /// Other checksums that its recipe gives. All of them have to match.
     pub sums: Vec<Checksum>,
     /// What else is known from the lock.
     pub content: Option<Content>,
@@ -98,7 +99,7 @@ pub struct WantedGit {
 /// A submodule found in a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submodule {
-    /// Where it stands in the tree.
+    /// Its path in the tree.
     pub path: String,
     /// Its URL, relative ones joined to the parent's.
     pub url: SourceUrl,
@@ -106,11 +107,12 @@ pub struct Submodule {
     pub commit: CommitId,
 }
 
-/// Brings sources into a store.
+/// Fetches sources into a store.
 ///
-/// Places are asked in this order: the store itself, other stores (by hash), what the user's rules make of the URLs, the
-/// URLs, and for files whose SHA-256 is known the fallback lists shipped with kbuild. The first that gives the right bytes
-/// ends it; one that fails for a passing reason is asked again (see [`RetryPolicy`]), then the next.
+/// Places are asked in this order: the store itself, other stores (by hash), what the user's rules make of the URLs,
+/// the URLs, and for files whose SHA-256 is known the fallback lists shipped with kbuild. The first that gives the
+/// right bytes is taken. A place that fails for a transient reason is asked again (see [`RetryPolicy`]), then the next
+/// one.
 pub struct Fetcher {
     store: Store,
     settings: FetchSettings,
@@ -128,7 +130,7 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// A fetcher into this store, as patient as the environment says (see [`RetryPolicy`]).
+    /// A fetcher into this store, with the retries and timeouts that the environment says (see [`RetryPolicy`]).
     ///
     /// # Errors
     /// A mirror rule or a store that cannot work: kind `Input`.
@@ -156,8 +158,8 @@ impl Fetcher {
         &self.store
     }
 
-    /// Remembers registries (by the keys of [`Registries`]) that discovery or a lock knows: they are asked where the settings
-    /// and the environment name none. [`Fetcher::sources`] does this with its lock's.
+    /// Remembers registries (by the keys of [`Registries`]) that discovery or a lock knows: they are asked where the
+    /// settings and the environment name none. [`Fetcher::sources`] does this with its lock's.
     pub fn learn_registries(&self, found: &BTreeMap<String, SourceUrl>) {
         self.registries.learn(found);
     }
@@ -165,7 +167,7 @@ impl Fetcher {
     /// Makes sure that a file is in the store.
     ///
     /// # Errors
-    /// Nobody has it (kind `Network`, or `Missing` when offline), or only wrong bytes came (kind `Mismatch`).
+    /// No place has it (kind `Network` or `Denied`, `Missing` when offline), or only wrong bytes came (kind `Mismatch`).
     pub async fn file(&self, wanted: &WantedFile) -> Result<Digests> {
         wanted.name.split('/').try_for_each(check_component)?;
         let expected = Expected {
@@ -180,7 +182,7 @@ impl Fetcher {
         let _in_hand = self.limits.begin().await;
         let key = match (wanted.sha256, wanted.urls.first()) {
             (Some(sha256), _) => sha256.to_string(),
-            // Nothing else tells one unknown file from another.
+            // The URL is all that identifies a file without a hash.
             (None, Some(url)) => format!("url-{}", blake3::hash(url.as_str().as_bytes()).to_hex()),
             (None, None) => return Err(Error::input(format!("{} has neither a URL nor a hash", wanted.name))),
         };
@@ -190,7 +192,7 @@ impl Fetcher {
         self.fetch_file(job, &report).await
     }
 
-    /// Makes sure that a git commit is in the store (submodules are the caller's to ask for). Asked by the id of an annotated
+    /// Makes sure that a git commit is in the store (the caller asks for submodules). Asked by the id of an annotated
     /// tag's object, it gives the record of the commit that the tag leads to.
     ///
     /// # Errors
@@ -226,8 +228,8 @@ impl Fetcher {
         Err(self.nobody_has(&name, tried, places))
     }
 
-    /// Asks the upstream (or the mirrors that rules put before it) which commit a ref is at now. A commit pinned by hand is
-    /// the answer itself, and nobody is asked: the refs given with it are where it should lie.
+    /// Asks the upstream (or the mirrors that rules put before it) which commit a ref is at now. A commit pinned by
+    /// hand is the answer itself, and nobody is asked: the refs given with it are where it should lie.
     ///
     /// # Errors
     /// No answer (kind `Network`, `Missing` when offline), or no such ref (kind `Input`, naming near ones).
@@ -275,9 +277,9 @@ impl Fetcher {
         submodules::of_commit(&self.store, url, commit)
     }
 
-    /// Where a file may be had. People write rules for what the recipe says as well as for the address behind it, so
+    /// The places of a file. People write rules for what the recipe says as well as for the address behind it, so
     /// both are matched; a rule may again lead to a package or an object.
-    /// Gives also how many of them are no fallbacks; those come last.
+    /// Returns also how many of them are not fallbacks; fallbacks come last.
     fn places_of_file(&self, wanted: &WantedFile, expected: &Expected) -> (Vec<Result<Endpoint>>, usize) {
         let mut places: Vec<Result<Endpoint>> = self.stores().filter_map(|peer| peer.file(expected)).collect();
         let mut fallbacks = Vec::new();
@@ -295,7 +297,7 @@ impl Fetcher {
         (places, owners)
     }
 
-    /// Other stores, those that may be asked.
+    /// The other stores that may be asked.
     fn stores(&self) -> impl Iterator<Item = &Peer> {
         self.stores.iter().filter(|peer| !self.settings.offline || peer.is_folder())
     }
@@ -322,10 +324,10 @@ impl Fetcher {
         };
         let mut places = rewritten(&self.rules);
         if wanted.sha256.is_none() && wanted.urls.iter().any(|url| url.access() == Access::Image) {
-            // What nobody knows the hash of is made here: an archive from elsewhere would be taken on its word.
+            // Where no hash is known, kbuild makes the archive itself: an archive from elsewhere could not be checked.
             places.retain(|place| place.as_ref().is_ok_and(|url| url.access() == Access::Image));
         }
-        // Why there is no address does not matter where none could be asked.
+        // Offline, no address could be asked anyway, so the reason why there is none is not told.
         places.extend(upstream.into_iter().filter(|place| place.is_ok() || !self.settings.offline));
         let fallbacks = if wanted.sha256.is_some() { rewritten(&self.builtin) } else { Vec::new() };
         (self.allowed(places), self.allowed(fallbacks))
@@ -356,7 +358,7 @@ impl Fetcher {
         places
     }
 
-    /// The record of a commit, if the store has as much of it as is wanted.
+    /// The record of a commit, if the store has as much of its history as is wanted.
     fn present_git(&self, wanted: &WantedGit) -> Result<Option<GitRecord>> {
         // A record that cannot be read counts as none: fetching replaces it.
         let Ok(Some(record)) = self.store.git(&wanted.commit) else { return Ok(None) };
@@ -398,7 +400,7 @@ impl Fetcher {
             }
             let (blob, name, repository) = (self.store.blob_path(&pack.pack), pack.name.clone(), repository.clone());
             let indexed = blocking(move || git::index(&blob, &name, &repository)).await;
-            indexed.map_err(|error| error.wrap(format!("{peer} gave a pack that is not in order")))?;
+            indexed.map_err(|error| error.wrap(format!("{peer} gave a damaged pack")))?;
         }
         git::write_shallow(&repository, &record.shallow)?;
         let from = match peer {
@@ -408,7 +410,7 @@ impl Fetcher {
         self.take_in(peer, &from, &repository, wanted, report).await
     }
 
-    /// The record of a commit, out of another store.
+    /// The record of a commit in another store.
     async fn record(&self, peer: &Peer, wanted: &WantedGit, report: &LazyTask) -> Result<GitRecord, Failure> {
         match peer {
             Peer::Plain(base) => {
@@ -425,7 +427,7 @@ impl Fetcher {
         }
     }
 
-    /// Compares the tree with what is wanted, then takes the commit into the store.
+    /// Compares the tree with the expected one, then adds the commit to the store.
     async fn take_in(
         &self,
         place: &impl fmt::Display,
@@ -482,13 +484,13 @@ impl Fetcher {
             return Ok(Resolved { commit, refs: branch.into_iter().collect() });
         }
         let listed = self.git.list(url, &git::patterns(reference)).await?;
-        // git takes a pattern for the end of a name; only the very name is meant. Tags count as what they point at.
+        // git matches a pattern with the end of a name; only the whole name is meant. A tag counts as what it points at.
         let at = |name: &String| {
             let peeled = format!("{name}^{{}}");
             let exact = |name: &str| listed.iter().find(|listed| listed.name == name).map(|listed| listed.id);
             exact(&peeled).or_else(|| exact(name))
         };
-        // The tag, which stands behind the branch, is the narrower word of the two.
+        // The tag, which comes after the branch in the list, is the more exact of the two.
         let decisive = wanted.last().ok_or_else(|| Error::bug("a reference without a name"))?;
         let Some(commit) = at(decisive) else {
             let all = self.git.list(url, &[]).await.unwrap_or_default();
@@ -507,7 +509,7 @@ enum GitPlace {
     Upstream(SourceUrl),
 }
 
-/// git has helpers for other schemes (`svn:`, `hg:`, `s3:`) on some machines: it is never asked to use one.
+/// git has helpers for other schemes (`svn:`, `hg:`, `s3:`) on some machines; kbuild never lets it use one.
 fn must_be_for_git(url: &SourceUrl) -> Result<(), Failure> {
     if url.is_for_git() {
         return Ok(());
@@ -522,7 +524,7 @@ fn shown_host(url: &SourceUrl) -> String {
 fn wrong_tree(place: &str, commit: &CommitId, expected: &Blake3, got: &Blake3) -> Error {
     Error::new(Kind::Mismatch, format!("{} at {}", redact(place), commit.short()))
         .because(format!("expected tree {expected}\n     got tree {got}"))
-        .help("a commit has one tree: somebody changed the lock by hand, or this mirror is not to be trusted")
+        .help("a commit has exactly one tree: either the lock was changed by hand, or this mirror gives wrong data")
 }
 
 fn no_such_ref(url: &SourceUrl, wanted: &str, all: &[git::Listed]) -> Error {
@@ -544,6 +546,6 @@ fn no_such_ref(url: &SourceUrl, wanted: &str, all: &[git::Listed]) -> Error {
 pub struct Resolved {
     /// The commit (annotated tags peeled).
     pub commit: CommitId,
-    /// Full names of the refs asked for that stood at it; the remote's default branch when none was asked for.
+    /// Full names of the refs asked for that pointed at it; the remote's default branch when none was asked for.
     pub refs: Vec<String>,
 }

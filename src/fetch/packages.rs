@@ -1,7 +1,7 @@
-//! Where a source is downloaded from when its URL is no address: packages by coordinates, objects of a cloud's storage.
+//! The addresses of sources whose URL is not one: packages by coordinates, objects of a cloud's storage.
 //!
-//! Recipes name a package; which registry is asked is a site's own matter, so no registry's address stands here. The first
-//! of these that says where a registry is decides alone: for Go modules `GOPROXY`; the settings (`[registries]`); what
+//! Recipes name a package; each site decides which registry is asked, so no registry's address is written here. The
+//! first of these that names a registry decides: for Go modules `GOPROXY`; the settings (`[registries]`); what
 //! discovery or the lock knows of the project's BitBake; the host that the recipe itself names.
 
 use std::collections::BTreeMap;
@@ -14,8 +14,8 @@ use crate::error::{Error, Kind, Result};
 use crate::source::url::redact;
 use crate::source::{Access, Package, SourceUrl};
 
-/// Registries that a site puts in place of the usual ones: `go`, `npm`, or the host that recipes name (`crates.io`), each
-/// with its base URL.
+/// Registries that a site puts in place of the usual ones: `go`, `npm`, or the host that recipes name (`crates.io`),
+/// each with its base URL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registries {
     /// Base URL by name.
@@ -24,7 +24,7 @@ pub struct Registries {
 
 /// The registries of one fetcher.
 #[derive(Debug, Default)]
-pub struct RegistryTable {
+pub(crate) struct RegistryTable {
     /// What `GOPROXY` lists, in order.
     go_proxies: Vec<SourceUrl>,
     own: Registries,
@@ -32,24 +32,25 @@ pub struct RegistryTable {
 }
 
 impl RegistryTable {
-    /// With what the environment says.
-    pub fn from_env(own: Registries) -> RegistryTable {
+    /// The registries that these settings and the environment name.
+    pub(crate) fn from_env(own: Registries) -> RegistryTable {
         RegistryTable::new(own, env::var(env_vars::GOPROXY).ok().as_deref())
     }
 
-    /// With this `GOPROXY`.
-    pub fn new(own: Registries, goproxy: Option<&str>) -> RegistryTable {
+    /// The same with this `GOPROXY`, for tests.
+    pub(crate) fn new(own: Registries, goproxy: Option<&str>) -> RegistryTable {
         RegistryTable { go_proxies: goproxy.map(go_proxies).unwrap_or_default(), own, learned: RwLock::default() }
     }
 
     /// Remembers registries that are asked where nothing else is known.
-    pub fn learn(&self, found: &BTreeMap<String, SourceUrl>) {
+    pub(crate) fn learn(&self, found: &BTreeMap<String, SourceUrl>) {
         let mut learned = self.learned.write().unwrap_or_else(PoisonError::into_inner);
         learned.extend(found.iter().map(|(name, url)| (name.clone(), url.clone())));
     }
 
-    /// The addresses behind the URL of a file, itself if it is one; or why there is none. `name` is what BitBake calls it.
-    pub fn places(&self, url: &SourceUrl, name: &str) -> Vec<Candidate> {
+    /// The addresses behind the URL of a file, itself if it is one; or why there is none. `name` is what BitBake calls
+    /// it.
+    pub(crate) fn places(&self, url: &SourceUrl, name: &str) -> Vec<Candidate> {
         match url.access() {
             Access::Web | Access::Disk | Access::Image => vec![Ok(url.clone())],
             Access::Cloud => vec![public_address(url)],
@@ -65,7 +66,7 @@ impl RegistryTable {
     fn downloads(&self, url: &SourceUrl, package: &Package<'_>) -> Vec<Candidate> {
         let bases = self.bases(package);
         if bases.is_empty() {
-            let why = "nobody says which Go module proxy to ask";
+            let why = "no Go module proxy is configured";
             let error = Error::new(Kind::Network, url.to_string()).because(why);
             return vec![Err(error.help("set GOPROXY, or `[registries] go = \"https://…\"`, to the proxy's URL"))];
         }
@@ -93,7 +94,7 @@ impl RegistryTable {
 }
 
 /// The proxies that `GOPROXY` lists, as the go command reads it (`cmd/go`, "Module proxies"): `,` or `|` between them;
-/// `direct` and `off` are none, and one without a scheme is meant as https.
+/// `direct` and `off` are not proxies, and one without a scheme is read as https.
 fn go_proxies(text: &str) -> Vec<SourceUrl> {
     let words = text.split([',', '|']).map(str::trim);
     let words = words.filter(|word| !["", "direct", "off", "noproxy"].contains(word));
@@ -112,12 +113,12 @@ fn below(base: &SourceUrl, path: &str) -> Candidate {
     url.as_str().parse()
 }
 
-/// The https address under which a cloud's storage serves an object to everybody. (kbuild holds no credentials: what is not
-/// public is had through a mirror rule.)
+/// The https address under which a cloud's storage serves a public object. (kbuild has no credentials for it: an object
+/// that is not public needs a mirror rule.)
 fn public_address(url: &SourceUrl) -> Candidate {
     let (host, path) = (url.as_url().host_str().unwrap_or_default(), url.as_url().path());
     let address = match url.scheme() {
-        // A bucket with a dot in its name fits no certificate.
+        // The certificate does not cover a bucket with a dot in its name.
         "s3" if host.contains('.') => format!("https://s3.amazonaws.com/{host}{path}"),
         "s3" => format!("https://{host}.s3.amazonaws.com{path}"),
         "gs" => format!("https://storage.googleapis.com/{host}{path}"),

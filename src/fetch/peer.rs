@@ -1,9 +1,9 @@
-//! Other kbuild stores: a folder, any plain file server over one (`python3 -m http.server` will do), or a [`Remote`].
+//! Other kbuild stores: a folder, any plain file server over one (`python3 -m http.server` is enough), or a [`Remote`].
 //!
-//! They are asked first, since they are asked for content by its hash: `<base>/blobs/ab/<blake3>` (which a bucket that is
-//! served as plain files has too), or where only that is known `<base>/sha256/<hex>`, as Nix's hashed mirrors; for git
-//! `<base>/git/<commit>.toml`, then the packs it names. Nothing rests on their word: packs are indexed anew, which hashes
-//! every object, and the tree is compared as for any other mirror.
+//! They are asked first, since they are asked for content by its hash: `<base>/blobs/ab/<blake3>` (which a bucket that
+//! is served as plain files has too), or where only that is known `<base>/sha256/<hex>`, as Nix's hashed mirrors; for
+//! git `<base>/git/<commit>.toml`, then the packs it names. They need not be trusted: packs are indexed anew, which
+//! hashes every object, and the tree is compared as for any other mirror.
 
 use std::fmt;
 use std::path::Path;
@@ -21,10 +21,10 @@ use crate::store::{GitRecord, blob_name, record_name};
 
 /// Another store.
 #[derive(Debug, Clone)]
-pub enum Peer {
+pub(crate) enum Peer {
     /// Plain files: a folder, or a web server.
     Plain(SourceUrl),
-    /// What is asked in a way of its own.
+    /// A store with its own protocol: a bucket, a registry.
     Remote(Arc<Remote>),
 }
 
@@ -32,8 +32,8 @@ impl Peer {
     /// A store that a user named: a URL, or a directory (relative to where kbuild runs).
     ///
     /// # Errors
-    /// What is neither: kind `Input`.
-    pub fn new(text: &str, policy: &RetryPolicy) -> Result<Peer> {
+    /// The text is neither: kind `Input`.
+    pub(crate) fn new(text: &str, policy: &RetryPolicy) -> Result<Peer> {
         if RemoteUrl::is_meant(text) {
             return Ok(Peer::Remote(Arc::new(Remote::new(&text.parse()?, policy))));
         }
@@ -41,12 +41,12 @@ impl Peer {
     }
 
     /// Whether it is on this machine.
-    pub fn is_folder(&self) -> bool {
+    pub(crate) fn is_folder(&self) -> bool {
         matches!(self, Peer::Plain(base) if base.scheme() == "file")
     }
 
     /// Where it has a file, if it can be asked for it at all.
-    pub fn file(&self, expected: &Expected) -> Option<Result<Endpoint>> {
+    pub(crate) fn file(&self, expected: &Expected) -> Option<Result<Endpoint>> {
         match self {
             Peer::Plain(base) => file(base, expected).map(|url| url.map(Endpoint::Url)),
             Peer::Remote(remote) => {
@@ -60,7 +60,7 @@ impl Peer {
     ///
     /// # Errors
     /// As [`blob`].
-    pub fn blob(&self, blake3: &Blake3) -> Result<Endpoint> {
+    pub(crate) fn blob(&self, blake3: &Blake3) -> Result<Endpoint> {
         match self {
             Peer::Plain(base) => blob(base, blake3).map(Endpoint::Url),
             Peer::Remote(remote) => Ok(Endpoint::Remote(Arc::clone(remote))),
@@ -87,7 +87,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// Whom messages name.
+    /// How messages name it.
     pub fn host(&self) -> String {
         match self {
             Endpoint::Url(url) => url.host(),
@@ -118,8 +118,8 @@ impl fmt::Display for Endpoint {
 ///
 /// # Errors
 /// What is neither: kind `Input`.
-pub fn base(text: &str) -> Result<SourceUrl> {
-    let wrong = |why: Error| why.wrap(format!("`{}` names no store", crate::source::url::redact(text)));
+pub(crate) fn base(text: &str) -> Result<SourceUrl> {
+    let wrong = |why: Error| why.wrap(format!("`{}` is not a store", crate::source::url::redact(text)));
     let url = if text.contains("://") {
         text.parse().map_err(wrong)?
     } else {
@@ -133,7 +133,7 @@ pub fn base(text: &str) -> Result<SourceUrl> {
 }
 
 /// Where a store has a file, if it can be asked for it at all.
-pub fn file(base: &SourceUrl, expected: &Expected) -> Option<Result<SourceUrl>> {
+pub(crate) fn file(base: &SourceUrl, expected: &Expected) -> Option<Result<SourceUrl>> {
     match (&expected.blake3, &expected.sha256) {
         (Some(blake3), _) => Some(blob(base, blake3)),
         (None, Some(sha256)) => Some(below(base, &format!("sha256/{sha256}"))),
@@ -145,12 +145,12 @@ pub fn file(base: &SourceUrl, expected: &Expected) -> Option<Result<SourceUrl>> 
 ///
 /// # Errors
 /// A base that nothing can be added to.
-pub fn blob(base: &SourceUrl, blake3: &Blake3) -> Result<SourceUrl> {
+pub(crate) fn blob(base: &SourceUrl, blake3: &Blake3) -> Result<SourceUrl> {
     below(base, &blob_name(blake3))
 }
 
-/// The folder a `file:` URL leads to, as messages name it: another store by its directory, not by the blob in it.
-pub fn shown_folder(url: &SourceUrl) -> &str {
+/// The folder of a `file:` URL as messages name it: another store by its directory, not by the blob in it.
+pub(crate) fn shown_folder(url: &SourceUrl) -> &str {
     let path = url.as_url().path();
     let pieces = ["/blobs/", "/sha256/"].into_iter().find_map(|piece| path.rsplit_once(piece));
     pieces.map_or(path, |(store, _)| store)
@@ -160,15 +160,15 @@ pub fn shown_folder(url: &SourceUrl) -> &str {
 ///
 /// # Errors
 /// As [`blob`].
-pub fn record(base: &SourceUrl, commit: &CommitId) -> Result<SourceUrl> {
+pub(crate) fn record(base: &SourceUrl, commit: &CommitId) -> Result<SourceUrl> {
     below(base, &record_name(commit))
 }
 
 /// Reads a record that another store gave.
 ///
 /// # Errors
-/// A text that is no record, or the record of another commit, or one with less history than is wanted.
-pub fn read_record(
+/// A text that is not a record, or the record of another commit, or one with less history than is wanted.
+pub(crate) fn read_record(
     url: &impl fmt::Display,
     text: &str,
     commit: &CommitId,
@@ -196,9 +196,9 @@ fn below(base: &SourceUrl, path: &str) -> Result<SourceUrl> {
 ///
 /// # Errors
 /// A URL with a host, or whose path is none here.
-pub fn local_path(url: &SourceUrl) -> Result<std::path::PathBuf> {
+pub(crate) fn local_path(url: &SourceUrl) -> Result<std::path::PathBuf> {
     let path = url.as_url().to_file_path();
-    path.map_err(|()| Error::new(Kind::Network, url.to_string()).because("it is no path of this machine"))
+    path.map_err(|()| Error::new(Kind::Network, url.to_string()).because("it is not a path of this machine"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Whether bytes that nobody gave a hash for can be the file that was asked for: a look at how they begin.
 //!
-//! A captive portal, a login page or a forge that went away answers 200 with a page. A known hash tells it from the file; where
-//! a file is locked for the first time without one, its beginning has to do.
+//! A captive portal, a login page or a forge that has moved answers 200 with a page. A known hash shows that it is not
+//! the file. Where a file is locked for the first time without a hash, its first bytes are compared with what its
+//! ending promises.
 
 /// What files of an ending begin with, as their formats say (and as file(1) tells them): any of these.
 const MAGIC: [(&[&str], &[&[u8]]); 9] = [
@@ -22,7 +23,7 @@ const MAGIC: [(&[&str], &[&[u8]]); 9] = [
 const PAGES: [&str; 4] = [".html", ".htm", ".xhtml", ".php"];
 
 /// Why these first bytes are not those of a file of this name; `None` where they may be.
-pub fn doubt(name: &str, head: &[u8]) -> Option<String> {
+pub(crate) fn doubt(name: &str, head: &[u8]) -> Option<String> {
     let name = name.to_ascii_lowercase();
     let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
     if head.is_empty() {

@@ -13,7 +13,7 @@ use crate::store::Store;
 ///
 /// # Errors
 /// An entry with an unacceptable path or URL.
-pub fn of_commit(store: &Store, url: &SourceUrl, commit: &CommitId) -> Result<Vec<Submodule>> {
+pub(crate) fn of_commit(store: &Store, url: &SourceUrl, commit: &CommitId) -> Result<Vec<Submodule>> {
     let opened = store.open_commit(commit)?;
     let unreadable = |error: git2::Error| {
         Error::new(Kind::Mismatch, format!("could not read commit {commit} of {url}")).because(error)
@@ -32,7 +32,8 @@ pub fn of_commit(store: &Store, url: &SourceUrl, commit: &CommitId) -> Result<Ve
     let temporary = std::env::temp_dir();
     let place = tempfile::tempdir().map_err(|error| Error::io("create a directory in", &temporary, error))?;
     let urls = urls_by_path(&text, place.path())?;
-    // A gitlink that `.gitmodules` does not name is nobody's submodule: gitsm passes it over (`process_submodules`), as git does.
+    // A gitlink that `.gitmodules` does not name is nobody's submodule: gitsm passes it over (`process_submodules`), as
+    // git does.
     let named = links.into_iter().filter_map(|(path, commit)| {
         let path = String::from_utf8(path).ok()?;
         let said = urls.get(&path)?;
@@ -73,7 +74,7 @@ fn gitlinks(
     Ok(())
 }
 
-/// A submodule's path becomes a directory of a checkout: it must stay in there, and out of git's own.
+/// A submodule's path becomes a directory of a checkout: it must stay inside the checkout, and outside of `.git`.
 fn check_path(path: &str) -> Result<()> {
     let bad = path.split('/').any(|part| {
         part.is_empty()
@@ -85,8 +86,8 @@ fn check_path(path: &str) -> Result<()> {
     if bad { Err(Error::input(format!("a submodule cannot stand at `{}`", path.escape_default()))) } else { Ok(()) }
 }
 
-/// What `.gitmodules` says: URL by path. git itself reads it, so that all its quoting is understood; `[include]` is not
-/// followed, or a repository could make us read any file.
+/// The entries of `.gitmodules`: URL by path. git itself reads the file, so that all its quoting is understood;
+/// `[include]` is not followed, because a repository could make kbuild read any file with it.
 #[expect(clippy::disallowed_methods, reason = "a scratch directory holds it")]
 fn urls_by_path(text: &[u8], scratch: &std::path::Path) -> Result<BTreeMap<String, String>> {
     let file = scratch.join("gitmodules");

@@ -1,8 +1,9 @@
-//! One transfer over FTP, into a partial download: passive mode, anonymous unless `.netrc` knows the host, TLS for `ftps:`.
+//! One transfer over FTP, into a partial download: passive mode, anonymous unless `.netrc` knows the host, TLS for
+//! `ftps:`.
 //!
-//! As wget, which BitBake would use, `ftps:` begins in the clear and is upgraded (RFC 4217); data never flows to another host
-//! than the one that was asked. A server cannot vouch that the rest of a file belongs to the part that is there, so only
-//! a known hash allows to resume (`REST`, RFC 3659, 5).
+//! As with wget, which BitBake would use, `ftps:` begins without encryption and is upgraded (RFC 4217). Data never goes
+//! to another host than the one that was asked. FTP has no way to say that the rest of a file belongs to the part that
+//! is there, so only a known hash allows to resume (`REST`, RFC 3659, 5).
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -24,16 +25,16 @@ use crate::source::SourceUrl;
 use crate::source::name::percent_decode;
 use crate::store::PartialDownload;
 
-/// Bytes that are read at once.
+/// The size of one read, in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// The port of both `ftp:` and, begun in the clear, `ftps:`.
+/// The port of `ftp:`, and of `ftps:`, which begins without encryption.
 const PORT: u16 = 21;
 
 /// How long a server may take to say goodbye after everything has come.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Longest answer of a server that is shown, in characters.
+/// The longest answer of a server that a message shows, in characters.
 const SHOWN: usize = 200;
 
 /// The FTP client of a fetcher.
@@ -55,10 +56,10 @@ impl Ftp {
         Ftp { policy, tls: OnceLock::from(Ok(Arc::new(tls))) }
     }
 
-    /// Brings the bytes at a URL into a partial download, as [`super::http::Http::transfer`] does.
+    /// Fetches the bytes at a URL into a partial download, as [`super::http::Http::transfer`] does.
     ///
     /// # Errors
-    /// Whatever kept the file from arriving whole, with its class. Hashes are the caller's to compare.
+    /// Any failure before the file was complete, with its class. The caller compares hashes.
     pub async fn transfer(
         &self,
         url: &SourceUrl,
@@ -74,7 +75,7 @@ impl Ftp {
         let total = self.answer(url, server.size(&path)).await.ok().map(|size| size as u64);
         let mut from = resume_at(partial(slot)?, expected, total)?;
         let data = match self.retrieve(url, &mut server, &path, from).await {
-            // It cannot begin in the middle.
+            // The server cannot begin in the middle.
             Err(_) if from > 0 => {
                 from = 0;
                 self.retrieve(url, &mut server, &path, from).await?
@@ -91,7 +92,7 @@ impl Ftp {
         incoming.set_validator(None)?;
         let mut body = FtpBody { url, data, policy: &self.policy };
         let head = inflow.take(slot, &mut body).await?;
-        // Without SIZE, this answer alone says whether the end was the end.
+        // Without SIZE, only this answer says whether the file is complete.
         self.answer(url, body.data.finish()).await?;
         let _ = timeout(GOODBYE, server.quit()).await;
         Ok(Delivery { url: url.as_url().clone(), head, resumed: from > 0 })
@@ -104,7 +105,7 @@ impl Ftp {
         let socket = match timeout(self.policy.connect, TcpStream::connect((host, port))).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(error)) => return Err(unreachable(format!("could not connect: {error}"))),
-            Err(_) => return Err(unreachable("the connection did not come about in time".to_owned())),
+            Err(_) => return Err(unreachable("the connection was not made in time".to_owned())),
         };
         let is_ipv6 = socket.peer_addr().is_ok_and(|address| address.is_ipv6());
         let mut server = self.answer(url, AsyncRustlsFtpStream::connect_with_stream(socket)).await?;
@@ -149,7 +150,7 @@ impl Ftp {
         self.answer(url, server.retr_as_stream(path)).await
     }
 
-    /// What a server says, if it says something in time.
+    /// The answer of a server, if it comes in time.
     async fn answer<T>(&self, url: &SourceUrl, said: impl Future<Output = FtpResult<T>>) -> Result<T, Failure> {
         match timeout(self.policy.idle, said).await {
             Ok(answer) => answer.map_err(|error| failed(url, &error)),
@@ -178,7 +179,7 @@ fn path(url: &SourceUrl) -> Result<String, Failure> {
     Ok(path)
 }
 
-/// From which byte a partial download goes on; one that is of no use is thrown away.
+/// The byte from which a partial download goes on. A partial download that cannot be used is removed.
 fn resume_at(incoming: &mut PartialDownload, expected: &Expected, total: Option<u64>) -> Result<u64> {
     let from = incoming.size();
     let too_long = expected.size.or(total).is_some_and(|size| from >= size);
@@ -213,7 +214,7 @@ fn silence(url: &SourceUrl, policy: &RetryPolicy) -> Failure {
     Failure::transient(at(url, format!("nothing came for {} s", policy.idle.as_secs())))
 }
 
-/// What an answer means (RFC 959, 4.2.1): 4yz passes, 5yz does not.
+/// The meaning of an answer (RFC 959, 4.2.1): 4yz is transient, 5yz permanent.
 fn failed(url: &SourceUrl, error: &FtpError) -> Failure {
     match error {
         FtpError::ConnectionError(error) => Failure::transient(at(url, error.to_string())),
@@ -233,7 +234,7 @@ fn failed(url: &SourceUrl, error: &FtpError) -> Failure {
     }
 }
 
-/// An answer in one line, without codes for a terminal.
+/// An answer in one line, without control characters.
 fn shown(response: &Response) -> String {
     let text = String::from_utf8_lossy(&response.body);
     let words: Vec<&str> = text.split_whitespace().collect();

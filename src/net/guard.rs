@@ -1,4 +1,5 @@
-//! How a server is asked: within the limits, again when that may help, and not at all just after it could not be reached.
+//! How a server is asked: within the limits, again when that may help, and not for a while after it could not be
+//! reached.
 
 use futures_util::future::BoxFuture;
 
@@ -11,23 +12,24 @@ use crate::source::{RemoteUrl, SourceUrl};
 /// Bytes after which a transfer counts as useful: its failure does not count against the server.
 const WORTHWHILE: u64 = 1 << 20;
 
-/// What a fetcher keeps to towards servers.
+/// The limits and retries of a fetcher towards servers.
 #[derive(Clone, Copy)]
 pub struct RequestGuard<'a> {
-    /// How much goes on at once.
+    /// How many transfers run at once.
     pub limits: &'a Limits,
     /// How often, and how long.
     pub policy: &'a RetryPolicy,
-    /// Who hears of it.
+    /// The task that the waits are reported to.
     pub report: &'a LazyTask,
 }
 
-/// Who is asked.
+/// The server that is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestTarget {
-    /// The host that is left alone for a while once it could not be reached.
+    /// The host that is not asked for a while after it could not be reached.
     pub host: String,
-    /// The host whose limit holds; empty for a team's own store, which takes as much at once as `--jobs` says.
+    /// The host whose limit applies; empty for a team's own store, which gets as many transfers at once as `--jobs`
+    /// says.
     pub limited_by: String,
     /// What messages call it, without credentials.
     pub shown: String,
@@ -46,7 +48,7 @@ impl From<&RemoteUrl> for RequestTarget {
 }
 
 impl RequestGuard<'_> {
-    /// Asks until there is an answer or the server has had its chance. The one retry loop of kbuild.
+    /// Asks until there is an answer or no try is left. This is kbuild's only retry loop.
     ///
     /// # Errors
     /// The last failure.
@@ -58,8 +60,9 @@ impl RequestGuard<'_> {
         self.attempt_transfer(server, || 0, ask).await
     }
 
-    /// As [`RequestGuard::attempt`], for transfers that may end in the middle: `arrived` gives how many bytes are there. A try that
-    /// fetched much resets the count, so that a connection that is cut now and then still delivers a file of any size.
+    /// As [`RequestGuard::attempt`], for transfers that may end in the middle: `arrived` gives how many bytes are
+    /// there. A try that fetched much resets the count, so that a connection that is cut now and then still delivers a
+    /// file of any size.
     ///
     /// # Errors
     /// The last failure.
@@ -90,7 +93,7 @@ impl RequestGuard<'_> {
         }
     }
 
-    /// Whether there is any use in asking: not for a little while after the host did not answer at all.
+    /// Fails for a short while after the host could not be reached: asking again would only wait.
     fn ensure_reachable(&self, server: &RequestTarget) -> Result<(), Failure> {
         if self.limits.is_down(&server.host) {
             let why = format!("{} did not answer just now", server.host);
@@ -99,7 +102,7 @@ impl RequestGuard<'_> {
         Ok(())
     }
 
-    /// Waits before the next try; the failure itself where there is no use in one.
+    /// Waits before the next try, or returns the failure where no try is left.
     async fn wait(&self, server: &RequestTarget, attempts: &mut Attempts, failure: Failure) -> Result<(), Failure> {
         let Some(delay) = attempts.delay_after(&failure) else {
             if failure.class == Class::Unreachable {

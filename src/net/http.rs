@@ -1,7 +1,8 @@
 //! One transfer over HTTP, into a partial download, resumed where that is safe.
 //!
-//! What is safe (RFC 9110, 13.1.5 and 14): with a strong validator of the same URL, `If-Range` makes the server decide; with
-//! a known hash, the rest may come from any mirror, because the hash decides. Everything else starts from the first byte.
+//! Resuming is safe in two cases (RFC 9110, 13.1.5 and 14). With a strong validator of the same URL, `If-Range` lets
+//! the server decide. With a known hash, the rest may come from any mirror, because the hash decides. Everything else
+//! starts from the first byte.
 
 use std::error::Error as StdError;
 use std::fmt::Display;
@@ -22,8 +23,8 @@ use crate::source::SourceUrl;
 use crate::source::url::redact;
 use crate::store::PartialDownload;
 
-/// Name and version, and where the project is to be found if the package says so. Servers like to know their clients;
-/// crates.io and others refuse those that hide.
+/// Name and version, and the project's page if the package names one. Some servers refuse clients without a name:
+/// crates.io is one of them.
 fn user_agent() -> String {
     let name = concat!("kbuild/", env!("CARGO_PKG_VERSION"));
     match env!("CARGO_PKG_REPOSITORY") {
@@ -32,7 +33,7 @@ fn user_agent() -> String {
     }
 }
 
-/// Redirects that are followed; more is a loop.
+/// How many redirects are followed. More is taken for a loop.
 const REDIRECTS: usize = 10;
 
 /// The HTTP client of a fetcher.
@@ -43,18 +44,18 @@ pub struct Http {
     policy: RetryPolicy,
 }
 
-/// From where a transfer goes on.
+/// The point from which a transfer goes on.
 struct Resume {
     from: u64,
     /// The validator the server gave these bytes, if it was this URL's server.
     if_range: Option<String>,
 }
 
-/// How a response fits what was asked.
+/// How a response fits the request.
 enum ResponsePlan {
     /// The body begins at this byte, and the file ends before that one, if the server says so.
     Body { from: u64, total: Option<u64> },
-    /// The range is of no use here: ask for the whole file.
+    /// The range cannot be used: ask for the whole file.
     Whole,
 }
 
@@ -76,11 +77,11 @@ impl Http {
         http
     }
 
-    /// Brings the bytes at a URL into a partial download. The partial is taken out of `slot` and put back, with all bytes
-    /// that came, also on failure; it is only lost when the store itself fails.
+    /// Fetches the bytes at a URL into a partial download. The partial is taken out of `slot` and put back, with all
+    /// bytes that came, also on failure; it is only lost when the store itself fails.
     ///
     /// # Errors
-    /// Whatever kept the body from arriving whole, with its class. Hashes are the caller's to compare.
+    /// Any failure before the body was complete, with its class. The caller compares hashes.
     pub async fn transfer(
         &self,
         url: &SourceUrl,
@@ -127,7 +128,7 @@ impl Http {
             return Ok(None);
         }
         let own = incoming.validator().and_then(|validator| validator.strip_prefix(&tag(url))).map(str::to_owned);
-        // A partial that is as long as the file, or longer, and is not the file, is of no use.
+        // A partial that is as long as the file, or longer, and is not the file, cannot be used.
         let too_long = expected.size.is_some_and(|size| from >= size);
         if too_long || (own.is_none() && !expected.is_known()) {
             incoming.restart()?;
@@ -151,7 +152,7 @@ impl Http {
         Ok(request)
     }
 
-    /// The client itself, for protocols that have more to say than GET.
+    /// The client itself, for protocols that need more than GET.
     ///
     /// # Errors
     /// No CA certificates: kind `Network`.
@@ -167,7 +168,7 @@ impl Http {
         })
     }
 
-    /// Whom the user's `.netrc` logs in where.
+    /// The logins of the user's `.netrc`.
     pub fn netrc(&self) -> &Netrc {
         self.netrc.get_or_init(|| {
             Netrc::read().unwrap_or_else(|error| {
@@ -196,7 +197,7 @@ impl Http {
         if from == 0 && incoming.size() > 0 {
             incoming.restart()?;
         }
-        // Bytes of two places: no server can vouch for them any more, only the hash.
+        // The bytes come from two places: only the hash can show that they belong together.
         let mixed = from > 0 && !incoming.validator().is_some_and(|known| known.starts_with(&tag(url)));
         let validator = strong.filter(|_| !mixed).map(|validator| format!("{}{validator}", tag(url)));
         incoming.set_validator(validator.as_deref())?;
@@ -219,7 +220,7 @@ impl BodyStream for HttpBody<'_> {
     }
 }
 
-/// The one way of making a client: user agent, redirects, and the system's proxies and CA certificates.
+/// Makes every HTTP client of kbuild: user agent, redirects, the system's proxies and CA certificates.
 ///
 /// # Errors
 /// When TLS cannot be set up.
@@ -230,7 +231,7 @@ pub fn client(
     // reqwest is built without a provider of its own; the second fetcher of a process finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut headers = HeaderMap::new();
-    // The bytes as they are: what is hashed is the file, not what a proxy made of it on the way.
+    // No transparent decompression: the hash is that of the file as it is stored on the server.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     let builder = Client::builder()
@@ -257,12 +258,12 @@ fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
     }
 }
 
-/// What a validator is written with: it counts only for the URL whose server gave it.
+/// A validator with its URL: it is valid only for the URL whose server gave it.
 fn tag(url: &SourceUrl) -> String {
     format!("{} ", &blake3::hash(url.as_str().as_bytes()).to_hex()[..16])
 }
 
-/// What names exactly these bytes: a strong `ETag`, else a `Last-Modified` that is a minute older than the response, so
+/// A strong validator: a strong `ETag`, else a `Last-Modified` that is a minute older than the response, so
 /// that a second change within its second cannot hide (RFC 9110, 8.8.2.2).
 fn strong_validator(headers: &HeaderMap) -> Option<String> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -275,7 +276,7 @@ fn strong_validator(headers: &HeaderMap) -> Option<String> {
     (age >= Duration::from_secs(60)).then(|| modified.to_owned())
 }
 
-/// Whether a response is an answer to what was asked; the classes follow RFC 9110, 15.
+/// Whether a response answers the request; the classes follow RFC 9110, 15.
 fn check_status(url: &SourceUrl, response: &Response, ranged: bool) -> Result<(), Failure> {
     let status = response.status();
     let told = || at(url, format!("the server answered {status}"));
@@ -300,8 +301,8 @@ fn check_status(url: &SourceUrl, response: &Response, ranged: bool) -> Result<()
 }
 
 /// When a server wants to be asked again: `Retry-After`, in seconds or as a date; else, where its limit is used up
-/// (`x-ratelimit-remaining: 0`), the moment when that begins anew (`x-ratelimit-reset`, seconds since 1970, as GitHub and
-/// GitLab give it).
+/// (`x-ratelimit-remaining: 0`), the moment when that begins anew (`x-ratelimit-reset`, seconds since 1970, as GitHub
+/// and GitLab give it).
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim());
     let until = |moment: SystemTime| moment.duration_since(SystemTime::now()).ok();
@@ -353,12 +354,13 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     (from <= to && total.is_none_or(|total: u64| to.checked_add(1) == Some(total))).then_some((from, total))
 }
 
-/// A request that came to nothing, with its class.
+/// A failed request, with its class.
 pub fn failed(url: &SourceUrl, error: reqwest::Error) -> Failure {
     failure(url, &error.without_url())
 }
 
-/// What a request about this place failed of, with its class. URLs are not repeated: take them out of the error before.
+/// The failure of a request about this place, with its class. Take URLs out of the error before, so that they are not
+/// repeated.
 pub fn failure(place: &impl Display, error: &reqwest::Error) -> Failure {
     let class = classify(error);
     let unknown_issuer = is_certificate(error);

@@ -1,4 +1,4 @@
-//! How much goes on at once, altogether and towards one host; and which hosts are left alone for now.
+//! How many transfers run at once, in all and towards one host; and which hosts are not asked for a while.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-/// Transfers from one host at once: what browsers allow themselves, so that no server sees more of us than of them.
+/// Transfers from one host at once: the number that browsers use, so that kbuild is no heavier client than they are.
 const PER_HOST: usize = 6;
 
-/// How long a host that could not be reached is left alone. Without this, each of hundreds of sources would wait for the
-/// same dead host anew before it asks a mirror.
+/// How long a host that could not be reached is not asked again. Without this, each of hundreds of sources would wait
+/// for the same dead host anew before it asks a mirror.
 const LEFT_ALONE: Duration = Duration::from_secs(30);
 
-/// The limits of one fetcher.
+/// The limits of one fetcher towards all hosts.
 ///
 /// The order in which permits are taken is fixed (in hand, host, running), and whoever waits for a host holds no running
-/// permit: nobody can wait in a circle, and a slow host does not keep the others waiting.
+/// permit. So there is no deadlock, and a slow host does not hold up the others.
 #[derive(Debug)]
 pub struct Limits {
     in_hand: Semaphore,
@@ -65,7 +65,7 @@ impl Limits {
         Transfer { _running: running, _host: host }
     }
 
-    /// A host could not be reached at all.
+    /// Remembers that a host could not be reached.
     pub fn mark_down(&self, host: &str) {
         self.down.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), Instant::now());
     }

@@ -1,8 +1,9 @@
-//! How kbuild behaves on a wire: transfers over HTTP and FTP, retries, limits for each host, credentials of netrc.
+//! How kbuild behaves on the network: transfers over HTTP and FTP, retries, limits for each host, credentials of netrc.
 //!
-//! What may enter: how a server is asked, how often, and how its bytes become a partial download. What is asked for, and
-//! which bytes it must be, is said by the rooms above ([`fetch`](crate::fetch), [`oci`](crate::oci),
-//! [`remote`](crate::remote)). Every request fails with a [`retry::Failure`], whose class says whether another try may help.
+//! What may enter: how a server is asked, how often, and how its bytes become a partial download. What is asked for,
+//! and which bytes it must be, is said by the rooms above ([`fetch`](crate::fetch), [`oci`](crate::oci),
+//! [`remote`](crate::remote)). Every request fails with a [`retry::Failure`], whose class says whether another try may
+//! help.
 
 pub mod ftp;
 pub mod guard;
@@ -15,7 +16,7 @@ pub mod transfer;
 
 use crate::error::{Error, Result};
 
-/// Runs what waits for a disk on a thread where waiting holds nobody up.
+/// Runs work that waits for the disk on a thread for blocking work, so that other transfers go on.
 ///
 /// # Errors
 /// Those of the work; a thread that ended early is a bug.

@@ -1,9 +1,9 @@
 //! `.netrc`: user names and passwords for hosts, kept out of URLs.
 //!
-//! The format is that of ftp(1) as curl reads it (`lib/netrc.c`): tokens between white space, of which one that begins with
-//! `"` goes to the next `"` and knows `\n`, `\r`, `\t` and `\` before any other character; `#` where a token would begin makes
-//! the rest of its line a comment. Keywords are `machine`, `default`, `login`, `password`, `account`, and `macdef`, whose text
-//! is skipped. The file at `$NETRC`, else `~/.netrc`.
+//! The format is that of ftp(1) as curl reads it (`lib/netrc.c`): tokens between white space, of which one that begins
+//! with `"` goes to the next `"` and knows `\n`, `\r`, `\t` and `\` before any other character; `#` where a token would
+//! begin makes the rest of its line a comment. Keywords are `machine`, `default`, `login`, `password`, `account`, and
+//! `macdef`, whose text is skipped. The file at `$NETRC`, else `~/.netrc`.
 
 use std::env;
 use std::fs;
@@ -44,7 +44,7 @@ impl Netrc {
         }
     }
 
-    /// Reads the text of such a file; what it does not understand is passed over.
+    /// Reads the text of such a file; tokens that it does not know are skipped.
     pub fn parse(text: &str) -> Netrc {
         let mut entries: Vec<NetrcEntry> = Vec::new();
         let text = without_macros(text);

@@ -1,10 +1,10 @@
-//! Who hears how a transfer goes.
+//! Reporting the progress of a transfer.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::progress::{Progress, Task};
 
-/// A task that is begun when there is something to tell: sources that wait for their turn are not drawn.
+/// A task that begins with its first report, so that sources that wait for their turn are not drawn.
 pub struct LazyTask {
     progress: Arc<dyn Progress>,
     what: String,
@@ -13,7 +13,7 @@ pub struct LazyTask {
 }
 
 impl LazyTask {
-    /// Tells nothing yet.
+    /// A task that has not begun.
     pub fn new(progress: &Arc<dyn Progress>, what: impl Into<String>, total: Option<u64>) -> LazyTask {
         LazyTask { progress: progress.clone(), what: what.into(), total, task: OnceLock::new() }
     }

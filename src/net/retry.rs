@@ -1,7 +1,8 @@
 //! Which failures are worth another try, and how long to wait before it.
 //!
 //! The model is cargo's `src/util/network/retry.rs`: spurious failures are tried again a few times with exponential
-//! backoff and jitter, a server's `Retry-After` is honoured up to a cap, everything else goes to the next mirror at once.
+//! backoff and jitter, a server's `Retry-After` is honoured up to a cap, everything else goes to the next mirror at
+//! once.
 
 use std::env;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use crate::env_vars;
 use crate::error::{Error, Kind};
 
-/// How long and how often kbuild waits for a network.
+/// How long kbuild waits for the network, and how often it tries again.
 ///
 /// `KBUILD_RETRIES` (further tries after the first), `KBUILD_TIMEOUT` (seconds of silence before a transfer counts as
 /// stalled) and, meant for tests, `KBUILD_RETRY_BASE_MS` (the first delay in milliseconds) change the defaults.
@@ -21,9 +22,9 @@ pub struct RetryPolicy {
     pub tries: usize,
     /// Delay before the second try; it doubles from there, and jitter adds up to as much again.
     pub base: Duration,
-    /// No delay of our own choosing is longer.
+    /// The longest delay that kbuild chooses itself.
     pub longest: Duration,
-    /// No `Retry-After` is obeyed for longer; the next mirror may well be quicker.
+    /// The longest `Retry-After` that is obeyed; for a longer one the next mirror is asked.
     pub retry_after: Duration,
     /// Until a connection stands.
     pub connect: Duration,
@@ -33,7 +34,7 @@ pub struct RetryPolicy {
     pub slow: u64,
     /// See [`RetryPolicy::slow`].
     pub slow_for: Duration,
-    /// Without a word from git, which may have to count a large repository before it sends anything.
+    /// How long git may be silent. A server may have to count a large repository before it sends anything.
     pub git_silence: Duration,
 }
 
@@ -54,7 +55,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The defaults, with what the environment says; a variable that is no number is left aside.
+    /// The defaults, with what the environment says; a variable that is not a number is ignored.
     pub fn from_env() -> Self {
         RetryPolicy::from_variables(|name| env::var(name).ok())
     }
@@ -79,7 +80,7 @@ impl RetryPolicy {
     }
 }
 
-/// What a failure means for what is tried next.
+/// What a failure means for the next try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Asking again would give the same: the next mirror is asked.
@@ -89,18 +90,18 @@ pub enum Class {
         /// `Retry-After`.
         after: Option<Duration>,
     },
-    /// An unknown host or a refused connection: most often for good, now and then a hiccup. One more try, no more, so that
-    /// an unreachable host costs little; and for a little while nothing else is asked of that host.
+    /// An unknown host or a refused connection: most often permanent, sometimes not. There is one more try and no more,
+    /// so that an unreachable host costs little; and the host is not asked for anything else for a while.
     Unreachable,
-    /// Nobody can tell: one more try.
+    /// Not known to be permanent or transient: one more try.
     Doubtful,
     /// No mirror can help: a full disk, a broken store.
     Fatal,
 }
 
 impl Class {
-    /// What an answer with this HTTP status means (RFC 9110, 15); `after` is what the server says of when to ask again. A 403
-    /// that says so is a rate limit, such as GitHub's secondary ones, and passes.
+    /// What an answer with this HTTP status means (RFC 9110, 15); `after` is what the server says of when to ask again.
+    /// A 403 that says so is a rate limit, such as GitHub's secondary ones, and passes.
     pub fn of_status(status: u16, after: Option<Duration>) -> Class {
         match status {
             408 | 429 | 500..=599 => Class::Transient { after },
@@ -110,7 +111,7 @@ impl Class {
     }
 }
 
-/// A failure together with what it means for what is tried next.
+/// A failure and its class.
 #[derive(Debug)]
 pub struct Failure {
     /// What it means.
@@ -141,7 +142,7 @@ impl Failure {
     }
 }
 
-/// An error of our own side (the store, the file system) ends the matter; whatever says `Network` or `Mismatch` does not.
+/// An error on kbuild's side (the store, the file system) is fatal; one of kind `Network` or `Mismatch` is not.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let class = match error.kind() {
@@ -166,14 +167,14 @@ impl Attempts {
         Attempts { policy: policy.clone(), delays: delays(policy), failed: 0 }
     }
 
-    /// The last try got somewhere (a good part of a large file): the count begins anew, so that a line that is cut every
+    /// The last try fetched a good part of a large file: the count begins anew, so that a connection that is cut every
     /// now and then still delivers a file of any size.
     pub fn progressed(&mut self) {
         self.delays = delays(&self.policy);
         self.failed = 0;
     }
 
-    /// How long to wait before the next try; `None`: this mirror has had its chance.
+    /// How long to wait before the next try; `None`: no try is left for this mirror.
     pub fn delay_after(&mut self, failure: &Failure) -> Option<Duration> {
         self.failed += 1;
         let asked = match failure.class {

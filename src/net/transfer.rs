@@ -1,4 +1,4 @@
-//! What every transfer shares, whichever protocol it speaks: what is expected, and how a body flows into a partial download.
+//! What all transfers share, whatever their protocol: the expected digests, and writing a body into a partial download.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::source::url::{redact, without_query};
 use crate::source::{Blake3, Checksum, Digests, Sha256};
 use crate::store::PartialDownload;
 
-/// How much of a file's beginning is kept to show what came instead of it.
+/// How many of the first bytes are kept, so that a message can show a wrong body.
 const HEAD: usize = 512;
 
 /// A small file that is too long is still read to its end, so that its hash can be shown.
@@ -23,7 +23,7 @@ const SMALL: u64 = 1 << 20;
 /// Longest record of a commit that is read, in bytes: room for thousands of packs.
 pub const RECORD_LIMIT: usize = 1 << 20;
 
-/// What is known of the bytes before they come.
+/// What is known of the bytes before they are fetched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
     /// What they must hash to.
@@ -42,7 +42,7 @@ impl Expected {
         self.sha256.is_some() || self.blake3.is_some() || !self.sums.is_empty()
     }
 
-    /// Whether these are the bytes, as far as their own hashes say; without a known hash any are.
+    /// Whether the bytes have the expected hashes. Without a known hash, all bytes do.
     pub fn matches(&self, digests: &Digests) -> bool {
         self.sha256.is_none_or(|sha256| sha256 == digests.sha256)
             && self.blake3.is_none_or(|blake3| blake3 == digests.blake3)
@@ -50,10 +50,10 @@ impl Expected {
     }
 }
 
-/// A body that arrived whole, as far as the server's words go.
+/// A body that is complete, as far as the server says.
 #[derive(Debug)]
 pub struct Delivery {
-    /// Where the bytes came from in the end, redirects followed.
+    /// The URL that the bytes came from, after redirects.
     pub url: Url,
     /// The first bytes, for messages; empty when the transfer began in the middle.
     pub head: Vec<u8>,
@@ -61,7 +61,7 @@ pub struct Delivery {
     pub resumed: bool,
 }
 
-/// A body that comes piece by piece.
+/// A body that is read piece by piece.
 pub trait BodyStream {
     /// A piece.
     type Chunk: AsRef<[u8]> + Send + 'static;
@@ -74,13 +74,13 @@ pub trait BodyStream {
 pub struct Download<'a> {
     /// What was asked.
     pub url: &'a Url,
-    /// What answered in the end.
+    /// The URL that answered, after redirects.
     pub end: &'a Url,
-    /// What must come.
+    /// The expected bytes.
     pub expected: &'a Expected,
     /// Who is told of the progress.
     pub task: &'a dyn Task,
-    /// How slow it may be.
+    /// How slow the transfer may be.
     pub policy: &'a RetryPolicy,
     /// The body's first byte in the file.
     pub from: u64,
@@ -89,7 +89,7 @@ pub struct Download<'a> {
 }
 
 impl Download<'_> {
-    /// Refuses what the server calls longer than the wanted file before a byte of it is read.
+    /// Refuses a body that is longer than the wanted file, by the server's own word, before a byte of it is read.
     ///
     /// # Errors
     /// It is: a permanent failure.
@@ -100,11 +100,11 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// Appends the body to the partial download and gives the first bytes of the file, for messages. The partial is taken
-    /// out of `slot` and put back, with all bytes that came, also on failure.
+    /// Appends the body to the partial download and gives the first bytes of the file, for messages. The partial is
+    /// taken out of `slot` and put back, with all bytes that came, also on failure.
     ///
     /// # Errors
-    /// Whatever kept the body from arriving whole, with its class.
+    /// Any failure before the body was complete, with its class.
     pub async fn take<Body: BodyStream>(
         &self,
         slot: &mut Option<PartialDownload>,
@@ -168,7 +168,7 @@ impl Download<'_> {
     }
 }
 
-/// Notices a transfer that trickles.
+/// Notices a transfer that is too slow.
 struct Pace {
     slow: u64,
     window: Duration,
@@ -229,7 +229,7 @@ pub fn at(place: &impl Display, why: impl Into<String>) -> Error {
     Error::new(Kind::Network, redact(&place.to_string())).because(why.into())
 }
 
-/// What a place says that was asked for something it does not have: kind `Missing`.
+/// The error of a place that does not have what it was asked for: kind `Missing`.
 pub fn absent(place: &impl Display) -> Error {
     Error::new(Kind::Missing, redact(&place.to_string())).because("it is not there")
 }

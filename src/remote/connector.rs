@@ -35,31 +35,31 @@ const ANSWER: usize = 64 << 10;
 const SHOWN: usize = 200;
 
 /// The hint for a bucket that does not exist.
-pub const NO_BUCKET: &str = "create the bucket, or correct its name: kbuild does not create buckets";
+pub(crate) const NO_BUCKET: &str = "create the bucket, or correct its name: kbuild does not create buckets";
 
 /// How long connecting to a machine's metadata service may take: it is either near or does not exist.
-pub const METADATA_CONNECT: Duration = Duration::from_secs(1);
+pub(crate) const METADATA_CONNECT: Duration = Duration::from_secs(1);
 
 /// Makes the clients of `object_store`.
 #[derive(Debug, Clone)]
-pub struct Connector {
+pub(crate) struct Connector {
     policy: RetryPolicy,
 }
 
 impl Connector {
     /// Makes clients with these limits.
-    pub fn new(policy: &RetryPolicy) -> Connector {
+    pub(crate) fn new(policy: &RetryPolicy) -> Connector {
         Connector { policy: policy.clone() }
     }
 
     /// The options of `object_store` that the metadata service's client does not have.
-    pub fn options(&self) -> ClientOptions {
+    pub(crate) fn options(&self) -> ClientOptions {
         ClientOptions::new().with_allow_http(true).with_connect_timeout(self.policy.connect)
     }
 }
 
 /// A service, with its two ways to receive objects.
-pub trait Bucket: object_store::ObjectStore + object_store::multipart::MultipartStore {}
+pub(crate) trait Bucket: object_store::ObjectStore + object_store::multipart::MultipartStore {}
 
 impl<T: object_store::ObjectStore + object_store::multipart::MultipartStore> Bucket for T {}
 
@@ -208,7 +208,7 @@ impl Body for DownloadBody {
 
 /// A refusal: the status, and the server's code for it.
 #[derive(Debug)]
-pub struct Refused {
+pub(crate) struct Refused {
     pub status: StatusCode,
     /// `Retry-After`.
     after: Option<Duration>,
@@ -285,12 +285,12 @@ impl fmt::Display for NoUrl {
 impl StdError for NoUrl {}
 
 /// The server's refusal, if that is the cause.
-pub fn refused(error: &object_store::Error) -> Option<&Refused> {
+pub(crate) fn refused(error: &object_store::Error) -> Option<&Refused> {
     find(error)
 }
 
 /// The error of a failed request for this place, with its class.
-pub fn failure(place: &impl fmt::Display, error: &object_store::Error) -> Failure {
+pub(crate) fn failure(place: &impl fmt::Display, error: &object_store::Error) -> Failure {
     if let Some(refused) = find::<Refused>(error) {
         return refusal(place, refused);
     }
@@ -348,7 +348,7 @@ fn find<T: StdError + 'static>(error: &object_store::Error) -> Option<&T> {
 }
 
 /// The error for a client that could not be made, or invalid credentials: kind `Input`.
-pub fn unusable(place: &impl fmt::Display, error: &object_store::Error) -> Error {
+pub(crate) fn unusable(place: &impl fmt::Display, error: &object_store::Error) -> Error {
     Error::input(format!("{place} cannot be used")).because(redact(&innermost(error)))
 }
 

@@ -25,7 +25,7 @@ const METADATA: &str = "169.254.169.254:80";
 ///
 /// # Errors
 /// The credentials cannot be used, or the service's address is not valid: kind `Input`.
-pub async fn open(url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Bucket>> {
+pub(crate) async fn open(url: &RemoteUrl, connector: &Connector) -> Result<Arc<dyn Bucket>> {
     open_with(&Env::of_process(), url, connector).await
 }
 
@@ -228,12 +228,20 @@ fn section_of(path: &Path, section: &str) -> Result<Option<BTreeMap<String, Stri
     if !path.is_file() {
         return Ok(None);
     }
-    // The library's message would show the faulty line, which may contain a secret.
-    let read = ini::Ini::load_from_file_noescape(path);
-    let read = read.map_err(|_| Error::input(format!("{} is not a valid INI file", crate::disk::shown(path))))?;
-    let properties = read.section(Some(section));
-    Ok(properties
-        .map(|properties| properties.iter().map(|(key, value)| (key.to_ascii_lowercase(), value.to_owned())).collect()))
+    let mut ini = configparser::ini::Ini::new_from_defaults(python_syntax());
+    // The library's message may show the faulty line, which may contain a secret.
+    ini.load(path).map_err(|_| Error::input(format!("{} is not a valid INI file", crate::disk::shown(path))))?;
+    let lower = |(key, value): (&String, &Option<String>)| Some((key.to_ascii_lowercase(), value.clone()?));
+    Ok(ini.get_map_ref().get(section).map(|properties| properties.iter().filter_map(lower).collect()))
+}
+
+/// AWS's own programs read these files with Python's `configparser`: names of sections keep their case, and a `#` after a
+/// value is part of it.
+fn python_syntax() -> configparser::ini::IniDefault {
+    let mut syntax = configparser::ini::IniDefault::default();
+    syntax.case_sensitive = true;
+    syntax.inline_comment_symbols = Some(Vec::new());
+    syntax
 }
 
 #[cfg(test)]

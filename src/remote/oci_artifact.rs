@@ -35,7 +35,7 @@ use crate::source::{Blake3, CommitId, ImageName, RemoteUrl, Sha256, SourceUrl};
 use crate::store::{GitRecord, blob_name, damaged, record_name};
 
 /// The type of the artifact.
-pub const ARTIFACT: &str = "application/vnd.kbuild.store.v1";
+pub(crate) const ARTIFACT: &str = "application/vnd.kbuild.store.v1";
 
 const BLOB: &str = "application/vnd.kbuild.store.blob.v1";
 const RECORD: &str = "application/vnd.kbuild.store.commit.v1+toml";

@@ -22,7 +22,7 @@ use crate::source::{Blake3, RemoteUrl};
 use crate::store::{GitRecord, Store, damaged};
 
 /// Sends to a remote.
-pub struct Uploader {
+pub(crate) struct Uploader {
     remote: Remote,
     limits: Limits,
     policy: RetryPolicy,
@@ -42,7 +42,7 @@ pub struct Sent {
 
 impl Uploader {
     /// An uploader to this address, with at most this many transfers at once; sends no request yet.
-    pub fn new(url: &RemoteUrl, jobs: usize, progress: Arc<dyn Progress>) -> Uploader {
+    pub(crate) fn new(url: &RemoteUrl, jobs: usize, progress: Arc<dyn Progress>) -> Uploader {
         let policy = RetryPolicy::from_env();
         Uploader { remote: Remote::new(url, &policy), limits: Limits::new(jobs), policy, progress }
     }
@@ -53,7 +53,12 @@ impl Uploader {
     /// # Errors
     /// A blob's content does not match its hash: kind `Mismatch`; the others are still sent. No answer, or a refusal:
     /// kind `Network`; then nothing more is started.
-    pub async fn send(&self, store: &Store, push_set: &PushSet<'_>, names: &BTreeMap<Blake3, String>) -> Result<Sent> {
+    pub(crate) async fn send(
+        &self,
+        store: &Store,
+        push_set: &PushSet<'_>,
+        names: &BTreeMap<Blake3, String>,
+    ) -> Result<Sent> {
         let report = LazyTask::new(&self.progress, self.remote.url().to_string(), None);
         report.task().note("looking for what is missing");
         let missing =
@@ -135,7 +140,7 @@ impl Uploader {
 }
 
 /// The bytes of a blob to send, in order, compared with its hash at the end.
-pub struct BlobReader {
+pub(crate) struct BlobReader {
     blob: BlobRef,
     path: PathBuf,
     file: File,
@@ -147,7 +152,7 @@ impl BlobReader {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn open(blob: &BlobRef, path: &Path) -> Result<BlobReader> {
+    pub(crate) fn open(blob: &BlobRef, path: &Path) -> Result<BlobReader> {
         let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
         Ok(BlobReader { blob: *blob, path: path.to_owned(), file, hasher: blake3::Hasher::new() })
     }
@@ -156,7 +161,7 @@ impl BlobReader {
     ///
     /// # Errors
     /// It cannot be read.
-    pub async fn next(&mut self, size: u64) -> Result<Option<Bytes>> {
+    pub(crate) async fn next(&mut self, size: u64) -> Result<Option<Bytes>> {
         let file = self.file.try_clone().map_err(|error| Error::io("read", &self.path, error))?;
         let (path, mut hasher) = (self.path.clone(), std::mem::take(&mut self.hasher));
         let (bytes, hasher) = blocking(move || {
@@ -174,7 +179,7 @@ impl BlobReader {
     ///
     /// # Errors
     /// They do not match: kind `Mismatch`.
-    pub fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         let found = Blake3::from(*self.hasher.finalize().as_bytes());
         if found == self.blob.blake3 && self.hasher.count() == self.blob.size {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The closures of boards: which have to be found anew, and what becomes of what the engine reports.
+//! The closures of boards: which have to be found anew, and how the engine's reports become part of the lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,17 +25,17 @@ pub struct MissingClosure {
     pub board: String,
     /// Which of its configurations.
     pub variant: Variant,
-    /// The hash over all that decides its closure.
+    /// The hash over everything that decides its closure.
     pub inputs: Blake3,
-    /// Why it is not known, for people.
+    /// Why it is not known, for messages.
     pub why: String,
 }
 
-/// The closures that the old lock does not have, or not of these inputs. `pinned` has the manifest's pins, `folders` are the
-/// project's own layers as they are now.
+/// The closures that the old lock does not have, or not of these inputs. `pinned` has the manifest's pins, `folders`
+/// are the project's own layers as they are now.
 ///
 /// # Errors
-/// None that a checked manifest could give.
+/// None for a manifest that was checked.
 pub(super) fn missing(
     manifest: &Manifest,
     pinned: &Lock,
@@ -50,13 +50,13 @@ pub(super) fn missing(
         for variant in manifest.variants(board)? {
             let inputs = inputs::of(manifest, pinned, board, &variant)?;
             let why = match closure_of(old, board, &variant.name) {
-                None => Some("it was never looked at".to_owned()),
+                None => Some("it was never found".to_owned()),
                 Some(closure) if closure.inputs == faults::unfinished() => {
                     Some("not all that it fetches could be locked".to_owned())
                 }
                 Some(closure) if closure.inputs != inputs => Some("its layers or configuration changed".to_owned()),
                 Some(_) if edited.is_some() => edited.map(|name| format!("the layer `{name}` was edited")),
-                Some(_) if base_is_unknown => Some("the board's own closure is looked at anew".to_owned()),
+                Some(_) if base_is_unknown => Some("the board's default closure is found anew".to_owned()),
                 Some(closure) if floating::moves(closure, update) => {
                     Some("a moving ref in it is looked up anew".to_owned())
                 }
@@ -76,12 +76,12 @@ fn closure_of<'a>(lock: &'a Lock, board: &str, setting: &str) -> Option<&'a Clos
     if setting.is_empty() { board.closure.as_ref() } else { board.with.get(setting) }
 }
 
-/// Puts the closures into a lock that has the manifest's own pins: those of the old lock that stand, and what was found.
-/// Each source is fetched into the store, for its hashes. What cannot be locked as it is written is a fault of the
-/// resolution.
+/// Adds closures to a lock that has the manifest's own pins: those of the old lock that are still valid, and those
+/// found now. Each source is fetched into the store, for its hashes. An entry that cannot be locked as it is written is
+/// a fault of the resolution.
 ///
 /// # Errors
-/// The store's own.
+/// Errors of the store.
 pub(super) async fn complete(
     request: &LockRequest<'_>,
     pinned: Resolution,
@@ -114,8 +114,8 @@ pub(super) async fn complete(
     Ok(Resolution { lock, changes, incomplete, warnings, faults: faults.into_errors() })
 }
 
-/// Makes a lock honest about closures that were to be found anew and were not: the old ones stay in it, of the layers as they
-/// were then, so that they are looked at again.
+/// Marks closures stale that should have been found anew and were not: the old ones stay in the lock, with the layers
+/// as they were then, so that the next run finds them anew.
 pub(super) fn mark_stale(manifest: &Manifest, missed: &[MissingClosure], old: &Lock, lock: &mut Lock) {
     let stay = missed.iter().filter(|unknown| closure_of(old, &unknown.board, &unknown.variant.name).is_some());
     let boards = stay.filter_map(|unknown| manifest.boards.get(&unknown.board));
@@ -152,7 +152,7 @@ impl fmt::Display for MissingClosure {
     }
 }
 
-/// Puts the closures of another lock that stand beside pins which have none.
+/// Adds the valid closures of another lock to a lock that has only pins.
 pub(super) fn keep(manifest: &Manifest, old: &Lock, pins: &mut Lock) -> Result<Vec<ClosureContext>> {
     let mut contexts = kept(manifest, &[], old)?;
     let names = Names::of(pins, contents(&contexts, old));
@@ -160,7 +160,7 @@ pub(super) fn keep(manifest: &Manifest, old: &Lock, pins: &mut Lock) -> Result<V
     Ok(contexts)
 }
 
-/// The closures of the old lock that stand, in its words.
+/// The closures of the old lock that are still valid, with its names.
 fn kept(manifest: &Manifest, found: &[Discovered], old: &Lock) -> Result<Vec<ClosureContext>> {
     let mut contexts = Vec::new();
     for board in manifest.boards.keys() {
@@ -183,7 +183,7 @@ fn kept(manifest: &Manifest, found: &[Discovered], old: &Lock) -> Result<Vec<Clo
     Ok(contexts)
 }
 
-/// Takes the blocks that closures of the old lock need over into the new one, and calls them there as `names` says.
+/// Copies the blocks that closures of the old lock need into the new one, under the names that `names` gives.
 fn take_over(contexts: &mut [ClosureContext], old: &Lock, names: &Names, lock: &mut Lock) -> Result<()> {
     for context in contexts {
         for key in context.closure.pins.values() {
@@ -217,7 +217,7 @@ fn contents<'a>(contexts: &'a [ClosureContext], old: &'a Lock) -> impl Iterator<
     files.map(|(key, file)| (Named::of(key, file).name, file.sha256))
 }
 
-/// What a file is called by whoever asks for it.
+/// The names of a file as its requester gives them.
 struct Named {
     /// The name BitBake looks for in a flat mirror.
     name: String,
@@ -226,7 +226,7 @@ struct Named {
 }
 
 impl Named {
-    /// The same, read off a block.
+    /// The same, of a block of the lock.
     fn of(key: &str, file: &LockedFile) -> Named {
         let suffix = pin::keyed("", &file.sha256);
         let name = key.strip_suffix(&suffix).unwrap_or(key).to_owned();
@@ -234,8 +234,8 @@ impl Named {
     }
 }
 
-/// Which names stand for several contents: boards may want different bytes under one name. All closures decide, those that
-/// stand and those found now, so that a lock does not depend on the order in which it came to be.
+/// Names that stand for several contents, because boards want different bytes under one name. All closures count, those
+/// that are kept and those found now, so that a lock does not depend on the order in which closures were found.
 struct Names {
     declared: BTreeMap<String, Sha256>,
     contents: BTreeMap<String, BTreeSet<Sha256>>,
@@ -268,7 +268,7 @@ impl Names {
         Ok(key)
     }
 
-    /// What a source of the old lock is called now.
+    /// The present key of a source of the old lock.
     fn renamed(&self, id: &SourceId, old: &Lock) -> SourceId {
         match old.get(id) {
             Ok(Locked::File(key, file)) => SourceId::File(self.key(&Named::of(key, file).name, &file.sha256)),
@@ -277,7 +277,7 @@ impl Names {
     }
 }
 
-/// What was found, as the lock has it.
+/// What was found, in the form of the lock.
 fn context(
     found: Discovered,
     sources: &BTreeMap<Requester, BTreeSet<SourceId>>,
@@ -301,7 +301,7 @@ fn context(
     ClosureContext { recipes: recipes.collect(), closure, board, setting: variant.name }
 }
 
-/// What became of all wishes.
+/// The results of all requests.
 struct Answers {
     files: Vec<(RecipeFile, LockedFile, Option<String>)>,
     gits: Vec<(RecipeGit, PinnedGit)>,
@@ -339,7 +339,7 @@ async fn answer_all(requests: Requests, old: &Lock, fetcher: &Fetcher, faults: &
     answers
 }
 
-/// Says in whose recipe, and where in it, what could not be locked is written.
+/// Adds to an error the recipes that have the entry, with file and line.
 fn blame(error: Error, what: &str, written: &BTreeSet<String>) -> Error {
     let written: Vec<&str> = written.iter().map(String::as_str).collect();
     error.wrap(match written.as_slice() {
@@ -355,7 +355,8 @@ impl Answers {
         self.files.iter().map(|(request, file, _)| (request.name.clone(), file.sha256))
     }
 
-    /// Files that BitBake refuses for want of a checksum: their recipes need a line, and the hash is known now.
+    /// The faults of files that BitBake refuses because they have no checksum: each names the line to add, with the
+    /// hash that is known now.
     fn check_sums(&self, faults: &mut Faults) {
         for (request, file, _) in &self.files {
             for (flag, written) in &request.unchecked {
@@ -393,8 +394,8 @@ impl Answers {
         }
     }
 
-    /// A recipe may name a commit by the object of a tag. The commit is what the store has, so it is pinned for BitBake, as is
-    /// the commit of a ref that moves.
+    /// A recipe may name a commit by the object of a tag. The store has the commit, so the commit is pinned for
+    /// BitBake, as is the commit of a ref that moves.
     fn pin_tag_objects(&self, lock: &mut Lock, refs: &mut PinnedRefs) {
         for (wanted, answer) in self.gits.iter().filter(|(wanted, answer)| answer.commit() != wanted.commit) {
             let reference = wanted.commit.to_string();
@@ -408,7 +409,7 @@ impl Answers {
         }
     }
 
-    /// Writes the blocks into a lock; returns what each requester got.
+    /// Writes the blocks into a lock; returns the key of each request's block.
     fn add_to(
         self,
         names: &Names,
@@ -435,7 +436,8 @@ impl Answers {
     }
 }
 
-/// Tries again what closures that stand have without bytes; gives what is incomplete still, with the reason.
+/// Tries again to fetch the incomplete entries of the closures that are kept; returns those that are still incomplete,
+/// with the reason.
 async fn retry_incomplete(
     lock: &mut Lock,
     known: &[Incomplete],

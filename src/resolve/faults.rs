@@ -1,5 +1,5 @@
-//! What could not be locked as it is written. A closure costs minutes, so one fault in somebody's layer does not end the
-//! lock: all the rest is in it, and the faults are told together at its end.
+//! Faults: entries that could not be locked as they are written. Finding a closure takes minutes, so one fault in a
+//! layer does not end the run: the lock has all the rest, and the faults are reported together at the end.
 
 use std::collections::BTreeSet;
 
@@ -14,28 +14,29 @@ pub(super) type FaultyConfiguration = (String, String);
 pub(super) struct Faults {
     errors: Vec<Error>,
     unfinished: BTreeSet<FaultyConfiguration>,
-    /// Names that stand for two files on a board, and were said to.
+    /// Names that stand for two files on a board, and were reported.
     names: BTreeSet<(String, String)>,
 }
 
 impl Faults {
-    /// A source of which the lock has all that is known: its entry stands by a hash or commit, and is tried again.
+    /// A fault of a source whose entry is in the lock, incomplete, by its hash or commit. The next run tries it again.
     pub(super) fn add(&mut self, error: Error) {
         self.errors.push(error);
     }
 
-    /// Something that the lock cannot hold, or that BitBake would refuse: these closures lack it, and are looked at again.
+    /// A fault that keeps an entry out of the lock, or that BitBake would refuse: these closures lack it, and are found
+    /// anew by the next run.
     pub(super) fn add_to(&mut self, closures: impl IntoIterator<Item = FaultyConfiguration>, error: Error) {
         self.errors.push(error);
         self.unfinished.extend(closures);
     }
 
-    /// Whether it is the first time that this name is said to stand for two files on this board.
+    /// Whether this is the first report that the name stands for two files on this board.
     pub(super) fn is_new(&mut self, board: &str, name: &str) -> bool {
         self.names.insert((board.to_owned(), name.to_owned()))
     }
 
-    /// Whether something of this closure is not in the lock.
+    /// Whether an entry of this closure is not in the lock.
     pub(super) fn leave_open(&self, board: &str, setting: &str) -> bool {
         self.unfinished.contains(&(board.to_owned(), setting.to_owned()))
     }
@@ -45,7 +46,7 @@ impl Faults {
     }
 }
 
-/// What stands for the inputs of a closure that is not whole. No hash over inputs is this one, so that the closure is never
+/// The hash of the inputs of a closure that is not whole. No real hash has this value, so that the closure is never
 /// taken for a fresh one.
 pub(super) fn unfinished() -> Blake3 {
     [0; 32].into()

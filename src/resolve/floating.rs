@@ -1,4 +1,4 @@
-//! What floats: refs that recipes name and that move, resolved once for all who name them.
+//! Floating SRCREVs: refs that recipes name and that move, each resolved once for all recipes that name it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::files::MANIFEST;
 use crate::lock::{self, Closure, Floating, Lock, LockedBoard};
 use crate::source::{CommitId, GitRef, SourceUrl};
 
-/// Whether a pin of the closure is told to move. A pin is `SRCREV_x:pn-RECIPE`.
+/// Whether `kbuild update` was told to move a pin of the closure. A pin is `SRCREV_x:pn-RECIPE`.
 pub(super) fn moves(closure: &Closure, update: &UpdatePolicy) -> bool {
     closure.pins.keys().any(|pin| pin_moves(pin, update))
 }
@@ -35,7 +35,7 @@ pub(super) fn floats(lock: &Lock, recipe: &str) -> bool {
     pins.into_iter().any(|pin| lock::pin_parts(pin).is_some_and(|(_, name)| name == recipe))
 }
 
-/// A moving ref, and who wants it.
+/// A moving ref, and the recipes that name it.
 struct FloatingRef<'a> {
     /// The first that named it.
     floating: &'a Reported,
@@ -46,7 +46,7 @@ struct FloatingRef<'a> {
     needed: bool,
 }
 
-/// Where a ref stands now. BitBake takes a name that SRCREV gives for a tag as well as for a branch
+/// The commit of a ref now. BitBake takes a name that SRCREV gives for a tag as well as for a branch
 /// (`bb.fetch2.git.Git._latest_revision`).
 async fn look_up(floating: &Reported, url: &SourceUrl, fetcher: &Fetcher) -> Result<CommitId> {
     let branch = |name: &str| GitRef { branch: Some(name.to_owned()), tag: None, rev: None };
@@ -65,8 +65,8 @@ async fn look_up(floating: &Reported, url: &SourceUrl, fetcher: &Fetcher) -> Res
     }
 }
 
-/// Resolves every moving ref that was found, in the closure or not, so that BitBake parses the same everywhere. One that
-/// cannot be, and that something in a closure fetches, is a fault.
+/// Resolves every moving ref that was found, in the closure or not, so that BitBake parses the same everywhere. A ref
+/// that cannot be resolved is a fault, if a recipe in a closure fetches it.
 pub(super) async fn pin(
     found: &[Discovered],
     old: &Lock,
@@ -153,7 +153,7 @@ fn cannot_pin(error: Error, floating: &Reported) -> Error {
         ))
 }
 
-/// What looks like the first digits of a commit, where a commit should be named.
+/// A value that looks like the first digits of a commit, where a whole commit is wanted.
 fn abbreviated(floating: &Reported) -> Option<&str> {
     let name = floating.tag.as_deref()?;
     let digits = (7..40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit());

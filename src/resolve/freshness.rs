@@ -1,4 +1,4 @@
-//! Whether a lock still says what the manifest asks for: a comparison of two values, without network or store.
+//! Whether a lock still matches the manifest: a comparison of two values, without network or store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +11,8 @@ use crate::lock::Lock;
 use crate::manifest::Manifest;
 use crate::source::Blake3;
 
-/// Why a lock does not say what the manifest asks for; empty when it is fresh. Needs no network and no store. That folders
-/// of the project were edited is another question: [`edited_folders`].
+/// The reasons why a lock does not match the manifest; empty when it is fresh. Needs no network and no store. Whether
+/// folders of the project were edited is not looked at here: see [`edited_folders`].
 pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
     let requirements = requirement::all(manifest);
     let mut reasons = Vec::new();
@@ -35,7 +35,7 @@ pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
     reasons
 }
 
-/// The lock that pins and the closures of another lock give, and the closures which that one does not have.
+/// The lock that these pins and the closures of another lock make, and the closures that the other lock does not have.
 fn with_closures_of(manifest: &Manifest, mut pins: Lock, lock: &Lock) -> Result<(Lock, Vec<MissingClosure>)> {
     let unknown = closure::missing(manifest, &pins, lock, &lock.folders, &UpdatePolicy::Nothing)?;
     if unknown.is_empty() {
@@ -69,7 +69,7 @@ pub fn check_fresh(manifest: &Manifest, lock: &Lock, folders: &BTreeMap<String, 
         .help(format!("run `kbuild lock` and commit {LOCK}")))
 }
 
-/// The closures that a lock does not have of what its own pins and folders lead to.
+/// The closures that a lock lacks for its own pins and folders.
 ///
 /// # Errors
 /// None that a checked manifest could give.
@@ -77,7 +77,7 @@ pub fn missing_closures(manifest: &Manifest, lock: &Lock) -> Result<Vec<MissingC
     closure::missing(manifest, lock, lock, &lock.folders, &UpdatePolicy::Nothing)
 }
 
-/// In words, what a lock has that it should not, or should have and has not, when all its pins stand.
+/// Describes what a lock has too much, or lacks, when all its pins are valid.
 fn differences(wanted: &Lock, found: &Lock) -> Vec<String> {
     let mut words = Vec::new();
     for (section, layer) in [("layer", true), ("source", false)] {
@@ -91,7 +91,7 @@ fn differences(wanted: &Lock, found: &Lock) -> Vec<String> {
         }
     }
     if words.is_empty() {
-        words.push(format!("{LOCK} lists other blocks than {MANIFEST} leads to").to_owned());
+        words.push(format!("{LOCK} lists other sources than {MANIFEST} asks for").to_owned());
     }
     words
 }

@@ -1,4 +1,4 @@
-//! Finding what an image becomes: the digest its name leads to, and the archive of each architecture.
+//! Pinning an image: the digest that its name resolves to, and the archive of each architecture.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(super) struct PinnedImage {
     pub(super) files: BTreeMap<String, LockedFile>,
 }
 
-/// The answer that an old lock already holds, if it was given to the same request.
+/// The pin that an old lock has for the same request.
 pub(super) fn kept(requirement: &Requirement<'_>, wanted: &ImageRequest, old: &Lock) -> Option<PinnedImage> {
     let image = old.images.get(requirement.name).filter(|image| image.request == asked(requirement, wanted))?;
     let as_declared = wanted.digest.is_none_or(|declared| declared == image.digest);
@@ -28,7 +28,7 @@ pub(super) fn kept(requirement: &Requirement<'_>, wanted: &ImageRequest, old: &L
     as_declared.then(|| PinnedImage { image: image.clone(), files })
 }
 
-/// The archive as an image alone would have it: a recipe may have added URLs to the block.
+/// The archive without the URLs that a recipe may have added to the block.
 fn own_file(old: &Lock, id: &SourceId) -> Option<LockedFile> {
     let file = old.files.get(id.key()).filter(|file| file.content.is_some())?;
     let urls: Vec<SourceUrl> = file.urls.iter().filter(|url| url.access() == Access::Image).cloned().collect();
@@ -36,7 +36,7 @@ fn own_file(old: &Lock, id: &SourceId) -> Option<LockedFile> {
 }
 
 /// Finds the images behind a name, and fetches them for their hashes. The digest that an old lock has for the same name
-/// stands also where other architectures are wanted now: only `kbuild update` moves a tag.
+/// is kept also where other architectures are wanted now: only `kbuild update` moves a tag.
 pub(super) async fn find(
     requirement: &Requirement<'_>,
     wanted: &ImageRequest,
@@ -67,7 +67,8 @@ pub(super) async fn find(
     Ok(PinnedImage { image, files })
 }
 
-/// The archive of one image. What the lock has of the same manifest under whichever name is the same bytes.
+/// The archive of one image. An archive of the same image manifest that the lock has under another name has the same
+/// bytes.
 async fn archive(name: &str, image: &ImageName, old: &Lock, fetcher: &Fetcher) -> Result<LockedFile> {
     let url = image.to_url()?;
     let known = old.files.values().find(|file| file.urls.contains(&url));

@@ -1,8 +1,8 @@
-//! What decides the closure of a configuration, as one hash.
+//! The inputs that decide the closure of a configuration, as one hash.
 //!
-//! Values, not the text that BitBake is given of them: a comment in a generated file must not make every lock stale. What
-//! the project's own folders hold is not in it, see [`crate::lock::Lock::folders`]; nor are moving refs, which decide what a
-//! recipe fetches but not that it does.
+//! Values are hashed, not the generated files of BitBake: a comment in one of those must not make every lock stale.
+//! What the project's own folders hold is not in it, see [`crate::lock::Lock::folders`]; nor are moving refs, which
+//! decide what a recipe fetches but not that it does.
 
 use crate::bitbake::discovery;
 use crate::error::Result;
@@ -10,7 +10,7 @@ use crate::lock::{Lock, LockedImage, Pin, Request};
 use crate::manifest::{LayerOrigin, Manifest, Variant};
 use crate::source::{Blake3, SourceId};
 
-/// The hash over all that decides the closure of a board's variant; `lock` has the manifest's pins.
+/// The hash over everything that decides the closure of a board's variant; `lock` has the manifest's pins.
 ///
 /// # Errors
 /// An unknown board.
@@ -44,7 +44,7 @@ pub(super) fn of(manifest: &Manifest, lock: &Lock, name: &str, variant: &Variant
 struct ClosureInputs(blake3::Hasher);
 
 impl ClosureInputs {
-    /// Lengths stand before what they measure, so that no two lists give one text.
+    /// Each length comes before its data, so that no two lists give the same text.
     fn list<T: AsRef<str>>(&mut self, what: &str, items: impl IntoIterator<Item = T>) {
         let items: Vec<T> = items.into_iter().collect();
         self.0.update(format!("{what} {}\n", items.len()).as_bytes());

@@ -1,4 +1,4 @@
-//! What locking is told.
+//! The input of locking.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,10 +11,10 @@ use crate::lock::Lock;
 use crate::manifest::Manifest;
 use crate::source::Blake3;
 
-/// Work of the network, without the type of what comes of it.
+/// A future that needs the network, without its result type.
 type Work<'w> = Pin<Box<dyn Future<Output = Result<()>> + 'w>>;
 
-/// What is locked, and with whose help.
+/// What is locked, and with which fetcher and reporter.
 pub struct LockRequest<'a> {
     /// The manifest.
     pub manifest: &'a Manifest,
@@ -22,16 +22,16 @@ pub struct LockRequest<'a> {
     pub old: &'a Lock,
     /// The layers that are folders of the project, hashed as they are now.
     pub folders: BTreeMap<String, Blake3>,
-    /// Which pins may move although the manifest did not.
+    /// Which pins may move although the manifest did not change.
     pub update: &'a UpdatePolicy,
-    /// Whether tags that no longer lead to the commit beside them are accepted.
+    /// Whether tags that no longer lead to the commit beside them are accepted (`--keep-moved-tags`).
     pub keep_moved_tags: bool,
     /// Fetches the bytes.
     pub fetcher: &'a Fetcher,
-    /// Runs async work to its end. The engine runs between two of them: it listens to signals itself.
+    /// Runs async work to its end. The engine runs between two such calls, because it handles signals itself.
     pub wait: &'a dyn Fn(Work<'_>) -> Result<()>,
-    /// Told what takes long before it begins, a line each.
+    /// Called with a line before something that takes long begins.
     pub say: &'a dyn Fn(&str),
-    /// Told what the engine thinks a person should know.
+    /// Called with each note of the engine that a person should read.
     pub warn: &'a dyn Fn(&str),
 }

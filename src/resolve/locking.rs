@@ -1,4 +1,5 @@
-//! Locking from end to end: the manifest's own pins, then the closures that the engine has to find, then one lock of both.
+//! Locking from end to end: the manifest's own pins, then the closures that the engine has to find, then one lock of
+//! both.
 
 use std::future::Future;
 
@@ -13,31 +14,31 @@ use crate::lock::Lock;
 use crate::manifest::Variant;
 use crate::source::SourceId;
 
-/// The engine, as far as locking asks it: [`builder`](crate::builder) runs BitBake, tests play it.
+/// The engine, as far as locking needs it: [`builder`](crate::builder) runs BitBake, tests have an engine of their own.
 pub trait Discover {
-    /// The sources that it reads: they are in the store before it is asked.
+    /// The sources that it reads: they are fetched before it runs.
     fn reads(&self, pinned: &Lock) -> Vec<SourceId>;
 
     /// What the targets of a board fetch in one configuration.
     ///
     /// # Errors
-    /// Those of the engine: kind `Engine`, `Interrupted`.
+    /// Errors of the engine: kind `Engine`, `Interrupted`.
     fn discover(&self, pinned: &Lock, board: &str, variant: &Variant) -> Result<DiscoveryReport>;
 
-    /// Has the engine's own fetchers look at what was locked for a board: gives what they object to, and writes the names under
-    /// which they look for submodules into the lock. Only what the store has can be looked at.
+    /// Lets the engine's own fetchers look at what was locked for a board: returns their objections, and writes the
+    /// names under which they look for submodules into the lock. Only sources in the store can be looked at.
     ///
     /// # Errors
     /// Those of the engine: kind `Engine`, `Interrupted`.
     fn review(&self, lock: &mut Lock, board: &str, variant: &Variant, cases: &[FetchCase]) -> Result<Vec<Objection>>;
 }
 
-/// What came of locking.
+/// The result of locking.
 #[derive(Debug)]
 pub struct Locking {
-    /// The new lock, with all that is worth saying of it.
+    /// The new lock, with its changes, warnings and faults.
     pub resolution: Resolution,
-    /// The engine failed over a closure. The lock has all that was found until then; it stays stale.
+    /// The engine failed while it looked for a closure. The lock has everything found before; it stays stale.
     pub stopped: Option<Stopped>,
 }
 
@@ -50,15 +51,15 @@ pub struct Stopped {
     pub missing: usize,
 }
 
-/// Makes the lock: keeps the pins that stand, finds those that are new, asks the engine for the closures that are not known,
+/// Makes the lock: keeps the valid pins, finds the new ones, asks the engine for the closures that are not known,
 /// and fetches each source into the store, for its hashes.
 ///
 /// A closure costs minutes, and pins are what fixes some faults (an include that `kbuild crates` reads out of a pinned
 /// source): so what is known when the engine fails is a lock too, see [`Locking::stopped`].
 ///
 /// # Errors
-/// Every layer or source of the manifest that could not be locked, all of them at once. What was fetched stays in the store.
-/// What of recipes could not be locked as it is written: see [`Resolution::faults`].
+/// Every layer or source of the manifest that could not be locked, in one error. What was fetched stays in the store.
+/// Entries of recipes that could not be locked are no error here: see [`Resolution::faults`].
 pub fn lock(request: LockRequest<'_>, engine: &dyn Discover) -> Result<Locking> {
     let LockRequest { manifest, old, update, fetcher, .. } = request;
     let pinned = request.wait(pins::resolve(manifest, old, fetcher, update))?;
@@ -77,7 +78,7 @@ pub fn lock(request: LockRequest<'_>, engine: &dyn Discover) -> Result<Locking> 
     Ok(Locking { resolution, stopped: Some(Stopped { error, missing: missed.len() }) })
 }
 
-/// The closures that the engine could tell, one after the other.
+/// The closures that the engine found, one after the other.
 #[derive(Default)]
 struct Discovery {
     found: Vec<Discovered>,
@@ -95,8 +96,8 @@ impl LockRequest<'_> {
         outcome.ok_or_else(|| Error::bug("work was not run to its end"))
     }
 
-    /// Has the engine's fetchers look at what the closures found now fetch. That they cannot be asked is said, and is no fault
-    /// of the lock.
+    /// Lets the engine's fetchers look at the sources of the closures found now. Where they cannot be asked, that is a
+    /// warning and not a fault of the lock.
     fn review(&self, resolution: &mut Resolution, found: &[Discovered], engine: &dyn Discover) -> Result<()> {
         for (board, cases) in review::cases(found, &resolution.lock) {
             let Some(of_board) = found.iter().find(|found| found.board == board) else { continue };

@@ -1,8 +1,8 @@
-//! Makes the lock: the manifest, the old lock, the fetcher and the engine give the new lock ([`lock`]).
+//! Makes the lock ([`lock`]) from the manifest, the old lock, the fetcher and the engine.
 //!
-//! What may enter: deciding which pins stand and which have to be found, and putting together what was found. A lock is
+//! What may enter: deciding which pins are valid and which have to be found, and assembling what was found. A lock is
 //! always assembled from the manifest and its pins alone, so "is it fresh" and "what changed" are comparisons of two
-//! values, never bookkeeping.
+//! values. Nothing is remembered between runs.
 
 mod closure;
 mod faults;
@@ -30,30 +30,30 @@ use crate::error::Error;
 use crate::lock::{ImageAsked, Lock, Request};
 use crate::source::SourceId;
 
-/// Which pins may move although the manifest did not.
+/// Which pins may move although the manifest did not change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum UpdatePolicy {
     /// None: `kbuild lock`.
     #[default]
     Nothing,
-    /// Those of these layers and sources: `kbuild update NAME`.
+    /// The pins of these layers and sources: `kbuild update NAME`.
     Named(Vec<String>),
     /// All: `kbuild update`.
     Everything,
 }
 
-/// What came of resolving.
+/// The result of resolving.
 #[derive(Debug)]
 pub struct Resolution {
     /// The new lock.
     pub lock: Lock,
     /// What differs from the old one, in the order of the manifest.
     pub changes: Vec<Change>,
-    /// Entries that are known by a hash or commit only, and why their bytes could not be had.
+    /// Entries that are known by a hash or commit only, and why their bytes could not be fetched.
     pub incomplete: Vec<Incomplete>,
-    /// What a person should know besides, each a sentence.
+    /// Warnings, each a sentence.
     pub warnings: Vec<String>,
-    /// What could not be locked as it is written; the lock has all the rest.
+    /// Entries that could not be locked as they are written; the lock has all the rest.
     pub faults: Vec<Error>,
 }
 
@@ -64,9 +64,9 @@ pub struct Change {
     pub section: &'static str,
     /// Its name in the manifest, or the recipe's key in the lock.
     pub name: String,
-    /// The source it was before; of a recipe, the version.
+    /// Its source before; of a recipe, the version.
     pub from: Option<String>,
-    /// What it is now.
+    /// Its source now.
     pub to: Option<String>,
 }
 
@@ -75,7 +75,7 @@ pub struct Change {
 pub struct Incomplete {
     /// The entry.
     pub id: SourceId,
-    /// Why its bytes could not be had; empty when nobody tried now.
+    /// Why its bytes could not be fetched; empty when this run did not try.
     pub why: String,
 }
 

@@ -1,4 +1,4 @@
-//! What a requirement of the manifest is pinned to: the old pin, or a look at the upstream; then the bytes, for their hashes.
+//! Pinning a requirement of the manifest: the old pin or the upstream's answer, then the bytes, for their hashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -17,10 +17,10 @@ use crate::lock::{Content, Floating, Lock, Locked, LockedFile, LockedGit, Reques
 use crate::manifest::{FileRequest, GitRequest};
 use crate::source::{Checksum, CommitId, GitRef, Sha256, SourceId, SourceUrl, name};
 
-/// What a requirement was pinned to.
+/// The pin of a requirement.
 #[derive(Debug, Clone)]
 pub(super) enum ResolvedPin {
-    /// A file, and why its bytes could not be had.
+    /// A file, and why its bytes could not be fetched.
     File { name: String, file: LockedFile, why: Option<String> },
     /// A commit with its submodules.
     Git(PinnedGit),
@@ -28,7 +28,7 @@ pub(super) enum ResolvedPin {
     Image(PinnedImage),
 }
 
-/// A commit with its submodules, and why its bytes could not be had.
+/// A commit with its submodules, and why its bytes could not be fetched.
 #[derive(Debug, Clone)]
 pub(super) struct PinnedGit {
     git: LockedGit,
@@ -36,7 +36,7 @@ pub(super) struct PinnedGit {
     why: Option<String>,
 }
 
-/// The answer that an old lock already holds, if it was given to the same request.
+/// The pin that an old lock has for the same request.
 pub(super) fn kept(requirement: &Requirement<'_>, old: &Lock) -> Option<ResolvedPin> {
     if let What::Image(wanted) = requirement.what {
         return image::kept(requirement, wanted, old).map(ResolvedPin::Image);
@@ -54,8 +54,8 @@ pub(super) fn kept(requirement: &Requirement<'_>, old: &Lock) -> Option<Resolved
     }
 }
 
-/// The commit that an old lock has for the same ref. It is kept also if the manifest now asks for more of it (submodules,
-/// history): only `kbuild update` moves a pin.
+/// The commit that an old lock has for the same ref. It is kept also if the manifest now asks for more of it
+/// (submodules, history): only `kbuild update` moves a pin.
 fn pinned_commit(requirement: &Requirement<'_>, old: &Lock) -> Option<CommitId> {
     let pin = requirement.pin(old)?;
     match (requirement.what, &pin.request, old.get(&pin.locked)) {
@@ -68,7 +68,7 @@ fn pinned_commit(requirement: &Requirement<'_>, old: &Lock) -> Option<CommitId> 
     }
 }
 
-/// Pins a requirement; `old` is the lock whose pins stand.
+/// Pins a requirement; the pins of the lock `old` are kept.
 pub(super) async fn find(requirement: &Requirement<'_>, old: &Lock, fetcher: &Fetcher) -> Result<ResolvedPin> {
     match (requirement.what, kept(requirement, old)) {
         (_, Some(kept)) if kept.is_complete() => Ok(kept),
@@ -108,8 +108,8 @@ async fn find_file(wanted: &FileRequest, kept: Option<ResolvedPin>, fetcher: &Fe
     Ok(ResolvedPin::File { name: wanted.name.clone(), file, why })
 }
 
-/// Finds a file that recipes ask for; gives why its bytes could not be had, if so. That they were denied, or that others came,
-/// goes to `denials`.
+/// Finds a file that recipes ask for; returns why its bytes could not be fetched, if so. That all places denied having
+/// it, or that wrong bytes came, goes to `denials`.
 pub(super) async fn find_for_recipes(
     requirement: &RecipeFile,
     old: &Lock,
@@ -144,7 +144,7 @@ pub(super) async fn find_for_recipes(
     }
 }
 
-/// Tries once more to bring what a lock knows by hash or commit alone.
+/// Tries again to fetch an entry that the lock knows only by hash or commit.
 pub(super) async fn again(lock: &Lock, id: &SourceId, fetcher: &Fetcher, denials: &Denials) -> Result<ResolvedPin> {
     match lock.get(id)? {
         Locked::File(key, file) => {
@@ -179,7 +179,7 @@ pub(super) async fn again(lock: &Lock, id: &SourceId, fetcher: &Fetcher, denials
     }
 }
 
-/// Takes a block over into another lock.
+/// Copies a block into another lock.
 pub(super) fn copy(from: &Lock, id: &SourceId, to: &mut Lock) -> Result<()> {
     match from.get(id)? {
         Locked::File(key, file) => add_file(to, key, file),
@@ -199,7 +199,7 @@ async fn find_git(wanted: &GitRequest, found: Resolved, fetcher: &Fetcher) -> Re
     Ok(ResolvedPin::Git(answer))
 }
 
-/// Brings a commit, and then its submodules, for their tree hashes.
+/// Fetches a commit, and then its submodules, for their tree hashes.
 fn commit<'a>(
     url: SourceUrl,
     commit_id: CommitId,
@@ -253,17 +253,17 @@ fn commit<'a>(
     .boxed()
 }
 
-/// Where the answers go that say no: entries stay incomplete for them too, but not in silence.
+/// Collects denials and wrong bytes: the entries stay incomplete, and each denial is a fault.
 #[derive(Debug, Default)]
 pub(super) struct Denials(Option<Mutex<Vec<Error>>>);
 
 impl Denials {
-    /// Takes them, so that one does not end the matter.
+    /// Collects them, so that one does not end the run.
     pub(super) fn kept() -> Denials {
         Denials(Some(Mutex::default()))
     }
 
-    /// Takes none: what the manifest itself asks for has to be right.
+    /// Collects none: a denial of what the manifest itself asks for is an error.
     fn fatal() -> Denials {
         Denials(None)
     }
@@ -284,12 +284,12 @@ impl Denials {
     }
 }
 
-/// Whether an entry may stay incomplete for this reason: nobody could be asked, as opposed to a wrong answer.
+/// Whether an entry may stay incomplete for this reason: no place could be asked, as opposed to a wrong answer.
 fn out_of_reach(error: &Error) -> bool {
     matches!(error.kind(), Kind::Network | Kind::Missing)
 }
 
-/// What stood in the way, in one line: the innermost cause at the first place that was asked.
+/// The reason in one line: the innermost cause at the first place that was asked.
 fn reason(error: &Error) -> String {
     let first = error.related_errors().first().unwrap_or(error);
     let innermost = first.causes().pop().unwrap_or_else(|| first.to_string());
@@ -309,7 +309,7 @@ impl ResolvedPin {
         match self {
             ResolvedPin::File { file, .. } => file.content.is_some(),
             ResolvedPin::Git(git) => git.is_complete(),
-            // Without its bytes nobody knows what the archive hashes to: there is no incomplete image.
+            // Without the bytes the hash of the archive is not known: there is no incomplete image.
             ResolvedPin::Image(_) => true,
         }
     }
@@ -324,7 +324,7 @@ impl ResolvedPin {
         }
     }
 
-    /// Fills the blocks that a lock has without bytes.
+    /// Completes the incomplete blocks of a lock.
     pub(super) fn complete(&self, lock: &mut Lock) {
         match self {
             ResolvedPin::File { name, file, .. } => {
@@ -389,8 +389,8 @@ pub(super) fn keyed(name: &str, sha256: &Sha256) -> String {
 }
 
 impl PinnedGit {
-    /// Finds a commit that recipes ask for: what the old lock has of it, if that is all, else its bytes. What the old lock
-    /// knows of a tag's object, that stands.
+    /// Finds a commit that recipes ask for: the entry of the old lock where it is complete, else the bytes. What the
+    /// old lock knows of a tag's object is kept.
     pub(super) async fn find(
         wanted: &RecipeGit,
         old: &Lock,
@@ -408,7 +408,7 @@ impl PinnedGit {
         };
         let key = name::git_key(&wanted.url, &commit_id);
         let stored = PinnedGit::stored(old, &key, &request).filter(|stored| {
-            // No submodules in a lock may mean that nobody looked for any.
+            // A lock without submodules may be one that was made without looking for any.
             let looked = !wanted.submodules || !stored.git.submodules.is_empty();
             let history = old.gits.get(&key).is_some_and(|git| git.history || !wanted.history);
             stored.is_complete() && looked && history
@@ -434,15 +434,15 @@ impl PinnedGit {
         self.git.commit
     }
 
-    /// Takes refs out that no view may offer.
+    /// Removes refs that no view may offer.
     pub(super) fn without_refs(&mut self, refused: &BTreeSet<String>) {
         self.git.refs.retain(|name| !refused.contains(name));
     }
 
-    /// What an old lock holds under a key, down to the last submodule, if all of it is there.
+    /// The entry of an old lock under a key with all its submodules, if all of them are there.
     fn from_lock(lock: &Lock, key: &str, wanted: &GitRequest) -> Option<PinnedGit> {
         let mut answer = PinnedGit::stored(lock, key, wanted)?;
-        // Another request may have added its refs to the block; this one answers for its own.
+        // Another request may have added its refs to the block; only those of this request count here.
         let own = wanted.reference.full_names();
         answer.git.refs.retain(|name| own.contains(name));
         own.iter().all(|name| answer.git.refs.contains(name)).then_some(answer)

@@ -14,12 +14,12 @@ use crate::lock::{Lock, LockedBoard, LockedImage, Pin};
 use crate::manifest::Manifest;
 use crate::source::SourceId;
 
-/// Resolves a manifest into a lock, keeping the old lock's pins wherever the manifest still asks for the same.
+/// Resolves a manifest into a lock, and keeps the old lock's pins wherever the manifest still asks for the same.
 ///
-/// Bytes that were fetched on the way are in the store, also when it fails in the end.
+/// Bytes that were fetched are in the store, also when this fails.
 ///
 /// # Errors
-/// Every layer or source that could not be resolved, all of them at once.
+/// Every layer or source that could not be resolved, in one error.
 pub(super) async fn resolve(
     manifest: &Manifest,
     old: &Lock,
@@ -77,7 +77,7 @@ fn all_or_errors(results: Vec<Result<ResolvedPin>>) -> Result<Vec<ResolvedPin>> 
     }
 }
 
-/// Puts the answers together: a pure function of the manifest and its pins.
+/// Assembles the lock: a pure function of the manifest and its pins.
 pub(super) fn assemble<'a>(
     manifest: &Manifest,
     answers: impl Iterator<Item = (&'a Requirement<'a>, &'a ResolvedPin)>,
@@ -131,7 +131,7 @@ fn changes(old: &Lock, new: &Lock, requirements: &[Requirement<'_>]) -> Vec<Chan
     changes
 }
 
-/// What each name was pinned to, in words. An image may have changed in more than its digest.
+/// The pin of each name, as text. An image may have changed in more than its digest.
 pub(super) fn pinned(lock: &Lock, layer: bool) -> BTreeMap<&str, (String, Option<&LockedImage>)> {
     let pins = if layer { &lock.layers } else { &lock.sources };
     let pins = pins.iter().map(|(name, pin)| (name.as_str(), (pin.locked.to_string(), None)));

@@ -1,4 +1,5 @@
-//! The recipes of all boards as blocks of one lock: one for all boards where they agree, one of its own where not.
+//! The recipes of all boards as blocks of one lock: one block for all boards where they agree, and one for a board
+//! where it differs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::lock::{Closure, Lock, LockedRecipe, recipe_key};
 use crate::source::SourceId;
 
-/// A closure of the old lock that stands, or one found now, with what each of its recipes fetches.
+/// A closure that is kept from the old lock or was found now, with the sources of each of its recipes.
 pub(super) struct ClosureContext {
     pub(super) board: String,
     pub(super) setting: String,
@@ -28,7 +29,8 @@ pub(super) fn locked(recipe: &Recipe, sources: BTreeSet<SourceId>) -> LockedReci
     }
 }
 
-/// Writes the closures and their recipes into a lock. What another choice of a board has in common with its default is left out.
+/// Writes the closures and their recipes into a lock. What another choice of a board shares with the default is left
+/// out.
 pub(super) fn assemble(lock: &mut Lock, mut contexts: Vec<ClosureContext>) {
     contexts.sort_by(|a, b| (&a.board, &a.setting).cmp(&(&b.board, &b.setting)));
     let (bases, others): (Vec<_>, Vec<_>) = contexts.into_iter().partition(|context| context.setting.is_empty());
@@ -37,7 +39,7 @@ pub(super) fn assemble(lock: &mut Lock, mut contexts: Vec<ClosureContext>) {
             lock.recipes.entry(name.clone()).or_insert_with(|| recipe.clone());
         }
     }
-    // A board's own blocks first: they decide what is left to say for its other choices.
+    // A board's default first: its other choices list only what differs from it.
     bases.iter().for_each(|context| write_own(lock, context));
     others.iter().for_each(|context| write_own(lock, context));
     let mut defaults = BTreeMap::new();
@@ -57,7 +59,7 @@ pub(super) fn assemble(lock: &mut Lock, mut contexts: Vec<ClosureContext>) {
     }
 }
 
-/// Where what all boards share, or what the board's default has, is not what this one has: a block of its own.
+/// Writes a block for this closure alone where it differs from what all boards share, or from the board's default.
 fn write_own(lock: &mut Lock, context: &ClosureContext) {
     let ClosureContext { board, setting, .. } = context;
     for (name, recipe) in &context.recipes {
@@ -78,7 +80,7 @@ fn beyond(mut closure: Closure, default: Option<&Closure>, own: impl Fn(&str) ->
     closure
 }
 
-/// Two contents under one name on one board, wherever they come from: BitBake has one place for both.
+/// Faults for two contents under one name on one board: BitBake has one place for both.
 /// The closures of such a board are left open.
 pub(super) fn check_names(lock: &mut Lock, faults: &mut Faults) -> Result<()> {
     let boards: Vec<String> = lock.boards.keys().cloned().collect();
@@ -122,7 +124,7 @@ fn flat_name<'a>(lock: &'a Lock, key: &'a str) -> &'a str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
-/// Recipes that came, went, or have another version or other sources.
+/// Recipes that were added, removed, or have another version or other sources.
 pub(super) fn changes(old: &Lock, new: &Lock) -> Vec<Change> {
     let names: BTreeSet<&String> = old.recipes.keys().chain(new.recipes.keys()).collect();
     let state = |recipe: Option<&LockedRecipe>| recipe.map(|recipe| recipe.version.clone());

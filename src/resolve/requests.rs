@@ -1,4 +1,4 @@
-//! From what the engine reports to what has to be found: each file and each commit once, with all who ask for it.
+//! Turns the engine's reports into requests: each file and each commit once, with all recipes that ask for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,16 +13,16 @@ use crate::manifest::{History, Manifest, Variant, whole_url};
 use crate::source::url::redact;
 use crate::source::{Blake3, CommitId, GitRef, Sha256, SourceUrl, name};
 
-/// What the engine found of one configuration.
+/// The closure that the engine found for one configuration.
 #[derive(Debug, Clone)]
-pub struct Discovered {
+pub(crate) struct Discovered {
     /// The board.
     pub board: String,
     /// Which of its configurations.
     pub variant: Variant,
-    /// The hash over all that decided it.
+    /// The hash over everything that decided it.
     pub inputs: Blake3,
-    /// What it is.
+    /// The engine's report.
     pub report: DiscoveryReport,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct RecipeFile {
     pub(super) local: Option<String>,
     pub(super) urls: Vec<SourceUrl>,
     pub(super) sha256: Option<Sha256>,
-    /// What recipes give besides: algorithm and digits.
+    /// Other checksums of recipes: algorithm and digits.
     pub(super) sums: BTreeMap<String, String>,
     pub(super) requesters: BTreeSet<Requester>,
     /// Where recipes write it, for messages.
@@ -86,7 +86,7 @@ pub(super) struct RecipeGit {
     pub(super) tags: BTreeSet<String>,
 }
 
-/// All that was found, each source once.
+/// All requests, each source once.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     pub(super) files: Vec<RecipeFile>,
@@ -96,17 +96,17 @@ pub(super) struct Requests {
 /// Where a SRCREV floats, `SRCREV_x:pn-y` to the key of [`crate::lock::Lock::floating`], for each configuration.
 pub(super) type Pins = BTreeMap<(String, String), BTreeMap<String, String>>;
 
-/// What became of the refs that move.
+/// The commits of the refs that move.
 #[derive(Debug, Default)]
 pub(super) struct PinnedRefs {
-    /// Where each configuration's SRCREV variables lead.
+    /// The commit of each configuration's SRCREV variables.
     pub(super) pins: Pins,
     /// Keys of [`Pins`] that could not be pinned.
     pub(super) failed: BTreeSet<String>,
 }
 
-/// Collects what all configurations ask for. What cannot be locked is a fault, with its recipe and line, as are two contents
-/// under one name on one board.
+/// Collects what all configurations ask for. An entry that cannot be locked is a fault, with its recipe and line, as
+/// are two contents under one name on one board.
 pub(super) fn collect(
     manifest: &Manifest,
     found: &[Discovered],
@@ -149,13 +149,13 @@ fn in_recipe(error: Error, recipe: &Recipe, fetch: &Fetch) -> Error {
     error.wrap(format!("could not lock `{}` of {}", redact(&fetch.written), written(recipe, fetch)))
 }
 
-/// Where an entry stands: recipe, file and line, layer.
+/// The place of an entry: recipe, file and line, layer.
 pub(super) fn written(recipe: &Recipe, fetch: &Fetch) -> String {
     let place = fetch.place.as_ref().map_or_else(|| recipe.file.clone(), ToString::to_string);
     format!("{} ({place} in layer {})", recipe.name, recipe.layer)
 }
 
-/// Each thing nobody can lock, once, however many boards have it.
+/// A fault for each entry that cannot be locked, once for all boards that have it.
 fn add_problems(found: &[Discovered], faults: &mut Faults) {
     let mut seen: BTreeMap<String, BTreeSet<FaultyConfiguration>> = BTreeMap::new();
     for found in found {
@@ -184,13 +184,13 @@ struct Collected<'a> {
     gits: BTreeMap<(SourceUrl, CommitId), RecipeGit>,
 }
 
-/// What is kept with all its history.
+/// Whether a repository is kept with all its history.
 enum Keep<'a> {
     Recipe(&'a str),
     Url(Regex),
 }
 
-/// What tells two files of one name apart.
+/// The identity of a file, which tells two files of one name apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum FileIdentity {
     Hash(Sha256),
@@ -268,7 +268,8 @@ impl Collected<'_> {
         Ok(())
     }
 
-    /// The commit that a moving ref was pinned to; nothing where it could not be, which is a fault of its own.
+    /// The commit that a moving ref was pinned to; `None` where it could not be pinned, which is reported as a fault
+    /// elsewhere.
     fn pinned(&self, git: &GitFetch, requester: &Requester) -> Result<Option<CommitId>> {
         let variable = lock::pin(&git.variable, without_multiconfig(&requester.recipe));
         let configuration = (requester.board.clone(), requester.setting.clone());
@@ -301,7 +302,7 @@ fn history(manifest: &Manifest) -> Vec<Keep<'_>> {
     keep.collect()
 }
 
-/// The refs that BitBake will look for in the clone. What stands for a tag may be a full ref: SRCREV can name one.
+/// The refs that BitBake looks for in the clone. A tag may be given as a full ref, because SRCREV can name one.
 fn refs_of(git: &GitFetch) -> Vec<String> {
     let (full, tag) = match &git.tag {
         Some(tag) if tag.starts_with("refs/") => (Some(tag.clone()), None),
@@ -332,7 +333,7 @@ impl RecipeFile {
     }
 }
 
-/// A recipe without a SHA-256 means the file whose SHA-256 another one gives, where there is only one of that name.
+/// A recipe without a SHA-256 gets the file whose SHA-256 another recipe gives, where there is only one of that name.
 fn join_unknown(files: BTreeMap<(String, FileIdentity), RecipeFile>) -> Vec<RecipeFile> {
     let mut joined: Vec<RecipeFile> = Vec::new();
     for request in files.into_values() {

@@ -1,4 +1,4 @@
-//! What the manifest asks to be locked, and which pins of an old lock still answer it.
+//! The entries that the manifest asks to be locked, and the pins of an old lock that still answer them.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub(super) enum What<'a> {
     Image(&'a ImageRequest),
 }
 
-/// Everything a manifest asks for, in its order. Local layers are versioned with the project and not locked.
+/// All requirements of a manifest, in its order. Local layers are versioned with the project and not locked.
 pub(super) fn all(manifest: &Manifest) -> Vec<Requirement<'_>> {
     let layers = manifest.layers.iter().filter_map(|(name, layer)| match &layer.origin {
         LayerOrigin::Git(git) => Some(Requirement { name, version: None, what: What::Git(git), layer: true }),
@@ -49,7 +49,7 @@ impl Requirement<'_> {
         if self.layer { "layer" } else { "source" }
     }
 
-    /// The request, as the lock remembers it; nothing of an image, of which it remembers something else.
+    /// The request, as the lock records it; `None` for an image, of which the lock records something else.
     pub(super) fn request(&self) -> Option<Request> {
         let version = self.version.map(str::to_owned);
         match self.what {
@@ -65,7 +65,7 @@ impl Requirement<'_> {
         }
     }
 
-    /// Whether its pin is told to move.
+    /// Whether its pin may move.
     pub(super) fn moves(&self, update: &UpdatePolicy) -> bool {
         match update {
             UpdatePolicy::Nothing => false,
@@ -74,7 +74,7 @@ impl Requirement<'_> {
         }
     }
 
-    /// Why [`super::pin::kept`] gave nothing.
+    /// Why [`super::pin::kept`] returned `None`.
     pub(super) fn why_not_kept(&self, old: &Lock) -> String {
         let (wanted, locked) = match self.what {
             What::Image(image) => {
@@ -95,7 +95,7 @@ impl Requirement<'_> {
         }
     }
 
-    /// The pin that an old lock has for it, whatever it was asked.
+    /// The pin that an old lock has for its name, whatever the request was.
     pub(super) fn pin<'l>(&self, lock: &'l Lock) -> Option<&'l Pin> {
         if self.layer { lock.layers.get(self.name) } else { lock.sources.get(self.name) }
     }
@@ -107,7 +107,7 @@ impl fmt::Display for Requirement<'_> {
     }
 }
 
-/// What the lock remembers of the request.
+/// What the lock records of the request.
 pub(super) fn asked(requirement: &Requirement<'_>, wanted: &ImageRequest) -> ImageAsked {
     ImageAsked {
         image: wanted.image.clone(),

@@ -1,4 +1,4 @@
-//! What the engine's own fetchers are asked of a new lock: the entries of the closures that were just found.
+//! Asking the engine's own fetchers about a new lock: the entries of the closures that were just found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +11,8 @@ use crate::lock::{self, Lock, Locked};
 use crate::source::url::redact;
 use crate::source::{CommitId, SourceId, SourceUrl, name};
 
-/// Fetchers whose work BitBake's library does alone. Those of npm, hg and svn want a registry's answer or a program, and what
-/// stands for their files in a view was tried release by release.
+/// Fetchers that need only BitBake's library. Those of npm, hg and svn need a registry's answer or a program, and what
+/// replaces their files in a view was tried with each release.
 const ASKED: [&str; 13] =
     ["http", "https", "ftp", "ftps", "sftp", "s3", "gs", "az", "git", "gitsm", "gomodgit", "crate", "gomod"];
 
@@ -21,7 +21,7 @@ const ASKED: [&str; 13] =
 pub struct FetchCase {
     /// The entry.
     pub entry: FetchEntry,
-    /// What it was locked as.
+    /// Its key in the lock.
     pub source: SourceId,
     /// Whether submodules come along.
     pub submodules: bool,
@@ -29,16 +29,16 @@ pub struct FetchCase {
     pub written: String,
 }
 
-/// What the engine's fetchers have against an entry.
+/// An objection of the engine's fetchers against an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Objection {
     /// The entry.
     pub case: FetchCase,
-    /// Their words.
+    /// Their message.
     pub why: String,
 }
 
-/// The entries of each board that are locked whole, each once.
+/// The complete entries of each board, each once.
 pub(super) fn cases(found: &[Discovered], lock: &Lock) -> BTreeMap<String, Vec<FetchCase>> {
     let mut cases: BTreeMap<String, BTreeSet<FetchCase>> = BTreeMap::new();
     for found in found {
@@ -85,7 +85,7 @@ fn case(
     Some(FetchCase { entry, source, submodules, written: written(recipe, fetch) })
 }
 
-/// Objections as faults of a board's closures, which are left open.
+/// Turns objections into faults of a board's closures, which the next run finds anew.
 pub(super) fn add_objections(
     objections: Vec<Objection>,
     board: &str,

@@ -1,5 +1,6 @@
 //! Tags that stand beside a commit in a recipe: BitBake unpacks no such repository unless the tag leads to the commit
-//! (`bb.fetch2.git.Git.unpack`), and a view would offer the tag wherever the lock says. So upstreams are asked.
+//! (`bb.fetch2.git.Git.unpack`). A view would offer the tag at the locked commit in any case, so the upstreams are
+//! asked.
 
 use std::collections::BTreeSet;
 
@@ -13,21 +14,21 @@ use crate::lock::{Floating, Lock};
 use crate::source::url::redact;
 use crate::source::{CommitId, name};
 
-/// What came of comparing a repository's tags.
+/// The result of comparing a repository's tags.
 #[derive(Debug, Default)]
 pub(super) struct TagCheck {
-    /// A tag that leads elsewhere, or is gone, each as a failure.
+    /// An error for each tag that leads elsewhere or is gone.
     pub(super) faults: Vec<Error>,
-    /// Full names of the refs that no view may offer, for they are at fault.
+    /// Full names of the refs that no view may offer, because they lead elsewhere.
     pub(super) refused: BTreeSet<String>,
     /// Keys of [`Lock::moved_tags`]: what was accepted now or before.
     pub(super) accepted: BTreeSet<String>,
-    /// Tags that nobody could be asked for.
+    /// Warnings about tags that no upstream could be asked for.
     pub(super) warnings: Vec<String>,
 }
 
-/// Compares the tags that recipes give beside this commit with the upstream, but for those that the old lock knows. `accept`
-/// takes those that moved all the same.
+/// Compares the tags that recipes give beside this commit with the upstream, except those that the old lock knows.
+/// `accept` takes those that moved all the same.
 pub(super) async fn check(
     request: &RecipeGit,
     commit: &CommitId,

@@ -330,5 +330,5 @@ fn a_web_page_is_not_locked_as_a_tarball() {
     project.file("b-1.0.tar.gz", b"<!DOCTYPE html>\n<title>Sign in</title>\n");
     let run = project.bench.kbuild(&["lock"]);
     assert_eq!(run.code, Some(5), "{run}");
-    says(&run, &["nobody has given its hash, and it is a web page"]);
+    says(&run, &["no hash is given for it, and it is a web page"]);
 }

@@ -1,4 +1,4 @@
-//! What one file shows by itself: its functions, its tasks' flags, its revisions.
+//! Findings in a single file: in its functions, its tasks' flags, its revisions.
 
 use super::finding::Finding;
 use super::kind::Rule;
@@ -7,8 +7,8 @@ use super::metadata::{Assignment, Function, Language, Statement, base_name, expa
 use super::programs::Variables;
 use super::{python, wrappers};
 
-/// Tasks that oe-core itself gives the network, for what is no part of a build: `utility-tasks`, `devshell`, `testimage`,
-/// `testsdk`, `go-mod-update-modules`, and the do_check of toolchains, which talk to a test machine.
+/// Tasks that oe-core itself gives the network, for work that is not part of a build: `utility-tasks`, `devshell`,
+/// `testimage`, `testsdk`, `go-mod-update-modules`, and the do_check of toolchains, which talk to a test machine.
 const NETWORK_TASKS: [&str; 9] = [
     "do_fetch",
     "do_checkuri",
@@ -25,7 +25,7 @@ const NETWORK_TASKS: [&str; 9] = [
 const HARMLESS: [&str; 4] =
     ["fetcher_hashes_dummyfunc", "write_srcrev", "extend_recipe_sysroot", "sstate_task_prefunc"];
 
-/// The findings of a file, taken alone.
+/// The findings of a file, looked at alone.
 pub(super) fn audit(file: &SourceFile) -> Vec<Finding> {
     let exported = exported(file);
     let mut findings = Vec::new();
@@ -92,7 +92,8 @@ fn of_function(file: &SourceFile, function: &Function, exported: &Variables, fin
     }
 }
 
-/// Scripts of packages that run on the device, or say what they do where (`$D` is only set while the image is made).
+/// Scripts of packages that run on the device, or that tell the two cases apart (`$D` is only set while the image is
+/// made).
 fn runs_on_the_device(name: &str, function: &Function) -> bool {
     let on_the_device =
         ["pkg_postinst_ontarget", "pkg_prerm", "pkg_postrm"].iter().any(|script| name.starts_with(script));
@@ -168,7 +169,7 @@ fn of_flag(file: &SourceFile, task: &str, flag: &str, value: &str, line: usize, 
     }
 }
 
-/// `bb.utils.to_boolean`; what has to be worked out may be true.
+/// `bb.utils.to_boolean`; a value that must be expanded counts as true.
 fn is_true(value: &str) -> bool {
     !matches!(value.trim().to_ascii_lowercase().as_str(), "" | "0" | "n" | "no" | "f" | "false" | "off")
 }

@@ -1,6 +1,6 @@
-//! A recipe with all that belongs to it: what it requires, the classes it inherits, its bbappends.
+//! A recipe with the files that belong to it: those it requires, the classes it inherits, its bbappends.
 //!
-//! Resolved as far as the given layers tell; where a required file is not in them, the family is incomplete and what is
+//! They are found in the given layers. Where a required file is not in them, the context is incomplete, and what is
 //! missing in it proves nothing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,7 +15,7 @@ pub(super) struct LayerIndex<'a> {
     layers: &'a [AuditedLayer],
     by_path: HashMap<PathBuf, usize>,
     classes: HashMap<&'a str, usize>,
-    /// By what stands before the version.
+    /// By the name before the version.
     appends: HashMap<&'a str, Vec<usize>>,
     /// Recipes whose revision some configuration sets: `SRCREV:pn-NAME`.
     pinned_by_conf: HashSet<&'a str>,
@@ -61,7 +61,7 @@ impl<'a> LayerIndex<'a> {
         index
     }
 
-    /// Every recipe with its family, and every bbappend whose recipe is in none of the layers.
+    /// Every recipe with its context, and every bbappend whose recipe is in none of the layers.
     pub(super) fn families(&'a self) -> impl Iterator<Item = &'a SourceFile> {
         let has_recipe: HashSet<usize> = self
             .files
@@ -141,7 +141,7 @@ impl<'a> LayerIndex<'a> {
         }
     }
 
-    /// The file that `require PATH` means: beside the one that says so, beside the recipe, or from the top of a layer.
+    /// The file of `require PATH`: beside the requiring file, beside the recipe, or from the top of a layer.
     fn resolve(&'a self, path: &str, from: &SourceFile, recipe: &SourceFile) -> Option<&'a SourceFile> {
         let beside = [from, recipe].into_iter().filter_map(|file| file.path.parent());
         let roots = beside.chain(self.layers.iter().map(|layer| layer.directory.as_path()));
@@ -150,7 +150,7 @@ impl<'a> LayerIndex<'a> {
     }
 }
 
-/// `a/../b` without the way up: BitBake joins paths as text too.
+/// Resolves `..` in a path as text, as BitBake does.
 fn normal(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for component in path.components() {
@@ -176,7 +176,7 @@ fn pinned(file: &SourceFile) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What BitBake knows of a recipe by its file name.
+/// The variables that BitBake takes from a recipe's file name.
 fn builtin(recipe: &SourceFile) -> BTreeMap<&'static str, String> {
     let (pn, pv) = recipe.name_and_version();
     let bpn = pn.trim_end_matches("-native").trim_end_matches("-cross").trim_start_matches("nativesdk-").to_owned();
@@ -213,7 +213,7 @@ impl<'a> RecipeContext<'a> {
         self.assignments.push((file, assignment));
     }
 
-    /// A text with the variables put in that are known; others stay as they are written.
+    /// Expands the variables that are known; others are left as they are written.
     pub(super) fn expand(&self, text: &str) -> String {
         let mut expanded = text.to_owned();
         for _ in 0..6 {

@@ -3,11 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A path that is no directory of layers, or that cannot be read. What a layer holds is never an error.
+/// A path that is not a directory of layers, or that cannot be read. The content of a layer is never an error.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// What was asked for is no directory.
-    #[error("{} is no directory", .0.display())]
+    /// The path is not a directory.
+    #[error("{} is not a directory", .0.display())]
     NoDirectory(PathBuf),
     /// A directory without a layer in it.
     #[error("there is no BitBake layer in {}", .0.display())]
@@ -17,7 +17,7 @@ pub enum Error {
     Read {
         /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }

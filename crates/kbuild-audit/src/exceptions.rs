@@ -1,5 +1,5 @@
-//! Exceptions that stand in the file itself: `# kbuild-audit: allow KIND because REASON`, on the line of the finding or
-//! right before it.
+//! Exceptions that are written in the file itself: `# kbuild-audit: allow KIND because REASON`, on the line of the
+//! finding or right before it.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use super::kind::Rule;
 /// An exception as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Exception {
-    /// None when no kind has this name.
+    /// `None` when no rule has this name.
     pub(super) kind: Option<Rule>,
     pub(super) has_reason: bool,
     /// From 1.
@@ -38,8 +38,8 @@ pub(super) fn read(text: &str) -> Vec<Exception> {
     text.lines().enumerate().filter_map(exception).collect()
 }
 
-/// The lines where an exception for a finding on `line` may stand: that line, and the comments right before it, or before
-/// the line that it continues.
+/// The lines where an exception for a finding on `line` may stand: that line, and the comments right before it, or
+/// before the line that it continues.
 pub(super) fn lines_for(text: &[&str], line: usize) -> Vec<usize> {
     let content = |line: usize| line.checked_sub(1).and_then(|at| text.get(at)).map_or("", |line| line.trim());
     let mut first = line;

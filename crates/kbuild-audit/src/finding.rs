@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::kind::Rule;
 use super::layers::{AuditedLayer, SourceFile};
 
-/// A place that reaches the network or floats.
+/// A place that uses the network or floats.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     /// The file, below the path that was asked for.
@@ -17,22 +17,22 @@ pub struct Finding {
     pub line: usize,
     /// What is wrong.
     pub kind: Rule,
-    /// The recipe, or the name of the class or file where it is nobody's in particular.
+    /// The recipe, or the class or file where it belongs to no single recipe.
     pub recipe: String,
     /// The layer's collection or folder.
     pub layer: String,
     /// The task, function or variable.
     pub place: String,
-    /// What is there, in a few words.
+    /// What was found, in a few words.
     pub message: String,
     /// The line itself.
     pub excerpt: String,
-    /// Index of the layer, until its name is put in.
+    /// Index of the layer, until it is replaced by its name.
     #[serde(skip)]
     pub(super) layer_index: usize,
 }
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Debug)]
 pub struct AuditReport {
     /// By file and line.
@@ -41,7 +41,7 @@ pub struct AuditReport {
     pub layers: Vec<AuditedLayer>,
     /// How many files were read.
     pub files: usize,
-    /// How many exceptions hold.
+    /// How many findings were allowed by exceptions.
     pub allowed: usize,
 }
 
@@ -64,7 +64,7 @@ impl Finding {
     }
 }
 
-/// Text of a layer as it may be shown: no credentials of URLs, nothing that speaks to the terminal.
+/// Text of a layer for output: without credentials in URLs and without control characters.
 fn printable(text: &str) -> String {
     redact(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

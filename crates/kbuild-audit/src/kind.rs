@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-/// What is wrong at a place. The names are promised: exceptions in recipes and programs rely on them.
+/// A rule that a place breaks. The names are stable: exceptions in recipes and programs rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
     /// A task other than do_fetch with a true `[network]` flag.

@@ -1,10 +1,10 @@
-//! Places in BitBake layers that reach the network outside SRC_URI, or float: found by reading, BitBake is not run.
+//! Finds places in BitBake layers that use the network outside SRC_URI, or float, by reading; BitBake is not run.
 //!
-//! What may enter: the text of layers, whoever wrote them and for whatever release, and what is known of BitBake's syntax
-//! and of programs that download. Nothing of lock, store or network; of kbuild only what takes credentials out of a text.
+//! What may enter: the text of layers of any author and release, BitBake's syntax, and programs that download. Nothing
+//! of lock, store or network; of kbuild only the crate that removes credentials from texts.
 //!
-//! Only what is really there is reported. What a recipe's variables come to is worked out as far as its own files, those it
-//! includes, and the classes of the given layers tell; where that does not suffice, nothing is said.
+//! Only certain findings are reported. Variables of a recipe are expanded as far as its own files, those it
+//! includes, and the classes of the given layers define them; where that is not enough, nothing is reported.
 
 // Tests prepare files as they like.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
@@ -40,7 +40,7 @@ pub use finding::{AuditReport, Finding};
 pub use kind::Rule;
 pub use layers::{AuditedLayer, find};
 
-/// Reads all files of these layers, and tells what reaches the network or floats in them.
+/// Reads all files of these layers, and returns what uses the network or floats in them.
 ///
 /// # Errors
 /// A file or directory that cannot be read.
@@ -50,7 +50,7 @@ pub fn audit(layers: Vec<AuditedLayer>) -> Result<AuditReport> {
     let recipes: Vec<&SourceFile> = index.families().collect();
     let mut findings: Vec<Finding> = files.par_iter().flat_map_iter(code::audit).collect();
     findings.par_extend(recipes.par_iter().flat_map_iter(|recipe| sources::audit(&index.context(recipe))));
-    // A file that several recipes include is found at fault once for each.
+    // A file that several recipes include gives the same finding once for each.
     findings.sort();
     findings.dedup_by(|a, b| (&a.file, a.line, a.kind) == (&b.file, b.line, b.kind));
     let (mut findings, allowed) = except(findings, &files);
@@ -61,7 +61,8 @@ pub fn audit(layers: Vec<AuditedLayer>) -> Result<AuditReport> {
     Ok(AuditReport { findings, files: files.len(), layers, allowed })
 }
 
-/// Takes out what exceptions allow, and adds the exceptions that are wrong. Gives the number of findings that were allowed.
+/// Removes the findings that exceptions allow, and adds findings for wrong exceptions. Returns how many findings were
+/// allowed.
 fn except(findings: Vec<Finding>, files: &[SourceFile]) -> (Vec<Finding>, usize) {
     let mut by_file: BTreeMap<PathBuf, Vec<Finding>> = BTreeMap::new();
     for finding in findings {

@@ -1,7 +1,7 @@
-//! BitBake metadata as text: assignments, functions and includes, each with its line. Nothing is evaluated.
+//! Reads BitBake metadata as text: assignments, functions and includes, each with its line. Nothing is evaluated.
 //!
-//! The grammar is that of `bb.parse.parse_py.ConfHandler` and `BBHandler`, wide enough for what no BitBake of today parses
-//! any more (`SRC_URI_append`, `do_install_append`). What is not understood is passed over: this is no validator.
+//! The grammar is that of `bb.parse.parse_py.ConfHandler` and `BBHandler`, with older forms that BitBake no longer
+//! parses (`SRC_URI_append`, `do_install_append`). Text that is not understood is skipped: this is not a validator.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! The sealed process: what kbuild starts itself as, to become BitBake's parent.
+//! The sealed process: kbuild starts itself again as this process, which becomes BitBake's parent.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use super::{landlock, root, why};
 /// The hidden subcommand, see [`become_child_if_told`].
 pub(super) const SUBCOMMAND: &str = "__sealed";
 
-/// Which mechanisms the seal is made of.
+/// The mechanisms that the seal is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Mechanism {
@@ -26,24 +26,24 @@ pub(super) enum Mechanism {
     Namespaces,
     /// All but the pid namespace, which needs a procfs of its own; many containers allow none.
     SharedProcesses,
-    /// None: what Landlock and seccomp hold.
+    /// None: Landlock and seccomp alone.
     Rules,
 }
 
-/// What the sealed process is told.
+/// The input of the sealed process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Spec {
-    /// The process that must be its parent; another one means that kbuild died in between.
+    /// The process that must be its parent. Another parent means that kbuild has ended.
     pub(super) parent: i32,
     pub(super) mechanism: Mechanism,
     /// Set in the second process, which is inside the outer namespaces: the user that started the build.
     pub(super) inside: Option<User>,
-    /// Walls that must stand; less is an error.
+    /// Walls that must stand; a missing one is an error.
     pub(super) expected: Walls,
     pub(super) reachable: Reachable,
-    /// Where the command starts; nowhere: at the root.
+    /// The working directory of the command; `None`: the root.
     pub(super) directory: Option<PathBuf>,
-    /// What to run; nothing: only say which walls stand.
+    /// The command; empty: only report which walls stand.
     pub(super) command: Vec<PathBuf>,
 }
 
@@ -59,12 +59,12 @@ impl Spec {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Stood {
     pub(super) walls: Walls,
-    /// Why others do not stand.
+    /// Why the other walls do not stand.
     pub(super) reasons: Vec<String>,
 }
 
-/// Becomes the sealed process, never to return, if kbuild started this process as one; otherwise does nothing. To be called
-/// first of all in `main`: the kernel lets only a process with one thread enter a user namespace.
+/// Becomes the sealed process and never returns, if kbuild started this process as one; otherwise does nothing. It must
+/// be called first in `main`: the kernel lets only a process with one thread enter a user namespace.
 pub fn become_child_if_told() {
     let mut arguments = std::env::args_os().skip(1).peekable();
     if arguments.next_if(|first| first == SUBCOMMAND).is_some() {
@@ -129,7 +129,7 @@ fn inner(spec: &Spec, mechanism: Mechanism, user: User) -> Result<i32, String> {
     run(spec, walls)
 }
 
-/// Puts up the walls that need no namespace, and runs the command behind all of them.
+/// Sets up the walls that need no namespace, and runs the command inside all of them.
 fn run(spec: &Spec, mut walls: Walls) -> Result<i32, String> {
     let own_root = walls.stands(Wall::Files);
     walls.add([Wall::Descriptors], By::Closed);
@@ -170,7 +170,7 @@ fn run(spec: &Spec, mut walls: Walls) -> Result<i32, String> {
     supervise(Command::new(program).args(arguments)).map_err(why(&format!("run {}", program.display())))
 }
 
-/// Asks for a signal when the parent dies, and looks whether it has already.
+/// Asks for a signal when the parent ends, and checks that it has not ended already.
 fn die_with(parent: i32, signal: Signal) -> Result<(), String> {
     rustix::process::set_parent_process_death_signal(Some(signal)).map_err(why("be told of kbuild's end"))?;
     // In a new pid namespace, the procfs still shows the parent's; getppid(2) no longer does.
@@ -179,14 +179,14 @@ fn die_with(parent: i32, signal: Signal) -> Result<(), String> {
     if actual == Some(parent) { Ok(()) } else { Err("kbuild ended before its build began".to_owned()) }
 }
 
-/// Closes at the next exec whatever was inherited beside standard input, output and error.
+/// Marks every inherited descriptor except standard input, output and error to be closed at the next exec.
 fn close_descriptors() -> Result<(), String> {
     use std::os::fd::BorrowedFd;
     let listed = std::fs::read_dir("/proc/self/fd").map_err(why("list open files"))?;
     let numbers = listed.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     for number in numbers.filter(|number| *number > 2).collect::<Vec<_>>() {
-        // SAFETY: the process has one thread, so that nobody else closes the descriptor; the list's own is closed by now, and
-        // then the call below fails without harm.
+        // SAFETY: the process has one thread, so that nobody else closes the descriptor; the list's own is closed by
+        // now, and then the call below fails without harm.
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
         match rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC) {
             Err(error) if error != rustix::io::Errno::BADF => return Err(why("close what was inherited")(error)),

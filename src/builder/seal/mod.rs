@@ -1,12 +1,12 @@
-//! The seal: walls between a build and everything that is not its own, made of what the kernel offers.
+//! The seal: walls between a build and everything that is not its own, made with mechanisms of the kernel.
 //!
-//! BitBake's switches against the network leak (sstate probes, tasks with `[network]`, whatever a recipe calls), and a recipe
-//! is a program: so BitBake runs behind walls from its first line on, parse-time Python included. `docs/reference/seal.md`
-//! lists what can be reached from inside; a test tries every row.
+//! BitBake's own switches do not keep everything off the network (sstate probes, tasks with `[network]`, programs that
+//! a recipe calls), and a recipe is a program: so BitBake runs inside the seal from its first line on, parse-time
+//! Python included. `docs/reference/seal.md` lists what can be reached from inside; a test tries every row.
 //!
-//! Two processes stand between kbuild and BitBake, since the process that enters a user namespace must have one thread and
-//! the one that is first in a pid namespace must be born there. kbuild starts itself again for both: `kbuild __sealed SPEC`,
-//! which [`become_child_if_told`] serves before anything else happens in `main`.
+//! Two processes stand between kbuild and BitBake, since the process that enters a user namespace must have one thread
+//! and the one that is first in a pid namespace must be born there. kbuild starts itself again for both: `kbuild
+//! __sealed SPEC`, which [`become_child_if_told`] serves before anything else happens in `main`.
 //!
 //! ```text
 //! kbuild ─▶ outer: user, network, ipc, uts, cgroup and mount namespaces; waits
@@ -15,11 +15,11 @@
 //! ```
 //!
 //! The inner one sees to the end of what BitBake leaves behind (its server, its workers). It dies with kbuild
-//! (`PR_SET_PDEATHSIG`), and then so does everything in its namespace. SIGTERM and SIGHUP are passed on; Ctrl-C goes where
-//! the terminal sends it, to BitBake, which knows how to stop tasks.
+//! (`PR_SET_PDEATHSIG`), and then so does everything in its namespace. SIGTERM and SIGHUP are passed on; Ctrl-C goes
+//! where the terminal sends it, to BitBake, which knows how to stop tasks.
 //!
-//! Where the kernel forbids namespaces (containers, hardened hosts), Landlock and seccomp are what is left. [`probe`] finds
-//! out, and says why.
+//! Where the kernel forbids namespaces (containers, hardened hosts), only Landlock and seccomp are left. [`probe`] finds
+//! that out, with the reason.
 
 mod child;
 mod landlock;
@@ -51,17 +51,17 @@ pub struct Seal {
     reasons: Vec<String>,
 }
 
-/// Where what a command prints on its stdout goes.
+/// Where the standard output of a command goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stdout {
-    /// To kbuild's stdout: it is what was asked for.
+    /// To kbuild's stdout: the output is what the user asked for.
     Own,
-    /// To kbuild's stderr: it is said by the way, stdout is for the result.
+    /// To kbuild's stderr: stdout is for the result.
     ToStderr,
 }
 
 impl Seal {
-    /// What stands, wall by wall.
+    /// The walls that stand.
     pub fn walls(&self) -> &Walls {
         &self.walls
     }
@@ -82,12 +82,13 @@ impl Seal {
     }
 }
 
-/// kbuild itself, as the program that becomes the sealed process: what runs now, even if its file was replaced since.
+/// kbuild itself, as the program that becomes the sealed process: the program that runs now, even if its file was
+/// replaced since.
 pub fn this_program() -> PathBuf {
     PathBuf::from("/proc/self/exe")
 }
 
-/// Finds the strongest seal that this host can make around what is to be reached, by making it in a child that does nothing
+/// Finds the strongest seal that this host can make, by making it in a child that does nothing
 /// else.
 ///
 /// # Errors
@@ -96,7 +97,7 @@ pub fn probe(kbuild: &Path, reachable: &Reachable) -> Result<Seal> {
     probe_mechanisms(kbuild, reachable, &[Mechanism::Namespaces, Mechanism::SharedProcesses, Mechanism::Rules])
 }
 
-/// As [`probe`], without namespaces: what hosts get that forbid them.
+/// As [`probe`], without namespaces, as on hosts that forbid them.
 ///
 /// # Errors
 /// As [`probe`].
@@ -121,7 +122,7 @@ fn probe_mechanisms(kbuild: &Path, reachable: &Reachable, mechanisms: &[Mechanis
         .help("run `kbuild doctor`"))
 }
 
-/// What stood of one mechanism, or why it could not be made.
+/// The walls that one mechanism made, or why it could not make them.
 fn try_mechanism(kbuild: &Path, reachable: &Reachable, mechanism: Mechanism) -> Result<Result<Stood, String>> {
     let spec = Spec::new(mechanism, reachable.clone());
     let output = sealed_command(kbuild, &spec)?
@@ -138,7 +139,7 @@ fn try_mechanism(kbuild: &Path, reachable: &Reachable, mechanism: Mechanism) -> 
     }
 }
 
-/// Runs a command behind the seal, in the terminal kbuild was started in, and waits for it and all it left behind. Must be
+/// Runs a command inside the seal, in the terminal of kbuild, and waits for it and all processes that it leaves. Must be
 /// called outside of any async runtime, from a thread that outlives the call.
 ///
 /// # Errors
@@ -166,7 +167,7 @@ pub fn run(kbuild: &Path, seal: &Seal, command: &mut Command, stdout: Stdout) ->
     Ok(ended)
 }
 
-/// Whether a standard input would be a way out: a directory, from which everything beside it can be opened, or a socket.
+/// Whether a standard input would break the seal: a directory, from which other files can be opened, or a socket.
 fn leads_outside(input: std::os::fd::BorrowedFd<'_>) -> bool {
     use rustix::fs::FileType;
     rustix::fs::fstat(input).is_ok_and(|stat| {

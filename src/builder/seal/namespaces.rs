@@ -1,8 +1,8 @@
 //! The namespaces of a build, in two layers.
 //!
-//! The outer layer makes the mounts, the network and the host name, as a root that exists only there. The inner one is the
-//! user again: mounts that come from a more privileged namespace are locked there (mount_namespaces(7)), so that nothing can
-//! be unmounted, remounted or uncovered from inside, by root neither.
+//! The outer layer makes the mounts, the network and the host name, as a root that exists only there. The inner one is
+//! the user again: mounts that come from a more privileged namespace are locked there (mount_namespaces(7)), so that
+//! nothing can be unmounted, remounted or uncovered from inside, by root neither.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -18,7 +18,7 @@ use super::why;
 /// The name of the host inside: some build systems write it into what they make.
 pub(super) const HOST_NAME: &str = "kbuild";
 
-/// Who starts the build.
+/// The user that starts the build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct User {
     pub(super) uid: u32,
@@ -32,7 +32,8 @@ impl User {
     }
 }
 
-/// Enters the outer layer, as its root: loopback is the only network. `processes`: children get process ids of their own.
+/// Enters the outer layer, as its root: loopback is the only network. `processes`: children get process ids of their
+/// own.
 pub(super) fn enter_outer(user: User, processes: bool) -> Result<(), String> {
     let flags = UnshareFlags::NEWUSER
         | UnshareFlags::NEWNS

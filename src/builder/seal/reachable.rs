@@ -1,5 +1,5 @@
-//! What a build can reach: the host's programs and libraries, the store and the layers for reading, the board's directory
-//! for writing, and private directories for the rest.
+//! What a build can reach: the host's programs and libraries, the store and the layers for reading, the board's
+//! directory for writing, and private directories for the rest.
 //!
 //! One list serves both walls: the mounts of the build's own root ([`super::root`]) and Landlock's rules
 //! ([`super::landlock`]).
@@ -18,8 +18,8 @@ const PROGRAMS: [&str; 9] =
 
 /// Of `/etc`, what programs read to run at all, and nothing that says who uses this host or how it is set up.
 ///
-/// Users, groups, hosts and the name service are written anew ([`super::root`]). git's, pip's and other programs' settings
-/// for the whole host are left out: they would change a build.
+/// Users, groups, hosts and the name service are written anew ([`super::root`]). git's, pip's and other programs'
+/// settings for the whole host are left out: they would change a build.
 const ETC: [&str; 31] = [
     "alternatives",
     "bash.bashrc",
@@ -97,13 +97,13 @@ pub(super) enum ReachableEntry {
     Link(PathBuf),
 }
 
-/// All of the host that a build can reach, by absolute path.
+/// The files of the host that a build can reach, by absolute path.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reachable {
     entries: BTreeMap<PathBuf, ReachableEntry>,
     /// The home of the user inside.
     home: Option<PathBuf>,
-    /// And outside.
+    /// The same outside.
     user_home: Option<PathBuf>,
     /// An empty directory of the host that becomes `/tmp`.
     scratch: Option<PathBuf>,
@@ -111,8 +111,8 @@ pub struct Reachable {
 
 impl Reachable {
     /// The host's programs: those of the distribution, those in `path`, and the bits of `/etc` and `/sys` they read.
-    /// `tools` are looked for there, because a link may lead to a program elsewhere. Of `home`, the user's, only programs and
-    /// their libraries are taken.
+    /// `tools` are looked for there, because a link may lead to a program elsewhere. Of `home`, the user's, only
+    /// programs and their libraries are taken.
     pub fn programs(path: &OsStr, tools: &[&str], home: Option<&Path>) -> Reachable {
         let mut reachable =
             Reachable { user_home: home.and_then(|home| fs::canonicalize(home).ok()), ..Reachable::default() };
@@ -196,7 +196,7 @@ impl Reachable {
     }
 
     fn read_if_there(&mut self, path: &Path) {
-        // What is not there is no program of this host; what cannot be looked at cannot be run.
+        // A path that does not exist is no program of this host; one that cannot be read cannot be run.
         let _ = self.read(path);
     }
 
@@ -204,7 +204,7 @@ impl Reachable {
     fn add(&mut self, path: &Path, access: MountAccess) -> io::Result<()> {
         let real = self.follow(path)?;
         match self.entries.get(&real) {
-            // Who asked for writing keeps it.
+            // A path that was added for writing stays writable.
             Some(ReachableEntry::Host(MountAccess::Write)) => {}
             _ => drop(self.entries.insert(real, ReachableEntry::Host(access))),
         }

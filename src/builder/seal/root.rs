@@ -1,4 +1,4 @@
-//! A root of the build's own: nothing is there but what it can reach.
+//! A root of the build's own, with only the files that it can reach.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
@@ -16,7 +16,7 @@ use super::why;
 /// A directory that every host has, over which the two roots are held while one replaces the other.
 const STAGE: &str = "/tmp";
 
-/// Devices that give or take bytes and know nothing of the host.
+/// Devices that only give or take bytes and show nothing of the host.
 const DEVICES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
 
 /// Parts of procfs that are the whole kernel's, whichever namespace looks: read-only, as container runtimes have them.
@@ -28,8 +28,8 @@ const KERNEL_SECRETS: [&str; 6] = ["kcore", "key-users", "keys", "kmsg", "latenc
 /// Directories of the build's own, gone with it: in memory, but for a `/tmp` on disk. With their modes.
 const PRIVATE: [(&str, &CStr); 3] = [("/tmp", c"mode=1777"), ("/var/tmp", c"mode=1777"), ("/run", c"mode=0755")];
 
-/// Builds the root and enters it. `own_processes`: this process is in a pid namespace of its own, so that a procfs can be
-/// mounted for it.
+/// Builds the root and enters it. `own_processes`: this process is in a pid namespace of its own, so that a procfs can
+/// be mounted for it.
 pub(super) fn enter(reachable: &Reachable, user: User, own_processes: bool) -> Result<(), String> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).map_err(why("make mounts private"))?;
@@ -120,15 +120,15 @@ impl NewRoot {
         fs::File::create_new(to).map(drop)
     }
 
-    /// Takes away from a mount, and from all below it, what is not wanted.
+    /// Removes rights from a mount and from all mounts below it.
     fn limit(&self, to: &Path, access: MountAccess) -> Result<(), String> {
         let wanted = match access {
             MountAccess::Read => MountFlags::NOSUID | MountFlags::NODEV | MountFlags::RDONLY,
             MountAccess::Write => MountFlags::NOSUID | MountFlags::NODEV,
         };
         for (mount, present) in self.mounts_below(to)? {
-            // mount_namespaces(7): a mount that came from a more privileged namespace keeps its flags locked, and a remount
-            // that does not repeat them fails.
+            // mount_namespaces(7): a mount that came from a more privileged namespace keeps its flags locked, and a
+            // remount that does not repeat them fails.
             rustix::mount::mount_remount(&mount, MountFlags::BIND | wanted | present, c"")
                 .map_err(|error| format!("{}: {error}", mount.display()))?;
         }
@@ -224,7 +224,8 @@ impl NewRoot {
         Ok(())
     }
 
-    /// The files of `/etc` that say who and where one is. Not the host's: a directory service cannot be asked from inside.
+    /// The files of `/etc` that say who and where one is. Not the host's: a directory service cannot be asked from
+    /// inside.
     fn accounts(&self, user: User, home: &Path) -> Result<(), String> {
         let User { uid, gid } = user;
         let home = home.display();
@@ -255,7 +256,7 @@ impl NewRoot {
         Ok(())
     }
 
-    /// Makes the new root the root, and lets go of the host's.
+    /// Makes the new root the root, and unmounts the host's.
     fn take_over(self) -> Result<(), String> {
         read_only(&self.new)?;
         chdir(&self.new).map_err(why("enter the new root"))?;

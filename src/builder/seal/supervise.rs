@@ -15,8 +15,8 @@ pub(super) const OWN_FAILURE: i32 = 125;
 /// How long BitBake's server may take to end after its client did. It writes its caches then, a minute is plenty.
 const STRAGGLERS: Duration = Duration::from_secs(60);
 
-/// How long stragglers have between SIGTERM and SIGKILL, and until SIGTERM when kbuild was asked to stop: the server would
-/// else wait for running tasks.
+/// How long stragglers have between SIGTERM and SIGKILL, and until SIGTERM when kbuild was asked to stop: the server
+/// would else wait for running tasks.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How a command ended.
@@ -28,8 +28,8 @@ pub struct Ended {
     pub interrupted: bool,
 }
 
-/// Waits for a child without dying of what is meant for BitBake; passes SIGTERM and SIGHUP on. Handlers, not `SIG_IGN`: an
-/// ignored signal would stay ignored in BitBake.
+/// Waits for a child without ending on signals that are meant for BitBake; passes SIGTERM and SIGHUP on. Handlers, not
+/// `SIG_IGN`: an ignored signal would stay ignored in BitBake.
 pub(super) fn wait_through_signals(command: Command) -> io::Result<Ended> {
     runtime()?.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -50,7 +50,7 @@ pub(super) fn wait_through_signals(command: Command) -> io::Result<Ended> {
     })
 }
 
-/// Runs BitBake and sees it and its descendants to their end; gives its status as a shell does.
+/// Runs BitBake, waits until it and its descendants have ended, and returns its status as a shell does.
 pub(super) fn supervise(command: &mut Command) -> io::Result<i32> {
     runtime()?.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -81,7 +81,7 @@ pub(super) fn supervise(command: &mut Command) -> io::Result<i32> {
                 _ = hangup.recv() => deadline = Instant::now(),
                 () = tokio::time::sleep(rest) => {
                     own_children().into_iter().for_each(|pid| forward(Some(pid), next));
-                    // Whoever lost its parent by that comes to us, and gets the next one.
+                    // A process whose parent ended becomes a child of this one, and gets the next signal.
                     deadline = Instant::now() + if next == Signal::TERM { GRACE } else { Duration::from_millis(100) };
                     next = Signal::KILL;
                 }
@@ -113,7 +113,7 @@ fn shell_status(status: std::process::ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(OWN_FAILURE)
 }
 
-/// Takes in all children that ended, ours and those we inherited; tells whether any are left.
+/// Reaps all children that ended, also adopted ones; returns whether any are left.
 fn reap(main: Pid, status: &mut Option<i32>) -> io::Result<bool> {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {

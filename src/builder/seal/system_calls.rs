@@ -1,4 +1,4 @@
-//! What no namespace holds: system calls that a build has no use for are refused by seccomp(2).
+//! The filter of system calls: calls that no namespace covers and that a build does not need are refused by seccomp(2).
 //!
 //! | refused | because |
 //! | --- | --- |
@@ -9,8 +9,8 @@
 //! | without a network namespace: internet sockets | |
 //! | without an ipc namespace: System V IPC, POSIX message queues | |
 //!
-//! Programs of another ABI of the processor (32-bit x86) are ended: their calls are numbered otherwise, and the calls of old
-//! ones cannot be told apart (socketcall(2)).
+//! Programs of another ABI of the processor (32-bit x86) are ended: their calls are numbered otherwise, and the calls
+//! of old ones cannot be told apart (socketcall(2)).
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use seccompiler::{
 
 use super::why;
 
-/// Which walls seccomp has to be.
+/// The walls that seccomp has to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refuse {
     /// Internet sockets.
@@ -31,7 +31,8 @@ pub(super) struct Refuse {
 
 type SystemCallRules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Installs the filters; they hold for all that this process starts, and cannot be taken off. `no_new_privs` must be set.
+/// Installs the filters; they hold for all that this process starts, and cannot be taken off. `no_new_privs` must be
+/// set.
 pub(super) fn restrict(refuse: Refuse) -> Result<(), String> {
     let mut filters = vec![
         filter(sockets(refuse)?, libc::EAFNOSUPPORT)?,

@@ -1,4 +1,4 @@
-//! What stood of the seal, wall by wall.
+//! The walls of the seal, and the mechanisms that hold them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,7 +27,7 @@ pub enum Wall {
     Descriptors,
 }
 
-/// What holds a wall.
+/// A mechanism that holds a wall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum By {
@@ -55,7 +55,7 @@ const ALL: [Wall; 8] = [
     Wall::Descriptors,
 ];
 
-/// Each wall with all that holds it; nothing: it did not stand.
+/// Each wall with the mechanisms that hold it; an empty set: it did not stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Walls(BTreeMap<Wall, BTreeSet<By>>);
 

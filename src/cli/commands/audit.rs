@@ -95,7 +95,7 @@ impl AuditArgs {
 fn unreadable(error: kbuild_audit::Error) -> Error {
     match error {
         kbuild_audit::Error::NoDirectory(path) => {
-            Error::input(format!("{} is no directory", disk::shown(&path))).help("name directories with layers")
+            Error::input(format!("{} is not a directory", disk::shown(&path))).help("name directories with layers")
         }
         kbuild_audit::Error::NoLayer(path) => {
             Error::input(format!("there is no BitBake layer in {}", disk::shown(&path)))

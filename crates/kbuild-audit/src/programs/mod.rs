@@ -1,4 +1,4 @@
-//! Which programs reach the network, with which arguments.
+//! The programs that use the network, and the arguments with which they do.
 
 pub(super) mod containers;
 mod packages;
@@ -15,7 +15,7 @@ use super::kind::Rule;
 use packages::{go, pip, yarn};
 use vcs::{git, is_here, svn};
 
-/// A command that reaches the network.
+/// A command that uses the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reach {
     pub(super) kind: Rule,
@@ -42,7 +42,7 @@ const fn program(
     NetworkProgram { names, subcommands, unless, kind }
 }
 
-/// What needs no closer look than a subcommand and an option.
+/// Programs of which a subcommand and an option tell enough.
 const PROGRAMS: &[NetworkProgram] = &[
     program(&["axel", "lftp", "ncftpget", "zsync"], &[], &["--version", "--help"], Rule::DownloadCommand),
     program(&["aria2c"], &[], &["--version", "-v", "--help", "-h"], Rule::DownloadCommand),
@@ -165,8 +165,8 @@ const PROGRAMS: &[NetworkProgram] = &[
 const SPECIAL: [&str; 13] =
     ["curl", "wget", "git", "svn", "skopeo", "go", "yarn", "yarnpkg", "rsync", "scp", "sftp", "ssh", "uv"];
 
-/// Finds a text that may name a program of this file; what it does not match needs no parsing. Python is named by what is
-/// called in it.
+/// Finds a text that may name a program of this file; what it does not match needs no parsing. Python is named by what
+/// is called in it.
 pub(super) static ANY_NAME: LazyLock<Regex> = LazyLock::new(|| {
     let names = PROGRAMS.iter().flat_map(|program| program.names).chain(&SPECIAL);
     let names: Vec<String> = names.map(|name| regex::escape(name)).collect();
@@ -177,10 +177,11 @@ pub(super) static ANY_NAME: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a constant expression compiles")
 });
 
-/// Where a command runs: what variables are known to be, its own environment last.
+/// The known variables where a command runs, its own environment last.
 pub(super) type Variables = BTreeMap<String, String>;
 
-/// What this command reaches, if anything. `words` begin with the program and are no wrapper (see `wrappers`).
+/// What the command uses of the network, if anything. `words` begin with the program, which is not a wrapper (see
+/// `wrappers`).
 pub(super) fn reach(words: &[String], variables: &Variables) -> Option<Reach> {
     let (first, rest) = words.split_first()?;
     let name = program_name(first);
@@ -241,7 +242,8 @@ fn from_table(name: &str, args: &[String]) -> Option<Reach> {
     Some(Reach { kind: program.kind, what: format!("{name} {subcommand}") })
 }
 
-/// The program that a command's first word names: its last part, or what a variable like `${CARGO}` stands for.
+/// The program of a command's first word: the last part of its path, or the program that a variable like `${CARGO}`
+/// usually names.
 pub(super) fn program_name(word: &str) -> String {
     let name = word.rsplit('/').next().unwrap_or(word);
     let variable = name.strip_prefix("${").and_then(|name| name.strip_suffix('}')).or_else(|| name.strip_prefix('$'));
@@ -296,7 +298,7 @@ fn subcommand(args: &[String], subcommands: &[&'static str]) -> Option<&'static 
     None
 }
 
-/// A word with the variables that are known put in.
+/// Expands the known variables of a word.
 fn resolve(word: &str, variables: &Variables) -> String {
     let mut resolved = word.to_owned();
     for _ in 0..4 {
