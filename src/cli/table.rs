@@ -2,8 +2,8 @@
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 
-/// The least width of a column that is cut, with the space before it.
-const NARROWEST: u16 = 14;
+/// The least width of a column that is cut.
+const NARROWEST: u16 = 12;
 
 /// How one column is aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,18 +30,20 @@ pub(super) fn table<const N: usize>(columns: [Column; N], rows: &[[String; N]], 
     if let Some(width) = width {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.try_into().unwrap_or(u16::MAX));
     }
-    for (column, kind) in table.column_iter_mut().zip(columns) {
-        set_up(column, kind);
+    let widest = table.column_max_content_widths();
+    for ((column, kind), widest) in table.column_iter_mut().zip(columns).zip(widest) {
+        set_up(column, kind, widest);
     }
     table.trim_fmt()
 }
 
 /// Two spaces between columns; only a column that may be cut gets narrower than its widest cell.
-fn set_up(column: &mut comfy_table::Column, kind: Column) {
-    column.set_padding(if column.index == 0 { (0, 0) } else { (2, 0) });
+fn set_up(column: &mut comfy_table::Column, kind: Column, widest: u16) {
+    let gap = if column.index == 0 { 0 } else { 2 };
+    column.set_padding((gap, 0));
     column.set_constraint(match kind {
         Column::Left | Column::Right => ColumnConstraint::ContentWidth,
-        Column::Cut => ColumnConstraint::LowerBoundary(Width::Fixed(NARROWEST)),
+        Column::Cut => ColumnConstraint::LowerBoundary(Width::Fixed(gap + widest.min(NARROWEST))),
     });
     if kind == Column::Right {
         column.set_cell_alignment(CellAlignment::Right);
