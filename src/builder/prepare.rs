@@ -282,10 +282,26 @@ fn verified_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<V
     Ok(ids)
 }
 
+/// One warning, however many they are: a page of warnings hides all others.
+fn warn_of_absent(ids: &[SourceId], progress: &dyn Progress) {
+    match ids {
+        [] => {}
+        [id] => {
+            progress.warn(&format!("{id} is incomplete in the lock and not in the store: tasks that need it will fail"));
+        }
+        [first, second, ..] => progress.warn(&format!(
+            "{} sources are incomplete in the lock and not in the store, {first} and {second} among them: tasks that need \
+             them will fail; `kbuild list --incomplete` names them",
+            ids.len()
+        )),
+    }
+}
+
 /// The closure without sources that are incomplete and missing, and without those with such a submodule.
 fn present_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
     let mut ids = request.lock.closure_with(request.board, settings)?;
     let mut absent: BTreeSet<String> = BTreeSet::new();
+    let mut left_out = Vec::new();
     loop {
         let mut found = Vec::new();
         for id in &ids {
@@ -299,14 +315,13 @@ fn present_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Ve
             }
         }
         if found.is_empty() {
+            warn_of_absent(&left_out, request.progress);
             return Ok(ids);
         }
         for id in found {
-            request
-                .progress
-                .warn(&format!("{id} is incomplete in the lock and not in the store: tasks that need it will fail"));
             ids.retain(|other| *other != id);
             absent.insert(id.key().to_owned());
+            left_out.push(id);
         }
     }
 }

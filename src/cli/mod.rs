@@ -6,6 +6,7 @@
 mod commands;
 mod describe;
 mod environment;
+mod failures;
 mod global;
 mod output;
 mod progress;

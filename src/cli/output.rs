@@ -8,6 +8,7 @@ use std::sync::Arc;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::{Value, json};
 
+use super::failures;
 use super::global::{Format, GlobalArgs, When};
 use super::progress::{Bars, Lines, Quiet, print_stderr};
 use crate::bitbake::Verbosity;
@@ -55,6 +56,8 @@ pub(super) struct Output {
     format: Format,
     quiet: bool,
     color: bool,
+    /// Whether every one of many failures is shown.
+    verbose: bool,
     /// How much BitBake should print: everything to a person at a terminal or with `-v`, little to a log.
     pub(super) words: Verbosity,
     /// Shows progress.
@@ -82,7 +85,20 @@ impl Output {
             (false, true) => Verbosity::All,
             (false, false) => Verbosity::Few,
         };
-        Output { command, format: global.format, quiet: global.quiet, color, words, progress }
+        Output {
+            command,
+            format: global.format,
+            quiet: global.quiet,
+            color,
+            verbose: global.verbose > 0,
+            words,
+            progress,
+        }
+    }
+
+    /// Whether long lists are shown whole.
+    pub(super) fn is_verbose(&self) -> bool {
+        self.verbose
     }
 
     /// Whether the JSON document is printed. If not, a command need not make a long one.
@@ -127,10 +143,29 @@ impl Output {
             Format::Human => print_stdout(&format!("{}\n", outcome.text)),
         }
         if let Some(error) = &outcome.error {
-            print_stderr(&render(error, self.color));
+            print_stderr(&self.render(error));
             return error.exit_code().into();
         }
         outcome.exit.unwrap_or(0).into()
+    }
+
+    /// Many failures are grouped, with the summary behind them, where a person looks first.
+    fn render(&self, error: &Error) -> String {
+        if self.verbose || error.related_errors().len() <= failures::FEW {
+            return render(error, self.color);
+        }
+        let lines = self.grouped(&failures::failures_of(error)).join("\n");
+        let all = "`-v` shows each of them whole, and so does `--format json`";
+        let hint = error.hint().or_else(|| error.related_errors().iter().find_map(Error::hint));
+        let help = hint.map_or_else(|| all.to_owned(), |hint| format!("{hint}; {all}"));
+        let summary = Error::new(error.kind(), error.to_string()).help(help);
+        format!("{lines}\n{}", render(&summary, self.color))
+    }
+
+    /// Failures (a name or message, and its causes) as a line for each cause and host.
+    pub(super) fn grouped(&self, failures: &[(String, Vec<String>)]) -> Vec<String> {
+        let lines = failures::grouped(failures.iter().map(|(name, causes)| (name.as_str(), causes.as_slice())));
+        lines.iter().map(|line| format!("  {} {line}", self.paint("×", "31"))).collect()
     }
 
     fn document(&self, outcome: &Outcome) -> Value {

@@ -138,6 +138,27 @@ fn what_is_missing_offline_is_named() {
 }
 
 #[test]
+fn many_failures_are_grouped_by_cause_and_host() {
+    let server = Server::start();
+    let mut sources = String::new();
+    for n in 0..30 {
+        let (name, bytes) = (format!("part{n:02}-1.0.tar.gz"), body(1000 + n));
+        server.on(&format!("/{name}"), [Reply::status(if n % 10 == 0 { 403 } else { 401 })]);
+        let url = server.url(&format!("/{name}"));
+        sources.push_str(&format!("[sources.part{n:02}]\nurl = \"{url}\"\nsha256 = \"{}\"\n", sha256(&bytes)));
+    }
+    let bench = bench(&sources);
+    assert_run!(bench, bench.kbuild(&["lock"]), "many_incomplete");
+    assert_run!(bench, bench.kbuild(&["fetch"]), "many_failures");
+    assert_run!(bench, bench.kbuild(&["verify"]), "many_missing");
+    let whole = bench.kbuild(&["fetch", "-v"]);
+    assert!(whole.stderr.matches("could not fetch part").count() >= 30, "{whole}");
+    let json = bench.kbuild(&["fetch", "--format", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!(document["error"]["related"].as_array().map(Vec::len), Some(30), "{json}");
+}
+
+#[test]
 fn an_upstream_that_is_gone() {
     let server = Server::start();
     server.on("/gone-1.0.tar.gz", [Reply::status(404)]);

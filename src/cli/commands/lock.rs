@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::builder;
+use crate::cli::failures::FEW;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
@@ -143,18 +144,22 @@ fn say_changes(changes: &[Change], output: &Output) {
     }
 }
 
-/// Warns of sources that are known by hash or commit alone, with the reason; many with one reason share a line.
+/// Warns of sources that are known by hash or commit alone, with the reason. Many are grouped by reason and host.
 fn warn_of_incomplete(incomplete: &[Incomplete], output: &Output) {
-    const SHOWN: usize = 10;
-    for Incomplete { id, why } in incomplete.iter().take(SHOWN) {
-        let known = if matches!(id, SourceId::Git(_)) { "commit" } else { "sha256" };
-        output.warn(&format!("{id} is locked by its {known} alone, its bytes were never seen: {why}"));
+    if output.is_verbose() || incomplete.len() <= FEW {
+        for Incomplete { id, why } in incomplete {
+            let known = if matches!(id, SourceId::Git(_)) { "commit" } else { "sha256" };
+            output.warn(&format!("{id} is locked by its {known} alone, its bytes were never seen: {why}"));
+        }
+        return;
     }
-    if incomplete.len() > SHOWN {
-        let more = incomplete.len() - SHOWN;
-        output
-            .warn(&format!("{more} more sources are locked by sha256 or commit alone: see `kbuild list --incomplete`"));
-    }
+    let causes: Vec<(String, Vec<String>)> =
+        incomplete.iter().map(|entry| (entry.id.to_string(), vec![entry.why.clone()])).collect();
+    output.grouped(&causes).iter().for_each(|line| output.say(line));
+    output.warn(&format!(
+        "{} are locked by sha256 or commit alone, their bytes were never seen: see `kbuild list --incomplete`",
+        count(incomplete.len(), "source")
+    ));
 }
 
 fn check_strict(strict: bool, lock: &Lock) -> Result<()> {

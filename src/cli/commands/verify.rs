@@ -67,6 +67,12 @@ struct Fault {
     error: Error,
 }
 
+impl Fault {
+    fn is_missing(&self) -> bool {
+        self.error.kind() == Kind::Missing
+    }
+}
+
 /// What a configuration does not have.
 #[derive(Default)]
 struct Lacking<'a> {
@@ -92,7 +98,7 @@ impl VerifyArgs {
             runtime::wait(project.fetcher(global, output)?.sources(&lock, &again))?;
             faults = runtime::work(output, || check(&store, &lock, &again))?;
         }
-        let mut outcome = scope.report(&lock, faults, &project.manifest.engine);
+        let mut outcome = scope.report(&lock, faults, &project.manifest.engine, output.is_verbose());
         extend(&mut outcome.json, json!({ "repaired": repaired }));
         if outcome.error.is_none() {
             let fetched_again =
@@ -172,7 +178,8 @@ impl VerifyArgs {
 }
 
 impl VerifyScope {
-    fn report(&self, lock: &Lock, faults: Vec<Fault>, engine: &str) -> Outcome {
+    fn report(&self, lock: &Lock, faults: Vec<Fault>, engine: &str, whole: bool) -> Outcome {
+        let nothing_is_there = faults.len() == self.sources.len() && faults.iter().all(Fault::is_missing);
         let uses = Uses::of(lock);
         let mut lacking: BTreeMap<Configuration<'_>, Lacking<'_>> = BTreeMap::new();
         let mut list = Vec::new();
@@ -191,9 +198,13 @@ impl VerifyScope {
         }
         let total = self.sources.len();
         let json = json!({ "sources": total, "faults": list, "would_fail": would_fail_json(&lacking) });
-        let mut outcome = Outcome::new(json, would_fail_text(&lacking, engine));
+        let mut outcome = Outcome::new(json, would_fail_text(&lacking, engine, whole));
         outcome.error =
             Error::all(errors, |faults| format!("{faults} of {} are not as locked", count(total, "source")));
+        if nothing_is_there {
+            let help = "the store has none of them: run `kbuild fetch`";
+            outcome.error = outcome.error.map(|error| error.help(help));
+        }
         outcome
     }
 
@@ -254,8 +265,10 @@ fn would_fail_json(lacking: &BTreeMap<Configuration<'_>, Lacking<'_>>) -> Value 
     lacking.iter().map(one).collect()
 }
 
-/// A line for each configuration that would fail, with everything that fails in it.
-fn would_fail_text(lacking: &BTreeMap<Configuration<'_>, Lacking<'_>>, engine: &str) -> String {
+/// A line for each configuration that would fail, with the first few that fail in it, or with all.
+fn would_fail_text(lacking: &BTreeMap<Configuration<'_>, Lacking<'_>>, engine: &str, whole: bool) -> String {
+    const SHOWN: usize = 5;
+    let shown = if whole { usize::MAX } else { SHOWN };
     let line = |(Configuration { board, setting }, lacking): (&Configuration<'_>, &Lacking<'_>)| {
         let with = if setting.is_empty() { String::new() } else { format!(" with {setting}") };
         let layer = |name: &&str| if *name == engine { "the engine".to_owned() } else { format!("layer {name}") };
@@ -265,7 +278,9 @@ fn would_fail_text(lacking: &BTreeMap<Configuration<'_>, Lacking<'_>>, engine: &
             what = vec![format!("every recipe, because these are missing: {}", what.join(", "))];
         }
         what.extend(lacking.declared.iter().map(|name| format!("source {name}")));
-        what.extend(lacking.recipes.iter().map(|name| (*name).to_owned()));
+        what.extend(lacking.recipes.iter().take(shown).map(|name| (*name).to_owned()));
+        let more = lacking.recipes.len().saturating_sub(shown);
+        what.extend((more > 0).then(|| format!("{more} more recipes")));
         format!("{board}{with} would fail: {}", what.join(", "))
     };
     lacking.iter().map(line).collect::<Vec<_>>().join("\n")
