@@ -169,7 +169,8 @@ fn add_engine(lock: &mut Lock) -> SourceId {
     let key = kbuild::source::name::git_key(&url, &commit);
     let id = SourceId::Git(key.clone());
     let reference = GitRef { branch: None, tag: None, rev: Some(commit) };
-    let request = Request::Git { url: url.clone(), reference, version: None, submodules: false, history: false };
+    let request =
+        Request::Git { url: url.clone(), reference, version: None, submodules: false, history: false, lfs: true };
     lock.layers.insert("bitbake".to_owned(), Pin { request, locked: id.clone() });
     let git = LockedGit {
         url,
@@ -180,6 +181,8 @@ fn add_engine(lock: &mut Lock) -> SourceId {
         clones: BTreeSet::new(),
         recursive: false,
         submodules: BTreeMap::new(),
+        lfs: BTreeMap::new(),
+        without_lfs: false,
     };
     lock.gits.insert(key, git);
     id
@@ -195,6 +198,7 @@ fn file(name: &str, number: usize) -> LockedFile {
         name: None,
         urls: urls.iter().map(|url| url.parse().expect("a URL")).collect(),
         sha256: digests.sha256,
+        stated_size: None,
         content: Some(Content { blake3: digests.blake3, size: digests.size }),
     }
 }

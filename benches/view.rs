@@ -54,7 +54,7 @@ fn fill(directory: &Path, store: &Store) -> Lock {
         let digests = store.add_file(&file).expect("a blob");
         let content = Some(Content { blake3: digests.blake3, size: digests.size });
         let urls = vec![format!("crate://crates.io/c/{number}").parse().expect("a URL")];
-        let locked = LockedFile { name: None, urls, sha256: digests.sha256, content };
+        let locked = LockedFile { name: None, urls, sha256: digests.sha256, stated_size: None, content };
         lock.files.insert(format!("c-{number}.crate"), locked);
     }
     assert_eq!(lock.all_sources().into_iter().collect::<BTreeSet<_>>().len(), SOURCES);

@@ -97,7 +97,7 @@ variables! {
         HTTPS_PROXY = "https_proxy";
         /// The proxy for `http` URLs. `HTTP_PROXY` is not read for programs that a web server runs.
         HTTP_PROXY = "http_proxy";
-        /// The proxy for all URLs without a proxy of their own.
+        /// The proxy for all URLs without a proxy of their own; also `socks5://` and, if it looks names up, `socks5h://`.
         ALL_PROXY = "all_proxy";
         /// Hosts that are asked without a proxy, separated by commas.
         NO_PROXY = "no_proxy";

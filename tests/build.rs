@@ -88,6 +88,7 @@ fn lock_by_hand(manifest: &Manifest, store: &Store) -> Lock {
             version: None,
             submodules: !submodules.is_empty(),
             history: false,
+            lfs: true,
         };
         let locked = LockedGit {
             url,
@@ -98,6 +99,8 @@ fn lock_by_hand(manifest: &Manifest, store: &Store) -> Lock {
             history: false,
             recursive: false,
             submodules,
+            lfs: BTreeMap::new(),
+            without_lfs: false,
         };
         lock.gits.insert(key.clone(), locked);
         Pin { request, locked: SourceId::Git(key) }
@@ -118,7 +121,7 @@ fn lock_by_hand(manifest: &Manifest, store: &Store) -> Lock {
     let content = Some(Content { blake3: digests.blake3, size: digests.size });
     lock.files.insert(
         tarball.to_owned(),
-        LockedFile { name: None, urls: vec![url(tarball)], sha256: digests.sha256, content },
+        LockedFile { name: None, urls: vec![url(tarball)], sha256: digests.sha256, stated_size: None, content },
     );
     let request = kbuild::lock::Request::File { url: url(tarball), version: Some("1.0".to_owned()) };
     lock.sources.insert("hello".to_owned(), Pin { request, locked: SourceId::File(tarball.to_owned()) });

@@ -130,6 +130,7 @@ impl Project {
             name: None,
             urls: vec![format!("https://upstream.example/uninative/{name}").parse().unwrap()],
             sha256: digests.sha256,
+            stated_size: None,
             content: Some(Content { blake3: digests.blake3, size: digests.size }),
         };
         self.lock.files.insert(name.clone(), locked);
@@ -163,7 +164,8 @@ fn lock_layer(lock: &mut Lock, store: &Store, layer: &str, repository: &Path, br
     let url: SourceUrl = format!("https://upstream.example/{layer}.git").parse().unwrap();
     let key = name::git_key(&url, &commit);
     let reference = GitRef { branch: Some(branch.to_owned()), tag: None, rev: None };
-    let request = lock::Request::Git { url: url.clone(), reference, version: None, submodules: false, history: false };
+    let request =
+        lock::Request::Git { url: url.clone(), reference, version: None, submodules: false, history: false, lfs: true };
     let locked = LockedGit {
         url,
         refs: BTreeSet::new(),
@@ -173,6 +175,8 @@ fn lock_layer(lock: &mut Lock, store: &Store, layer: &str, repository: &Path, br
         history: false,
         recursive: false,
         submodules: BTreeMap::new(),
+        lfs: BTreeMap::new(),
+        without_lfs: false,
     };
     lock.gits.insert(key.clone(), locked);
     lock.layers.insert(layer.to_owned(), Pin { request, locked: SourceId::Git(key) });

@@ -20,6 +20,7 @@ use kbuild::store::{Store, tree, view};
 use serde_json::{Value, json};
 
 use kbuild_test::engine::engine;
+use kbuild_test::lfs::{LARGE, LfsUpstream};
 
 /// The find pattern of kbuild.conf's one PREMIRRORS line; a test below compares it with what is written there.
 const PREMIRRORS: &str = "(git|gitsm|gomodgit|https?|ftps?|sftp|s3|gs|az|hg|p4|repo)://.*/.*";
@@ -56,7 +57,10 @@ impl Bench {
         let digests = self.store.add_file(from).unwrap();
         let content = Some(Content { blake3: digests.blake3, size: digests.size });
         let urls = vec![url.parse().unwrap()];
-        self.lock.files.insert(key.to_owned(), LockedFile { name: None, urls, sha256: digests.sha256, content });
+        self.lock.files.insert(
+            key.to_owned(),
+            LockedFile { name: None, urls, sha256: digests.sha256, stated_size: None, content },
+        );
         digests.sha256
     }
 
@@ -115,6 +119,8 @@ impl Bench {
             history: false,
             recursive: false,
             submodules: BTreeMap::new(),
+            lfs: BTreeMap::new(),
+            without_lfs: false,
             url,
         };
         self.lock.gits.insert(name::git_key(&locked.url, &commit), locked);
@@ -196,12 +202,47 @@ fn bitbake_takes_every_kind_of_source_out_of_a_view() {
     let uri = format!("git://host.invalid/group/repo.git;protocol=https;branch=main;rev={commit};destsuffix=out");
     bench.expect("git", &uri, "out/a", "git");
 
+    git_lfs(&mut bench);
+
     let tarball = bench.tarball("trunk", &[("a", "svn")]);
     bench.file("trunk_host.invalid_.svn_42_1.tar.gz", "svn://host.invalid/svn;module=trunk;rev=42", &tarball);
     bench.expect("svn", "svn://host.invalid/svn;module=trunk;protocol=https;rev=42", "trunk/a", "svn");
     mercurial(&mut bench);
 
     bench.check(&engine);
+}
+
+fn git_lfs(bench: &mut Bench) {
+    let Some(upstream) = LfsUpstream::new(&[]) else { return };
+    let commit: CommitId = upstream.commit.parse().unwrap();
+    let bare = upstream.path().join("repository.git");
+    let hash = tree::of_commit(&git2::Repository::open(&bare).unwrap(), &commit).unwrap();
+    bench.store.add_git(&bare, &commit, hash).unwrap();
+    let path = upstream.objects().join(&upstream.oid[..2]).join(&upstream.oid[2..4]).join(&upstream.oid);
+    let digests = bench.store.add_file(&path).unwrap();
+    let content = Some(Content { blake3: digests.blake3, size: digests.size });
+    let (sha256, stated_size) = (digests.sha256, Some(digests.size));
+    let urls = vec!["lfs+https://host.invalid/large.git/info/lfs".parse().unwrap()];
+    bench.lock.lfs.insert(upstream.oid.clone(), LockedFile { name: None, urls, sha256, stated_size, content });
+    let url = "https://host.invalid/large.git".parse().unwrap();
+    let locked = LockedGit {
+        refs: BTreeSet::from(["refs/heads/main".to_owned()]),
+        clones: BTreeSet::new(),
+        commit,
+        tree: Some(hash),
+        history: false,
+        recursive: false,
+        submodules: BTreeMap::new(),
+        lfs: BTreeMap::from([("large.bin".to_owned(), upstream.oid.clone())]),
+        without_lfs: false,
+        url,
+    };
+    bench.lock.gits.insert(name::git_key(&locked.url, &commit), locked);
+    let uri = format!("git://host.invalid/large.git;protocol=https;branch=main;rev={commit};destsuffix=out");
+    bench.expect("git-lfs", &uri, "out/large.bin", LARGE);
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n", upstream.oid, LARGE.len());
+    bench.expect("git-lfs-off", &format!("{uri};lfs=0"), "out/large.bin", &pointer);
 }
 
 fn go_modules(bench: &mut Bench) {
@@ -303,7 +344,7 @@ async fn go_hashes_of_modules_are_those_of_bitbake() {
             FetchSettings { mirrors, registries: Registries::default(), jobs: 1, offline: true, upstreams: true };
         let fetcher = Fetcher::new(bench.store.clone(), settings, Arc::new(Silent)).unwrap();
         let urls = vec![format!("file://{}", path.display()).parse().unwrap()];
-        let file = WantedFile { name: "m".to_owned(), urls, sha256: None, sums, content: None };
+        let file = WantedFile { name: "m".to_owned(), urls, sha256: None, sums, stated_size: None, content: None };
         fetcher.file(&file).await.unwrap();
     }
 }

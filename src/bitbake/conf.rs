@@ -9,7 +9,7 @@
 //!
 //! | variable | file | git |
 //! | --- | --- | --- |
-//! | `KBUILD_<NAME>_URI` | an item of SRC_URI: the URL (a crate's: its coordinates), with `;downloadfilename=` where the manifest names the file | an item of SRC_URI: `git://host/path;protocol=https;branch=…`, `nobranch=1` where no branch was asked for, `gitsm://` with `submodules` |
+//! | `KBUILD_<NAME>_URI` | an item of SRC_URI: the URL (a crate's: its coordinates), with `;downloadfilename=` where the manifest names the file | an item of SRC_URI: `git://host/path;protocol=https;branch=…`, `nobranch=1` where no branch was asked for, `gitsm://` with `submodules`; `lfs=0` where the manifest says `lfs = false` |
 //! | `KBUILD_<NAME>_URL` | the canonical URL | the canonical URL |
 //! | `KBUILD_<NAME>_VERSION` | `version` of the manifest, if there is one | same |
 //! | `KBUILD_<NAME>_SHA256` | SHA-256, for `SRC_URI[sha256sum]` | - |
@@ -153,6 +153,8 @@ pub enum Declared<'a> {
         version: Option<&'a str>,
         /// Whether BitBake fetches submodules (`gitsm`).
         submodules: bool,
+        /// Whether BitBake shall look for objects of Git LFS; else `lfs=0`.
+        lfs: bool,
         /// Recipes whose SRCREV is pinned.
         recipes: &'a [String],
         /// The `;name=` in these recipes.
@@ -216,13 +218,14 @@ impl<'a> Declared<'a> {
             (Request::File { url, version }, Locked::File(file_name, file)) => {
                 Ok(Declared::File { name, url, file_name, version: version.as_deref(), sha256: &file.sha256 })
             }
-            (Request::Git { url, reference, version, submodules, .. }, Locked::Git(_, git)) => Ok(Declared::Git {
+            (Request::Git { url, reference, version, submodules, lfs, .. }, Locked::Git(_, git)) => Ok(Declared::Git {
                 name,
                 url,
                 branch: reference.branch.as_deref(),
                 commit: &git.commit,
                 version: version.as_deref(),
                 submodules: *submodules,
+                lfs: *lfs,
                 recipes,
                 srcrev_name,
             }),
@@ -257,8 +260,10 @@ impl<'a> Declared<'a> {
                 text.optional(&format!("{prefix}_VERSION"), *version)?;
                 text.plain(&format!("{prefix}_SHA256"), &sha256.to_string())
             }
-            Declared::Git { url, branch, commit, version, submodules, .. } => {
-                text.plain(&format!("{prefix}_URI"), &git_uri(url, *branch, *submodules)?)?;
+            Declared::Git { url, branch, commit, version, submodules, lfs, .. } => {
+                let without_lfs = if *lfs { "" } else { ";lfs=0" };
+                let uri = format!("{}{without_lfs}", git_uri(url, *branch, *submodules)?);
+                text.plain(&format!("{prefix}_URI"), &uri)?;
                 text.plain(&format!("{prefix}_URL"), url.as_str())?;
                 text.optional(&format!("{prefix}_BRANCH"), *branch)?;
                 text.plain(&format!("{prefix}_SRCREV"), &commit.to_string())?;
@@ -594,6 +599,7 @@ mod tests {
                 commit: &commit,
                 version: Some("3.32.0"),
                 submodules: false,
+                lfs: true,
                 recipes: &recipes,
                 srcrev_name: Some("agent"),
             },
@@ -604,6 +610,7 @@ mod tests {
                 commit: &commit,
                 version: None,
                 submodules: true,
+                lfs: true,
                 recipes: &[],
                 srcrev_name: None,
             },

@@ -403,6 +403,7 @@ def kbuild_git(d, written, ud):
     return [kbuild_entry(written, ud, url=kbuild_repository(ud), git={
         "name": name, "url": kbuild_repository(ud), "commit": kbuild_revision(ud, name), "clone": clone,
         "branch": kbuild_branch(ud, index), "tag": kbuild_tag(ud, index), "submodules": ud.type == "gitsm",
+        "lfs": ud.parm.get("lfs", "1") == "1",
     }) for index, name in enumerate(names)]
 
 def kbuild_npmsw(d, written, ud):

@@ -104,6 +104,8 @@ pub struct GitFetch {
     pub clone: String,
     /// Whether submodules come along (`gitsm`).
     pub submodules: bool,
+    /// Whether objects of Git LFS come along: all but where SRC_URI says `lfs=0`.
+    pub lfs: bool,
 }
 
 impl GitFetch {

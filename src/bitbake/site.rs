@@ -152,6 +152,7 @@ mod tests {
             commit: &commit,
             version: Some("3.32.0"),
             submodules: false,
+            lfs: true,
             recipes: &recipes,
             srcrev_name: None,
         };

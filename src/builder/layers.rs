@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::result::LayerRecord;
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
+use crate::fetch::submodules_of;
 use crate::files::LOCK;
 use crate::lock::{Lock, Locked, LockedGit};
 use crate::manifest::{Board, LayerOrigin, Manifest};
@@ -41,6 +42,7 @@ pub struct From<'a> {
 /// No such folder, or no `conf/layer.conf` where the manifest says.
 pub fn local_directories(manifest: &Manifest, name: &str, path: &Path) -> Result<Vec<PathBuf>> {
     bblayers(manifest, name, &local_directory(manifest, name, path)?)
+        .map_err(|error| with_submodule_hint(error, missing_submodule(manifest, path)))
 }
 
 /// The same of a git layer, checked out from the store at the place that builds use.
@@ -52,7 +54,7 @@ pub fn git_directories(from: &From<'_>, name: &str) -> Result<Vec<PathBuf>> {
     let build = build_directory(from.manifest)?;
     let (checkouts, _lock) = checkouts(&build)?;
     let (directory, _) = check_out(from, name, &checkouts)?;
-    bblayers(from.manifest, name, &directory)
+    bblayers_with_hint(from, name, &directory)
 }
 
 /// The directory of checkouts. Boards share it: one at a time writes there.
@@ -81,11 +83,11 @@ pub(super) struct Layers {
 impl Layers {
     pub(super) fn lay_out(from: &From<'_>, board: &Board, build: &Path) -> Result<Layers> {
         let (checkouts, _lock) = checkouts(build)?;
-        let engine = lay_out_layer(from, &from.manifest.engine, &checkouts)?;
+        let engine = lay_out_layer(from, from.manifest.engine_of_boards()?, &checkouts)?;
         let mut layers = Layers { engine, board: Vec::new(), bblayers: Vec::new() };
         for name in &board.layers {
             let layer = lay_out_layer(from, name, &checkouts)?;
-            layers.bblayers.extend(bblayers(from.manifest, name, &layer.directory)?);
+            layers.bblayers.extend(bblayers_with_hint(from, name, &layer.directory)?);
             layers.board.push(layer);
         }
         Ok(layers)
@@ -99,6 +101,59 @@ impl Layers {
 fn bblayers(manifest: &Manifest, name: &str, directory: &Path) -> Result<Vec<PathBuf>> {
     let paths = manifest.layers.get(name).into_iter().flat_map(|layer| &layer.paths);
     paths.map(|path| bblayer(name, directory, path)).collect()
+}
+
+/// As [`bblayers`]; where one is in a submodule, which a layer's checkout does not have, the error says what to write.
+fn bblayers_with_hint(from: &From<'_>, name: &str, directory: &Path) -> Result<Vec<PathBuf>> {
+    bblayers(from.manifest, name, directory).map_err(|error| {
+        let hint = match from.manifest.layers.get(name).map(|layer| &layer.origin) {
+            Some(LayerOrigin::Git(_)) => submodule_of(from, name, directory),
+            Some(LayerOrigin::Path(path)) => missing_submodule(from.manifest, path),
+            None => None,
+        };
+        with_submodule_hint(error, hint)
+    })
+}
+
+fn with_submodule_hint(error: Error, hint: Option<String>) -> Error {
+    match hint {
+        Some(hint) => error.help(hint),
+        None => error,
+    }
+}
+
+/// How to name the first of a git layer's directories that is in a submodule.
+fn submodule_of(from: &From<'_>, name: &str, directory: &Path) -> Option<String> {
+    let Ok(Locked::Git(_, git)) = from.lock.get(&from.lock.layers.get(name)?.locked) else { return None };
+    let submodules = submodules_of(from.store, &git.url, &git.commit).ok()?;
+    let missing = |path: &&PathBuf| bblayer(name, directory, path).is_err();
+    let path = from.manifest.layers.get(name)?.paths.iter().find(missing)?;
+    // `.` is the top, where a repository may have nothing but submodules.
+    let inside = |path: &Path| submodules.iter().find(|module| path.starts_with(&module.path));
+    let module = if path == Path::new(".") { submodules.first() } else { inside(path) }?;
+    let rest = path.strip_prefix(&module.path).ok().filter(|rest| *rest != Path::new(""));
+    let paths = rest.map(|rest| format!(", `paths = [\"{}\"]`", rest.display())).unwrap_or_default();
+    Some(format!(
+        "`{}` is a submodule there, which layers are checked out without: make it a layer of its own, with \
+         `git = \"{}\"`, `rev = \"{}\"`{paths}",
+        module.path, module.url, module.commit
+    ))
+}
+
+/// The command that fills a folder of the project, if it is a submodule without its files.
+fn missing_submodule(manifest: &Manifest, path: &Path) -> Option<String> {
+    let folder = manifest.root().join(path);
+    if std::fs::read_dir(&folder).ok()?.next().is_some() {
+        return None;
+    }
+    let named = |root: &Path| {
+        let text = std::fs::read_to_string(root.join(".gitmodules")).ok()?;
+        let values = text.lines().filter_map(|line| line.trim().strip_prefix("path")?.trim_start().strip_prefix('='));
+        let inside = folder.strip_prefix(root).ok()?;
+        values.map(|value| value.trim().trim_end_matches('/')).any(|value| Path::new(value) == inside).then_some(())
+    };
+    let root = folder.ancestors().find(|root| named(root).is_some())?;
+    Some(format!("it is a submodule without its files: run `git -C {} submodule update --init`", root.display()))
 }
 
 fn bblayer(name: &str, directory: &Path, path: &Path) -> Result<PathBuf> {

@@ -307,7 +307,9 @@ fn present_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Ve
         for id in &ids {
             let locked = request.lock.get(id)?;
             let without = match locked {
-                Locked::Git(_, git) => git.submodules.values().any(|child| absent.contains(child)),
+                Locked::Git(_, git) => {
+                    git.submodules.values().chain(git.lfs.values()).any(|child| absent.contains(child))
+                }
                 Locked::File(..) => false,
             };
             if without || (!locked.is_complete() && !request.store.has(locked)) {

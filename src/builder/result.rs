@@ -266,7 +266,7 @@ pub fn lock_hash(lock: &Lock, manifest: &Manifest, board: &str) -> Blake3 {
     let layers = manifest.boards.get(board).map(|board| board.layers.as_slice()).unwrap_or_default();
     let sources: BTreeSet<&str> = manifest.sources_of(board).map(|(name, _)| name).collect();
     let mut own = lock.clone();
-    own.layers.retain(|name, _| *name == manifest.engine || layers.contains(name));
+    own.layers.retain(|name, _| Some(name) == manifest.engine.as_ref() || layers.contains(name));
     own.sources.retain(|name, _| sources.contains(name.as_str()));
     own.boards.retain(|name, _| name == board);
     own.prune();

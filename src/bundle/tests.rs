@@ -52,7 +52,7 @@ impl Sample {
         fs::write(&path, bytes).unwrap();
         let digests = self.store.add_file(&path).unwrap();
         let content = Some(Content { blake3: digests.blake3, size: digests.size });
-        let locked = LockedFile { name: None, urls: vec![], sha256: digests.sha256, content };
+        let locked = LockedFile { name: None, urls: vec![], sha256: digests.sha256, stated_size: None, content };
         self.lock.files.insert(name.to_owned(), locked);
         digests
     }

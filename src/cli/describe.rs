@@ -29,10 +29,10 @@ pub(in crate::cli) fn host(locked: Locked<'_>) -> String {
 /// In bytes: for a file the size in the lock, for a commit its size in the store.
 pub(in crate::cli) fn size(locked: Locked<'_>, store: Option<&Store>) -> Option<u64> {
     let content = match locked {
-        Locked::File(_, file) => file.content,
+        Locked::File(_, file) => file.content.map(|content| content.size).or(file.stated_size),
         Locked::Git(..) => None,
     };
-    content.map(|content| content.size).or_else(|| store?.size(locked))
+    content.or_else(|| store?.size(locked))
 }
 
 /// A source with everything that the lock knows of it.
@@ -49,7 +49,7 @@ pub(in crate::cli) fn source_json(lock: &Lock, id: &SourceId, store: Option<&Sto
     });
     let more = match locked {
         Locked::File(_, file) => json!({
-            "kind": "file",
+            "kind": if matches!(id, SourceId::Lfs(_)) { "lfs" } else { "file" },
             "sha256": file.sha256.to_string(),
             "blake3": file.content.map(|content| content.blake3.to_string()),
         }),
@@ -61,6 +61,9 @@ pub(in crate::cli) fn source_json(lock: &Lock, id: &SourceId, store: Option<&Sto
             "history": git.history,
             "submodules": git.submodules.iter().map(|(path, key)| {
                 json!({ "path": path, "source": SourceId::Git(key.clone()) })
+            }).collect::<Vec<_>>(),
+            "lfs": git.lfs.iter().map(|(path, oid)| {
+                json!({ "path": path, "source": SourceId::Lfs(oid.clone()) })
             }).collect::<Vec<_>>(),
         }),
     };

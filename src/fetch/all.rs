@@ -56,7 +56,8 @@ impl Fetcher {
 impl WantedFile {
     fn locked(name: &str, file: &LockedFile) -> Self {
         let (urls, sha256) = (file.urls.clone(), Some(file.sha256));
-        WantedFile { name: name.to_owned(), urls, sha256, sums: Vec::new(), content: file.content }
+        let (sums, stated_size) = (Vec::new(), file.stated_size);
+        WantedFile { name: name.to_owned(), urls, sha256, sums, stated_size, content: file.content }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::net::retry::{Class, Failure};
 use crate::net::transfer::{Delivery, Expected, at};
 use crate::progress::{self, Task};
 use crate::source::url::{redact, without_query};
-use crate::source::{Checksum, Digests, Hasher, SourceUrl, Sums};
+use crate::source::{Access, Checksum, Digests, Hasher, SourceUrl, Sums};
 use crate::store::PartialDownload;
 use futures_util::FutureExt as _;
 
@@ -188,6 +188,7 @@ impl Fetcher {
         match url.scheme() {
             "http" | "https" => self.http.transfer(url, slot, expected, task).await,
             "oci" => self.image_transfer(url, slot, expected, task).await,
+            _ if url.access() == Access::Lfs => self.lfs_transfer(url, slot, expected, task).await,
             "ftp" | "ftps" => {
                 let login = self.http.netrc().for_host(url.as_url().host_str().unwrap_or_default());
                 self.ftp.transfer(url, login, slot, expected, task).await

@@ -4,10 +4,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use regex::Regex;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use super::WantedGit;
@@ -16,7 +16,7 @@ use crate::git::{could_not_start, ends_with_kbuild, local_git, network_git, run}
 use crate::net::retry::{Class, Failure, RetryPolicy};
 use crate::net::transfer::at;
 use crate::progress::Task;
-use crate::source::name::check_ref;
+use crate::source::name::{check_ref, percent_decode};
 use crate::source::url::redact;
 use crate::source::{CommitId, GitRef, SourceUrl};
 
@@ -24,6 +24,12 @@ use crate::source::{CommitId, GitRef, SourceUrl};
 /// or a remote helper. `file` is one of them because the user's `insteadOf` may lead to a folder. A server cannot lead
 /// there: git follows redirects to HTTP only.
 const PROTOCOLS: &str = "file:git:http:https:ssh";
+
+/// How many settings the environment has for git (git-config(1), "ENVIRONMENT").
+const CONFIG_COUNT: &str = "GIT_CONFIG_COUNT";
+
+/// Variables by which a login goes to a helper of kbuild's own.
+const LOGIN: [&str; 2] = ["LOGIN_FOR_GIT_USER", "LOGIN_FOR_GIT_PASSWORD"];
 
 /// How many lines of git's output are kept for a message.
 const KEPT_LINES: usize = 12;
@@ -37,6 +43,8 @@ pub(crate) struct Git {
     pub offline: bool,
     /// Set over the user's environment; tests keep the user's configuration out with it.
     pub environment: Vec<(&'static str, OsString)>,
+    /// Whether the user's configuration rewrites URLs to such with logins; once it was asked.
+    pub logins: Arc<tokio::sync::OnceCell<bool>>,
 }
 
 /// A ref of a server and the object it pointed at.
@@ -46,6 +54,14 @@ pub(crate) struct Listed {
     pub id: CommitId,
     /// The full name; `^{}` behind a tag's name marks what the tag points at.
     pub name: String,
+}
+
+/// A login that a credential helper gave. Neither `Debug` nor `Display`: it holds a password.
+pub(crate) struct GitLogin {
+    /// What the helpers were asked, as they are told again whether it was right.
+    pub(super) asked: String,
+    pub(super) user: String,
+    pub(super) password: String,
 }
 
 /// The end of a fetch that did not fail permanently.
@@ -170,7 +186,8 @@ impl Git {
         if shallow {
             command.arg("--depth=1");
         }
-        command.args(["--end-of-options", url.as_str()]).args(specs);
+        let place = self.without_login(url, &mut command).await?;
+        command.args(["--end-of-options", &place]).args(specs);
         match self.run(command, Some(task)).await? {
             Ok(_) => Ok(GitOutcome::Came),
             Err(said) => refusal(&said.text).ok_or_else(|| failure(url, &said)),
@@ -187,7 +204,8 @@ impl Git {
         if patterns.is_empty() {
             command.args(["--heads", "--tags"]);
         }
-        command.args(["--end-of-options", url.as_str()]).args(patterns);
+        let place = self.without_login(url, &mut command).await?;
+        command.args(["--end-of-options", &place]).args(patterns);
         let output = self.run(command, None).await?.map_err(|said| failure(url, &said))?;
         Ok(String::from_utf8_lossy(&output).lines().filter_map(listed).collect())
     }
@@ -198,7 +216,8 @@ impl Git {
     /// No answer, or a repository without a commit.
     pub(crate) async fn head(&self, url: &SourceUrl) -> Result<(CommitId, Option<String>), Failure> {
         let mut command = self.command();
-        command.args(["ls-remote", "--quiet", "--symref", "--end-of-options", url.as_str(), "HEAD"]);
+        let place = self.without_login(url, &mut command).await?;
+        command.args(["ls-remote", "--quiet", "--symref", "--end-of-options", &place, "HEAD"]);
         let output = self.run(command, None).await?.map_err(|said| failure(url, &said))?;
         let output = String::from_utf8_lossy(&output);
         let branch = output.lines().find_map(|line| line.strip_prefix("ref: ")?.strip_suffix("\tHEAD"));
@@ -208,23 +227,176 @@ impl Git {
     }
 
     pub(super) fn command(&self) -> Command {
-        let mut command = network_git();
+        self.ready(network_git())
+    }
+
+    /// Another program, run as git is.
+    fn command_of(&self, program: &str) -> Command {
+        let mut command = std::process::Command::new(program);
+        command.env("LC_ALL", "C").stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        as_child(command)
+    }
+
+    fn ready(&self, mut command: std::process::Command) -> Command {
         command.env("GIT_ALLOW_PROTOCOL", if self.offline { "file" } else { PROTOCOLS });
         command.envs(certificates().iter().map(|(name, value)| (name, value)));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.args(["-c", &format!("http.lowSpeedLimit={}", self.policy.slow)]);
         command.args(["-c", &format!("http.lowSpeedTime={}", self.policy.slow_for.as_secs().max(1))]);
-        in_own_session(&mut command);
-        ends_with_kbuild(&mut command);
-        let mut command = Command::from(command);
-        command.kill_on_drop(true);
-        command
+        as_child(command)
+    }
+
+    /// What the user's `url.<base>.insteadOf` makes of a URL. It may hold a login of the user's: it is not for messages.
+    ///
+    /// # Errors
+    /// git cannot be started.
+    pub(super) async fn rewritten(&self, url: &SourceUrl) -> Result<String, Failure> {
+        let mut command = self.command();
+        command.args(["ls-remote", "--get-url", "--end-of-options", url.as_str()]);
+        let said = self.run(command, None).await?.map_err(|said| failure(url, &said))?;
+        Ok(String::from_utf8_lossy(&said).trim().to_owned())
+    }
+
+    /// The address that git is given for a URL. Where the user's `insteadOf` puts a login into it, git would hand that to its
+    /// helpers as an argument, which every user of the machine can read: the login goes by the environment instead
+    /// (`GIT_CONFIG_COUNT`, git-config(1)), and the rewriting is done already.
+    async fn without_login(&self, url: &SourceUrl, command: &mut Command) -> Result<String, Failure> {
+        if !self.rewrites_to_logins().await {
+            return Ok(url.to_string());
+        }
+        let Some(mut real) = url::Url::parse(&self.rewritten(url).await?).ok().filter(is_web) else {
+            return Ok(url.to_string());
+        };
+        let (user, password) = (percent_decode(real.username()), real.password().map(percent_decode));
+        if user.is_empty() && password.is_none() {
+            return Ok(url.to_string());
+        }
+        let _ = (real.set_username(""), real.set_password(None));
+        let place = real.to_string();
+        let mut settings = vec![
+            // The longest prefix wins, so this address is rewritten to itself.
+            (format!("url.{place}.insteadOf"), place.clone()),
+            (format!("credential.{place}.username"), user.clone()),
+        ];
+        if let Some(password) = password {
+            command.env(LOGIN[0], user).env(LOGIN[1], password);
+            let helper = format!(
+                "!f() {{ test \"$1\" = get && printf 'username=%s\\npassword=%s\\n' \"${}\" \"${}\"; }}; f",
+                LOGIN[0], LOGIN[1]
+            );
+            settings.extend([String::new(), helper].map(|helper| (format!("credential.{place}.helper"), helper)));
+        }
+        self.configure(command, &settings);
+        Ok(place)
+    }
+
+    /// Whether any `insteadOf` of the user's configuration leads to an address with a user name in it. Asked once.
+    async fn rewrites_to_logins(&self) -> bool {
+        let ask = || async {
+            let mut command = self.command();
+            command.args(["config", "--null", "--name-only", "--get-regexp", r"^url\..*\.insteadof$"]);
+            let said = self.run(command, None).await.ok().and_then(|said| said.ok()).unwrap_or_default();
+            String::from_utf8_lossy(&said).split('\0').any(|key| key.contains('@'))
+        };
+        *self.logins.get_or_init(ask).await
+    }
+
+    /// Settings for one run, by its environment: after those that the user's environment has.
+    fn configure(&self, command: &mut Command, settings: &[(String, String)]) {
+        let own = self.environment.iter().find(|(name, _)| *name == CONFIG_COUNT).map(|(_, value)| value.clone());
+        let count = own.or_else(|| std::env::var_os(CONFIG_COUNT));
+        let count: usize = count.and_then(|count| count.to_str()?.parse().ok()).unwrap_or(0);
+        for (number, (key, value)) in settings.iter().enumerate() {
+            command.env(format!("GIT_CONFIG_KEY_{}", count + number), key);
+            command.env(format!("GIT_CONFIG_VALUE_{}", count + number), value);
+        }
+        command.env(CONFIG_COUNT, (count + settings.len()).to_string());
+    }
+
+    /// The user's `http.extraHeader` for a URL (the last one, if there are several).
+    pub(super) async fn extra_header(&self, url: &str) -> Option<String> {
+        let mut command = self.command();
+        command.args(["config", "--get-urlmatch", "http.extraheader", url]);
+        let said = self.run(command, None).await.ok()?.ok()?;
+        Some(String::from_utf8_lossy(&said).trim().to_owned()).filter(|line| !line.is_empty())
+    }
+
+    /// A login for a URL, of git's credential helpers (git-credential(1)); nobody is asked on a terminal.
+    pub(super) async fn login(&self, url: &str) -> Option<GitLogin> {
+        let asked = format!("url={url}\n");
+        let said = self.credential("fill", &format!("{asked}\n")).await?;
+        GitLogin::parse(&String::from_utf8_lossy(&said), &asked)
+    }
+
+    /// Tells the helpers whether a login was right, so that they keep it or forget it.
+    pub(super) async fn login_was(&self, login: &GitLogin, right: bool) {
+        let GitLogin { asked, user, password } = login;
+        let verb = if right { "approve" } else { "reject" };
+        self.credential(verb, &format!("{asked}username={user}\npassword={password}\n\n")).await;
+    }
+
+    async fn credential(&self, verb: &str, input: &str) -> Option<Vec<u8>> {
+        let mut command = self.command();
+        command.args(["credential", verb]).stdin(Stdio::piped());
+        self.run_with(command, input.as_bytes(), None).await.ok()?.ok()
+    }
+
+    /// What a host says to `git-lfs-authenticate` over ssh, as the user's git would reach it (`GIT_SSH_COMMAND`,
+    /// `core.sshCommand`, `GIT_SSH`).
+    ///
+    /// # Errors
+    /// The host cannot be reached, or knows nothing of Git LFS.
+    pub(super) async fn lfs_authenticate(&self, url: &SourceUrl, host: &url::Url) -> Result<Vec<u8>, Failure> {
+        let mut command = self.command_of("sh");
+        let ssh = self.ssh_command().await;
+        command.args(["-c", &format!("{ssh} \"$@\""), "ssh"]);
+        if let Some(port) = host.port() {
+            command.args(["-p", &port.to_string()]);
+        }
+        let name = host.host_str().unwrap_or_default();
+        let place = if host.username().is_empty() { name.to_owned() } else { format!("{}@{name}", host.username()) };
+        // The far side hands it to a shell.
+        let path = format!("'{}'", host.path().replace('\'', "'\\''"));
+        command.arg(place).arg(format!("git-lfs-authenticate {path} download"));
+        self.run(command, None).await?.map_err(|said| failure(url, &said))
+    }
+
+    async fn ssh_command(&self) -> String {
+        let variable = |name: &str| {
+            let own = self.environment.iter().find(|(own, _)| *own == name).map(|(_, value)| value.clone());
+            own.or_else(|| std::env::var_os(name)).map(|value| value.to_string_lossy().into_owned())
+        };
+        if let Some(command) = variable("GIT_SSH_COMMAND") {
+            return command;
+        }
+        let mut command = self.command();
+        command.args(["config", "--get", "core.sshCommand"]);
+        let configured = self.run(command, None).await.ok().and_then(|said| said.ok());
+        let configured = configured.map(|said| String::from_utf8_lossy(&said).trim().to_owned());
+        let named = || variable("GIT_SSH").map(|path| format!("'{}'", path.replace('\'', "'\\''")));
+        configured.filter(|text| !text.is_empty()).or_else(named).unwrap_or_else(|| "ssh".to_owned())
     }
 
     /// Runs git to its end. The inner `Err` is a git that failed, with its output.
-    async fn run(&self, mut command: Command, task: Option<&dyn Task>) -> Result<Result<Vec<u8>, GitOutput>, Failure> {
+    async fn run(&self, command: Command, task: Option<&dyn Task>) -> Result<Result<Vec<u8>, GitOutput>, Failure> {
+        self.run_with(command, b"", task).await
+    }
+
+    /// The same, with a few bytes on its standard input if that is a pipe.
+    async fn run_with(
+        &self,
+        mut command: Command,
+        input: &[u8],
+        task: Option<&dyn Task>,
+    ) -> Result<Result<Vec<u8>, GitOutput>, Failure> {
         let mut child = command.spawn().map_err(could_not_start)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // Whoever reads none of it has its reasons, and says them.
+            let _ = stdin.write_all(input).await;
+        }
         let mut group = Group::of(&child);
         let (Some(mut stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Error::bug("git was started without pipes").into());
@@ -375,6 +547,19 @@ impl GitProgress {
             task.set_position(bytes);
         }
     }
+}
+
+fn is_web(url: &url::Url) -> bool {
+    ["http", "https"].contains(&url.scheme())
+}
+
+/// A program that ends when kbuild does, and asks nothing on a terminal.
+fn as_child(mut command: std::process::Command) -> Command {
+    in_own_session(&mut command);
+    ends_with_kbuild(&mut command);
+    let mut command = Command::from(command);
+    command.kill_on_drop(true);
+    command
 }
 
 /// The processes of one git run. They end with it, on every way out.

@@ -9,6 +9,7 @@ mod checksums;
 mod file;
 mod git;
 mod image;
+mod lfs;
 mod mirrors;
 mod packages;
 mod peer;
@@ -19,7 +20,9 @@ mod tests;
 
 pub use all::Fetched;
 pub use image::ResolvedImage;
+pub use lfs::LfsObject;
 pub use packages::Registries;
+pub(crate) use submodules::of_commit as submodules_of;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -29,6 +32,7 @@ use std::sync::Arc;
 
 use self::file::FileJob;
 use self::git::Git;
+use self::lfs::LfsServers;
 use self::mirrors::{Candidate, Fill, Rules};
 use self::packages::RegistryTable;
 use self::peer::{Endpoint, Peer};
@@ -77,6 +81,8 @@ pub struct WantedFile {
     pub sha256: Option<Sha256>,
     /// Other checksums that its recipe gives. All of them have to match.
     pub sums: Vec<Checksum>,
+    /// Its size in bytes, where that is known before its other hash: of an object of Git LFS.
+    pub stated_size: Option<u64>,
     /// What else is known from the lock.
     pub content: Option<Content>,
 }
@@ -124,6 +130,7 @@ pub struct Fetcher {
     registries: RegistryTable,
     http: Http,
     images: Registry,
+    lfs: LfsServers,
     ftp: Ftp,
     git: Git,
     limits: Limits,
@@ -143,8 +150,14 @@ impl Fetcher {
             registries: RegistryTable::from_env(settings.registries.clone()),
             http: Http::new(policy.clone()),
             images: Registry::default(),
+            lfs: LfsServers::default(),
             ftp: Ftp::new(policy.clone()),
-            git: Git { policy: policy.clone(), offline: settings.offline, environment: Vec::new() },
+            git: Git {
+                policy: policy.clone(),
+                offline: settings.offline,
+                environment: Vec::new(),
+                logins: Arc::default(),
+            },
             limits: Limits::new(settings.jobs),
             store,
             settings,
@@ -173,11 +186,15 @@ impl Fetcher {
         let expected = Expected {
             sha256: wanted.sha256,
             blake3: wanted.content.map(|content| content.blake3),
-            size: wanted.content.map(|content| content.size),
+            size: wanted.content.map(|content| content.size).or(wanted.stated_size),
             sums: wanted.sums.clone(),
         };
         if let Some(found) = self.present(&expected) {
             return self.must_agree(&wanted.name, &expected, found).await;
+        }
+        if let (Some(oid), Some(size)) = (wanted.sha256, wanted.stated_size) {
+            let (places, _) = self.places_of_file(wanted, &expected);
+            self.lfs.announce(oid, size, &places);
         }
         let _in_hand = self.limits.begin().await;
         let key = match (wanted.sha256, wanted.urls.first()) {
@@ -309,8 +326,10 @@ impl Fetcher {
         let fill = Fill { name: Some(name), sha256: wanted.sha256.as_ref() };
         let mut spellings = Vec::new();
         let mut upstream = Vec::new();
+        let mut upstream_of_lfs = Vec::new();
         for url in &wanted.urls {
             spellings.push(url.clone());
+            upstream_of_lfs.extend(self.lfs_mirrors(url));
             for place in self.registries.places(url, name) {
                 spellings.extend(place.as_ref().ok().filter(|place| *place != url).cloned());
                 upstream.push(place);
@@ -327,10 +346,23 @@ impl Fetcher {
             // Where no hash is known, kbuild makes the archive itself: an archive from elsewhere could not be checked.
             places.retain(|place| place.as_ref().is_ok_and(|url| url.access() == Access::Image));
         }
+        places.extend(upstream_of_lfs);
         // Offline, no address could be asked anyway, so the reason why there is none is not told.
         places.extend(upstream.into_iter().filter(|place| place.is_ok() || !self.settings.offline));
         let fallbacks = if wanted.sha256.is_some() { rewritten(&self.builtin) } else { Vec::new() };
         (self.allowed(places), self.allowed(fallbacks))
+    }
+
+    /// The LFS servers of what the user's rules make of a repository's URL: who mirrors a repository has its objects too.
+    fn lfs_mirrors(&self, url: &SourceUrl) -> Vec<Candidate> {
+        let repositories = url.lfs_repositories();
+        let mirrors = repositories.iter().flat_map(|repository| self.rules.rewrite(repository, Fill::default()));
+        let servers = mirrors.filter_map(|place| match place {
+            Ok(place) if place.access() == Access::Lfs => Some(Ok(place)),
+            Ok(place) => place.is_for_git().then(|| place.lfs_server()),
+            Err(error) => Some(Err(error)),
+        });
+        servers.collect()
     }
 
     fn places_of_git(&self, url: &SourceUrl) -> Vec<Result<GitPlace>> {
@@ -352,7 +384,10 @@ impl Fetcher {
     fn allowed(&self, mut places: Vec<Candidate>) -> Vec<Candidate> {
         let mut seen = HashSet::new();
         places.retain(|place| match place {
-            Ok(url) => (!self.settings.offline || url.scheme() == "file") && seen.insert(url.clone()),
+            Ok(url) => {
+                let is_folder = ["file", "lfs+file"].contains(&url.scheme());
+                (!self.settings.offline || is_folder) && seen.insert(url.clone())
+            }
             Err(_) => true,
         });
         places

@@ -52,7 +52,7 @@ impl RegistryTable {
     /// it.
     pub(crate) fn places(&self, url: &SourceUrl, name: &str) -> Vec<Candidate> {
         match url.access() {
-            Access::Web | Access::Disk | Access::Image => vec![Ok(url.clone())],
+            Access::Web | Access::Disk | Access::Image | Access::Lfs => vec![Ok(url.clone())],
             Access::Cloud => vec![public_address(url)],
             Access::Git | Access::Mirrors => vec![Err(only_mirrors(url, name))],
             Access::Package => match Package::of(url) {

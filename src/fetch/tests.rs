@@ -3,6 +3,7 @@
 mod files;
 mod ftp;
 mod gits;
+mod lfs;
 mod places;
 
 use std::ffi::OsString;
@@ -162,7 +163,8 @@ fn stores(stores: &[&str]) -> Mirrors {
 fn fetching_can_be_spawned() {
     fn is_send<T: Send>(_: &T) {}
     let world = World::new();
-    let file = WantedFile { name: "x".to_owned(), urls: vec![], sha256: None, sums: vec![], content: None };
+    let file =
+        WantedFile { name: "x".to_owned(), urls: vec![], sha256: None, sums: vec![], stated_size: None, content: None };
     is_send(&world.fetcher.file(&file));
     let url: SourceUrl = "https://h/x".parse().unwrap();
     let git = WantedGit { url: url.clone(), commit: CommitId::from([0; 20]), refs: vec![], history: false, tree: None };

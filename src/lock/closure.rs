@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::source::name::TOGETHER;
 use crate::source::{Blake3, CommitId, SourceId, SourceUrl};
 
 use super::Lock;
@@ -16,7 +17,8 @@ pub struct LockedBoard {
     pub sources: BTreeSet<SourceId>,
     /// What its targets' task graph fetches, with every option at its default; `None` if the closure was never looked for.
     pub closure: Option<Closure>,
-    /// What one other choice (`boot=rootfs`, `ceph`) or build host (`host=aarch64`) needs beyond that.
+    /// What one other choice (`boot=rootfs`, `ceph`) or build host (`host=aarch64`) needs beyond that, and what several choices
+    /// together (`boot=rootfs,ceph`) need beyond each of them.
     pub with: BTreeMap<String, Closure>,
 }
 
@@ -130,6 +132,11 @@ pub fn pin_parts(pin: &str) -> Option<(&str, &str)> {
 /// The key of a recipe's block that is only for one board (and one choice of it).
 pub fn recipe_key(name: &str, board: &str, setting: &str) -> String {
     if setting.is_empty() { format!("{name}@{board}") } else { format!("{name}@{board}+{setting}") }
+}
+
+/// The settings of a group that is looked at together; none of a setting by itself.
+pub fn singles(setting: &str) -> Vec<String> {
+    if setting.contains(TOGETHER) { setting.split(TOGETHER).map(str::to_owned).collect() } else { Vec::new() }
 }
 
 impl LockedBoard {

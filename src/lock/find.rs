@@ -8,8 +8,8 @@ use super::{Lock, LockedFile, LockedGit};
 const SHORTEST_HASH: usize = 7;
 
 impl Lock {
-    /// The sources that a text names: by id, by key, by the name that BitBake looks for, as a layer or declared source, by
-    /// URL, or by (the first digits of) a commit or hash. The first of these rules that finds a source decides.
+    /// The sources that a text names: by id, by key, by the name that BitBake looks for, as a layer or declared source, as
+    /// a file in Git LFS, by URL, or by (the first digits of) a commit or hash. The first of these rules that finds a source decides.
     pub fn named(&self, text: &str) -> Vec<SourceId> {
         let rules = [by_id, by_key, by_name, by_url, by_hash];
         rules.iter().map(|rule| rule(self, text)).find(|found| !found.is_empty()).unwrap_or_default()
@@ -28,8 +28,10 @@ impl Lock {
     ) -> Vec<SourceId> {
         let files = self.files.iter().filter(|(key, block)| file(key, block));
         let gits = self.gits.iter().filter(|(key, block)| git(key, block));
+        let lfs = self.lfs.iter().filter(|(key, block)| file(key, block));
         let files = files.map(|(key, _)| SourceId::File(key.clone()));
-        files.chain(gits.map(|(key, _)| SourceId::Git(key.clone()))).collect()
+        let gits = gits.map(|(key, _)| SourceId::Git(key.clone()));
+        files.chain(gits).chain(lfs.map(|(key, _)| SourceId::Lfs(key.clone()))).collect()
     }
 }
 
@@ -50,6 +52,9 @@ fn by_name(lock: &Lock, text: &str) -> Vec<SourceId> {
         |_, file| file.name.as_deref().is_some_and(|name| name == text || name.rsplit('/').next() == Some(text)),
         |key, git| key.rsplit_once('@').is_some_and(|(clone, _)| clone == text) || git.clones.contains(text),
     ));
+    let paths = lock.gits.values().flat_map(|git| &git.lfs);
+    let called = paths.filter(|(path, _)| *path == text || path.rsplit('/').next() == Some(text));
+    found.extend(called.map(|(_, oid)| SourceId::Lfs(oid.clone())));
     found.sort();
     found.dedup();
     found

@@ -50,6 +50,7 @@ pub(super) fn union(ours: &Lock, theirs: &Lock) -> Lock {
         images: merge(&ours.images, &theirs.images, same),
         files,
         gits,
+        lfs: merge(&ours.lfs, &theirs.lfs, merge_file),
         registries: merge(&ours.registries, &theirs.registries, same),
         floating: merge(&ours.floating, &theirs.floating, same),
         moved_tags: merge(&ours.moved_tags, &theirs.moved_tags, same),
@@ -105,7 +106,8 @@ fn merge_file(ours: &LockedFile, theirs: &LockedFile) -> Option<LockedFile> {
 fn merge_git(ours: &LockedGit, theirs: &LockedGit) -> Option<LockedGit> {
     let agree = ours.commit == theirs.commit
         && (ours.tree == theirs.tree || ours.tree.is_none() || theirs.tree.is_none())
-        && (ours.submodules == theirs.submodules || ours.submodules.is_empty() || theirs.submodules.is_empty());
+        && (ours.submodules == theirs.submodules || ours.submodules.is_empty() || theirs.submodules.is_empty())
+        && (ours.lfs == theirs.lfs || ours.lfs.is_empty() || theirs.lfs.is_empty());
     agree.then(|| LockedGit {
         refs: &ours.refs | &theirs.refs,
         clones: &ours.clones | &theirs.clones,
@@ -113,6 +115,8 @@ fn merge_git(ours: &LockedGit, theirs: &LockedGit) -> Option<LockedGit> {
         history: ours.history || theirs.history,
         recursive: ours.recursive && theirs.recursive,
         submodules: if ours.submodules.is_empty() { theirs.submodules.clone() } else { ours.submodules.clone() },
+        lfs: if ours.lfs.is_empty() { theirs.lfs.clone() } else { ours.lfs.clone() },
+        without_lfs: ours.without_lfs && theirs.without_lfs,
         ..ours.clone()
     })
 }
@@ -147,7 +151,10 @@ impl Lock {
     }
 
     fn dangling_git(&self) -> Option<String> {
-        let dangles = |git: &LockedGit| git.submodules.values().any(|child| !self.gits.contains_key(child));
+        let dangles = |git: &LockedGit| {
+            git.submodules.values().any(|child| !self.gits.contains_key(child))
+                || git.lfs.values().any(|oid| !self.lfs.contains_key(oid))
+        };
         self.gits.iter().find(|(_, git)| dangles(git)).map(|(key, _)| key.clone())
     }
 }

@@ -17,15 +17,16 @@ use crate::error::{Error, Kind, Result};
 use crate::files::LOCK;
 use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, SourceUrl};
 
-pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key};
+pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key, singles};
 pub use uses::{Configuration, Holder, Parent, RecipeTree, Use, UsedRecipe, Uses};
 
 /// The format that this kbuild writes; a lock with a higher version is refused.
 pub const VERSION: u32 = 1;
 
 /// Additive changes within [`VERSION`]; a higher revision is still read. A lock has the lowest revision that knows all of
-/// its contents, so that a newer kbuild alone changes no lock. Images are in revision 1 and later, moved tags in 2.
-pub const REVISION: u32 = 2;
+/// its contents, so that a newer kbuild alone changes no lock. Images are in revision 1 and later, moved tags in 2, objects of Git
+/// LFS in 3.
+pub const REVISION: u32 = 3;
 
 /// A lock: every source with its hashes, and who needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Lock {
     pub files: BTreeMap<String, LockedFile>,
     /// Git commits, by `<clone name>@<first 12 digits>`.
     pub gits: BTreeMap<String, LockedGit>,
+    /// Objects of Git LFS, by their id, which is their SHA-256. Each belongs to commits that name it.
+    pub lfs: BTreeMap<String, LockedFile>,
     /// The registries of packages that recipes name by coordinates alone: `go` to the module proxy that BitBake would ask.
     pub registries: BTreeMap<String, SourceUrl>,
     /// Moving refs that recipes name, with the commits they are locked to, by `<url>#<ref>`.
@@ -105,6 +108,8 @@ pub enum Request {
         submodules: bool,
         /// Whether all history is wanted.
         history: bool,
+        /// Whether objects of Git LFS are wanted.
+        lfs: bool,
     },
 }
 
@@ -118,6 +123,8 @@ pub struct LockedFile {
     pub urls: Vec<SourceUrl>,
     /// The hashes that recipes name.
     pub sha256: Sha256,
+    /// The size in bytes, of an object of Git LFS: its pointer gives it, and its server is asked with it.
+    pub stated_size: Option<u64>,
     /// The hash and size in the store; `None` while the bytes were never seen.
     pub content: Option<Content>,
 }
@@ -148,6 +155,10 @@ pub struct LockedGit {
     pub recursive: bool,
     /// Submodule path to the key of its own entry; empty if submodules were not asked for.
     pub submodules: BTreeMap<String, String>,
+    /// Path of a pointer of Git LFS to the key of the object that it leads to.
+    pub lfs: BTreeMap<String, String>,
+    /// Whether objects of Git LFS are not wanted (`lfs=0`).
+    pub without_lfs: bool,
 }
 
 /// A source of the lock, with its key.
@@ -222,6 +233,7 @@ impl Lock {
         let found = match id {
             SourceId::File(key) => self.files.get(key).map(|file| Locked::File(key, file)),
             SourceId::Git(key) => self.gits.get(key).map(|git| Locked::Git(key, git)),
+            SourceId::Lfs(key) => self.lfs.get(key).map(|file| Locked::File(key, file)),
         };
         found.ok_or_else(|| Error::input(format!("{LOCK} has no block for {id}")).help("run `kbuild lock`"))
     }
@@ -229,7 +241,8 @@ impl Lock {
     /// Every source of the lock, in its order.
     pub fn all_sources(&self) -> Vec<SourceId> {
         let files = self.files.keys().map(|key| SourceId::File(key.clone()));
-        files.chain(self.gits.keys().map(|key| SourceId::Git(key.clone()))).collect()
+        let gits = self.gits.keys().map(|key| SourceId::Git(key.clone()));
+        files.chain(gits).chain(self.lfs.keys().map(|key| SourceId::Lfs(key.clone()))).collect()
     }
 
     /// The sources of some boards with every locked choice, each once, submodules included, in the order of the lock.
@@ -263,7 +276,7 @@ impl Lock {
         })
     }
 
-    /// These sources and all their submodules, each once.
+    /// These sources, all their submodules, and the objects of Git LFS that belong to any of these; each once.
     pub fn with_submodules<'a>(&self, ids: impl IntoIterator<Item = &'a SourceId>) -> BTreeSet<SourceId> {
         let mut all = BTreeSet::new();
         ids.into_iter().for_each(|id| self.add_with_submodules(id, &mut all));
@@ -280,10 +293,11 @@ impl Lock {
             for child in git.submodules.values() {
                 self.add_with_submodules(&SourceId::Git(child.clone()), ids);
             }
+            ids.extend(git.lfs.values().map(|oid| SourceId::Lfs(oid.clone())));
         }
     }
 
-    /// Every source that is named by something other than a submodule.
+    /// Every source that is named by something other than a repository that it belongs to.
     fn roots(&self) -> impl Iterator<Item = &SourceId> {
         let pins = self.layers.values().chain(self.sources.values()).map(|pin| &pin.locked);
         let images = self.images.values().flat_map(|image| image.locked.values());
@@ -299,6 +313,7 @@ impl Lock {
         let used = self.with_submodules(self.roots());
         self.files.retain(|key, _| used.contains(&SourceId::File(key.clone())));
         self.gits.retain(|key, _| used.contains(&SourceId::Git(key.clone())));
+        self.lfs.retain(|key, _| used.contains(&SourceId::Lfs(key.clone())));
         let held = |key: &str, commit: &CommitId| {
             let holds = |git: &LockedGit| {
                 git.commit == *commit && git.refs.iter().any(|name| Floating::key(&git.url, name) == key)
@@ -314,8 +329,15 @@ impl Lock {
     pub fn incomplete(&self) -> Vec<SourceId> {
         let files = self.files.iter().filter(|(_, file)| file.content.is_none());
         let gits = self.gits.iter().filter(|(_, git)| git.tree.is_none());
+        let lfs = self.lfs.iter().filter(|(_, file)| file.content.is_none());
         let files = files.map(|(key, _)| SourceId::File(key.clone()));
-        files.chain(gits.map(|(key, _)| SourceId::Git(key.clone()))).collect()
+        let gits = gits.map(|(key, _)| SourceId::Git(key.clone()));
+        files.chain(gits).chain(lfs.map(|(key, _)| SourceId::Lfs(key.clone()))).collect()
+    }
+
+    /// All files and objects of Git LFS: whatever is one blob in the store.
+    pub fn all_files(&self) -> impl Iterator<Item = &LockedFile> {
+        self.files.values().chain(self.lfs.values())
     }
 }
 

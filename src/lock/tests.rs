@@ -11,7 +11,13 @@ fn hex(digit: char, len: usize) -> String {
 fn file_source(lock: &mut Lock, name: &str, digit: char) {
     let url: SourceUrl = format!("https://h.example/{name}").parse().unwrap();
     let content = Some(Content { blake3: hex(digit, 64).parse().unwrap(), size: 7 });
-    let file = LockedFile { name: None, urls: vec![url.clone()], sha256: hex(digit, 64).parse().unwrap(), content };
+    let file = LockedFile {
+        name: None,
+        urls: vec![url.clone()],
+        sha256: hex(digit, 64).parse().unwrap(),
+        stated_size: None,
+        content,
+    };
     lock.files.insert(name.to_owned(), file);
     let locked = SourceId::File(name.to_owned());
     let request = Request::File { url, version: Some("1.0".into()) };
@@ -38,6 +44,8 @@ fn sample() -> Lock {
         tree: Some(hex('d', 64).parse().unwrap()),
         history: false,
         submodules: BTreeMap::new(),
+        lfs: BTreeMap::new(),
+        without_lfs: false,
     };
     let mut parent = git(&url);
     parent.refs = ["refs/heads/main".to_owned(), "refs/tags/v1".to_owned()].into();
@@ -45,7 +53,7 @@ fn sample() -> Lock {
     lock.gits.insert(child, git(&child_url));
     lock.gits.insert(key.clone(), parent);
     let reference = GitRef { branch: Some("main".into()), tag: None, rev: None };
-    let request = Request::Git { url, reference, version: None, submodules: true, history: false };
+    let request = Request::Git { url, reference, version: None, submodules: true, history: false, lfs: true };
     lock.layers.insert("layer".into(), Pin { request, locked: SourceId::Git(key.clone()) });
     lock.boards.entry("qemu".into()).or_default().sources.insert(SourceId::Git(key));
     lock

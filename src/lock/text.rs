@@ -40,10 +40,11 @@ impl Display for LockText<'_> {
             f,
             "# Written by `kbuild lock` from {manifest}. Do not edit: change {manifest} and run `kbuild lock`."
         )?;
-        let revision = match (lock.moved_tags.is_empty(), lock.images.is_empty()) {
-            (false, _) => REVISION,
-            (true, false) => 1,
-            (true, true) => 0,
+        let revision = match (lock.has_lfs(), lock.moved_tags.is_empty(), lock.images.is_empty()) {
+            (true, ..) => REVISION,
+            (_, false, _) => 2,
+            (_, _, false) => 1,
+            (false, true, true) => 0,
         };
         writeln!(f, "version = {VERSION}\nrevision = {revision}")?;
         // The headings are written even without blocks: additions at the end of one section and at the start of the
@@ -57,6 +58,7 @@ impl Display for LockText<'_> {
         lock.files.iter().try_for_each(|(name, file)| write_file(f, name, file))?;
         write_heading(f, "Git commits")?;
         lock.gits.iter().try_for_each(|(key, git)| write_git(f, key, git))?;
+        lock.lfs.iter().try_for_each(|(oid, object)| write_lfs(f, oid, object))?;
         write_heading(f, "Moving refs that recipes name, and where they stood")?;
         lock.floating.iter().try_for_each(|(key, floating)| write_floating(f, key, floating))?;
         write_table(f, &["moved-tags"], lock.moved_tags.iter())?;
@@ -80,7 +82,7 @@ fn write_pin(f: &mut Formatter<'_>, section: &str, name: &str, pin: &Pin) -> fmt
             write_string(f, "url", url)?;
             write_optional(f, "version", version.as_ref())?;
         }
-        Request::Git { url, reference, version, submodules, history } => {
+        Request::Git { url, reference, version, submodules, history, lfs } => {
             write_string(f, "git", url)?;
             write_optional(f, "branch", reference.branch.as_ref())?;
             write_optional(f, "tag", reference.tag.as_ref())?;
@@ -88,6 +90,7 @@ fn write_pin(f: &mut Formatter<'_>, section: &str, name: &str, pin: &Pin) -> fmt
             write_optional(f, "version", version.as_ref())?;
             write_flag(f, "submodules", *submodules)?;
             write_flag(f, "history", *history)?;
+            write_flag(f, "without-lfs", !*lfs)?;
         }
     }
     write_string(f, "locked", &pin.locked)
@@ -118,6 +121,15 @@ fn write_file(f: &mut Formatter<'_>, name: &str, file: &LockedFile) -> fmt::Resu
     }
 }
 
+/// An object of Git LFS: its id is its SHA-256.
+fn write_lfs(f: &mut Formatter<'_>, oid: &str, object: &LockedFile) -> fmt::Result {
+    write_header(f, &["lfs", oid])?;
+    write_list(f, "urls", &object.urls)?;
+    let content = object.content.map(|content| content.blake3);
+    write_optional(f, "blake3", content.as_ref())?;
+    object.stated_size.map_or(Ok(()), |size| writeln!(f, "size = {size}"))
+}
+
 fn write_git(f: &mut Formatter<'_>, key: &str, git: &LockedGit) -> fmt::Result {
     write_header(f, &["git", key])?;
     write_string(f, "url", &git.url)?;
@@ -129,13 +141,18 @@ fn write_git(f: &mut Formatter<'_>, key: &str, git: &LockedGit) -> fmt::Result {
     write_optional(f, "tree", git.tree.as_ref())?;
     write_flag(f, "history", git.history)?;
     write_flag(f, "recursive", git.recursive)?;
-    if !git.submodules.is_empty() {
-        write_header(f, &["git", key, "submodules"])?;
-        for (path, child) in &git.submodules {
-            writeln!(f, "{} = {}", quoted(path), quoted(child))?;
-        }
+    write_flag(f, "without-lfs", git.without_lfs)?;
+    write_paths(f, &["git", key, "submodules"], &git.submodules)?;
+    write_paths(f, &["git", key, "lfs"], &git.lfs)
+}
+
+/// Paths in a repository, and the keys of what is there.
+fn write_paths(f: &mut Formatter<'_>, table: &[&str], paths: &BTreeMap<String, String>) -> fmt::Result {
+    if paths.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    write_header(f, table)?;
+    paths.iter().try_for_each(|(path, key)| writeln!(f, "{} = {}", quoted(path), quoted(key)))
 }
 
 fn write_floating(f: &mut Formatter<'_>, key: &str, floating: &Floating) -> fmt::Result {
@@ -286,6 +303,8 @@ struct RawLock {
     #[serde(default)]
     git: BTreeMap<String, RawGit>,
     #[serde(default)]
+    lfs: BTreeMap<String, RawLfs>,
+    #[serde(default)]
     floating: BTreeMap<String, RawFloating>,
     #[serde(default, rename = "moved-tags")]
     moved_tags: BTreeMap<String, CommitId>,
@@ -311,6 +330,8 @@ struct RawPin {
     submodules: bool,
     #[serde(default)]
     history: bool,
+    #[serde(default, rename = "without-lfs")]
+    without_lfs: bool,
     locked: SourceId,
 }
 
@@ -347,6 +368,17 @@ struct RawGit {
     recursive: bool,
     #[serde(default)]
     submodules: BTreeMap<String, String>,
+    #[serde(default)]
+    lfs: BTreeMap<String, String>,
+    #[serde(default, rename = "without-lfs")]
+    without_lfs: bool,
+}
+
+#[derive(Deserialize)]
+struct RawLfs {
+    urls: Vec<SourceUrl>,
+    blake3: Option<Blake3>,
+    size: u64,
 }
 
 #[derive(Deserialize)]
@@ -402,6 +434,7 @@ impl RawLock {
                 .map(|(name, raw)| Ok((name.clone(), raw.check(&name)?)))
                 .collect::<Result<_>>()?,
             gits: self.git.into_iter().map(|(key, raw)| Ok((key.clone(), raw.check(&key)?))).collect::<Result<_>>()?,
+            lfs: self.lfs.into_iter().map(|(oid, raw)| Ok((oid.clone(), raw.check(&oid)?))).collect::<Result<_>>()?,
             registries: self.registries,
             floating: self
                 .floating
@@ -428,6 +461,7 @@ impl RawPin {
                 version: self.version,
                 submodules: self.submodules,
                 history: self.history,
+                lfs: !self.without_lfs,
             },
             _ => return Err(Error::input(format!("`{name}` must have exactly one of `url` and `git`"))),
         };
@@ -455,7 +489,16 @@ impl RawFile {
         };
         let parts = self.name.iter().flat_map(|name| name.split('/'));
         parts.into_iter().try_for_each(crate::source::name::check_component)?;
-        Ok(LockedFile { name: self.name, urls: self.urls, sha256: self.sha256, content })
+        Ok(LockedFile { name: self.name, urls: self.urls, sha256: self.sha256, stated_size: None, content })
+    }
+}
+
+impl RawLfs {
+    fn check(self, oid: &str) -> Result<LockedFile> {
+        let sha256 =
+            oid.parse().map_err(|error: Error| error.wrap(format!("`{oid}` is not the id of an LFS object")))?;
+        let content = self.blake3.map(|blake3| Content { blake3, size: self.size });
+        Ok(LockedFile { name: None, urls: self.urls, sha256, stated_size: Some(self.size), content })
     }
 }
 
@@ -477,6 +520,8 @@ impl RawGit {
             history: self.history,
             recursive: self.recursive,
             submodules: self.submodules,
+            lfs: self.lfs,
+            without_lfs: self.without_lfs,
         })
     }
 }
@@ -530,6 +575,17 @@ impl From<String> for Need {
 }
 
 impl Lock {
+    /// Whether anything in it is about Git LFS.
+    fn has_lfs(&self) -> bool {
+        !self.lfs.is_empty()
+            || self.gits.values().any(|git| git.without_lfs)
+            || self
+                .layers
+                .values()
+                .chain(self.sources.values())
+                .any(|pin| matches!(pin.request, Request::Git { lfs: false, .. }))
+    }
+
     fn check_references(&self) -> Result<()> {
         for id in self.roots() {
             self.get(id)?;
@@ -540,8 +596,9 @@ impl Lock {
                 return Err(Error::input(format!("`{variable}` is pinned to `{key}`, which has no block")));
             }
         }
-        for child in self.gits.values().flat_map(|git| git.submodules.values()) {
-            self.get(&SourceId::Git(child.clone()))?;
+        for git in self.gits.values() {
+            git.submodules.values().try_for_each(|child| self.get(&SourceId::Git(child.clone())).map(drop))?;
+            git.lfs.values().try_for_each(|oid| self.get(&SourceId::Lfs(oid.clone())).map(drop))?;
         }
         Ok(())
     }

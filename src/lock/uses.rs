@@ -37,21 +37,21 @@ pub struct UsedRecipe<'a> {
     pub recipe: &'a LockedRecipe,
 }
 
-/// A repository that has another commit as a submodule.
+/// A repository that has another commit as a submodule, or a file in Git LFS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Parent<'a> {
     /// The key of the repository's block in [`Lock::gits`].
     pub key: &'a str,
-    /// The path of the submodule in it.
+    /// The path of the submodule or file in it.
     pub path: &'a str,
 }
 
-/// A source, or a repository that has it as a submodule (of a submodule).
+/// A source, or a repository that it belongs to: that has it as a submodule (of a submodule), or as a file in Git LFS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder<'a> {
     /// The source, or the repository.
     pub id: SourceId,
-    /// The way from the source up to it: each repository with the submodule path of the one before. Empty for the
+    /// The way from the source up to it: each repository with the path of the one before in it. Empty for the
     /// source itself.
     pub through: Vec<Parent<'a>>,
 }
@@ -75,7 +75,8 @@ impl<'a> Uses<'a> {
             }
         }
         for (key, git) in &lock.gits {
-            for (path, child) in &git.submodules {
+            // Keys of commits and of objects of Git LFS are never the same.
+            for (path, child) in git.submodules.iter().chain(&git.lfs) {
                 uses.parents.entry(child).or_default().push(Parent { key, path });
             }
         }
@@ -112,18 +113,18 @@ impl<'a> Uses<'a> {
         self.named.entry(id).or_default().push(by);
     }
 
-    /// What names a source itself; nothing for a source that is only a submodule.
+    /// What names a source itself; nothing for a source that only belongs to another one.
     pub fn direct(&self, id: &SourceId) -> &[Use<'a>] {
         self.named.get(id).map_or(&[], Vec::as_slice)
     }
 
-    /// The source itself, then the repositories that have it as a submodule, nearest first, each once.
+    /// The source itself, then the repositories that it belongs to, nearest first, each once.
     pub fn holders(&self, id: &SourceId) -> Vec<Holder<'a>> {
         let mut holders = Vec::new();
         let mut seen = BTreeSet::from([id.clone()]);
         let mut next = VecDeque::from([Holder { id: id.clone(), through: Vec::new() }]);
         while let Some(holder) = next.pop_front() {
-            if let SourceId::Git(key) = &holder.id {
+            if let SourceId::Git(key) | SourceId::Lfs(key) = &holder.id {
                 for parent in self.parents.get(key.as_str()).into_iter().flatten() {
                     let id = SourceId::Git(parent.key.to_owned());
                     if seen.insert(id.clone()) {
@@ -136,7 +137,7 @@ impl<'a> Uses<'a> {
         holders
     }
 
-    /// Every use of a source, and of the repositories that have it as a submodule.
+    /// Every use of a source, and of the repositories that it belongs to.
     pub fn all(&self, id: &SourceId) -> Vec<&Use<'a>> {
         self.holders(id).iter().flat_map(|holder| self.direct(&holder.id)).collect()
     }

@@ -2,9 +2,9 @@
 
 use indexmap::IndexMap;
 
-use super::document::Diagnostics;
-use super::raw::{RawClosure, RawText};
-use super::{Board, ClosureScope, ClosureSettings, History, Manifest, Variant, mirrors, names, select};
+use super::document::{Blocks, Diagnostics};
+use super::raw::{RawClosure, RawOption, RawText};
+use super::{Board, ClosureScope, ClosureSettings, History, Manifest, Variant, mirrors, names, select, together};
 use crate::error::{Error, Result};
 use crate::files::MANIFEST;
 use crate::source::SourceUrl;
@@ -13,11 +13,12 @@ use crate::source::SourceUrl;
 const HOST: &str = "x86_64";
 
 /// The valid parts of a `[closure]`.
-pub(super) fn check(raw: &RawClosure, diagnostics: &mut Diagnostics) -> ClosureSettings {
+pub(super) fn check(raw: &RawClosure, options: &Blocks<RawOption>, diagnostics: &mut Diagnostics) -> ClosureSettings {
     let mut settings = ClosureSettings::default();
     if let Some(lock) = &raw.lock {
         settings.lock = diagnostics.take(scope(lock)).unwrap_or_default();
     }
+    settings.together = together::check(raw.together.as_ref(), settings.lock, options, diagnostics);
     if let Some(hosts) = &raw.hosts {
         names::check_repeated("[closure]", "host", hosts, diagnostics);
         if hosts.is_empty() {
@@ -47,10 +48,12 @@ fn scope(text: &RawText) -> Result<ClosureScope> {
         "none" => Ok(ClosureScope::None),
         "defaults" => Ok(ClosureScope::Defaults),
         "choices" => Ok(ClosureScope::Choices),
+        "pairs" => Ok(ClosureScope::Pairs),
         other => Err(Error::input(format!("`{}` is not a value of `lock`", other.escape_debug()))
             .at(text.span.clone(), "here")
             .help(
-                "write `none`, `defaults` (each board with its options' defaults) or `choices` (each other choice too)",
+                "write `none`, `defaults` (each board with its options' defaults), `choices` (each other choice too) or `pairs` \
+                 (each two choices together too)",
             )),
     }
 }
@@ -134,7 +137,7 @@ pub(super) fn variants(manifest: &Manifest, name: &str) -> Result<Vec<Variant>> 
     let base = select::select(manifest, name, &[])?;
     let variant = |name: String, selection, host: &String| Variant { name, selection, host: host.clone() };
     let mut variants = vec![variant(String::new(), base.clone(), host)];
-    if settings.lock == ClosureScope::Choices {
+    if matches!(settings.lock, ClosureScope::Choices | ClosureScope::Pairs) {
         for setting in other_settings(manifest, name, board) {
             let set = with_consequences(manifest, name, board, &setting);
             // An option that contradicts itself in any case was reported when the manifest was read.
@@ -143,6 +146,8 @@ pub(super) fn variants(manifest: &Manifest, name: &str) -> Result<Vec<Variant>> 
                 variants.push(variant(setting, selection, host));
             }
         }
+        let groups = together::groups(manifest, name, board);
+        variants.extend(groups.into_iter().map(|(group, selection)| variant(group, selection, host)));
     }
     variants.extend(others.iter().map(|host| variant(host_setting(host), base.clone(), host)));
     Ok(variants)
@@ -155,6 +160,8 @@ pub(super) fn settings_of(manifest: &Manifest, name: &str, values: &select::Valu
     let changed = values.iter().filter(|(option, value)| base.get(*option) != Some(value));
     let mut settings: Vec<String> =
         changed.map(|(option, value)| setting(manifest, option, value.as_deref())).collect();
+    let groups = together::groups(manifest, name, board);
+    settings.extend(groups.into_keys().filter(|group| together::holds(manifest, values, group)));
     if manifest.closure.hosts.first().is_none_or(|first| first != host) {
         settings.push(host_setting(host));
     }
@@ -166,7 +173,7 @@ fn host_setting(host: &str) -> String {
 }
 
 /// Every value of every option of a board, except the default ones.
-fn other_settings(manifest: &Manifest, name: &str, board: &Board) -> Vec<String> {
+pub(super) fn other_settings(manifest: &Manifest, name: &str, board: &Board) -> Vec<String> {
     let base = select::values(&manifest.options, name, &board.set);
     let mut settings = Vec::new();
     for (option, value) in &base {
@@ -185,7 +192,7 @@ fn other_settings(manifest: &Manifest, name: &str, board: &Board) -> Vec<String>
 }
 
 /// An option and a value, as `--set` takes it.
-fn setting(manifest: &Manifest, option: &str, value: Option<&str>) -> String {
+pub(super) fn setting(manifest: &Manifest, option: &str, value: Option<&str>) -> String {
     match (manifest.options.get(option).map(|option| &option.kind), value) {
         (Some(super::OptionKind::Flag { .. }), Some(_)) => option.to_owned(),
         (_, Some(choice)) => format!("{option}={choice}"),
@@ -194,7 +201,7 @@ fn setting(manifest: &Manifest, option: &str, value: Option<&str>) -> String {
 }
 
 /// A setting together with what its flag requires, and without the flags of the board that conflict with it.
-fn with_consequences(manifest: &Manifest, name: &str, board: &Board, setting: &str) -> Vec<String> {
+pub(super) fn with_consequences(manifest: &Manifest, name: &str, board: &Board, setting: &str) -> Vec<String> {
     let mut set = vec![setting.to_owned()];
     let mut next = 0;
     while let Some(setting) = set.get(next) {
@@ -218,6 +225,7 @@ impl Default for ClosureSettings {
     fn default() -> Self {
         ClosureSettings {
             lock: ClosureScope::default(),
+            together: Vec::new(),
             hosts: vec![HOST.to_owned()],
             history: Vec::new(),
             moved_tags: Vec::new(),

@@ -16,15 +16,17 @@ pub(super) struct GitKeys {
     pub(super) rev: Option<RawText>,
 }
 
+/// How much of a commit is wanted; see [`GitRequest`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct GitExtent {
+    pub(super) submodules: bool,
+    pub(super) history: bool,
+    pub(super) lfs: bool,
+}
+
 impl GitKeys {
     /// The request that they make. `whose` names the block in messages.
-    pub(super) fn check(
-        &self,
-        whose: &str,
-        submodules: bool,
-        history: bool,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<GitRequest> {
+    pub(super) fn check(&self, whose: &str, extent: GitExtent, diagnostics: &mut Diagnostics) -> Option<GitRequest> {
         let before = diagnostics.count();
         let url = diagnostics.take(git_url(&self.git));
         for (what, name) in [("branch", &self.branch), ("tag", &self.tag)] {
@@ -40,7 +42,8 @@ impl GitKeys {
         }
         let plain = |text: &Option<RawText>| text.as_ref().map(|text| text.value.clone());
         let reference = GitRef { branch: plain(&self.branch), tag: plain(&self.tag), rev };
-        url.filter(|_| diagnostics.count() == before).map(|url| GitRequest { url, reference, submodules, history })
+        let GitExtent { submodules, history, lfs } = extent;
+        url.filter(|_| diagnostics.count() == before).map(|url| GitRequest { url, reference, submodules, history, lfs })
     }
 }
 
@@ -80,7 +83,9 @@ fn source_url(text: &RawText) -> Result<SourceUrl> {
     let at = |error: Error, label: &str| error.at(text.span.clone(), label);
     if text.contains(';') {
         let fault = at(Error::input("a URL contains `;`, after which BitBake reads parameters"), "here");
-        return Err(fault.help("parameters are keys of their own: `branch`, `tag`, `rev`, `submodules`, `filename`"));
+        return Err(
+            fault.help("parameters are keys of their own: `branch`, `tag`, `rev`, `submodules`, `lfs`, `filename`")
+        );
     }
     if text.contains(['{', '}', '"', '\'', '\\', '`', '<', '>', '|', '^']) {
         let fault = at(Error::input("a URL contains a character that is not allowed in URLs"), "here");
@@ -165,6 +170,11 @@ pub(super) fn check_version(version: &RawText) -> Result<()> {
     Err(Error::input(format!("`{}` cannot be a version", version.escape_debug()))
         .at(version.span.clone(), "this")
         .help("a version consists of letters, digits and `.` `_` `+` `~` `-`, and begins with a letter or digit"))
+}
+
+/// A boolean that is true by default.
+pub(super) fn is_not_off(value: Option<&At<bool>>) -> bool {
+    value.is_none_or(|value| value.value)
 }
 
 /// A boolean that is false by default.

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::document::{Block, Blocks, Diagnostics};
-use super::git::GitKeys;
+use super::git::{GitExtent, GitKeys, is_not_off};
 use super::names;
 use super::raw::{RawLayer, RawProject, RawText};
 use super::{Layer, LayerOrigin};
@@ -60,7 +60,8 @@ fn layer(
 
 fn git_origin(whose: &str, git: &RawText, raw: &RawLayer, diagnostics: &mut Diagnostics) -> Option<LayerOrigin> {
     let keys = GitKeys { git: git.clone(), branch: raw.branch.clone(), tag: raw.tag.clone(), rev: raw.rev.clone() };
-    keys.check(whose, false, false, diagnostics).map(LayerOrigin::Git)
+    let extent = GitExtent { lfs: is_not_off(raw.lfs.as_ref()), ..GitExtent::default() };
+    keys.check(whose, extent, diagnostics).map(LayerOrigin::Git)
 }
 
 fn path_origin(
@@ -70,11 +71,13 @@ fn path_origin(
     root: &Path,
     diagnostics: &mut Diagnostics,
 ) -> Option<LayerOrigin> {
-    for (key, value) in [("branch", &raw.branch), ("tag", &raw.tag), ("rev", &raw.rev)] {
-        if let Some(value) = value {
+    let span = |text: &Option<RawText>| text.as_ref().map(|text| text.span.clone());
+    let for_git = [("branch", span(&raw.branch)), ("tag", span(&raw.tag)), ("rev", span(&raw.rev))];
+    let lfs = raw.lfs.as_ref().map(|value| value.span.clone());
+    for (key, span) in for_git.into_iter().chain([("lfs", lfs)]) {
+        if let Some(span) = span {
             let fault = Error::input(format!("{whose} is a folder, and has no `{key}`"));
-            diagnostics
-                .add(fault.at(value.span.clone(), "for git layers only").help(format!("remove `{key}`, or use `git`")));
+            diagnostics.add(fault.at(span, "for git layers only").help(format!("remove `{key}`, or use `git`")));
         }
     }
     let inside = diagnostics.take(relative("a layer's `path`", "the project", path))?;
@@ -152,10 +155,12 @@ fn check_folder(text: &RawText, folder: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The layer that contains BitBake: the one that `[project]` names, or the one called `bitbake`.
+/// The layer that contains BitBake: the one that `[project]` names, or the one called `bitbake`. Without boards there need be
+/// none.
 pub(super) fn engine(
     project: &Block<RawProject>,
     layers: &Blocks<RawLayer>,
+    has_boards: bool,
     diagnostics: &mut Diagnostics,
 ) -> Option<String> {
     let raw = project.raw.as_ref()?;
@@ -163,10 +168,13 @@ pub(super) fn engine(
         if layers.contains_key(DEFAULT_ENGINE) {
             return Some(DEFAULT_ENGINE.to_owned());
         }
+        if !has_boards {
+            return None;
+        }
         let fault = Error::input("no layer contains BitBake").at(project.span.clone(), "`engine` is not set here");
         diagnostics.add(
             fault.help(
-                "add a layer called `bitbake`, or set `engine = \"NAME\"` to the layer that contains bin/bitbake",
+                "add a layer called `bitbake`, or set `engine = \"NAME\"` to the layer that contains bin/bitbake: boards need it",
             ),
         );
         return None;

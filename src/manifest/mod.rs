@@ -19,6 +19,7 @@ mod run;
 mod schema;
 mod select;
 mod sources;
+mod together;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -27,7 +28,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::source::{GitRef, ImageName, Sha256, SourceUrl};
 
 /// A checked manifest.
@@ -37,8 +38,8 @@ pub struct Manifest {
     pub path: PathBuf,
     /// `[project] name`.
     pub project: String,
-    /// Name of the layer that contains BitBake; always a key of `layers`.
-    pub engine: String,
+    /// Name of the layer that contains BitBake; always a key of `layers`. A manifest without boards may have none.
+    pub engine: Option<String>,
     /// All layers, in the order of the file.
     pub layers: IndexMap<String, Layer>,
     /// Declared sources, in the order of the file.
@@ -60,6 +61,8 @@ pub struct Manifest {
 pub struct ClosureSettings {
     /// Which configurations.
     pub lock: ClosureScope,
+    /// Choices of several options that are looked at together.
+    pub together: Vec<Vec<Setting>>,
     /// Architectures of the build hosts, as `uname -m` writes them; never empty. The first is the one with which every
     /// choice of an option is looked at.
     pub hosts: Vec<String>,
@@ -81,6 +84,8 @@ pub enum ClosureScope {
     /// That one, and each other choice of each option by itself.
     #[default]
     Choices,
+    /// These, and each two choices of two options together.
+    Pairs,
 }
 
 /// The repositories whose whole history is kept, for recipes that run `git describe` or count commits.
@@ -95,7 +100,8 @@ pub enum History {
 /// A configuration of a board that has a closure of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {
-    /// The difference from the board's default: a setting (`boot=rootfs`, `ceph`) or `host=ARCH`; empty for the default.
+    /// The difference from the board's default: a setting (`boot=rootfs`, `ceph`), several that are looked at together
+    /// (`boot=rootfs,ceph`), or `host=ARCH`; empty for the default.
     pub name: String,
     pub selection: Selection,
     /// The architecture of the build host.
@@ -130,6 +136,8 @@ pub struct GitRequest {
     pub submodules: bool,
     /// Whether the whole history is kept (for recipes that run `git describe`), not depth 1.
     pub history: bool,
+    /// Whether objects of Git LFS are locked too.
+    pub lfs: bool,
 }
 
 /// One `[sources.NAME]`: a source whose pin recipes read from `KBUILD_<NAME>_*` variables.
@@ -494,6 +502,14 @@ impl Manifest {
     /// An unknown board.
     pub fn variants(&self, board: &str) -> Result<Vec<Variant>> {
         closure::variants(self, board)
+    }
+
+    /// The layer that contains BitBake, where a board asks for it.
+    ///
+    /// # Errors
+    /// None that a checked manifest with boards could give.
+    pub fn engine_of_boards(&self) -> Result<&str> {
+        self.engine.as_deref().ok_or_else(|| Error::bug("a manifest with boards was checked and has no engine"))
     }
 
     /// The names of the variants that a build with these options on this host uses, without the default.

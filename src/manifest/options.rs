@@ -213,7 +213,7 @@ fn rules(
 }
 
 /// Reads `FLAG` or `OPTION=CHOICE`.
-fn setting(text: &RawText, blocks: &Blocks<RawOption>) -> Result<Setting> {
+pub(super) fn setting(text: &RawText, blocks: &Blocks<RawOption>) -> Result<Setting> {
     let (option, choice) =
         text.split_once('=').map_or((text.as_str(), None), |(option, choice)| (option, Some(choice)));
     let fault = |message: String| Error::input(message).at(text.span.clone(), "here");

@@ -131,6 +131,8 @@ pub(super) struct RawLayer {
     pub(super) rev: Option<RawText>,
     /// A folder of this project, relative to kbuild.toml.
     pub(super) path: Option<RawText>,
+    /// Whether objects of Git LFS are locked and written out (default: true).
+    pub(super) lfs: Option<At<bool>>,
     /// The BitBake layer directories inside it (default: the top directory).
     pub(super) paths: Option<At<Vec<RawText>>>,
 }
@@ -170,6 +172,8 @@ pub(super) struct RawSource {
     pub(super) submodules: Option<At<bool>>,
     /// Whether the whole history is kept, for recipes that run `git describe` or count commits.
     pub(super) history: Option<At<bool>>,
+    /// Whether objects of Git LFS are locked too (default: true; else BitBake gets `lfs=0`).
+    pub(super) lfs: Option<At<bool>>,
     /// The version, for the templates and for recipes.
     pub(super) version: Option<RawText>,
     /// Recipes of any layer whose SRCREV this source sets.
@@ -295,10 +299,13 @@ pub(super) enum SetTo {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawClosure {
-    /// Which closures are locked: `none`, `defaults` (each board with its options' defaults), or `choices` (also each other
-    /// choice of each option; the default).
-    #[schemars(extend("enum" = ["none", "defaults", "choices"]))]
+    /// Which closures are locked: `none`, `defaults` (each board with its options' defaults), `choices` (also each other
+    /// choice of each option; the default), or `pairs` (also each two choices of two options together).
+    #[schemars(extend("enum" = ["none", "defaults", "choices", "pairs"]))]
     pub(super) lock: Option<RawText>,
+    /// Groups of settings (`OPTION=CHOICE`, `FLAG`) that are looked at together, since they may need what none of them needs
+    /// alone.
+    pub(super) together: Option<At<Vec<At<Vec<RawText>>>>>,
     /// Architectures of the build hosts, as `uname -m` writes them (default: `x86_64`).
     pub(super) hosts: Option<At<Vec<RawText>>>,
     /// Recipes, or expressions for whole URLs, whose git sources are kept with their whole history.

@@ -7,7 +7,7 @@ use toml_edit::Table;
 
 use super::document::{self, Block, Diagnostics};
 use super::raw::{RawClosure, RawManifest, RawMirrors, RawProject, RawSite, RawText};
-use super::{Manifest, Mirrors, SiteConfig, boards, closure, layers, mirrors, names, options, sources};
+use super::{Manifest, Mirrors, SiteConfig, boards, closure, layers, mirrors, names, options, sources, together};
 use crate::error::{Error, Result};
 use crate::files::{MANIFEST, STEMS};
 
@@ -55,10 +55,10 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
     let checked = Manifest {
         path: path.to_owned(),
         project: String::new(),
-        engine: String::new(),
+        engine: None,
         layers: layers::check(&raw_layers, root, diagnostics),
         sources: sources::check(&raw_sources, &raw_boards, diagnostics),
-        closure: closure::check(&raw_closure, diagnostics),
+        closure: closure::check(&raw_closure, &raw_options, diagnostics),
         registries: closure::registries(&raw_registries, diagnostics),
         mirrors: raw_mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, root, diagnostics)),
         options,
@@ -70,8 +70,12 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
         None
     })?;
     let name = project_name(&project, diagnostics);
-    let engine = layers::engine(&project, &raw_layers, diagnostics);
-    Some(Manifest { project: name?, engine: engine?, ..checked })
+    let engine = layers::engine(&project, &raw_layers, !raw_boards.is_empty(), diagnostics);
+    let manifest = Manifest { project: name?, engine, ..checked };
+    if diagnostics.count() == 0 {
+        together::check_possible(&manifest, raw_closure.together.as_ref(), diagnostics);
+    }
+    Some(manifest)
 }
 
 fn project_name(project: &Block<RawProject>, diagnostics: &mut Diagnostics) -> Option<String> {

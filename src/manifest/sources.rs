@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::document::{Block, Blocks, Diagnostics};
-use super::git::{GitKeys, check_version, file_url, fill, is_on};
+use super::git::{GitExtent, GitKeys, check_version, file_url, fill, is_not_off, is_on};
 use super::names;
 use super::raw::{At, RawBoard, RawSource, RawText};
 use super::{DeclaredSource, FileRequest, ImageRequest, SourceOrigin};
@@ -155,8 +155,12 @@ fn git_origin(whose: &str, git: &RawText, raw: &RawSource, diagnostics: &mut Dia
         return None;
     }
     let keys = GitKeys { git: git.clone(), branch, tag, rev: raw.rev.clone() };
-    let (submodules, history) = (is_on(raw.submodules.as_ref()), is_on(raw.history.as_ref()));
-    keys.check(whose, submodules, history, diagnostics).map(SourceOrigin::Git)
+    let extent = GitExtent {
+        submodules: is_on(raw.submodules.as_ref()),
+        history: is_on(raw.history.as_ref()),
+        lfs: is_not_off(raw.lfs.as_ref()),
+    };
+    keys.check(whose, extent, diagnostics).map(SourceOrigin::Git)
 }
 
 /// Keys that only one kind of source has, each with its place in the text.
@@ -170,13 +174,14 @@ fn file_only(raw: &RawSource) -> Keys<'_, 3> {
     ]
 }
 
-fn git_only(raw: &RawSource) -> Keys<'_, 7> {
+fn git_only(raw: &RawSource) -> Keys<'_, 8> {
     [
         ("branch", raw.branch.as_ref().map(|value| &value.span)),
         ("tag", raw.tag.as_ref().map(|value| &value.span)),
         ("rev", raw.rev.as_ref().map(|value| &value.span)),
         ("submodules", raw.submodules.as_ref().map(|value| &value.span)),
         ("history", raw.history.as_ref().map(|value| &value.span)),
+        ("lfs", raw.lfs.as_ref().map(|value| &value.span)),
         ("recipes", raw.recipes.as_ref().map(|value| &value.span)),
         ("srcrev-name", raw.srcrev_name.as_ref().map(|value| &value.span)),
     ]

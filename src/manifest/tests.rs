@@ -29,7 +29,7 @@ fn strings(texts: &[&str]) -> Vec<String> {
 #[test]
 fn every_key_is_read() {
     let manifest = every_key();
-    assert_eq!(manifest.engine, "engine.2");
+    assert_eq!(manifest.engine.as_deref(), Some("engine.2"));
     assert_eq!(manifest.root(), fixtures("valid"));
     assert_eq!(manifest.layers["openembedded-core"].paths, [PathBuf::from("meta"), PathBuf::from("meta-selftest")]);
     assert_eq!(manifest.layers["meta-own"].origin, LayerOrigin::Path("layers/meta-own".into()));
@@ -55,7 +55,7 @@ fn every_key_is_read() {
 #[test]
 fn the_smallest_manifest_has_no_boards() {
     let manifest = Manifest::read(&fixtures("valid/smallest.toml")).unwrap();
-    assert_eq!(manifest.engine, "bitbake");
+    assert_eq!(manifest.engine.as_deref(), Some("bitbake"));
     assert!(manifest.board("x").unwrap_err().hint().unwrap().contains("there are no boards"));
 }
 
@@ -254,6 +254,20 @@ fn a_board_has_a_variant_for_each_other_choice_and_host() {
     assert_eq!(manifest.settings_of("qemu", &selection, "x86_64").unwrap(), ["boot=initrd", "ceph=off"]);
     let selection = manifest.select("qemu", &[]).unwrap();
     assert_eq!(manifest.settings_of("qemu", &selection, "aarch64").unwrap(), ["host=aarch64"]);
+    let selection = manifest.select("intel", &strings(&["boot=rootfs", "base=alpine"])).unwrap();
+    let together = ["boot=rootfs", "base=alpine", "boot=rootfs,base=alpine"];
+    assert_eq!(manifest.settings_of("intel", &selection, "x86_64").unwrap(), together);
     assert_eq!(manifest.closure.history.len(), 2);
     assert_eq!(manifest.registries["go"].as_str(), "https://go.example.org/");
+}
+
+#[test]
+fn all_pairs_are_looked_at_but_those_that_cannot_be() {
+    let text = include_str!("fixtures/valid/every-key.toml").replace("lock = \"choices\"", "lock = \"pairs\"");
+    let manifest = Manifest::parse(&fixtures("valid").join("every-key.toml"), &text).unwrap();
+    let variants = manifest.variants("intel").unwrap().into_iter().map(|variant| variant.name);
+    let groups: Vec<String> = variants.filter(|name| name.contains(',')).collect();
+    // `ceph` requires `boot=rootfs`, and conflicts with `base=alpine` and `macvtap`.
+    let expected = ["boot=rootfs,base=alpine", "boot=rootfs,macvtap", "base=alpine,macvtap"];
+    assert_eq!(groups, expected);
 }

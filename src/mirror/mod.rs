@@ -114,7 +114,8 @@ impl Mirror {
     }
 }
 
-/// Separates sources that the store has from those that it does not have. Without its submodules a source is of no use.
+/// Separates sources that the store has from those that it does not have. Without its submodules and its objects of
+/// Git LFS a source is of no use.
 fn present(store: &Store, lock: &Lock, ids: Vec<SourceId>) -> Result<(Vec<SourceId>, Vec<SourceId>)> {
     let mut missing: BTreeSet<SourceId> = BTreeSet::new();
     loop {
@@ -124,6 +125,7 @@ fn present(store: &Store, lock: &Lock, ids: Vec<SourceId>) -> Result<(Vec<Source
             let incomplete = match locked {
                 Locked::Git(_, git) => {
                     git.submodules.values().any(|child| missing.contains(&SourceId::Git(child.clone())))
+                        || git.lfs.values().any(|oid| missing.contains(&SourceId::Lfs(oid.clone())))
                 }
                 Locked::File(..) => false,
             };

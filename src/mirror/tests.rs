@@ -31,9 +31,10 @@ impl Bench {
         let digests = self.store.add_file(&self.path("file")).unwrap();
         let content = Some(Content { blake3: digests.blake3, size: digests.size });
         let url = format!("https://h.example/{key}").parse().unwrap();
-        self.lock
-            .files
-            .insert(key.to_owned(), LockedFile { name: None, urls: vec![url], sha256: digests.sha256, content });
+        self.lock.files.insert(
+            key.to_owned(),
+            LockedFile { name: None, urls: vec![url], sha256: digests.sha256, stated_size: None, content },
+        );
     }
 
     /// Locks a commit; `present` also adds it to the store.

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{self, HeaderMap, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 
 use super::netrc::Netrc;
 use super::retry::{Class, Failure, RetryPolicy};
@@ -42,6 +42,13 @@ pub struct Http {
     client: OnceLock<Result<Client, String>>,
     netrc: OnceLock<Netrc>,
     policy: RetryPolicy,
+}
+
+/// An address that a server gave for one download, with the headers that it wants to see. Neither `Debug` nor `Display`: both may
+/// hold credentials.
+pub struct GivenAddress {
+    pub url: Url,
+    pub headers: HeaderMap,
 }
 
 /// The point from which a transfer goes on.
@@ -89,9 +96,26 @@ impl Http {
         expected: &Expected,
         task: &dyn Task,
     ) -> Result<Delivery, Failure> {
+        let address = GivenAddress { url: url.as_url().clone(), headers: HeaderMap::new() };
+        self.transfer_from(url, &address, slot, expected, task).await
+    }
+
+    /// As [`Http::transfer`], from an address that stands for the URL, which messages name.
+    ///
+    /// # Errors
+    /// As [`Http::transfer`].
+    pub async fn transfer_from(
+        &self,
+        url: &SourceUrl,
+        address: &GivenAddress,
+        slot: &mut Option<PartialDownload>,
+        expected: &Expected,
+        task: &dyn Task,
+    ) -> Result<Delivery, Failure> {
         let mut resume = self.resume(url, partial(slot)?, expected)?;
         loop {
-            let response = self.request(url, resume.as_ref())?.send().await.map_err(|error| failed(url, error))?;
+            let request = self.request(&address.url, resume.as_ref())?.headers(address.headers.clone());
+            let response = request.send().await.map_err(|error| failed(url, error))?;
             check_status(url, &response, resume.is_some())?;
             match plan(url, &response, resume.as_ref()) {
                 ResponsePlan::Whole => {
@@ -110,7 +134,7 @@ impl Http {
     /// # Errors
     /// As [`Http::transfer`]; a longer body is a permanent failure.
     pub async fn text(&self, url: &SourceUrl, limit: usize) -> Result<String, Failure> {
-        let mut response = self.request(url, None)?.send().await.map_err(|error| failed(url, error))?;
+        let mut response = self.request(url.as_url(), None)?.send().await.map_err(|error| failed(url, error))?;
         check_status(url, &response, false)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
@@ -137,9 +161,9 @@ impl Http {
         Ok(Some(Resume { from, if_range: own }))
     }
 
-    fn request(&self, url: &SourceUrl, resume: Option<&Resume>) -> Result<RequestBuilder> {
-        let mut request = self.client()?.get(url.as_url().clone());
-        if let Some((login, password)) = url.as_url().host_str().and_then(|host| self.netrc().for_host(host)) {
+    fn request(&self, url: &Url, resume: Option<&Resume>) -> Result<RequestBuilder> {
+        let mut request = self.client()?.get(url.clone());
+        if let Some((login, password)) = url.host_str().and_then(|host| self.netrc().for_host(host)) {
             // reqwest drops this header when a redirect leads to another host, port or scheme.
             request = request.basic_auth(login, Some(password));
         }
@@ -352,6 +376,20 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     };
     // Only a range that goes to the end is what was asked for.
     (from <= to && total.is_none_or(|total: u64| to.checked_add(1) == Some(total))).then_some((from, total))
+}
+
+/// The header of a login by name and password (RFC 7617).
+pub fn basic_login(user: &str, password: &str) -> Option<HeaderValue> {
+    use ct_codecs::{Base64, Encoder as _};
+    let encoded = Base64::encode_to_string(format!("{user}:{password}")).ok()?;
+    secret_header(&format!("Basic {encoded}"))
+}
+
+/// A header whose value no log shows.
+pub fn secret_header(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// A failed request, with its class.

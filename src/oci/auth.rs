@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::response::{MANIFEST_LIMIT, checked, read_whole};
 use crate::env_vars;
 use crate::error::{Error, Kind, Result};
-use crate::net::http::{Http, failed};
+use crate::net::http::{Http, basic_login, failed, secret_header};
 use crate::net::retry::Failure;
 use crate::net::{blocking, transfer::at};
 use crate::source::image::is_loopback;
@@ -207,21 +207,12 @@ async fn bearer(url: &SourceUrl, response: Response) -> Result<HeaderValue, Fail
     let body = read_whole(url, response, MANIFEST_LIMIT).await?;
     let token: Token = serde_json::from_slice(&body).map_err(|_| nothing())?;
     let token = token.token.or(token.access_token).filter(|token| !token.is_empty()).ok_or_else(nothing)?;
-    secret(&format!("Bearer {token}")).ok_or_else(nothing)
+    secret_header(&format!("Bearer {token}")).ok_or_else(nothing)
 }
 
 fn basic(user: &str, password: &str) -> Result<HeaderValue> {
-    use ct_codecs::{Base64, Encoder as _};
-    let encoded = Base64::encode_to_string(format!("{user}:{password}"));
-    let header = encoded.ok().and_then(|encoded| secret(&format!("Basic {encoded}")));
+    let header = basic_login(user, password);
     header.ok_or_else(|| Error::new(Kind::Network, "the login of a registry cannot be sent"))
-}
-
-/// A header whose value no log shows.
-fn secret(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 /// The first supported scheme; `Bearer` before `Basic`.

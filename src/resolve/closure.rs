@@ -47,6 +47,7 @@ pub(super) fn missing(
     for board in manifest.boards.keys() {
         let edited = manifest.boards[board].layers.iter().find(|name| folders.get(*name) != old.folders.get(*name));
         let mut base_is_unknown = false;
+        let mut unknown_here: BTreeSet<String> = BTreeSet::new();
         for variant in manifest.variants(board)? {
             let inputs = inputs::of(manifest, pinned, board, &variant)?;
             let why = match closure_of(old, board, &variant.name) {
@@ -57,6 +58,10 @@ pub(super) fn missing(
                 Some(closure) if closure.inputs != inputs => Some("its layers or configuration changed".to_owned()),
                 Some(_) if edited.is_some() => edited.map(|name| format!("the layer `{name}` was edited")),
                 Some(_) if base_is_unknown => Some("the board's default closure is found anew".to_owned()),
+                // Of several choices together the lock has what they need beyond each of them.
+                Some(_) if lock::singles(&variant.name).iter().any(|single| unknown_here.contains(single)) => {
+                    Some("the closure of one of them is found anew".to_owned())
+                }
                 Some(closure) if floating::moves(closure, update) => {
                     Some("a moving ref in it is looked up anew".to_owned())
                 }
@@ -64,6 +69,7 @@ pub(super) fn missing(
             };
             if let Some(why) = why {
                 base_is_unknown |= variant.name.is_empty();
+                unknown_here.insert(variant.name.clone());
                 unknown.push(MissingClosure { board: board.clone(), variant, inputs, why });
             }
         }
@@ -88,8 +94,9 @@ pub(super) async fn complete(
     found: &[Discovered],
 ) -> Result<Resolution> {
     let LockRequest { manifest, old, fetcher, .. } = *request;
-    let Resolution { mut lock, changes, mut incomplete, mut warnings, .. } = pinned;
+    let Resolution { mut lock, changes, mut incomplete, mut warnings, faults: denied } = pinned;
     let mut faults = Faults::default();
+    denied.into_iter().for_each(|error| faults.add(error));
     let (floating, mut refs) = floating::pin(found, old, fetcher, request.update, &mut warnings, &mut faults).await?;
     lock.floating.extend(floating);
     let requests = requests::collect(manifest, found, &refs, &lock.floating, &mut faults);
@@ -191,9 +198,11 @@ fn take_over(contexts: &mut [ClosureContext], old: &Lock, names: &Names, lock: &
                 .extend(old.floating.get_key_value(key).map(|(key, floating)| (key.clone(), floating.clone())));
         }
         for id in old.with_submodules(sources_of(context)) {
-            match old.get(&id)? {
-                Locked::File(key, file) => names.add(Named::of(key, file), file.clone(), lock).map(drop)?,
-                Locked::Git(..) => pin::copy(old, &id, lock)?,
+            match (&id, old.get(&id)?) {
+                (SourceId::File(_), Locked::File(key, file)) => {
+                    names.add(Named::of(key, file), file.clone(), lock).map(drop)?;
+                }
+                _ => pin::copy(old, &id, lock)?,
             }
         }
         let sets = context.recipes.values_mut().map(|recipe| &mut recipe.sources).chain([&mut context.closure.extra]);
@@ -309,12 +318,12 @@ struct Answers {
 
 async fn answer_all(requests: Requests, old: &Lock, fetcher: &Fetcher, faults: &mut Faults) -> Answers {
     let files = join_all(requests.files.into_iter().map(|request| async move {
-        let denials = Denials::kept();
+        let denials = Denials::default();
         let found = pin::find_for_recipes(&request, old, fetcher, &denials).await;
         (request, found, denials.into_errors())
     }));
     let gits = join_all(requests.gits.into_iter().map(|request| async move {
-        let denials = Denials::kept();
+        let denials = Denials::default();
         let found = PinnedGit::find(&request, old, fetcher, &denials).await;
         (request, found, denials.into_errors())
     }));
@@ -446,7 +455,7 @@ async fn retry_incomplete(
 ) -> Result<Vec<Incomplete>> {
     let ids: Vec<SourceId> = lock.incomplete();
     let ids = ids.into_iter().filter(|id| known.iter().all(|entry| entry.id != *id));
-    let denials = Denials::kept();
+    let denials = Denials::default();
     let again = join_all(ids.map(|id| {
         let (lock, denials) = (&*lock, &denials);
         async move { pin::again(lock, &id, fetcher, denials).await }

@@ -73,13 +73,25 @@ async fn archive(name: &str, image: &ImageName, old: &Lock, fetcher: &Fetcher) -
     let url = image.to_url()?;
     let known = old.files.values().find(|file| file.urls.contains(&url));
     if let Some(LockedFile { sha256, content: Some(content), .. }) = known {
-        return Ok(LockedFile { name: None, urls: vec![url], sha256: *sha256, content: Some(*content) });
+        return Ok(LockedFile {
+            name: None,
+            urls: vec![url],
+            sha256: *sha256,
+            stated_size: None,
+            content: Some(*content),
+        });
     }
-    let request =
-        WantedFile { name: name.to_owned(), urls: vec![url.clone()], sha256: None, sums: Vec::new(), content: None };
+    let request = WantedFile {
+        name: name.to_owned(),
+        urls: vec![url.clone()],
+        sha256: None,
+        sums: Vec::new(),
+        stated_size: None,
+        content: None,
+    };
     let seen = fetcher.file(&request).await?;
     let content = Some(Content { blake3: seen.blake3, size: seen.size });
-    Ok(LockedFile { name: None, urls: vec![url], sha256: seen.sha256, content })
+    Ok(LockedFile { name: None, urls: vec![url], sha256: seen.sha256, stated_size: None, content })
 }
 
 fn other_digest(image: &ImageName, declared: &Sha256, got: &Sha256) -> Error {

@@ -18,7 +18,7 @@ pub(super) fn of(manifest: &Manifest, lock: &Lock, name: &str, variant: &Variant
     let board = manifest.board(name)?;
     let mut hash = ClosureInputs(blake3::Hasher::new());
     hash.list("discovery", [discovery::VERSION.to_string()]);
-    hash.layer(manifest, lock, &manifest.engine);
+    hash.layer(manifest, lock, manifest.engine_of_boards()?);
     for layer in &board.layers {
         hash.layer(manifest, lock, layer);
         let paths: Vec<String> =
@@ -65,12 +65,16 @@ impl ClosureInputs {
         self.locked(name, pin.map(|pin| &pin.locked));
         let words = pin.map(|pin| match &pin.request {
             Request::File { url, version } => vec![url.to_string(), version.clone().unwrap_or_default()],
-            Request::Git { url, reference, version, submodules, .. } => vec![
-                url.to_string(),
-                reference.branch.clone().unwrap_or_default(),
-                version.clone().unwrap_or_default(),
-                submodules.to_string(),
-            ],
+            Request::Git { url, reference, version, submodules, lfs, .. } => {
+                let words = [
+                    url.to_string(),
+                    reference.branch.clone().unwrap_or_default(),
+                    version.clone().unwrap_or_default(),
+                    submodules.to_string(),
+                ];
+                // Only where it is said: closures of earlier releases stand.
+                words.into_iter().chain((!*lfs).then(|| "lfs=0".to_owned())).collect()
+            }
         });
         self.list("request", words.unwrap_or_default());
     }

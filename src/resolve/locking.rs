@@ -42,10 +42,10 @@ pub struct Locking {
     pub stopped: Option<Stopped>,
 }
 
-/// How the engine failed.
+/// Why locking ended early.
 #[derive(Debug)]
 pub struct Stopped {
-    /// Its error.
+    /// The error.
     pub error: Error,
     /// So many closures are missing.
     pub missing: usize,
@@ -57,14 +57,20 @@ pub struct Stopped {
 /// A closure costs minutes, and pins are what fixes some faults (an include that `kbuild crates` reads out of a pinned
 /// source): so what is known when the engine fails is a lock too, see [`Locking::stopped`].
 ///
+/// The same where a layer or source of the manifest cannot be pinned; all of these are told at once. What could not be locked as
+/// it is written: see [`Resolution::faults`].
+///
 /// # Errors
 /// Every layer or source of the manifest that could not be locked, in one error. What was fetched stays in the store.
 /// Entries of recipes that could not be locked are no error here: see [`Resolution::faults`].
 pub fn lock(request: LockRequest<'_>, engine: &dyn Discover) -> Result<Locking> {
     let LockRequest { manifest, old, update, fetcher, .. } = request;
-    let pinned = request.wait(pins::resolve(manifest, old, fetcher, update))?;
+    let (pinned, unpinned) = request.wait(pins::resolve(manifest, old, fetcher, update))?;
     let missing = closure::missing(manifest, &pinned.lock, old, &request.folders, update)?;
-    let discovery = request.discover(&pinned.lock, missing, engine)?;
+    let discovery = match unpinned {
+        Some(error) => Discovery { found: Vec::new(), failed: Some((error, missing)) },
+        None => request.discover(&pinned.lock, missing, engine),
+    };
     let completed = request.wait(closure::complete(&request, pinned, &discovery.found));
     let completed = completed.and_then(|mut resolution| {
         request.review(&mut resolution, &discovery.found, engine)?;
@@ -118,13 +124,15 @@ impl LockRequest<'_> {
     }
 
     /// Asks the engine for closures.
-    fn discover(&self, lock: &Lock, missing: Vec<MissingClosure>, engine: &dyn Discover) -> Result<Discovery> {
+    fn discover(&self, lock: &Lock, missing: Vec<MissingClosure>, engine: &dyn Discover) -> Discovery {
         let mut discovery = Discovery::default();
         if missing.is_empty() {
-            return Ok(discovery);
+            return discovery;
         }
-        self.wait(self.fetcher.sources(lock, &engine.reads(lock)))
-            .map_err(|error| error.wrap("the closure of a board can only be found with its layers"))?;
+        if let Err(error) = self.wait(self.fetcher.sources(lock, &engine.reads(lock))) {
+            let error = error.wrap("the closure of a board can only be found with its layers");
+            return Discovery { failed: Some((error, missing)), ..discovery };
+        }
         let total = missing.len();
         let mut left = missing.into_iter();
         while let Some(next) = left.next() {
@@ -141,6 +149,6 @@ impl LockRequest<'_> {
                 }
             }
         }
-        Ok(discovery)
+        discovery
     }
 }

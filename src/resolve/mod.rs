@@ -84,8 +84,9 @@ impl Request {
     fn in_words(&self) -> String {
         match self {
             Request::File { url, .. } => url.to_string(),
-            Request::Git { url, reference, submodules, history, .. } => {
-                let extra = [(*submodules, " with submodules"), (*history, " with history")];
+            Request::Git { url, reference, submodules, history, lfs, .. } => {
+                let extra =
+                    [(*submodules, " with submodules"), (*history, " with history"), (!*lfs, " without Git LFS")];
                 let extra: String = extra.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
                 format!("{reference} of {url}{extra}")
             }

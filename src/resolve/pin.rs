@@ -11,10 +11,11 @@ use super::requests::{RecipeFile, RecipeGit};
 use super::requirement::{Requirement, What};
 use super::{Incomplete, image};
 use crate::error::{Error, Kind, Result};
-use crate::fetch::{Fetcher, Resolved, WantedFile, WantedGit};
+use crate::fetch::{Fetcher, LfsObject, Resolved, WantedFile, WantedGit};
 use crate::files::MANIFEST;
 use crate::lock::{Content, Floating, Lock, Locked, LockedFile, LockedGit, Request};
 use crate::manifest::{FileRequest, GitRequest};
+use crate::source::url::redact;
 use crate::source::{Checksum, CommitId, GitRef, Sha256, SourceId, SourceUrl, name};
 
 /// The pin of a requirement.
@@ -22,6 +23,8 @@ use crate::source::{Checksum, CommitId, GitRef, Sha256, SourceId, SourceUrl, nam
 pub(super) enum ResolvedPin {
     /// A file, and why its bytes could not be fetched.
     File { name: String, file: LockedFile, why: Option<String> },
+    /// An object of Git LFS, by its id.
+    Lfs(PinnedLfs),
     /// A commit with its submodules.
     Git(PinnedGit),
     /// An image with the archives of its architectures.
@@ -33,7 +36,25 @@ pub(super) enum ResolvedPin {
 pub(super) struct PinnedGit {
     git: LockedGit,
     children: Vec<PinnedGit>,
+    /// Objects of Git LFS that the commit itself names.
+    objects: Vec<PinnedLfs>,
     why: Option<String>,
+}
+
+/// An object of Git LFS, and why its bytes could not be had.
+#[derive(Debug, Clone)]
+pub(super) struct PinnedLfs {
+    oid: String,
+    object: LockedFile,
+    why: Option<String>,
+}
+
+/// How much of a commit is wanted.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    submodules: bool,
+    history: bool,
+    lfs: bool,
 }
 
 /// The pin that an old lock has for the same request.
@@ -68,23 +89,34 @@ fn pinned_commit(requirement: &Requirement<'_>, old: &Lock) -> Option<CommitId> 
     }
 }
 
-/// Pins a requirement; the pins of the lock `old` are kept.
-pub(super) async fn find(requirement: &Requirement<'_>, old: &Lock, fetcher: &Fetcher) -> Result<ResolvedPin> {
+/// Pins a requirement; `old` is the lock whose pins stand. That bytes of a known hash or commit were denied, or that others
+/// came, goes to `denials`.
+pub(super) async fn find(
+    requirement: &Requirement<'_>,
+    old: &Lock,
+    fetcher: &Fetcher,
+    denials: &Denials,
+) -> Result<ResolvedPin> {
     match (requirement.what, kept(requirement, old)) {
         (_, Some(kept)) if kept.is_complete() => Ok(kept),
-        (What::File(wanted), kept) => find_file(wanted, kept, fetcher).await,
+        (What::File(wanted), kept) => find_file(wanted, kept, fetcher, denials).await,
         (What::Image(wanted), _) => image::find(requirement, wanted, old, fetcher).await.map(ResolvedPin::Image),
         (What::Git(wanted), _) => {
             let found = match pinned_commit(requirement, old) {
                 Some(commit) => Resolved { commit, refs: wanted.reference.full_names() },
                 None => fetcher.resolve(&wanted.url, &wanted.reference).await?,
             };
-            find_git(wanted, found, fetcher).await
+            find_git(wanted, found, fetcher, denials).await
         }
     }
 }
 
-async fn find_file(wanted: &FileRequest, kept: Option<ResolvedPin>, fetcher: &Fetcher) -> Result<ResolvedPin> {
+async fn find_file(
+    wanted: &FileRequest,
+    kept: Option<ResolvedPin>,
+    fetcher: &Fetcher,
+    denials: &Denials,
+) -> Result<ResolvedPin> {
     let known = match kept {
         Some(ResolvedPin::File { file, .. }) => Some(file.sha256),
         _ => wanted.sha256,
@@ -94,17 +126,23 @@ async fn find_file(wanted: &FileRequest, kept: Option<ResolvedPin>, fetcher: &Fe
         urls: wanted.urls.clone(),
         sha256: known,
         sums: Vec::new(),
+        stated_size: None,
         content: None,
     };
     let (sha256, content, why) = match (fetcher.file(&request).await, known) {
         (Ok(seen), _) => (seen.sha256, Some(Content { blake3: seen.blake3, size: seen.size }), None),
         (Err(error), Some(sha256)) if out_of_reach(&error) => (sha256, None, Some(reason(&error))),
+        (Err(error), Some(sha256)) if takes(&error) => {
+            let why = reason(&error);
+            denials.add(error);
+            (sha256, None, Some(why))
+        }
         (Err(error), None) if out_of_reach(&error) => {
             return Err(error.help_or(&format!("declare its `sha256` in {MANIFEST} to lock it without its bytes")));
         }
         (Err(error), _) => return Err(error),
     };
-    let file = LockedFile { name: None, urls: wanted.urls.clone(), sha256, content };
+    let file = LockedFile { name: None, urls: wanted.urls.clone(), sha256, stated_size: None, content };
     Ok(ResolvedPin::File { name: wanted.name.clone(), file, why })
 }
 
@@ -116,7 +154,8 @@ pub(super) async fn find_for_recipes(
     fetcher: &Fetcher,
     denials: &Denials,
 ) -> Result<(LockedFile, Option<String>)> {
-    let block = |sha256, content| LockedFile { name: None, urls: requirement.urls.clone(), sha256, content };
+    let urls = &requirement.urls;
+    let block = |sha256, content| LockedFile { name: None, urls: urls.clone(), sha256, stated_size: None, content };
     let known = requirement.known(old);
     if let Some(LockedFile { sha256, content: Some(content), .. }) = known {
         return Ok((block(*sha256, Some(*content)), None));
@@ -126,12 +165,12 @@ pub(super) async fn find_for_recipes(
     let sums = sums
         .collect::<Result<_>>()
         .map_err(|error| error.wrap(format!("a recipe gives {} wrongly", requirement.name)))?;
-    let request =
-        WantedFile { name: requirement.name.clone(), urls: requirement.urls.clone(), sha256, sums, content: None };
+    let (name, urls) = (requirement.name.clone(), urls.clone());
+    let request = WantedFile { name, urls, sha256, sums, stated_size: None, content: None };
     match (fetcher.file(&request).await, sha256) {
         (Ok(seen), _) => Ok((block(seen.sha256, Some(Content { blake3: seen.blake3, size: seen.size })), None)),
         (Err(error), Some(sha256)) if out_of_reach(&error) => Ok((block(sha256, None), Some(reason(&error)))),
-        (Err(error), Some(sha256)) if denials.takes(&error) => {
+        (Err(error), Some(sha256)) if takes(&error) => {
             let why = reason(&error);
             denials.add(error);
             Ok((block(sha256, None), Some(why)))
@@ -149,25 +188,18 @@ pub(super) async fn again(lock: &Lock, id: &SourceId, fetcher: &Fetcher, denials
     match lock.get(id)? {
         Locked::File(key, file) => {
             let name = file.name.clone().unwrap_or_else(|| key.to_owned());
-            let known = Some(file.sha256);
-            let (urls, sums) = (file.urls.clone(), Vec::new());
-            let request = WantedFile { name, urls, sha256: known, sums, content: file.content };
-            let (content, why) = match fetcher.file(&request).await {
-                Ok(seen) => (Some(Content { blake3: seen.blake3, size: seen.size }), None),
-                Err(error) if out_of_reach(&error) => (None, Some(reason(&error))),
-                Err(error) if denials.takes(&error) => {
-                    let why = reason(&error);
-                    denials.add(error.wrap(format!("could not complete {id}")));
-                    (None, Some(why))
-                }
-                Err(error) => return Err(error),
-            };
-            Ok(ResolvedPin::File { name: key.to_owned(), file: LockedFile { content, ..file.clone() }, why })
+            let wrapped = |error: Error| error.wrap(format!("could not complete {id}"));
+            let (content, why) = content_of(name, file, fetcher, denials, wrapped).await?;
+            let file = LockedFile { content, ..file.clone() };
+            Ok(match id {
+                SourceId::Lfs(oid) => ResolvedPin::Lfs(PinnedLfs { oid: oid.clone(), object: file, why }),
+                _ => ResolvedPin::File { name: key.to_owned(), file, why },
+            })
         }
         Locked::Git(_, git) => {
             let refs = git.refs.iter().cloned().collect();
-            let mut answer =
-                commit(git.url.clone(), git.commit, refs, git.recursive, git.history, fetcher, denials).await?;
+            let extent = Extent { submodules: git.recursive, history: git.history, lfs: !git.without_lfs };
+            let mut answer = commit(git.url.clone(), git.commit, refs, extent, fetcher, denials).await?;
             answer.git.clones.clone_from(&git.clones);
             if answer.git.commit != git.commit {
                 let found = answer.git.commit;
@@ -179,23 +211,50 @@ pub(super) async fn again(lock: &Lock, id: &SourceId, fetcher: &Fetcher, denials
     }
 }
 
+/// Tries to bring a file whose hash is known: its content, or why it could not be had. `wrap` says of what it is in a denial.
+async fn content_of(
+    name: String,
+    file: &LockedFile,
+    fetcher: &Fetcher,
+    denials: &Denials,
+    wrap: impl Fn(Error) -> Error,
+) -> Result<(Option<Content>, Option<String>)> {
+    let (urls, sums) = (file.urls.clone(), Vec::new());
+    let LockedFile { sha256, stated_size, content, .. } = *file;
+    let request = WantedFile { name, urls, sha256: Some(sha256), sums, stated_size, content };
+    match fetcher.file(&request).await {
+        Ok(seen) => Ok((Some(Content { blake3: seen.blake3, size: seen.size }), None)),
+        Err(error) if out_of_reach(&error) => Ok((None, Some(reason(&error)))),
+        Err(error) if takes(&error) => {
+            let why = reason(&error);
+            denials.add(wrap(error));
+            Ok((None, Some(why)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Copies a block into another lock.
 pub(super) fn copy(from: &Lock, id: &SourceId, to: &mut Lock) -> Result<()> {
-    match from.get(id)? {
-        Locked::File(key, file) => add_file(to, key, file),
-        Locked::Git(key, git) => {
-            PinnedGit { git: git.clone(), children: Vec::new(), why: None }.add_block(key, to);
+    match (id, from.get(id)?) {
+        (SourceId::Lfs(oid), Locked::File(_, object)) => {
+            add_object(to, oid, object);
+            Ok(())
+        }
+        (_, Locked::File(key, file)) => add_file(to, key, file),
+        (_, Locked::Git(key, git)) => {
+            let (git, children, objects) = (git.clone(), Vec::new(), Vec::new());
+            PinnedGit { git, children, objects, why: None }.add_block(key, to);
             Ok(())
         }
     }
 }
 
-async fn find_git(wanted: &GitRequest, found: Resolved, fetcher: &Fetcher) -> Result<ResolvedPin> {
+async fn find_git(wanted: &GitRequest, found: Resolved, fetcher: &Fetcher, denials: &Denials) -> Result<ResolvedPin> {
     let mut refs = found.refs;
     refs.extend(wanted.reference.full_names());
-    let answer =
-        commit(wanted.url.clone(), found.commit, refs, wanted.submodules, wanted.history, fetcher, &Denials::fatal())
-            .await?;
+    let extent = Extent { submodules: wanted.submodules, history: wanted.history, lfs: wanted.lfs };
+    let answer = commit(wanted.url.clone(), found.commit, refs, extent, fetcher, denials).await?;
     Ok(ResolvedPin::Git(answer))
 }
 
@@ -204,12 +263,12 @@ fn commit<'a>(
     url: SourceUrl,
     commit_id: CommitId,
     mut refs: Vec<String>,
-    submodules: bool,
-    history: bool,
+    extent: Extent,
     fetcher: &'a Fetcher,
     denials: &'a Denials,
 ) -> BoxFuture<'a, Result<PinnedGit>> {
     async move {
+        let Extent { submodules, history, lfs } = extent;
         refs.sort();
         refs.dedup();
         let request = WantedGit { url: url.clone(), commit: commit_id, refs: refs.clone(), history, tree: None };
@@ -222,18 +281,21 @@ fn commit<'a>(
             clones: BTreeSet::new(),
             recursive: false,
             submodules: BTreeMap::new(),
+            lfs: BTreeMap::new(),
+            without_lfs: !lfs,
         };
+        let nothing = |git, why| Ok(PinnedGit { git, children: Vec::new(), objects: Vec::new(), why: Some(why) });
         let record = match fetcher.git(&request).await {
             Ok(record) => record,
             Err(error) if out_of_reach(&error) => {
                 git.recursive = submodules;
-                return Ok(PinnedGit { git, children: Vec::new(), why: Some(reason(&error)) });
+                return nothing(git, reason(&error));
             }
-            Err(error) if denials.takes(&error) => {
+            Err(error) if takes(&error) => {
                 git.recursive = submodules;
                 let why = reason(&error);
                 denials.add(error);
-                return Ok(PinnedGit { git, children: Vec::new(), why: Some(why) });
+                return nothing(git, why);
             }
             Err(error) => return Err(error),
         };
@@ -245,43 +307,49 @@ fn commit<'a>(
         for child in &found {
             git.submodules.insert(child.path.clone(), name::git_key(&child.url, &child.commit));
         }
-        let children = found
-            .into_iter()
-            .map(|child| commit(child.url, child.commit, Vec::new(), submodules, history, fetcher, denials));
-        Ok(PinnedGit { git, children: try_join_all(children).await?, why: None })
+        let objects = if lfs { fetcher.lfs_objects(&url, &commit_id).await? } else { Vec::new() };
+        git.lfs = objects.iter().map(|object| (object.path.clone(), object.oid.to_string())).collect();
+        let children =
+            found.into_iter().map(|child| commit(child.url, child.commit, Vec::new(), extent, fetcher, denials));
+        let objects = objects.into_iter().map(|object| large_file(object, &url, fetcher, denials));
+        let (children, objects) = futures_util::future::join(try_join_all(children), try_join_all(objects)).await;
+        Ok(PinnedGit { git, children: children?, objects: objects?, why: None })
     }
     .boxed()
 }
 
+/// Brings an object of Git LFS.
+async fn large_file(found: LfsObject, of: &SourceUrl, fetcher: &Fetcher, denials: &Denials) -> Result<PinnedLfs> {
+    let LfsObject { path, oid, size, server } = found;
+    let object = LockedFile { name: None, urls: vec![server], sha256: oid, stated_size: Some(size), content: None };
+    let oid = oid.to_string();
+    let wrap = |error: Error| {
+        let without = "leave LFS out: `;lfs=0` in the recipe's SRC_URI, `lfs = false` in the manifest";
+        let help = error.hint().map_or(without.to_owned(), |hint| format!("{hint}; or {without}"));
+        error.wrap(format!("could not lock `{path}` of {}, which is in Git LFS", redact(of.as_str()))).help(help)
+    };
+    let came = content_of(oid.clone(), &object, fetcher, denials, wrap).await;
+    let (content, why) = came.map_err(wrap)?;
+    Ok(PinnedLfs { oid, object: LockedFile { content, ..object }, why })
+}
+
 /// Collects denials and wrong bytes: the entries stay incomplete, and each denial is a fault.
 #[derive(Debug, Default)]
-pub(super) struct Denials(Option<Mutex<Vec<Error>>>);
+pub(super) struct Denials(Mutex<Vec<Error>>);
 
 impl Denials {
-    /// Collects them, so that one does not end the run.
-    pub(super) fn kept() -> Denials {
-        Denials(Some(Mutex::default()))
-    }
-
-    /// Collects none: a denial of what the manifest itself asks for is an error.
-    fn fatal() -> Denials {
-        Denials(None)
-    }
-
-    fn takes(&self, error: &Error) -> bool {
-        self.0.is_some() && matches!(error.kind(), Kind::Denied | Kind::Mismatch)
-    }
-
     fn add(&self, error: Error) {
-        if let Some(errors) = &self.0 {
-            errors.lock().unwrap_or_else(PoisonError::into_inner).push(error);
-        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(error);
     }
 
     pub(super) fn into_errors(self) -> Vec<Error> {
-        let errors = self.0.unwrap_or_default();
-        errors.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether [`Denials`] takes it: a wrong answer, as opposed to none.
+fn takes(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Denied | Kind::Mismatch)
 }
 
 /// Whether an entry may stay incomplete for this reason: no place could be asked, as opposed to a wrong answer.
@@ -300,6 +368,7 @@ impl ResolvedPin {
     pub(super) fn ids(&self) -> Vec<SourceId> {
         match self {
             ResolvedPin::File { name, .. } => vec![SourceId::File(name.clone())],
+            ResolvedPin::Lfs(lfs) => vec![lfs.id()],
             ResolvedPin::Git(git) => vec![git.id()],
             ResolvedPin::Image(answer) => answer.image.locked.values().cloned().collect(),
         }
@@ -308,6 +377,7 @@ impl ResolvedPin {
     fn is_complete(&self) -> bool {
         match self {
             ResolvedPin::File { file, .. } => file.content.is_some(),
+            ResolvedPin::Lfs(lfs) => lfs.object.content.is_some(),
             ResolvedPin::Git(git) => git.is_complete(),
             // Without the bytes the hash of the archive is not known: there is no incomplete image.
             ResolvedPin::Image(_) => true,
@@ -320,6 +390,7 @@ impl ResolvedPin {
                 vec![Incomplete { id: SourceId::File(name.clone()), why: why.clone().unwrap_or_default() }]
             }
             ResolvedPin::File { .. } | ResolvedPin::Image(_) => Vec::new(),
+            ResolvedPin::Lfs(lfs) => lfs.incomplete().into_iter().collect(),
             ResolvedPin::Git(git) => git.incomplete(),
         }
     }
@@ -332,6 +403,7 @@ impl ResolvedPin {
                     block.content = block.content.or(file.content);
                 }
             }
+            ResolvedPin::Lfs(lfs) => add_object(lock, &lfs.oid, &lfs.object),
             ResolvedPin::Git(git) => git.add_to(lock),
             ResolvedPin::Image(_) => {}
         }
@@ -344,6 +416,10 @@ impl ResolvedPin {
     pub(super) fn add_to(&self, lock: &mut Lock) -> Result<()> {
         match self {
             ResolvedPin::File { name, file, .. } => add_file(lock, name, file),
+            ResolvedPin::Lfs(lfs) => {
+                add_object(lock, &lfs.oid, &lfs.object);
+                Ok(())
+            }
             ResolvedPin::Git(git) => {
                 git.add_to(lock);
                 Ok(())
@@ -369,6 +445,25 @@ pub(super) fn add_file(lock: &mut Lock, name: &str, file: &LockedFile) -> Result
     let new: Vec<SourceUrl> = file.urls.iter().filter(|url| !present.urls.contains(url)).cloned().collect();
     present.urls.extend(new);
     Ok(())
+}
+
+/// Writes an object of Git LFS: it may belong to repositories of several servers.
+fn add_object(lock: &mut Lock, oid: &str, object: &LockedFile) {
+    let block = lock.lfs.entry(oid.to_owned()).or_insert_with(|| object.clone());
+    block.content = block.content.or(object.content);
+    let new: Vec<SourceUrl> = object.urls.iter().filter(|url| !block.urls.contains(url)).cloned().collect();
+    block.urls.extend(new);
+}
+
+impl PinnedLfs {
+    fn id(&self) -> SourceId {
+        SourceId::Lfs(self.oid.clone())
+    }
+
+    fn incomplete(&self) -> Option<Incomplete> {
+        let why = || self.why.clone().unwrap_or_default();
+        self.object.content.is_none().then(|| Incomplete { id: self.id(), why: why() })
+    }
 }
 
 impl RecipeFile {
@@ -405,6 +500,7 @@ impl PinnedGit {
             reference: GitRef { branch: None, tag: None, rev: Some(commit_id) },
             submodules: wanted.submodules,
             history: wanted.history,
+            lfs: wanted.lfs,
         };
         let key = name::git_key(&wanted.url, &commit_id);
         let stored = PinnedGit::stored(old, &key, &request).filter(|stored| {
@@ -413,14 +509,23 @@ impl PinnedGit {
             let history = old.gits.get(&key).is_some_and(|git| git.history || !wanted.history);
             stored.is_complete() && looked && history
         });
+        // The same of objects of Git LFS; a commit that is in the store is looked at itself.
+        let stored = match stored {
+            Some(stored) if wanted.lfs && stored.git.lfs.is_empty() => {
+                let objects = fetcher.lfs_objects(&wanted.url, &commit_id).await;
+                objects.map_or(true, |objects| objects.is_empty()).then_some(stored)
+            }
+            stored => stored,
+        };
         let mut answer = match stored {
             Some(mut stored) => {
                 stored.git.refs = wanted.refs.clone();
                 stored
             }
             None => {
-                let RecipeGit { url, submodules, history, .. } = wanted;
-                commit(url.clone(), commit_id, refs, *submodules, *history, fetcher, denials).await?
+                let RecipeGit { url, submodules, history, lfs, .. } = wanted;
+                let extent = Extent { submodules: *submodules, history: *history, lfs: *lfs };
+                commit(url.clone(), commit_id, refs, extent, fetcher, denials).await?
             }
         };
         // With `rebaseable=1` BitBake's name of the clone holds the revision.
@@ -451,11 +556,22 @@ impl PinnedGit {
     fn stored(lock: &Lock, key: &str, wanted: &GitRequest) -> Option<PinnedGit> {
         let mut git = lock.gits.get(key)?.clone();
         git.history = wanted.history;
+        if !wanted.lfs {
+            git.lfs.clear();
+        } else if git.without_lfs {
+            return None;
+        }
+        git.without_lfs = !wanted.lfs;
+        let objects = git
+            .lfs
+            .values()
+            .map(|oid| Some(PinnedLfs { oid: oid.clone(), object: lock.lfs.get(oid)?.clone(), why: None }));
+        let objects = objects.collect::<Option<_>>()?;
         if !wanted.submodules {
             git.submodules.clear();
         }
         let children = git.submodules.values().map(|child| PinnedGit::stored(lock, child, wanted));
-        Some(PinnedGit { children: children.collect::<Option<_>>()?, git, why: None })
+        Some(PinnedGit { children: children.collect::<Option<_>>()?, objects, git, why: None })
     }
 
     fn key(&self) -> String {
@@ -463,7 +579,9 @@ impl PinnedGit {
     }
 
     fn is_complete(&self) -> bool {
-        self.git.tree.is_some() && self.children.iter().all(PinnedGit::is_complete)
+        self.git.tree.is_some()
+            && self.children.iter().all(PinnedGit::is_complete)
+            && self.objects.iter().all(|lfs| lfs.object.content.is_some())
     }
 
     pub(super) fn incomplete(&self) -> Vec<Incomplete> {
@@ -472,7 +590,8 @@ impl PinnedGit {
             .tree
             .is_none()
             .then(|| Incomplete { id: SourceId::Git(self.key()), why: self.why.clone().unwrap_or_default() });
-        own.into_iter().chain(self.children.iter().flat_map(PinnedGit::incomplete)).collect()
+        let objects = self.objects.iter().filter_map(PinnedLfs::incomplete);
+        own.into_iter().chain(self.children.iter().flat_map(PinnedGit::incomplete)).chain(objects).collect()
     }
 
     pub(super) fn id(&self) -> SourceId {
@@ -482,6 +601,7 @@ impl PinnedGit {
     pub(super) fn add_to(&self, lock: &mut Lock) {
         self.add_block(&self.key(), lock);
         self.children.iter().for_each(|child| child.add_to(lock));
+        self.objects.iter().for_each(|lfs| add_object(lock, &lfs.oid, &lfs.object));
     }
 
     fn add_block(&self, key: &str, lock: &mut Lock) {
@@ -493,6 +613,10 @@ impl PinnedGit {
         block.tree = block.tree.or(self.git.tree);
         if block.submodules.is_empty() {
             block.submodules.clone_from(&self.git.submodules);
+        }
+        block.without_lfs &= self.git.without_lfs;
+        if block.lfs.is_empty() {
+            block.lfs.clone_from(&self.git.lfs);
         }
     }
 }

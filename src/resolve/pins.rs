@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 
-use super::pin::{self, ResolvedPin};
+use super::pin::{self, Denials, ResolvedPin};
 use super::requirement::{self, Requirement};
 use super::{Change, Resolution, UpdatePolicy, floating};
 use crate::error::{Error, Result};
@@ -18,6 +18,9 @@ use crate::source::SourceId;
 ///
 /// Bytes that were fetched are in the store, also when this fails.
 ///
+/// Gives also why layers and sources could not be pinned, all of them at once: the lock has the rest, and their old pins. What
+/// is known by its hash or commit and was denied is pinned, and a fault of the resolution.
+///
 /// # Errors
 /// Every layer or source that could not be resolved, in one error.
 pub(super) async fn resolve(
@@ -25,28 +28,29 @@ pub(super) async fn resolve(
     old: &Lock,
     fetcher: &Fetcher,
     update: &UpdatePolicy,
-) -> Result<Resolution> {
+) -> Result<(Resolution, Option<Error>)> {
     check_names(manifest, old, update)?;
     let requirements = requirement::all(manifest);
     let nothing = Lock::default();
     let answered = join_all(requirements.iter().map(|requirement| {
         let old = if requirement.moves(update) { &nothing } else { old };
         async move {
-            pin::find(requirement, old, fetcher)
-                .await
-                .map_err(|error| error.wrap(format!("could not lock {requirement}")))
+            let denials = Denials::default();
+            (pin::find(requirement, old, fetcher, &denials).await, denials.into_errors())
         }
     }));
-    let answers = all_or_errors(answered.await)?;
-    let lock = assemble(manifest, requirements.iter().zip(&answers))?;
-    let incomplete = answers.iter().flat_map(ResolvedPin::incomplete).collect();
-    Ok(Resolution {
-        changes: changes(old, &lock, &requirements),
-        lock,
-        incomplete,
-        warnings: Vec::new(),
-        faults: Vec::new(),
-    })
+    let (mut answers, mut errors, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+    for (requirement, (found, denials)) in requirements.iter().zip(answered.await) {
+        let named = |error: Error| error.wrap(format!("could not lock {requirement}"));
+        faults.extend(denials.into_iter().map(named));
+        let answer = found.map_err(|error| errors.push(named(error))).ok().or_else(|| pin::kept(requirement, old));
+        answers.extend(answer.map(|answer| (requirement, answer)));
+    }
+    let lock = assemble(manifest, answers.iter().map(|(requirement, answer)| (*requirement, answer)))?;
+    let incomplete = answers.iter().flat_map(|(_, answer)| answer.incomplete()).collect();
+    let changes = changes(old, &lock, &requirements);
+    let resolution = Resolution { changes, lock, incomplete, warnings: Vec::new(), faults };
+    Ok((resolution, Error::all(errors, |count| format!("{count} entries of {MANIFEST} could not be locked"))))
 }
 
 fn check_names(manifest: &Manifest, old: &Lock, update: &UpdatePolicy) -> Result<()> {
@@ -61,20 +65,6 @@ fn check_names(manifest: &Manifest, old: &Lock, update: &UpdatePolicy) -> Result
         }
     }
     Ok(())
-}
-
-fn all_or_errors(results: Vec<Result<ResolvedPin>>) -> Result<Vec<ResolvedPin>> {
-    let (mut answers, mut errors) = (Vec::new(), Vec::new());
-    for result in results {
-        match result {
-            Ok(answer) => answers.push(answer),
-            Err(error) => errors.push(error),
-        }
-    }
-    match Error::all(errors, |count| format!("{count} entries of {MANIFEST} could not be locked")) {
-        Some(error) => Err(error),
-        None => Ok(answers),
-    }
 }
 
 /// Assembles the lock: a pure function of the manifest and its pins.
@@ -104,7 +94,7 @@ pub(super) fn assemble<'a>(
 
 /// What a board needs: the engine, its git layers, its declared sources.
 fn needs(manifest: &Manifest, board: &str, pins: &BTreeMap<(&str, &str), Vec<SourceId>>) -> BTreeSet<SourceId> {
-    let layers = manifest.boards[board].layers.iter().map(String::as_str).chain([manifest.engine.as_str()]);
+    let layers = manifest.boards[board].layers.iter().map(String::as_str).chain(manifest.engine.as_deref());
     let layers = layers.map(|name| ("layer", name));
     let sources = manifest.sources_of(board).map(|(name, _)| ("source", name));
     layers.chain(sources).filter_map(|key| pins.get(&key)).flatten().cloned().collect()

@@ -7,7 +7,7 @@ use super::Change;
 use super::faults::{self, Faults};
 use crate::bitbake::report::Recipe;
 use crate::error::{Error, Result};
-use crate::lock::{Closure, Lock, LockedRecipe, recipe_key};
+use crate::lock::{Closure, Lock, LockedRecipe, recipe_key, singles};
 use crate::source::SourceId;
 
 /// A closure that is kept from the old lock or was found now, with the sources of each of its recipes.
@@ -34,7 +34,9 @@ pub(super) fn locked(recipe: &Recipe, sources: BTreeSet<SourceId>) -> LockedReci
 pub(super) fn assemble(lock: &mut Lock, mut contexts: Vec<ClosureContext>) {
     contexts.sort_by(|a, b| (&a.board, &a.setting).cmp(&(&b.board, &b.setting)));
     let (bases, others): (Vec<_>, Vec<_>) = contexts.into_iter().partition(|context| context.setting.is_empty());
-    for context in bases.iter().chain(&others) {
+    let (groups, others): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|context| !singles(&context.setting).is_empty());
+    for context in bases.iter().chain(&others).chain(&groups) {
         for (name, recipe) in context.recipes.iter().filter(|(_, recipe)| !recipe.sources.is_empty()) {
             lock.recipes.entry(name.clone()).or_insert_with(|| recipe.clone());
         }
@@ -42,6 +44,7 @@ pub(super) fn assemble(lock: &mut Lock, mut contexts: Vec<ClosureContext>) {
     // A board's default first: its other choices list only what differs from it.
     bases.iter().for_each(|context| write_own(lock, context));
     others.iter().for_each(|context| write_own(lock, context));
+    groups.iter().for_each(|context| write_own(lock, context));
     let mut defaults = BTreeMap::new();
     for ClosureContext { board, closure, .. } in bases {
         if let Some(locked) = lock.boards.get_mut(&board) {
@@ -49,13 +52,24 @@ pub(super) fn assemble(lock: &mut Lock, mut contexts: Vec<ClosureContext>) {
         }
         defaults.insert(board, closure);
     }
+    let mut alone: BTreeMap<(String, String), Closure> = BTreeMap::new();
     for ClosureContext { board, setting, closure, .. } in others {
-        let closure = beyond(closure, defaults.get(&board), |name| {
-            lock.recipes.contains_key(&recipe_key(name, &board, &setting))
-        });
-        if let Some(locked) = lock.boards.get_mut(&board) {
-            locked.with.insert(setting, closure);
-        }
+        alone.insert((board.clone(), setting.clone()), closure.clone());
+        write_beyond(lock, board.clone(), setting, closure, defaults.get(&board).into_iter().collect());
+    }
+    for ClosureContext { board, setting, closure, .. } in groups {
+        let singles = singles(&setting).into_iter().filter_map(|single| alone.get(&(board.clone(), single)));
+        let below = defaults.get(&board).into_iter().chain(singles).collect();
+        write_beyond(lock, board.clone(), setting, closure, below);
+    }
+}
+
+/// Writes what a closure has beyond those that every build with its choices has too.
+fn write_beyond(lock: &mut Lock, board: String, setting: String, closure: Closure, below: Vec<&Closure>) {
+    let own = |name: &str| lock.recipes.contains_key(&recipe_key(name, &board, &setting));
+    let closure = beyond(closure, &below, own);
+    if let Some(locked) = lock.boards.get_mut(&board) {
+        locked.with.insert(setting, closure);
     }
 }
 
@@ -67,16 +81,22 @@ fn write_own(lock: &mut Lock, context: &ClosureContext) {
         if shared.map_or(recipe.sources.is_empty(), |shared| shared == recipe) {
             continue;
         }
+        let singles = singles(setting);
+        let mut of_singles = singles.iter().filter_map(|single| lock.recipe(board, single, name));
+        if of_singles.any(|(_, known)| known == recipe) {
+            continue;
+        }
         lock.recipes.insert(recipe_key(name, board, setting), recipe.clone());
     }
 }
 
-/// A closure without what the default has too.
-fn beyond(mut closure: Closure, default: Option<&Closure>, own: impl Fn(&str) -> bool) -> Closure {
-    let Some(default) = default else { return closure };
-    closure.recipes.retain(|name, _| !default.recipes.contains_key(name) || own(name));
-    closure.extra.retain(|id| !default.extra.contains(id));
-    closure.pins.retain(|pin, key| default.pins.get(pin) != Some(key));
+/// A closure without what others have too, of which the later ones count where they disagree.
+fn beyond(mut closure: Closure, below: &[&Closure], own: impl Fn(&str) -> bool) -> Closure {
+    let known = |name: &String| below.iter().any(|other| other.recipes.contains_key(name));
+    closure.recipes.retain(|name, _| !known(name) || own(name));
+    closure.extra.retain(|id| !below.iter().any(|other| other.extra.contains(id)));
+    let pinned = |pin: &String| below.iter().rev().find_map(|other| other.pins.get(pin));
+    closure.pins.retain(|pin, key| pinned(pin) != Some(key));
     closure
 }
 

@@ -74,6 +74,8 @@ pub(super) struct RecipeGit {
     /// Full names of the refs that a view must offer.
     pub(super) refs: BTreeSet<String>,
     pub(super) submodules: bool,
+    /// Whether objects of Git LFS come along.
+    pub(super) lfs: bool,
     pub(super) history: bool,
     /// Names of the clone that the URL does not give.
     pub(super) clones: BTreeSet<String>,
@@ -246,6 +248,7 @@ impl Collected<'_> {
             commit,
             refs: BTreeSet::new(),
             submodules: false,
+            lfs: false,
             history: false,
             clones: BTreeSet::new(),
             requesters: BTreeSet::new(),
@@ -254,6 +257,7 @@ impl Collected<'_> {
             tags: BTreeSet::new(),
         });
         request.submodules |= git.submodules;
+        request.lfs |= git.lfs;
         request.history |= history;
         request.refs.extend(refs_of(git));
         let clone = git.clone_at(&commit);

@@ -60,6 +60,7 @@ impl Requirement<'_> {
                 version,
                 submodules: git.submodules,
                 history: git.history,
+                lfs: git.lfs,
             }),
             What::Image(_) => None,
         }

@@ -6,6 +6,7 @@
 mod checksum;
 pub mod hash;
 pub mod image;
+mod lfs;
 pub mod name;
 mod package;
 mod remote;
@@ -14,6 +15,7 @@ pub mod url;
 pub use checksum::{Algorithm, Checksum, Sums};
 pub use hash::{Blake3, CommitId, Digests, Hasher, Sha256};
 pub use image::ImageName;
+pub use lfs::{LfsPointer, POINTER_LIMIT};
 pub use package::Package;
 pub use remote::{RemoteUrl, Service};
 pub use url::{Access, SourceUrl};
@@ -25,20 +27,23 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
-/// The id of a source in a lock: `file:<key>` or `git:<key>`, with the key of the lock's `[file]` or `[git]` block.
+/// The id of a source in a lock: `file:<key>`, `git:<key>` or `lfs:<key>`, with the key of the lock's `[file]`, `[git]` or
+/// `[lfs]` block.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceId {
     /// A file; its key is the name that BitBake looks for.
     File(String),
     /// A git commit; its key is `<clone name>@<first 12 digits of the commit>`.
     Git(String),
+    /// An object of Git LFS; its key is the object's id, which is its SHA-256.
+    Lfs(String),
 }
 
 impl SourceId {
     /// The key of the block in the lock.
     pub fn key(&self) -> &str {
         match self {
-            SourceId::File(key) | SourceId::Git(key) => key,
+            SourceId::File(key) | SourceId::Git(key) | SourceId::Lfs(key) => key,
         }
     }
 }
@@ -48,6 +53,7 @@ impl fmt::Display for SourceId {
         match self {
             SourceId::File(key) => write!(f, "file:{key}"),
             SourceId::Git(key) => write!(f, "git:{key}"),
+            SourceId::Lfs(key) => write!(f, "lfs:{key}"),
         }
     }
 }
@@ -59,7 +65,11 @@ impl FromStr for SourceId {
         match text.split_once(':') {
             Some(("file", key)) if !key.is_empty() => Ok(SourceId::File(key.to_owned())),
             Some(("git", key)) if !key.is_empty() => Ok(SourceId::Git(key.to_owned())),
-            _ => Err(Error::input(format!("`{text}` is not the id of a source (file:NAME or git:NAME@COMMIT)"))),
+            Some(("lfs", key)) if !key.is_empty() => Ok(SourceId::Lfs(key.to_owned())),
+            _ => {
+                let ids = "file:NAME, git:NAME@COMMIT or lfs:OID";
+                Err(Error::input(format!("`{text}` is not the id of a source ({ids})")))
+            }
         }
     }
 }

@@ -65,6 +65,10 @@ pub fn other_clone_name(name: &str) -> String {
     name.strip_suffix(".git").map_or_else(|| format!("{name}.git"), str::to_owned)
 }
 
+/// What is between the settings in the name of a closure of several choices together (`boot=rootfs,ceph`); no name of an option or
+/// a choice has it.
+pub const TOGETHER: &str = ",";
+
 /// The key of a git commit in the lock.
 pub fn git_key(url: &SourceUrl, commit: &CommitId) -> String {
     format!("{}@{}", clone_name(url), commit.short())

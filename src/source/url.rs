@@ -31,6 +31,8 @@ pub enum Access {
     Cloud,
     /// A package of a registry by its coordinates (`crate`, `gomod`, `npm`): see [`super::Package`].
     Package,
+    /// An object of Git LFS (`lfs+https` and the like): the LFS server, or the repository that it belongs to.
+    Lfs,
     /// An image in a registry (`oci`), see [`super::ImageName`]: kbuild makes one archive of what it fetches.
     Image,
     /// A protocol that kbuild does not have (`sftp`, `hg`, `svn`): the file that BitBake would make is fetched from mirrors.
@@ -46,11 +48,15 @@ impl Access {
             "s3" | "gs" | "az" => Access::Cloud,
             "crate" | "gomod" | "npm" => Access::Package,
             "oci" => Access::Image,
+            "lfs+https" | "lfs+http" | "lfs+ssh" | "lfs+file" => Access::Lfs,
             "sftp" | "hg" | "svn" => Access::Mirrors,
             _ => return None,
         })
     }
 }
+
+/// What the schemes of [`Access::Lfs`] begin with.
+pub(super) const LFS: &str = "lfs+";
 
 /// Schemes whose host is a DNS name, and so the same in upper and lower case. (The crate `url` lowers it for schemes that
 /// browsers know. The first part of a Go module or a bucket is not a host.)
@@ -129,7 +135,7 @@ impl SourceUrl {
         match self.access() {
             Access::Web | Access::Git | Access::Disk => self.scheme() != "ftps",
             Access::Package => self.scheme() == "crate",
-            Access::Cloud | Access::Image | Access::Mirrors => false,
+            Access::Cloud | Access::Image | Access::Lfs | Access::Mirrors => false,
         }
     }
 
@@ -203,6 +209,12 @@ impl FromStr for SourceUrl {
         }
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return refuse("it contains white space or control characters");
+        }
+        if let Some(server) = text.strip_prefix(LFS) {
+            // Checked as what it is without the prefix: for the crate `url` the whole has a scheme that nobody knows.
+            let server: SourceUrl = server.parse()?;
+            let whole = Url::parse(&format!("{LFS}{server}")).ok().filter(|url| Access::of(url.scheme()).is_some());
+            return whole.map_or_else(|| refuse("Git LFS does not speak this protocol"), |url| Ok(SourceUrl(url)));
         }
         let spelled = scp_to_ssh(text).or_else(|| with_path(text));
         let Ok(mut url) = Url::parse(spelled.as_deref().unwrap_or(text)) else {

@@ -122,7 +122,7 @@ mod tests {
         file.write_all(bytes).unwrap();
         let digests = store.add_file(file.path()).unwrap();
         let content = Some(Content { blake3: digests.blake3, size: digests.size });
-        LockedFile { name: None, urls: Vec::new(), sha256: digests.sha256, content }
+        LockedFile { name: None, urls: Vec::new(), sha256: digests.sha256, stated_size: None, content }
     }
 
     #[test]

@@ -195,7 +195,7 @@ mod tests {
     fn locked(bytes: &[u8], size: u64) -> LockedFile {
         let digests = digests_of(bytes);
         let content = Some(Content { blake3: digests.blake3, size });
-        LockedFile { name: None, urls: vec![], sha256: digests.sha256, content }
+        LockedFile { name: None, urls: vec![], sha256: digests.sha256, stated_size: None, content }
     }
 
     #[test]

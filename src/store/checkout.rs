@@ -1,4 +1,4 @@
-//! Checkouts of layers from the store: the raw tree, no filters, no attributes.
+//! Checkouts of layers from the store: the raw tree, no filters, no attributes. Only files in Git LFS are written out.
 //!
 //! Every file gets the time of its commit. BitBake's parse cache depends on times, and recipes pack files of layers into
 //! archives, so two checkouts of one commit must have the same times.
@@ -28,7 +28,8 @@ use crate::source::{Blake3, CommitId};
 /// already, it is not changed (its bytes are hashed to check that). If not, the tree is written beside it, and replaces it
 /// in one step.
 ///
-/// Submodules that the lock does not name become empty directories, as in git.
+/// Submodules that the lock does not name become empty directories, as in git. Where the lock names an object of Git LFS, its
+/// bytes are written in place of the pointer.
 ///
 /// # Errors
 /// The commit is not in the store (kind `Missing`), its tree is not the locked one (kind `Mismatch`), or it contains names
@@ -42,14 +43,14 @@ pub fn check_out(store: &Store, lock: &Lock, git: &LockedGit, directory: &Path) 
     let new = disk::directory_beside(directory)?;
     checkout.write(new.path())?;
     if !checkout.stands_in(new.path())? {
-        let message = format!("the tree of commit {} in the store is not the locked one", git.commit);
-        return Err(Error::new(Kind::Mismatch, message).help(REPAIR_HELP));
+        return Err(other_tree(git));
     }
     disk::replace_directory(new, directory)
 }
 
 /// A commit to write, with its submodules.
 struct Checkout {
+    store: Store,
     opened: OpenedCommit,
     entries: Vec<TreeEntry>,
     tree: Blake3,
@@ -68,7 +69,19 @@ impl Checkout {
             (None, Some(record)) => record.tree,
             (None, None) => tree::of_commit(&opened, &git.commit)?,
         };
-        let entries = tree::entries_of(&opened, &git.commit)?;
+        let mut entries = tree::entries_of(&opened, &git.commit)?;
+        let mut large = large_files(store, lock, git)?;
+        let tree = if large.is_empty() {
+            tree
+        } else {
+            check_raw_tree(&opened, &entries, git, &tree)?;
+            write_out(&mut entries, "", &mut large);
+            tree::of_entries(&opened, &entries)?
+        };
+        if let Some(path) = large.keys().next() {
+            let message = format!("{LOCK} names a file in Git LFS, `{path}`, that is not in commit {}", git.commit);
+            return Err(Error::input(message).help("run `kbuild lock`"));
+        }
         let mut links = BTreeMap::new();
         collect_links(&entries, "", &mut links)?;
         let child = |(path, key): (&String, &String)| {
@@ -81,7 +94,7 @@ impl Checkout {
         };
         let children = git.submodules.iter().map(child).collect::<Result<_>>()?;
         let time = commit_time(&opened, &git.commit)?;
-        Ok(Checkout { opened, entries, tree, links, children, time })
+        Ok(Checkout { store: store.clone(), opened, entries, tree, links, children, time })
     }
 
     /// Whether a directory contains exactly this already.
@@ -118,6 +131,7 @@ impl Checkout {
             match &entry.node {
                 TreeNode::File { blob, executable } => write_file(&path, odb, *blob, *executable)?,
                 TreeNode::Symlink(blob) => write_symlink(&path, odb, *blob)?,
+                TreeNode::Large { content, executable } => write_large(&path, &self.store, content, *executable)?,
                 TreeNode::Directory(entries) => {
                     make_directory(&path)?;
                     self.write_entries(odb, entries, &path, &below(within, &entry.name))?;
@@ -156,15 +170,58 @@ fn collect_links(entries: &[TreeEntry], within: &str, links: &mut BTreeMap<Strin
                 let name = name.ok_or_else(|| Error::input(format!("a submodule in `{within}` has no UTF-8 path")))?;
                 links.insert(format!("{within}{name}"), *commit);
             }
-            TreeNode::File { .. } | TreeNode::Symlink(_) => {}
+            TreeNode::File { .. } | TreeNode::Large { .. } | TreeNode::Symlink(_) => {}
         }
     }
     Ok(())
 }
 
+/// The blobs of a commit's files in Git LFS, by path.
+fn large_files(store: &Store, lock: &Lock, git: &LockedGit) -> Result<BTreeMap<String, Blake3>> {
+    let found = git.lfs.iter().map(|(path, oid)| {
+        let object = lock.lfs.get(oid).and_then(|object| store.find_file(object));
+        let missing = || {
+            let error = Error::new(Kind::Missing, format!("the LFS object {oid} of `{path}` is not in the store"));
+            error.help("run `kbuild fetch`")
+        };
+        Ok((path.clone(), object.ok_or_else(missing)?.blake3))
+    });
+    found.collect()
+}
+
+/// The locked hash is over the pointers; what is written out has another one.
+fn check_raw_tree(opened: &OpenedCommit, entries: &[TreeEntry], git: &LockedGit, locked: &Blake3) -> Result<()> {
+    if tree::of_entries(opened, entries)? == *locked {
+        return Ok(());
+    }
+    Err(other_tree(git))
+}
+
+fn other_tree(git: &LockedGit) -> Error {
+    let message = format!("the tree of commit {} in the store is not the locked one", git.commit);
+    Error::new(Kind::Mismatch, message).help(REPAIR_HELP)
+}
+
+/// Puts large files in place of pointers; those that have a place are taken out of `large`.
+fn write_out(entries: &mut [TreeEntry], within: &str, large: &mut BTreeMap<String, Blake3>) {
+    for entry in entries {
+        let Ok(name) = std::str::from_utf8(&entry.name) else { continue };
+        let path = format!("{within}{name}");
+        match &mut entry.node {
+            TreeNode::Directory(entries) => write_out(entries, &format!("{path}/"), large),
+            TreeNode::File { executable, .. } => {
+                if let Some(content) = large.remove(&path) {
+                    entry.node = TreeNode::Large { content, executable: *executable };
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Refuses what git itself would not check out (`verify_path` in its read-cache.c): names that leave the directory or
 /// make it a repository.
-fn check_name(name: &[u8]) -> Result<()> {
+pub(super) fn check_name(name: &[u8]) -> Result<()> {
     let bad = matches!(name, b"" | b"." | b"..") || name.contains(&b'/') || name.eq_ignore_ascii_case(b".git");
     if bad {
         return Err(Error::input(format!("a tree contains an entry called `{}`", name.escape_ascii()))
@@ -187,6 +244,18 @@ fn write_file(path: &Path, odb: &Odb<'_>, blob: Oid, executable: bool) -> Result
     // Never through a symlink: if a tree has two entries of one name, the second is refused.
     let mut file = File::create_new(path).map_err(failed)?;
     file.write_all(blob.data()).map_err(failed)?;
+    let mode = if executable { 0o755 } else { 0o644 };
+    file.set_permissions(Permissions::from_mode(mode)).map_err(failed)
+}
+
+/// Copies a blob (a link would make the store's file writable by whoever owns the checkout).
+#[expect(clippy::disallowed_methods, reason = "a new directory is filled, and used only when it is complete")]
+fn write_large(path: &Path, store: &Store, content: &Blake3, executable: bool) -> Result<()> {
+    let failed = |error| Error::io("write", path, error);
+    let mut file = File::create_new(path).map_err(failed)?;
+    let blob = store.blob_path(content);
+    let mut bytes = File::open(&blob).map_err(|error| Error::io("read", &blob, error))?;
+    std::io::copy(&mut bytes, &mut file).map_err(failed)?;
     let mode = if executable { 0o755 } else { 0o644 };
     file.set_permissions(Permissions::from_mode(mode)).map_err(failed)
 }

@@ -102,7 +102,7 @@ impl Contents {
     }
 }
 
-/// LICENSE of the recipes that fetch each source; a submodule has those of its parents.
+/// LICENSE of the recipes that fetch each source; a submodule and an object of Git LFS have those of their parents.
 fn licenses(lock: &Lock) -> BTreeMap<SourceId, BTreeSet<String>> {
     let mut licenses: BTreeMap<SourceId, BTreeSet<String>> = BTreeMap::new();
     for recipe in lock.recipes.values().filter(|recipe| !recipe.license.is_empty()) {

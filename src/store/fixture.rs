@@ -102,6 +102,8 @@ impl Upstream {
             tree,
             history: false,
             submodules: BTreeMap::new(),
+            lfs: BTreeMap::new(),
+            without_lfs: false,
         }
     }
 }

@@ -109,7 +109,7 @@ impl Store {
         let commits: BTreeSet<CommitId> =
             locks.iter().flat_map(|lock| lock.gits.values()).map(|git| git.commit).collect();
         let mut blobs = BTreeSet::new();
-        for file in locks.iter().flat_map(|lock| lock.files.values()) {
+        for file in locks.iter().flat_map(Lock::all_files) {
             blobs.extend(file.content.map(|content| content.blake3));
             blobs.extend(self.by_sha256(&file.sha256).map(|found| found.blake3));
         }
@@ -158,7 +158,7 @@ mod tests {
 
     fn lock_of(digests: &Digests) -> Lock {
         let content = Some(Content { blake3: digests.blake3, size: digests.size });
-        let file = LockedFile { name: None, urls: vec![], sha256: digests.sha256, content };
+        let file = LockedFile { name: None, urls: vec![], sha256: digests.sha256, stated_size: None, content };
         Lock { files: [("file".to_owned(), file)].into(), ..Lock::default() }
     }
 

@@ -152,7 +152,7 @@ mod tests {
 
     fn locked(digests: &Digests) -> LockedFile {
         let content = Some(Content { blake3: digests.blake3, size: digests.size });
-        LockedFile { name: None, urls: vec![], sha256: digests.sha256, content }
+        LockedFile { name: None, urls: vec![], sha256: digests.sha256, stated_size: None, content }
     }
 
     /// Everything in a store.

@@ -141,7 +141,10 @@ mod tests {
         let digests = store.add_file(&file).unwrap();
         let content = Some(Content { blake3: digests.blake3, size: 7 });
         let mut lock = Lock::default();
-        lock.files.insert("a".into(), LockedFile { name: None, urls: vec![], sha256: digests.sha256, content });
+        lock.files.insert(
+            "a".into(),
+            LockedFile { name: None, urls: vec![], sha256: digests.sha256, stated_size: None, content },
+        );
         let blob = store.blob_path(&digests.blake3);
         std::thread::sleep(SETTLED + Duration::from_millis(200));
         (directory, store, lock, vec![SourceId::File("a".into())], blob)

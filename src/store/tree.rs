@@ -37,16 +37,23 @@ const SMALL: u64 = 1 << 20;
 /// # Errors
 /// An object is missing or damaged: kind `Mismatch`.
 pub fn of_commit(repository: &git2::Repository, commit: &CommitId) -> Result<Blake3> {
-    let entries = entries_of(repository, commit)?;
+    of_entries(repository, &entries_of(repository, commit)?)
+}
+
+/// The hash over entries of a repository.
+///
+/// # Errors
+/// As [`of_commit`].
+pub(super) fn of_entries(repository: &git2::Repository, entries: &[TreeEntry]) -> Result<Blake3> {
     let mut blobs = Vec::new();
-    collect_blobs(&entries, &mut blobs);
+    collect_blobs(entries, &mut blobs);
     blobs.sort_unstable();
     blobs.dedup();
     let odb = repository.odb().map_err(broken_object)?;
     // libgit2 compares each object's SHA-1 with its name as it reads.
     let hash = |oid: &Oid| odb.read(*oid).map(|blob| (*oid, hash_bytes(blob.data()))).map_err(broken_object);
     let hashes = blobs.par_iter().map(hash).collect::<Result<HashMap<_, _>>>()?;
-    Ok(hash_entries(&entries, &hashes).unwrap_or_else(|| hash_lines(Vec::new())))
+    Ok(hash_entries(entries, &hashes).unwrap_or_else(|| hash_lines(Vec::new())))
 }
 
 /// The hash over a directory, as if it were the tree of a commit: modes 100644, 100755, 120000; empty directories,
@@ -78,7 +85,15 @@ pub(super) struct TreeEntry {
 /// What an entry of a commit's tree is.
 #[derive(Debug)]
 pub(super) enum TreeNode {
-    File { blob: Oid, executable: bool },
+    File {
+        blob: Oid,
+        executable: bool,
+    },
+    /// A file in Git LFS, written out: the blob of the store with its bytes.
+    Large {
+        content: Blake3,
+        executable: bool,
+    },
     Symlink(Oid),
     Directory(Vec<TreeEntry>),
     Submodule(CommitId),
@@ -117,7 +132,7 @@ fn collect_blobs(entries: &[TreeEntry], blobs: &mut Vec<Oid>) {
         match &entry.node {
             TreeNode::File { blob, .. } | TreeNode::Symlink(blob) => blobs.push(*blob),
             TreeNode::Directory(entries) => collect_blobs(entries, blobs),
-            TreeNode::Submodule(_) => {}
+            TreeNode::Submodule(_) | TreeNode::Large { .. } => {}
         }
     }
 }
@@ -128,6 +143,8 @@ fn hash_entries(entries: &[TreeEntry], blobs: &HashMap<Oid, Blake3>) -> Option<B
         let (mode, hash) = match &entry.node {
             TreeNode::File { blob, executable: false } => (Mode::File, blobs[blob]),
             TreeNode::File { blob, executable: true } => (Mode::Executable, blobs[blob]),
+            TreeNode::Large { content, executable: false } => (Mode::File, *content),
+            TreeNode::Large { content, executable: true } => (Mode::Executable, *content),
             TreeNode::Symlink(blob) => (Mode::Symlink, blobs[blob]),
             TreeNode::Directory(entries) => (Mode::Directory, hash_entries(entries, blobs)?),
             TreeNode::Submodule(commit) => (Mode::Submodule, hash_bytes(commit.to_string().as_bytes())),

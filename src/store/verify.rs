@@ -192,7 +192,7 @@ mod tests {
 
     fn locked_file(bytes: &[u8]) -> LockedFile {
         let Digests { sha256, blake3, size } = digests_of(bytes);
-        LockedFile { name: None, urls: vec![], sha256, content: Some(Content { blake3, size }) }
+        LockedFile { name: None, urls: vec![], sha256, stated_size: None, content: Some(Content { blake3, size }) }
     }
 
     #[test]

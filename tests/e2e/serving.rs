@@ -474,7 +474,10 @@ impl Kinds {
         let digests = self.store().add_file(&path).expect("taken in");
         let content = Some(Content { blake3: digests.blake3, size: digests.size });
         let urls = vec![url.parse().expect("a URL")];
-        self.lock.files.insert(key.to_owned(), LockedFile { name: None, urls, sha256: digests.sha256, content });
+        self.lock.files.insert(
+            key.to_owned(),
+            LockedFile { name: None, urls, sha256: digests.sha256, stated_size: None, content },
+        );
         digests.sha256.to_string()
     }
 
@@ -507,6 +510,8 @@ impl Kinds {
             history: false,
             recursive: false,
             submodules: module.map(|(_, _, key)| ("sub".to_owned(), key.to_owned())).into_iter().collect(),
+            lfs: BTreeMap::new(),
+            without_lfs: false,
             url,
         };
         self.lock.gits.insert(key.clone(), locked);

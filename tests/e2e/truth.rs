@@ -19,19 +19,19 @@ LAYERSERIES_COMPAT_user = \"mini\"
 ";
 
 /// A project over the quickstart's base layer, with recipes of its own and a server for their upstreams.
-struct Project {
-    bench: TestProject,
-    server: Upstreams,
+pub(super) struct Project {
+    pub(super) bench: TestProject,
+    pub(super) server: Upstreams,
 }
 
 impl Project {
     /// Builds these recipes; `None`, loudly, without the BitBake of the tests.
-    fn new(targets: &[&str]) -> Option<Project> {
+    pub(super) fn new(targets: &[&str]) -> Option<Project> {
         Project::with(targets, "")
     }
 
     /// The same, with more lines of kata.toml.
-    fn with(targets: &[&str], more: &str) -> Option<Project> {
+    pub(super) fn with(targets: &[&str], more: &str) -> Option<Project> {
         let engine = engine()?;
         let mut bench = TestProject::new();
         let up = bench.beside("up");
@@ -60,13 +60,13 @@ impl Project {
         Some(Project { bench, server })
     }
 
-    fn recipe(&self, name: &str, text: &str) {
+    pub(super) fn recipe(&self, name: &str, text: &str) {
         let text = format!("LICENSE = \"MIT\"\n{text}");
         self.bench.write(&format!("layers/meta-user/recipes/{name}/{name}.bb"), &text);
     }
 
     /// A file of the upstream; gives its sha256.
-    fn file(&self, name: &str, bytes: &[u8]) -> String {
+    pub(super) fn file(&self, name: &str, bytes: &[u8]) -> String {
         fs::write(self.bench.beside("up").join(name), bytes).expect("a file");
         let mut hasher = Hasher::default();
         hasher.update(bytes);
@@ -74,7 +74,7 @@ impl Project {
     }
 
     /// A work tree with one commit on `main`, which [`Project::publish`] puts up.
-    fn repository(&self, name: &str) -> std::path::PathBuf {
+    pub(super) fn repository(&self, name: &str) -> std::path::PathBuf {
         let work = self.bench.beside(format!("work-{name}"));
         fs::create_dir(&work).expect("a directory");
         git(&work, &["init", "-q", "-b", "main"]);
@@ -83,30 +83,30 @@ impl Project {
         work
     }
 
-    fn publish(&self, name: &str, work: &Path) {
+    pub(super) fn publish(&self, name: &str, work: &Path) {
         let bare = self.bench.beside(format!("up/{name}.git"));
         let _ = fs::remove_dir_all(&bare);
         git(work, &["clone", "-q", "--bare", &work.display().to_string(), &bare.display().to_string()]);
     }
 
     /// Everything is fetched again into an empty store, and BitBake takes it out of that.
-    fn proven(&self) {
+    pub(super) fn proven(&self) {
         fs::remove_dir_all(self.bench.path("mirrors")).expect("a store");
         self.bench.kbuild_ok(&["fetch"]);
         self.bench.kbuild_ok(&["verify", "--deep"]);
     }
 }
 
-fn commit(work: &Path) {
+pub(super) fn commit(work: &Path) {
     git(work, &["add", "-A"]);
     git(work, &["commit", "-q", "--allow-empty", "-m", "A commit"]);
 }
 
-fn rev(work: &Path, what: &str) -> String {
+pub(super) fn rev(work: &Path, what: &str) -> String {
     git(work, &["rev-parse", what])
 }
 
-fn says(run: &Run, words: &[&str]) {
+pub(super) fn says(run: &Run, words: &[&str]) {
     for word in words {
         assert!(run.stderr.contains(word), "no `{word}` in\n{run}");
     }

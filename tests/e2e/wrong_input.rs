@@ -2,6 +2,7 @@
 
 use kbuild_test::assert_run;
 use kbuild_test::project::TestProject;
+use kbuild_test::quickstart::git;
 
 const MANIFEST: &str = r#"[project]
 name = "test"
@@ -130,4 +131,52 @@ fn wrong_usage() {
     assert_eq!(bench.kbuild(&["--no-such-flag"]).code, Some(2));
     assert_eq!(bench.kbuild(&["build"]).code, Some(2));
     assert_eq!(bench.kbuild(&["lock", "--mirror", "((=https://x"]).code, Some(2));
+}
+
+const BOARD: &str = "[project]\nname = \"test\"\n[closure]\nlock = \"none\"\n[layers.bitbake]\npath = \"bitbake\"\n\
+    [boards.b]\nmachine = \"b\"\nlayers = [\"core\"]\ntargets = [\"x\"]\n";
+
+/// Layers are checked out without submodules: who names a directory in one is told what to write.
+#[test]
+fn a_layer_in_a_submodule_is_said_to_be_one() {
+    let bench = TestProject::new();
+    let inner = bench.beside("inner");
+    let outer = bench.beside("outer");
+    for directory in [&inner, &outer] {
+        std::fs::create_dir(directory).expect("a directory");
+        git(directory, &["init", "-q", "-b", "main"]);
+    }
+    std::fs::create_dir_all(inner.join("meta/conf")).expect("a directory");
+    std::fs::write(inner.join("meta/conf/layer.conf"), "").expect("a file");
+    git(&inner, &["add", "."]);
+    git(&inner, &["commit", "-q", "-m", "A layer"]);
+    let commit = git(&inner, &["rev-parse", "HEAD"]);
+    let gitmodules = "[submodule \"core\"]\n\tpath = sources/core\n\turl = https://example.org/core.git\n";
+    std::fs::write(outer.join(".gitmodules"), gitmodules).expect("a file");
+    git(&outer, &["update-index", "--add", "--cacheinfo", &format!("160000,{commit},sources/core")]);
+    git(&outer, &["add", ".gitmodules"]);
+    git(&outer, &["commit", "-q", "-m", "A layer as a submodule"]);
+    bench.write(
+        "kata.toml",
+        &format!(
+            "{BOARD}[layers.core]\ngit = \"file://{}\"\nbranch = \"main\"\npaths = [\"sources/core/meta\"]\n",
+            outer.display()
+        ),
+    );
+    bench.write("bitbake/bin/bitbake", "");
+    bench.kbuild_ok(&["lock"]);
+    let run = bench.kbuild(&["audit"]);
+    assert_eq!(run.code, Some(1), "{run}");
+    let said = run.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    let expected = format!("with `git = \"https://example.org/core.git\"`, `rev = \"{commit}\"`, `paths = [\"meta\"]`");
+    assert!(said.contains("`sources/core` is a submodule there") && said.contains(&expected), "{said}");
+
+    // A folder of the project that is a submodule, and was not filled.
+    let bench = TestProject::with_manifest(&format!("{BOARD}[layers.core]\npath = \"sources/core\"\n"));
+    bench.write("bitbake/bin/bitbake", "");
+    bench.write(".gitmodules", gitmodules);
+    std::fs::create_dir_all(bench.path("sources/core")).expect("a directory");
+    let run = bench.kbuild(&["audit"]);
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stderr.contains("submodule update --init"), "{run}");
 }

@@ -157,6 +157,18 @@ enum Mount {
     Bucket(PathBuf),
     /// Repositories of a folder, through `git http-backend`; `protocol_v2` unless the server is to be an old one.
     Git { root: PathBuf, protocol_v2: bool },
+    /// The objects of a repository's `lfs/objects`, by the batch API of Git LFS.
+    Lfs(LfsMount),
+}
+
+/// A Git LFS server.
+#[derive(Debug, Clone)]
+struct LfsMount {
+    objects: PathBuf,
+    /// Where it is itself.
+    base: String,
+    /// The `Authorization` that a request for addresses must have.
+    login: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -234,6 +246,16 @@ impl Server {
     /// As [`Server::git`], as an old server: it gives only what it advertises.
     pub fn old_git(&self, prefix: &str, root: &Path) -> &Server {
         self.mount(prefix, Mount::Git { root: root.to_owned(), protocol_v2: false })
+    }
+
+    /// Serves a folder in the layout of `lfs/objects` by the batch API of Git LFS, below a prefix (`/x.git/info/lfs`). Who asks
+    /// where objects are must send this `Authorization`; who fetches one, the header that the answer gives for it.
+    pub fn lfs(&self, prefix: &str, objects: &Path, login: Option<&str>) -> &Server {
+        let (objects, base) = (objects.to_owned(), self.url(prefix));
+        let mount = Mount::Lfs(LfsMount { objects, base, login: login.map(str::to_owned) });
+        // Before a mount of git that the prefix is below.
+        self.state.mounts.lock().unwrap().insert(0, (prefix.to_owned(), mount));
+        self
     }
 
     fn mount(&self, prefix: &str, mount: Mount) -> &Server {
@@ -348,6 +370,7 @@ fn reply(state: &State, request: &Request) -> io::Result<Reply> {
             Mount::Folder(root) => Ok(from_folder(root, rest)),
             Mount::Bucket(root) => bucket(root, rest.trim_start_matches('/'), request),
             Mount::Git { root, protocol_v2 } => git_backend(root, rest, request, *protocol_v2),
+            Mount::Lfs(lfs) => Ok(lfs.reply(rest.trim_matches('/'), request)),
         };
     }
     Ok(Reply::status(404))
@@ -369,6 +392,52 @@ fn bucket(root: &Path, name: &str, request: &Request) -> io::Result<Reply> {
         return Ok(Reply::status(200).etag("\"put\""));
     }
     Ok(if name.is_empty() { Reply::status(403) } else { from_folder(root, name) })
+}
+
+impl LfsMount {
+    /// git-lfs, docs/api/batch.md and docs/api/basic-transfers.md.
+    fn reply(&self, rest: &str, request: &Request) -> Reply {
+        if (request.method.as_str(), rest) == ("POST", "objects/batch") {
+            return self.batch(request);
+        }
+        let Some(oid) = rest.strip_prefix("objects/") else { return Reply::status(404) };
+        if request.header("x-object") != Some(oid) || !request.query.contains("Signature=") {
+            return Reply::status(403);
+        }
+        fs::read(self.path(oid)).map_or_else(|_| Reply::status(404), |body| Reply::file(body).etag("\"lfs\""))
+    }
+
+    fn batch(&self, request: &Request) -> Reply {
+        const TYPE: &str = "application/vnd.git-lfs+json";
+        if self.login.is_some() && request.header("authorization") != self.login.as_deref() {
+            let challenge = ("LFS-Authenticate".to_owned(), "Basic realm=\"test\"".to_owned());
+            return Reply::Status(401, vec![challenge], br#"{"message":"a login is needed"}"#.to_vec());
+        }
+        if !request.header("accept").is_some_and(|accept| accept.contains(TYPE)) {
+            return Reply::status(406);
+        }
+        let Ok(asked) = serde_json::from_slice::<serde_json::Value>(&request.body) else { return Reply::status(422) };
+        let objects: Vec<_> =
+            asked["objects"].as_array().into_iter().flatten().map(|object| self.object(object)).collect();
+        let body = serde_json::json!({ "transfer": "basic", "objects": objects }).to_string();
+        Reply::Status(200, vec![("Content-Type".to_owned(), TYPE.to_owned())], body.into_bytes())
+    }
+
+    fn object(&self, asked: &serde_json::Value) -> serde_json::Value {
+        let (oid, size) = (asked["oid"].as_str().unwrap_or_default(), &asked["size"]);
+        if fs::metadata(self.path(oid)).ok().map(|file| file.len()) != size.as_u64() {
+            let error = serde_json::json!({ "code": 404, "message": "there is no such object" });
+            return serde_json::json!({ "oid": oid, "size": size, "error": error });
+        }
+        let href = format!("{}/objects/{oid}?X-Amz-Signature=0123456789abcdef", self.base);
+        let download = serde_json::json!({ "href": href, "header": { "X-Object": oid }, "expires_in": 600 });
+        serde_json::json!({ "oid": oid, "size": size, "authenticated": true, "actions": { "download": download } })
+    }
+
+    fn path(&self, oid: &str) -> PathBuf {
+        let part = |range| oid.get(range).unwrap_or("none");
+        self.objects.join(part(0..2)).join(part(2..4)).join(oid)
+    }
 }
 
 fn git_backend(root: &Path, rest: &str, request: &Request, protocol_v2: bool) -> io::Result<Reply> {

@@ -7,10 +7,12 @@
 pub mod engine;
 pub mod ftp;
 pub mod http;
+pub mod lfs;
 pub mod moto;
 pub mod project;
 pub mod quickstart;
 pub mod registry;
 pub mod servers;
+pub mod socks;
 
 pub use project::TestProject;

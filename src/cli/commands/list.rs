@@ -63,6 +63,8 @@ enum SourceKind {
     File,
     /// Git commits.
     Git,
+    /// Objects of Git LFS.
+    Lfs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -108,7 +110,8 @@ impl ListArgs {
             let json = rows.iter().map(|row| row.json(&lock, store.as_ref())).collect::<Result<Vec<_>>>()?;
             return Ok(Outcome::new(json!({ "sources": json }), ""));
         }
-        let text = if rows.is_empty() { String::new() } else { text(&rows, &project.manifest.engine) };
+        let engine = project.manifest.engine.as_deref().unwrap_or_default();
+        let text = if rows.is_empty() { String::new() } else { text(&rows, engine) };
         Ok(Outcome::new(json!({}), text))
     }
 
@@ -130,6 +133,7 @@ impl ListArgs {
         let kind = match row.id {
             SourceId::File(_) => SourceKind::File,
             SourceId::Git(_) => SourceKind::Git,
+            SourceId::Lfs(_) => SourceKind::Lfs,
         };
         let incomplete = || lock.get(&row.id).is_ok_and(|locked| !locked.is_complete());
         self.kind.is_none_or(|wanted| wanted == kind)

@@ -108,11 +108,12 @@ fn relock(
     };
     let Locking { resolution, stopped } = resolve::lock(request, &engine)?;
     if let Some(Stopped { error, missing }) = stopped {
-        if let Ok(true) = resolution.lock.write(&project.lock_path) {
-            output
-                .say(&format!("{LOCK} has the pins and what was found so far; missing: {}", count(missing, "closure")));
+        let something = !resolution.lock.all_sources().is_empty();
+        if something && let Ok(true) = resolution.lock.write(&project.lock_path) {
+            let missing = if missing > 0 { format!("; missing: {}", count(missing, "closure")) } else { String::new() };
+            output.say(&format!("{LOCK} has the pins and what was found so far{missing}"));
         }
-        return Err(error);
+        return Err(error.with_related(resolution.faults));
     }
     let Resolution { lock, changes, incomplete, warnings, faults } = resolution;
     warnings.iter().for_each(|warning| output.warn(warning));
@@ -122,7 +123,7 @@ fn relock(
     let written = lock.write(&project.lock_path)?;
     say_changes(&changes, output);
     warn_of_incomplete(&incomplete, output);
-    let total = lock.files.len() + lock.gits.len();
+    let total = lock.files.len() + lock.gits.len() + lock.lfs.len();
     output.say(&format!(
         "{} {}{}",
         if written { "Locked".to_owned() } else { format!("{LOCK} is unchanged:") },
@@ -196,6 +197,7 @@ fn outcome(lock: &Lock, changes: &[Change], incomplete: &[Incomplete], written: 
         "written": written,
         "files": lock.files.len(),
         "git_commits": lock.gits.len(),
+        "lfs_objects": lock.lfs.len(),
         "changes": changes,
         "incomplete": incomplete,
     });

@@ -98,7 +98,8 @@ impl VerifyArgs {
             runtime::wait(project.fetcher(global, output)?.sources(&lock, &again))?;
             faults = runtime::work(output, || check(&store, &lock, &again))?;
         }
-        let mut outcome = scope.report(&lock, faults, &project.manifest.engine, output.is_verbose());
+        let engine = project.manifest.engine.as_deref().unwrap_or_default();
+        let mut outcome = scope.report(&lock, faults, engine, output.is_verbose());
         extend(&mut outcome.json, json!({ "repaired": repaired }));
         if outcome.error.is_none() {
             let fetched_again =

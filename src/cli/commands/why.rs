@@ -67,17 +67,23 @@ impl WhyArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
         let lock = project.lock(global, output)?;
-        let query = Query { lock: &lock, uses: Uses::of(&lock), engine: &project.manifest.engine };
+        let query = Query {
+            lock: &lock,
+            uses: Uses::of(&lock),
+            engine: project.manifest.engine.as_deref().unwrap_or_default(),
+        };
         match query.asked(&self.source, self.recipe)? {
             Subject::Recipe => Ok(query.recipe(&self.source)),
             Subject::Source(id) => {
                 let store = project.present_store()?;
                 let holders = query.uses.holders(&id);
+                let in_lfs = matches!(id, SourceId::Lfs(_));
                 let reasons: Vec<_> = holders.iter().map(|holder| (holder, query.reasons(&holder.id))).collect();
-                let needed_by: Vec<Value> = reasons.iter().flat_map(|(holder, all)| query.json(holder, all)).collect();
+                let needed_by: Vec<Value> =
+                    reasons.iter().flat_map(|(holder, all)| query.json(holder, in_lfs, all)).collect();
                 let json = json!({ "source": source_json(&lock, &id, store.as_ref())?, "needed_by": needed_by });
                 let mut text = vec![source_text(&lock, &id, store.as_ref())?];
-                text.extend(reasons.iter().filter_map(|(holder, all)| query.text(holder, all)));
+                text.extend(reasons.iter().filter_map(|(holder, all)| query.text(holder, in_lfs, all)));
                 Ok(Outcome::new(json, text.join("\n\n")))
             }
         }
@@ -147,11 +153,15 @@ impl<'a> Query<'a> {
         reasons
     }
 
-    fn json(&self, holder: &Holder<'_>, reasons: &[Reason<'_>]) -> Vec<Value> {
+    fn json(&self, holder: &Holder<'_>, in_lfs: bool, reasons: &[Reason<'_>]) -> Vec<Value> {
         let through: Vec<Value> = holder.through.iter().map(parent_json).collect();
+        let (lfs, through) = through.split_at(usize::from(in_lfs && !through.is_empty()));
         let reason = |reason: &Reason<'_>| {
             let mut value = self.reason_json(reason);
             extend(&mut value, json!({ "submodule_of": through }));
+            if let Some(repository) = lfs.first() {
+                extend(&mut value, json!({ "lfs_file_of": repository }));
+            }
             value
         };
         reasons.iter().map(reason).collect()
@@ -173,14 +183,17 @@ impl<'a> Query<'a> {
     }
 
     /// A paragraph, or `None` if nothing needs the source itself.
-    fn text(&self, holder: &Holder<'_>, reasons: &[Reason<'_>]) -> Option<String> {
+    fn text(&self, holder: &Holder<'_>, in_lfs: bool, reasons: &[Reason<'_>]) -> Option<String> {
         let alone = holder.through.is_empty();
         if reasons.is_empty() {
             return None;
         }
         let mut lines = Vec::new();
         if !alone {
-            let steps = holder.through.iter().map(|Parent { key, path }| format!("submodule {path} of git:{key}"));
+            let steps = holder.through.iter().enumerate().map(|(at, Parent { key, path })| {
+                let what = if in_lfs && at == 0 { "file in Git LFS" } else { "submodule" };
+                format!("{what} {path} of git:{key}")
+            });
             lines.push(format!("As {}:", steps.collect::<Vec<_>>().join(", ")));
         }
         let indent = if alone { "" } else { "  " };

@@ -4,7 +4,14 @@ use super::*;
 
 fn wanted(url: &str, content: &[u8]) -> WantedFile {
     let sha256 = Some(digests_of(content).sha256);
-    WantedFile { name: "file.bin".to_owned(), urls: vec![url.parse().unwrap()], sha256, sums: vec![], content: None }
+    WantedFile {
+        name: "file.bin".to_owned(),
+        urls: vec![url.parse().unwrap()],
+        sha256,
+        sums: vec![],
+        stated_size: None,
+        content: None,
+    }
 }
 
 fn unknown(url: &str) -> WantedFile {

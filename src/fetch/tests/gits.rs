@@ -495,3 +495,46 @@ async fn nothing_of_a_repository_around_us_leaks_in() {
         assert!(removed.contains(&name.into()), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_login_in_insteadof_is_in_no_command_line() {
+    let upstream = Upstream::new();
+    let server = Server::start();
+    server.git("/git", upstream.path());
+    let path = "/git/x.git/info/refs";
+    let wanted_login = Reply::status(401).header("WWW-Authenticate", "Basic realm=\"test\"");
+    server.on(path, [wanted_login, Reply::Silence(Duration::from_secs(4)), Reply::Mounted]);
+    let mut world = World::new();
+    let base = server.url("/git/").replace("http://", "http://me:top%2Fsecret@");
+    let trace = world.path().join("trace");
+    world.fetcher.git.environment.extend::<Vec<(&str, OsString)>>(vec![
+        ("GIT_CONFIG_COUNT", "1".into()),
+        ("GIT_CONFIG_KEY_0", format!("url.{base}.insteadOf").into()),
+        ("GIT_CONFIG_VALUE_0", "https://upstream.example/".into()),
+        ("GIT_TRACE", trace.clone().into()),
+    ]);
+    let url: SourceUrl = "https://upstream.example/x.git".parse().unwrap();
+    let reference = GitRef { branch: Some("main".to_owned()), tag: None, rev: None };
+    let looking = async {
+        // While the server says nothing, git and its helper for http are there.
+        while server.requests(path).len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        command_lines()
+    };
+    let (resolved, seen) = futures_util::future::join(world.fetcher.resolve(&url, &reference), looking).await;
+    assert_eq!(resolved.unwrap().commit, upstream.three);
+    assert!(!seen.iter().any(|line| line.contains("secret")));
+    // What git says that it ran, from the first process to the last.
+    let ran = fs::read_to_string(trace).unwrap();
+    assert!(ran.contains("remote-http") && !ran.contains("secret"), "{ran}");
+    let asked = server.requests(path);
+    assert_eq!(asked[0].header("authorization"), None);
+    assert_eq!(asked[1].header("authorization"), Some("Basic bWU6dG9wL3NlY3JldA=="));
+}
+
+/// The command lines of all processes.
+fn command_lines() -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("cmdline"));
+    processes.filter_map(|path| Some(String::from_utf8_lossy(&fs::read(path).ok()?).replace('\0', " "))).collect()
+}

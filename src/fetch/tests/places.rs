@@ -6,7 +6,7 @@ use crate::source::Algorithm;
 fn wanted(url: &str, content: &[u8]) -> WantedFile {
     let sha256 = Some(digests_of(content).sha256);
     let name = "dir/the file.tgz".to_owned();
-    WantedFile { name, urls: vec![url.parse().unwrap()], sha256, sums: vec![], content: None }
+    WantedFile { name, urls: vec![url.parse().unwrap()], sha256, sums: vec![], stated_size: None, content: None }
 }
 
 fn with_registry(name: &str, base: &str) -> World {

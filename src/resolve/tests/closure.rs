@@ -53,6 +53,7 @@ fn git(url: &str, commit: Option<char>) -> Fetch {
         variable: "SRCREV".into(),
         branch: Some("main".into()),
         clone: crate::source::name::clone_name(&url.parse().unwrap()),
+        lfs: true,
         ..GitFetch::default()
     };
     Fetch { kind: "git".into(), written: url.into(), url: url.into(), git: Some(git), ..Fetch::default() }
@@ -110,7 +111,9 @@ fn lock_with(
         warn: &|_| {},
     };
     let locking = lock(request, &engine)?;
-    assert!(locking.stopped.is_none());
+    if let Some(stopped) = locking.stopped {
+        return Err(stopped.error);
+    }
     let Resolution { faults, .. } = &locking.resolution;
     if !faults.is_empty() {
         return Err(Error::all(locking.resolution.faults, |count| format!("{count} faults")).unwrap());

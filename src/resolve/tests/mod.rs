@@ -63,7 +63,8 @@ fn resolve_offline(text: &str, old: &Lock, update: &UpdatePolicy) -> Result<Reso
     };
     let fetcher = Fetcher::new(Store::open(directory.path()).unwrap(), settings, Silent::shared()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(pins::resolve(&manifest(text), old, &fetcher, update))
+    let (resolution, unpinned) = runtime.block_on(pins::resolve(&manifest(text), old, &fetcher, update))?;
+    unpinned.map_or(Ok(resolution), Err)
 }
 
 fn locked(text: &str) -> Lock {

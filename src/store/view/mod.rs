@@ -8,6 +8,8 @@
 //!   dl/npm2/<name>.resolved
 //!                     what `npm view` would say of a package, so that nobody is asked (BitBake 2.8)
 //!   git2/<clone>/     bare repository that borrows the packs below: GITDIR
+//!   git2/<clone>/lfs/objects/aa/bb/<oid>
+//!                     symlinks to objects of Git LFS, where git-lfs and BitBake look for them
 //!   packs/<clone>/objects/pack/
 //!                     symlinks to the blobs of packs, under the names that git wants
 //! ```
@@ -101,10 +103,12 @@ impl<'a> View<'a> {
             return Err(lacking(&missing));
         }
         let mut view = View { store, links: BTreeMap::new(), notes: BTreeMap::new(), repositories: BTreeMap::new() };
-        for locked in locked {
-            match locked {
-                Locked::File(key, file) => view.add_file(key, locked.name(), file)?,
-                Locked::Git(key, git) => view.add_git(key, locked.name(), git)?,
+        for (id, locked) in ids.iter().zip(locked) {
+            match (id, locked) {
+                // BitBake asks for it in the repository that has it, and nowhere else.
+                (SourceId::Lfs(_), _) => {}
+                (_, Locked::File(key, file)) => view.add_file(key, locked.name(), file)?,
+                (_, Locked::Git(key, git)) => view.add_git(lock, key, locked.name(), git)?,
             }
         }
         view.repositories.iter().try_for_each(|(name, repository)| repository.check(name))?;
@@ -156,12 +160,16 @@ impl<'a> View<'a> {
         }
     }
 
-    fn add_git(&mut self, key: &str, name: &str, git: &LockedGit) -> Result<()> {
+    fn add_git(&mut self, lock: &Lock, key: &str, name: &str, git: &LockedGit) -> Result<()> {
         let record = self.store.git(&git.commit)?.ok_or_else(|| lacking(&[&SourceId::Git(key.to_owned())]))?;
+        let objects = git.lfs.values().filter_map(|oid| self.store.find_file(lock.lfs.get(oid)?));
+        let objects: Vec<_> = objects.map(|found| (found.sha256, found.blake3)).collect();
         // The name in the key is the engine's own where it was discovered.
         for name in git.clones.iter().map(String::as_str).chain([name]) {
             check_component(name)?;
-            self.repositories.entry(name.to_owned()).or_default().add(&record, git);
+            let clone = self.repositories.entry(name.to_owned()).or_default();
+            clone.add(&record, git);
+            clone.add_lfs(objects.iter().copied());
         }
         Ok(())
     }
@@ -202,8 +210,9 @@ impl<'a> View<'a> {
         let files = self.links.iter().map(|(path, link)| (path.clone(), link.target.clone()));
         let store = self.store;
         let packs = self.repositories.iter().flat_map(move |(name, repository)| {
-            let files = repository.pack_files();
-            files.map(move |(file, blob)| (format!("packs/{name}/{file}"), store.blob_path(&blob)))
+            let packs = repository.pack_files().map(move |(file, blob)| (format!("packs/{name}/{file}"), blob));
+            let lfs = repository.lfs_files().map(move |(file, blob)| (format!("git2/{name}/{file}"), blob));
+            packs.chain(lfs).map(move |(path, blob)| (path, store.blob_path(&blob)))
         });
         files.chain(packs)
     }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::git::{broken_object, open_objects};
 use crate::lock::LockedGit;
 use crate::source::name::check_ref;
-use crate::source::{Blake3, CommitId};
+use crate::source::{Blake3, CommitId, Sha256};
 use crate::store::{GitRecord, Pack, Store};
 
 /// A bare repository that git never touches by itself.
@@ -33,9 +33,16 @@ pub(super) struct BareClone {
     shallow: BTreeSet<CommitId>,
     /// A branch may have to contain several commits.
     refs: BTreeMap<String, BTreeSet<CommitId>>,
+    /// Objects of Git LFS, each with its blob.
+    lfs: BTreeMap<Sha256, Blake3>,
 }
 
 impl BareClone {
+    /// Takes in objects of Git LFS.
+    pub(super) fn add_lfs(&mut self, objects: impl IntoIterator<Item = (Sha256, Blake3)>) {
+        self.lfs.extend(objects);
+    }
+
     /// Takes in another pin.
     pub(super) fn add(&mut self, record: &GitRecord, git: &LockedGit) {
         for pack in &record.packs {
@@ -57,7 +64,7 @@ impl BareClone {
 
     /// All that the repository is made from, as a text.
     pub(super) fn summary(&self) -> String {
-        let files = self.pack_files().map(|(file, blob)| format!("{file} {blob}\n"));
+        let files = self.pack_files().chain(self.lfs_files()).map(|(file, blob)| format!("{file} {blob}\n"));
         format!("{}{:?} {:?}", files.collect::<String>(), self.shallow, self.refs)
     }
 
@@ -90,6 +97,15 @@ impl BareClone {
     pub(super) fn pack_files(&self) -> impl Iterator<Item = (String, Blake3)> {
         self.packs.values().flat_map(|Pack { name, pack, index }| {
             [(format!("objects/pack/{name}.pack"), *pack), (format!("objects/pack/{name}.idx"), *index)]
+        })
+    }
+
+    /// Paths of objects of Git LFS below a repository, where git-lfs and BitBake look for them (git-lfs, `docs/spec.md`;
+    /// `bb.fetch2.git`, `_lfs_objects_downloaded`), and the blobs they are.
+    pub(super) fn lfs_files(&self) -> impl Iterator<Item = (String, Blake3)> {
+        self.lfs.iter().map(|(oid, blob)| {
+            let oid = oid.to_string();
+            (format!("lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]), *blob)
         })
     }
 
@@ -134,6 +150,11 @@ impl BareClone {
         }
         for (file, blob) in self.pack_files() {
             disk::link_or_copy(&store.blob_path(&blob), &directory.join(file))?;
+        }
+        for (file, blob) in self.lfs_files() {
+            let file = directory.join(file);
+            disk::create_dir_all(file.parent().unwrap_or(directory))?;
+            disk::link_or_copy(&store.blob_path(&blob), &file)?;
         }
         for (file, text) in self.texts(directory, None)? {
             write_new(&directory.join(file), &text)?;

@@ -45,7 +45,13 @@ impl Bench {
         fs::write(&path, bytes).unwrap();
         let digests = self.store.add_file(&path).unwrap();
         let content = Some(Content { blake3: digests.blake3, size: digests.size });
-        let file = LockedFile { name: None, urls: vec![url.parse().unwrap()], sha256: digests.sha256, content };
+        let file = LockedFile {
+            name: None,
+            urls: vec![url.parse().unwrap()],
+            sha256: digests.sha256,
+            stated_size: None,
+            content,
+        };
         self.lock.files.insert(key.to_owned(), file);
         digests
     }
@@ -120,7 +126,7 @@ fn what_is_missing_is_counted_and_named() {
     let mut bench = Bench::new();
     for number in 0..7 {
         let Digests { sha256, .. } = digests_of(&[number]);
-        let file = LockedFile { name: None, urls: vec![], sha256, content: None };
+        let file = LockedFile { name: None, urls: vec![], sha256, stated_size: None, content: None };
         bench.lock.files.insert(format!("f{number}"), file);
     }
     let error = bench.lay_out().unwrap_err();
@@ -380,7 +386,7 @@ fn thousands_of_files_are_laid_out_without_reading_one() {
         fs::write(&blob, [0; 4]).unwrap();
         let content = Some(Content { blake3: digests.blake3, size: 4 });
         let urls = vec![format!("crate://crates.io/c/{number}").parse().unwrap()];
-        let file = LockedFile { name: None, urls, sha256: digests.sha256, content };
+        let file = LockedFile { name: None, urls, sha256: digests.sha256, stated_size: None, content };
         bench.lock.files.insert(format!("c-{number}.crate"), file);
     }
     bench.lay_out().unwrap();
@@ -388,4 +394,62 @@ fn thousands_of_files_are_laid_out_without_reading_one() {
     bench.lay_out().unwrap();
     assert_eq!(fs::metadata(bench.view()).unwrap().ino(), inode, "it stands");
     assert_eq!(fs::read_dir(bench.view().join("flat")).unwrap().count(), 5000);
+}
+
+/// A tree with a pointer to these bytes, which are put into the store and the lock.
+fn with_large_file(bench: &mut Bench, bytes: &[u8]) -> (crate::store::fixture::Tree, Digests) {
+    let path = bench.directory.path().join("large");
+    fs::write(&path, bytes).unwrap();
+    let digests = bench.store.add_file(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let Digests { sha256, blake3, size } = digests;
+    let content = Some(Content { blake3, size });
+    let urls = vec!["lfs+https://h/x.git/info/lfs".parse().unwrap()];
+    let object = LockedFile { name: None, urls, sha256, stated_size: Some(size), content };
+    bench.lock.lfs.insert(sha256.to_string(), object);
+    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n");
+    let attributes = crate::store::fixture::file("*.bin filter=lfs\n");
+    (tree([(".gitattributes", attributes), ("a.bin", crate::store::fixture::executable(&pointer))]), digests)
+}
+
+#[test]
+fn objects_of_git_lfs_are_where_git_lfs_looks_and_in_checkouts() {
+    let mut bench = Bench::new();
+    let upstream = Upstream::new();
+    let (content, Digests { sha256, .. }) = with_large_file(&mut bench, b"large");
+    let commit = upstream.commit(&[], &content);
+    let key = bench.git("h.x", &upstream, &commit, &["refs/heads/main"], false);
+    bench.lock.gits.get_mut(&key).unwrap().lfs.insert("a.bin".to_owned(), sha256.to_string());
+    bench.lay_out().unwrap();
+    let oid = sha256.to_string();
+    for clone in ["h.x", "h.x.git"] {
+        let object = bench.view().join(format!("git2/{clone}/lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]));
+        assert_eq!(fs::read(&object).unwrap(), b"large");
+        assert!(fs::read_link(&object).unwrap().starts_with(bench.store.root()));
+    }
+    no_file_is_the_stores(&bench.store, &bench.view());
+    assert_eq!(fs::read_dir(bench.view().join("flat")).unwrap().count(), 0, "no mirror is asked for it by a name");
+    let inode = fs::metadata(bench.view()).unwrap().ino();
+    bench.lay_out().unwrap();
+    assert_eq!(fs::metadata(bench.view()).unwrap().ino(), inode, "the view stands");
+
+    let target = bench.directory.path().join("layer");
+    let check_out = || crate::store::checkout::check_out(&bench.store, &bench.lock, &bench.lock.gits[&key], &target);
+    check_out().unwrap();
+    let file = target.join("a.bin");
+    assert_eq!(fs::read(&file).unwrap(), b"large");
+    assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o755);
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    let before = inode(&target);
+    check_out().unwrap();
+    assert_eq!(inode(&target), before, "the checkout stands");
+    fs::write(&file, "edited").unwrap();
+    check_out().unwrap();
+    assert_eq!(fs::read(&file).unwrap(), b"large");
+    no_file_is_the_stores(&bench.store, &target);
+
+    let mut without = bench.lock.gits[&key].clone();
+    without.lfs.clear();
+    crate::store::checkout::check_out(&bench.store, &bench.lock, &without, &target).unwrap();
+    assert!(fs::read_to_string(&file).unwrap().starts_with("version "), "left as it is in the tree");
 }
