@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use kbuild::fetch::{FetchSettings, Fetcher, Registries, WantedFile};
 use kbuild::lock::{Content, Lock, LockedFile, LockedGit};
-use kbuild::manifest::Mirrors;
+use kbuild::manifest::{FallbackChoice, Mirrors};
 use kbuild::progress::Silent;
 use kbuild::source::{Algorithm, Checksum, CommitId, Sha256, SourceId, name};
 use kbuild::store::{Store, tree, view};
@@ -339,7 +339,7 @@ async fn go_hashes_of_modules_are_those_of_bitbake() {
             return;
         }
         let sums = vec![Checksum::new(Algorithm::GoH1, &sum).unwrap()];
-        let mirrors = Mirrors { builtin: false, ..Mirrors::default() };
+        let mirrors = Mirrors { builtin: FallbackChoice::none(), ..Mirrors::default() };
         let settings =
             FetchSettings { mirrors, registries: Registries::default(), jobs: 1, offline: true, upstreams: true };
         let fetcher = Fetcher::new(bench.store.clone(), settings, Arc::new(Silent)).unwrap();

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::checksums::{Disagreement, compare};
 use super::peer::Endpoint;
-use super::{FetchSettings, Fetcher, peer, plausible};
+use super::{FetchSettings, Fetcher, WantedFile, peer, plausible};
 use crate::error::{Error, Kind, Result};
 use crate::files::MANIFEST;
 use crate::net::blocking;
@@ -34,11 +34,10 @@ pub(crate) struct FileJob<'a> {
     pub key: String,
     /// What its bytes must be.
     pub expected: Expected,
-    /// Where it can be fetched from, in order.
+    /// Where it can be fetched from, in order; each of these places is expected to have it.
     pub candidates: Vec<Result<Endpoint>>,
-    /// The first `owners` of them are expected to have it. The others are fallbacks: that one of them does not have it
-    /// says nothing.
-    pub owners: usize,
+    /// The file for which the fallback lists are asked after them; `None` for one that they cannot have.
+    pub wanted: Option<&'a WantedFile>,
 }
 
 impl Fetcher {
@@ -59,19 +58,40 @@ impl Fetcher {
             return Ok(done);
         }
         let mut tried = Vec::new();
-        for candidate in &job.candidates {
-            let outcome = match candidate {
-                Ok(Endpoint::Url(url)) if url.scheme() == "file" => {
-                    self.out_of_folder(url, &mut slot, &job, report).await
-                }
-                Ok(place) => self.over_network(place, &mut slot, &job, report).await,
+        if let Some(done) = self.first_of(&job.candidates, &mut slot, &job, report, &mut tried).await? {
+            return Ok(done);
+        }
+        // The silence of a fallback says nothing: it never had to have the file.
+        let owners = tried.len();
+        if let Some(wanted) = job.wanted {
+            let fallbacks = self.fallbacks_of_file(wanted, &job.candidates).await;
+            if let Some(done) = self.first_of(&fallbacks, &mut slot, &job, report, &mut tried).await? {
+                return Ok(done);
+            }
+        }
+        Err(self.nobody_has(job.name, tried, owners))
+    }
+
+    /// The file from the first of some places that has it; why the others do not have it goes to `tried`.
+    async fn first_of(
+        &self,
+        places: &[Result<Endpoint>],
+        slot: &mut Option<PartialDownload>,
+        job: &FileJob<'_>,
+        report: &LazyTask,
+        tried: &mut Vec<Error>,
+    ) -> Result<Option<Digests>> {
+        for place in places {
+            let outcome = match place {
+                Ok(Endpoint::Url(url)) if url.scheme() == "file" => self.out_of_folder(url, slot, job, report).await,
+                Ok(place) => self.over_network(place, slot, job, report).await,
                 Err(error) => {
                     tried.push(said(error));
                     continue;
                 }
             };
             match outcome {
-                Ok(digests) => return Ok(digests),
+                Ok(digests) => return Ok(Some(digests)),
                 Err(Failure { class: Class::Fatal, error }) => {
                     return Err(error.wrap(format!("could not fetch {}", job.name)));
                 }
@@ -81,7 +101,7 @@ impl Fetcher {
                 }
             }
         }
-        Err(self.nobody_has(job.name, tried, job.owners))
+        Ok(None)
     }
 
     /// See [`nobody_has`].
@@ -151,7 +171,8 @@ impl Fetcher {
         }
     }
 
-    async fn attempt_transfer(
+    /// Brings a place's bytes into the partial download, whatever they are.
+    pub(super) async fn attempt_transfer(
         &self,
         place: &Endpoint,
         slot: &mut Option<PartialDownload>,

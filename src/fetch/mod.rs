@@ -6,6 +6,7 @@
 
 mod all;
 mod checksums;
+mod exposure;
 mod file;
 mod git;
 mod image;
@@ -17,6 +18,7 @@ mod plausible;
 mod submodules;
 #[cfg(test)]
 mod tests;
+mod vault;
 
 pub use all::Fetched;
 pub use image::ResolvedImage;
@@ -30,15 +32,17 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use self::exposure::{Exposure, Hosts};
 use self::file::FileJob;
 use self::git::Git;
 use self::lfs::LfsServers;
-use self::mirrors::{Candidate, Fill, Rules};
+use self::mirrors::{Candidate, Fallbacks, Rules};
 use self::packages::RegistryTable;
 use self::peer::{Endpoint, Peer};
+use self::vault::VaultPolicy;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Content;
-use crate::manifest::Mirrors;
+use crate::manifest::{Fill, Mirrors};
 use crate::net::blocking;
 use crate::net::ftp::Ftp;
 use crate::net::http::Http;
@@ -50,7 +54,7 @@ use crate::oci::client::Registry;
 use crate::progress::{self, Progress};
 use crate::source::name::{check_component, check_ref};
 use crate::source::url::redact;
-use crate::source::{Access, Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};
+use crate::source::{Access, Algorithm, Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};
 use crate::store::{GitRecord, Store, tree};
 use crate::suggest;
 use futures_util::FutureExt as _;
@@ -87,6 +91,26 @@ pub struct WantedFile {
     pub content: Option<Content>,
 }
 
+impl WantedFile {
+    /// The name without the directory it may have in DL_DIR: mirrors know a file by it.
+    fn plain_name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or(&self.name)
+    }
+
+    /// What mirror rules may fill in.
+    fn fill(&self) -> Fill<'_> {
+        let sha512 = self.sums.iter().find(|sum| sum.algorithm() == Algorithm::Sha512).map(Checksum::hex);
+        Fill { name: Some(self.plain_name()), sha256: self.sha256.as_ref(), sha512, commit: None }
+    }
+
+    /// Whether a hash is known that nobody can forge, so that anybody may be asked.
+    fn has_strong_hash(&self) -> bool {
+        let is_strong =
+            |sum: &Checksum| matches!(sum.algorithm(), Algorithm::Sha256 | Algorithm::Sha384 | Algorithm::Sha512);
+        self.sha256.is_some() || self.sums.iter().any(is_strong)
+    }
+}
+
 /// A git commit that is wanted.
 #[derive(Debug, Clone)]
 pub struct WantedGit {
@@ -115,10 +139,10 @@ pub struct Submodule {
 
 /// Fetches sources into a store.
 ///
-/// Places are asked in this order: the store itself, other stores (by hash), what the user's rules make of the URLs,
-/// the URLs, and for files whose SHA-256 is known the fallback lists shipped with kbuild. The first that gives the
-/// right bytes is taken. A place that fails for a transient reason is asked again (see [`RetryPolicy`]), then the next
-/// one.
+/// Places are asked in this order: the store itself, other stores (by hash), what the user's rules make of the URLs, the
+/// URLs, and the fallback lists shipped with kbuild: for files of which a strong hash is known, and for commits, of public
+/// hosts. The first that gives the right bytes ends it; one that fails for a passing reason is asked again (see
+/// [`RetryPolicy`]), then the next.
 pub struct Fetcher {
     store: Store,
     settings: FetchSettings,
@@ -126,7 +150,9 @@ pub struct Fetcher {
     policy: RetryPolicy,
     stores: Vec<Peer>,
     rules: Rules,
-    builtin: Rules,
+    fallbacks: Fallbacks,
+    hosts: Hosts,
+    vault: VaultPolicy,
     registries: RegistryTable,
     http: Http,
     images: Registry,
@@ -146,7 +172,9 @@ impl Fetcher {
         Ok(Fetcher {
             stores: settings.mirrors.stores.iter().map(|text| Peer::new(text, &policy)).collect::<Result<_>>()?,
             rules: Rules::new(&settings.mirrors.rules)?,
-            builtin: if settings.mirrors.builtin { Rules::builtin()? } else { Rules::default() },
+            fallbacks: Fallbacks::new(&settings.mirrors.builtin)?,
+            hosts: Hosts::new(&settings.mirrors),
+            vault: VaultPolicy::default(),
             registries: RegistryTable::from_env(settings.registries.clone()),
             http: Http::new(policy.clone()),
             images: Registry::default(),
@@ -193,7 +221,7 @@ impl Fetcher {
             return self.must_agree(&wanted.name, &expected, found).await;
         }
         if let (Some(oid), Some(size)) = (wanted.sha256, wanted.stated_size) {
-            let (places, _) = self.places_of_file(wanted, &expected);
+            let places = self.places_of_file(wanted, &expected);
             self.lfs.announce(oid, size, &places);
         }
         let _in_hand = self.limits.begin().await;
@@ -204,8 +232,8 @@ impl Fetcher {
             (None, None) => return Err(Error::input(format!("{} has neither a URL nor a hash", wanted.name))),
         };
         let report = LazyTask::new(&self.progress, &wanted.name, expected.size);
-        let (candidates, owners) = self.places_of_file(wanted, &expected);
-        let job = FileJob { name: &wanted.name, key, expected, candidates, owners };
+        let candidates = self.places_of_file(wanted, &expected);
+        let job = FileJob { name: &wanted.name, key, expected, candidates, wanted: Some(wanted) };
         self.fetch_file(job, &report).await
     }
 
@@ -227,6 +255,7 @@ impl Fetcher {
         let name = format!("{} at {}", redact(wanted.url.as_str()), wanted.commit.short());
         let report = LazyTask::new(&self.progress, &name, None);
         let mut tried = Vec::new();
+        let mut may_pass = false;
         for place in self.places_of_git(&wanted.url) {
             let outcome = match place {
                 Ok(GitPlace::Store(peer)) => self.git_from_store(&peer, wanted, &report).await,
@@ -238,11 +267,18 @@ impl Fetcher {
                 Err(Failure { class: Class::Fatal, error }) => {
                     return Err(error.wrap(format!("could not fetch {name}")));
                 }
-                Err(Failure { error, .. }) => tried.push(error),
+                Err(Failure { error, class }) => {
+                    may_pass |= matches!(class, Class::Transient { .. });
+                    tried.push(error);
+                }
             }
         }
-        let places = tried.len();
-        Err(self.nobody_has(&name, tried, places))
+        let owners = tried.len();
+        // An upstream that is only busy or slow has it still.
+        if !may_pass && let Some(record) = self.git_from_vaults(wanted, &report, &mut tried).await? {
+            return Ok(record);
+        }
+        Err(self.nobody_has(&name, tried, owners))
     }
 
     /// Asks the upstream (or the mirrors that rules put before it) which commit a ref is at now. A commit pinned by
@@ -294,24 +330,47 @@ impl Fetcher {
         submodules::of_commit(&self.store, url, commit)
     }
 
-    /// The places of a file. People write rules for what the recipe says as well as for the address behind it, so
-    /// both are matched; a rule may again lead to a package or an object.
-    /// Returns also how many of them are not fallbacks; fallbacks come last.
-    fn places_of_file(&self, wanted: &WantedFile, expected: &Expected) -> (Vec<Result<Endpoint>>, usize) {
+    /// Where a file may be had, but for the fallback lists.
+    fn places_of_file(&self, wanted: &WantedFile, expected: &Expected) -> Vec<Result<Endpoint>> {
         let mut places: Vec<Result<Endpoint>> = self.stores().filter_map(|peer| peer.file(expected)).collect();
-        let mut fallbacks = Vec::new();
         if self.settings.upstreams {
-            let (own, others) = self.upstreams_of_file(wanted);
-            places.extend(own.into_iter().map(|place| place.map(Endpoint::Url)));
-            fallbacks.extend(others.into_iter().map(|place| place.map(Endpoint::Url)));
+            places.extend(self.upstreams_of_file(wanted).into_iter().map(|place| place.map(Endpoint::Url)));
         }
         // Each place once.
         let mut seen = HashSet::new();
-        let mut first = |place: &Result<Endpoint>| place.as_ref().map_or(true, |place| seen.insert(place.to_string()));
-        places.retain(&mut first);
-        let owners = places.len();
-        places.extend(fallbacks.into_iter().filter(first));
-        (places, owners)
+        places.retain(|place| place.as_ref().map_or(true, |place| seen.insert(place.to_string())));
+        places
+    }
+
+    /// Where the fallback lists may have a file that nobody else gave, those left out that were `asked`.
+    async fn fallbacks_of_file(&self, wanted: &WantedFile, asked: &[Result<Endpoint>]) -> Vec<Result<Endpoint>> {
+        if self.settings.offline || !self.settings.upstreams || !wanted.has_strong_hash() {
+            return Vec::new();
+        }
+        let mut places = Vec::new();
+        for url in wanted.urls.iter().filter(|url| matches!(url.access(), Access::Web | Access::Package)) {
+            // The registry that is really asked decides who knows the name: it may be the site's own.
+            for place in self.registries.places(url, wanted.plain_name()).into_iter().flatten() {
+                places.extend(match self.exposure(&place).await {
+                    Exposure::Internal => Vec::new(),
+                    Exposure::Unknown => self.fallbacks.files.rewrite_unnamed(&place, wanted.fill()),
+                    Exposure::Public => self.fallbacks.files.rewrite(&place, wanted.fill()),
+                });
+            }
+        }
+        let asked: HashSet<String> = asked.iter().flatten().map(ToString::to_string).collect();
+        places.retain(|place| place.as_ref().map_or(true, |url| !asked.contains(url.as_str())));
+        self.allowed(places).into_iter().map(|place| place.map(Endpoint::Url)).collect()
+    }
+
+    /// Whether others may be asked for what is fetched from this URL. What is reached by a login is private, wherever it is.
+    async fn exposure(&self, url: &SourceUrl) -> Exposure {
+        let host = url.as_url().host_str().unwrap_or_default();
+        let open = url.access() == Access::Web || url.scheme() == "git";
+        if !open || self.http.netrc().for_host(host).is_some() {
+            return Exposure::Internal;
+        }
+        self.hosts.exposure(url).await
     }
 
     /// The other stores that may be asked.
@@ -319,11 +378,10 @@ impl Fetcher {
         self.stores.iter().filter(|peer| !self.settings.offline || peer.is_folder())
     }
 
-    /// What the user's rules make of the URLs, and the URLs; then the fallbacks.
-    fn upstreams_of_file(&self, wanted: &WantedFile) -> (Vec<Candidate>, Vec<Candidate>) {
-        // A mirror knows a file by its name alone, without the directory it may have in DL_DIR.
-        let name = wanted.name.rsplit('/').next().unwrap_or(&wanted.name);
-        let fill = Fill { name: Some(name), sha256: wanted.sha256.as_ref() };
+    /// What the user's rules make of the URLs, and the URLs. People write rules for what the recipe says as well as for the
+    /// address behind it, so both are matched; a rule may again lead to a package or an object.
+    fn upstreams_of_file(&self, wanted: &WantedFile) -> Vec<Candidate> {
+        let (name, fill) = (wanted.plain_name(), wanted.fill());
         let mut spellings = Vec::new();
         let mut upstream = Vec::new();
         let mut upstream_of_lfs = Vec::new();
@@ -335,13 +393,11 @@ impl Fetcher {
                 upstream.push(place);
             }
         }
-        let rewritten = |rules: &Rules| {
-            let made: Vec<Candidate> = spellings.iter().flat_map(|url| rules.rewrite(url, fill)).collect();
-            made.into_iter()
-                .flat_map(|place| place.map_or_else(|e| vec![Err(e)], |url| self.registries.places(&url, name)))
-                .collect::<Vec<_>>()
-        };
-        let mut places = rewritten(&self.rules);
+        let made: Vec<Candidate> = spellings.iter().flat_map(|url| self.rules.rewrite(url, fill)).collect();
+        let mut places: Vec<Candidate> = made
+            .into_iter()
+            .flat_map(|place| place.map_or_else(|e| vec![Err(e)], |url| self.registries.places(&url, name)))
+            .collect();
         if wanted.sha256.is_none() && wanted.urls.iter().any(|url| url.access() == Access::Image) {
             // Where no hash is known, kbuild makes the archive itself: an archive from elsewhere could not be checked.
             places.retain(|place| place.as_ref().is_ok_and(|url| url.access() == Access::Image));
@@ -349,8 +405,7 @@ impl Fetcher {
         places.extend(upstream_of_lfs);
         // Offline, no address could be asked anyway, so the reason why there is none is not told.
         places.extend(upstream.into_iter().filter(|place| place.is_ok() || !self.settings.offline));
-        let fallbacks = if wanted.sha256.is_some() { rewritten(&self.builtin) } else { Vec::new() };
-        (self.allowed(places), self.allowed(fallbacks))
+        self.allowed(places)
     }
 
     /// The LFS servers of what the user's rules make of a repository's URL: who mirrors a repository has its objects too.
@@ -430,7 +485,7 @@ impl Fetcher {
             let expected = Expected { blake3: Some(pack.pack), ..Expected::default() };
             let candidates = vec![peer.blob(&pack.pack)];
             if !self.store.has_blob(&pack.pack) {
-                let job = FileJob { name: &pack.name, key: pack.pack.to_string(), expected, candidates, owners: 1 };
+                let job = FileJob { name: &pack.name, key: pack.pack.to_string(), expected, candidates, wanted: None };
                 self.fetch_file(job, report).await?;
             }
             let (blob, name, repository) = (self.store.blob_path(&pack.pack), pack.name.clone(), repository.clone());

@@ -1,10 +1,12 @@
 //! The fetcher against servers that misbehave, with stores in temporary directories.
 
+mod fallbacks;
 mod files;
 mod ftp;
 mod gits;
 mod lfs;
 mod places;
+mod vault;
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::manifest::{MirrorRule, Mirrors};
+use crate::manifest::{FallbackChoice, MirrorRule, Mirrors};
 use crate::net::netrc::Netrc;
 use crate::progress::{Progress, Task};
 use crate::source::Hasher;
@@ -43,7 +45,7 @@ struct World {
 
 impl World {
     fn new() -> World {
-        World::with(Mirrors { builtin: false, ..Mirrors::default() }, false)
+        World::with(no_fallbacks(), false)
     }
 
     fn with(mirrors: Mirrors, offline: bool) -> World {
@@ -150,13 +152,18 @@ fn rule(pattern: &str, to: &[&str]) -> MirrorRule {
     MirrorRule { pattern: pattern.to_owned(), to: to.iter().map(|to| (*to).to_owned()).collect() }
 }
 
+/// Upstreams alone.
+fn no_fallbacks() -> Mirrors {
+    Mirrors { builtin: FallbackChoice::none(), ..Mirrors::default() }
+}
+
 fn rules(rules: &[(&str, &[&str])]) -> Mirrors {
     let rules = rules.iter().map(|(pattern, to)| rule(pattern, to)).collect();
-    Mirrors { stores: Vec::new(), rules, builtin: false }
+    Mirrors { rules, ..no_fallbacks() }
 }
 
 fn stores(stores: &[&str]) -> Mirrors {
-    Mirrors { stores: stores.iter().map(|store| (*store).to_owned()).collect(), rules: Vec::new(), builtin: false }
+    Mirrors { stores: stores.iter().map(|store| (*store).to_owned()).collect(), ..no_fallbacks() }
 }
 
 #[test]

@@ -5,15 +5,21 @@ use std::path::Path;
 use regex::Regex;
 
 use super::document::Diagnostics;
-use super::raw::{At, RawMirrors, RawRule, RawText};
+use super::fallbacks::{FallbackChoice, FallbackList};
+use super::raw::{At, RawBuiltin, RawMirrors, RawRule, RawText};
+use super::template::Template;
 use super::{MirrorRule, Mirrors};
 use crate::error::{Error, Result};
 use crate::source::url::carries_user;
 use crate::source::{RemoteUrl, SourceUrl};
+use crate::suggest;
 
 /// The valid parts of a `[mirrors]`; directories are relative to `base`, the directory of the text.
 pub(super) fn check(raw: &RawMirrors, base: &Path, diagnostics: &mut Diagnostics) -> Mirrors {
-    let mut mirrors = Mirrors { builtin: raw.builtin.unwrap_or(true), ..Mirrors::default() };
+    let mut mirrors = Mirrors { builtin: builtin(raw.builtin.as_ref(), diagnostics), ..Mirrors::default() };
+    for (domains, checked) in [(&raw.internal, &mut mirrors.internal), (&raw.public, &mut mirrors.public)] {
+        checked.extend(domains.iter().flatten().filter_map(|text| diagnostics.take(domain(text))));
+    }
     for text in raw.stores.iter().flatten() {
         let checked = store(text, base).map_err(|error| error.at(text.span.clone(), "this store"));
         mirrors.stores.extend(diagnostics.take(checked));
@@ -22,6 +28,41 @@ pub(super) fn check(raw: &RawMirrors, base: &Path, diagnostics: &mut Diagnostics
         mirrors.rules.extend(rule(raw, diagnostics));
     }
     mirrors
+}
+
+/// Which of the shipped lists are asked; all of them if nothing is said.
+fn builtin(raw: Option<&RawBuiltin>, diagnostics: &mut Diagnostics) -> FallbackChoice {
+    match raw {
+        None | Some(RawBuiltin::All(true)) => FallbackChoice::All,
+        Some(RawBuiltin::All(false)) => FallbackChoice::none(),
+        Some(RawBuiltin::Named(names)) => {
+            FallbackChoice::Only(names.iter().filter_map(|name| diagnostics.take(known_list(name))).collect())
+        }
+    }
+}
+
+fn known_list(name: &RawText) -> Result<String> {
+    let known: Vec<&str> = FallbackList::names().collect();
+    if known.contains(&name.as_str()) {
+        return Ok(name.value.clone());
+    }
+    let fault = Error::input(format!("there is no fallback list `{}`", name.escape_debug()));
+    let fault = fault.at(name.span.clone(), "this one");
+    Err(match suggest::did_you_mean(name, known.iter().copied(), 1) {
+        Some(question) => fault.help(question),
+        None => fault.help(format!("the lists are {}", known.join(", "))),
+    })
+}
+
+/// A domain name or an address, as the host of a URL has it: in lower case, without a port.
+fn domain(text: &RawText) -> Result<String> {
+    let domain = text.trim_start_matches('.').to_ascii_lowercase();
+    match url::Host::parse(&domain) {
+        Ok(host) if !domain.contains(['*', '/', ':']) => Ok(host.to_string()),
+        _ => Err(Error::input(format!("`{}` is not the name of a domain or host", text.escape_debug()))
+            .at(text.span.clone(), "this one")
+            .help("write it as in a URL, without scheme and port: `example.org` means its subdomains too")),
+    }
 }
 
 /// Reads mirrors of the command line: a store (directory or URL), or `REGEX=REPLACEMENT`.
@@ -129,75 +170,15 @@ pub(super) fn whole_url(pattern: &str) -> std::result::Result<Regex, regex::Erro
 
 /// Checks a replacement: its groups exist, its placeholders are known, and its result can be a URL.
 fn check_replacement(to: &str, regex: &Regex) -> Result<()> {
-    let filled = |group: &str| fill(to, regex, group);
-    // Nothing can be checked if a group gives the scheme.
+    let template = Template::new(to, regex)?;
+    // Nothing more can be checked if a group gives the scheme.
     if to.starts_with('$') {
-        return filled("x").map(drop);
+        return Ok(());
     }
-    let (word, number) = (filled("x")?, filled("1")?);
+    let (word, number) = (template.sample("x"), template.sample("1"));
     // In a port or an address only a number is valid, in the last part of a host name only a word.
     let checked = word.parse::<SourceUrl>().or_else(|error| number.parse::<SourceUrl>().map_err(|_| error));
     checked.map(drop).map_err(|error| {
         error.help("a replacement is a whole URL: `https://mirror/$1`, or `file:///srv/git/$1` for a directory")
     })
-}
-
-/// The replacement with a sample in every group and placeholder, by the rules of `regex::Captures::expand`.
-fn fill(to: &str, regex: &Regex, group: &str) -> Result<String> {
-    let mut filled = String::new();
-    let mut rest = to;
-    while let Some(at) = rest.find(['$', '{', '}']) {
-        filled.push_str(&rest[..at]);
-        let (sign, tail) = rest[at..].split_at(1);
-        if let ("$", Some(after)) = (sign, tail.strip_prefix('$')) {
-            filled.push('$');
-            rest = after;
-            continue;
-        }
-        let (name, after) = if let Some(braced) = tail.strip_prefix('{').filter(|_| sign == "$") {
-            braced.split_once('}').ok_or_else(|| unknown(to, "`${` without `}`"))?
-        } else if sign == "$" {
-            let end = tail.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(tail.len());
-            tail.split_at(end)
-        } else if sign == "{" {
-            let (name, after) = tail.split_once('}').ok_or_else(|| unknown(to, "`{` without `}`"))?;
-            match name {
-                "name" => filled.push_str("name"),
-                "sha256" => filled.push_str(&"0".repeat(64)),
-                _ => return Err(unknown(to, &format!("`{{{}}}`", name.escape_debug()))),
-            }
-            rest = after;
-            continue;
-        } else {
-            return Err(unknown(to, "`}` without `{`"));
-        };
-        check_group(to, name, regex)?;
-        filled.push_str(group);
-        rest = after;
-    }
-    filled.push_str(rest);
-    Ok(filled)
-}
-
-fn unknown(to: &str, what: &str) -> Error {
-    Error::input(format!("the replacement `{}` contains {what}", crate::source::url::redact(to).escape_debug())).help(
-        "`$1` and `${name}` are groups of `match`, `{name}` is the file's name, `{sha256}` its hash, `$$` a dollar",
-    )
-}
-
-fn check_group(to: &str, name: &str, regex: &Regex) -> Result<()> {
-    let groups = regex.captures_len() - 1;
-    let known = match name.parse::<usize>() {
-        Ok(number) => number <= groups,
-        Err(_) => regex.capture_names().flatten().any(|group| group == name),
-    };
-    if known {
-        return Ok(());
-    }
-    let fault = unknown(to, &format!("`${}`, and `match` has no such group", name.escape_debug()));
-    let digits: String = name.chars().take_while(char::is_ascii_digit).collect();
-    if !digits.is_empty() && digits != name {
-        return Err(fault.help(format!("write `${{{digits}}}` where letters follow a group's number")));
-    }
-    Err(fault.help(format!("`match` has {groups} group{}: `(…)` makes one", if groups == 1 { "" } else { "s" })))
 }

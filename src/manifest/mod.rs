@@ -8,6 +8,7 @@ mod boards;
 mod closure;
 mod diagnostics;
 mod document;
+mod fallbacks;
 mod git;
 mod layers;
 mod mirrors;
@@ -19,6 +20,7 @@ mod run;
 mod schema;
 mod select;
 mod sources;
+mod template;
 mod together;
 
 use std::fmt;
@@ -27,6 +29,9 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+
+pub use fallbacks::{FallbackChoice, FallbackList};
+pub use template::{Fill, Template};
 
 use crate::error::{Error, Result};
 use crate::source::{GitRef, ImageName, Sha256, SourceUrl};
@@ -312,29 +317,29 @@ pub struct Port {
 }
 
 /// `[mirrors]` of a manifest or of a site configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mirrors {
     /// Other stores (directory, http URL or bucket), content-addressed, asked first. Directories from a file are absolute:
     /// they were relative to the file.
     pub stores: Vec<String>,
     /// Rewriting rules, asked before the upstream.
     pub rules: Vec<MirrorRule>,
-    /// Whether the fallback lists shipped with kbuild are asked after the upstream.
-    pub builtin: bool,
-}
-
-impl Default for Mirrors {
-    fn default() -> Self {
-        Mirrors { stores: Vec::new(), rules: Vec::new(), builtin: true }
-    }
+    /// Which of the fallback lists shipped with kbuild are asked after the upstream.
+    pub builtin: FallbackChoice,
+    /// Domains that are internal: the fallback lists are not asked for what is fetched from them.
+    pub internal: Vec<String>,
+    /// Domains that are public although that cannot be seen here.
+    pub public: Vec<String>,
 }
 
 /// A rewriting rule: a regular expression that must match the whole URL, and what to ask instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MirrorRule {
     /// The expression, checked to compile.
+    #[serde(rename = "match")]
     pub pattern: String,
-    /// Replacements in order; `$1` and `${name}` are groups, `{name}` the file's name, `{sha256}` its hash.
+    /// Replacements in order, as [`Template`] reads them.
     pub to: Vec<String>,
 }
 
@@ -415,7 +420,7 @@ impl Mirrors {
     /// The text is none of these: kind `Input`.
     pub fn store(text: &str) -> Result<Mirrors> {
         let store = mirrors::store(text, Path::new(""))?;
-        Ok(Mirrors { stores: vec![store], rules: Vec::new(), builtin: false })
+        Ok(Mirrors { stores: vec![store], builtin: FallbackChoice::none(), ..Mirrors::default() })
     }
 
     /// These mirrors, then the others: the fallback lists are asked only if both allow it.
@@ -423,7 +428,9 @@ impl Mirrors {
     pub fn then(mut self, next: Mirrors) -> Mirrors {
         self.stores.extend(next.stores);
         self.rules.extend(next.rules);
-        self.builtin &= next.builtin;
+        self.builtin = self.builtin.and(next.builtin);
+        self.internal.extend(next.internal);
+        self.public.extend(next.public);
         self
     }
 }

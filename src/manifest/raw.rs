@@ -323,8 +323,13 @@ pub(super) struct RawMirrors {
     /// Other stores: a directory, an http URL, a bucket (`s3://`, `gs://`, `az://`) or a registry (`oci://`) each,
     /// asked first.
     pub(super) stores: Option<Vec<RawText>>,
-    /// Whether the fallback lists shipped with kbuild are asked after the upstream (default: true).
-    pub(super) builtin: Option<bool>,
+    /// Whether the fallback lists shipped with kbuild are asked after the upstream (default: true), or the names of those
+    /// that are.
+    pub(super) builtin: Option<RawBuiltin>,
+    /// Domains that are internal: the fallback lists are not asked for what is fetched from them.
+    pub(super) internal: Option<Vec<RawText>>,
+    /// Domains that are public although that cannot be seen here: the fallback lists may be told names of their files.
+    pub(super) public: Option<Vec<RawText>>,
     /// Rewriting rules, asked before the upstream.
     pub(super) rule: Option<Vec<At<RawRule>>>,
 }
@@ -341,6 +346,16 @@ pub(super) struct RawRule {
     pub(super) to: Option<At<Vec<RawText>>>,
 }
 
+/// Which fallback lists are asked.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RawBuiltin {
+    /// All of them, or none.
+    All(bool),
+    /// Those with these names.
+    Named(Vec<RawText>),
+}
+
 /// A site configuration.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -353,6 +368,34 @@ pub(super) struct RawSite {
     pub(super) mirrors: Option<RawMirrors>,
     /// Package registries that win over those of kbuild.toml.
     pub(super) registries: IndexMap<String, String>,
+}
+
+impl<'de> Deserialize<'de> for RawBuiltin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = RawBuiltin;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("true, false, or a list of names")
+            }
+
+            fn visit_bool<E>(self, on: bool) -> Result<RawBuiltin, E> {
+                Ok(RawBuiltin::All(on))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut names: A) -> Result<RawBuiltin, A::Error> {
+                let mut read = Vec::new();
+                while let Some(name) = names.next_element()? {
+                    read.push(name);
+                }
+                Ok(RawBuiltin::Named(read))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 impl<'de> Deserialize<'de> for SetTo {

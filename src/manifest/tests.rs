@@ -48,7 +48,9 @@ fn every_key_is_read() {
     assert!(agent.submodules && agent.history);
     assert_eq!(manifest.sources_of("variant").map(|(name, _)| name).collect::<Vec<_>>(), ["linux"]);
     assert_eq!(manifest.mirrors.stores[2], fixtures("valid").join("../store").to_string_lossy());
-    assert!(!manifest.mirrors.builtin);
+    assert!(manifest.mirrors.builtin.contains("gnu") && !manifest.mirrors.builtin.contains("nix"));
+    assert_eq!(manifest.mirrors.internal, ["acme.example", "10.0.0.7"]);
+    assert_eq!(manifest.mirrors.public, ["open.acme.example"]);
     insta::assert_debug_snapshot!(manifest.boards);
 }
 
@@ -161,7 +163,7 @@ fn a_site_configuration_is_read_and_checked() {
     assert_eq!(site.store, Some(directory.path().join("store")));
     assert_eq!(site.lower, ["/srv/store".into(), directory.path().join("below")]);
     assert_eq!(site.mirrors.stores, [directory.path().join("other").to_string_lossy(), "https://h/s".into()]);
-    assert!(!site.mirrors.builtin);
+    assert_eq!(site.mirrors.builtin, FallbackChoice::none());
     std::fs::write(&path, "stores = 1\nstore = 2\nlower = [\"https://h/s\"]\n[mirrors]\nrules = 3\n").unwrap();
     let text = shown(SiteConfig::read(&path)).replace(&*directory.path().to_string_lossy(), "<directory>");
     insta::assert_snapshot!(text);
@@ -174,8 +176,8 @@ fn mirrors_of_the_command_line_are_stores_or_rules() {
     assert_eq!(mirrors.stores, ["/srv/store", "https://h/s?a=b"]);
     let rule = MirrorRule { pattern: "https://x/(.*)?a=(.*)".into(), to: vec!["file:///srv/$1=$2".into()] };
     assert_eq!(mirrors.rules, [rule]);
-    let both = mirrors.clone().then(Mirrors { builtin: false, ..mirrors });
-    assert_eq!((both.stores.len(), both.rules.len(), both.builtin), (4, 2, false));
+    let both = mirrors.clone().then(Mirrors { builtin: FallbackChoice::none(), ..mirrors });
+    assert_eq!((both.stores.len(), both.rules.len(), both.builtin), (4, 2, FallbackChoice::none()));
     let mut text = String::new();
     for argument in ["https://(x=https://y", "https://x=https://$1", "https://me:hunter2@h/", ""] {
         text.push_str(&shown(Mirrors::from_arguments([argument])));

@@ -97,7 +97,7 @@ impl RequestGuard<'_> {
     fn ensure_reachable(&self, server: &RequestTarget) -> Result<(), Failure> {
         if self.limits.is_down(&server.host) {
             let why = format!("{} did not answer just now", server.host);
-            return Err(Failure::permanent(at(&server.shown, why)));
+            return Err(Failure::unreachable(at(&server.shown, why)));
         }
         Ok(())
     }

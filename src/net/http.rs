@@ -33,7 +33,11 @@ fn user_agent() -> String {
     }
 }
 
-/// How many redirects are followed. More is taken for a loop.
+/// What helps where TLS finds no authorities to trust.
+pub const NO_AUTHORITIES: &str =
+    "install CA certificates (package ca-certificates), or let SSL_CERT_FILE or SSL_CERT_DIR name them";
+
+/// Redirects that are followed; more is a loop.
 const REDIRECTS: usize = 10;
 
 /// The HTTP client of a fetcher.
@@ -134,7 +138,19 @@ impl Http {
     /// # Errors
     /// As [`Http::transfer`]; a longer body is a permanent failure.
     pub async fn text(&self, url: &SourceUrl, limit: usize) -> Result<String, Failure> {
-        let mut response = self.request(url.as_url(), None)?.send().await.map_err(|error| failed(url, error))?;
+        self.answer(url, self.request(url.as_url(), None)?, limit).await
+    }
+
+    /// The answer to an empty POST, as [`Http::text`].
+    ///
+    /// # Errors
+    /// As [`Http::text`].
+    pub async fn post(&self, url: &SourceUrl, limit: usize) -> Result<String, Failure> {
+        self.answer(url, self.with_login(url.as_url(), self.client()?.post(url.as_url().clone())), limit).await
+    }
+
+    async fn answer(&self, url: &SourceUrl, request: RequestBuilder, limit: usize) -> Result<String, Failure> {
+        let mut response = request.send().await.map_err(|error| failed(url, error))?;
         check_status(url, &response, false)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
@@ -162,11 +178,7 @@ impl Http {
     }
 
     fn request(&self, url: &Url, resume: Option<&Resume>) -> Result<RequestBuilder> {
-        let mut request = self.client()?.get(url.clone());
-        if let Some((login, password)) = url.host_str().and_then(|host| self.netrc().for_host(host)) {
-            // reqwest drops this header when a redirect leads to another host, port or scheme.
-            request = request.basic_auth(login, Some(password));
-        }
+        let mut request = self.with_login(url, self.client()?.get(url.clone()));
         if let Some(resume) = resume {
             request = request.header(header::RANGE, format!("bytes={}-", resume.from));
             if let Some(validator) = resume.if_range.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
@@ -176,7 +188,21 @@ impl Http {
         Ok(request)
     }
 
-    /// The client itself, for protocols that need more than GET.
+    /// How long and how often it waits.
+    pub fn policy(&self) -> &RetryPolicy {
+        &self.policy
+    }
+
+    /// A request with what `.netrc` has for the host.
+    pub fn with_login(&self, url: &Url, request: RequestBuilder) -> RequestBuilder {
+        match url.host_str().and_then(|host| self.netrc().for_host(host)) {
+            // reqwest drops this header when a redirect leads to another host, port or scheme.
+            Some((login, password)) => request.basic_auth(login, Some(password)),
+            None => request,
+        }
+    }
+
+    /// The client itself, for protocols that have more to say than GET.
     ///
     /// # Errors
     /// No CA certificates: kind `Network`.
@@ -186,9 +212,7 @@ impl Http {
             .client
             .get_or_init(|| client(&self.policy, |builder| builder.read_timeout(idle)).map_err(|e| describe(&e)));
         made.as_ref().map_err(|why| {
-            Error::new(Kind::Network, "the TLS client could not be set up").because(why.clone()).help(
-                "install CA certificates (package ca-certificates), or let SSL_CERT_FILE or SSL_CERT_DIR name them",
-            )
+            Error::new(Kind::Network, "the TLS client could not be set up").because(why.clone()).help(NO_AUTHORITIES)
         })
     }
 
@@ -268,17 +292,27 @@ pub fn client(
 }
 
 fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let next = attempt.url().scheme();
-    let was_secure = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
-    if attempt.previous().len() > REDIRECTS {
-        attempt.error(format!("more than {REDIRECTS} redirects"))
+    let from = attempt.previous().last().unwrap_or(attempt.url());
+    match may_follow(from, attempt.url(), attempt.previous().len()) {
+        Ok(()) => attempt.follow(),
+        Err(why) => attempt.error(why),
+    }
+}
+
+/// Whether a redirect is followed that is this one in a row; why not.
+///
+/// # Errors
+/// It leads out of HTTP, or from https to http, or there were too many.
+pub fn may_follow(from: &Url, to: &Url, redirects: usize) -> Result<(), String> {
+    let next = to.scheme();
+    if redirects > REDIRECTS {
+        Err(format!("more than {REDIRECTS} redirects"))
     } else if next != "http" && next != "https" {
-        let why = format!("a redirect to `{next}:` is not followed");
-        attempt.error(why)
-    } else if was_secure && next == "http" {
-        attempt.error("a redirect from https to http is not followed")
+        Err(format!("a redirect to `{next}:` is not followed"))
+    } else if from.scheme() == "https" && next == "http" {
+        Err("a redirect from https to http is not followed".to_owned())
     } else {
-        attempt.follow()
+        Ok(())
     }
 }
 
@@ -300,8 +334,11 @@ fn strong_validator(headers: &HeaderMap) -> Option<String> {
     (age >= Duration::from_secs(60)).then(|| modified.to_owned())
 }
 
-/// Whether a response answers the request; the classes follow RFC 9110, 15.
-fn check_status(url: &SourceUrl, response: &Response, ranged: bool) -> Result<(), Failure> {
+/// Whether a response is an answer to what was asked, `ranged` if that was a part of it; the classes follow RFC 9110, 15.
+///
+/// # Errors
+/// It is none, with its class; what is not there is of kind `Missing`.
+pub fn check_status(url: &SourceUrl, response: &Response, ranged: bool) -> Result<(), Failure> {
     let status = response.status();
     let told = || at(url, format!("the server answered {status}"));
     match (status, Class::of_status(status.as_u16(), retry_after(response.headers()))) {

@@ -15,6 +15,7 @@ mod lower;
 mod names;
 mod pipeline;
 mod plain;
+mod probing;
 mod queries;
 mod real_closure;
 mod registries;

@@ -291,11 +291,7 @@ async fn redirects_have_limits() {
 async fn logins_go_to_the_named_host_only() {
     let server = Server::start();
     server.on("/here", [Reply::redirect(server.url_by_name("/there"))]).on("/there", [Reply::file("right")]);
-    let world = World::with_netrc(
-        Mirrors { builtin: false, ..Mirrors::default() },
-        false,
-        "machine 127.0.0.1 login me password s3cret",
-    );
+    let world = World::with_netrc(no_fallbacks(), false, "machine 127.0.0.1 login me password s3cret");
     world.fetcher.file(&wanted(&server.url("/here"), b"right")).await.unwrap();
     assert_eq!(server.requests("/here")[0].header("authorization"), Some("Basic bWU6czNjcmV0"));
     assert_eq!(server.requests("/there")[0].header("authorization"), None);
@@ -320,22 +316,6 @@ async fn a_host_that_does_not_listen_costs_two_tries() {
     let error = world.fetcher.file(&other).await.unwrap_err();
     assert!(whole_error(&error).contains("127.0.0.1:9 did not answer just now"), "{}", whole_error(&error));
     assert_eq!(world.said().matches("note from 127.0.0.1:9\n").count(), 2);
-}
-
-#[tokio::test]
-async fn fallbacks_are_for_files_whose_hash_is_known() {
-    let world = World::with(Mirrors::default(), false);
-    let url = "https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.1.tar.xz";
-    let places = |file: &WantedFile| {
-        let expected = Expected { sha256: file.sha256, ..Expected::default() };
-        let places = world.fetcher.places_of_file(file, &expected);
-        places.0.into_iter().map(|place| place.unwrap().to_string()).collect::<Vec<_>>()
-    };
-    assert_eq!(places(&unknown(url)), [url]);
-    let known = places(&wanted(url, b"x"));
-    assert_eq!(known[0], url);
-    assert!(known.len() > 1 && known[1].contains("kernel.org/"), "{known:?}");
-    assert_eq!(known.iter().filter(|place| *place == url).count(), 1, "each place once");
 }
 
 #[tokio::test]
@@ -500,7 +480,7 @@ fn again(test: &str, environment: &[(&str, &std::ffi::OsStr)]) {
 fn as_users_have_it(url: &str) -> Result<Digests> {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&directory.path().join("store")).unwrap();
-    let mirrors = Mirrors { builtin: false, ..Mirrors::default() };
+    let mirrors = no_fallbacks();
     let settings =
         FetchSettings { mirrors, registries: Registries::default(), jobs: 4, offline: false, upstreams: true };
     let fetcher = Fetcher::new(store, settings, crate::progress::Silent::shared()).unwrap();

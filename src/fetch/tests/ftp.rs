@@ -108,7 +108,7 @@ async fn a_login_comes_from_netrc_and_no_path_becomes_a_command() {
     let error = World::new().fetcher.file(&file).await.unwrap_err();
     assert!(whole_error(&error).contains("netrc"), "{}", whole_error(&error));
     let netrc = "machine 127.0.0.1 login me password s3cret";
-    let world = World::with_netrc(Mirrors { builtin: false, ..Mirrors::default() }, false, netrc);
+    let world = World::with_netrc(no_fallbacks(), false, netrc);
     world.fetcher.file(&file).await.unwrap();
 
     let before = server.commands().len();

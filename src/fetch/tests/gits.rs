@@ -7,10 +7,10 @@ use super::*;
 
 /// A folder of repositories with a history: `one` <- `two` (tag `v1`, annotated) <- `three` (branch `main`), and `side`, a
 /// branch from `one`.
-struct Upstream {
+pub(super) struct Upstream {
     directory: tempfile::TempDir,
     one: CommitId,
-    two: CommitId,
+    pub(super) two: CommitId,
     three: CommitId,
     side: CommitId,
 }
@@ -36,7 +36,7 @@ fn commit(work: &Path, file: &str, content: &str) -> CommitId {
 }
 
 impl Upstream {
-    fn new() -> Upstream {
+    pub(super) fn new() -> Upstream {
         let directory = tempfile::tempdir().unwrap();
         let work = directory.path().join("work");
         git_in(directory.path(), &["init", "-q", "-b", "main", "work"]);
@@ -57,7 +57,7 @@ impl Upstream {
         Upstream { directory, one, two, three, side }
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }
 
@@ -66,12 +66,12 @@ impl Upstream {
     }
 }
 
-fn wanted(url: &str, commit: CommitId) -> WantedGit {
+pub(super) fn wanted(url: &str, commit: CommitId) -> WantedGit {
     let refs = vec!["refs/heads/main".to_owned()];
     WantedGit { url: url.parse().unwrap(), commit, refs, history: false, tree: None }
 }
 
-fn tree_of(upstream: &Upstream, commit: &CommitId) -> Blake3 {
+pub(super) fn tree_of(upstream: &Upstream, commit: &CommitId) -> Blake3 {
     let repository = git2::Repository::open_bare(upstream.path().join("x.git")).unwrap();
     tree::of_commit(&repository, commit).unwrap()
 }
@@ -160,7 +160,7 @@ async fn a_folder_serves_offline_and_the_network_does_not() {
     let server = Server::start();
     server.git("/git", upstream.path());
     let url = server.url("/git/x.git");
-    let world = World::with(Mirrors { builtin: false, ..Mirrors::default() }, true);
+    let world = World::with(no_fallbacks(), true);
     let error = world.fetcher.git(&wanted(&url, upstream.two)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Missing);
     let from = format!("{}/git/(.*)", server.url(""));

@@ -90,7 +90,7 @@ async fn logins_are_those_of_git_and_netrc() {
         [("machine 127.0.0.1 login me password secret", Vec::new()), ("", header), ("", helper(&script))]
     {
         let (_server, url) = served(&upstream, Some(login));
-        let mut world = World::with_netrc(Mirrors { builtin: false, ..Mirrors::default() }, false, netrc);
+        let mut world = World::with_netrc(no_fallbacks(), false, netrc);
         world.fetcher.git.environment.extend::<Vec<(&str, OsString)>>(environment);
         let digests = world.fetcher.file(&object(&upstream, &url)).await.unwrap();
         assert_eq!(world.content(&digests), LARGE.as_bytes());
@@ -133,7 +133,7 @@ async fn folders_and_mirrors_of_repositories_have_objects_too() {
     let folder = format!("file://{}/repository.git", upstream.path().display());
     let nobody = "lfs+https://host.invalid/o/r.git/info/lfs";
 
-    let world = World::with(Mirrors { builtin: false, ..Mirrors::default() }, true);
+    let world = World::with(no_fallbacks(), true);
     world.fetcher.file(&object(&upstream, &format!("lfs+{folder}"))).await.unwrap();
 
     let insteadof = vec![
@@ -154,7 +154,7 @@ async fn folders_and_mirrors_of_repositories_have_objects_too() {
         ("object", r"lfs\+https://host\.invalid/.*", format!("{plain}/{{sha256}}")),
     ] {
         let rules = vec![super::rule(pattern, &[&to])];
-        let world = World::with(Mirrors { rules, builtin: false, ..Mirrors::default() }, false);
+        let world = World::with(Mirrors { rules, ..no_fallbacks() }, false);
         let came = world.fetcher.file(&object(&upstream, nobody)).await;
         assert!(came.is_ok(), "{rule}: {}", whole_error(&came.unwrap_err()));
     }

@@ -74,7 +74,7 @@ async fn where_nothing_can_be_asked_it_is_said_what_to_do() {
         assert_eq!(error.kind(), Kind::Network);
         assert!(error.hint().unwrap().contains(hint), "{}", whole_error(&error));
     }
-    let offline = World::with(Mirrors { builtin: false, ..Mirrors::default() }, true);
+    let offline = World::with(no_fallbacks(), true);
     let error = offline.fetcher.file(&wanted("gomod://h/m;version=v1", b"x")).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Missing);
     assert!(!whole_error(&error).contains("GOPROXY"), "{}", whole_error(&error));
