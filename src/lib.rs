@@ -4,7 +4,8 @@
 //! sources ([`source`]) are fetched ([`fetch`], over [`net`] and [`oci`]) into the content-addressed store ([`store`]).
 //! From there BitBake gets a configuration and a view ([`bitbake`]), and a board is built ([`builder`]). [`bundle`],
 //! [`serve`], [`mirror`] and [`remote`] pass the store's content on to other machines. A later room uses the earlier
-//! rooms' values, never the reverse. [`crates`] makes a recipe's include from a Cargo.lock. Only [`cli`] prints.
+//! rooms' values, never the reverse. [`probe`] asks upstreams what they still have. [`crates`] makes a recipe's include from a
+//! Cargo.lock. Only [`cli`] prints.
 
 // Tests prepare files as they like, and share modules.
 #![cfg_attr(test, allow(clippy::disallowed_methods, unreachable_pub))]
@@ -28,6 +29,7 @@ pub mod manifest;
 pub mod mirror;
 pub mod net;
 pub mod oci;
+pub mod probe;
 pub mod progress;
 pub mod remote;
 pub mod resolve;

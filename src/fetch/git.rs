@@ -49,7 +49,7 @@ pub(crate) struct Git {
 
 /// A ref of a server and the object it pointed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Listed {
+pub struct Listed {
     /// The object id.
     pub id: CommitId,
     /// The full name; `^{}` behind a tag's name marks what the tag points at.
@@ -75,6 +75,14 @@ enum GitOutcome {
     Absent,
     /// A plain file server, which cannot cut the history (`--depth`).
     NoDepth,
+}
+
+/// The output of git where it succeeded.
+struct GitRun {
+    /// Standard output.
+    output: Vec<u8>,
+    /// The last lines of its standard error, without progress.
+    said: Vec<String>,
 }
 
 /// The output of git before it failed.
@@ -208,6 +216,26 @@ impl Git {
         command.args(["--end-of-options", &place]).args(patterns);
         let output = self.run(command, None).await?.map_err(|said| failure(url, &said))?;
         Ok(String::from_utf8_lossy(&output).lines().filter_map(listed).collect())
+    }
+
+    /// As [`Git::list`]; also the URL that the server redirected to.
+    ///
+    /// # Errors
+    /// No answer.
+    pub(crate) async fn list_with_redirect(
+        &self,
+        url: &SourceUrl,
+        patterns: &[String],
+    ) -> Result<(Vec<Listed>, Option<String>), Failure> {
+        let mut command = self.command();
+        // Not quiet: git says where it was redirected to only then (remote-curl.c, discover_refs).
+        command.arg("ls-remote");
+        let place = self.without_login(url, &mut command).await?;
+        command.args(["--end-of-options", &place]).args(patterns);
+        let ran = self.run_whole(command, b"", None).await?.map_err(|said| failure(url, &said))?;
+        let listed = String::from_utf8_lossy(&ran.output).lines().filter_map(listed).collect();
+        let to = ran.said.iter().find_map(|line| line.strip_prefix("warning: redirecting to "));
+        Ok((listed, to.map(|to| to.trim_end_matches('/').to_owned())))
     }
 
     /// The commit of a server's `HEAD`, and the branch that it names where the server says so.
@@ -388,10 +416,20 @@ impl Git {
     /// The same, with a few bytes on its standard input if that is a pipe.
     async fn run_with(
         &self,
-        mut command: Command,
+        command: Command,
         input: &[u8],
         task: Option<&dyn Task>,
     ) -> Result<Result<Vec<u8>, GitOutput>, Failure> {
+        Ok(self.run_whole(command, input, task).await?.map(|run| run.output))
+    }
+
+    /// The same, with what it said on its standard error.
+    async fn run_whole(
+        &self,
+        mut command: Command,
+        input: &[u8],
+        task: Option<&dyn Task>,
+    ) -> Result<Result<GitRun, GitOutput>, Failure> {
         let mut child = command.spawn().map_err(could_not_start)?;
         if let Some(mut stdin) = child.stdin.take() {
             // Whoever reads none of it has its reasons, and says them.
@@ -421,7 +459,7 @@ impl Git {
         let ended = read.and(child.wait().await).map_err(could_not_start)?;
         group.0 = None;
         if ended.success() {
-            return Ok(Ok(output));
+            return Ok(Ok(GitRun { output, said: words.kept }));
         }
         let text = if words.kept.is_empty() { format!("git ended with {ended}") } else { words.kept.join("\n") };
         Ok(Err(GitOutput { text, stalled: false }))

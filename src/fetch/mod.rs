@@ -18,13 +18,16 @@ mod plausible;
 mod submodules;
 #[cfg(test)]
 mod tests;
+mod upstream;
 mod vault;
 
 pub use all::Fetched;
+pub use git::Listed;
 pub use image::ResolvedImage;
 pub use lfs::LfsObject;
 pub use packages::Registries;
 pub(crate) use submodules::of_commit as submodules_of;
+pub use upstream::{Redirected, UpstreamAnswer, UpstreamClient, UpstreamLook};
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::retry::{Failure, RetryPolicy};
 use super::transfer::{BodyStream, Delivery, Download, Expected, at, partial};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::progress::Task;
 use crate::source::SourceUrl;
 use crate::source::name::percent_decode;
@@ -98,6 +98,23 @@ impl Ftp {
         Ok(Delivery { url: url.as_url().clone(), head, resumed: from > 0 })
     }
 
+    /// Whether the file is there, and its size in bytes if the server says so. Of its bytes none is read.
+    ///
+    /// # Errors
+    /// No answer, or one that says that the file is not there (kind `Missing`), with its class.
+    pub async fn look(&self, url: &SourceUrl, login: Option<(&str, &str)>) -> Result<Option<u64>, Failure> {
+        let path = path(url)?;
+        let mut server = self.connect(url).await?;
+        self.log_in(url, &mut server, login).await?;
+        if let Ok(size) = self.answer(url, server.size(&path)).await {
+            let _ = timeout(GOODBYE, server.quit()).await;
+            return Ok(Some(size as u64));
+        }
+        // Not every server knows SIZE. The transfer is not read: it ends with the connection.
+        drop(self.retrieve(url, &mut server, &path, 0).await?);
+        Ok(None)
+    }
+
     async fn connect(&self, url: &SourceUrl) -> Result<AsyncRustlsFtpStream, Failure> {
         let host = url.as_url().host_str().unwrap_or_default().trim_matches(['[', ']']);
         let port = url.as_url().port().unwrap_or(PORT);
@@ -165,7 +182,7 @@ impl Ftp {
             ClientConfig::with_platform_verifier().map(Arc::new).map_err(|error| error.to_string())
         });
         let failed =
-            |why: &String| Error::new(crate::Kind::Network, "the TLS client could not be set up").because(why.clone());
+            |why: &String| Error::new(Kind::Network, "the TLS client could not be set up").because(why.clone());
         made.clone().map_err(|why| Failure::permanent(failed(&why)))
     }
 }
@@ -223,6 +240,7 @@ fn failed(url: &SourceUrl, error: &FtpError) -> Failure {
             let told = at(url, format!("the server answered {}", shown(response)));
             match response.status.code() {
                 400..500 => Failure::transient(told),
+                _ if response.status == Status::FileUnavailable => Failure::permanent(told.of_kind(Kind::Missing)),
                 _ if response.status == Status::NotLoggedIn => {
                     let host = url.as_url().host_str().unwrap_or_default();
                     Failure::permanent(told.help(format!("if {host} wants a login, put it in ~/.netrc")))

@@ -1,4 +1,5 @@
-//! How kbuild behaves on the network: transfers over HTTP and FTP, retries, limits for each host, credentials of netrc.
+//! How kbuild behaves on the network: transfers over HTTP and FTP, questions about files, retries, limits for each host,
+//! credentials of netrc.
 //!
 //! What may enter: how a server is asked, how often, and how its bytes become a partial download. What is asked for,
 //! and which bytes it must be, is said by the rooms above ([`fetch`](crate::fetch), [`oci`](crate::oci),
@@ -7,6 +8,7 @@
 
 pub mod ftp;
 pub mod guard;
+pub mod head;
 pub mod http;
 pub mod limits;
 pub mod netrc;

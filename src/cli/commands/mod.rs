@@ -13,6 +13,7 @@ mod init;
 mod list;
 mod lock;
 mod mirror;
+mod probe;
 mod pull;
 mod push;
 mod run;
@@ -36,6 +37,7 @@ pub(super) enum Command {
     Update(lock::UpdateArgs),
     Fetch(fetch::FetchArgs),
     Verify(verify::VerifyArgs),
+    Probe(probe::ProbeArgs),
     Why(why::WhyArgs),
     Tree(tree::TreeArgs),
     List(list::ListArgs),
@@ -64,6 +66,7 @@ impl Command {
             Command::Update(_) => "update",
             Command::Fetch(_) => "fetch",
             Command::Verify(_) => "verify",
+            Command::Probe(_) => "probe",
             Command::Why(_) => "why",
             Command::Tree(_) => "tree",
             Command::List(_) => "list",
@@ -92,6 +95,7 @@ impl Command {
             Command::Update(args) => args.run(global, output),
             Command::Fetch(args) => args.run(global, output),
             Command::Verify(args) => args.run(global, output),
+            Command::Probe(args) => args.run(global, output),
             Command::Why(args) => args.run(global, output),
             Command::Tree(args) => args.run(global, output),
             Command::List(args) => args.run(global, output),

@@ -138,7 +138,14 @@ fn moved_here(url: &str, server: &Server) -> String {
 fn file(url: &str) -> WantedFile {
     let sums = vec![Checksum::new(Algorithm::Sha512, SHA512).unwrap()];
     let name = "which-2.23.tar.gz".to_owned();
-    WantedFile { name, urls: vec![url.parse().unwrap()], sha256: Some(SHA256.parse().unwrap()), sums, content: None }
+    WantedFile {
+        name,
+        urls: vec![url.parse().unwrap()],
+        sha256: Some(SHA256.parse().unwrap()),
+        sums,
+        stated_size: None,
+        content: None,
+    }
 }
 
 fn list(name: &str) -> FallbackList {
