@@ -95,6 +95,11 @@ impl Bench {
 
     /// Locks a commit of a repository with this file in it.
     fn git(&mut self, url: &str, path: &str, text: &str) -> CommitId {
+        self.git_with(url, path, text, None)
+    }
+
+    /// The same, with the commit of another repository as the submodule `sub`.
+    fn git_with(&mut self, url: &str, path: &str, text: &str, submodule: Option<(&str, CommitId)>) -> CommitId {
         let root = tempfile::tempdir_in(self.directory.path()).unwrap();
         let git = |arguments: &[&str]| {
             let mut command = Command::new("git");
@@ -104,7 +109,15 @@ impl Bench {
         };
         git(&["init", "-q", "-b", "main"]);
         fs::write(root.path().join(path), text).unwrap();
-        git(&["add", "."]);
+        let mut submodules = BTreeMap::new();
+        if let Some((url, commit)) = &submodule {
+            let text = format!("[submodule \"sub\"]\n\tpath = sub\n\turl = {url}\n");
+            fs::write(root.path().join(".gitmodules"), text).unwrap();
+            git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},sub")]);
+            submodules.insert("sub".to_owned(), name::git_key(&url.parse().unwrap(), commit));
+        }
+        git(&["add", path]);
+        submodule.iter().for_each(|_| drop(git(&["add", ".gitmodules"])));
         git(&["commit", "-q", "-m", "A commit"]);
         let commit: CommitId = git(&["rev-parse", "HEAD"]).parse().unwrap();
         let bare = root.path().join(".git");
@@ -118,13 +131,19 @@ impl Bench {
             tree: Some(tree),
             history: false,
             recursive: false,
-            submodules: BTreeMap::new(),
+            submodules,
             lfs: BTreeMap::new(),
             without_lfs: false,
             url,
         };
         self.lock.gits.insert(name::git_key(&locked.url, &commit), locked);
         commit
+    }
+
+    /// The schemes of what recipes ask for here.
+    fn schemes(&self) -> BTreeSet<String> {
+        let uris = self.cases.iter().map(|case| case["uri"].as_str().unwrap());
+        uris.map(|uri| uri.split("://").next().unwrap().to_owned()).collect()
     }
 
     /// Lays out the view, lets BitBake fetch and unpack every case, and compares: once as builds do, once with a DL_DIR of
@@ -178,7 +197,7 @@ fn bitbake_takes_every_kind_of_source_out_of_a_view() {
     let Some(engine) = engine() else { return };
     let mut bench = Bench::new();
 
-    for scheme in ["https", "ftp", "ftps", "sftp", "s3", "gs", "az"] {
+    for scheme in ["http", "https", "ftp", "ftps", "sftp", "s3", "gs", "az"] {
         let (file, url) = (format!("{scheme}.txt"), format!("{scheme}://host.invalid/dir/{scheme}.txt"));
         let sha256 = bench.text(&file, &url, scheme);
         bench.expect(scheme, &format!("{url};sha256sum={sha256}"), &file, scheme);
@@ -201,6 +220,11 @@ fn bitbake_takes_every_kind_of_source_out_of_a_view() {
     let commit = bench.git("https://host.invalid/group/repo.git", "a", "git");
     let uri = format!("git://host.invalid/group/repo.git;protocol=https;branch=main;rev={commit};destsuffix=out");
     bench.expect("git", &uri, "out/a", "git");
+    let child = bench.git("https://host.invalid/group/child.git", "inner", "gitsm");
+    let submodule = Some(("https://host.invalid/group/child.git", child));
+    let commit = bench.git_with("https://host.invalid/group/parent.git", "a", "parent", submodule);
+    let uri = format!("gitsm://host.invalid/group/parent.git;protocol=https;branch=main;rev={commit};destsuffix=out");
+    bench.expect("gitsm", &uri, "out/sub/inner", "gitsm");
 
     git_lfs(&mut bench);
 
@@ -209,6 +233,7 @@ fn bitbake_takes_every_kind_of_source_out_of_a_view() {
     bench.expect("svn", "svn://host.invalid/svn;module=trunk;protocol=https;rev=42", "trunk/a", "svn");
     mercurial(&mut bench);
 
+    assert_eq!(bench.schemes(), rows_of_the_page(), "docs/reference/fetchers.md and this test differ");
     bench.check(&engine);
 }
 
@@ -243,6 +268,31 @@ fn git_lfs(bench: &mut Bench) {
     let pointer =
         format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n", upstream.oid, LARGE.len());
     bench.expect("git-lfs-off", &format!("{uri};lfs=0"), "out/large.bin", &pointer);
+}
+
+/// Rows of docs/reference/fetchers.md that a view has nothing to do with, or nothing of its own.
+const ELSEWHERE: [(&str, &str); 2] = [
+    ("image", "tests/e2e/images.rs: BitBake takes the archive of an image as any other file"),
+    ("file", "tests/discover.rs: what a layer brings itself is not locked"),
+];
+
+/// The schemes in the first column of the page's first table.
+fn rows_of_the_page() -> BTreeSet<String> {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/fetchers.md")).unwrap();
+    let rows = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| in SRC_URI"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let mut schemes = BTreeSet::new();
+    for row in rows {
+        let cell = row.split('|').nth(1).unwrap();
+        let words = cell.split('`').skip(1).step_by(2).map(|word| word.split(':').next().unwrap().to_owned());
+        let words: Vec<String> = if cell.contains("[image]") { vec!["image".to_owned()] } else { words.collect() };
+        assert!(!words.is_empty(), "a row without a scheme: {row}");
+        schemes.extend(words.into_iter().filter(|word| !ELSEWHERE.iter().any(|(scheme, _)| scheme == word)));
+    }
+    schemes
 }
 
 fn go_modules(bench: &mut Bench) {
