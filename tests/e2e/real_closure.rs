@@ -49,8 +49,16 @@ fn independent(json: &str) -> (usize, Closure) {
     (recipes.len() + without, closure.filter(|(_, sources)| !sources.is_empty()).collect())
 }
 
-/// Locks core-image-minimal of a release and compares recipe by recipe, source by source.
-fn core_image_minimal(bitbake: (&str, &str), core: (&str, &str)) {
+const NODISTRO: &str = "DISTRO = \"nodistro\"";
+
+/// What is built of a release: targets, and variables of the configuration beside the usual ones.
+struct Wanted {
+    targets: &'static [&'static str],
+    config: &'static str,
+}
+
+/// Locks what is wanted of a release, and compares recipe by recipe, source by source.
+fn compare(bitbake: (&str, &str), core: (&str, &str), wanted: &Wanted) {
     let Some(clones) = clones_for_bitbake() else { return };
     let bench = bench(&format!(
         r#"
@@ -67,15 +75,30 @@ git = "https://git.openembedded.org/openembedded-core"
 branch = "{}"
 rev = "{}"
 paths = ["meta"]
+[layers.meta-other]
+path = "meta-other"
 [config]
-DISTRO = "nodistro"
+{}
 [boards.core]
 machine = "qemux86-64"
-layers = ["openembedded-core"]
-targets = ["core-image-minimal"]
+layers = ["openembedded-core", "meta-other"]
+targets = {:?}
 "#,
-        bitbake.0, bitbake.1, core.0, core.1
+        bitbake.0, bitbake.1, core.0, core.1, wanted.config, wanted.targets
     ));
+    // What only a file of a layer can say.
+    let series = "kirkstone scarthgap wrynose walnascar whinlatter";
+    bench.write(
+        "meta-other/conf/layer.conf",
+        &format!(
+            "BBPATH .= \":${{LAYERDIR}}\"\nBBFILE_COLLECTIONS += \"other\"\nBBFILE_PATTERN_other = \"^${{LAYERDIR}}/\"\n\
+             BBFILE_PATTERN_IGNORE_EMPTY_other = \"1\"\nLAYERSERIES_COMPAT_other = \"{series} ${{LAYERSERIES_CORENAMES}}\"\n"
+        ),
+    );
+    let multilib = "require conf/multilib.conf\nMULTILIBS = \"multilib:lib32\"\n\
+                    DEFAULTTUNE:virtclass-multilib-lib32 = \"x86\"\n";
+    bench.write("meta-other/conf/distro/multi.conf", multilib);
+    bench.write("meta-other/conf/multiconfig/other.conf", "MACHINE = \"qemuarm64\"\nTMPDIR .= \"-other\"\n");
     bench.kbuild_ok(&["lock", "--offline", "--config", &clones]);
     let text = bench.read("kata.lock");
     let again = bench.kbuild_ok(&["lock", "--offline", "--config", &clones]);
@@ -87,7 +110,7 @@ targets = ["core-image-minimal"]
     copy(&repository().join("tests/support/closure_check.py"), &bench.path("build/core"));
     let check = format!("{topdir}/closure_check.py");
     // BitBake itself prints on stdout, so the answer is written to a file.
-    let script = format!("python3 {check} {topdir} core-image-minimal > {topdir}/independent.json");
+    let script = format!("python3 {check} {topdir} {} > {topdir}/independent.json", wanted.targets.join(" "));
     bench.kbuild_ok(&["shell", "--board", "core", "--", "bash", "-c", &script]);
     let (recipes, independent) = independent(&bench.read("build/core/independent.json"));
     let lock = Lock::read(&bench.path("kata.lock")).expect("the lock").expect("a lock");
@@ -98,10 +121,38 @@ targets = ["core-image-minimal"]
     println!("{}: {recipes} recipes, {} of them fetch {} sources", core.0, ours.len(), sources.len());
 }
 
+fn core_image_minimal(bitbake: (&str, &str), core: (&str, &str)) {
+    compare(bitbake, core, &Wanted { targets: &["core-image-minimal"], config: NODISTRO });
+}
+
+fn of_wrynose(wanted: &Wanted) {
+    let bitbake = ("2.18", "fae9db3168dbff1b8c76fe9c6726a9687ff97514");
+    compare(bitbake, ("wrynose", "ef022bf82d79015802309d14c28b13373ebe53f5"), wanted);
+}
+
 #[test]
 fn core_image_minimal_of_wrynose() {
-    let bitbake = ("2.18", "fae9db3168dbff1b8c76fe9c6726a9687ff97514");
-    core_image_minimal(bitbake, ("wrynose", "ef022bf82d79015802309d14c28b13373ebe53f5"));
+    of_wrynose(&Wanted { targets: &["core-image-minimal"], config: NODISTRO });
+}
+
+/// Two instruction sets in one image, its SDK, and a recipe that is built in another way than by default.
+#[test]
+fn a_multilib_image_its_sdk_and_other_packageconfig_of_wrynose() {
+    of_wrynose(&Wanted {
+        targets: &["core-image-minimal", "lib32-core-image-minimal", "core-image-minimal:do_populate_sdk"],
+        config: r#"DISTRO = "multi"
+"PACKAGECONFIG:append:pn-curl" = " brotli nghttp2 zstd"
+"IMAGE_INSTALL:append" = " curl""#,
+    });
+}
+
+/// A second machine in the same run.
+#[test]
+fn a_multiconfig_of_wrynose() {
+    of_wrynose(&Wanted {
+        targets: &["core-image-minimal", "mc:other:core-image-minimal"],
+        config: "DISTRO = \"nodistro\"\nBBMULTICONFIG = \"other\"",
+    });
 }
 
 #[test]
