@@ -1,13 +1,24 @@
 //! Writes to disk so that a crash at any time leaves the old or the new state, and locks between processes.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::fs::OFlags;
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::error::{Error, Kind, Result};
+
+/// How the names of temporary files and directories begin. Nothing else may be called so: see [`sweep`].
+pub const TEMPORARY: &str = ".kbuild-tmp-";
+
+/// The mode of a file that only its owner may write.
+const OWN_FILE: u32 = 0o644;
+
+/// The mode of a directory in which only its owner may write.
+pub const OWN_DIRECTORY: u32 = 0o755;
 
 /// Replaces a file: temporary file beside it, fsync, rename, fsync of the directory. Keeps the mode of an existing file;
 /// a new one gets mode 0666 without the bits of the umask.
@@ -15,13 +26,28 @@ use crate::error::{Error, Kind, Result};
 /// # Errors
 /// A step fails; the old file is then kept.
 pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
-    let directory = parent(path);
+    // tempfile applies the umask to what it is told here.
+    let mode = fs::metadata(path).map_or(0o666, |metadata| metadata.permissions().mode());
+    replace_with_mode(path, content, mode)
+}
+
+/// As [`replace`], for a file that nobody else may write, whatever the umask is.
+///
+/// # Errors
+/// Those of [`replace`].
+pub fn replace_own(path: &Path, content: &[u8]) -> Result<()> {
+    replace_with_mode(path, content, OWN_FILE)
+}
+
+fn replace_with_mode(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let failed = |error| Error::io("write", path, error);
     let mut file = tempfile::Builder::new()
-        .prefix(".kbuild-")
-        .permissions(mode_for(path))
-        .tempfile_in(directory)
+        .prefix(TEMPORARY)
+        .permissions(fs::Permissions::from_mode(mode))
+        .tempfile_in(parent(path))
         .map_err(failed)?;
+    // Says to `sweep` that somebody is at it; a file system without locks does without.
+    let _ = file.as_file().try_lock();
     file.write_all(content).map_err(failed)?;
     persist(file, path)
 }
@@ -59,14 +85,15 @@ pub fn sync_directory(directory: &Path) -> Result<()> {
     File::open(directory).and_then(|file| file.sync_all()).map_err(|error| Error::io("sync", directory, error))
 }
 
-/// Gives a file that no one changes a second name. Copies only if that fails: another file system, another user's file, too
-/// many links.
+/// Gives a file that no one changes a second name, in a directory where this process alone works: whoever may write to a name may
+/// write to the file. Copies only if that fails: another file system, another user's file, too many links.
 ///
 /// # Errors
 /// When it cannot be read, or the name not be made; a name that is there already is left as it is.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn link_or_copy(file: &Path, to: &Path) -> Result<()> {
     let linked = match fs::hard_link(file, to) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => reflink_or_copy(file, to),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => try_reflink_or_copy(file, to),
         other => other,
     };
     linked.map_err(|error| Error::io("link", to, error))
@@ -74,20 +101,135 @@ pub fn link_or_copy(file: &Path, to: &Path) -> Result<()> {
 
 /// Copies a file to a name that is not there yet, with blocks in common where the file system can do that. A name that is
 /// there is never written through: it may be another name of something else.
+///
+/// # Errors
+/// It cannot be read, or the copy not be made.
+pub fn reflink_or_copy(file: &Path, to: &Path) -> Result<()> {
+    try_reflink_or_copy(file, to).map_err(|error| Error::io("copy", to, error))
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "as `link_or_copy`: a file that nobody changes, for a place that is synced"
 )]
-fn reflink_or_copy(file: &Path, to: &Path) -> std::io::Result<()> {
-    match reflink_copy::reflink(file, to) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {}
-        other => return other,
-    }
-    let mut from = File::open(file)?;
+fn try_reflink_or_copy(file: &Path, to: &Path) -> io::Result<()> {
+    let mut from = try_open_regular(file)?;
     let mode = from.metadata()?.permissions();
+    match reflink_copy::reflink(file, to) {
+        Ok(()) => return fs::set_permissions(to, mode),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
+        Err(_) => {}
+    }
     let mut new = File::create_new(to)?;
     std::io::copy(&mut from, &mut new)?;
     new.set_permissions(mode)
+}
+
+/// Opens a file for reading in a directory that others may write to: a regular file, and never a link's target. What is
+/// something else is an error at once: a FIFO is not waited for.
+///
+/// # Errors
+/// There is none, it is something else, or it cannot be read.
+pub fn open_regular(path: &Path) -> Result<File> {
+    try_open_regular(path).map_err(|error| Error::io("read", path, error))
+}
+
+/// As [`open_regular`], with the error of the operating system.
+///
+/// # Errors
+/// Those of [`open_regular`].
+pub fn try_open_regular(path: &Path) -> io::Result<File> {
+    regular(OpenOptions::new().read(true).custom_flags(flags(OFlags::NOFOLLOW)).open(path))
+}
+
+/// As [`open_regular`], for a name that may be a link to the file.
+///
+/// # Errors
+/// Those of [`open_regular`], as the operating system gives them.
+pub fn try_open_linked(path: &Path) -> io::Result<File> {
+    regular(OpenOptions::new().read(true).custom_flags(flags(OFlags::empty())).open(path))
+}
+
+/// The bytes of a regular file, at most `limit`; see [`open_regular`].
+///
+/// # Errors
+/// Those of [`open_regular`], or the file is longer.
+pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = try_open_regular(path)?;
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let why = format!("it has more than {limit} bytes, which no such file of kbuild has");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, why));
+    }
+    Ok(bytes)
+}
+
+/// The same as text.
+///
+/// # Errors
+/// Those of [`read_regular`], or it is not UTF-8.
+pub fn read_regular_text(path: &Path, limit: u64) -> io::Result<String> {
+    String::from_utf8(read_regular(path, limit)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+}
+
+/// Opens a file for reading and writing, and makes it if it does not exist: a regular file, and never a link's target.
+///
+/// # Errors
+/// It is something else, or cannot be opened.
+pub fn open_or_create(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(OWN_FILE);
+    regular(options.custom_flags(flags(OFlags::NOFOLLOW)).open(path)).map_err(|error| Error::io("open", path, error))
+}
+
+/// An empty file of this name that this process alone fills, whatever was there before; nothing if another process fills it now.
+/// On a file system without locks nobody knows of the other.
+///
+/// # Errors
+/// There is something else, or it cannot be written.
+pub fn lock_new_file(path: &Path) -> Result<Option<File>> {
+    loop {
+        let file = open_or_create(path)?;
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Ok(None);
+        }
+        let metadata = file.metadata().map_err(|error| Error::io("examine", path, error))?;
+        if !is_at(&file, path) {
+            continue;
+        }
+        if metadata.nlink() == 1 {
+            file.set_len(0).map_err(|error| Error::io("truncate", path, error))?;
+            return Ok(Some(file));
+        }
+        // It has another name too, under which its bytes must stay.
+        remove_file(path)?;
+    }
+}
+
+fn flags(more: OFlags) -> i32 {
+    (OFlags::NONBLOCK | more).bits().cast_signed()
+}
+
+fn regular(opened: io::Result<File>) -> io::Result<File> {
+    let other = |what: &str| Err(io::Error::new(ErrorKind::InvalidInput, what));
+    match opened {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Ok(_) => other("it is not a regular file"),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            other("it is a symbolic link, which kbuild does not follow here")
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates a directory and its parents, in which nobody else may write, whatever the umask is.
+///
+/// # Errors
+/// A directory cannot be made.
+pub fn create_own_dir_all(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(OWN_DIRECTORY).create(path);
+    made.map_err(|error| Error::io("create", path, error))
 }
 
 /// Creates a directory and its parents.
@@ -140,18 +282,86 @@ fn make_directories_writable(path: &Path) {
     }
 }
 
-/// A new empty directory beside `target`, to be filled and then passed to [`replace_directory`]; removed when dropped.
+/// A new directory of this process, which nobody else can enter; removed when dropped. If the process dies, [`sweep`] removes it.
+#[derive(Debug)]
+pub struct NewDirectory {
+    directory: TempDir,
+    /// Locked as long as it is filled; nothing on a file system without locks.
+    _held: Option<File>,
+}
+
+impl NewDirectory {
+    /// Makes one in a directory, after what dead processes left there was removed.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn within(directory: &Path) -> Result<NewDirectory> {
+        sweep(directory);
+        let made = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempdir_in(directory)
+            .map_err(|error| Error::io("create a directory in", directory, error))?;
+        let held = File::open(made.path()).ok().filter(|opened| opened.try_lock().is_ok());
+        Ok(NewDirectory { directory: made, _held: held })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+/// A new empty directory beside `target`, to be filled and then passed to [`replace_directory`].
 ///
 /// # Errors
 /// The directory, or its parent, cannot be made.
-pub fn directory_beside(target: &Path) -> Result<TempDir> {
-    let within = parent(target);
-    create_dir_all(within)?;
-    tempfile::Builder::new()
-        .prefix(".kbuild-")
-        .permissions(fs::Permissions::from_mode(0o755))
-        .tempdir_in(within)
-        .map_err(|error| Error::io("create a directory in", within, error))
+pub fn directory_beside(target: &Path) -> Result<NewDirectory> {
+    create_dir_all(parent(target))?;
+    let new = NewDirectory::within(parent(target))?;
+    let opened = fs::set_permissions(new.path(), fs::Permissions::from_mode(OWN_DIRECTORY));
+    opened.map_err(|error| Error::io("open up", new.path(), error)).map(|()| new)
+}
+
+/// A new file in a directory, to be filled and then given its name; removed when dropped, or by [`sweep`].
+///
+/// # Errors
+/// It cannot be made.
+pub fn file_within(directory: &Path) -> Result<NamedTempFile> {
+    let made = NamedTempFile::with_prefix_in(TEMPORARY, directory);
+    let file = made.map_err(|error| Error::io("create a file in", directory, error))?;
+    let _ = file.as_file().try_lock();
+    Ok(file)
+}
+
+/// How long a temporary name is left alone, whoever made it: it is made a moment before it is locked.
+const SETTLES: Duration = Duration::from_secs(60);
+
+/// Removes the temporary files and directories of dead processes in a directory. Each is locked by the process that fills it, and
+/// the system lets go of a lock with the process. Never fails: what cannot be removed does no harm.
+pub fn sweep(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) && is_abandoned(&path) {
+            let _ = if path.is_dir() { remove_dir_all(&path) } else { remove_file(&path) };
+        }
+    }
+}
+
+/// As [`sweep`], where a file is.
+pub fn sweep_beside(file: &Path) {
+    sweep(parent(file));
+}
+
+fn is_abandoned(path: &Path) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    let own = metadata.uid() == rustix::process::geteuid().as_raw();
+    let settled =
+        metadata.modified().ok().and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > SETTLES);
+    if !own || !settled || !(metadata.is_file() || metadata.is_dir()) {
+        return false;
+    }
+    let opened = OpenOptions::new().read(true).custom_flags(flags(OFlags::NOFOLLOW)).open(path);
+    opened.is_ok_and(|file| file.try_lock().is_ok() && is_at(&file, path))
 }
 
 /// Makes `new` the directory at `target` in one step; removes what was there before.
@@ -159,8 +369,10 @@ pub fn directory_beside(target: &Path) -> Result<TempDir> {
 /// # Errors
 /// It cannot be renamed; the old directory is then kept.
 #[expect(clippy::disallowed_methods, reason = "this is the place")]
-pub fn replace_directory(new: TempDir, target: &Path) -> Result<()> {
+pub fn replace_directory(new: NewDirectory, target: &Path) -> Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+    let NewDirectory { directory: new, _held } = new;
 
     let failed = |error: std::io::Error| Error::io("replace", target, error);
     match renameat_with(CWD, new.path(), CWD, target, RenameFlags::EXCHANGE) {
@@ -169,7 +381,7 @@ pub fn replace_directory(new: TempDir, target: &Path) -> Result<()> {
         Err(rustix::io::Errno::NOENT) => fs::rename(new.path(), target).map(|()| drop(new.keep())).map_err(failed),
         Err(_) => {
             // A file system without RENAME_EXCHANGE (NFS, some overlays): for a moment there is no directory.
-            let old = directory_beside(target)?;
+            let NewDirectory { directory: old, _held } = directory_beside(target)?;
             let previous = old.path().join("old");
             fs::rename(target, &previous).map_err(failed)?;
             fs::rename(new.path(), target).map(|()| drop(new.keep())).map_err(failed)?;
@@ -222,7 +434,7 @@ impl FileLock {
     /// # Errors
     /// The file does not exist or cannot be read, or its file system has no locks.
     pub fn shared_read_only(path: &Path) -> Result<FileLock> {
-        let file = File::open(path).map_err(|error| Error::io("open lock", path, error))?;
+        let file = open_regular(path)?;
         file.lock_shared().map_err(|error| Error::io("lock", path, error))?;
         Ok(FileLock(file))
     }
@@ -230,6 +442,17 @@ impl FileLock {
     /// Whether the locked file still has this name; if not, the next one who locks the name gets another file.
     pub fn is_at(&self, path: &Path) -> bool {
         is_at(&self.0, path)
+    }
+
+    /// Takes an exclusive lock on a directory itself, if no one holds one. Where a file system has no such locks (NFS), everybody
+    /// is given one.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn try_directory(path: &Path) -> Result<Option<FileLock>> {
+        let directory = File::open(path).map_err(|error| Error::io("open", path, error))?;
+        let taken = matches!(directory.try_lock(), Err(TryLockError::WouldBlock));
+        Ok((!taken).then_some(FileLock(directory)))
     }
 
     /// Takes an exclusive lock if no one holds a lock.
@@ -276,26 +499,17 @@ pub fn shown(path: &Path) -> String {
 }
 
 fn open_lock(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(|error| Error::io("open lock", path, error))
+    open_or_create(path).map_err(|error| error.wrap(format!("could not open the lock {}", path.display())))
 }
 
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn mode_for(path: &Path) -> fs::Permissions {
-    // tempfile applies the umask to what it is told here.
-    fs::metadata(path).map_or_else(|_| fs::Permissions::from_mode(0o666), |metadata| metadata.permissions())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
@@ -329,6 +543,24 @@ mod tests {
     }
 
     #[test]
+    fn only_regular_files_are_opened_and_none_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("file"), "content").unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo"), rustix::fs::Mode::from_raw_mode(0o666)).unwrap();
+        fs::create_dir(path("directory")).unwrap();
+        for name in ["link", "fifo", "directory"] {
+            assert!(open_regular(&path(name)).is_err(), "{name}");
+            assert!(open_or_create(&path(name)).is_err(), "{name}");
+            assert!(FileLock::exclusive(&path(name), || ()).is_err(), "{name}");
+        }
+        assert!(try_open_linked(&path("link")).is_ok() && try_open_linked(&path("fifo")).is_err());
+        assert_eq!(read_regular(&path("file"), 7).unwrap(), b"content");
+        assert_eq!(read_regular(&path("file"), 6).unwrap_err().kind(), ErrorKind::FileTooLarge);
+    }
+
+    #[test]
     fn a_directory_is_replaced_as_a_whole_and_read_only_leftovers_go() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("view");
@@ -344,6 +576,46 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary directory is left");
         remove_dir_all(&target).unwrap();
         assert!(!target.exists());
+    }
+
+    /// Lets a file or directory look as if it had been made long ago.
+    fn age(path: &Path) {
+        let long_ago = std::time::SystemTime::now() - 2 * SETTLES;
+        File::open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+
+    #[test]
+    fn what_the_dead_left_is_swept_and_what_the_living_fill_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let (living, file) = (NewDirectory::within(directory.path()).unwrap(), file_within(directory.path()).unwrap());
+        fs::create_dir_all(path(".kbuild-tmp-dead/sub")).unwrap();
+        fs::write(path(".kbuild-tmp-dead/sub/file"), "x").unwrap();
+        fs::set_permissions(path(".kbuild-tmp-dead/sub"), fs::Permissions::from_mode(0o555)).unwrap();
+        fs::write(path(".kbuild-tmp-old"), "x").unwrap();
+        fs::write(path(".kbuild-tmp-new"), "x").unwrap();
+        fs::write(path("precious"), "x").unwrap();
+        // The list of a mirror.
+        fs::write(path(".kbuild-mirror"), "x").unwrap();
+        std::os::unix::fs::symlink(path("precious"), path(".kbuild-tmp-link")).unwrap();
+        let old = [".kbuild-tmp-dead", ".kbuild-tmp-old", "precious", ".kbuild-mirror"].map(path);
+        for aged in old.iter().map(PathBuf::as_path).chain([living.path(), file.path()]) {
+            age(aged);
+        }
+        // A child of another test has all files open for a moment, between fork and exec.
+        for _ in 0..100 {
+            sweep(directory.path());
+            if !path(".kbuild-tmp-dead").exists() && !path(".kbuild-tmp-old").exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut left: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        left.sort();
+        let names = [".kbuild-tmp-new", ".kbuild-tmp-link", "precious", ".kbuild-mirror"].map(path);
+        let mut expected: Vec<_> = names.into_iter().chain([living.path().into(), file.path().into()]).collect();
+        expected.sort();
+        assert_eq!(left, expected);
     }
 
     #[test]

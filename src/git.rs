@@ -34,8 +34,10 @@ const NETWORK_SETTINGS: [&str; 4] = [
 ];
 
 /// Variables that tie git to one repository (`git rev-parse --local-env-vars`): a hook or an alias that runs kbuild sets
-/// them. Configuration in other variables is kept: the user has set it.
-const OF_A_REPOSITORY: [&str; 13] = [
+/// them; and those that would decide in kbuild's place which transports git may use. Configuration in other variables is kept:
+/// the user has set it.
+const OF_A_REPOSITORY: [&str; 15] = [
+    "GIT_ALLOW_PROTOCOL",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
     "GIT_CONFIG",
@@ -47,6 +49,7 @@ const OF_A_REPOSITORY: [&str; 13] = [
     "GIT_NAMESPACE",
     "GIT_OBJECT_DIRECTORY",
     "GIT_PREFIX",
+    "GIT_PROTOCOL_FROM_USER",
     "GIT_SHALLOW_FILE",
     "GIT_WORK_TREE",
 ];
@@ -94,14 +97,20 @@ pub fn local_git(directory: &Path) -> Command {
 }
 
 /// Has the kernel end a child when kbuild ends, however that ends (`PR_SET_PDEATHSIG` of prctl(2)). The signal comes when the
-/// thread ends that started the child, so that thread has to wait for it, or to be one of a runtime's workers.
+/// thread ends that started the child, so that thread has to wait for it, or to be one of a runtime's workers. Every child of
+/// kbuild is started with it, but for the seal's, which ask for it themselves (`builder::seal`).
 pub fn ends_with_kbuild(command: &mut Command) {
     use std::os::unix::process::CommandExt as _;
 
-    use rustix::process::{Signal, set_parent_process_death_signal};
-    // SAFETY: prctl(2) is async-signal-safe, and the closure does nothing else: no allocation, no lock.
+    use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+    let kbuild = Some(getpid());
+    // SAFETY: prctl(2) and getppid(2) are async-signal-safe, and the closure does nothing else: no allocation, no lock.
     unsafe {
-        command.pre_exec(|| set_parent_process_death_signal(Some(Signal::TERM)).map_err(Into::into));
+        command.pre_exec(move || {
+            set_parent_process_death_signal(Some(Signal::TERM))?;
+            // It may have ended before it could be asked for the signal.
+            if getppid() == kbuild { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
+        });
     }
 }
 
@@ -140,12 +149,20 @@ pub fn could_not_start(error: std::io::Error) -> Error {
     failure.help("install git (2.32 or newer, which knows GIT_CONFIG_GLOBAL) and make sure that it is on the PATH")
 }
 
-/// The error for a git that failed; credentials in its message are hidden.
+/// The error for a git that failed; credentials in its message are hidden. A full disk is kind `Io`, whatever git was doing.
 pub fn failed(output: &Output, kind: Kind) -> Error {
     let said = String::from_utf8_lossy(&output.stderr);
     let said = redact(said.trim());
+    let kind = if is_full_disk(&said) { Kind::Io } else { kind };
     let said = if said.is_empty() { output.status.to_string() } else { said };
     Error::new(kind, "git failed").because(said)
+}
+
+/// Whether git says that a disk of this machine is full. What the server says begins with `remote:`, and is of its own disk.
+pub fn is_full_disk(said: &str) -> bool {
+    let own = said.lines().filter(|line| !line.starts_with("remote:"));
+    own.map(str::to_lowercase)
+        .any(|line| line.contains("no space left on device") || line.contains("disk quota exceeded"))
 }
 
 #[cfg(test)]
@@ -160,6 +177,15 @@ mod tests {
         let listed = String::from_utf8(listed).unwrap();
         assert!(listed.contains("command\tgc.auto=0"), "{listed}");
         assert!(!listed.contains("global") && !listed.contains("system"), "{listed}");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_the_servers() {
+        assert!(is_full_disk(
+            "fatal: write error: No space left on device\nfatal: fetch-pack: invalid index-pack output"
+        ));
+        assert!(is_full_disk("fatal: sha1 file 'x' write error: Disk quota exceeded"));
+        assert!(!is_full_disk("remote: fatal: write error: No space left on device\nfatal: early EOF"));
     }
 
     #[test]

@@ -16,6 +16,8 @@ use super::inside;
 use super::result::version_of;
 use super::seal::{self, By, Wall, Walls};
 use crate::bitbake::{engine, text};
+use crate::disk::NewDirectory;
+use crate::git::ends_with_kbuild;
 use crate::manifest::Manifest;
 
 /// The verdict of a check.
@@ -200,7 +202,9 @@ fn locale(host: &Host<'_>) -> Check {
     let Ok(program) = which::which_in("locale", Some(&host.path), "/") else {
         return Check::new(NAME, Verdict::Warn, "there is no `locale` to ask").fix("sudo apt-get install libc-bin");
     };
-    let output = Command::new(program).arg("-a").stdin(Stdio::null()).output();
+    let mut command = Command::new(program);
+    ends_with_kbuild(&mut command);
+    let output = command.arg("-a").stdin(Stdio::null()).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     if text.lines().any(|line| line.eq_ignore_ascii_case("en_US.utf8") || line.eq_ignore_ascii_case(engine::LOCALE)) {
         Check::new(NAME, Verdict::Ok, engine::LOCALE)
@@ -321,7 +325,7 @@ fn store(host: &Host<'_>) -> Check {
 fn case(host: &Host<'_>) -> Check {
     const NAME: &str = "file system";
     let directory = existing(host.build);
-    let Ok(scratch) = tempfile::Builder::new().prefix(".kbuild-case-").tempdir_in(&directory) else {
+    let Ok(scratch) = NewDirectory::within(&directory) else {
         return Check::new(NAME, Verdict::Fail, format!("{} is not writable", directory.display()))
             .fix("make the project's directory writable");
     };

@@ -62,6 +62,7 @@ fn checkouts(build: &Path) -> Result<(PathBuf, FileLock)> {
     let checkouts = build.join(LAYERS);
     disk::create_dir_all(&checkouts)?;
     let lock = FileLock::exclusive(&build.join(format!("{LAYERS}.lock")), || ())?;
+    disk::sweep(&checkouts);
     Ok((checkouts, lock))
 }
 

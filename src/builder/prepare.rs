@@ -190,6 +190,8 @@ impl<'a> BoardDir<'a> {
         for directory in ["conf", "classes", "home"] {
             disk::create_dir_all(&topdir.join(directory))?;
         }
+        let written = ["conf", "classes", conf::OPTIONS].map(|name| topdir.join(name));
+        [&build, &topdir].into_iter().chain(&written).for_each(|directory| disk::sweep(directory));
         Ok(BoardDir { board, build, topdir, lock })
     }
 

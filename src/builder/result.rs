@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::seal::Walls;
 use crate::error::{Error, Result};
+use crate::git::ends_with_kbuild;
 use crate::lock::Lock;
 use crate::manifest::{Manifest, Mount};
 use crate::source::{Blake3, CommitId, Hasher, Sha256};
@@ -282,6 +283,7 @@ pub fn host_tools(path: &OsStr) -> BTreeMap<String, Option<String>> {
 pub(super) fn version_of(tool: &str, path: &OsStr) -> Option<String> {
     let program = which::which_in(tool, Some(path), "/").ok()?;
     let mut command = Command::new(program);
+    ends_with_kbuild(&mut command);
     command.arg("--version").env_clear().env("PATH", path).env("LC_ALL", "C").stdin(Stdio::null());
     let output = command.output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -10,10 +10,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, openat};
-use tempfile::NamedTempFile;
 
 use super::{INCOMPLETE, INDEX, SIGNATURE, Size, refused};
-use crate::disk;
+use crate::disk::{self, FileLock};
 use crate::error::{Error, Result};
 
 /// A bundle's directory, for reading.
@@ -76,12 +75,16 @@ impl BundleDirectory {
 pub(super) struct Writer {
     path: PathBuf,
     written: BTreeSet<PathBuf>,
+    _lock: FileLock,
 }
 
 impl Writer {
-    /// Starts in a directory that is empty, does not exist, or contains another bundle, complete or not.
+    /// Starts in a directory that is empty, does not exist, or contains another bundle, complete or not. Others that want to
+    /// write there are told so until it is dropped.
     pub(super) fn begin(path: &Path) -> Result<Writer> {
         disk::create_dir_all(path)?;
+        let lock = FileLock::try_directory(path)?.ok_or_else(|| super::busy(path))?;
+        disk::sweep(path);
         let ours = [INDEX, INCOMPLETE].iter().any(|name| path.join(name).is_file());
         let mut entries = fs::read_dir(path).map_err(|error| Error::io("read", path, error))?;
         if !ours && entries.next().is_some() {
@@ -95,7 +98,7 @@ impl Writer {
             b"`kbuild export` has not finished. Run the same command again to continue.\n",
         )?;
         [INDEX, SIGNATURE].iter().try_for_each(|name| disk::remove_file(&path.join(name)))?;
-        Ok(Writer { path: path.to_owned(), written: BTreeSet::new() })
+        Ok(Writer { path: path.to_owned(), written: BTreeSet::new(), _lock: lock })
     }
 
     /// Whether a file of this name and size exists from before; it then counts as written.
@@ -128,8 +131,7 @@ impl Writer {
         let parent = path.parent().unwrap_or(&self.path);
         self.goes_through_no_link(name)?;
         disk::create_dir_all(parent)?;
-        let mut file = NamedTempFile::with_prefix_in(".kbuild-", parent)
-            .map_err(|error| Error::io("create a file in", parent, error))?;
+        let mut file = disk::file_within(parent)?;
         fill(file.as_file_mut())?;
         let mode = fs::Permissions::from_mode(mode);
         // A file system of another system may have no modes.

@@ -1,7 +1,7 @@
 //! Writes a bundle: what the other side does not have of a lock, from the store.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -192,9 +192,8 @@ impl Export<'_> {
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
         let part = PathBuf::from(part);
-        disk::remove_file(&part)?;
-        let file = OpenOptions::new().write(true).create_new(true).open(&part);
-        let file = file.map_err(|error| Error::io("create", &part, error))?;
+        // One at a time: what another one left, killed, is written over.
+        let file = disk::lock_new_file(&part)?.ok_or_else(|| super::busy(path))?;
         let written = self.stream(&mut BufWriter::with_capacity(super::CHUNK, &file)).and_then(|()| {
             file.sync_all().and_then(|()| fs::rename(&part, path)).map_err(|error| Error::io("write", path, error))
         });
@@ -233,7 +232,7 @@ impl Export<'_> {
     /// The bytes of a blob, compared with its name while they are read.
     fn blob(&mut self, blob: &IndexedBlob, to: &mut dyn Write) -> Result<()> {
         let path = self.store.blob_path(&blob.blake3);
-        let file = File::open(&path).map_err(|error| Error::io("read", &path, error))?;
+        let file = disk::open_regular(&path)?;
         let mut hasher = blake3::Hasher::new();
         each_chunk(&path.display().to_string(), &mut file.take(blob.size), |bytes| {
             hasher.update_rayon(bytes);

@@ -20,8 +20,9 @@ pub use ledger::Ledger;
 pub use sign::{Signer, Trust, TrustedKey};
 
 use std::io::Read;
+use std::path::Path;
 
-use crate::disk::{CHUNK, each_chunk};
+use crate::disk::{self, CHUNK, each_chunk};
 use crate::error::{Error, Kind, Result};
 
 /// The index of a bundle, at its top.
@@ -45,6 +46,12 @@ const SMALL_LIMIT: u64 = 256 << 20;
 /// The error for a bundle that contradicts itself: kind `Mismatch`.
 fn refused(why: impl Into<String>) -> Error {
     Error::new(Kind::Mismatch, why).help("copy the bundle again; if that does not help, ask its author for a new one")
+}
+
+/// The error for an export to a name that another export writes to.
+fn busy(path: &Path) -> Error {
+    let error = Error::input(format!("another `kbuild export` writes {}", disk::shown(path)));
+    error.help("wait for it, or export to another name")
 }
 
 /// The allowed size of a file in a bundle.

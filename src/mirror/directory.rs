@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufWriter, ErrorKind};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-
-use tempfile::NamedTempFile;
 
 use super::{FILE_NAME, Mirror, MirrorEntry};
 use crate::bitbake::Base;
-use crate::disk;
+use crate::disk::{self, FileLock};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::source::Blake3;
@@ -32,7 +30,7 @@ pub struct LaidOut {
     pub files: usize,
     /// Number of tarballs of repositories.
     pub tarballs: usize,
-    /// Size of everything, in bytes. (On the store's file system the blocks may be shared with the store.)
+    /// Size of everything, in bytes. (On a file system with reflinks the blocks may be shared with the store.)
     pub bytes: u64,
     /// Number of files that an earlier run had written already.
     pub kept: usize,
@@ -61,12 +59,13 @@ pub fn lay_out(
     directory: &Path,
     progress: &dyn Progress,
 ) -> Result<LaidOut> {
-    let former = begin(directory)?;
+    let (former, _lock) = begin(directory)?;
     let wanted: BTreeMap<&str, &MirrorEntry> = mirror.entries().collect();
     let stands = |name: &str, present: &ExistingFile| {
         wanted.get(name).is_some_and(|entry| entry.tag() == present.tag)
             && fs::symlink_metadata(directory.join(name))
-                .is_ok_and(|there| there.is_file() && there.len() == present.size)
+                // An earlier kbuild gave files of the store a second name here, through which they could be written.
+                .is_ok_and(|there| there.is_file() && there.len() == present.size && there.nlink() == 1)
     };
     let (mut list, old): (MirrorListing, MirrorListing) =
         former.into_iter().partition(|(name, present)| stands(name, present));
@@ -111,24 +110,26 @@ fn write(store: &Store, mirror: &Mirror, entry: &MirrorEntry, path: &Path, same:
         MirrorEntry::Tarball(..) => same.map(Path::to_owned),
     };
     if let Some(blob) = blob {
-        let scratch = tempfile::Builder::new().prefix(".kbuild-").tempdir_in(directory).map_err(failed)?;
+        let scratch = disk::NewDirectory::within(directory)?;
         let new = scratch.path().join("new");
-        // A copy with shared blocks is best: the store does not change, whatever is done to the mirror.
-        reflink_copy::reflink(&blob, &new)
-            .map_err(|error| Error::io("copy", &blob, error))
-            .or_else(|_| disk::link_or_copy(&blob, &new))?;
+        disk::reflink_or_copy(&blob, &new)?;
         return fs::rename(&new, path).map_err(failed);
     }
     let MirrorEntry::Tarball(clone, _) = entry else { return Ok(()) };
-    let file = NamedTempFile::with_prefix_in(".kbuild-", directory).map_err(failed)?;
+    let file = disk::file_within(directory)?;
     mirror.pack(store, clone, BufWriter::with_capacity(disk::CHUNK, file.as_file()))?;
     file.as_file().set_permissions(fs::Permissions::from_mode(0o444)).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error)).map(drop)
 }
 
 /// Makes the directory, or reads what an earlier run wrote in it.
-fn begin(directory: &Path) -> Result<MirrorListing> {
+fn begin(directory: &Path) -> Result<(MirrorListing, FileLock)> {
     disk::create_dir_all(directory)?;
+    let lock = FileLock::try_directory(directory)?.ok_or_else(|| {
+        let error = Error::input(format!("another kbuild writes a mirror into {}", disk::shown(directory)));
+        error.help("wait for it, or name another directory")
+    })?;
+    disk::sweep(directory);
     let path = directory.join(LIST);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -138,7 +139,7 @@ fn begin(directory: &Path) -> Result<MirrorListing> {
                 let error = Error::input(format!("{} is neither empty nor a mirror", disk::shown(directory)));
                 return Err(error.help("name a directory that is used for nothing else"));
             }
-            return Ok(MirrorListing::new());
+            return Ok((MirrorListing::new(), lock));
         }
         Err(error) => return Err(Error::io("read", &path, error)),
     };
@@ -150,7 +151,8 @@ fn begin(directory: &Path) -> Result<MirrorListing> {
     if lines.next() != Some(HEAD) {
         return Err(wrong());
     }
-    lines.map(|line| parse(line).ok_or_else(wrong)).collect()
+    let listing = lines.map(|line| parse(line).ok_or_else(wrong)).collect::<Result<_>>()?;
+    Ok((listing, lock))
 }
 
 fn parse(line: &str) -> Option<(String, ExistingFile)> {

@@ -155,3 +155,37 @@ fn a_run_that_was_broken_off_leaves_nothing_that_is_taken_for_right() {
     assert_eq!((lay_out(&bench).kept, std::fs::read_to_string(target.join("a.txt")).unwrap()), (0, "one".to_owned()));
     assert_eq!(lay_out(&bench).kept, 1);
 }
+
+#[test]
+fn a_mirror_shares_no_file_with_the_store() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let mut bench = Bench::new();
+    bench.file("a.txt", "one");
+    bench.git("h.x", "text", None, true);
+    let base = Base::new("http://m").unwrap();
+    let target = bench.path("www");
+    let lay_out = || lay_out(&bench.store, &bench.plan(&[]).unwrap(), &base, &target, &Silent).unwrap();
+    lay_out();
+    let names = || -> BTreeSet<u64> {
+        let entries = walkdir::WalkDir::new(bench.store.root()).into_iter().map(|entry| entry.unwrap());
+        entries.filter(|entry| entry.file_type().is_file()).map(|entry| entry.metadata().unwrap().ino()).collect()
+    };
+    for entry in std::fs::read_dir(&target).unwrap().map(|entry| entry.unwrap()) {
+        assert!(!names().contains(&entry.metadata().unwrap().ino()), "{}", entry.path().display());
+    }
+    let file = target.join("a.txt");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o444);
+
+    // What an earlier kbuild linked is copied anew.
+    let blob = bench.store.blob_path(&bench.lock.files["a.txt"].content.unwrap().blake3);
+    std::fs::remove_file(&file).unwrap();
+    std::fs::hard_link(&blob, &file).unwrap();
+    assert_eq!(lay_out().kept, 2, "the tarballs alone");
+    assert_eq!((std::fs::metadata(&file).unwrap().nlink(), std::fs::metadata(&blob).unwrap().nlink()), (1, 1));
+
+    // One at a time.
+    let other = std::fs::File::open(&target).unwrap();
+    other.lock().unwrap();
+    let error = super::lay_out(&bench.store, &bench.plan(&[]).unwrap(), &base, &target, &Silent).unwrap_err();
+    assert!(error.to_string().contains("another kbuild writes a mirror"), "{error}");
+}

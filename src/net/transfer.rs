@@ -21,7 +21,7 @@ const HEAD: usize = 512;
 const SMALL: u64 = 1 << 20;
 
 /// Longest record of a commit that is read, in bytes: room for thousands of packs.
-pub const RECORD_LIMIT: usize = 1 << 20;
+pub const RECORD_LIMIT: usize = crate::store::RECORD_LIMIT as usize;
 
 /// What is known of the bytes before they are fetched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

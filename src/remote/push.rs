@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::upload::Uploader;
 use super::{BlobRef, PushSet, Sent};
-use crate::disk::each_chunk;
+use crate::disk::{self, each_chunk};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::progress::{self, Progress};
@@ -147,7 +147,7 @@ fn into_directory(store: &Store, contents: &Contents, path: &Path, progress: &dy
 /// Copies a blob from one store to another; the content must match its hash.
 fn copy(from: &Store, to: &Store, blake3: &Blake3, size: u64, tell: &mut dyn FnMut(u64)) -> Result<()> {
     let path = from.blob_path(blake3);
-    let mut file = std::fs::File::open(&path).map_err(|error| Error::io("read", &path, error))?;
+    let mut file = disk::open_regular(&path)?;
     let mut incoming = to.incoming(&blake3.to_string())?;
     // A partial file of an earlier run is not continued: copying it again is as fast as hashing it.
     incoming.restart()?;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::{BlobRef, Missing, PushSet, Remote};
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::net::blocking;
 use crate::net::guard::RequestGuard;
@@ -153,7 +154,7 @@ impl BlobReader {
     /// # Errors
     /// It cannot be read.
     pub(crate) fn open(blob: &BlobRef, path: &Path) -> Result<BlobReader> {
-        let file = File::open(path).map_err(|error| Error::io("read", path, error))?;
+        let file = disk::open_regular(path)?;
         Ok(BlobReader { blob: *blob, path: path.to_owned(), file, hasher: blake3::Hasher::new() })
     }
 

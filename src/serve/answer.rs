@@ -1,32 +1,28 @@
 //! Answers a request.
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
-use rustix::fs::{Mode, OFlags};
 use tower_http::services::ServeFile;
 
 use super::body::ResponseBody;
 use super::conditions::{Precondition, decide};
 use super::mirror_cache::MirrorCache;
 use crate::bitbake::Base;
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::mirror::{MirrorEntry, is_conf};
 use crate::source::name::percent_decode;
 use crate::source::{Blake3, CommitId, Sha256};
-use crate::store::Store;
+use crate::store::{RECORD_LIMIT, Store};
 
 /// Bytes of a file that are read at once: each read is a call on another thread.
 const CHUNK: usize = 512 << 10;
-
-/// The longest text that is read into memory: a record of a commit.
-const TEXT_LIMIT: u64 = 1 << 20;
 
 /// For content that never changes under its name.
 const FOREVER: &str = "public, max-age=31536000, immutable";
@@ -185,19 +181,15 @@ async fn blocking<T: Send + 'static>(
 
 /// A plain file, not a link, within the size limit; `None` for everything else.
 fn read_text(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || metadata.len() > TEXT_LIMIT {
-        return Ok(None);
+    match disk::read_regular(path, RECORD_LIMIT) {
+        Ok(text) => Ok(Some(text)),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput | ErrorKind::FileTooLarge) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
-    let mut text = Vec::new();
-    file.take(TEXT_LIMIT).read_to_end(&mut text)?;
-    Ok(Some(text))
 }
 
 async fn send(found: Located, mut parts: Parts) -> Result<Response<ResponseBody>, HttpRefusal> {

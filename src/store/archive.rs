@@ -8,6 +8,7 @@ use flate2::read::MultiGzDecoder;
 use tar::Entry;
 
 use super::Store;
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Locked, LockedFile};
 
@@ -72,7 +73,7 @@ impl Store {
     ) -> Result<()> {
         let missing = || Error::new(Kind::Missing, format!("{key} is not in the store")).help("run `kbuild fetch`");
         let blob = self.blob_path(&self.find_file(file).ok_or_else(missing)?.blake3);
-        let opened = File::open(&blob).map_err(|error| Error::io("read", &blob, error))?;
+        let opened = disk::open_regular(&blob)?;
         let walked = tar::Archive::new(MultiGzDecoder::new(opened)).entries().and_then(|entries| {
             for entry in entries {
                 let mut entry = entry?;

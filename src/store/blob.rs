@@ -1,8 +1,8 @@
 //! Blobs: files addressed by BLAKE3, and the links that find them by SHA-256.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use super::Store;
@@ -63,7 +63,7 @@ impl Store {
     pub fn add_file(&self, path: &Path) -> Result<Digests> {
         let scratch = self.scratch()?;
         let copy = scratch.path().join("blob");
-        let source = File::open(path).map_err(|error| Error::io("read", path, error))?;
+        let source = disk::try_open_linked(path).map_err(|error| Error::io("read", path, error))?;
         let digests = match reflink_copy::reflink(path, &copy) {
             Ok(()) => hash_file(&copy)?,
             Err(_) => copy_hashed(source, path, &copy)?,
@@ -73,6 +73,7 @@ impl Store {
     }
 
     /// Adds a file of a scratch directory of this store. It is linked, so it must not be written any more.
+    #[expect(clippy::disallowed_methods, reason = "both names are in scratch directories of this process")]
     pub(super) fn add_own_file(&self, path: &Path) -> Result<Digests> {
         let scratch = self.scratch()?;
         let link = scratch.path().join("blob");
@@ -83,7 +84,7 @@ impl Store {
     }
 
     fn publish_path(&self, path: &Path, digests: &Digests) -> Result<()> {
-        let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
+        let file = disk::open_regular(path)?;
         self.publish(&file, path, digests)
     }
 
@@ -108,7 +109,7 @@ impl Store {
     /// The directory of a blob, made if it does not exist.
     fn fan_out<'a>(&self, blob: &'a Path) -> Result<&'a Path> {
         let directory = blob.parent().unwrap_or(blob);
-        match fs::create_dir(directory) {
+        match DirBuilder::new().mode(disk::OWN_DIRECTORY).create(directory) {
             Ok(()) => disk::sync_directory(&self.root.join("blobs"))?,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Error::io("create", directory, error)),
@@ -164,7 +165,7 @@ fn copy_hashed(mut source: impl Read, path: &Path, to: &Path) -> Result<Digests>
 
 /// Every digest of a file, in one pass.
 pub(super) fn hash_file(path: &Path) -> Result<Digests> {
-    let mut file = File::open(path).map_err(|error| Error::io("read", path, error))?;
+    let mut file = disk::open_regular(path)?;
     let mut hasher = Hasher::default();
     each_chunk(&path.display().to_string(), &mut file, |bytes| {
         hasher.update(bytes);
@@ -177,7 +178,7 @@ pub(super) fn hash_file(path: &Path) -> Result<Digests> {
 ///
 /// The file is read, not mapped: a bad sector then gives an error, not a signal that ends the process.
 pub(super) fn blake3_file(path: &Path) -> Result<(Blake3, u64)> {
-    let mut file = File::open(path).map_err(|error| Error::io("read", path, error))?;
+    let mut file = disk::open_regular(path)?;
     let mut hasher = blake3::Hasher::new();
     each_chunk(&path.display().to_string(), &mut file, |bytes| {
         hasher.update_rayon(bytes);

@@ -304,6 +304,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_checkout_left_goes_with_the_next_one() {
+        let (directory, store) = temporary();
+        let git = stored(&store, &layer());
+        let layers = directory.path().join("layers");
+        let left = layers.join(".kbuild-tmp-killed");
+        fs::create_dir_all(left.join("meta")).unwrap();
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+        File::open(&left).unwrap().set_modified(long_ago).unwrap();
+        check_out(&store, &Lock::default(), &git, &layers.join("layer")).unwrap();
+        let names: Vec<_> = fs::read_dir(&layers).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["layer"]);
+    }
+
+    #[test]
     fn a_checkout_has_the_bytes_modes_and_times_of_the_commit() {
         let (directory, store) = temporary();
         let git = stored(&store, &layer());

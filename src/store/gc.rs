@@ -24,6 +24,9 @@ pub struct GcPlan {
     pub partial: Vec<Leftover>,
     /// What `kbuild verify --repair` set aside.
     pub set_aside: Vec<Leftover>,
+    /// Temporary files of processes that died, since the collector is the only one that writes. Those in `tmp/` are removed
+    /// when a store is opened, as far as nobody has them locked.
+    pub temporary: Vec<Leftover>,
     /// Number of blobs that are kept.
     pub kept: usize,
     /// Their size, in bytes.
@@ -37,13 +40,17 @@ pub struct GcPlan {
 impl GcPlan {
     /// The size of everything to remove, in bytes.
     pub fn bytes(&self) -> u64 {
-        let aside = self.partial.iter().chain(&self.set_aside).map(|file| file.size);
-        self.blobs.iter().map(|(_, size)| *size).chain(aside).sum()
+        self.blobs.iter().map(|(_, size)| *size).chain(self.leftovers().map(|file| file.size)).sum()
+    }
+
+    /// What is no content.
+    pub fn leftovers(&self) -> impl Iterator<Item = &Leftover> {
+        self.partial.iter().chain(&self.set_aside).chain(&self.temporary)
     }
 
     /// Whether there is nothing to remove.
     pub fn is_empty(&self) -> bool {
-        self.blobs.is_empty() && self.commits.is_empty() && self.partial.is_empty() && self.set_aside.is_empty()
+        self.blobs.is_empty() && self.commits.is_empty() && self.leftovers().next().is_none()
     }
 }
 
@@ -61,6 +68,7 @@ impl ExclusiveStore {
             return Err(not_a_store(root));
         }
         let root = super::canonical(root)?;
+        super::ownership::check(&root)?;
         super::prepare(&root)?;
         let held = FileLock::exclusive(&root.join("lock"), waiting)?;
         let store = Store::writable(root, held);
@@ -94,8 +102,10 @@ impl ExclusiveStore {
         let remove =
             |blob: &Blake3| check_interrupted().and_then(|()| disk::remove_file(&self.0.own(&blob_name(blob))));
         gone.iter().try_for_each(remove)?;
-        let leftovers = plan.partial.iter().chain(&plan.set_aside);
-        leftovers.into_iter().try_for_each(|file| disk::remove_file(&file.path))
+        plan.leftovers().try_for_each(|left| {
+            let is_directory = fs::symlink_metadata(&left.path).is_ok_and(|found| found.is_dir());
+            if is_directory { disk::remove_dir_all(&left.path) } else { disk::remove_file(&left.path) }
+        })
     }
 }
 
@@ -122,12 +132,14 @@ impl Store {
         let inventory = self.inventory()?;
         let (kept, gone): (Vec<_>, Vec<_>) = inventory.blobs.into_iter().partition(|(blob, _)| blobs.contains(blob));
         let twice = kept.iter().filter(|(blob, _)| self.lower().iter().any(|store| store.has_blob(blob)));
+        let working = self.root.join("tmp");
         let twice: Vec<u64> = twice.map(|(_, size)| *size).collect();
         Ok(GcPlan {
             blobs: gone,
             commits: inventory.commits.into_iter().filter(|commit| !commits.contains(commit)).collect(),
             partial: inventory.partial,
             set_aside: inventory.set_aside,
+            temporary: inventory.temporary.into_iter().filter(|left| !left.path.starts_with(&working)).collect(),
             kept: kept.len(),
             kept_bytes: kept.iter().map(|(_, size)| size).sum(),
             twice: twice.len(),
@@ -195,6 +207,29 @@ mod tests {
         assert_eq!(exclusive.store().git(&commits[1]).unwrap(), None);
         let left = exclusive.store().gc_plan(&[lock]).unwrap();
         assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[test]
+    fn what_killed_writers_left_is_counted_and_removed() {
+        let (directory, store) = temporary();
+        let path = directory.path().join("file");
+        fs::write(&path, "content").unwrap();
+        let lock = lock_of(&store.add_file(&path).unwrap());
+        for name in [".kbuild-tmp-a", "git/.kbuild-tmp-b", "roots/.kbuild-tmp-c", "incoming/.kbuild-tmp-d"] {
+            fs::write(store.root().join(name), "left").unwrap();
+        }
+        let working = store.scratch().unwrap();
+        fs::write(working.path().join("work"), "work").unwrap();
+        let inventory = store.inventory().unwrap();
+        assert_eq!((inventory.temporary.len(), inventory.partial.len(), inventory.commits.len()), (6, 0, 0));
+        assert_eq!(inventory.temporary.iter().map(|left| left.size).sum::<u64>(), 4 * 4 + 4);
+        let plan = store.gc_plan(std::slice::from_ref(&lock)).unwrap();
+        assert_eq!((plan.temporary.len(), plan.bytes()), (4, 16), "nothing that somebody works on");
+        let root = store.root().to_owned();
+        drop((working, store));
+        let exclusive = ExclusiveStore::with(&root, || ()).unwrap();
+        exclusive.remove(&plan, || Ok(())).unwrap();
+        assert_eq!(exclusive.store().inventory().unwrap().temporary, []);
     }
 
     #[test]

@@ -22,6 +22,9 @@ use crate::source::{Blake3, CommitId};
 /// The format of records that this kbuild writes; one with a higher version is refused.
 const RECORD_VERSION: u32 = 1;
 
+/// Longest record of a commit that is read, in bytes: room for thousands of packs.
+pub const RECORD_LIMIT: u64 = 1 << 20;
+
 /// What the store knows of one commit: `git/<commit>.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitRecord {
@@ -162,7 +165,10 @@ impl Store {
     /// # Errors
     /// The commit is not complete in the repository (kind `Mismatch`), or the store cannot be written.
     pub fn add_git(&self, repository: &Path, commit: &CommitId, tree: Blake3) -> Result<GitRecord> {
-        let incomplete = |error: Error| error.wrap(format!("commit {commit} is not complete in what was fetched"));
+        let incomplete = |error: Error| match error.kind() {
+            Kind::Mismatch => error.wrap(format!("commit {commit} is not complete in what was fetched")),
+            _ => error,
+        };
         let reached = Reached::from(repository, commit).map_err(incomplete)?;
         let scratch = self.scratch()?;
         let packs = match single_pack(repository)? {
@@ -250,7 +256,7 @@ impl Store {
         {
             return Ok(present);
         }
-        disk::replace(&self.own(&record_name(&record.commit)), record.to_string().as_bytes())?;
+        disk::replace_own(&self.own(&record_name(&record.commit)), record.to_string().as_bytes())?;
         Ok(record)
     }
 
@@ -367,7 +373,7 @@ pub fn record_name(commit: &CommitId) -> String {
 }
 
 fn read_record(path: &Path, commit: &CommitId) -> Result<Option<GitRecord>> {
-    let text = match fs::read_to_string(path) {
+    let text = match disk::read_regular_text(path, RECORD_LIMIT) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", path, error)),
@@ -506,6 +512,32 @@ mod tests {
         record.packs.push(other);
         let error = record.to_string().parse::<GitRecord>().unwrap_err();
         assert!(error.causes()[0].contains("two of its packs have one name"), "{:?}", error.causes());
+    }
+
+    #[test]
+    fn a_record_is_a_short_regular_file_or_counts_as_none() {
+        let (directory, store) = temporary();
+        let (upstream, first, _) = upstream();
+        let record = add(&store, upstream.path(), &first);
+        let path = store.record_path(&first);
+        let elsewhere = directory.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        type Put<'a> = Box<dyn Fn() + 'a>;
+        let odd: [Put<'_>; 3] = [
+            Box::new(|| fs::File::create(&path).unwrap().set_len(3 << 30).unwrap()),
+            Box::new(|| std::os::unix::fs::symlink(&elsewhere, &path).unwrap()),
+            Box::new(|| {
+                rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o666)).unwrap();
+            }),
+        ];
+        for put in odd {
+            put();
+            let error = store.git(&first).unwrap_err();
+            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+            assert_eq!(add(&store, upstream.path(), &first), record, "fetching replaces it");
+            assert_eq!(store.git(&first).unwrap().as_ref(), Some(&record));
+            fs::remove_file(&path).unwrap();
+        }
     }
 
     #[test]

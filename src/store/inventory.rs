@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Store;
 use super::lower::HIDDEN;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::{Blake3, CommitId};
 
@@ -28,6 +29,8 @@ pub struct Inventory {
     pub partial: Vec<Leftover>,
     /// What `kbuild verify --repair` set aside, and its marks of what is wrong in a lower store.
     pub set_aside: Vec<Leftover>,
+    /// Temporary files and directories: of processes that work now, or that died.
+    pub temporary: Vec<Leftover>,
 }
 
 impl Inventory {
@@ -50,20 +53,31 @@ impl Store {
             }
         }
         for path in names(&self.root.join("git"))? {
+            if is_temporary(&path) {
+                continue;
+            }
             let commit = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".toml"));
             match commit.and_then(|commit| commit.parse().ok()) {
                 Some(commit) => inventory.commits.push(commit),
                 None => inventory.set_aside.extend(set_aside(path)),
             }
         }
-        inventory.set_aside.extend(names(&self.root.join(HIDDEN))?.into_iter().filter_map(leftovers));
+        let in_directory = |name: &str| Ok::<_, Error>(names(&self.root.join(name))?.into_iter());
+        let lasting = |path: &PathBuf| !is_temporary(path);
+        inventory.set_aside.extend(in_directory(HIDDEN)?.filter(lasting).filter_map(leftovers));
         // A validator belongs to the download beside it.
-        let partial = names(&self.root.join("incoming"))?.into_iter().filter_map(leftovers);
-        inventory.partial = partial.collect();
+        inventory.partial = in_directory("incoming")?.filter(lasting).filter_map(leftovers).collect();
+        for directory in ["", "git", "roots", "incoming", HIDDEN] {
+            inventory
+                .temporary
+                .extend(in_directory(directory)?.filter(|path| is_temporary(path)).filter_map(tree_size));
+        }
+        inventory.temporary.extend(in_directory("tmp")?.filter_map(tree_size));
         inventory.blobs.sort_unstable();
         inventory.commits.sort_unstable();
         inventory.partial.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         inventory.set_aside.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        inventory.temporary.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(inventory)
     }
 }
@@ -76,6 +90,18 @@ impl Inventory {
             Err(_) => self.set_aside.extend(set_aside(path)),
         }
     }
+}
+
+fn is_temporary(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(disk::TEMPORARY.as_bytes()))
+}
+
+/// A file or a directory, with the size of all that is in it.
+fn tree_size(path: PathBuf) -> Option<Leftover> {
+    fs::symlink_metadata(&path).ok()?;
+    let files = walkdir::WalkDir::new(&path).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+    let size = files.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum();
+    Some(Leftover { path, size })
 }
 
 /// A plain file with its size.

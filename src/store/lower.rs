@@ -64,13 +64,13 @@ impl Store {
     /// Hides a name of the lower stores, because its content there is wrong. Returns the mark.
     pub(super) fn hide(&self, path: &Path) -> Result<PathBuf> {
         let mark = self.mark(path);
-        disk::create_dir_all(&self.own(HIDDEN))?;
-        disk::replace(&mark, b"")?;
+        disk::create_own_dir_all(&self.own(HIDDEN))?;
+        disk::replace_own(&mark, b"")?;
         Ok(mark)
     }
 
     fn hides(&self, name: &str) -> bool {
-        self.mark(Path::new(name)).exists()
+        self.mark(Path::new(name)).symlink_metadata().is_ok()
     }
 
     fn mark(&self, path: &Path) -> PathBuf {

@@ -30,6 +30,7 @@ mod git;
 mod inventory;
 mod lfs;
 mod lower;
+mod ownership;
 mod partial;
 mod roots;
 mod scratch;
@@ -39,7 +40,7 @@ mod verify;
 pub use blob::blob_name;
 pub use contents::{Contents, HeldBlob, HeldCommit};
 pub use gc::{ExclusiveStore, GcPlan};
-pub use git::{GitRecord, OpenedCommit, Pack, record_name};
+pub use git::{GitRecord, OpenedCommit, Pack, RECORD_LIMIT, record_name};
 pub use inventory::{Inventory, Leftover};
 pub use lfs::LfsContents;
 pub use partial::PartialDownload;
@@ -56,8 +57,14 @@ use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Locked;
 
+/// The directories that every store has.
+const DIRECTORIES: [&str; 6] = ["blobs", "sha256", "git", "incoming", "roots", "tmp"];
+
 /// The start of the file `format`; its version follows.
 const FORMAT: &str = "kbuild store ";
+
+/// Longest file `format` that is read, in bytes.
+const FORMAT_LIMIT: u64 = 1 << 12;
 
 /// The format that this kbuild writes; a store with a higher one is refused.
 pub const VERSION: u32 = 1;
@@ -85,12 +92,13 @@ impl Store {
     /// it then fails.
     ///
     /// # Errors
-    /// The directory is something else, or has a newer format: kind `Input`.
+    /// The directory is something else, has a newer format, belongs to another user, or others may write there: kind `Input`.
     pub fn open(root: &Path) -> Result<Store> {
         if !has_format(root)? {
             make(root)?;
         }
         let root = canonical(root)?;
+        ownership::check(&root)?;
         let lock = root.join("lock");
         match prepare(&root).and_then(|()| FileLock::shared(&lock)) {
             Ok(held) => {
@@ -169,7 +177,7 @@ impl Store {
 /// Whether there is a store of a known format.
 fn has_format(root: &Path) -> Result<bool> {
     let path = root.join("format");
-    let text = match fs::read_to_string(&path) {
+    let text = match disk::read_regular_text(&path, FORMAT_LIMIT) {
         Ok(text) => text,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(false),
         Err(error) => return Err(Error::io("read", &path, error)),
@@ -191,22 +199,20 @@ fn not_a_store(root: &Path) -> Error {
 
 /// Makes an empty directory a store. The format is written first: all else is made when the store is opened.
 fn make(root: &Path) -> Result<()> {
-    disk::create_dir_all(root)?;
+    disk::create_own_dir_all(root)?;
     let entries = fs::read_dir(root).map_err(|error| Error::io("read", root, error))?;
     // Temporary names are those of another process that makes the same store now, or that died doing so.
-    let foreign = |name: std::ffi::OsString| !name.to_string_lossy().starts_with(".kbuild-");
+    let foreign = |name: std::ffi::OsString| !name.to_string_lossy().starts_with(disk::TEMPORARY);
     let empty = !entries.flatten().any(|entry| foreign(entry.file_name()));
     if !empty && !has_format(root)? {
         return Err(not_a_store(root));
     }
-    disk::replace(&root.join("format"), format!("{FORMAT}{VERSION}\n").as_bytes())
+    disk::replace_own(&root.join("format"), format!("{FORMAT}{VERSION}\n").as_bytes())
 }
 
 /// Makes the directories and files of a store that do not exist.
 fn prepare(root: &Path) -> Result<()> {
-    ["blobs", "sha256", "git", "incoming", "roots", "tmp"]
-        .iter()
-        .try_for_each(|name| disk::create_dir_all(&root.join(name)))
+    DIRECTORIES.iter().try_for_each(|name| disk::create_own_dir_all(&root.join(name)))
 }
 
 fn canonical(root: &Path) -> Result<PathBuf> {

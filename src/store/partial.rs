@@ -1,7 +1,8 @@
 //! Partial downloads: after a crash or a lost connection, the next run continues them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Store;
@@ -12,6 +13,9 @@ use crate::source::{Checksum, Digests, Hasher, Sums};
 
 /// Bytes that are read at once when a partial download is hashed again.
 const CHUNK: usize = 1 << 20;
+
+/// Longest validator that is read back, in bytes: far longer than any server's `ETag`.
+const VALIDATOR_LIMIT: u64 = 1 << 16;
 
 /// A partial download, locked by one process at a time. Its bytes survive a crash, and the download is continued.
 ///
@@ -72,7 +76,7 @@ impl PartialDownload {
     pub fn set_validator(&mut self, validator: Option<&str>) -> Result<()> {
         let path = self.validator_path();
         match validator {
-            Some(text) => disk::replace(&path, text.as_bytes())?,
+            Some(text) => disk::replace_own(&path, text.as_bytes())?,
             None => disk::remove_file(&path)?,
         }
         self.validator = validator.map(str::to_owned);
@@ -153,7 +157,7 @@ impl PartialDownload {
             }
         }
         if self.size() > 0 {
-            self.validator = fs::read_to_string(self.validator_path()).ok();
+            self.validator = disk::read_regular_text(&self.validator_path(), VALIDATOR_LIMIT).ok();
         }
         Ok(())
     }
@@ -184,17 +188,20 @@ impl Drop for PartialDownload {
 /// then the name must be opened again.
 fn open_locked(path: &Path) -> Result<File> {
     loop {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(|error| Error::io("open", path, error))?;
+        let file = disk::open_or_create(path).map_err(|error| {
+            let foreign = fs::symlink_metadata(path).is_ok_and(|found| !found.is_file());
+            if foreign { error.help(format!("kbuild did not make it: run `rm {}`", path.display())) } else { error }
+        })?;
         file.lock().map_err(|error| Error::io("lock", path, error))?;
-        if disk::is_at(&file, path) {
+        if !disk::is_at(&file, path) {
+            continue;
+        }
+        let metadata = file.metadata().map_err(|error| Error::io("examine", path, error))?;
+        if metadata.nlink() == 1 {
             return Ok(file);
         }
+        // A copy of the store that was made of links has it too: what is written here must not be written there.
+        disk::remove_file(path)?;
     }
 }
 
@@ -251,6 +258,32 @@ mod tests {
         first.finish().unwrap();
         assert_eq!(waiting.join().unwrap(), (0, true));
         assert_eq!(fs::read_dir(store.root().join("incoming")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_or_a_fifo_at_its_name_ends_it() {
+        let (directory, store) = temporary();
+        let at = |key: &str| store.root().join("incoming").join(key);
+        std::os::unix::fs::symlink(directory.path().join("nowhere"), at("soft")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), rustix::fs::Mode::from_raw_mode(0o666)).unwrap();
+        for key in ["soft", "fifo"] {
+            let error = store.incoming(key).unwrap_err();
+            assert!(error.to_string().contains(at(key).to_str().unwrap()), "{error}");
+        }
+        assert!(!directory.path().join("nowhere").exists());
+    }
+
+    #[test]
+    fn what_has_another_name_elsewhere_is_not_written_through() {
+        let (directory, store) = temporary();
+        let precious = directory.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        fs::hard_link(&precious, store.root().join("incoming/key")).unwrap();
+        let mut incoming = store.incoming("key").unwrap();
+        assert_eq!(incoming.size(), 0);
+        incoming.write(b"content").unwrap();
+        incoming.finish().unwrap();
+        assert_eq!(fs::read(precious).unwrap(), b"precious");
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! when it is needed, and a root whose lock does not exist keeps nothing.
 
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +12,9 @@ use super::inventory::names;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::Blake3;
+
+/// Longest path that is read, in bytes: Linux has none that is longer (PATH_MAX).
+const PATH_LIMIT: u64 = 1 << 12;
 
 /// The lock of a project that uses the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +47,11 @@ impl Store {
         }
         let bytes = lock.as_os_str().as_bytes();
         let name = Blake3::from(*blake3::hash(bytes).as_bytes()).to_string();
-        disk::replace_if_changed(&self.root.join("roots").join(name), bytes).map(drop)
+        let record = self.root.join("roots").join(name);
+        match disk::read_regular(&record, PATH_LIMIT) {
+            Ok(present) if present == bytes => Ok(()),
+            _ => disk::replace_own(&record, bytes),
+        }
     }
 
     /// All recorded locks, sorted by path.
@@ -59,7 +65,7 @@ impl Store {
             if record.file_name().is_some_and(|name| name.as_bytes().starts_with(b".")) {
                 continue;
             }
-            let bytes = fs::read(&record).map_err(|error| Error::io("read", &record, error))?;
+            let bytes = disk::read_regular(&record, PATH_LIMIT).map_err(|error| Error::io("read", &record, error))?;
             roots.push(Root { lock: PathBuf::from(OsString::from_vec(bytes)), record });
         }
         roots.sort_unstable_by(|a, b| a.lock.cmp(&b.lock));
@@ -69,7 +75,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
+
     use crate::store::tests::temporary;
 
     #[test]

@@ -4,11 +4,12 @@
 //! released after it is removed. So a directory without a held lock is of a dead process, and the next writer removes it.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Store;
-use crate::disk::{self, FileLock};
+use crate::disk::{self, FileLock, NewDirectory};
 use crate::error::{Error, Result};
 
 /// A directory inside the store (the same file system as the blobs), removed when dropped.
@@ -38,7 +39,7 @@ impl AsRef<Path> for Scratch {
 pub enum Workplace {
     Inside(Scratch),
     /// In the system's temporary directory, because the store cannot be written.
-    Outside(tempfile::TempDir),
+    Outside(NewDirectory),
 }
 
 impl Workplace {
@@ -81,7 +82,10 @@ impl Store {
                 continue;
             }
             let path = lock.with_extension("");
-            fs::create_dir(&path).map_err(|error| Error::io("create", &path, error))?;
+            DirBuilder::new()
+                .mode(disk::OWN_DIRECTORY)
+                .create(&path)
+                .map_err(|error| Error::io("create", &path, error))?;
             return Ok(Scratch { path, lock, _held: held, _store: self.clone() });
         }
     }
@@ -94,9 +98,7 @@ impl Store {
         if self.read_only.is_none() {
             return self.scratch().map(Workplace::Inside);
         }
-        let outside =
-            tempfile::tempdir().map_err(|error| Error::io("create a directory in", &std::env::temp_dir(), error));
-        outside.map(Workplace::Outside)
+        NewDirectory::within(&std::env::temp_dir()).map(Workplace::Outside)
     }
 
     /// Removes what dead processes left in `tmp/`. Never fails: what cannot be removed does no harm.
@@ -107,7 +109,7 @@ impl Store {
                 sweep_locked(&path);
             } else if fs::symlink_metadata(append_lock(&path)).is_err() {
                 // Its lock was removed first: another process was interrupted while removing it.
-                let _ = if path.is_dir() { disk::remove_dir_all(&path) } else { Ok(()) };
+                let _ = if path.is_dir() { disk::remove_dir_all(&path) } else { disk::remove_file(&path) };
             }
         }
     }

@@ -21,6 +21,9 @@ use crate::source::{Blake3, SourceId};
 /// A file that changed less than this time ago may change again within the same tick of the file system's clock.
 const SETTLED: Duration = Duration::from_secs(2);
 
+/// Longest record that is read, in bytes: room for half a million sources. A longer one counts as none, and is written anew.
+const LIMIT: u64 = 1 << 26;
+
 impl Store {
     /// Compares sources with a lock: reads every byte of those that changed since they were last verified, on all cores.
     /// Returns what is not as locked. Calls `check_interrupted` before each; its error is returned for the others.
@@ -51,7 +54,7 @@ impl Store {
         if self.read_only.is_none() && !right.is_empty() {
             let text: String =
                 read(&path).into_iter().chain(right).map(|(claim, stamp)| format!("{claim} {stamp}\n")).collect();
-            let _ = disk::replace_if_changed(&path, text.as_bytes());
+            let _ = disk::replace_own(&path, text.as_bytes());
         }
         faults
     }
@@ -118,7 +121,7 @@ fn claim(locked: Locked<'_>) -> String {
 
 /// The valid lines; all others are ignored.
 fn read(path: &std::path::Path) -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let text = disk::read_regular_text(path, LIMIT).unwrap_or_default();
     let hex = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
     let lines = text.lines().filter_map(|line| line.split_once(' ')).filter(|(claim, stamp)| hex(claim) && hex(stamp));
     lines.map(|(claim, stamp)| (claim.to_owned(), stamp.to_owned())).collect()

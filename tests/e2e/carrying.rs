@@ -288,3 +288,72 @@ fn what_no_lock_names_is_removed() {
     let outside = bench.command(&["store", "info"]).current_dir(bench.beside("")).output().expect("starts");
     assert_run!(bench, Run::from(outside), "store_info_outside");
 }
+
+#[test]
+fn of_several_exports_to_one_name_one_wins_and_the_others_say_so() {
+    let (bench, _server) = fetched(&["one", "two"]);
+    // Held by another export: a file by its part, a directory itself.
+    let part = bench.path("bundle.tar.part");
+    std::fs::write(&part, "what a killed export left").expect("a file");
+    std::fs::create_dir(bench.path("bundle")).expect("a directory");
+    for (held, target) in [(part.as_path(), "bundle.tar"), (&bench.path("bundle"), "bundle")] {
+        let other = std::fs::File::open(held).expect("a file");
+        other.lock().expect("a lock");
+        let run = bench.kbuild(&["export", target, "--format", "json"]);
+        assert_eq!(run.code, Some(1), "{run}");
+        assert_eq!(run.json()["error"]["message"], format!("another `kbuild export` writes {target}"), "{run}");
+        drop(other);
+        bench.kbuild_ok(&["export", target]);
+        assert!(!part.exists());
+    }
+
+    // All at once: whoever is late says so, and what has the name is whole.
+    for target in ["four.tar", "four"] {
+        let start = |_| {
+            let mut command = bench.command(&["export", target]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kbuild starts")
+        };
+        let running: Vec<_> = (0..4).map(start).collect();
+        let runs: Vec<Run> =
+            running.into_iter().map(|child| Run::from(child.wait_with_output().expect("it ends"))).collect();
+        assert!(runs.iter().any(|run| run.code == Some(0)));
+        for run in runs.iter().filter(|run| run.code != Some(0)) {
+            assert_eq!(run.code, Some(1), "{run}");
+            assert!(run.stderr.contains("another `kbuild export`"), "{run}");
+        }
+        let there = cloned(&bench);
+        there.kbuild_ok(&["import", text(&bench.path(target))]);
+        there.kbuild_ok(&["fetch", "--offline"]);
+    }
+}
+
+#[test]
+fn a_store_that_others_may_write_to_is_named_and_refused_unless_it_is_a_lower_one() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (bench, server) = fetched(&["one"]);
+    drop(server);
+    let store = bench.path("mirrors/store");
+    let mode = |mode| std::fs::set_permissions(&store, std::fs::Permissions::from_mode(mode)).expect("a mode");
+    mode(0o777);
+    for args in [&["fetch"][..], &["verify"], &["store", "info"], &["gc"]] {
+        let run = bench.kbuild(&[args, &["--format", "json"]].concat());
+        assert_eq!(run.code, Some(1), "{run}");
+        let error = &run.json()["error"];
+        assert!(error["message"].as_str().expect("a message").contains("others than its owner may write to"), "{run}");
+        assert!(error["help"].as_str().expect("help").contains("chmod -R go-w"), "{run}");
+    }
+    let own = bench.beside("own");
+    bench.kbuild_ok(&["fetch", "--offline", "--store", text(&own), "--lower-store", text(&store)]);
+    mode(0o755);
+    bench.kbuild_ok(&["fetch", "--offline"]);
+
+    // Nobody is waited for who would have to write into it.
+    std::fs::remove_file(store.join("format")).expect("removed");
+    rustix::fs::mkfifoat(rustix::fs::CWD, store.join("format"), rustix::fs::Mode::from_raw_mode(0o666))
+        .expect("a FIFO");
+    for args in [&["fetch"][..], &["fetch", "--store", text(&own), "--lower-store", text(&store)]] {
+        let run = bench.kbuild(&[args, &["--format", "json"]].concat());
+        assert_eq!(run.code, Some(1), "{run}");
+        assert!(run.stdout.contains("it is not a regular file"), "{run}");
+    }
+}

@@ -20,8 +20,8 @@ use crate::store::{GcPlan, Root, Store};
 /// Removes from the store what no kbuild.lock names.
 ///
 /// A store remembers the locks of the projects that use it. These locks, and those of --keep, say what stays. Files that
-/// `kbuild verify --repair` set aside, and partial downloads, are removed too. Waits until no other kbuild uses the store.
-/// Removes nothing from lower stores.
+/// `kbuild verify --repair` set aside, partial downloads, and what killed processes left are removed too. Waits until no other
+/// kbuild uses the store. Removes nothing from lower stores.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -93,7 +93,7 @@ impl GcArgs {
                 if self.dry_run { "would be removed" } else { "is removed" }
             ));
         }
-        let leftovers = plan.partial.len() + plan.set_aside.len();
+        let leftovers = plan.leftovers().count();
         output.say(&format!(
             "{}{}, {} and {} ({}); {} ({}) kept by {}",
             if self.dry_run { "Would remove " } else { "Removed " },
@@ -127,8 +127,7 @@ impl GcArgs {
 /// What would be removed, one line each, largest first.
 fn list(plan: &GcPlan) -> String {
     let blobs = plan.blobs.iter().map(|(blob, size)| (*size, format!("blob {blob}")));
-    let leftovers = plan.partial.iter().chain(&plan.set_aside);
-    let leftovers = leftovers.map(|file| (file.size, file.path.display().to_string()));
+    let leftovers = plan.leftovers().map(|file| (file.size, file.path.display().to_string()));
     let mut lines: Vec<(u64, String)> = blobs.chain(leftovers).collect();
     lines.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     let sized = lines.iter().map(|(size, what)| format!("{:>12}  {what}", progress::size(*size)));

@@ -56,6 +56,7 @@ fn info(store: &Store) -> Result<Outcome> {
         "bytes": inventory.bytes(),
         "commits": inventory.commits.len(),
         "partial": { "files": inventory.partial.len(), "bytes": bytes(&inventory.partial) },
+        "temporary": { "files": inventory.temporary.len(), "bytes": bytes(&inventory.temporary) },
         "set_aside": { "files": inventory.set_aside.len(), "bytes": bytes(&inventory.set_aside) },
         "lower": lower.iter().map(|(store, inventory)| lower_json(store, inventory)).collect::<Vec<_>>(),
         "roots": roots.iter().map(|(lock, there)| json!({ "lock": lock, "present": there })).collect::<Vec<_>>(),
@@ -80,6 +81,8 @@ fn lines(store: &Store, inventory: &Inventory) -> Vec<String> {
         format!("partial      {} ({})", count(inventory.partial.len(), "download"), sized(bytes(&inventory.partial))),
         format!("set aside    {} ({})", count(inventory.set_aside.len(), "file"), sized(bytes(&inventory.set_aside))),
     ];
+    let temporary = count(inventory.temporary.len(), "file");
+    lines.push(format!("temporary    {temporary} ({})", sized(bytes(&inventory.temporary))));
     lines.extend(store.read_only_because().map(|why| format!("read-only    {why}")));
     lines
 }
