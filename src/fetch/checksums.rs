@@ -6,6 +6,7 @@ use std::path::Path;
 
 use zip::ZipArchive;
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::source::{Algorithm, Checksum, Hasher, Sums};
 
@@ -47,7 +48,7 @@ fn of_file(path: &Path, algorithms: &[Algorithm]) -> Result<Vec<Checksum>> {
     let failed = |error| Error::io("read", path, error);
     let mut sums = Sums::of(algorithms.iter().copied());
     if !sums.is_empty() {
-        let mut file = File::open(path).map_err(failed)?;
+        let mut file = disk::try_open_regular(path).map_err(failed)?;
         io::copy(&mut file, &mut sums).map_err(failed)?;
     }
     let mut found = sums.so_far();
@@ -60,9 +61,9 @@ fn of_file(path: &Path, algorithms: &[Algorithm]) -> Result<Vec<Checksum>> {
 /// Go's `h1:`: a SHA-256 over `<sha256>  <name>` lines of the zip's files by name; a file that is not a zip counts as a
 /// single file, `go.mod` (`dirhash.Hash1`, `bb.utils.goh1_file`).
 fn go_h1(path: &Path) -> io::Result<Checksum> {
-    let mut files = match ZipArchive::new(BufReader::new(File::open(path)?)) {
+    let mut files = match ZipArchive::new(BufReader::new(disk::try_open_regular(path)?)) {
         Ok(archive) => files_of(archive)?,
-        Err(_) => vec![("go.mod".to_owned(), sha256(File::open(path)?)?)],
+        Err(_) => vec![("go.mod".to_owned(), sha256(disk::try_open_regular(path)?)?)],
     };
     files.sort();
     let mut hasher = Hasher::default();

@@ -10,6 +10,7 @@ use url::Url;
 use super::checksums::{Disagreement, compare};
 use super::peer::Endpoint;
 use super::{FetchSettings, Fetcher, WantedFile, peer, plausible};
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::files::MANIFEST;
 use crate::net::blocking;
@@ -318,7 +319,7 @@ fn size(slot: &Option<PartialDownload>) -> u64 {
 fn read(path: &Path, expected: &Expected) -> Result<(Option<Digests>, Vec<u8>)> {
     use std::io::{ErrorKind, Read as _};
     let failed = |error| Error::io("read", path, error);
-    let mut file = match std::fs::File::open(path) {
+    let mut file = match disk::try_open_linked(path) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok((None, Vec::new()));
         }
@@ -351,7 +352,7 @@ fn read(path: &Path, expected: &Expected) -> Result<(Option<Digests>, Vec<u8>)> 
 fn beginning(path: &Path) -> Result<Vec<u8>> {
     use std::io::Read as _;
     let mut head = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(512).read_to_end(&mut head));
+    let read = disk::try_open_linked(path).and_then(|file| file.take(512).read_to_end(&mut head));
     read.map_err(|error| Error::io("read", path, error))?;
     Ok(head)
 }

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use super::WantedGit;
 use crate::error::{Error, Kind, Result};
-use crate::git::{could_not_start, ends_with_kbuild, local_git, network_git, run};
+use crate::git::{could_not_start, ends_with_kbuild, is_full_disk, local_git, network_git, run};
 use crate::net::retry::{Class, Failure, RetryPolicy};
 use crate::net::transfer::at;
 use crate::progress::Task;
@@ -20,10 +20,24 @@ use crate::source::name::{check_ref, percent_decode};
 use crate::source::url::redact;
 use crate::source::{CommitId, GitRef, SourceUrl};
 
-/// Transports that git may use. The variable overrides every `protocol.*.allow`, so no configuration can allow `ext::`
-/// or a remote helper. `file` is one of them because the user's `insteadOf` may lead to a folder. A server cannot lead
-/// there: git follows redirects to HTTP only.
-const PROTOCOLS: &str = "file:git:http:https:ssh";
+/// Transports that git may use (`protocol.*.allow` of git-config(1)), whatever the user's configuration says of them. [`http_allowed`]
+/// adds `http`. `file` is one of them because the user's `insteadOf` may lead to a folder. A server cannot lead there: git follows
+/// redirects to HTTP only.
+const PROTOCOLS: [&str; 7] = [
+    "protocol.allow=never",
+    "protocol.ext.allow=never",
+    "protocol.fd.allow=never",
+    "protocol.file.allow=always",
+    "protocol.git.allow=always",
+    "protocol.https.allow=always",
+    "protocol.ssh.allow=always",
+];
+
+/// Whether git may speak plain HTTP. From https only the user may lead there, by `insteadOf`: `user` means that no redirect and
+/// no alternate of a server does.
+fn http_allowed(url: &SourceUrl) -> &'static str {
+    if url.scheme() == "https" { "protocol.http.allow=user" } else { "protocol.http.allow=always" }
+}
 
 /// How many settings the environment has for git (git-config(1), "ENVIRONMENT").
 const CONFIG_COUNT: &str = "GIT_CONFIG_COUNT";
@@ -181,7 +195,7 @@ impl Git {
         specs: &[&str],
         task: &dyn Task,
     ) -> Result<GitOutcome, Failure> {
-        let mut command = self.command();
+        let mut command = self.command_for(url);
         command.arg("--git-dir").arg(repository);
         command.args([
             "fetch",
@@ -207,7 +221,7 @@ impl Git {
     /// # Errors
     /// No answer.
     pub(crate) async fn list(&self, url: &SourceUrl, patterns: &[String]) -> Result<Vec<Listed>, Failure> {
-        let mut command = self.command();
+        let mut command = self.command_for(url);
         command.args(["ls-remote", "--quiet"]);
         if patterns.is_empty() {
             command.args(["--heads", "--tags"]);
@@ -243,7 +257,7 @@ impl Git {
     /// # Errors
     /// No answer, or a repository without a commit.
     pub(crate) async fn head(&self, url: &SourceUrl) -> Result<(CommitId, Option<String>), Failure> {
-        let mut command = self.command();
+        let mut command = self.command_for(url);
         let place = self.without_login(url, &mut command).await?;
         command.args(["ls-remote", "--quiet", "--symref", "--end-of-options", &place, "HEAD"]);
         let output = self.run(command, None).await?.map_err(|said| failure(url, &said))?;
@@ -252,6 +266,13 @@ impl Git {
         let head = output.lines().filter_map(listed).find(|listed| listed.name == "HEAD");
         let head = head.ok_or_else(|| Failure::permanent(at(url, "the repository has no default branch")))?;
         Ok((head.id, branch.map(str::to_owned)))
+    }
+
+    /// git about a server: it may speak plain HTTP as far as [`http_allowed`] says.
+    fn command_for(&self, url: &SourceUrl) -> Command {
+        let mut command = self.command();
+        command.args(["-c", http_allowed(url)]);
+        command
     }
 
     pub(super) fn command(&self) -> Command {
@@ -268,7 +289,13 @@ impl Git {
     }
 
     fn ready(&self, mut command: std::process::Command) -> Command {
-        command.env("GIT_ALLOW_PROTOCOL", if self.offline { "file" } else { PROTOCOLS });
+        for setting in PROTOCOLS {
+            command.args(["-c", setting]);
+        }
+        if self.offline {
+            // It overrides all of these settings.
+            command.env("GIT_ALLOW_PROTOCOL", "file");
+        }
         command.envs(certificates().iter().map(|(name, value)| (name, value)));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -744,7 +771,7 @@ const PASSING: [&str; 24] = [
 ];
 
 /// Texts of permanent failures. They are looked at first, because git adds "hung up unexpectedly" to many of them.
-const LASTING: [&str; 20] = [
+const LASTING: [&str; 19] = [
     "unable to get password",
     "not found",
     "does not exist",
@@ -763,8 +790,7 @@ const LASTING: [&str; 20] = [
     "is not a git command",
     "repository is empty",
     "not exported",
-    "no space left on device",
-    "disk quota exceeded",
+    "not supported or disabled in libcurl",
 ];
 
 /// Texts that say that the host does not exist or does not listen.
@@ -783,6 +809,9 @@ fn failure(url: &SourceUrl, said: &GitOutput) -> Failure {
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if said.stalled {
         return Failure::transient(error);
+    }
+    if is_full_disk(&said.text) {
+        return error.of_kind(Kind::Io).help("make room on the disk that holds the store").into();
     }
     if is_absent(&lower) {
         return Failure::permanent(error.of_kind(Kind::Missing));
@@ -812,6 +841,11 @@ fn is_absent(said: &str) -> bool {
         || (said.contains("does not appear to be a git repository") && !said.contains("permission"))
 }
 
+/// Whether git's words, in lower case, already say what the server answered.
+pub(super) fn names_the_answer(said: &str) -> bool {
+    is_absent(said) || http_status(said).is_some()
+}
+
 /// The status in curl's `The requested URL returned error: 503` or git's `RPC failed; HTTP 503`.
 fn http_status(said: &str) -> Option<u16> {
     ["returned error: ", "rpc failed; http "].iter().find_map(|before| {
@@ -830,6 +864,11 @@ fn hint(url: &SourceUrl, error: Error, said: &str) -> Error {
             "run `ssh {}` once by hand: kbuild does not let git or ssh ask questions on the terminal",
             url.host()
         ))
+    } else if said.contains("not supported or disabled in libcurl") && url.scheme() == "https" {
+        error.help(
+            "the server redirects from https to http, which kbuild does not follow. Where that is meant, write the `http:` address, \
+             or a mirror rule that leads to it",
+        )
     } else if said.contains("certificate") {
         error.help(
             "if the certificate is your site's own, let SSL_CERT_FILE name the authority that signed it (for git alone: \
@@ -868,6 +907,8 @@ mod tests {
             ("fatal: unable to access 'https://h/': Could not resolve host: h", Class::Unreachable),
             ("fatal: unable to access 'https://h/': Failed to connect to h port 443 after 0 ms", Class::Unreachable),
             ("fatal: something nobody has heard of", Class::Doubtful),
+            ("fatal: write error: No space left on device\nfatal: early EOF", Class::Fatal),
+            ("remote: fatal: No space left on device\nfatal: early EOF", PASSES),
         ] {
             assert_eq!(class(said), expected, "{said}");
         }

@@ -43,6 +43,7 @@ use self::mirrors::{Candidate, Fallbacks, Rules};
 use self::packages::RegistryTable;
 use self::peer::{Endpoint, Peer};
 use self::vault::VaultPolicy;
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Content;
 use crate::manifest::{Fill, Mirrors};
@@ -58,9 +59,12 @@ use crate::progress::{self, Progress};
 use crate::source::name::{check_component, check_ref};
 use crate::source::url::redact;
 use crate::source::{Access, Algorithm, Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};
-use crate::store::{GitRecord, Store, tree};
+use crate::store::{self, GitRecord, Store, tree};
 use crate::suggest;
 use futures_util::FutureExt as _;
+
+/// Bytes by which a web page is told from something else.
+const PAGE_HEAD: usize = 512;
 
 /// How fetching behaves.
 #[derive(Debug, Clone)]
@@ -473,7 +477,11 @@ impl Fetcher {
             };
             obtain.boxed()
         };
-        let (_scratch, repository, commit) = self.guard(report).attempt(url, ask).await?;
+        let obtained = self.guard(report).attempt(url, ask).await;
+        let (_scratch, repository, commit) = match obtained {
+            Ok(obtained) => obtained,
+            Err(failure) => return Err(self.explained(url, failure).await),
+        };
         // Of a tag's object, the commit that it leads to.
         let wanted = WantedGit { commit, ..wanted.clone() };
         self.take_in(url, &shown_host(url), &repository, &wanted, report).await
@@ -550,7 +558,7 @@ impl Fetcher {
     async fn text(&self, url: &SourceUrl, report: &LazyTask) -> Result<String, Failure> {
         if url.scheme() == "file" {
             let path = peer::local_path(url)?;
-            let read = blocking(move || Ok(std::fs::read_to_string(&path))).await?;
+            let read = blocking(move || Ok(disk::read_regular_text(&path, store::RECORD_LIMIT))).await?;
             return read.map_err(|error| match error.kind() {
                 std::io::ErrorKind::NotFound => Failure::permanent(absent(url)),
                 _ => Failure::permanent(at(url, error.to_string())),
@@ -565,9 +573,31 @@ impl Fetcher {
             report.task().note(&format!("asking {}", shown_host(url)));
             self.ask(url, reference).boxed()
         };
-        let resolved = self.guard(report).attempt(url, ask).await?;
+        let resolved = match self.guard(report).attempt(url, ask).await {
+            Ok(resolved) => resolved,
+            Err(failure) => return Err(self.explained(url, failure).await),
+        };
         report.task().done(&format!("{} says {}", shown_host(url), resolved.commit.short()));
         Ok(resolved)
+    }
+
+    /// A failure of git's, or what is behind it. git takes a web page (a login, a proxy, a forge that went away) for a list of
+    /// refs in which the wanted one is missing, so its own words do not say that a page came.
+    async fn explained(&self, url: &SourceUrl, failure: Failure) -> Failure {
+        let said = failure.error.causes().join("\n").to_lowercase();
+        let asked = matches!(failure.class, Class::Permanent | Class::Doubtful) && !git::names_the_answer(&said);
+        let refs = format!("{}/info/refs?service=git-upload-pack", url.as_str().trim_end_matches('/'));
+        let Some(refs) = refs.parse().ok().filter(|_| asked && ["https", "http"].contains(&url.scheme())) else {
+            return failure;
+        };
+        match self.http.beginning(&refs, PAGE_HEAD).await {
+            Ok(head) if plausible::is_page(&head) => {
+                let error = at(url, "a web page came in place of a repository");
+                let help = "look at the URL in a browser: a login or a proxy may stand before it, or the repository may have moved";
+                Failure::permanent(error.help(help))
+            }
+            _ => failure,
+        }
     }
 
     async fn ask(&self, url: &SourceUrl, reference: &GitRef) -> Result<Resolved, Failure> {

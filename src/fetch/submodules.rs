@@ -6,7 +6,7 @@ use std::io::Write as _;
 use super::Submodule;
 use crate::error::{Error, Kind, Result};
 use crate::git::{local_git, run};
-use crate::source::{CommitId, SourceUrl};
+use crate::source::{Access, CommitId, SourceUrl};
 use crate::store::Store;
 
 /// Reads the submodules of a commit in the store.
@@ -29,8 +29,7 @@ pub(crate) fn of_commit(store: &Store, url: &SourceUrl, commit: &CommitId) -> Re
         Some(entry) => opened.find_blob(entry.id()).map_err(unreadable)?.content().to_owned(),
         None => Vec::new(),
     };
-    let temporary = std::env::temp_dir();
-    let place = tempfile::tempdir().map_err(|error| Error::io("create a directory in", &temporary, error))?;
+    let place = store.workplace()?;
     let urls = urls_by_path(&text, place.path())?;
     // A gitlink that `.gitmodules` does not name is nobody's submodule: gitsm passes it over (`process_submodules`), as
     // git does.
@@ -43,9 +42,12 @@ pub(crate) fn of_commit(store: &Store, url: &SourceUrl, commit: &CommitId) -> Re
 }
 
 fn submodule(parent: &SourceUrl, said: &str, path: String, commit: CommitId) -> Result<Submodule> {
-    let url = parent
-        .join_submodule(said)
-        .map_err(|error| error.wrap(format!("{parent} names an unusable URL for its submodule `{path}`")))?;
+    let unusable = |error: Error| error.wrap(format!("{parent} names an unusable URL for its submodule `{path}`"));
+    let url = parent.join_submodule(said).map_err(unusable)?;
+    if url.access() == Access::Disk && parent.access() != Access::Disk {
+        let why = "it is a path of this machine, which a repository of a network may not name";
+        return Err(unusable(Error::input(format!("`{url}` is not fetched")).because(why)));
+    }
     Ok(Submodule { path, url, commit })
 }
 
@@ -131,6 +133,23 @@ mod tests {
         let expected =
             [("c", "https://h/c"), ("vendor/a b", "../a.git")].map(|(path, url)| (path.to_owned(), url.to_owned()));
         assert_eq!(urls, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn only_a_repository_of_this_machine_names_another_one() {
+        let named = |parent: &str, said: &str| {
+            submodule(&parent.parse().unwrap(), said, "x".to_owned(), CommitId::from([7; 20]))
+        };
+        for parent in ["https://h/g/p.git", "ssh://git@h/g/p.git", "git://h/g/p.git"] {
+            for said in ["file:///etc", "FILE:///etc", "file://localhost/etc", "/etc", "~/x", "x", "ext::sh -c x"] {
+                let error = named(parent, said).unwrap_err();
+                assert!(error.to_string().contains("unusable URL for its submodule `x`"), "{error}");
+            }
+            assert!(named(parent, "../x.git").is_ok() && named(parent, "https://other/x").is_ok());
+        }
+        for said in ["file:///srv/x", "../x", "https://h/x"] {
+            assert!(named("file:///srv/p", said).is_ok(), "{said}");
+        }
     }
 
     #[test]

@@ -162,6 +162,22 @@ impl Http {
         String::from_utf8(body).map_err(|_| Failure::permanent(at(url, "what came is no text")))
     }
 
+    /// The first bytes of what is at a URL, at most `most` and a piece of the body more; the rest is not fetched.
+    ///
+    /// # Errors
+    /// As [`Http::transfer`].
+    pub async fn beginning(&self, url: &SourceUrl, most: usize) -> Result<Vec<u8>, Failure> {
+        let mut response = self.request(url, None)?.send().await.map_err(|error| failed(url, error))?;
+        check_status(url, &response, false)?;
+        let mut body = Vec::new();
+        while body.len() < most
+            && let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))?
+        {
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
     fn resume(&self, url: &SourceUrl, incoming: &mut PartialDownload, expected: &Expected) -> Result<Option<Resume>> {
         let from = incoming.size();
         if from == 0 {

@@ -338,6 +338,57 @@ async fn instead_of_holds() {
 }
 
 #[tokio::test]
+async fn no_redirect_leads_from_https_to_http() {
+    let upstream = Upstream::new();
+    let (plain, secure) = (Server::start(), Server::start_tls());
+    plain.git("/git", upstream.path());
+    let refs = "/git/x.git/info/refs";
+    secure.on(refs, [Reply::redirect(plain.url(&format!("{refs}?service=git-upload-pack")))]);
+    let mut world = World::new();
+    let authority = world.path().join("authority.pem");
+    fs::write(&authority, secure.authority.as_ref().unwrap()).unwrap();
+    world.fetcher.git.environment.push(("GIT_SSL_CAINFO", authority.into()));
+    let url = secure.url("/git/x.git");
+    let told = world.fetcher.resolve(&url.parse().unwrap(), &branch("main")).await.unwrap_err();
+    assert!(whole_error(&told).contains("redirects from https to http"), "{}", whole_error(&told));
+    let told = world.fetcher.git(&wanted(&url, upstream.two)).await.unwrap_err();
+    assert!(whole_error(&told).contains("redirects from https to http"), "{}", whole_error(&told));
+    assert_eq!(secure.requests(refs).len(), 2, "git reached the server");
+    assert_eq!(plain.count(), 0, "and followed it nowhere");
+
+    // From http a redirect leads on, and the user's own `insteadOf` leads where it likes.
+    let first = Server::start();
+    first.on(refs, [Reply::redirect(plain.url(&format!("{refs}?service=git-upload-pack")))]);
+    assert!(world.fetcher.git(&wanted(&first.url("/git/x.git"), upstream.two)).await.is_ok());
+    let mut world = World::new();
+    world.fetcher.git.environment.extend([
+        ("GIT_CONFIG_COUNT", "1".into()),
+        ("GIT_CONFIG_KEY_0", format!("url.{}.insteadOf", plain.url("/git/")).into()),
+        ("GIT_CONFIG_VALUE_0", "https://h/".into()),
+    ]);
+    assert!(world.fetcher.git(&wanted("https://h/x.git", upstream.two)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_web_page_in_place_of_a_repository_is_named() {
+    let server = Server::start();
+    for page in ["<!DOCTYPE html><html>log in</html>", "<html>\n<head>\n<title>log in</title>\n</head>\n"] {
+        for path in ["info/refs", "HEAD", "objects/info/packs"] {
+            server.on(&format!("/x.git/{path}"), [Reply::file(page).header("Content-Type", "text/html")]);
+        }
+        let world = World::new();
+        let url = server.url("/x.git");
+        let commit = world.fetcher.git(&wanted(&url, CommitId::from([5; 20]))).await.unwrap_err();
+        let tag = world.fetcher.resolve(&url.parse().unwrap(), &tag("v1")).await.unwrap_err();
+        for error in [commit, tag] {
+            assert_eq!(error.kind(), Kind::Network);
+            let told = whole_error(&error);
+            assert!(told.contains("a web page came in place of a repository"), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn dangerous_refs_never_reach_git() {
     let upstream = Upstream::new();
     let world = World::new();
