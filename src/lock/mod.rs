@@ -151,7 +151,7 @@ pub struct LockedGit {
     pub history: bool,
     /// Names under which BitBake looks for the clone, if they do not follow from the URL (`rebaseable=1`, older releases).
     pub clones: BTreeSet<String>,
-    /// Whether submodules are asked for but unknown, since the commit was never seen.
+    /// Whether submodules are asked for but unknown, since the commit was not seen with that in mind.
     pub recursive: bool,
     /// Submodule path to the key of its own entry; empty if submodules were not asked for.
     pub submodules: BTreeMap<String, String>,
@@ -159,6 +159,13 @@ pub struct LockedGit {
     pub lfs: BTreeMap<String, String>,
     /// Whether objects of Git LFS are not wanted (`lfs=0`).
     pub without_lfs: bool,
+}
+
+impl LockedGit {
+    /// Whether the commit was seen, and its submodules, where they are asked for, were looked up in it.
+    pub fn is_complete(&self) -> bool {
+        self.tree.is_some() && !self.recursive
+    }
 }
 
 /// A source of the lock, with its key.
@@ -183,7 +190,7 @@ impl<'a> Locked<'a> {
     pub fn is_complete(&self) -> bool {
         match self {
             Locked::File(_, file) => file.content.is_some(),
-            Locked::Git(_, git) => git.tree.is_some(),
+            Locked::Git(_, git) => git.is_complete(),
         }
     }
 }
@@ -221,6 +228,7 @@ impl Lock {
     /// # Errors
     /// The file cannot be replaced; the old one is kept.
     pub fn write(&self, path: &Path) -> Result<bool> {
+        disk::sweep_beside(path);
         let manifest = path.with_extension("toml").file_name().unwrap_or_default().to_string_lossy().into_owned();
         disk::replace_if_changed(path, text::LockText { lock: self, manifest }.to_string().as_bytes())
     }
@@ -236,6 +244,11 @@ impl Lock {
             SourceId::Lfs(key) => self.lfs.get(key).map(|file| Locked::File(key, file)),
         };
         found.ok_or_else(|| Error::input(format!("{LOCK} has no block for {id}")).help("run `kbuild lock`"))
+    }
+
+    /// What any block knows of the bytes of this hash.
+    pub fn content_of(&self, sha256: &Sha256) -> Option<Content> {
+        self.all_files().filter(|file| file.sha256 == *sha256).find_map(|file| file.content)
     }
 
     /// Every source of the lock, in its order.
@@ -328,7 +341,7 @@ impl Lock {
     /// The entries whose bytes were never seen: only a declared hash or a commit is known.
     pub fn incomplete(&self) -> Vec<SourceId> {
         let files = self.files.iter().filter(|(_, file)| file.content.is_none());
-        let gits = self.gits.iter().filter(|(_, git)| git.tree.is_none());
+        let gits = self.gits.iter().filter(|(_, git)| !git.is_complete());
         let lfs = self.lfs.iter().filter(|(_, file)| file.content.is_none());
         let files = files.map(|(key, _)| SourceId::File(key.clone()));
         let gits = gits.map(|(key, _)| SourceId::Git(key.clone()));

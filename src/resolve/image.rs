@@ -36,14 +36,16 @@ fn own_file(old: &Lock, id: &SourceId) -> Option<LockedFile> {
 }
 
 /// Finds the images behind a name, and fetches them for their hashes. The digest that an old lock has for the same name
-/// is kept also where other architectures are wanted now: only `kbuild update` moves a tag.
+/// is kept also where other architectures are wanted now, unless it `moves`: only `kbuild update` moves a tag.
 pub(super) async fn find(
     requirement: &Requirement<'_>,
     wanted: &ImageRequest,
+    moves: bool,
     old: &Lock,
     fetcher: &Fetcher,
 ) -> Result<PinnedImage> {
-    let pinned = old.images.get(requirement.name).filter(|pinned| pinned.request.image == wanted.image);
+    let stays = |pinned: &&LockedImage| !moves && pinned.request.image == wanted.image;
+    let pinned = old.images.get(requirement.name).filter(stays);
     let pinned =
         pinned.map(|pinned| pinned.digest).filter(|pinned| wanted.digest.is_none_or(|digest| digest == *pinned));
     let named = pinned.map_or_else(|| wanted.image.clone(), |digest| wanted.image.at(digest));

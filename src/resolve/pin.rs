@@ -16,7 +16,7 @@ use crate::files::MANIFEST;
 use crate::lock::{Content, Floating, Lock, Locked, LockedFile, LockedGit, Request};
 use crate::manifest::{FileRequest, GitRequest};
 use crate::source::url::redact;
-use crate::source::{Checksum, CommitId, GitRef, Sha256, SourceId, SourceUrl, name};
+use crate::source::{Checksum, CommitId, Sha256, SourceId, SourceUrl, name};
 
 /// The pin of a requirement.
 #[derive(Debug, Clone)]
@@ -89,24 +89,37 @@ fn pinned_commit(requirement: &Requirement<'_>, old: &Lock) -> Option<CommitId> 
     }
 }
 
-/// Pins a requirement; `old` is the lock whose pins stand. That bytes of a known hash or commit were denied, or that others
-/// came, goes to `denials`.
+/// Pins a requirement. The pin of the old lock is kept unless it `moves`; what the old lock knows of the bytes of a hash or a
+/// commit is kept in any case. That bytes of a known hash or commit were denied, or that others came, goes to `denials`.
 pub(super) async fn find(
     requirement: &Requirement<'_>,
+    moves: bool,
     old: &Lock,
     fetcher: &Fetcher,
     denials: &Denials,
 ) -> Result<ResolvedPin> {
     match (requirement.what, kept(requirement, old)) {
-        (_, Some(kept)) if kept.is_complete() => Ok(kept),
-        (What::File(wanted), kept) => find_file(wanted, kept, fetcher, denials).await,
-        (What::Image(wanted), _) => image::find(requirement, wanted, old, fetcher).await.map(ResolvedPin::Image),
-        (What::Git(wanted), _) => {
-            let found = match pinned_commit(requirement, old) {
+        (_, Some(kept)) if kept.is_complete() && !moves => Ok(kept),
+        (What::File(wanted), kept) => find_file(wanted, kept.filter(|_| !moves), old, fetcher, denials).await,
+        (What::Image(wanted), _) => image::find(requirement, wanted, moves, old, fetcher).await.map(ResolvedPin::Image),
+        (What::Git(wanted), kept) => {
+            // What `rev` says does not move, but it may be the object of a tag.
+            let stands = !moves || wanted.reference.rev.is_some();
+            let found = match pinned_commit(requirement, old).filter(|_| stands) {
                 Some(commit) => Resolved { commit, refs: wanted.reference.full_names() },
                 None => fetcher.resolve(&wanted.url, &wanted.reference).await?,
             };
-            find_git(wanted, found, fetcher, denials).await
+            let commit = found.commit;
+            let answer = find_git(wanted, found, old, fetcher, denials).await?;
+            match kept {
+                // It did not move, and could not be fetched now.
+                Some(ResolvedPin::Git(kept))
+                    if !answer.is_complete() && kept.is_complete() && kept.commit() == commit =>
+                {
+                    Ok(ResolvedPin::Git(kept))
+                }
+                _ => Ok(ResolvedPin::Git(answer)),
+            }
         }
     }
 }
@@ -114,6 +127,7 @@ pub(super) async fn find(
 async fn find_file(
     wanted: &FileRequest,
     kept: Option<ResolvedPin>,
+    old: &Lock,
     fetcher: &Fetcher,
     denials: &Denials,
 ) -> Result<ResolvedPin> {
@@ -131,11 +145,11 @@ async fn find_file(
     };
     let (sha256, content, why) = match (fetcher.file(&request).await, known) {
         (Ok(seen), _) => (seen.sha256, Some(Content { blake3: seen.blake3, size: seen.size }), None),
-        (Err(error), Some(sha256)) if out_of_reach(&error) => (sha256, None, Some(reason(&error))),
+        (Err(error), Some(sha256)) if out_of_reach(&error) => (sha256, old.content_of(&sha256), Some(reason(&error))),
         (Err(error), Some(sha256)) if takes(&error) => {
             let why = reason(&error);
             denials.add(error);
-            (sha256, None, Some(why))
+            (sha256, old.content_of(&sha256), Some(why))
         }
         (Err(error), None) if out_of_reach(&error) => {
             return Err(error.help_or(&format!("declare its `sha256` in {MANIFEST} to lock it without its bytes")));
@@ -156,6 +170,10 @@ pub(super) async fn find_for_recipes(
 ) -> Result<(LockedFile, Option<String>)> {
     let urls = &requirement.urls;
     let block = |sha256, content| LockedFile { name: None, urls: urls.clone(), sha256, stated_size: None, content };
+    let unseen = |sha256: Sha256, why: String| {
+        let content = old.content_of(&sha256);
+        (block(sha256, content), content.is_none().then_some(why))
+    };
     let known = requirement.known(old);
     if let Some(LockedFile { sha256, content: Some(content), .. }) = known {
         return Ok((block(*sha256, Some(*content)), None));
@@ -169,11 +187,11 @@ pub(super) async fn find_for_recipes(
     let request = WantedFile { name, urls, sha256, sums, stated_size: None, content: None };
     match (fetcher.file(&request).await, sha256) {
         (Ok(seen), _) => Ok((block(seen.sha256, Some(Content { blake3: seen.blake3, size: seen.size })), None)),
-        (Err(error), Some(sha256)) if out_of_reach(&error) => Ok((block(sha256, None), Some(reason(&error)))),
+        (Err(error), Some(sha256)) if out_of_reach(&error) => Ok(unseen(sha256, reason(&error))),
         (Err(error), Some(sha256)) if takes(&error) => {
             let why = reason(&error);
             denials.add(error);
-            Ok((block(sha256, None), Some(why)))
+            Ok(unseen(sha256, why))
         }
         (Err(error), None) if out_of_reach(&error) => {
             Err(error
@@ -199,7 +217,7 @@ pub(super) async fn again(lock: &Lock, id: &SourceId, fetcher: &Fetcher, denials
         Locked::Git(_, git) => {
             let refs = git.refs.iter().cloned().collect();
             let extent = Extent { submodules: git.recursive, history: git.history, lfs: !git.without_lfs };
-            let mut answer = commit(git.url.clone(), git.commit, refs, extent, fetcher, denials).await?;
+            let mut answer = commit(git.url.clone(), git.commit, refs, extent, lock, fetcher, denials).await?;
             answer.git.clones.clone_from(&git.clones);
             if answer.git.commit != git.commit {
                 let found = answer.git.commit;
@@ -250,20 +268,27 @@ pub(super) fn copy(from: &Lock, id: &SourceId, to: &mut Lock) -> Result<()> {
     }
 }
 
-async fn find_git(wanted: &GitRequest, found: Resolved, fetcher: &Fetcher, denials: &Denials) -> Result<ResolvedPin> {
+async fn find_git(
+    wanted: &GitRequest,
+    found: Resolved,
+    old: &Lock,
+    fetcher: &Fetcher,
+    denials: &Denials,
+) -> Result<PinnedGit> {
     let mut refs = found.refs;
     refs.extend(wanted.reference.full_names());
     let extent = Extent { submodules: wanted.submodules, history: wanted.history, lfs: wanted.lfs };
-    let answer = commit(wanted.url.clone(), found.commit, refs, extent, fetcher, denials).await?;
-    Ok(ResolvedPin::Git(answer))
+    commit(wanted.url.clone(), found.commit, refs, extent, old, fetcher, denials).await
 }
 
-/// Fetches a commit, and then its submodules, for their tree hashes.
+/// Fetches a commit, and then its submodules, for their tree hashes. What the old lock knows of it is kept, also where it cannot
+/// be fetched.
 fn commit<'a>(
     url: SourceUrl,
     commit_id: CommitId,
     mut refs: Vec<String>,
     extent: Extent,
+    old: &'a Lock,
     fetcher: &'a Fetcher,
     denials: &'a Denials,
 ) -> BoxFuture<'a, Result<PinnedGit>> {
@@ -271,31 +296,27 @@ fn commit<'a>(
         let Extent { submodules, history, lfs } = extent;
         refs.sort();
         refs.dedup();
-        let request = WantedGit { url: url.clone(), commit: commit_id, refs: refs.clone(), history, tree: None };
+        let tree = old.gits.get(&name::git_key(&url, &commit_id)).and_then(|known| known.tree);
+        let request = WantedGit { url: url.clone(), commit: commit_id, refs: refs.clone(), history, tree };
         let mut git = LockedGit {
             url: url.clone(),
             refs: refs.into_iter().collect(),
             commit: commit_id,
-            tree: None,
+            tree,
             history,
             clones: BTreeSet::new(),
-            recursive: false,
+            recursive: submodules,
             submodules: BTreeMap::new(),
             lfs: BTreeMap::new(),
             without_lfs: !lfs,
         };
-        let nothing = |git, why| Ok(PinnedGit { git, children: Vec::new(), objects: Vec::new(), why: Some(why) });
         let record = match fetcher.git(&request).await {
             Ok(record) => record,
-            Err(error) if out_of_reach(&error) => {
-                git.recursive = submodules;
-                return nothing(git, reason(&error));
-            }
+            Err(error) if out_of_reach(&error) => return Ok(PinnedGit::unseen(git, reason(&error), extent, old)),
             Err(error) if takes(&error) => {
-                git.recursive = submodules;
                 let why = reason(&error);
                 denials.add(error);
-                return nothing(git, why);
+                return Ok(PinnedGit::unseen(git, why, extent, old));
             }
             Err(error) => return Err(error),
         };
@@ -303,6 +324,7 @@ fn commit<'a>(
         let commit_id = record.commit;
         git.commit = commit_id;
         git.tree = Some(record.tree);
+        git.recursive = false;
         let found = if submodules { fetcher.submodules(&url, &commit_id)? } else { Vec::new() };
         for child in &found {
             git.submodules.insert(child.path.clone(), name::git_key(&child.url, &child.commit));
@@ -310,7 +332,7 @@ fn commit<'a>(
         let objects = if lfs { fetcher.lfs_objects(&url, &commit_id).await? } else { Vec::new() };
         git.lfs = objects.iter().map(|object| (object.path.clone(), object.oid.to_string())).collect();
         let children =
-            found.into_iter().map(|child| commit(child.url, child.commit, Vec::new(), extent, fetcher, denials));
+            found.into_iter().map(|child| commit(child.url, child.commit, Vec::new(), extent, old, fetcher, denials));
         let objects = objects.into_iter().map(|object| large_file(object, &url, fetcher, denials));
         let (children, objects) = futures_util::future::join(try_join_all(children), try_join_all(objects)).await;
         Ok(PinnedGit { git, children: children?, objects: objects?, why: None })
@@ -404,7 +426,12 @@ impl ResolvedPin {
                 }
             }
             ResolvedPin::Lfs(lfs) => add_object(lock, &lfs.oid, &lfs.object),
-            ResolvedPin::Git(git) => git.add_to(lock),
+            ResolvedPin::Git(git) => {
+                if let Some(block) = lock.gits.get_mut(&git.key()) {
+                    block.recursive = git.git.recursive;
+                }
+                git.add_to(lock);
+            }
             ResolvedPin::Image(_) => {}
         }
     }
@@ -495,15 +522,9 @@ impl PinnedGit {
         let refs: Vec<String> = wanted.refs.iter().cloned().collect();
         let led_to = old.floating.get(&Floating::key(&wanted.url, &wanted.commit.to_string()));
         let commit_id = led_to.map_or(wanted.commit, |floating| floating.commit);
-        let request = GitRequest {
-            url: wanted.url.clone(),
-            reference: GitRef { branch: None, tag: None, rev: Some(commit_id) },
-            submodules: wanted.submodules,
-            history: wanted.history,
-            lfs: wanted.lfs,
-        };
+        let extent = Extent { submodules: wanted.submodules, history: wanted.history, lfs: wanted.lfs };
         let key = name::git_key(&wanted.url, &commit_id);
-        let stored = PinnedGit::stored(old, &key, &request).filter(|stored| {
+        let stored = PinnedGit::stored(old, &key, extent).filter(|stored| {
             // A lock without submodules may be one that was made without looking for any.
             let looked = !wanted.submodules || !stored.git.submodules.is_empty();
             let history = old.gits.get(&key).is_some_and(|git| git.history || !wanted.history);
@@ -522,11 +543,7 @@ impl PinnedGit {
                 stored.git.refs = wanted.refs.clone();
                 stored
             }
-            None => {
-                let RecipeGit { url, submodules, history, lfs, .. } = wanted;
-                let extent = Extent { submodules: *submodules, history: *history, lfs: *lfs };
-                commit(url.clone(), commit_id, refs, extent, fetcher, denials).await?
-            }
+            None => commit(wanted.url.clone(), commit_id, refs, extent, old, fetcher, denials).await?,
         };
         // With `rebaseable=1` BitBake's name of the clone holds the revision.
         let (asked, found) = (wanted.commit.to_string(), answer.git.commit.to_string());
@@ -546,14 +563,34 @@ impl PinnedGit {
 
     /// The entry of an old lock under a key with all its submodules, if all of them are there.
     fn from_lock(lock: &Lock, key: &str, wanted: &GitRequest) -> Option<PinnedGit> {
-        let mut answer = PinnedGit::stored(lock, key, wanted)?;
+        let extent = Extent { submodules: wanted.submodules, history: wanted.history, lfs: wanted.lfs };
+        let mut answer = PinnedGit::stored(lock, key, extent)?;
         // Another request may have added its refs to the block; only those of this request count here.
         let own = wanted.reference.full_names();
         answer.git.refs.retain(|name| own.contains(name));
         own.iter().all(|name| answer.git.refs.contains(name)).then_some(answer)
     }
 
-    fn stored(lock: &Lock, key: &str, wanted: &GitRequest) -> Option<PinnedGit> {
+    /// A commit that could not be fetched now: what the old lock knows of it.
+    fn unseen(mut git: LockedGit, why: String, extent: Extent, old: &Lock) -> PinnedGit {
+        let key = name::git_key(&git.url, &git.commit);
+        let known = PinnedGit::stored(old, &key, extent);
+        let (children, objects) = match known {
+            Some(known) => {
+                (git.submodules, git.lfs) = (known.git.submodules, known.git.lfs);
+                (known.children, known.objects)
+            }
+            None => {
+                // Objects of Git LFS that the old lock was not asked for are not known.
+                git.without_lfs |= old.gits.get(&key).is_some_and(|known| known.without_lfs);
+                (Vec::new(), Vec::new())
+            }
+        };
+        git.recursive &= git.submodules.is_empty();
+        PinnedGit { git, children, objects, why: Some(why) }
+    }
+
+    fn stored(lock: &Lock, key: &str, wanted: Extent) -> Option<PinnedGit> {
         let mut git = lock.gits.get(key)?.clone();
         git.history = wanted.history;
         if !wanted.lfs {
@@ -569,6 +606,7 @@ impl PinnedGit {
         let objects = objects.collect::<Option<_>>()?;
         if !wanted.submodules {
             git.submodules.clear();
+            git.recursive = false;
         }
         let children = git.submodules.values().map(|child| PinnedGit::stored(lock, child, wanted));
         Some(PinnedGit { children: children.collect::<Option<_>>()?, objects, git, why: None })
@@ -579,17 +617,14 @@ impl PinnedGit {
     }
 
     fn is_complete(&self) -> bool {
-        self.git.tree.is_some()
+        self.git.is_complete()
             && self.children.iter().all(PinnedGit::is_complete)
             && self.objects.iter().all(|lfs| lfs.object.content.is_some())
     }
 
     pub(super) fn incomplete(&self) -> Vec<Incomplete> {
-        let own = self
-            .git
-            .tree
-            .is_none()
-            .then(|| Incomplete { id: SourceId::Git(self.key()), why: self.why.clone().unwrap_or_default() });
+        let open = !self.git.is_complete();
+        let own = open.then(|| Incomplete { id: self.id(), why: self.why.clone().unwrap_or_default() });
         let objects = self.objects.iter().filter_map(PinnedLfs::incomplete);
         own.into_iter().chain(self.children.iter().flat_map(PinnedGit::incomplete)).chain(objects).collect()
     }
@@ -608,12 +643,13 @@ impl PinnedGit {
         let block = lock.gits.entry(key.to_owned()).or_insert_with(|| self.git.clone());
         block.refs.extend(self.git.refs.iter().cloned());
         block.clones.extend(self.git.clones.iter().cloned());
-        block.recursive &= self.git.tree.is_none();
+        block.recursive |= self.git.recursive;
         block.history |= self.git.history;
         block.tree = block.tree.or(self.git.tree);
         if block.submodules.is_empty() {
             block.submodules.clone_from(&self.git.submodules);
         }
+        block.recursive &= block.submodules.is_empty();
         block.without_lfs &= self.git.without_lfs;
         if block.lfs.is_empty() {
             block.lfs.clone_from(&self.git.lfs);

@@ -31,13 +31,10 @@ pub(super) async fn resolve(
 ) -> Result<(Resolution, Option<Error>)> {
     check_names(manifest, old, update)?;
     let requirements = requirement::all(manifest);
-    let nothing = Lock::default();
-    let answered = join_all(requirements.iter().map(|requirement| {
-        let old = if requirement.moves(update) { &nothing } else { old };
-        async move {
-            let denials = Denials::default();
-            (pin::find(requirement, old, fetcher, &denials).await, denials.into_errors())
-        }
+    let answered = join_all(requirements.iter().map(|requirement| async move {
+        let denials = Denials::default();
+        let moves = requirement.moves(update);
+        (pin::find(requirement, moves, old, fetcher, &denials).await, denials.into_errors())
     }));
     let (mut answers, mut errors, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     for (requirement, (found, denials)) in requirements.iter().zip(answered.await) {

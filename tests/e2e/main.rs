@@ -25,4 +25,5 @@ mod seal;
 mod serving;
 mod together;
 mod truth;
+mod updating;
 mod wrong_input;
