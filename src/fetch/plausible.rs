@@ -39,7 +39,7 @@ pub(crate) fn doubt(name: &str, head: &[u8]) -> Option<String> {
 }
 
 /// Whether these first bytes are those of a web page.
-pub fn is_page(head: &[u8]) -> bool {
+pub(crate) fn is_page(head: &[u8]) -> bool {
     let text = String::from_utf8_lossy(head).to_ascii_lowercase();
     let text = text.trim_start_matches('\u{feff}').trim_start();
     ["<!doctype html", "<html", "<head"].iter().any(|beginning| text.starts_with(beginning))
