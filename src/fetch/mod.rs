@@ -585,7 +585,8 @@ impl Fetcher {
     /// refs in which the wanted one is missing, so its own words do not say that a page came.
     async fn explained(&self, url: &SourceUrl, failure: Failure) -> Failure {
         let said = failure.error.causes().join("\n").to_lowercase();
-        let asked = matches!(failure.class, Class::Permanent | Class::Doubtful) && !git::names_the_answer(&said);
+        let unclear = matches!(failure.class, Class::Permanent | Class::Doubtful) && !git::names_the_answer(&said);
+        let asked = unclear && !self.limits.is_down(&url.host());
         let refs = format!("{}/info/refs?service=git-upload-pack", url.as_str().trim_end_matches('/'));
         let Some(refs) = refs.parse().ok().filter(|_| asked && ["https", "http"].contains(&url.scheme())) else {
             return failure;
