@@ -167,7 +167,7 @@ impl Http {
     /// # Errors
     /// As [`Http::transfer`].
     pub async fn beginning(&self, url: &SourceUrl, most: usize) -> Result<Vec<u8>, Failure> {
-        let mut response = self.request(url, None)?.send().await.map_err(|error| failed(url, error))?;
+        let mut response = self.request(url.as_url(), None)?.send().await.map_err(|error| failed(url, error))?;
         check_status(url, &response, false)?;
         let mut body = Vec::new();
         while body.len() < most
