@@ -185,6 +185,6 @@ mod tests {
             files.iter().map(|(at, path, _)| (*at, path.file_name().unwrap().to_str().unwrap())).collect();
         assert_eq!(names, [(0, "layer.conf"), (1, "layer.conf"), (1, "y.inc"), (0, "x_1.bb")]);
         assert!(find(&[root.join("b")]).unwrap_err().to_string().contains("no BitBake layer"));
-        assert!(find(&[root.join("gone")]).unwrap_err().to_string().contains("no directory"));
+        assert!(find(&[root.join("gone")]).unwrap_err().to_string().contains("not a directory"));
     }
 }
