@@ -158,10 +158,7 @@ impl Fetcher {
         if contents.pointers.is_empty() {
             return Ok(Vec::new());
         }
-        let server = match &contents.server {
-            Some(place) => SourceUrl::lfs(place),
-            None => url.lfs_server(),
-        };
+        let server = server_of(url, contents.server.as_deref());
         let server =
             server.map_err(|error| error.wrap(format!("commit {commit} of {url} names no usable LFS server")))?;
         let object = |(path, pointer): (String, crate::source::LfsPointer)| LfsObject {
@@ -487,6 +484,16 @@ impl BodyStream for FolderFile<'_> {
     }
 }
 
+/// The server of a repository, or the one that its commit names. What comes over a network cannot lead to this machine's files.
+fn server_of(repository: &SourceUrl, named: Option<&str>) -> Result<SourceUrl> {
+    let Some(place) = named else { return repository.lfs_server() };
+    let server = SourceUrl::lfs(place)?;
+    if server.scheme() == "lfs+file" && repository.scheme() != "file" {
+        return Err(Error::input("its .lfsconfig names a folder of this machine"));
+    }
+    Ok(server)
+}
+
 /// A path, or a `file:` URL.
 fn folder(text: &str) -> Option<PathBuf> {
     if text.starts_with('/') {
@@ -507,5 +514,25 @@ impl GitLogin {
         let field = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         let (user, password) = (field("username")?.to_owned(), field("password")?.to_owned());
         Some(GitLogin { asked: asked.to_owned(), user, password })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_may_name_another_server_but_no_folder() {
+        let url: SourceUrl = "https://h/o/r".parse().unwrap();
+        assert_eq!(server_of(&url, None).unwrap().as_str(), "lfs+https://h/o/r.git/info/lfs");
+        assert_eq!(server_of(&url, Some("https://lfs.corp/x")).unwrap().as_str(), "lfs+https://lfs.corp/x");
+        for place in ["file:///srv/x", "/srv/x", "https://me:secret@lfs.corp/x", "ext::sh", "ssh://-oProxyCommand=x/y"]
+        {
+            let error = server_of(&url, Some(place)).unwrap_err();
+            assert_eq!(error.kind(), Kind::Input, "{place}");
+            assert!(!error.to_string().contains("secret"));
+        }
+        let folder: SourceUrl = "file:///srv/r".parse().unwrap();
+        assert!(server_of(&folder, Some("file:///srv/lfs")).is_ok());
     }
 }

@@ -90,6 +90,8 @@ impl Endpoint {
     /// How messages name it.
     pub fn host(&self) -> String {
         match self {
+            // A repository in a folder, with objects of Git LFS.
+            Endpoint::Url(url) if url.host().is_empty() => url.as_url().path().to_owned(),
             Endpoint::Url(url) => url.host(),
             Endpoint::Remote(remote) => remote.url().to_string(),
         }

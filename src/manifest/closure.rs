@@ -139,7 +139,7 @@ pub(super) fn variants(manifest: &Manifest, name: &str) -> Result<Vec<Variant>> 
     let mut variants = vec![variant(String::new(), base.clone(), host)];
     if matches!(settings.lock, ClosureScope::Choices | ClosureScope::Pairs) {
         for setting in other_settings(manifest, name, board) {
-            let set = with_consequences(manifest, name, board, &setting);
+            let set = with_consequences(manifest, name, board, std::slice::from_ref(&setting));
             // An option that contradicts itself in any case was reported when the manifest was read.
             let Ok(selection) = select::select(manifest, name, &set) else { continue };
             if selection.overrides != base.overrides {
@@ -200,9 +200,9 @@ pub(super) fn setting(manifest: &Manifest, option: &str, value: Option<&str>) ->
     }
 }
 
-/// A setting together with what its flag requires, and without the flags of the board that conflict with it.
-pub(super) fn with_consequences(manifest: &Manifest, name: &str, board: &Board, setting: &str) -> Vec<String> {
-    let mut set = vec![setting.to_owned()];
+/// Settings together with what their flags require, and without the flags of the board that conflict with it.
+pub(super) fn with_consequences(manifest: &Manifest, name: &str, board: &Board, settings: &[String]) -> Vec<String> {
+    let mut set = settings.to_vec();
     let mut next = 0;
     while let Some(setting) = set.get(next) {
         let required = manifest.options.get(setting.as_str()).map(|option| option.requires.clone()).unwrap_or_default();

@@ -99,10 +99,7 @@ pub(super) fn groups(manifest: &Manifest, name: &str, board: &Board) -> IndexMap
 /// A board with all settings of a group and what they bring along; `None` if it cannot have them.
 fn selection(manifest: &Manifest, name: &str, board: &Board, group: &[String]) -> Option<Selection> {
     let wanted = group.iter().map(|setting| select::one(manifest, name, setting)).collect::<Result<Vec<_>>>().ok()?;
-    let mut set: Vec<String> =
-        group.iter().flat_map(|setting| with_consequences(manifest, name, board, setting)).collect();
-    set.sort();
-    set.dedup();
+    let set = with_consequences(manifest, name, board, group);
     let selection = select::select(manifest, name, &set).ok()?;
     wanted.iter().all(|(option, value)| selection.values.get(option) == Some(value)).then_some(selection)
 }
