@@ -490,6 +490,7 @@ fn what_the_runtimes_and_containerd_are_told() {
         ("macvtap", words("kata-network-macvtap:kata-rootfs")),
         ("release", words("kata-base-release")),
         ("containerd17", "KATA_CONTAINERD_CONFIG_VERSION = \"2\"\n".to_owned()),
+        ("ownconfig", "KATA_CONTAINERD_MAIN_CONFIG = \"0\"\n".to_owned()),
         ("uring", "KATA_QEMU_PACKAGE = \"kata-static-qemu\"\n".to_owned()),
     ];
     let names = configurations.each_ref().map(|(name, lines)| (*name, lines.as_str()));
@@ -499,7 +500,7 @@ fn what_the_runtimes_and_containerd_are_told() {
         for (name, _) in asked {
             questions.push((*name, CONFIG, run(name, CONFIG, INSTALL)));
         }
-        for name in ["plain", "containerd17"].into_iter().filter(|_| board == "qemu") {
+        for name in ["plain", "containerd17", "ownconfig"].into_iter().filter(|_| board == "qemu") {
             questions.push((name, CONTAINERD, run(name, CONTAINERD, INSTALL)));
         }
         let input = Value::from(questions.iter().map(|(_, _, question)| question.clone()).collect::<Vec<_>>());

@@ -68,9 +68,9 @@ do_install() {
         esac
         install -d $directory
         install -m 0644 ${UNPACKDIR}/*.toml $directory/
-        install -m 0644 ${UNPACKDIR}/$runtime/15-agent.toml $directory/
-        if [ "${KATA_BOOT}" = rootfs ]; then
-            install -m 0644 ${UNPACKDIR}/$runtime/25-boot-rootfs.toml $directory/
+        install -m 0644 ${UNPACKDIR}/$runtime/*.toml $directory/
+        if [ "${KATA_BOOT}" != rootfs ]; then
+            rm $directory/25-boot-rootfs.toml
         fi
         kata_config_programs > $directory/10-programs.toml
         chmod 0644 $directory/10-programs.toml
