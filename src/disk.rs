@@ -403,6 +403,14 @@ pub fn is_at(file: &File, path: &Path) -> bool {
 #[derive(Debug)]
 pub struct FileLock(File);
 
+impl Drop for FileLock {
+    /// Gives the lock back at once. Closing the file alone would leave it to a process that was just forked and has its
+    /// descriptors until its exec (flock(2)).
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
 impl FileLock {
     /// Waits for a lock that excludes all others. Calls `waiting` once if it must wait.
     ///

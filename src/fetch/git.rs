@@ -241,7 +241,7 @@ impl Git {
         url: &SourceUrl,
         patterns: &[String],
     ) -> Result<(Vec<Listed>, Option<String>), Failure> {
-        let mut command = self.command();
+        let mut command = self.command_for(url);
         // Not quiet: git says where it was redirected to only then (remote-curl.c, discover_refs).
         command.arg("ls-remote");
         let place = self.without_login(url, &mut command).await?;
