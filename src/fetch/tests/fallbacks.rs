@@ -220,7 +220,7 @@ async fn a_fallback_with_other_bytes_does_no_harm() {
     let mut world = World::with(as_if_public(), false);
     let rules = [rule("http://.*", &[&server.url("/wrong/{name}"), &server.url("/right/{name}")])];
     world.fetcher.fallbacks = Fallbacks { files: Rules::new(&rules).unwrap(), vaults: Rules::default() };
-    server.on("/wrong/which-2.23.tar.gz", [Reply::file("abd")]);
+    server.on("/wrong/which-2.23.tar.gz", [Reply::file("xyz")]);
     server.on("/right/which-2.23.tar.gz", [Reply::file(ABC)]);
     let wanted = file(&server.url("/gone/which-2.23.tar.gz"));
     world.fetcher.file(&wanted).await.unwrap();
