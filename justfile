@@ -14,6 +14,10 @@ e2e NAME='':
     KBUILD_TEST_SERVERS={{justfile_directory()}}/target/test-servers \
     cargo test --test e2e {{NAME}}
 
+# What goes wrong around kbuild, by chance and for long: kills, faults of the disk, neighbours, hostile input.
+adversity ROUNDS='500' SEED=`date +%s`:
+    KBUILD_ADVERSITY_ROUNDS={{ROUNDS}} KBUILD_ADVERSITY_SEED={{SEED}} cargo test --release --test adversity -- --nocapture
+
 # Takes the present output as right: snapshots and reference pages. Read `git diff` afterwards.
 accept *FILTER: docs
     INSTA_UPDATE=always tests/run {{FILTER}}
