@@ -77,20 +77,30 @@ impl RequestGuard<'_> {
         loop {
             let before = arrived();
             let answer = {
-                let _permit = self.limits.transfer(&server.limited_by).await;
+                let _permit = self.limits.transfer(&server.limited_by, &server.host).await;
                 self.ensure_reachable(&server)?;
                 ask().await
             };
             match answer {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.limits.answered(&server.host);
+                    return Ok(answer);
+                }
                 Err(failure) => {
-                    if arrived() > before + WORTHWHILE {
+                    if arrived() > before + WORTHWHILE || self.is_held_back(&server, &failure) {
                         attempts.progressed();
                     }
                     self.wait(&server, &mut attempts, failure).await?;
                 }
             }
         }
+    }
+
+    /// Whether the host refuses because it was asked too often: then all transfers from it are held back for as long as it says,
+    /// and a try counts only if the host answers nobody else either.
+    fn is_held_back(&self, server: &RequestTarget, failure: &Failure) -> bool {
+        let Class::Transient { after: Some(pause) } = failure.class else { return false };
+        self.limits.refused(&server.host, pause.min(self.policy.retry_after))
     }
 
     /// Fails for a short while after the host could not be reached: asking again would only wait.

@@ -80,6 +80,9 @@ impl RetryPolicy {
     }
 }
 
+/// How long a server is left alone that answers 429 and does not say how long.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// What a failure means for the next try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -104,7 +107,9 @@ impl Class {
     /// A 403 that says so is a rate limit, such as GitHub's secondary ones, and passes.
     pub fn of_status(status: u16, after: Option<Duration>) -> Class {
         match status {
-            408 | 429 | 500..=599 => Class::Transient { after },
+            // A server that does not say for how long (RFC 6585, 4: it may) wants a pause all the same.
+            429 => Class::Transient { after: Some(after.unwrap_or(SHORTEST_PAUSE)) },
+            408 | 500..=599 => Class::Transient { after },
             403 if after.is_some() => Class::Transient { after },
             _ => Class::Permanent,
         }
@@ -242,7 +247,9 @@ mod tests {
     #[test]
     fn a_status_passes_or_lasts() {
         let after = Some(Duration::from_secs(7));
-        for status in [408, 429, 500, 503] {
+        assert_eq!(Class::of_status(429, None), Class::Transient { after: Some(SHORTEST_PAUSE) });
+        assert_eq!(Class::of_status(429, after), Class::Transient { after });
+        for status in [408, 500, 503] {
             assert_eq!(Class::of_status(status, None), AGAIN, "{status}");
             assert_eq!(Class::of_status(status, after), Class::Transient { after }, "{status}");
         }

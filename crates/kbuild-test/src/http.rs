@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -177,6 +177,27 @@ struct State {
     mounts: Mutex<Vec<(String, Mount)>>,
     log: Mutex<Vec<Request>>,
     stop: AtomicBool,
+    limit: Mutex<Option<RateLimit>>,
+}
+
+/// So many requests a second are answered.
+#[derive(Debug)]
+struct RateLimit {
+    each_second: u32,
+    since: Instant,
+    answered: u32,
+}
+
+impl RateLimit {
+    /// Whether one more request is answered now; if not, after how long it may be asked again.
+    fn take(&mut self) -> Result<(), Duration> {
+        let second = Duration::from_secs(1);
+        if self.since.elapsed() >= second {
+            (self.since, self.answered) = (Instant::now(), 0);
+        }
+        self.answered += 1;
+        if self.answered <= self.each_second { Ok(()) } else { Err(second.saturating_sub(self.since.elapsed())) }
+    }
 }
 
 /// A running server; it ends when dropped.
@@ -263,6 +284,12 @@ impl Server {
         self
     }
 
+    /// Answers so many requests a second; to the others it says 429, with `Retry-After` in whole seconds.
+    pub fn limit(&self, each_second: u32) -> &Server {
+        *self.state.limit.lock().unwrap() = Some(RateLimit { each_second, since: Instant::now(), answered: 0 });
+        self
+    }
+
     /// The URL of a path on this server.
     pub fn url(&self, path: &str) -> String {
         let host = if self.scheme == "https" { "localhost" } else { "127.0.0.1" };
@@ -340,6 +367,11 @@ fn serve(state: &State, stream: &mut BufReader<Box<dyn Stream>>) -> io::Result<(
     let Some(request) = read_request(stream)? else { return Ok(()) };
     state.log.lock().unwrap().push(request.clone());
     let out = stream.get_mut();
+    let refused = state.limit.lock().unwrap().as_mut().and_then(|limit| limit.take().err());
+    if let Some(after) = refused {
+        let after = ("Retry-After".to_owned(), after.as_secs_f64().ceil().to_string());
+        return send(out, 429, &[after], Some(0), b"");
+    }
     match reply(state, &request)? {
         Reply::File(file) if request.method == "HEAD" => send(out, 200, &file.headers, Some(file.body.len()), b""),
         Reply::Status(status, headers, body) if request.method == "HEAD" => {
