@@ -3,13 +3,16 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::bounds;
+use crate::env_vars::KBUILD_MIN_FREE;
 use crate::error::{Error, Kind, Result};
+use crate::progress;
 
 /// How the names of temporary files and directories begin. Nothing else may be called so: see [`sweep`].
 pub const TEMPORARY: &str = ".kbuild-tmp-";
@@ -75,6 +78,15 @@ pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     sync_directory(parent(path))
+}
+
+/// Has the system begin to write a part of a file to the disk, without waiting for it; a length of 0 means to the end. A hint:
+/// what fails here fails again when the file is synced.
+pub fn start_writing(file: &File, from: u64, length: u64) {
+    use std::os::fd::AsRawFd as _;
+    let (from, length) = (from.cast_signed(), length.cast_signed());
+    // SAFETY: sync_file_range(2) on an open descriptor; it takes no pointer.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), from, length, libc::SYNC_FILE_RANGE_WRITE) };
 }
 
 /// Makes renames and new names in a directory durable.
@@ -475,6 +487,92 @@ impl FileLock {
             Err(TryLockError::Error(error)) => Err(Error::io("lock", path, error)),
         }
     }
+}
+
+/// Bytes that are written before it is looked again how much of the disk is free.
+const UNWATCHED: u64 = 8 << 20;
+
+/// Watches that a disk does not get full while something is written to it.
+#[derive(Debug)]
+pub struct FreeSpace {
+    directory: PathBuf,
+    unwatched: u64,
+}
+
+impl FreeSpace {
+    /// Of the disk that this directory is on.
+    pub fn of(directory: &Path) -> FreeSpace {
+        FreeSpace { directory: directory.to_owned(), unwatched: UNWATCHED }
+    }
+
+    /// Counts bytes that are about to be written.
+    ///
+    /// # Errors
+    /// Less would be free than is to stay free ([`bounds::free_disk`]): kind `Io`.
+    pub fn take(&mut self, bytes: u64) -> Result<()> {
+        self.unwatched += bytes;
+        if self.unwatched < UNWATCHED {
+            return Ok(());
+        }
+        self.unwatched = 0;
+        must_fit(&self.directory, bytes)
+    }
+}
+
+/// Refuses to write so many bytes to the disk of a directory if less would be free than is to stay free. Where the file
+/// system does not say how much is free, the writing is tried.
+///
+/// # Errors
+/// There is too little: kind `Io`.
+pub fn must_fit(directory: &Path, bytes: u64) -> Result<()> {
+    let Ok(found) = rustix::fs::statvfs(directory) else { return Ok(()) };
+    let (free, floor) = (found.f_bavail.saturating_mul(found.f_frsize), bounds::free_disk());
+    if bytes.saturating_add(floor) <= free {
+        return Ok(());
+    }
+    let shown = progress::size;
+    let why = format!(
+        "{} needed, {} free on {}, and {} are to stay free",
+        shown(bytes),
+        shown(free),
+        directory.display(),
+        shown(floor)
+    );
+    let error = Error::new(Kind::Io, "the disk is full, or nearly").because(why);
+    Err(error
+        .help(format!("make room (`kbuild gc` removes what no lock names), or set {KBUILD_MIN_FREE} to fewer bytes")))
+}
+
+/// A file of at most so many bytes, as text. Nothing but a plain file is read, so that no pipe is waited for. `what` is for
+/// messages.
+///
+/// # Errors
+/// It cannot be read (kind `Io`, with the system's error as cause), or is longer, or no text: kind `Input`.
+pub fn read_text(path: &Path, what: &str, limit: u64) -> Result<String> {
+    String::from_utf8(read_small(path, what, limit)?).map_err(|_| {
+        Error::input(format!("{} is not text in UTF-8", path.display())).help("TOML files are UTF-8: save it as UTF-8")
+    })
+}
+
+/// As [`read_text`], whatever its bytes are.
+///
+/// # Errors
+/// Those of [`read_text`].
+pub fn read_small(path: &Path, what: &str, limit: u64) -> Result<Vec<u8>> {
+    let failed = |error| Error::io("read", path, error);
+    let file = OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(path);
+    let file = file.map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(failed(ErrorKind::IsADirectory.into()));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        let error = Error::input(format!("{} is longer than {limit} bytes", path.display()));
+        return Err(error.because(format!("the limit for {what} is {}", progress::size(limit))));
+    }
+    Ok(bytes)
 }
 
 /// Bytes that are read at once.

@@ -87,6 +87,10 @@ variables! {
         KBUILD_TIMEOUT = "KBUILD_TIMEOUT";
         /// The pause before the first retry, in milliseconds; each later pause is longer. Without it: 1000.
         KBUILD_RETRY_BASE_MS = "KBUILD_RETRY_BASE_MS";
+        /// How many bytes a download may have whose size nobody knows: a number. Without it: 68719476736 (64 GiB).
+        KBUILD_MAX_DOWNLOAD = "KBUILD_MAX_DOWNLOAD";
+        /// How many bytes stay free on the disk of the store: a number. Without it: 67108864 (64 MiB).
+        KBUILD_MIN_FREE = "KBUILD_MIN_FREE";
         /// Which events are logged on stderr, for hunting a fault: `kbuild=debug`, or any filter of the crate
         /// `tracing-subscriber`. It replaces what `-v` chooses.
         KBUILD_LOG = "KBUILD_LOG";
@@ -175,6 +179,10 @@ variables! {
         KBUILD_TEST_CLONES = "KBUILD_TEST_CLONES";
         /// Where oelint-adv is installed, a directory.
         KBUILD_TEST_OELINT = "KBUILD_TEST_OELINT";
+        /// How often the tests of `tests/adversity` do what they do by chance. Without it: a few times, for some seconds.
+        KBUILD_ADVERSITY_ROUNDS = "KBUILD_ADVERSITY_ROUNDS";
+        /// What the chance of `tests/adversity` follows from, a number. Without it: 1.
+        KBUILD_ADVERSITY_SEED = "KBUILD_ADVERSITY_SEED";
         /// Set to anything: a test whose BitBake or servers are missing fails, in place of being skipped.
         CI = "CI";
     }

@@ -1,17 +1,19 @@
 //! Runs the system's git over the store ([`local_git`]) and over a network ([`network_git`]), with the one list of
 //! settings for each.
 
-use std::path::Path;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::bounds;
 use crate::error::{Error, Kind, Result};
 use crate::source::url::redact;
 
 /// Settings for every run. They win over the configuration of the user and the repository.
 ///
 /// Packs instead of loose objects, so that a fetched commit can be stored without repacking; no automatic clean-up,
-/// no hooks, no helpers.
-const SETTINGS: [&str; 7] = [
+/// no hooks, no helpers. Files of more than [`bounds::BLOB_IN_MEMORY`] are streamed and never become deltas.
+const SETTINGS: [&str; 8] = [
     "gc.auto=0",
     "maintenance.auto=false",
     "transfer.unpackLimit=1",
@@ -19,6 +21,7 @@ const SETTINGS: [&str; 7] = [
     "pack.writeReverseIndex=false",
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
+    "core.bigFileThreshold=16m",
 ];
 
 /// Settings of runs over the store, which may belong to another user.
@@ -93,7 +96,22 @@ pub fn local_git(directory: &Path) -> Command {
     set(&mut command, SETTINGS.iter().chain(&LOCAL_SETTINGS));
     command.arg("--git-dir").arg(directory);
     ends_with_kbuild(&mut command);
+    bound_memory(&mut command);
     command
+}
+
+/// Gives a git process a limit on its heap, see [`bounds::GIT_MEMORY`]. Its children have it too.
+pub fn bound_memory(command: &mut Command) {
+    use std::os::unix::process::CommandExt as _;
+
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let given = getrlimit(Resource::Data);
+    let lower = |limit: Option<u64>| Some(limit.map_or(bounds::GIT_MEMORY, |limit| limit.min(bounds::GIT_MEMORY)));
+    let limit = Rlimit { current: lower(given.current), maximum: lower(given.maximum) };
+    // SAFETY: setrlimit(2) is a plain system call here, and the closure does nothing else: no allocation, no lock.
+    unsafe {
+        command.pre_exec(move || setrlimit(Resource::Data, limit.clone()).map_err(Into::into));
+    }
 }
 
 /// Has the kernel end a child when kbuild ends, however that ends (`PR_SET_PDEATHSIG` of prctl(2)). The signal comes when the
@@ -114,19 +132,40 @@ pub fn ends_with_kbuild(command: &mut Command) {
     }
 }
 
+/// The objects of a bare repository.
+pub struct Objects {
+    repository: git2::Repository,
+    directory: PathBuf,
+}
+
+impl Objects {
+    /// The repository's directory, for [`local_git`].
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+impl Deref for Objects {
+    type Target = git2::Repository;
+
+    fn deref(&self) -> &git2::Repository {
+        &self.repository
+    }
+}
+
 /// The objects of a bare repository, for reading with libgit2. Only `objects/` is looked at: no configuration (the user's
 /// may be broken), no owner (a store may be another user's), no `shallow` file.
 ///
 /// # Errors
 /// The path is not UTF-8, which libgit2 needs here (kind `Input`), or the objects cannot be opened (kind `Mismatch`).
-pub fn open_objects(directory: &Path) -> Result<git2::Repository> {
+pub fn open_objects(directory: &Path) -> Result<Objects> {
     let objects = directory.join("objects");
     let path = objects.to_str().ok_or_else(|| Error::input(format!("{} is not UTF-8", objects.display())))?;
     let opened = git2::Odb::new().and_then(|odb| {
         odb.add_disk_alternate(path)?;
         git2::Repository::from_odb(odb)
     });
-    opened.map_err(broken_object)
+    Ok(Objects { repository: opened.map_err(broken_object)?, directory: directory.to_owned() })
 }
 
 /// The error for an object that libgit2 could not read: kind `Mismatch`.
@@ -186,6 +225,16 @@ mod tests {
         ));
         assert!(is_full_disk("fatal: sha1 file 'x' write error: Disk quota exceeded"));
         assert!(!is_full_disk("remote: fatal: write error: No space left on device\nfatal: early EOF"));
+    }
+
+    #[test]
+    fn git_has_a_limit_on_its_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = local_git(directory.path());
+        command.args(["-c", "alias.limit=!ulimit -d", "limit"]);
+        let limit = String::from_utf8(run(&mut command, Kind::Bug).unwrap()).unwrap();
+        // In KiB.
+        assert!(limit.trim().parse::<u64>().unwrap() <= bounds::GIT_MEMORY >> 10, "{limit}");
     }
 
     #[test]

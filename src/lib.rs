@@ -11,6 +11,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, unreachable_pub))]
 
 pub mod bitbake;
+pub mod bounds;
 #[expect(clippy::disallowed_methods, reason = "it writes to /proc, and to a directory that it removes at once")]
 pub mod builder;
 pub mod bundle;

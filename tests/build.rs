@@ -76,7 +76,7 @@ fn lock_by_hand(manifest: &Manifest, store: &Store) -> Lock {
         let repository = upstreams.join(format!("{name}.git"));
         let commit = run("git", &[Path::new("-C"), &repository, Path::new("rev-parse"), Path::new(branch)]);
         let commit: CommitId = commit.parse().unwrap();
-        let tree = tree::of_commit(&git2::Repository::open_bare(&repository).unwrap(), &commit).unwrap();
+        let tree = tree::of_commit(&kbuild::git::open_objects(&repository).unwrap(), &commit).unwrap();
         store.add_git(&repository, &commit, tree).unwrap();
         let url = url(&format!("{name}.git"));
         let key = name::git_key(&url, &commit);

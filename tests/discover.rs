@@ -159,7 +159,7 @@ fn lock_of_the_engine(store: &Store) -> Lock {
 fn lock_layer(lock: &mut Lock, store: &Store, layer: &str, repository: &Path, branch: &str) {
     let commit = run("git", &[Path::new("-C"), repository, Path::new("rev-parse"), Path::new(branch)]);
     let commit: CommitId = commit.parse().unwrap();
-    let tree = tree::of_commit(&git2::Repository::open(repository).unwrap(), &commit).unwrap();
+    let tree = tree::of_commit(&kbuild::git::open_objects(repository).unwrap(), &commit).unwrap();
     store.add_git(repository, &commit, tree).unwrap();
     let url: SourceUrl = format!("https://upstream.example/{layer}.git").parse().unwrap();
     let key = name::git_key(&url, &commit);

@@ -12,7 +12,7 @@ use regex::Regex;
 const SHARED_NAMES: usize = 8;
 
 /// Files that all rooms may use: they stand below the picture.
-const BESIDE: [&str; 8] = ["disk", "env_vars", "error", "files", "generated", "git", "progress", "suggest"];
+const BESIDE: [&str; 9] = ["bounds", "disk", "env_vars", "error", "files", "generated", "git", "progress", "suggest"];
 
 static TYPE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?m)^(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union|type) (\w+)").expect("a valid pattern")

@@ -121,7 +121,7 @@ impl Bench {
         git(&["commit", "-q", "-m", "A commit"]);
         let commit: CommitId = git(&["rev-parse", "HEAD"]).parse().unwrap();
         let bare = root.path().join(".git");
-        let tree = tree::of_commit(&git2::Repository::open(&bare).unwrap(), &commit).unwrap();
+        let tree = tree::of_commit(&kbuild::git::open_objects(&bare).unwrap(), &commit).unwrap();
         self.store.add_git(&bare, &commit, tree).unwrap();
         let url = url.parse().unwrap();
         let locked = LockedGit {
@@ -241,7 +241,7 @@ fn git_lfs(bench: &mut Bench) {
     let Some(upstream) = LfsUpstream::new(&[]) else { return };
     let commit: CommitId = upstream.commit.parse().unwrap();
     let bare = upstream.path().join("repository.git");
-    let hash = tree::of_commit(&git2::Repository::open(&bare).unwrap(), &commit).unwrap();
+    let hash = tree::of_commit(&kbuild::git::open_objects(&bare).unwrap(), &commit).unwrap();
     bench.store.add_git(&bare, &commit, hash).unwrap();
     let path = upstream.objects().join(&upstream.oid[..2]).join(&upstream.oid[2..4]).join(&upstream.oid);
     let digests = bench.store.add_file(&path).unwrap();

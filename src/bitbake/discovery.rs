@@ -9,8 +9,10 @@ use serde::de::DeserializeOwned;
 
 use super::graph::Graph;
 use super::report::{DiscoveryReport, Fetch, FloatingSrcrev, Problem, Recipe};
+use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::source::NameList;
 
 /// Part of the hash over the inputs of a closure. It is raised when the class, or the reading of its files, finds
 /// something else in the same layers.
@@ -44,13 +46,13 @@ struct RecipeRecord {
     license: String,
     layer: String,
     file: String,
-    provides: BTreeSet<String>,
+    provides: NameList,
     /// DEPENDS and the `depends` of tasks: names that recipes provide.
-    needs: BTreeSet<String>,
+    needs: NameList,
     /// The packages it gives.
-    packages: BTreeSet<String>,
+    packages: NameList,
     /// The packages that those packages require, or that its image installs.
-    wants: BTreeSet<String>,
+    wants: NameList,
     go_proxy: Option<String>,
     fetches: Vec<Fetch>,
     problems: Vec<Problem>,
@@ -126,8 +128,8 @@ impl DiscoveryDir {
         let floating: Vec<FloatingFile> = read_all(&self.0.join("floating"))?;
         let configurations: Vec<ConfigurationRecord> = read_all(&self.0.join("configuration"))?;
         let graph = self.graph_directory().join(super::graph::FILE_NAME);
-        let graph = fs::read_to_string(&graph).map_err(|error| Error::io("read", &graph, error))?;
-        report(found, floating, configurations, &Graph::parse(&graph), targets)
+        let graph = Graph::read(&graph)?;
+        report(found, floating, configurations, &graph, targets)
     }
 }
 
@@ -141,11 +143,14 @@ fn read_all<T: DeserializeOwned>(directory: &Path) -> Result<Vec<T>> {
     let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
-    paths.iter().map(|path| read(path)).collect()
+    let mut left = bounds::DISCOVERY;
+    paths.iter().map(|path| read(path, &mut left)).collect()
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+/// Reads a file, and counts its bytes off from what may still come: layers write the class's words with it.
+fn read<T: DeserializeOwned>(path: &Path, left: &mut u64) -> Result<T> {
+    let text = disk::read_text(path, "what BitBake says of a recipe", bounds::DISCOVERY_FILE.min(*left))?;
+    *left = left.saturating_sub(text.len() as u64);
     serde_json::from_str(&text)
         .map_err(|error| Error::bug(format!("{} is not what kbuild's class writes", path.display())).because(error))
 }
@@ -233,17 +238,17 @@ fn own_words(found: &[RecipeRecord]) -> BTreeMap<String, BTreeSet<String>> {
     let mut packages: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for recipe in found {
         let (context, pn) = split_context(&recipe.name);
-        for name in recipe.provides.iter().map(String::as_str).chain([pn]) {
+        for name in recipe.provides.iter().chain([pn]) {
             providers.entry((context, name)).or_default().push(&recipe.name);
         }
-        for name in &recipe.packages {
+        for name in recipe.packages.iter() {
             packages.entry((context, name)).or_default().push(&recipe.name);
         }
     }
     let asked = |recipe: &RecipeRecord| {
         let (context, _) = split_context(&recipe.name);
-        let needs = recipe.needs.iter().filter_map(|name| providers.get(&(context, name.as_str())));
-        let wants = recipe.wants.iter().filter_map(|name| packages.get(&(context, name.as_str())));
+        let needs = recipe.needs.iter().filter_map(|name| providers.get(&(context, name)));
+        let wants = recipe.wants.iter().filter_map(|name| packages.get(&(context, name)));
         needs.chain(wants).flatten().map(|name| (*name).to_owned()).collect()
     };
     found.iter().map(|recipe| (recipe.name.clone(), asked(recipe))).collect()
@@ -315,9 +320,9 @@ mod tests {
             layer: "core".to_owned(),
             file: format!("{name}.bb"),
             provides: provides.iter().map(|name| (*name).to_owned()).collect(),
-            needs: BTreeSet::new(),
-            packages: BTreeSet::new(),
-            wants: BTreeSet::new(),
+            needs: NameList::default(),
+            packages: NameList::default(),
+            wants: NameList::default(),
             go_proxy: None,
             fetches: Vec::new(),
             problems: Vec::new(),
@@ -327,6 +332,24 @@ mod tests {
     fn names(targets: &[&str], found: &[RecipeRecord]) -> Vec<String> {
         let targets: Vec<String> = targets.iter().map(|name| (*name).to_owned()).collect();
         target_recipes(&targets, found).into_iter().collect()
+    }
+
+    #[test]
+    fn what_bitbake_says_has_a_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, size: u64| {
+            let file = fs::File::create(directory.path().join(name)).unwrap();
+            file.set_len(size).unwrap();
+        };
+        file("a.json", bounds::DISCOVERY_FILE + 1);
+        let error = read_all::<RecipeOutcome>(directory.path()).unwrap_err();
+        assert!(error.to_string().contains("a.json is longer than 4194304 bytes"), "{error}");
+        let text = r#"{"name":"x","task":"fetch","error":null}"#;
+        fs::write(directory.path().join("a.json"), text).unwrap();
+        let (path, mut left) = (directory.path().join("a.json"), text.len() as u64);
+        assert_eq!(read::<RecipeOutcome>(&path, &mut left).unwrap().name, "x");
+        assert_eq!(left, 0, "all of them together have a limit too");
+        assert!(read::<RecipeOutcome>(&path, &mut left).is_err());
     }
 
     #[test]

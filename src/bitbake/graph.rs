@@ -1,9 +1,18 @@
 //! BitBake's task graph, as `bitbake -g` writes it (`task-depends.dot`), read by recipe.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+
+use crate::bounds;
+use crate::error::{Error, Result};
 
 /// The file that `bitbake -g` writes into its working directory.
 pub const FILE_NAME: &str = "task-depends.dot";
+
+/// No line is longer, in bytes: two names of tasks, or one with the path of a recipe.
+const LONGEST_LINE: u64 = 64 << 10;
 
 /// Which recipe needs which others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,26 +20,64 @@ pub struct Graph(BTreeMap<String, BTreeSet<String>>);
 
 impl Graph {
     /// Reads the text of `task-depends.dot`: a line `"pn.do_task" [...]` for each task, `"a.do_x" -> "b.do_y"` for each
-    /// dependency (`bb.cooker.BBCooker.generateDotGraphFiles`). PN may hold dots, and begins with `mc:NAME:` in a
-    /// multiconfig.
-    pub fn parse(text: &str) -> Graph {
-        let mut recipes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for line in text.lines() {
-            let mut quoted = line.split('"').skip(1).step_by(2);
-            let Some(from) = quoted.next().and_then(recipe) else { continue };
-            let needed = recipes.entry(from.to_owned()).or_default();
-            if line.contains("\" -> \"")
-                && let Some(to) = quoted.next().and_then(recipe)
-                && to != from
-            {
-                needed.insert(to.to_owned());
+    /// dependency (`bb.cooker.BBCooker.generateDotGraphFiles`). PN may hold dots, and begins with `mc:NAME:` in a multiconfig.
+    ///
+    /// # Errors
+    /// It cannot be read (kind `Io`), or is larger than [`bounds::GRAPH`] and [`bounds::GRAPH_PAIRS`]: kind `Input`.
+    pub fn read(path: &Path) -> Result<Graph> {
+        let failed = |error| Error::io("read", path, error);
+        let file = File::open(path).map_err(failed)?;
+        let too_large = |limit: u64, what: &str| {
+            Error::input(format!("BitBake's task graph {} is too large", path.display()))
+                .because(format!("the limit is {limit} {what}"))
+        };
+        if file.metadata().map_err(failed)?.len() > bounds::GRAPH {
+            return Err(too_large(bounds::GRAPH, "bytes"));
+        }
+        let (mut graph, mut pairs) = (Graph::default(), 0);
+        let mut lines = BufReader::new(file);
+        let mut line = Vec::new();
+        while (&mut lines).take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(failed)? > 0 {
+            if line.len() as u64 == LONGEST_LINE {
+                return Err(too_large(LONGEST_LINE, "bytes for a line"));
             }
+            pairs += u64::from(graph.add(&String::from_utf8_lossy(&line)));
+            if pairs > bounds::GRAPH_PAIRS {
+                return Err(too_large(bounds::GRAPH_PAIRS, "pairs of recipes"));
+            }
+            line.clear();
         }
-        let needed: Vec<String> = recipes.values().flatten().cloned().collect();
-        for name in needed {
-            recipes.entry(name).or_default();
+        Ok(graph.whole())
+    }
+
+    /// Adds what a line says. Whether it names a pair of recipes that was not known.
+    fn add(&mut self, line: &str) -> bool {
+        let mut quoted = line.split('"').skip(1).step_by(2);
+        let Some(from) = quoted.next().and_then(recipe) else { return false };
+        if !self.0.contains_key(from) {
+            self.0.insert(from.to_owned(), BTreeSet::new());
         }
-        Graph(recipes)
+        let to = quoted.next().filter(|_| line.contains("\" -> \"")).and_then(recipe).filter(|to| *to != from);
+        let (Some(to), Some(needed)) = (to, self.0.get_mut(from)) else { return false };
+        !needed.contains(to) && needed.insert(to.to_owned())
+    }
+
+    /// With an entry for every recipe that another one needs.
+    fn whole(mut self) -> Graph {
+        let needed: BTreeSet<String> =
+            self.0.values().flatten().filter(|name| !self.0.contains_key(*name)).cloned().collect();
+        self.0.extend(needed.into_iter().map(|name| (name, BTreeSet::new())));
+        self
+    }
+
+    /// As [`Graph::read`], from a text.
+    #[cfg(test)]
+    pub fn parse(text: &str) -> Graph {
+        let mut graph = Graph::default();
+        for line in text.lines() {
+            graph.add(line);
+        }
+        graph.whole()
     }
 
     /// Every recipe, by name.
@@ -175,5 +222,19 @@ mod tests {
         assert_eq!((by("group"), by("busybox"), by("zlib")), (Some("image"), Some("group"), Some("busybox")));
         assert_eq!(by("quiet"), Some("zlib"), "nobody says so, but a task of zlib needs it");
         assert_eq!(wanted.len(), 5);
+    }
+
+    #[test]
+    fn a_task_graph_has_a_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        std::fs::write(&path, DOT).unwrap();
+        assert_eq!(Graph::read(&path).unwrap(), Graph::parse(DOT));
+        let file = File::create(&path).unwrap();
+        file.set_len(LONGEST_LINE + 1).unwrap();
+        assert!(Graph::read(&path).unwrap_err().causes()[0].contains("bytes for a line"));
+        file.set_len(bounds::GRAPH + 1).unwrap();
+        assert!(Graph::read(&path).unwrap_err().to_string().contains("is too large"));
+        assert!(Graph::read(directory.path()).is_err());
     }
 }

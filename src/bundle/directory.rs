@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Mode, OFlags, openat};
 
@@ -74,7 +75,7 @@ impl BundleDirectory {
 /// A bundle's directory while it is written. Its index is written last, so that a bundle without index is incomplete.
 pub(super) struct Writer {
     path: PathBuf,
-    written: BTreeSet<PathBuf>,
+    written: Mutex<BTreeSet<PathBuf>>,
     _lock: FileLock,
 }
 
@@ -98,16 +99,16 @@ impl Writer {
             b"`kbuild export` has not finished. Run the same command again to continue.\n",
         )?;
         [INDEX, SIGNATURE].iter().try_for_each(|name| disk::remove_file(&path.join(name)))?;
-        Ok(Writer { path: path.to_owned(), written: BTreeSet::new(), _lock: lock })
+        Ok(Writer { path: path.to_owned(), written: Mutex::default(), _lock: lock })
     }
 
     /// Whether a file of this name and size exists from before; it then counts as written.
-    pub(super) fn keeps(&mut self, name: &str, size: u64) -> bool {
+    pub(super) fn keeps(&self, name: &str, size: u64) -> bool {
         let path = self.path.join(name);
         let there = fs::symlink_metadata(&path).is_ok_and(|there| there.is_file() && there.len() == size);
         let there = there && self.goes_through_no_link(name).is_ok();
         if there {
-            self.written.insert(path);
+            self.written().insert(path);
         }
         there
     }
@@ -126,19 +127,25 @@ impl Writer {
 
     /// Writes a file. It gets its name only when `fill` has finished.
     #[expect(clippy::disallowed_methods, reason = "`finish` syncs all files at once before the index names them")]
-    pub(super) fn file(&mut self, name: &str, mode: u32, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    pub(super) fn file(&self, name: &str, mode: u32, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
         let path = self.path.join(name);
         let parent = path.parent().unwrap_or(&self.path);
         self.goes_through_no_link(name)?;
         disk::create_dir_all(parent)?;
         let mut file = disk::file_within(parent)?;
         fill(file.as_file_mut())?;
+        // So that little is left to wait for in the end.
+        disk::start_writing(file.as_file(), 0, 0);
         let mode = fs::Permissions::from_mode(mode);
         // A file system of another system may have no modes.
         let _ = file.as_file().set_permissions(mode);
         file.persist(&path).map_err(|error| Error::io("write", &path, error.error))?;
-        self.written.insert(path);
+        self.written().insert(path);
         Ok(())
+    }
+
+    fn written(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Finishes the bundle: removes what an earlier one left, syncs everything, then writes the index.
@@ -156,15 +163,16 @@ impl Writer {
 
     /// Removes an earlier bundle's files where kbuild writes, and temporary files. All else in the directory is kept.
     fn remove_strays(&self) -> Result<()> {
+        let written = self.written();
         let ours = ["blobs", "git"].map(|name| self.path.join(name));
         for entry in ours.iter().map(walkdir::WalkDir::new).flat_map(|walk| walk.follow_root_links(false)).flatten() {
-            if !entry.file_type().is_dir() && !self.written.contains(entry.path()) {
+            if !entry.file_type().is_dir() && !written.contains(entry.path()) {
                 disk::remove_file(entry.path())?;
             }
         }
         for name in ["kata.lock", "kata.toml", super::index::PROGRAM] {
             let path = self.path.join(name);
-            if !self.written.contains(&path) {
+            if !written.contains(&path) {
                 disk::remove_file(&path)?;
             }
         }

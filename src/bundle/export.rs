@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use rayon::prelude::*;
 
 use super::index::{BundleIndex, BundledProgram, Commit, Document, DocumentName, IndexedBlob, PROGRAM, Sum};
 use super::ledger::Ledger;
@@ -97,7 +100,7 @@ fn commits(
             history: held.record.shallow.is_empty(),
             record: None,
             sources: held.sources.iter().map(ToString::to_string).collect(),
-            licenses: held.licenses.clone(),
+            licenses: held.licenses.iter().collect(),
         };
         if theirs.has_commit(id, held) {
             // The other side's commit may have less history than this one. If only one commit is needed, no more is known.
@@ -123,7 +126,7 @@ fn blobs(contents: &Contents, theirs: &Ledger, packs: &BTreeSet<Blake3>) -> Vec<
         sha256: held.sha256,
         left_out: theirs.blobs.contains(blake3),
         sources: held.sources.iter().map(ToString::to_string).collect(),
-        licenses: held.licenses.clone(),
+        licenses: held.licenses.iter().collect(),
     });
     blobs.collect()
 }
@@ -143,7 +146,8 @@ pub fn export(
     let index = plan.index.to_string().into_bytes();
     let signature = signer.map(|signer| signer.sign(&index)).transpose()?;
     let task = progress.begin("bundle", Some(plan.index.header.bytes));
-    let mut export = Export { store, plan, index, signature, progress, task: task.as_ref(), done: 0, kept: 0 };
+    let done = AtomicU64::new(0);
+    let mut export = Export { store, plan, index, signature, progress, task: task.as_ref(), done, kept: 0 };
     match target {
         Target::Directory(path) => export.directory(&path)?,
         Target::File(path) => export.file(&path)?,
@@ -161,25 +165,28 @@ struct Export<'a> {
     signature: Option<String>,
     progress: &'a dyn Progress,
     task: &'a dyn Task,
-    done: u64,
+    done: AtomicU64,
     kept: usize,
 }
 
 impl Export<'_> {
     fn directory(&mut self, path: &Path) -> Result<()> {
-        let mut writer = directory::Writer::begin(path)?;
+        let writer = directory::Writer::begin(path)?;
         for (name, mode, bytes) in std::mem::take(&mut self.plan.small) {
             writer.file(&name, mode, |file| file.write_all(&bytes).map_err(|error| failed(&name, error)))?;
         }
-        for blob in self.carried() {
+        let kept = AtomicUsize::new(0);
+        let write = |blob: &&IndexedBlob| {
             let name = blob.path();
             if writer.keeps(&name, blob.size) {
-                self.kept += 1;
-                self.tell(blob.size)?;
-            } else {
-                writer.file(&name, 0o444, |file| self.blob(&blob, file))?;
+                kept.fetch_add(1, Ordering::Relaxed);
+                return self.tell(blob.size);
             }
-        }
+            writer.file(&name, 0o444, |file| self.blob(blob, file))
+        };
+        let blobs: Vec<&IndexedBlob> = self.plan.index.carried().collect();
+        blobs.par_iter().try_for_each(write)?;
+        self.kept = kept.into_inner();
         writer.finish(&self.index, self.signature.as_deref())
     }
 
@@ -216,26 +223,22 @@ impl Export<'_> {
                 .and_then(|()| archive::write_filling(&mut to, size));
             written.map_err(|error| failed(&name, error))?;
         }
-        for blob in self.carried() {
+        for blob in self.plan.index.carried() {
             let name = blob.path();
             archive::write_header(&mut to, &name, blob.size, 0o444).map_err(|error| failed(&name, error))?;
-            self.blob(&blob, &mut to)?;
+            self.blob(blob, &mut to)?;
             archive::write_filling(&mut to, blob.size).map_err(|error| failed(&name, error))?;
         }
         archive::write_end(&mut to).map_err(|error| failed("the end", error))
     }
 
-    fn carried(&self) -> Vec<IndexedBlob> {
-        self.plan.index.carried().cloned().collect()
-    }
-
     /// The bytes of a blob, compared with its name while they are read.
-    fn blob(&mut self, blob: &IndexedBlob, to: &mut dyn Write) -> Result<()> {
+    fn blob(&self, blob: &IndexedBlob, to: &mut dyn Write) -> Result<()> {
         let path = self.store.blob_path(&blob.blake3);
         let file = disk::open_regular(&path)?;
         let mut hasher = blake3::Hasher::new();
         each_chunk(&path.display().to_string(), &mut file.take(blob.size), |bytes| {
-            hasher.update_rayon(bytes);
+            hasher.update(bytes);
             self.tell(bytes.len() as u64)?;
             to.write_all(bytes).map_err(|error| failed(&blob.path(), error))
         })?;
@@ -246,9 +249,9 @@ impl Export<'_> {
         Err(damaged(&path, &blob.blake3, &found))
     }
 
-    fn tell(&mut self, bytes: u64) -> Result<()> {
-        self.done += bytes;
-        self.task.set_position(self.done);
+    fn tell(&self, bytes: u64) -> Result<()> {
+        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.task.set_position(done);
         self.progress.check_interrupted()
     }
 }

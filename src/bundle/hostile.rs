@@ -6,9 +6,10 @@ use std::io::Read as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::index::{IndexLine, IndexedBlob, Sum};
+use super::index::{BundleIndex, IndexLine, IndexedBlob, Sum};
 use super::tests::{Sample, empty, import_bytes};
 use super::*;
+use crate::bounds;
 use crate::progress::Silent;
 use crate::source::Blake3;
 use crate::store::{GitRecord, Store};
@@ -417,6 +418,48 @@ fn texts_that_are_no_index_are_refused() {
     let error = refused(&sample, "a newer format", |store| import_bytes(store, &newer, &[]));
     assert_eq!(error.kind(), Kind::Input);
     assert!(error.to_string().contains("format 2"), "{error}");
+}
+
+/// An archive whose file of this name has only a head, with a size.
+fn only_a_head(name: &str, size: u64) -> Vec<u8> {
+    archive(&[Entry { size, ..Entry::file(name, b"") }])
+}
+
+#[test]
+fn an_index_that_is_too_long_is_refused_before_it_is_read() {
+    let sample = Sample::new();
+    let error = refused_archive(&sample, "an index", &only_a_head(INDEX, bounds::BUNDLE_INDEX + 1));
+    assert!(error.causes()[0].contains("the limit is 33554432"), "{:?}", error.causes());
+}
+
+#[test]
+fn a_signature_that_is_too_long_is_refused() {
+    let sample = Sample::new();
+    let error = refused_archive(&sample, "a signature", &only_a_head(SIGNATURE, bounds::SIGNATURE + 1));
+    assert!(error.causes()[0].contains("the limit is 16384"), "{:?}", error.causes());
+}
+
+#[test]
+fn a_line_of_an_index_that_is_too_long_is_refused() {
+    let text = format!("{{\"type\":\"bundle\",\"version\":1}}\n{}\n", " ".repeat(bounds::BUNDLE_LINE as usize + 1));
+    let error = BundleIndex::parse(text.as_bytes()).unwrap_err();
+    assert_eq!(error.causes(), ["line 2: it is longer than 1048576 bytes"]);
+}
+
+#[test]
+fn texts_that_are_too_long_are_refused() {
+    let sample = Sample::new();
+    let mut forged = Forged::of(&sample);
+    let lock = forged.lines.iter_mut().find_map(|line| match line {
+        IndexLine::Document(document) => Some(document),
+        _ => None,
+    });
+    let lock = lock.unwrap();
+    lock.sum.size = bounds::BUNDLE_TEXTS + 1;
+    let name = lock.name.path();
+    forged.entry(name).size = bounds::BUNDLE_TEXTS + 1;
+    let error = refused_archive(&sample, "a long lock", &forged.archive());
+    assert!(error.causes()[0].contains("the limit for all texts is 33554432 bytes"), "{:?}", error.causes());
 }
 
 #[test]

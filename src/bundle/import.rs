@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use rayon::prelude::*;
 
@@ -17,12 +16,19 @@ use super::archive::BundleReader;
 use super::directory::BundleDirectory;
 use super::index::{BundleIndex, DocumentName, IndexedBlob, PROGRAM, Sum};
 use super::sign::{self, Trust, TrustedKey};
-use super::{CHUNK, INDEX, INDEX_LIMIT, SIGNATURE, SIGNATURE_LIMIT, Size, read_all, refused};
+use super::{CHUNK, INDEX, SIGNATURE, Size, read_all, refused};
+use crate::bounds;
 use crate::disk::{self, each_chunk};
 use crate::error::{Error, Kind, Result};
 use crate::progress::{self, Progress, Task};
-use crate::source::{Blake3, CommitId};
-use crate::store::{GitRecord, PartialDownload, SYNCS_AT_ONCE, Store};
+use crate::source::{Blake3, CommitId, NameList};
+use crate::store::{GitRecord, PartialDownload, Store};
+
+/// Sources that are named of those that are missing.
+const MISSING_SHOWN: usize = 100;
+
+/// Blobs that wait for the disk together, at most; each is an open file.
+const KEPT_AT_ONCE: usize = 64;
 
 /// The source of a bundle.
 pub enum Origin {
@@ -78,6 +84,9 @@ pub(super) trait Files {
     /// Reads a small one into memory.
     fn read(&mut self, name: &str, size: Size) -> Result<Vec<u8>>;
 
+    /// Reads one to its end, piece by piece, and gives the sum of its bytes.
+    fn sum(&mut self, name: &str, size: Size) -> Result<Sum>;
+
     /// Imports every blob in the bundle that the store does not have.
     fn take_blobs(&mut self, index: &BundleIndex, taking: &Taking<'_>) -> Result<()>;
 
@@ -94,15 +103,18 @@ impl Files for BundleDirectory {
         read_all(name, self.file(name, size)?)
     }
 
+    fn sum(&mut self, name: &str, size: Size) -> Result<Sum> {
+        Sum::of_reader(name, &mut self.file(name, size)?)
+    }
+
     fn take_blobs(&mut self, index: &BundleIndex, taking: &Taking<'_>) -> Result<()> {
         let new: Vec<&IndexedBlob> = index.carried().filter(|blob| !taking.is_present(blob)).collect();
-        let take = |blob: &&IndexedBlob| {
-            let incoming = taking.receive(blob, &mut self.file(&blob.path(), Size::Exactly(blob.size))?)?;
-            taking.keep(incoming)
-        };
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(SYNCS_AT_ONCE).build();
-        let pool = pool.map_err(|error| Error::bug("could not start threads").because(error))?;
-        pool.install(|| new.par_iter().try_for_each(take))
+        taking.keeping(|send| {
+            new.par_iter().try_for_each(|blob| {
+                let incoming = taking.receive(blob, &mut self.file(&blob.path(), Size::Exactly(blob.size))?)?;
+                send.send(incoming).map_err(|_| Error::bug("the receiving thread ended early"))
+            })
+        })
     }
 
     fn finish(self) -> Result<()> {
@@ -125,29 +137,21 @@ impl<R: Read> Files for BundleReader<R> {
         Ok(bytes)
     }
 
-    /// Reads the blobs one after the other; other threads wait for the disk.
+    fn sum(&mut self, name: &str, size: Size) -> Result<Sum> {
+        Sum::of_reader(name, &mut self.open(name, size)?)
+    }
+
+    /// Reads the blobs one after the other; another thread waits for the disk.
     fn take_blobs(&mut self, index: &BundleIndex, taking: &Taking<'_>) -> Result<()> {
-        let (send, queue) = sync_channel::<PartialDownload>(SYNCS_AT_ONCE);
-        let queue = Mutex::new(queue);
-        std::thread::scope(|scope| {
-            let keepers: Vec<_> = (0..SYNCS_AT_ONCE).map(|_| scope.spawn(|| taking.keep_all(&queue))).collect();
-            let read = (|| {
-                for blob in index.carried() {
-                    let mut bytes = self.open(&blob.path(), Size::Exactly(blob.size))?;
-                    if !taking.is_present(blob) {
-                        let incoming = taking.receive(blob, &mut bytes)?;
-                        send.send(incoming).map_err(|_| Error::bug("the receiving thread ended early"))?;
-                    }
+        taking.keeping(|send| {
+            for blob in index.carried() {
+                let mut bytes = self.open(&blob.path(), Size::Exactly(blob.size))?;
+                if !taking.is_present(blob) {
+                    let incoming = taking.receive(blob, &mut bytes)?;
+                    send.send(incoming).map_err(|_| Error::bug("the receiving thread ended early"))?;
                 }
-                Ok(())
-            })();
-            drop(send);
-            let ended = |keeper: std::thread::ScopedJoinHandle<'_, Result<()>>| {
-                keeper.join().unwrap_or_else(|_| Err(Error::bug("a worker thread ended early")))
-            };
-            // Waits for all threads; an error of the reader counts first.
-            let kept: Vec<Result<()>> = keepers.into_iter().map(ended).collect();
-            read.and(kept.into_iter().collect())
+            }
+            Ok(())
         })
     }
 
@@ -165,8 +169,8 @@ pub(super) struct Head {
 /// Reads the start of a bundle; nothing of it is trusted yet.
 fn read_head(files: &mut impl Files) -> Result<Head> {
     let signature =
-        if files.comes(SIGNATURE)? { Some(files.read(SIGNATURE, Size::AtMost(SIGNATURE_LIMIT))?) } else { None };
-    Ok(Head { index: files.read(INDEX, Size::AtMost(INDEX_LIMIT))?, signature })
+        if files.comes(SIGNATURE)? { Some(files.read(SIGNATURE, Size::AtMost(bounds::SIGNATURE))?) } else { None };
+    Ok(Head { index: files.read(INDEX, Size::AtMost(bounds::BUNDLE_INDEX))?, signature })
 }
 
 /// Reads the index of a bundle, with or without a trusted signature.
@@ -203,13 +207,16 @@ fn check_left_out(store: &Store, index: &BundleIndex) -> Result<()> {
         let enough = |record: GitRecord| record.tree == commit.tree && (!commit.history || record.shallow.is_empty());
         commit.record.is_none() && !store.git(&commit.commit).is_ok_and(|record| record.is_some_and(enough))
     });
-    let missing: Vec<&String> =
-        blobs.flat_map(|blob| &blob.sources).chain(commits.flat_map(|commit| &commit.sources)).collect();
-    if missing.is_empty() {
+    let names: Vec<&NameList> = blobs.map(|blob| &blob.sources).chain(commits.map(|commit| &commit.sources)).collect();
+    if names.is_empty() {
         return Ok(());
     }
-    let sources: BTreeSet<String> = missing.into_iter().map(|source| source.escape_debug().to_string()).collect();
-    let list: Vec<String> = sources.into_iter().collect();
+    let sources: BTreeSet<&str> = names.into_iter().flat_map(NameList::iter).collect();
+    let mut list: Vec<String> =
+        sources.iter().take(MISSING_SHOWN).map(|name| name.escape_debug().to_string()).collect();
+    if sources.len() > MISSING_SHOWN {
+        list.push(format!("and {} more", sources.len() - MISSING_SHOWN));
+    }
     Err(Error::new(Kind::Missing, "the bundle leaves out what this store does not have").because(list.join("\n")).help(
         "import the earlier bundle first, or have one made with the `kbuild store ledger` of this store for `--since`",
     ))
@@ -225,7 +232,10 @@ fn read_small(files: &mut impl Files, index: &BundleIndex) -> Result<(Vec<u8>, B
         }
     }
     if let Some(program) = &index.program {
-        read_summed(files, PROGRAM, program.sum)?;
+        let found = files.sum(PROGRAM, Size::Exactly(program.sum.size))?;
+        if found != program.sum {
+            return Err(wrong_bytes(PROGRAM, &program.sum.blake3, &found.blake3));
+        }
     }
     let mut records = BTreeMap::new();
     for commit in &index.commits {
@@ -263,15 +273,8 @@ fn check_blobs_of(records: &BTreeMap<CommitId, GitRecord>, index: &BundleIndex) 
 fn check_room(store: &Store, index: &BundleIndex) -> Result<()> {
     let needed = index.carried().filter(|blob| !store.has_blob(&blob.blake3)).map(|blob| blob.size);
     let needed = needed.fold(0, u64::saturating_add);
-    // If the file system does not say how much is free, the import is tried.
-    let Ok(found) = rustix::fs::statvfs(store.root()) else { return Ok(()) };
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    if needed <= free {
-        return Ok(());
-    }
-    let shown = progress::size;
-    let error = Error::new(Kind::Io, "the bundle is larger than the free space on the store's disk");
-    Err(error.because(format!("{} needed, {} free on {}", shown(needed), shown(free), store.root().display())))
+    let larger = |error: Error| error.wrap("the bundle is larger than the free space on the store's disk");
+    disk::must_fit(store.root(), needed).map_err(larger)
 }
 
 /// Blobs to import into the store.
@@ -333,19 +336,30 @@ impl<'a> Taking<'a> {
         Ok(incoming)
     }
 
-    /// Makes a received file a blob of the store; most of the time is spent waiting for the disk.
-    fn keep(&self, incoming: PartialDownload) -> Result<()> {
-        incoming.finish()?;
-        self.blobs.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+    /// Runs `receive`, and meanwhile makes what it sends blobs of the store on a thread of its own. Whatever was received while
+    /// that thread waited for the disk waits with the next ones for it, together.
+    fn keeping(&self, receive: impl FnOnce(&SyncSender<PartialDownload>) -> Result<()>) -> Result<()> {
+        let (send, queue) = sync_channel::<PartialDownload>(KEPT_AT_ONCE);
+        std::thread::scope(|scope| {
+            let keeper = scope.spawn(|| self.keep_all(queue));
+            let received = receive(&send);
+            drop(send);
+            let kept = keeper.join().unwrap_or_else(|_| Err(Error::bug("a worker thread ended early")));
+            // An error of the reader counts first.
+            received.and(kept)
+        })
     }
 
     /// Keeps blobs until there are no more. After a failure it drops the others, so that the reader does not block.
-    fn keep_all(&self, queue: &Mutex<Receiver<PartialDownload>>) -> Result<()> {
+    fn keep_all(&self, queue: Receiver<PartialDownload>) -> Result<()> {
         let mut outcome = Ok(());
-        let next = || queue.lock().ok()?.recv().ok();
-        while let Some(incoming) = next() {
-            outcome = outcome.and_then(|()| self.keep(incoming));
+        while let Ok(first) = queue.recv() {
+            let batch: Vec<PartialDownload> =
+                std::iter::once(first).chain(queue.try_iter()).take(KEPT_AT_ONCE).collect();
+            outcome = outcome.and_then(|()| PartialDownload::finish_all(&batch));
+            if outcome.is_ok() {
+                self.blobs.fetch_add(batch.len(), Ordering::Relaxed);
+            }
         }
         outcome
     }

@@ -3,14 +3,16 @@
 //! No line contains a path: the path of everything in a bundle follows from what it is. So a name can neither lead
 //! out of the bundle nor occur twice.
 
-use std::collections::BTreeSet;
 use std::fmt;
+use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SMALL_LIMIT, refused};
+use super::refused;
+use crate::bounds;
+use crate::disk::each_chunk;
 use crate::error::{Error, Result};
-use crate::source::{Blake3, CommitId, Sha256};
+use crate::source::{Blake3, CommitId, NameList, Sha256};
 use crate::store::{blob_name, record_name};
 
 /// The format that this kbuild writes; a bundle with another one is refused.
@@ -59,6 +61,16 @@ impl Sum {
     /// The digest of some bytes.
     pub(super) fn of(bytes: &[u8]) -> Sum {
         Sum { blake3: (*blake3::hash(bytes).as_bytes()).into(), size: bytes.len() as u64 }
+    }
+
+    /// The digest of all that a reader gives. `name` is for messages.
+    pub(super) fn of_reader(name: &str, from: &mut impl Read) -> Result<Sum> {
+        let mut hasher = blake3::Hasher::new();
+        each_chunk(name, from, |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+        Ok(Sum { blake3: (*hasher.finalize().as_bytes()).into(), size: hasher.count() })
     }
 }
 
@@ -118,10 +130,10 @@ pub struct Commit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Sum>,
     /// The ids of its sources in the lock.
-    pub sources: BTreeSet<String>,
+    pub sources: NameList,
     /// LICENSE of the recipes that fetch it.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub licenses: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "NameList::is_empty")]
+    pub licenses: NameList,
 }
 
 /// A blob, in the bundle or left out.
@@ -138,10 +150,10 @@ pub struct IndexedBlob {
     #[serde(default, skip_serializing_if = "is_false")]
     pub left_out: bool,
     /// The ids of the sources that it is, or is a part of.
-    pub sources: BTreeSet<String>,
+    pub sources: NameList,
     /// LICENSE of the recipes that fetch it.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub licenses: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "NameList::is_empty")]
+    pub licenses: NameList,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -233,6 +245,9 @@ impl BundleIndex {
     pub(super) fn parse(bytes: &[u8]) -> Result<BundleIndex> {
         let text = std::str::from_utf8(bytes)
             .map_err(|error| refused("the bundle's index is not UTF-8 text").because(error))?;
+        if let Some(number) = text.lines().position(|line| line.len() as u64 > bounds::BUNDLE_LINE) {
+            return Err(at_line(number + 1, format!("it is longer than {} bytes", bounds::BUNDLE_LINE)));
+        }
         let mut lines = text.lines().enumerate();
         let (_, first) = lines.next().ok_or_else(|| refused("the bundle's index is empty"))?;
         let Version { version } = serde_json::from_str(first).map_err(|error| at_line(1, error))?;
@@ -294,8 +309,9 @@ impl BundleIndex {
             )));
         }
         let program = self.program.as_ref().map_or(0, |program| program.sum.size);
-        if self.small_bytes().max(program) > SMALL_LIMIT {
-            return Err(wrong(format!("texts or programs of more than {SMALL_LIMIT} bytes are not accepted")));
+        if self.small_bytes() > bounds::BUNDLE_TEXTS || program > bounds::BUNDLE_PROGRAM {
+            let (texts, program) = (bounds::BUNDLE_TEXTS, bounds::BUNDLE_PROGRAM);
+            return Err(wrong(format!("the limit for all texts is {texts} bytes, for a program {program}")));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::archive::BundleReader;
 use super::directory::BundleDirectory;
 use super::import::read_index;
 use super::index::BundleIndex;
+use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
@@ -100,7 +101,7 @@ impl Ledger {
             let file = std::fs::File::open(path).map_err(|error| Error::io("read", path, error))?;
             return Ok(Ledger::of_index(&read_index(&mut BundleReader::new(name, file))?));
         }
-        let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+        let text = disk::read_text(path, "a ledger", bounds::LEDGER)?;
         if text.starts_with('{') {
             return text.parse().map_err(|error: Error| error.wrap(format!("{name} is damaged")));
         }
@@ -175,6 +176,15 @@ mod tests {
         let text = ledger.to_string();
         assert_eq!(text.lines().count(), 5);
         assert_eq!(text.parse::<Ledger>().unwrap(), ledger);
+    }
+
+    #[test]
+    fn a_ledger_that_is_too_long_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ledger");
+        std::fs::File::create(&path).unwrap().set_len(bounds::LEDGER + 1).unwrap();
+        let error = Ledger::read(&path).unwrap_err();
+        assert!(error.to_string().contains("is longer than 33554432 bytes"), "{error}");
     }
 
     #[test]

@@ -34,15 +34,6 @@ const SIGNATURE: &str = "index.jsonl.minisig";
 /// This file is in a directory while it is written.
 const INCOMPLETE: &str = "incomplete";
 
-/// The longest index that is read, in bytes: room for some hundred thousand blobs.
-const INDEX_LIMIT: u64 = 256 << 20;
-
-/// The longest signature that is read, in bytes; those of minisign have some 300 and a comment.
-const SIGNATURE_LIMIT: u64 = 16 << 10;
-
-/// The limit of all texts and records together, and of the program, in bytes: they are read into memory, blobs are not.
-const SMALL_LIMIT: u64 = 256 << 20;
-
 /// The error for a bundle that contradicts itself: kind `Mismatch`.
 fn refused(why: impl Into<String>) -> Error {
     Error::new(Kind::Mismatch, why).help("copy the bundle again; if that does not help, ask its author for a new one")

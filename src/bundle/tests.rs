@@ -59,7 +59,7 @@ impl Sample {
 
     pub fn add_commit(&mut self, text: &str) -> CommitId {
         let commit = self.upstream.commit(&[], &a_tree([("file", file(text))]));
-        let hash = tree::of_commit(&self.upstream.repository, &commit).unwrap();
+        let hash = tree::of_commit(&self.upstream.objects(), &commit).unwrap();
         self.store.add_git(self.upstream.path(), &commit, hash).unwrap();
         let locked = self.upstream.locked(&commit, Some(hash));
         self.lock.gits.insert(crate::source::name::git_key(&locked.url, &commit), locked);

@@ -10,6 +10,7 @@ use url::Url;
 use super::checksums::{Disagreement, compare};
 use super::peer::Endpoint;
 use super::{FetchSettings, Fetcher, WantedFile, peer, plausible};
+use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::files::MANIFEST;
@@ -273,7 +274,7 @@ impl Fetcher {
         report: &LazyTask,
     ) -> Result<Digests, Failure> {
         let path = peer::local_path(url)?;
-        let _permit = self.limits.transfer("").await;
+        let _permit = self.limits.transfer("", "").await;
         let (from, expected) = (path.clone(), job.expected.clone());
         // A folder that cannot be read is a failure of that mirror alone: the next place is tried.
         let read = blocking(move || read(&from, &expected)).await;
@@ -325,8 +326,13 @@ fn read(path: &Path, expected: &Expected) -> Result<(Option<Digests>, Vec<u8>)> 
         }
         opened => opened.map_err(failed)?,
     };
-    if !file.metadata().map_err(failed)?.is_file() {
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
         return Ok((None, Vec::new()));
+    }
+    if let Some(wanted) = expected.size.filter(|wanted| metadata.len() > (*wanted).max(bounds::TOO_LONG_SHOWN)) {
+        let why = format!("it has {} bytes, and {wanted} are wanted", metadata.len());
+        return Err(Error::new(Kind::Mismatch, path.display().to_string()).because(why));
     }
     let mut hasher = Hasher::default();
     let mut head = Vec::new();

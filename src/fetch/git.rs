@@ -5,14 +5,17 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::Duration;
 
 use regex::Regex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use super::WantedGit;
+use crate::bounds;
+use crate::env_vars::KBUILD_MAX_DOWNLOAD;
 use crate::error::{Error, Kind, Result};
-use crate::git::{could_not_start, ends_with_kbuild, is_full_disk, local_git, network_git, run};
+use crate::git::{bound_memory, could_not_start, ends_with_kbuild, is_full_disk, local_git, network_git, run};
 use crate::net::retry::{Class, Failure, RetryPolicy};
 use crate::net::transfer::at;
 use crate::progress::Task;
@@ -47,6 +50,15 @@ const LOGIN: [&str; 2] = ["LOGIN_FOR_GIT_USER", "LOGIN_FOR_GIT_PASSWORD"];
 
 /// How many lines of git's output are kept for a message.
 const KEPT_LINES: usize = 12;
+
+/// Bytes of a line that are kept.
+const LONGEST_LINE: usize = 1 << 20;
+
+/// Bytes that are kept of an output that is no list: a setting, a login.
+const SHORT_OUTPUT: usize = 1 << 20;
+
+/// How often the size of what git fetches is looked at.
+const WATCHED_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs git for one fetcher.
 #[derive(Debug, Clone)]
@@ -89,14 +101,6 @@ enum GitOutcome {
     Absent,
     /// A plain file server, which cannot cut the history (`--depth`).
     NoDepth,
-}
-
-/// The output of git where it succeeded.
-struct GitRun {
-    /// Standard output.
-    output: Vec<u8>,
-    /// The last lines of its standard error, without progress.
-    said: Vec<String>,
 }
 
 /// The output of git before it failed.
@@ -210,13 +214,19 @@ impl Git {
         }
         let place = self.without_login(url, &mut command).await?;
         command.args(["--end-of-options", &place]).args(specs);
-        match self.run(command, Some(task)).await? {
-            Ok(_) => Ok(GitOutcome::Came),
+        let mut nothing = |_: &str| {};
+        let ended = tokio::select! {
+            ended = self.run_with(command, b"", Some(task), &mut nothing) => ended?,
+            full = watch(url, repository) => return Err(full),
+        };
+        match ended {
+            Ok(()) => Ok(GitOutcome::Came),
             Err(said) => refusal(&said.text).ok_or_else(|| failure(url, &said)),
         }
     }
 
-    /// The refs of a server; `patterns` as `git ls-remote` takes them. Without patterns: all branches and tags.
+    /// The refs of a server; `patterns` as `git ls-remote` takes them. Without patterns: all branches and tags. Of many, the
+    /// first are given (see [`bounds::REFS_KEPT`]).
     ///
     /// # Errors
     /// No answer.
@@ -228,8 +238,14 @@ impl Git {
         }
         let place = self.without_login(url, &mut command).await?;
         command.args(["--end-of-options", &place]).args(patterns);
-        let output = self.run(command, None).await?.map_err(|said| failure(url, &said))?;
-        Ok(String::from_utf8_lossy(&output).lines().filter_map(listed).collect())
+        let mut found = Vec::new();
+        let mut keep = |line: &str| {
+            if (found.len() as u64) < bounds::REFS_KEPT {
+                found.extend(listed(line));
+            }
+        };
+        self.run_with(command, b"", None, &mut keep).await?.map_err(|said| failure(url, &said))?;
+        Ok(found)
     }
 
     /// As [`Git::list`]; also the URL that the server redirected to.
@@ -246,10 +262,15 @@ impl Git {
         command.arg("ls-remote");
         let place = self.without_login(url, &mut command).await?;
         command.args(["--end-of-options", &place]).args(patterns);
-        let ran = self.run_whole(command, b"", None).await?.map_err(|said| failure(url, &said))?;
-        let listed = String::from_utf8_lossy(&ran.output).lines().filter_map(listed).collect();
-        let to = ran.said.iter().find_map(|line| line.strip_prefix("warning: redirecting to "));
-        Ok((listed, to.map(|to| to.trim_end_matches('/').to_owned())))
+        let mut found = Vec::new();
+        let mut keep = |line: &str| {
+            if (found.len() as u64) < bounds::REFS_KEPT {
+                found.extend(listed(line));
+            }
+        };
+        let said = self.run_whole(command, b"", None, &mut keep).await?.map_err(|said| failure(url, &said))?;
+        let to = said.iter().find_map(|line| line.strip_prefix("warning: redirecting to "));
+        Ok((found, to.map(|to| to.trim_end_matches('/').to_owned())))
     }
 
     /// The commit of a server's `HEAD`, and the branch that it names where the server says so.
@@ -260,12 +281,17 @@ impl Git {
         let mut command = self.command_for(url);
         let place = self.without_login(url, &mut command).await?;
         command.args(["ls-remote", "--quiet", "--symref", "--end-of-options", &place, "HEAD"]);
-        let output = self.run(command, None).await?.map_err(|said| failure(url, &said))?;
-        let output = String::from_utf8_lossy(&output);
-        let branch = output.lines().find_map(|line| line.strip_prefix("ref: ")?.strip_suffix("\tHEAD"));
-        let head = output.lines().filter_map(listed).find(|listed| listed.name == "HEAD");
+        let (mut branch, mut head) = (None, None);
+        let mut look = |line: &str| {
+            if let Some(name) = line.strip_prefix("ref: ").and_then(|line| line.strip_suffix("\tHEAD")) {
+                branch.get_or_insert_with(|| name.to_owned());
+            } else if let Some(found) = listed(line).filter(|listed| listed.name == "HEAD") {
+                head.get_or_insert(found);
+            }
+        };
+        self.run_with(command, b"", None, &mut look).await?.map_err(|said| failure(url, &said))?;
         let head = head.ok_or_else(|| Failure::permanent(at(url, "the repository has no default branch")))?;
-        Ok((head.id, branch.map(str::to_owned)))
+        Ok((head.id, branch))
     }
 
     /// git about a server: it may speak plain HTTP as far as [`http_allowed`] says.
@@ -396,7 +422,7 @@ impl Git {
     async fn credential(&self, verb: &str, input: &str) -> Option<Vec<u8>> {
         let mut command = self.command();
         command.args(["credential", verb]).stdin(Stdio::piped());
-        self.run_with(command, input.as_bytes(), None).await.ok()?.ok()
+        self.run_for_output(command, input.as_bytes(), None).await.ok()?.ok()
     }
 
     /// What a host says to `git-lfs-authenticate` over ssh, as the user's git would reach it (`GIT_SSH_COMMAND`,
@@ -435,47 +461,72 @@ impl Git {
         configured.filter(|text| !text.is_empty()).or_else(named).unwrap_or_else(|| "ssh".to_owned())
     }
 
-    /// Runs git to its end. The inner `Err` is a git that failed, with its output.
+    /// Runs git to its end and gives its output, which is short: of a long one, as much as [`SHORT_OUTPUT`] says. The inner
+    /// `Err` is a git that failed, with its output.
     async fn run(&self, command: Command, task: Option<&dyn Task>) -> Result<Result<Vec<u8>, GitOutput>, Failure> {
-        self.run_with(command, b"", task).await
+        self.run_for_output(command, b"", task).await
     }
 
     /// The same, with a few bytes on its standard input if that is a pipe.
-    async fn run_with(
+    async fn run_for_output(
         &self,
         command: Command,
         input: &[u8],
         task: Option<&dyn Task>,
     ) -> Result<Result<Vec<u8>, GitOutput>, Failure> {
-        Ok(self.run_whole(command, input, task).await?.map(|run| run.output))
+        let mut output = Vec::new();
+        let mut keep = |line: &str| {
+            if output.len() + line.len() < SHORT_OUTPUT {
+                output.extend_from_slice(line.as_bytes());
+                output.push(b'\n');
+            }
+        };
+        let ended = self.run_with(command, input, task, &mut keep).await?;
+        Ok(ended.map(|()| output))
     }
 
-    /// The same, with what it said on its standard error.
+    /// Runs git to its end, with a few bytes on its standard input if that is a pipe; each line of its standard output is
+    /// passed to `line`. The inner `Err` is a git that failed, with its output.
+    async fn run_with(
+        &self,
+        command: Command,
+        input: &[u8],
+        task: Option<&dyn Task>,
+        line: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Result<(), GitOutput>, Failure> {
+        Ok(self.run_whole(command, input, task, line).await?.map(drop))
+    }
+
+    /// The same; also what it said on its standard error.
     async fn run_whole(
         &self,
         mut command: Command,
         input: &[u8],
         task: Option<&dyn Task>,
-    ) -> Result<Result<GitRun, GitOutput>, Failure> {
+        line: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Result<Vec<String>, GitOutput>, Failure> {
         let mut child = command.spawn().map_err(could_not_start)?;
         if let Some(mut stdin) = child.stdin.take() {
             // Whoever reads none of it has its reasons, and says them.
             let _ = stdin.write_all(input).await;
         }
         let mut group = Group::of(&child);
-        let (Some(mut stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Error::bug("git was started without pipes").into());
         };
-        let mut output = Vec::new();
         let mut words = GitStderr::default();
         let both = async {
             // A failure of one ends the other: a git that is silent keeps its standard output open too.
-            tokio::try_join!(async { stdout.read_to_end(&mut output).await.map_err(Some) }, async {
+            tokio::try_join!(async { read_lines(stdout, bounds::REFS, line).await.map_err(Some) }, async {
                 self.listen(stderr, &mut words, task).await.then_some(()).ok_or(None)
             },)
         };
         let read = match both.await {
             Ok(_) => Ok(()),
+            Err(Some(error)) if error.kind() == std::io::ErrorKind::FileTooLarge => {
+                drop(group);
+                return Ok(Err(GitOutput { text: error.to_string(), stalled: false }));
+            }
             Err(Some(error)) => Err(error),
             Err(None) => {
                 drop(group);
@@ -486,7 +537,7 @@ impl Git {
         let ended = read.and(child.wait().await).map_err(could_not_start)?;
         group.0 = None;
         if ended.success() {
-            return Ok(Ok(GitRun { output, said: words.kept }));
+            return Ok(Ok(words.kept));
         }
         let text = if words.kept.is_empty() { format!("git ended with {ended}") } else { words.kept.join("\n") };
         Ok(Err(GitOutput { text, stalled: false }))
@@ -505,6 +556,53 @@ impl Git {
         }
         words.take(b"\n", task);
         true
+    }
+}
+
+/// Shows each line of what git writes, without its end and cut to [`LONGEST_LINE`].
+///
+/// # Errors
+/// A failed read, or more bytes than the limit: kind `FileTooLarge`.
+pub(super) async fn read_lines(
+    mut from: impl AsyncRead + Unpin,
+    limit: u64,
+    line: &mut (dyn FnMut(&str) + Send),
+) -> std::io::Result<()> {
+    let mut split = Lines::default();
+    let mut buffer = [0; 8192];
+    let mut left = limit;
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if count == 0 {
+            split.take(b"\n", &mut |text| line(&text));
+            return Ok(());
+        }
+        left = left.checked_sub(count as u64).ok_or_else(|| {
+            let why = format!("git says more than {limit} bytes of refs");
+            std::io::Error::new(std::io::ErrorKind::FileTooLarge, why)
+        })?;
+        split.take(&buffer[..count], &mut |text| line(&text));
+    }
+}
+
+/// Ends when a repository that git fetches into is larger than any may be, or its disk is nearly full. What came goes with
+/// the repository.
+async fn watch(url: &SourceUrl, repository: &Path) -> Failure {
+    let packs = repository.join("objects/pack");
+    let longest = bounds::download();
+    loop {
+        tokio::time::sleep(WATCHED_EVERY).await;
+        if let Err(full) = crate::disk::must_fit(repository, 0) {
+            return full.into();
+        }
+        let files = std::fs::read_dir(&packs).into_iter().flatten().flatten();
+        let size: u64 = files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
+        if size > longest {
+            let why = format!("more than {longest} bytes came, the limit for a git fetch");
+            let error =
+                at(url, why).help(format!("if the repository is that large, set {KBUILD_MAX_DOWNLOAD} to more bytes"));
+            return Failure::permanent(error);
+        }
     }
 }
 
@@ -532,31 +630,43 @@ fn git_knows_authorities() -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
+/// Bytes on the way to lines.
+#[derive(Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    /// Shows each line that ends in these bytes, without its end and cut to [`LONGEST_LINE`]; not the empty ones.
+    fn take(&mut self, bytes: &[u8], show: &mut dyn FnMut(String)) {
+        for byte in bytes {
+            match byte {
+                b'\n' | b'\r' => {
+                    let line = String::from_utf8_lossy(&std::mem::take(&mut self.0)).trim_end().to_owned();
+                    if !line.is_empty() {
+                        show(line);
+                    }
+                }
+                byte if self.0.len() < LONGEST_LINE => self.0.push(*byte),
+                _ => {}
+            }
+        }
+    }
+}
+
 /// Git's output: progress goes to the task, the last lines of the rest are kept for a message.
 #[derive(Default)]
 struct GitStderr {
-    line: Vec<u8>,
+    line: Lines,
     kept: Vec<String>,
 }
 
 impl GitStderr {
     fn take(&mut self, bytes: &[u8], task: Option<&dyn Task>) {
-        for byte in bytes {
-            match byte {
-                b'\n' | b'\r' => {
-                    let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).trim_end().to_owned();
-                    self.line_ended(line, task);
-                }
-                byte if self.line.len() < 4096 => self.line.push(*byte),
-                _ => {}
-            }
-        }
+        let mut lines = std::mem::take(&mut self.line);
+        lines.take(bytes, &mut |line| self.line_ended(line, task));
+        self.line = lines;
     }
 
     fn line_ended(&mut self, line: String, task: Option<&dyn Task>) {
-        if line.is_empty() {
-            return;
-        }
         if let Some(progress) = GitProgress::parse(&line) {
             if let Some(task) = task {
                 progress.tell(task);
@@ -622,6 +732,7 @@ fn is_web(url: &url::Url) -> bool {
 fn as_child(mut command: std::process::Command) -> Command {
     in_own_session(&mut command);
     ends_with_kbuild(&mut command);
+    bound_memory(&mut command);
     let mut command = Command::from(command);
     command.kill_on_drop(true);
     command
@@ -893,7 +1004,7 @@ mod tests {
         const PASSES: Class = Class::Transient { after: None };
         for (said, expected) in [
             ("fatal: unable to access 'https://h/x/': The requested URL returned error: 503", PASSES),
-            ("error: RPC failed; HTTP 429 curl 22", PASSES),
+            ("error: RPC failed; HTTP 429 curl 22", Class::of_status(429, None)),
             ("fatal: unable to access 'https://h/x/': The requested URL returned error: 403", Class::Permanent),
             ("error: RPC failed; curl 56 GnuTLS recv error (-9)\nfatal: early EOF", PASSES),
             ("fatal: fetch-pack: invalid index-pack output", PASSES),

@@ -43,8 +43,10 @@ use self::mirrors::{Candidate, Fallbacks, Rules};
 use self::packages::RegistryTable;
 use self::peer::{Endpoint, Peer};
 use self::vault::VaultPolicy;
+use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
+use crate::git::open_objects;
 use crate::lock::Content;
 use crate::manifest::{Fill, Mirrors};
 use crate::net::blocking;
@@ -53,7 +55,7 @@ use crate::net::http::Http;
 use crate::net::limits::Limits;
 use crate::net::report::LazyTask;
 use crate::net::retry::{Class, Failure, RetryPolicy};
-use crate::net::transfer::{Expected, RECORD_LIMIT, absent, at};
+use crate::net::transfer::{Expected, absent, at};
 use crate::oci::client::Registry;
 use crate::progress::{self, Progress};
 use crate::source::name::{check_component, check_ref};
@@ -541,8 +543,7 @@ impl Fetcher {
         let (store, repository, wanted) = (self.store.clone(), repository.to_owned(), wanted.clone());
         let said = redact(&place.to_string());
         let taken = blocking(move || {
-            let opened = git2::Repository::open_bare(&repository)
-                .map_err(|error| Error::new(Kind::Mismatch, &said).because(error))?;
+            let opened = open_objects(&repository).map_err(|error| error.wrap(said.clone()))?;
             let tree = tree::of_commit(&opened, &wanted.commit)?;
             if let Some(expected) = wanted.tree.filter(|expected| *expected != tree) {
                 return Err(wrong_tree(&said, &wanted.commit, &expected, &tree));
@@ -558,13 +559,13 @@ impl Fetcher {
     async fn text(&self, url: &SourceUrl, report: &LazyTask) -> Result<String, Failure> {
         if url.scheme() == "file" {
             let path = peer::local_path(url)?;
-            let read = blocking(move || Ok(disk::read_regular_text(&path, store::RECORD_LIMIT))).await?;
+            let read = blocking(move || Ok(disk::read_regular_text(&path, bounds::RECORD))).await?;
             return read.map_err(|error| match error.kind() {
                 std::io::ErrorKind::NotFound => Failure::permanent(absent(url)),
                 _ => Failure::permanent(at(url, error.to_string())),
             });
         }
-        self.guard(report).attempt(url, || self.http.text(url, RECORD_LIMIT).boxed()).await
+        self.guard(report).attempt(url, || self.http.text(url, bounds::RECORD as usize).boxed()).await
     }
 
     async fn resolve_at(&self, url: &SourceUrl, reference: &GitRef, report: &LazyTask) -> Result<Resolved, Failure> {

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::path::Path;
 
 use super::Submodule;
+use crate::bounds;
 use crate::error::{Error, Kind, Result};
 use crate::git::{local_git, run};
 use crate::source::{Access, CommitId, SourceUrl};
 use crate::store::Store;
+use crate::store::tree::{CommitTree, small_blob};
 
 /// Reads the submodules of a commit in the store.
 ///
@@ -15,18 +18,14 @@ use crate::store::Store;
 /// An entry with an unacceptable path or URL.
 pub(crate) fn of_commit(store: &Store, url: &SourceUrl, commit: &CommitId) -> Result<Vec<Submodule>> {
     let opened = store.open_commit(commit)?;
-    let unreadable = |error: git2::Error| {
-        Error::new(Kind::Mismatch, format!("could not read commit {commit} of {url}")).because(error)
-    };
-    let id = git2::Oid::from_bytes(commit.as_bytes()).map_err(unreadable)?;
-    let tree = opened.find_commit(id).and_then(|commit| commit.tree()).map_err(unreadable)?;
-    let mut links = BTreeMap::new();
-    gitlinks(&opened, &tree, &[], &mut links)?;
+    let unreadable = |error: Error| error.wrap(format!("could not read commit {commit} of {url}"));
+    let tree = CommitTree::read(&opened, commit).map_err(unreadable)?;
+    let links = tree.links().map_err(unreadable)?;
     if links.is_empty() {
         return Ok(Vec::new());
     }
-    let text = match tree.get_name(".gitmodules") {
-        Some(entry) => opened.find_blob(entry.id()).map_err(unreadable)?.content().to_owned(),
+    let text = match tree.file_at_top(b".gitmodules") {
+        Some(blob) => small_blob(&opened, blob, Path::new(".gitmodules"), bounds::GITMODULES).map_err(unreadable)?,
         None => Vec::new(),
     };
     let place = store.workplace()?;
@@ -49,31 +48,6 @@ fn submodule(parent: &SourceUrl, said: &str, path: String, commit: CommitId) -> 
         return Err(unusable(Error::input(format!("`{url}` is not fetched")).because(why)));
     }
     Ok(Submodule { path, url, commit })
-}
-
-/// Every gitlink of a tree, by path. Paths are bytes on the way: only those of submodules need be UTF-8.
-fn gitlinks(
-    repository: &git2::Repository,
-    tree: &git2::Tree<'_>,
-    directory: &[u8],
-    links: &mut BTreeMap<Vec<u8>, CommitId>,
-) -> Result<()> {
-    for entry in tree {
-        let path = [directory, entry.name_bytes()].concat();
-        match entry.kind() {
-            Some(git2::ObjectType::Tree) => {
-                let inner = repository.find_tree(entry.id());
-                let inner =
-                    inner.map_err(|error| Error::new(Kind::Mismatch, "could not read a tree").because(error))?;
-                gitlinks(repository, &inner, &[&path[..], b"/"].concat(), links)?;
-            }
-            Some(git2::ObjectType::Commit) => {
-                links.insert(path, entry.id().to_string().parse()?);
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// A submodule's path becomes a directory of a checkout: it must stay inside the checkout, and outside of `.git`.
@@ -150,6 +124,49 @@ mod tests {
         for said in ["file:///srv/x", "../x", "https://h/x"] {
             assert!(named("file:///srv/p", said).is_ok(), "{said}");
         }
+    }
+
+    #[test]
+    fn a_huge_gitmodules_is_refused() {
+        use crate::store::fixture::{Item, Upstream, file, tree};
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let of = |text: &str| {
+            let upstream = Upstream::new();
+            let content = tree([(".gitmodules", file(text)), ("sub", Item::Submodule([7; 20].into()))]);
+            let commit = upstream.commit(&[], &content);
+            let hash = crate::store::tree::of_commit(&upstream.objects(), &commit).unwrap();
+            store.add_git(upstream.path(), &commit, hash).unwrap();
+            of_commit(&store, &"https://h/x".parse().unwrap(), &commit)
+        };
+        let text = "[submodule \"sub\"]\npath = sub\nurl = https://h/y\n";
+        assert_eq!(of(text).unwrap().len(), 1);
+        let error = of(&(text.to_owned() + &"#".repeat(bounds::GITMODULES as usize))).unwrap_err();
+        assert!(error.causes()[0].contains(".gitmodules has "), "{error} {:?}", error.causes());
+    }
+
+    #[test]
+    fn gitmodules_may_say_anything() {
+        use proptest::prelude::*;
+        let line = prop_oneof![
+            Just("[submodule \"a\"]".to_owned()),
+            Just(" path = a/b".to_owned()),
+            Just(" url = ../x".to_owned()),
+            Just("[include]\n path = /etc/passwd".to_owned()),
+            Just("[submodule \"a".to_owned()),
+            ".{0,40}",
+        ];
+        let texts = proptest::collection::vec(line, 0..8).prop_map(|lines| lines.join("\n"));
+        let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
+        let checked = proptest::test_runner::TestRunner::new(config).run(&texts, |text| {
+            let scratch = tempfile::tempdir().unwrap();
+            let parent: SourceUrl = "https://h/p/q".parse().unwrap();
+            for (path, url) in urls_by_path(text.as_bytes(), scratch.path()).unwrap_or_default() {
+                let _ = check_path(&path).and_then(|()| submodule(&parent, &url, path, [7; 20].into()));
+            }
+            Ok(())
+        });
+        checked.unwrap();
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod uses;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::files::LOCK;
@@ -363,10 +364,9 @@ impl Lock {
 }
 
 fn read_text(path: &Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", path, error)),
+        _ => disk::read_text(path, "a lock", bounds::LOCK).map(Some),
     }
 }
 

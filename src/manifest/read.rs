@@ -8,6 +8,8 @@ use toml_edit::Table;
 use super::document::{self, Block, Diagnostics};
 use super::raw::{RawClosure, RawManifest, RawMirrors, RawProject, RawSite, RawText};
 use super::{Manifest, Mirrors, SiteConfig, boards, closure, layers, mirrors, names, options, sources, together};
+use crate::bounds;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::files::{MANIFEST, STEMS};
 
@@ -146,10 +148,10 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 fn read(path: &Path, what: &str, help: &str) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Error::input(format!("there is no {what} at {}", path.display())).help(help),
-        ErrorKind::InvalidData => Error::input(format!("{} is not text in UTF-8", path.display()))
-            .help("TOML files are UTF-8: save it as UTF-8"),
-        _ => Error::io("read", path, error),
-    })
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(Error::input(format!("there is no {what} at {}", path.display())).help(help))
+        }
+        _ => disk::read_text(path, "a TOML file of a project", bounds::MANIFEST),
+    }
 }

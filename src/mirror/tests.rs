@@ -41,7 +41,7 @@ impl Bench {
     fn git(&mut self, key: &str, text: &str, submodule: Option<&str>, present: bool) -> CommitId {
         let upstream = Upstream::new();
         let commit = upstream.commit(&[], &a_tree([("a", file(text))]));
-        let hash = tree::of_commit(&upstream.repository, &commit).unwrap();
+        let hash = tree::of_commit(&upstream.objects(), &commit).unwrap();
         if present {
             self.store.add_git(upstream.path(), &commit, hash).unwrap();
         }

@@ -17,6 +17,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use super::netrc::Netrc;
 use super::retry::{Class, Failure, RetryPolicy};
 use super::transfer::{BodyStream, Delivery, Download, Expected, at, partial};
+use crate::bounds;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Task;
 use crate::source::SourceUrl;
@@ -36,9 +37,6 @@ fn user_agent() -> String {
 /// What helps where TLS finds no authorities to trust.
 pub const NO_AUTHORITIES: &str =
     "install CA certificates (package ca-certificates), or let SSL_CERT_FILE or SSL_CERT_DIR name them";
-
-/// Redirects that are followed; more is a loop.
-const REDIRECTS: usize = 10;
 
 /// The HTTP client of a fetcher.
 pub struct Http {
@@ -321,8 +319,8 @@ fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
 /// It leads out of HTTP, or from https to http, or there were too many.
 pub fn may_follow(from: &Url, to: &Url, redirects: usize) -> Result<(), String> {
     let next = to.scheme();
-    if redirects > REDIRECTS {
-        Err(format!("more than {REDIRECTS} redirects"))
+    if redirects as u64 > bounds::REDIRECTS {
+        Err(format!("more than {} redirects", bounds::REDIRECTS))
     } else if next != "http" && next != "https" {
         Err(format!("a redirect to `{next}:` is not followed"))
     } else if from.scheme() == "https" && next == "http" {
@@ -389,7 +387,9 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     }
     text("x-ratelimit-remaining").filter(|left| *left == "0")?;
     let reset = text("x-ratelimit-reset").and_then(|seconds| seconds.parse().ok());
-    reset.map_or(Some(Duration::ZERO), |seconds| until(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
+    // A moment that no clock can show is none.
+    let moment = |seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+    reset.map_or(Some(Duration::ZERO), |seconds| until(moment(seconds)?))
 }
 
 fn plan(url: &SourceUrl, response: &Response, resume: Option<&Resume>) -> ResponsePlan {
@@ -530,6 +530,28 @@ mod tests {
         {
             assert_eq!(content_range(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn headers_may_say_anything() {
+        use proptest::prelude::*;
+        let number = prop_oneof![any::<u64>().prop_map(|n| n.to_string()), Just("0".to_owned()), "[ -~]{0,30}"];
+        let date = "(Wed, )?[0-9]{1,2} [A-Z][a-z]{2} [0-9]{1,6} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT";
+        let texts = (number.clone(), number, date, "bytes [0-9]{0,21}-[0-9]{0,21}/[0-9*]{0,21}", "[ -~]{0,40}");
+        let config = ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() };
+        let checked = proptest::test_runner::TestRunner::new(config).run(&texts, |(a, b, date, range, any)| {
+            for after in [&a, &date, &any] {
+                retry_after(&headers(&[("retry-after", after)]));
+            }
+            retry_after(&headers(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", &b)]));
+            strong_validator(&headers(&[("last-modified", &date), ("date", &date), ("etag", &any)]));
+            strong_validator(&headers(&[("last-modified", &date), ("date", &a)]));
+            content_range(&range);
+            Ok(())
+        });
+        checked.unwrap();
+        let never = u64::MAX.to_string();
+        assert_eq!(retry_after(&headers(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", &never)])), None);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use super::retry::{Failure, RetryPolicy};
+use crate::bounds;
+use crate::env_vars::KBUILD_MAX_DOWNLOAD;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Task;
 use crate::source::url::{redact, without_query};
@@ -16,12 +18,6 @@ use crate::store::PartialDownload;
 
 /// How many of the first bytes are kept, so that a message can show a wrong body.
 const HEAD: usize = 512;
-
-/// A small file that is too long is still read to its end, so that its hash can be shown.
-const SMALL: u64 = 1 << 20;
-
-/// Longest record of a commit that is read, in bytes: room for thousands of packs.
-pub const RECORD_LIMIT: usize = crate::store::RECORD_LIMIT as usize;
 
 /// What is known of the bytes before they are fetched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,14 +90,14 @@ impl Download<'_> {
     /// # Errors
     /// It is: a permanent failure.
     pub fn must_fit(&self) -> Result<(), Failure> {
-        if self.total.is_some_and(|total| self.is_too_long(total)) {
+        if self.total.is_some_and(|total| total > self.longest()) {
             return Err(Failure::permanent(self.oversized()));
         }
         Ok(())
     }
 
     /// Appends the body to the partial download and gives the first bytes of the file, for messages. The partial is
-    /// taken out of `slot` and put back, with all bytes that came, also on failure.
+    /// taken out of `slot` and put back, with all bytes that came, also on failure; without them if more came than may.
     ///
     /// # Errors
     /// Any failure before the body was complete, with its class.
@@ -117,6 +113,7 @@ impl Download<'_> {
         let mut head = Vec::new();
         let mut pace = Pace::new(self.policy);
         let mut position = self.from;
+        let longest = self.longest();
         self.task.set_position(position);
         let outcome = loop {
             match body.next().await {
@@ -131,7 +128,7 @@ impl Download<'_> {
                     }
                     position += length as u64;
                     self.task.set_position(position);
-                    if self.is_too_long(position) {
+                    if position > longest {
                         break Err(Failure::permanent(self.oversized()));
                     }
                     if let Err(slow) = pace.took(length as u64) {
@@ -143,8 +140,11 @@ impl Download<'_> {
             }
         };
         drop(sender);
-        let (incoming, written) =
+        let (mut incoming, written) =
             writer.await.map_err(|error| Failure::from(Error::bug("a writer broke").because(error)))?;
+        if position > longest {
+            incoming.restart()?;
+        }
         *slot = Some(incoming);
         written?;
         outcome?;
@@ -155,16 +155,25 @@ impl Download<'_> {
         Ok(head)
     }
 
-    fn is_too_long(&self, size: u64) -> bool {
-        self.expected.size.is_some_and(|wanted| size > wanted.max(SMALL))
+    /// So many bytes may come: what is wanted, or the limit for what nobody knows the size of.
+    fn longest(&self) -> u64 {
+        self.expected.size.map_or_else(bounds::download, |wanted| wanted.max(bounds::TOO_LONG_SHOWN))
     }
 
     fn oversized(&self) -> Error {
-        let mut why = format!("more bytes than the {} that are wanted", self.expected.size.unwrap_or_default());
+        let mut why = match self.expected.size {
+            Some(wanted) => format!("more bytes than the {wanted} that are wanted"),
+            None => format!("more than {} bytes, the limit for a file whose size nobody knows", self.longest()),
+        };
         if self.end != self.url {
             why.push_str(&format!(", redirected to {}", without_query(self.end)));
         }
-        Error::new(Kind::Mismatch, redact(self.url.as_str())).because(why)
+        match self.expected.size {
+            Some(_) => Error::new(Kind::Mismatch, redact(self.url.as_str())).because(why),
+            None => {
+                at(self.url, why).help(format!("if the file is that long, set {KBUILD_MAX_DOWNLOAD} to more bytes"))
+            }
+        }
     }
 }
 

@@ -13,7 +13,8 @@ use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Response, Url};
 use serde::Deserialize;
 
-use super::response::{MANIFEST_LIMIT, checked, read_whole};
+use super::response::{checked, read_whole};
+use crate::bounds;
 use crate::env_vars;
 use crate::error::{Error, Kind, Result};
 use crate::net::http::{Http, basic_login, failed, secret_header};
@@ -204,7 +205,7 @@ async fn ask(
 
 async fn bearer(url: &SourceUrl, response: Response) -> Result<HeaderValue, Failure> {
     let nothing = || Failure::permanent(at(url, "the registry's token server gave no token"));
-    let body = read_whole(url, response, MANIFEST_LIMIT).await?;
+    let body = read_whole(url, response, bounds::IMAGE_MANIFEST as usize).await?;
     let token: Token = serde_json::from_slice(&body).map_err(|_| nothing())?;
     let token = token.token.or(token.access_token).filter(|token| !token.is_empty()).ok_or_else(nothing)?;
     secret_header(&format!("Bearer {token}")).ok_or_else(nothing)

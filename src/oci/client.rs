@@ -9,7 +9,8 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::auth::{Logins, Right};
-use super::response::{MANIFEST_LIMIT, checked, read_whole, wrong_digest};
+use super::response::{checked, read_whole, wrong_digest};
+use crate::bounds;
 use crate::error::{Error, Kind, Result};
 use crate::net::http::{Http, failed};
 use crate::net::retry::{Class, Failure};
@@ -82,7 +83,7 @@ impl Registry {
         let response = checked(&url, image, response).await?;
         let told = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let told = told.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_owned();
-        let bytes = read_whole(&url, response, MANIFEST_LIMIT).await?;
+        let bytes = read_whole(&url, response, bounds::IMAGE_MANIFEST as usize).await?;
         let mut hasher = Hasher::default();
         hasher.update(&bytes);
         let digest = hasher.finish().sha256;
@@ -115,7 +116,7 @@ impl Registry {
     /// Those of [`Registry::manifest`].
     pub async fn small_blob(&self, http: &Http, image: &ImageName, digest: &Sha256) -> Result<Vec<u8>, Failure> {
         let url = image.at(*digest).to_url()?;
-        let bytes = read_whole(&url, self.blob(http, image, digest, 0).await?, MANIFEST_LIMIT).await?;
+        let bytes = read_whole(&url, self.blob(http, image, digest, 0).await?, bounds::IMAGE_MANIFEST as usize).await?;
         let mut hasher = Hasher::default();
         hasher.update(&bytes);
         let got = hasher.finish().sha256;
@@ -302,7 +303,7 @@ impl Registry {
             return Error::input(format!("there is no image {place}")).help("check the spelling of its name");
         }
         let body = match checked(url, image, response).await {
-            Ok(response) => read_whole(url, response, MANIFEST_LIMIT).await.unwrap_or_default(),
+            Ok(response) => read_whole(url, response, bounds::IMAGE_MANIFEST as usize).await.unwrap_or_default(),
             Err(_) => return error,
         };
         let tags = serde_json::from_slice(&body).ok().and_then(|list: TagList| list.tags).unwrap_or_default();

@@ -3,15 +3,13 @@
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
+use crate::bounds;
 use crate::error::{Error, Kind};
 use crate::net::http::{failed, retry_after};
 use crate::net::retry::{Class, Failure};
 use crate::net::transfer::at;
 use crate::source::url::redact;
 use crate::source::{ImageName, Sha256, SourceUrl};
-
-/// The longest manifest. No registry must accept a longer one (distribution specification, "Pushing Manifests").
-pub const MANIFEST_LIMIT: usize = 4 << 20;
 
 #[derive(Deserialize)]
 struct Complaints {
@@ -55,7 +53,7 @@ pub async fn checked(url: &SourceUrl, image: &ImageName, response: Response) -> 
 
 /// The first message of a registry, as one line.
 async fn complaint(url: &SourceUrl, response: Response) -> Option<String> {
-    let body = read_whole(url, response, 16 << 10).await.ok()?;
+    let body = read_whole(url, response, bounds::REFUSAL as usize).await.ok()?;
     let complaints: Complaints = serde_json::from_slice(&body).ok()?;
     let Complaint { code, message } = complaints.errors.into_iter().next()?;
     let words: Vec<String> = [code, message].into_iter().flatten().filter(|word| !word.is_empty()).collect();
@@ -83,4 +81,37 @@ pub fn wrong_digest(url: &SourceUrl, what: &str, wanted: &Sha256, got: &Sha256) 
     Error::new(Kind::Mismatch, redact(url.as_str()))
         .because(format!("checksum mismatch for {what}\nexpected sha256:{wanted}\n     got sha256:{got}"))
         .help("the registry, or a proxy before it, sends wrong bytes: use another one with a `[[mirrors.rule]]`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, length: u64) -> (SourceUrl, ImageName, Response) {
+        let image = ImageName::read("localhost/x").unwrap();
+        let answer = hyper::Response::builder().status(status).body(vec![b' '; length as usize]).unwrap();
+        (image.to_url().unwrap(), image, Response::from(answer))
+    }
+
+    #[tokio::test]
+    async fn a_manifest_without_an_end_is_refused() {
+        let read = async |length| {
+            let (url, _, response) = answer(200, length);
+            read_whole(&url, response, bounds::IMAGE_MANIFEST as usize).await
+        };
+        assert_eq!(read(bounds::IMAGE_MANIFEST).await.unwrap().len() as u64, bounds::IMAGE_MANIFEST);
+        let failure = read(bounds::IMAGE_MANIFEST + 1).await.unwrap_err();
+        assert_eq!(
+            (failure.class, failure.error.causes()),
+            (Class::Permanent, vec!["the answer is longer than 4194304 bytes".to_owned()])
+        );
+    }
+
+    #[tokio::test]
+    async fn a_long_refusal_is_read_in_part() {
+        let (url, image, response) = answer(404, bounds::REFUSAL + 1);
+        let failure = checked(&url, &image, response).await.unwrap_err();
+        assert_eq!(failure.error.kind(), Kind::Missing);
+        assert_eq!(failure.error.causes(), ["the server answered 404 Not Found"]);
+    }
 }

@@ -21,10 +21,11 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use super::connector::{self, Bucket, Connector};
 use super::upload::BlobReader;
 use super::{BlobBody, BlobName, BlobRef, Missing, Opened, PushSet, credentials};
+use crate::bounds;
 use crate::error::{Kind, Result};
 use crate::net::guard::RequestGuard;
 use crate::net::retry::{Failure, RetryPolicy};
-use crate::net::transfer::{RECORD_LIMIT, at};
+use crate::net::transfer::at;
 use crate::source::{Blake3, CommitId, RemoteUrl, Sha256};
 use crate::store::{GitRecord, blob_name, record_name};
 
@@ -78,7 +79,7 @@ impl Objects {
 
     /// See [`super::Remote::record`].
     pub async fn record(&self, commit: &CommitId) -> Result<Option<String>, Failure> {
-        self.text(&record_name(commit), RECORD_LIMIT, RefusalMeaning::Tells).await
+        self.text(&record_name(commit), bounds::RECORD as usize, RefusalMeaning::Tells).await
     }
 
     /// See [`super::Remote::open`].
@@ -131,8 +132,9 @@ impl Objects {
     /// What the bucket has for a commit.
     async fn standing(&self, ours: &GitRecord, guard: &RequestGuard<'_>) -> Result<Standing, Failure> {
         let name = record_name(&ours.commit);
-        let text =
-            guard.attempt(&self.url, || self.text(&name, RECORD_LIMIT, RefusalMeaning::MeansAbsence).boxed()).await?;
+        let text = guard
+            .attempt(&self.url, || self.text(&name, bounds::RECORD as usize, RefusalMeaning::MeansAbsence).boxed())
+            .await?;
         let Some(Ok(theirs)) = text.map(|text| text.parse::<GitRecord>()) else { return Ok(Standing::Lacking) };
         if theirs == *ours {
             return Ok(Standing::Ours);

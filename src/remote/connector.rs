@@ -22,14 +22,12 @@ use object_store::{ClientConfigKey, ClientOptions};
 use reqwest::StatusCode;
 use tokio::time::{Instant, Sleep};
 
+use crate::bounds;
 use crate::error::{Error, Kind, Result};
 use crate::net::http;
 use crate::net::retry::{Class, Failure, RetryPolicy};
 use crate::net::transfer::at;
 use crate::source::url::redact;
-
-/// The longest answer to a failed request that is read, in bytes.
-const ANSWER: usize = 64 << 10;
 
 /// How much of a server's message is shown, in characters.
 const SHOWN: usize = 200;
@@ -106,6 +104,7 @@ impl Wire {
             parts.uri.to_string().parse().map_err(|error| HttpError::new(HttpErrorKind::Unknown, NoUrl(error)))?;
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
+        let left = answer_limit(&request);
         let sent = Arc::new(AtomicU64::new(0));
         *request.body_mut() = Some(reqwest::Body::wrap(UploadBody { body, sent: Arc::clone(&sent) }));
         let response = self.watched(request, &sent).await?;
@@ -113,8 +112,12 @@ impl Wire {
             return Err(HttpError::new(HttpErrorKind::Unknown, Refused::read(response).await));
         }
         let (status, headers) = (response.status(), response.headers().clone());
-        let body =
-            DownloadBody { body: response.into(), idle: self.idle, silence: Box::pin(tokio::time::sleep(self.idle)) };
+        let body = DownloadBody {
+            body: response.into(),
+            left,
+            idle: self.idle,
+            silence: Box::pin(tokio::time::sleep(self.idle)),
+        };
         let mut answer = HttpResponse::new(HttpResponseBody::new(body));
         (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
         Ok(answer)
@@ -135,6 +138,25 @@ impl Wire {
         }
     }
 }
+
+/// How long an answer may be: objects have a limit of their own, all else is read into memory.
+fn answer_limit(request: &reqwest::Request) -> u64 {
+    let lists =
+        request.url().query_pairs().any(|(name, value)| name == "list-type" || (name == "comp" && value == "list"));
+    if lists || request.method() != reqwest::Method::GET { bounds::BUCKET_LIST } else { u64::MAX }
+}
+
+/// A service's answer is longer than any that it should give.
+#[derive(Debug)]
+struct AnswerTooLong;
+
+impl fmt::Display for AnswerTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the answer is longer than {} bytes", bounds::BUCKET_LIST)
+    }
+}
+
+impl StdError for AnswerTooLong {}
 
 fn silent(idle: Duration) -> HttpError {
     HttpError::new(HttpErrorKind::Timeout, StalledTransfer(idle))
@@ -171,6 +193,8 @@ impl Body for UploadBody {
 /// An answer's body; silence is an error.
 struct DownloadBody {
     body: reqwest::Body,
+    /// The most bytes that may still come.
+    left: u64,
     idle: Duration,
     silence: Pin<Box<Sleep>>,
 }
@@ -187,6 +211,14 @@ impl Body for DownloadBody {
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(frame) => {
                 self.silence.as_mut().reset(Instant::now() + idle);
+                let length = match &frame {
+                    Some(Ok(frame)) => frame.data_ref().map_or(0, |bytes| bytes.len() as u64),
+                    _ => 0,
+                };
+                match self.left.checked_sub(length) {
+                    Some(left) => self.left = left,
+                    None => return Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Unknown, AnswerTooLong)))),
+                }
                 Poll::Ready(
                     frame.map(|frame| {
                         frame.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error.without_url()))
@@ -224,7 +256,7 @@ impl Refused {
         let header = response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(plain);
         let mut response = response;
         let mut body = Vec::new();
-        while body.len() < ANSWER {
+        while body.len() < bounds::REFUSAL as usize {
             // If the answer cannot be read, there is no message.
             let Ok(Some(chunk)) = response.chunk().await else { break };
             body.extend_from_slice(&chunk);
@@ -297,6 +329,9 @@ pub(crate) fn failure(place: &impl fmt::Display, error: &object_store::Error) ->
     if let Some(error) = find::<reqwest::Error>(error) {
         return http::failure(place, error);
     }
+    if let Some(long) = find::<AnswerTooLong>(error) {
+        return Failure::permanent(at(place, long.to_string()));
+    }
     if let Some(silent) = find::<StalledTransfer>(error) {
         return Failure::transient(at(place, silent.to_string()));
     }
@@ -363,6 +398,23 @@ mod tests {
         object_store::Error::Generic { store: "S3", source: Box::new(HttpError::new(HttpErrorKind::Unknown, refused)) }
     }
 
+    #[tokio::test]
+    async fn a_listing_without_an_end_is_refused() {
+        let request = |method: reqwest::Method, url: &str| reqwest::Request::new(method, url.parse().unwrap());
+        let list = request(reqwest::Method::GET, "https://h/bucket?list-type=2&prefix=blobs");
+        assert_eq!(answer_limit(&list), bounds::BUCKET_LIST);
+        assert_eq!(answer_limit(&request(reqwest::Method::POST, "https://h/bucket/x?uploads")), bounds::BUCKET_LIST);
+        assert_eq!(answer_limit(&request(reqwest::Method::GET, "https://h/bucket/x?sig=list")), u64::MAX);
+        let idle = Duration::from_secs(60);
+        let mut body =
+            DownloadBody { body: "12345".into(), left: 4, idle, silence: Box::pin(tokio::time::sleep(idle)) };
+        let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        let error = object_store::Error::Generic { store: "S3", source: Box::new(frame.unwrap().unwrap_err()) };
+        let failure = failure(&"s3://team/x", &error);
+        assert_eq!(failure.class, Class::Permanent);
+        assert_eq!(failure.error.causes(), ["the answer is longer than 16777216 bytes"]);
+    }
+
     #[test]
     fn a_refusal_is_told_without_what_was_signed() {
         let body = "<?xml?><Error><Code>SignatureDoesNotMatch</Code><Message>The signature does not match.\nCheck it</Message>\
@@ -377,7 +429,7 @@ mod tests {
     fn the_status_decides_what_is_tried_again() {
         for (status, code, class, kind) in [
             (503, "SlowDown", Class::Transient { after: None }, Kind::Network),
-            (429, "", Class::Transient { after: None }, Kind::Network),
+            (429, "", Class::of_status(429, None), Kind::Network),
             (404, "NoSuchKey", Class::Permanent, Kind::Missing),
             (404, "NoSuchBucket", Class::Permanent, Kind::Network),
             (301, "PermanentRedirect", Class::Permanent, Kind::Network),

@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::mirror::{MirrorEntry, is_conf};
 use crate::source::name::percent_decode;
 use crate::source::{Blake3, CommitId, Sha256};
-use crate::store::{RECORD_LIMIT, Store};
+use crate::store::{Store};
 
 /// Bytes of a file that are read at once: each read is a call on another thread.
 const CHUNK: usize = 512 << 10;
@@ -181,7 +181,7 @@ async fn blocking<T: Send + 'static>(
 
 /// A plain file, not a link, within the size limit; `None` for everything else.
 fn read_text(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
-    match disk::read_regular(path, RECORD_LIMIT) {
+    match disk::read_regular(path, crate::bounds::RECORD) {
         Ok(text) => Ok(Some(text)),
         Err(error)
             if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput | ErrorKind::FileTooLarge) =>

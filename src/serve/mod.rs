@@ -45,14 +45,9 @@ use tokio_rustls::TlsAcceptor;
 use self::answer::Handler;
 use self::write_timeout::WriteTimeout;
 use crate::bitbake::Base;
+use crate::bounds;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
-
-/// The longest head of a request, in bytes; those of kbuild and BitBake have some hundred.
-const HEAD_LIMIT: usize = 16 << 10;
-
-/// The most header fields of a request.
-const FIELDS: usize = 64;
 
 /// How long transfers may continue after the server is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -206,8 +201,8 @@ impl Connection {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(timeout)
-            .max_header_size(HEAD_LIMIT)
-            .max_headers(FIELDS)
+            .max_header_size(bounds::REQUEST_HEAD as usize)
+            .max_headers(bounds::REQUEST_FIELDS as usize)
             .serve_connection(TokioIo::new(stream), service);
         watcher.watch(connection).await.map_err(|error| error.to_string())
     }

@@ -8,13 +8,10 @@ use flate2::read::MultiGzDecoder;
 use tar::Entry;
 
 use super::Store;
+use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Locked, LockedFile};
-
-/// The largest file that is read, in bytes. The files to read are locks of some hundred kilobytes, and a small archive can
-/// claim to contain terabytes.
-const LARGEST: u64 = 64 << 20;
 
 type FileOf<'a> = Entry<'a, MultiGzDecoder<File>>;
 
@@ -33,7 +30,7 @@ impl Store {
         let mut found = None;
         self.walk(key, file, |entry, inside| {
             if found.is_none() && inside == path {
-                if entry.size() > LARGEST {
+                if entry.size() > bounds::FILE_OF_SOURCE {
                     return Err(std::io::Error::other(format!("{} has {} bytes", path.display(), entry.size())));
                 }
                 let mut bytes = Vec::new();
@@ -144,13 +141,13 @@ mod tests {
         let (_directory, store) = temporary();
         let mut header = tar::Header::new_gnu();
         header.set_path("a/Cargo.lock").unwrap();
-        header.set_size(LARGEST + 1);
+        header.set_size(bounds::FILE_OF_SOURCE + 1);
         header.set_cksum();
         let mut archive = GzEncoder::new(Vec::new(), Compression::fast());
         archive.write_all(header.as_bytes()).unwrap();
         let file = stored(&store, &archive.finish().unwrap());
         let error = store.file_of(Locked::File("a.tar.gz", &file), Path::new("Cargo.lock")).unwrap_err();
-        assert_eq!(error.causes(), [format!("Cargo.lock has {} bytes", LARGEST + 1)]);
+        assert_eq!(error.causes(), [format!("Cargo.lock has {} bytes", bounds::FILE_OF_SOURCE + 1)]);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Blobs: files addressed by BLAKE3, and the links that find them by SHA-256.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use super::Store;
-use crate::disk::{self, each_chunk};
+use crate::disk::{self, FreeSpace, each_chunk};
 use crate::error::{Error, Result};
 use crate::lock::LockedFile;
 use crate::source::{Blake3, Digests, Hasher, Sha256};
@@ -85,60 +86,86 @@ impl Store {
 
     fn publish_path(&self, path: &Path, digests: &Digests) -> Result<()> {
         let file = disk::open_regular(path)?;
-        self.publish(&file, path, digests)
+        self.publish(&[Finished { file: &file, path, digests: *digests }])
     }
 
-    /// Makes a finished file of this file system the blob of its hash, durably, and links it by SHA-256. An existing blob
-    /// (here or in a lower store) is kept, unless its size shows that it is damaged.
-    #[expect(clippy::disallowed_methods, reason = "synced here, blob and directory")]
-    pub(super) fn publish(&self, file: &File, path: &Path, digests: &Digests) -> Result<()> {
-        let failed = |error| Error::io("add to the store", path, error);
-        if self.blob_size(&digests.blake3) == Some(digests.size) {
-            fs::remove_file(path).map_err(failed)?;
-        } else {
-            file.set_permissions(Permissions::from_mode(0o444)).map_err(failed)?;
-            file.sync_all().map_err(failed)?;
-            let blob = self.own(&blob_name(&digests.blake3));
-            let directory = self.fan_out(&blob)?;
-            fs::rename(path, &blob).map_err(failed)?;
-            disk::sync_directory(directory)?;
+    /// Makes finished files of this file system the blobs of their hashes, durably, and links them by SHA-256. An existing blob
+    /// (here or in a lower store) is kept, unless its size shows that it is damaged. Several at once wait for the disk together:
+    /// each directory is synced once.
+    #[expect(clippy::disallowed_methods, reason = "synced here, blobs and directories")]
+    pub(super) fn publish(&self, files: &[Finished<'_>]) -> Result<()> {
+        let failed = |path| move |error| Error::io("add to the store", path, error);
+        let is_new = |file: &&Finished<'_>| self.blob_size(&file.digests.blake3) != Some(file.digests.size);
+        let (new, present): (Vec<_>, Vec<_>) = files.iter().partition(is_new);
+        for Finished { path, .. } in present {
+            fs::remove_file(path).map_err(failed(path))?;
         }
-        self.link_sha256(digests)
+        for Finished { file, path, .. } in &new {
+            file.set_permissions(Permissions::from_mode(0o444)).map_err(failed(path))?;
+            disk::start_writing(file, 0, 0);
+        }
+        for Finished { file, path, .. } in &new {
+            file.sync_all().map_err(failed(path))?;
+        }
+        let mut changed = BTreeSet::new();
+        for Finished { path, digests, .. } in &new {
+            let blob = self.own(&blob_name(&digests.blake3));
+            changed.extend(self.fan_out(&blob)?);
+            fs::rename(path, &blob).map_err(failed(path))?;
+        }
+        // A link that is there before its blob counts as none.
+        for Finished { digests, .. } in files {
+            changed.extend(self.link(digests)?);
+        }
+        changed.iter().try_for_each(|directory| disk::sync_directory(directory))
     }
 
-    /// The directory of a blob, made if it does not exist.
-    fn fan_out<'a>(&self, blob: &'a Path) -> Result<&'a Path> {
+    /// Makes the directory of a blob if it does not exist, and gives the directories to sync once the blob is there.
+    fn fan_out(&self, blob: &Path) -> Result<Vec<PathBuf>> {
         let directory = blob.parent().unwrap_or(blob);
         match DirBuilder::new().mode(disk::OWN_DIRECTORY).create(directory) {
-            Ok(()) => disk::sync_directory(&self.root.join("blobs"))?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Error::io("create", directory, error)),
+            Ok(()) => Ok(vec![directory.to_owned(), self.root.join("blobs")]),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(vec![directory.to_owned()]),
+            Err(error) => Err(Error::io("create", directory, error)),
         }
-        Ok(directory)
     }
 
     /// Makes a blob findable by its SHA-256, unless a lower store's link does that already. Both digests come from one pass
     /// over the bytes, never from the lock.
-    #[expect(clippy::disallowed_methods, reason = "a link has no bytes to sync")]
     pub(super) fn link_sha256(&self, digests: &Digests) -> Result<()> {
+        self.link(digests)?.map_or(Ok(()), |directory| disk::sync_directory(&directory))
+    }
+
+    /// As [`Store::link_sha256`], and gives the directory to sync if a link was made.
+    #[expect(clippy::disallowed_methods, reason = "a link has no bytes to sync")]
+    fn link(&self, digests: &Digests) -> Result<Option<PathBuf>> {
         let link = self.own(&link_name(&digests.sha256));
         if self.find_link(&digests.sha256).is_some_and(|(found, to)| found != link && to == *digests) {
-            return Ok(());
+            return Ok(None);
         }
         let target = PathBuf::from(format!("../{}", blob_name(&digests.blake3)));
         let failed = |error| Error::io("link", &link, error);
         match symlink(&target, &link) {
             Ok(()) => {}
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
-            Err(_) if fs::read_link(&link).is_ok_and(|present| present == target) => return Ok(()),
+            Err(_) if fs::read_link(&link).is_ok_and(|present| present == target) => return Ok(None),
             Err(_) => {
                 let scratch = self.scratch()?;
                 let new = scratch.path().join("link");
                 symlink(&target, &new).and_then(|()| fs::rename(&new, &link)).map_err(failed)?;
             }
         }
-        disk::sync_directory(&self.root.join("sha256"))
+        Ok(Some(self.root.join("sha256")))
     }
+}
+
+/// A file that is to become a blob.
+#[derive(Debug)]
+pub(super) struct Finished<'a> {
+    pub file: &'a File,
+    /// Where it is now; on the store's file system.
+    pub path: &'a Path,
+    pub digests: Digests,
 }
 
 /// A blob's name in a store.
@@ -156,7 +183,9 @@ fn link_name(sha256: &Sha256) -> String {
 fn copy_hashed(mut source: impl Read, path: &Path, to: &Path) -> Result<Digests> {
     let mut copy = File::create_new(to).map_err(|error| Error::io("create", to, error))?;
     let mut hasher = Hasher::default();
+    let mut room = FreeSpace::of(to.parent().unwrap_or(to));
     each_chunk(&path.display().to_string(), &mut source, |bytes| {
+        room.take(bytes.len() as u64)?;
         hasher.update(bytes);
         copy.write_all(bytes).map_err(|error| Error::io("write", to, error))
     })?;

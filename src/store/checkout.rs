@@ -11,18 +11,22 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use git2::{Odb, Oid};
+use git2::Oid;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
+use super::objects::ObjectReader;
 use super::tree::{self, TreeEntry, TreeNode};
 use super::verify::REPAIR_HELP;
 use super::{OpenedCommit, Store};
-use crate::disk;
+use crate::disk::{self, FreeSpace};
 use crate::error::{Error, Kind, Result};
 use crate::files::LOCK;
-use crate::git::broken_object;
+use crate::git::{Objects, broken_object};
 use crate::lock::{Lock, LockedGit};
 use crate::source::{Blake3, CommitId};
+
+/// No link can have a longer target (limits.h), in bytes.
+const PATH_MAX: u64 = 4096;
 
 /// Makes `directory` contain exactly the tree of a locked commit with its submodules, modes 0644 and 0755. If it does
 /// already, it is not changed (its bytes are hashed to check that). If not, the tree is written beside it, and replaces it
@@ -119,22 +123,28 @@ impl Checkout {
     }
 
     fn write(&self, directory: &Path) -> Result<()> {
-        let odb = self.opened.odb().map_err(broken_object)?;
-        self.write_entries(&odb, &self.entries, directory, "")
+        let mut objects = ObjectReader::open(&self.opened)?;
+        self.write_entries(&mut objects, &self.entries, directory, "")
     }
 
     /// Writes the entries of one directory. `within` is its path below the commit's root, followed by a `/`.
-    fn write_entries(&self, odb: &Odb<'_>, entries: &[TreeEntry], directory: &Path, within: &str) -> Result<()> {
+    fn write_entries(
+        &self,
+        objects: &mut ObjectReader<'_>,
+        entries: &[TreeEntry],
+        directory: &Path,
+        within: &str,
+    ) -> Result<()> {
         for entry in entries {
             check_name(&entry.name)?;
             let path = directory.join(OsStr::from_bytes(&entry.name));
             match &entry.node {
-                TreeNode::File { blob, executable } => write_file(&path, odb, *blob, *executable)?,
-                TreeNode::Symlink(blob) => write_symlink(&path, odb, *blob)?,
+                TreeNode::File { blob, executable } => write_file(&path, objects, *blob, *executable)?,
+                TreeNode::Symlink(blob) => write_symlink(&path, &self.opened, *blob)?,
                 TreeNode::Large { content, executable } => write_large(&path, &self.store, content, *executable)?,
                 TreeNode::Directory(entries) => {
                     make_directory(&path)?;
-                    self.write_entries(odb, entries, &path, &below(within, &entry.name))?;
+                    self.write_entries(objects, entries, &path, &below(within, &entry.name))?;
                     continue;
                 }
                 TreeNode::Submodule(_) => {
@@ -238,12 +248,15 @@ fn make_directory(path: &Path) -> Result<()> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a new directory is filled, and used only when it is complete")]
-fn write_file(path: &Path, odb: &Odb<'_>, blob: Oid, executable: bool) -> Result<()> {
+fn write_file(path: &Path, objects: &mut ObjectReader<'_>, blob: Oid, executable: bool) -> Result<()> {
     let failed = |error| Error::io("write", path, error);
-    let blob = odb.read(blob).map_err(broken_object)?;
     // Never through a symlink: if a tree has two entries of one name, the second is refused.
     let mut file = File::create_new(path).map_err(failed)?;
-    file.write_all(blob.data()).map_err(failed)?;
+    let mut room = FreeSpace::of(path.parent().unwrap_or(path));
+    objects.each_piece(blob, |bytes| {
+        room.take(bytes.len() as u64)?;
+        file.write_all(bytes).map_err(failed)
+    })?;
     let mode = if executable { 0o755 } else { 0o644 };
     file.set_permissions(Permissions::from_mode(mode)).map_err(failed)
 }
@@ -260,9 +273,9 @@ fn write_large(path: &Path, store: &Store, content: &Blake3, executable: bool) -
     file.set_permissions(Permissions::from_mode(mode)).map_err(failed)
 }
 
-fn write_symlink(path: &Path, odb: &Odb<'_>, blob: Oid) -> Result<()> {
-    let target = odb.read(blob).map_err(broken_object)?;
-    symlink(OsStr::from_bytes(target.data()), path).map_err(|error| Error::io("create", path, error))
+fn write_symlink(path: &Path, objects: &Objects, blob: Oid) -> Result<()> {
+    let target = tree::small_blob(objects, blob, path, PATH_MAX)?;
+    symlink(OsStr::from_bytes(&target), path).map_err(|error| Error::io("create", path, error))
 }
 
 fn commit_time(repository: &git2::Repository, commit: &CommitId) -> Result<Timestamps> {
@@ -289,7 +302,7 @@ mod tests {
     fn stored(store: &Store, content: &Tree) -> LockedGit {
         let upstream = Upstream::new();
         let commit = upstream.commit(&[], content);
-        let hash = tree::of_commit(&upstream.repository, &commit).unwrap();
+        let hash = tree::of_commit(&upstream.objects(), &commit).unwrap();
         store.add_git(upstream.path(), &commit, hash).unwrap();
         upstream.locked(&commit, Some(hash))
     }
@@ -413,7 +426,7 @@ mod tests {
             let inner = a_tree([(name, file("evil"))]);
             let upstream = Upstream::new();
             let commit = upstream.commit(&[], &a_tree([("sub", Item::Directory(inner))]));
-            let hash = tree::of_commit(&upstream.repository, &commit).unwrap();
+            let hash = tree::of_commit(&upstream.objects(), &commit).unwrap();
             store.add_git(upstream.path(), &commit, hash).unwrap();
             let git = upstream.locked(&commit, Some(hash));
             let error = check_out(&store, &Lock::default(), &git, &directory.path().join("x")).unwrap_err();

@@ -56,6 +56,10 @@ impl Upstream {
         self.directory.path()
     }
 
+    pub fn objects(&self) -> crate::git::Objects {
+        crate::git::open_objects(self.path()).unwrap()
+    }
+
     /// Writes a commit, at a fixed time.
     pub fn commit(&self, parents: &[CommitId], tree: &Tree) -> CommitId {
         let tree = self.write_tree(tree);

@@ -187,7 +187,7 @@ mod tests {
         let commits = ["one", "two"].map(|text| upstream.commit(&[], &a_tree([("a", file(text))])));
         let mut lock = lock_of(&wanted);
         for commit in &commits {
-            let hash = tree::of_commit(&upstream.repository, commit).unwrap();
+            let hash = tree::of_commit(&upstream.objects(), commit).unwrap();
             store.add_git(upstream.path(), commit, hash).unwrap();
         }
         lock.gits.insert("kept".to_owned(), upstream.locked(&commits[0], None));

@@ -12,10 +12,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::blob::blake3_file;
-use super::{Store, Workplace, tree};
+use super::tree::{self, CommitTree};
+use super::{Store, Workplace};
+use crate::bounds;
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
-use crate::git::{broken_object, could_not_start, failed, local_git, open_objects, run};
+use crate::git::{Objects, broken_object, could_not_start, failed, local_git, open_objects, run};
 use crate::lock::LockedGit;
 use crate::source::{Blake3, CommitId};
 
@@ -23,7 +25,6 @@ use crate::source::{Blake3, CommitId};
 const RECORD_VERSION: u32 = 1;
 
 /// Longest record of a commit that is read, in bytes: room for thousands of packs.
-pub const RECORD_LIMIT: u64 = 1 << 20;
 
 /// What the store knows of one commit: `git/<commit>.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -302,7 +303,7 @@ impl Store {
         if entry.kind() != Some(git2::ObjectType::Blob) {
             return Ok(None);
         }
-        opened.find_blob(entry.id()).map(|blob| Some(blob.content().to_owned())).map_err(broken_object)
+        tree::small_blob(&opened, entry.id(), path, bounds::FILE_OF_SOURCE).map(Some)
     }
 
     /// The paths of all files of this name in a commit's tree, in git's order.
@@ -311,14 +312,15 @@ impl Store {
     /// Those of [`Store::file_of_commit`].
     pub(super) fn files_of_commit_called(&self, commit: &CommitId, name: &str) -> Result<Vec<String>> {
         let opened = self.open_commit(commit)?;
+        let tree = CommitTree::read(&opened, commit)?;
+        tree.must_be_writable()?;
         let mut found = Vec::new();
-        let walked = tree_of(&opened, commit)?.walk(git2::TreeWalkMode::PreOrder, |directory, entry| {
-            if entry.name_bytes() == name.as_bytes() && entry.kind() == Some(git2::ObjectType::Blob) {
-                found.push(format!("{}{name}", directory));
+        tree.each_file(&mut |path: &[u8], _| {
+            let file_name = path.rsplit(|byte| *byte == b'/').next();
+            if let (Ok(path), true) = (str::from_utf8(path), file_name == Some(name.as_bytes())) {
+                found.push(path.to_owned());
             }
-            git2::TreeWalkResult::Ok
         });
-        walked.map_err(broken_object)?;
         Ok(found)
     }
 
@@ -328,8 +330,12 @@ impl Store {
         let packs = place.path().join("objects").join("pack");
         disk::create_dir_all(&packs)?;
         record.packs.iter().try_for_each(|pack| self.link_pack(pack, &packs))?;
-        let repository = open_objects(place.path())?;
-        Ok(OpenedCommit { repository, place })
+        // What git wants to see in a repository, for large objects: they are read by git.
+        disk::create_dir_all(&place.path().join("refs"))?;
+        let head = place.path().join("HEAD");
+        write_head(&head).map_err(|error| Error::io("write", &head, error))?;
+        let objects = open_objects(place.path())?;
+        Ok(OpenedCommit { objects, place })
     }
 
     fn link_pack(&self, pack: &Pack, directory: &Path) -> Result<()> {
@@ -346,24 +352,29 @@ impl Store {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a directory that exists only while it is read")]
+fn write_head(path: &Path) -> std::io::Result<()> {
+    fs::File::create_new(path)?.write_all(b"ref: refs/heads/main\n")
+}
+
 fn tree_of<'a>(repository: &'a git2::Repository, commit: &CommitId) -> Result<git2::Tree<'a>> {
     let id = git2::Oid::from_bytes(commit.as_bytes()).map_err(broken_object)?;
     repository.find_commit(id).and_then(|commit| commit.tree()).map_err(broken_object)
 }
 
-/// A commit opened for reading. The [`git2::Repository`] is valid until this is dropped.
+/// A commit opened for reading. The [`Objects`] are valid until this is dropped.
 pub struct OpenedCommit {
     // Declared first, so that it is closed before its directory is removed.
-    repository: git2::Repository,
+    objects: Objects,
     #[expect(dead_code, reason = "keeps its directory")]
     place: Workplace,
 }
 
 impl Deref for OpenedCommit {
-    type Target = git2::Repository;
+    type Target = Objects;
 
-    fn deref(&self) -> &git2::Repository {
-        &self.repository
+    fn deref(&self) -> &Objects {
+        &self.objects
     }
 }
 
@@ -373,7 +384,7 @@ pub fn record_name(commit: &CommitId) -> String {
 }
 
 fn read_record(path: &Path, commit: &CommitId) -> Result<Option<GitRecord>> {
-    let text = match disk::read_regular_text(path, RECORD_LIMIT) {
+    let text = match disk::read_regular_text(path, bounds::RECORD) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", path, error)),
@@ -601,7 +612,7 @@ mod tests {
         let (upstream, first, second) = upstream();
         let shallow = fetched(&store, &upstream, &["--depth=1"]);
         fs::remove_file(shallow.path().join("shallow")).unwrap();
-        let tree = tree::of_commit(&upstream.repository, &second).unwrap();
+        let tree = tree::of_commit(&upstream.objects(), &second).unwrap();
         let error = store.add_git(shallow.path(), &second, tree).unwrap_err();
         assert_eq!(error.kind(), Kind::Mismatch);
         assert!(error.to_string().contains("not complete"), "{error}");

@@ -178,7 +178,7 @@ mod tests {
         let (_directory, store) = temporary();
         let upstream = Upstream::new();
         let commit = upstream.commit(&[], content);
-        let hash = crate::store::tree::of_commit(&upstream.repository, &commit).unwrap();
+        let hash = crate::store::tree::of_commit(&upstream.objects(), &commit).unwrap();
         store.add_git(upstream.path(), &commit, hash).unwrap();
         store.lfs_contents(&commit)
     }

@@ -140,7 +140,7 @@ mod tests {
         }
 
         fn add_git(&self, to: &Store, commit: &CommitId) -> LockedGit {
-            let hash = tree::of_commit(&self.upstream.repository, commit).unwrap();
+            let hash = tree::of_commit(&self.upstream.objects(), commit).unwrap();
             to.add_git(self.upstream.path(), commit, hash).unwrap();
             self.upstream.locked(commit, Some(hash))
         }

@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Store;
-use crate::disk;
+use super::blob::Finished;
+use crate::disk::{self, FreeSpace};
 use crate::error::{Error, Result};
 use crate::source::name::check_component;
 use crate::source::{Checksum, Digests, Hasher, Sums};
@@ -16,6 +17,8 @@ const CHUNK: usize = 1 << 20;
 
 /// Longest validator that is read back, in bytes: far longer than any server's `ETag`.
 const VALIDATOR_LIMIT: u64 = 1 << 16;
+/// Bytes after which the system is told to begin to write them to the disk.
+const BEGUN_AFTER: u64 = 8 << 20;
 
 /// A partial download, locked by one process at a time. Its bytes survive a crash, and the download is continued.
 ///
@@ -29,6 +32,9 @@ pub struct PartialDownload {
     hasher: Hasher,
     sums: Sums,
     validator: Option<String>,
+    room: FreeSpace,
+    /// Up to here the system was told to write what it has in memory to the disk.
+    begun: u64,
 }
 
 impl Store {
@@ -51,8 +57,8 @@ impl Store {
         check_component(key)?;
         let path = self.root.join("incoming").join(key);
         let file = open_locked(&path)?;
-        let (store, hasher) = (self.clone(), Hasher::default());
-        let mut incoming = PartialDownload { store, path, file, hasher, sums, validator: None };
+        let (store, hasher, room) = (self.clone(), Hasher::default(), FreeSpace::of(&self.root));
+        let mut incoming = PartialDownload { store, path, file, hasher, sums, validator: None, room, begun: 0 };
         incoming.take_up()?;
         Ok(incoming)
     }
@@ -92,20 +98,30 @@ impl PartialDownload {
         self.cut_to(0).map_err(|error| Error::io("truncate", &self.path, error))?;
         self.hasher = Hasher::default();
         self.sums.reset();
+        self.begun = 0;
         Ok(())
     }
 
     /// Appends bytes and hashes them.
     ///
     /// # Errors
-    /// The bytes cannot be written (a full disk); earlier bytes are kept.
+    /// The bytes cannot be written; earlier bytes are kept. The disk is nearly full: nothing is kept, since only room helps.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Err(full) = self.room.take(bytes.len() as u64) {
+            self.restart()?;
+            return Err(full);
+        }
         if let Err(error) = self.file.write_all(bytes) {
             // Some of them may have been written, but file and hash must agree. `finish` checks that.
             let _ = self.cut_to(self.size());
             return Err(Error::io("write", &self.path, error));
         }
         self.take(bytes);
+        if self.size() - self.begun >= BEGUN_AFTER {
+            // So that little is left to wait for in the end.
+            disk::start_writing(&self.file, self.begun, self.size() - self.begun);
+            self.begun = self.size();
+        }
         Ok(())
     }
 
@@ -135,14 +151,29 @@ impl PartialDownload {
     /// The store cannot be written.
     pub fn finish(self) -> Result<Digests> {
         let digests = self.digests();
+        PartialDownload::finish_all(&[self])?;
+        Ok(digests)
+    }
+
+    /// As [`PartialDownload::finish`], for several of one store, which wait for the disk together.
+    ///
+    /// # Errors
+    /// Those of [`PartialDownload::finish`].
+    pub fn finish_all(all: &[PartialDownload]) -> Result<()> {
+        let Some(first) = all.first() else { return Ok(()) };
+        let files = all.iter().map(PartialDownload::finished).collect::<Result<Vec<_>>>()?;
+        first.store.publish(&files)?;
+        all.iter().try_for_each(|incoming| disk::remove_file(&incoming.validator_path()))
+    }
+
+    fn finished(&self) -> Result<Finished<'_>> {
+        let digests = self.digests();
         let on_disk = self.file.metadata().map_err(|error| Error::io("examine", &self.path, error))?.len();
         if on_disk != digests.size {
             let message = format!("{} has {on_disk} bytes where {} were written", self.path.display(), digests.size);
             return Err(Error::new(crate::Kind::Io, message));
         }
-        self.store.publish(&self.file, &self.path, &digests)?;
-        disk::remove_file(&self.validator_path())?;
-        Ok(digests)
+        Ok(Finished { file: &self.file, path: &self.path, digests })
     }
 
     /// Hashes the bytes of an earlier run, and reads their validator.
@@ -156,6 +187,7 @@ impl PartialDownload {
                 Err(error) => return Err(Error::io("read", &self.path, error)),
             }
         }
+        self.begun = self.size();
         if self.size() > 0 {
             self.validator = disk::read_regular_text(&self.validator_path(), VALIDATOR_LIMIT).ok();
         }

@@ -16,44 +16,33 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use git2::{ObjectType, Oid};
+use indexmap::IndexMap;
 use rayon::prelude::*;
 
 use super::blob::blake3_file;
+use super::objects::{ObjectReader, hash_bytes, must_be_small};
+use crate::bounds;
 use crate::error::{Error, Result};
-use crate::git::broken_object;
+use crate::git::{Objects, broken_object};
 use crate::source::{Blake3, CommitId};
+
+pub use super::objects::small_blob;
 
 /// The first bytes of every tree, so that no file can have a tree's hash.
 const DOMAIN: &[u8] = b"kbuild tree 1\0";
 
-/// A deeper tree cannot be written to a disk (PATH_MAX is 4096), and would overflow the stack.
-const MAX_DEPTH: usize = 1024;
-
 /// Files up to this size are read at once.
 const SMALL: u64 = 1 << 20;
 
-/// The hash over the raw tree of a commit.
+/// The hash over the raw tree of a commit. Each tree object is hashed once, however often it occurs, and no more than one
+/// file for each core is in memory, of up to [`bounds::BLOB_IN_MEMORY`].
 ///
 /// # Errors
-/// An object is missing or damaged: kind `Mismatch`.
-pub fn of_commit(repository: &git2::Repository, commit: &CommitId) -> Result<Blake3> {
-    of_entries(repository, &entries_of(repository, commit)?)
-}
-
-/// The hash over entries of a repository.
-///
-/// # Errors
-/// As [`of_commit`].
-pub(super) fn of_entries(repository: &git2::Repository, entries: &[TreeEntry]) -> Result<Blake3> {
-    let mut blobs = Vec::new();
-    collect_blobs(entries, &mut blobs);
-    blobs.sort_unstable();
-    blobs.dedup();
-    let odb = repository.odb().map_err(broken_object)?;
-    // libgit2 compares each object's SHA-1 with its name as it reads.
-    let hash = |oid: &Oid| odb.read(*oid).map(|blob| (*oid, hash_bytes(blob.data()))).map_err(broken_object);
-    let hashes = blobs.par_iter().map(hash).collect::<Result<HashMap<_, _>>>()?;
-    Ok(hash_entries(entries, &hashes).unwrap_or_else(|| hash_lines(Vec::new())))
+/// An object is missing or damaged (kind `Mismatch`), or a limit of [`bounds`] is exceeded (kind `Input`).
+pub fn of_commit(objects: &Objects, commit: &CommitId) -> Result<Blake3> {
+    let tree = CommitTree::read(objects, commit)?;
+    let hashes = ObjectReader::open(objects)?.hash_all(tree.blobs())?;
+    Ok(tree.hash(&hashes).unwrap_or_else(|| hash_lines(Vec::new())))
 }
 
 /// The hash over a directory, as if it were the tree of a commit: modes 100644, 100755, 120000; empty directories,
@@ -99,32 +88,27 @@ pub(super) enum TreeNode {
     Submodule(CommitId),
 }
 
-/// The whole tree of a commit, without the contents of files.
-pub(super) fn entries_of(repository: &git2::Repository, commit: &CommitId) -> Result<Vec<TreeEntry>> {
-    let id = Oid::from_bytes(commit.as_bytes()).map_err(broken_object)?;
-    let tree = repository.find_commit(id).and_then(|commit| commit.tree()).map_err(broken_object)?;
-    read_tree(repository, &tree, 0)
+/// The whole tree of a commit, without the contents of files, every directory at each of its places.
+///
+/// # Errors
+/// Those of [`CommitTree::read`]; more files than are checked out or searched: kind `Input`.
+pub(super) fn entries_of(objects: &Objects, commit: &CommitId) -> Result<Vec<TreeEntry>> {
+    let tree = CommitTree::read(objects, commit)?;
+    tree.must_be_writable()?;
+    Ok(tree.spread(&tree.root))
 }
 
-fn read_tree(repository: &git2::Repository, tree: &git2::Tree<'_>, depth: usize) -> Result<Vec<TreeEntry>> {
-    if depth > MAX_DEPTH {
-        return Err(Error::input(format!("tree {} is nested too deeply", tree.id())));
-    }
-    let read = |entry: git2::TreeEntry<'_>| -> Result<TreeEntry> {
-        let blob = entry.id();
-        let node = match entry.kind() {
-            Some(ObjectType::Tree) => {
-                let subtree = repository.find_tree(blob).map_err(broken_object)?;
-                TreeNode::Directory(read_tree(repository, &subtree, depth + 1)?)
-            }
-            Some(ObjectType::Commit) => TreeNode::Submodule(blob.to_string().parse()?),
-            _ if entry.filemode_raw() & 0o170_000 == 0o120_000 => TreeNode::Symlink(blob),
-            // git's canon_mode(): the owner's bit decides.
-            _ => TreeNode::File { blob, executable: entry.filemode_raw() & 0o100 != 0 },
-        };
-        Ok(TreeEntry { name: entry.name_bytes().to_vec(), node })
-    };
-    tree.iter().map(read).collect()
+/// The hash over entries of a repository.
+///
+/// # Errors
+/// As [`of_commit`].
+pub(super) fn of_entries(objects: &Objects, entries: &[TreeEntry]) -> Result<Blake3> {
+    let mut blobs = Vec::new();
+    collect_blobs(entries, &mut blobs);
+    blobs.sort_unstable();
+    blobs.dedup();
+    let hashes = ObjectReader::open(objects)?.hash_all(blobs)?;
+    Ok(hash_entries(entries, &hashes).unwrap_or_else(|| hash_lines(Vec::new())))
 }
 
 fn collect_blobs(entries: &[TreeEntry], blobs: &mut Vec<Oid>) {
@@ -153,6 +137,229 @@ fn hash_entries(entries: &[TreeEntry], blobs: &HashMap<Oid, Blake3>) -> Option<B
     };
     let lines: Vec<_> = entries.iter().filter_map(line).collect();
     (!lines.is_empty()).then(|| hash_lines(lines))
+}
+
+/// One entry of a tree object.
+#[derive(Debug)]
+struct ObjectEntry {
+    name: Vec<u8>,
+    node: ObjectNode,
+}
+
+/// What an entry of a tree object is.
+#[derive(Debug)]
+enum ObjectNode {
+    File {
+        blob: Oid,
+        executable: bool,
+    },
+    Symlink(Oid),
+    /// Another tree object, see [`CommitTree::entries`].
+    Directory(Oid),
+    Submodule(CommitId),
+}
+
+/// The whole tree of a commit, without the contents of files. A tree object that occurs many times is here once: a few
+/// kilobytes can describe more directories than any memory holds.
+pub struct CommitTree {
+    root: Oid,
+    /// Each after all those that it contains.
+    trees: IndexMap<Oid, TreeObject>,
+}
+
+/// A tree object.
+struct TreeObject {
+    entries: Vec<ObjectEntry>,
+    /// Directories inside each other, itself included.
+    height: u64,
+    /// Files and directories in it, at any depth.
+    paths: u64,
+    /// Submodules in it, at any depth.
+    links: u64,
+}
+
+impl CommitTree {
+    /// Reads the tree of a commit.
+    ///
+    /// # Errors
+    /// An object is missing or damaged (kind `Mismatch`), or too large or nested too deeply (kind `Input`).
+    pub fn read(objects: &Objects, commit: &CommitId) -> Result<CommitTree> {
+        let id = Oid::from_bytes(commit.as_bytes()).map_err(broken_object)?;
+        must_be_small(objects, id)?;
+        let root = objects.find_commit(id).map_err(broken_object)?.tree_id();
+        let mut tree = CommitTree { root, trees: IndexMap::new() };
+        tree.add(objects, root, 0)?;
+        Ok(tree)
+    }
+
+    fn add(&mut self, objects: &Objects, id: Oid, depth: u64) -> Result<()> {
+        if self.trees.contains_key(&id) {
+            return Ok(());
+        }
+        let too_deep = || Error::input(format!("tree {id} is nested too deeply"));
+        if depth > bounds::TREE_DEPTH {
+            return Err(too_deep());
+        }
+        must_be_small(objects, id)?;
+        let object = objects.find_tree(id).map_err(broken_object)?;
+        let entries = object.iter().map(|entry| read_entry(&entry)).collect::<Result<Vec<_>>>()?;
+        let (mut height, mut paths, mut links) = (1, 0_u64, 0_u64);
+        for entry in &entries {
+            paths = paths.saturating_add(1);
+            match entry.node {
+                ObjectNode::Directory(inner) => {
+                    self.add(objects, inner, depth + 1)?;
+                    let inner = &self.trees[&inner];
+                    height = height.max(inner.height + 1);
+                    paths = paths.saturating_add(inner.paths);
+                    links = links.saturating_add(inner.links);
+                }
+                ObjectNode::Submodule(_) => links = links.saturating_add(1),
+                ObjectNode::File { .. } | ObjectNode::Symlink(_) => {}
+            }
+        }
+        if height > bounds::TREE_DEPTH {
+            return Err(too_deep());
+        }
+        self.trees.insert(id, TreeObject { entries, height, paths, links });
+        Ok(())
+    }
+
+    /// The entries of the commit's root.
+    fn root(&self) -> &[ObjectEntry] {
+        self.entries(&self.root)
+    }
+
+    /// The entries of a directory.
+    fn entries(&self, directory: &Oid) -> &[ObjectEntry] {
+        self.trees.get(directory).map_or(&[], |tree| &tree.entries)
+    }
+
+    /// The plain file of this name in the commit's root.
+    pub fn file_at_top(&self, name: &[u8]) -> Option<Oid> {
+        self.root().iter().find_map(|entry| match entry.node {
+            ObjectNode::File { blob, .. } if entry.name == name => Some(blob),
+            _ => None,
+        })
+    }
+
+    /// Refuses a tree with more files than are checked out or searched.
+    ///
+    /// # Errors
+    /// It has more: kind `Input`.
+    pub fn must_be_writable(&self) -> Result<()> {
+        let paths = self.trees[&self.root].paths;
+        if paths <= bounds::CHECKOUT {
+            return Ok(());
+        }
+        Err(Error::input(format!("tree {} has {paths} files and directories", self.root))
+            .because(format!("the limit is {}", bounds::CHECKOUT)))
+    }
+
+    /// The entries of a directory with everything below it.
+    fn spread(&self, directory: &Oid) -> Vec<TreeEntry> {
+        let spread = |entry: &ObjectEntry| {
+            let node = match &entry.node {
+                ObjectNode::File { blob, executable } => TreeNode::File { blob: *blob, executable: *executable },
+                ObjectNode::Symlink(blob) => TreeNode::Symlink(*blob),
+                ObjectNode::Directory(inner) => TreeNode::Directory(self.spread(inner)),
+                ObjectNode::Submodule(commit) => TreeNode::Submodule(*commit),
+            };
+            TreeEntry { name: entry.name.clone(), node }
+        };
+        self.entries(directory).iter().map(spread).collect()
+    }
+
+    /// Every submodule, by path. Paths are bytes: only those of submodules that are used need be UTF-8.
+    ///
+    /// # Errors
+    /// There are too many: kind `Input`.
+    pub fn links(&self) -> Result<BTreeMap<Vec<u8>, CommitId>> {
+        let links = self.trees[&self.root].links;
+        if links > bounds::SUBMODULES {
+            return Err(Error::input(format!("tree {} has {links} submodules", self.root))
+                .because(format!("the limit is {}", bounds::SUBMODULES)));
+        }
+        let mut found = BTreeMap::new();
+        self.collect_links(&self.root, &[], &mut found);
+        Ok(found)
+    }
+
+    fn collect_links(&self, directory: &Oid, within: &[u8], found: &mut BTreeMap<Vec<u8>, CommitId>) {
+        for entry in self.entries(directory) {
+            let path = [within, &entry.name].concat();
+            match &entry.node {
+                // Only directories that have some are looked into.
+                ObjectNode::Directory(inner) if self.trees[inner].links > 0 => {
+                    self.collect_links(inner, &[&path[..], b"/"].concat(), found);
+                }
+                ObjectNode::Submodule(commit) => drop(found.insert(path, *commit)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Calls a function for each plain file, with its path. See [`CommitTree::must_be_writable`].
+    pub(super) fn each_file(&self, show: &mut impl FnMut(&[u8], Oid)) {
+        self.each_file_below(&self.root, &[], show);
+    }
+
+    fn each_file_below(&self, directory: &Oid, within: &[u8], show: &mut impl FnMut(&[u8], Oid)) {
+        for entry in self.entries(directory) {
+            let path = [within, &entry.name].concat();
+            match &entry.node {
+                ObjectNode::Directory(inner) => self.each_file_below(inner, &[&path[..], b"/"].concat(), show),
+                ObjectNode::File { blob, .. } => show(&path, *blob),
+                _ => {}
+            }
+        }
+    }
+
+    /// The contents of all files and symlinks, each once.
+    fn blobs(&self) -> Vec<Oid> {
+        let entries = self.trees.values().flat_map(|tree| &tree.entries);
+        let blobs = entries.filter_map(|entry| match entry.node {
+            ObjectNode::File { blob, .. } | ObjectNode::Symlink(blob) => Some(blob),
+            ObjectNode::Directory(_) | ObjectNode::Submodule(_) => None,
+        });
+        let mut blobs: Vec<Oid> = blobs.collect();
+        blobs.sort_unstable();
+        blobs.dedup();
+        blobs
+    }
+
+    /// The hash over the tree, when those of its blobs are known; `None` if it is empty.
+    fn hash(&self, blobs: &HashMap<Oid, Blake3>) -> Option<Blake3> {
+        let mut known: HashMap<Oid, Option<Blake3>> = HashMap::new();
+        for (id, tree) in &self.trees {
+            let line = |entry: &ObjectEntry| {
+                let (mode, hash) = match &entry.node {
+                    ObjectNode::File { blob, executable: false } => (Mode::File, blobs[blob]),
+                    ObjectNode::File { blob, executable: true } => (Mode::Executable, blobs[blob]),
+                    ObjectNode::Symlink(blob) => (Mode::Symlink, blobs[blob]),
+                    ObjectNode::Directory(inner) => (Mode::Directory, known[inner]?),
+                    ObjectNode::Submodule(commit) => (Mode::Submodule, hash_bytes(commit.to_string().as_bytes())),
+                };
+                Some(TreeLine { mode, name: entry.name.clone(), hash })
+            };
+            let lines: Vec<_> = tree.entries.iter().filter_map(line).collect();
+            let hash = (!lines.is_empty()).then(|| hash_lines(lines));
+            known.insert(*id, hash);
+        }
+        known[&self.root]
+    }
+}
+
+fn read_entry(entry: &git2::TreeEntry<'_>) -> Result<ObjectEntry> {
+    let blob = entry.id();
+    let node = match entry.kind() {
+        Some(ObjectType::Tree) => ObjectNode::Directory(blob),
+        Some(ObjectType::Commit) => ObjectNode::Submodule(blob.to_string().parse()?),
+        _ if entry.filemode_raw() & 0o170_000 == 0o120_000 => ObjectNode::Symlink(blob),
+        // git's canon_mode(): the owner's bit decides.
+        _ => ObjectNode::File { blob, executable: entry.filemode_raw() & 0o100 != 0 },
+    };
+    Ok(ObjectEntry { name: entry.name_bytes().to_vec(), node })
 }
 
 /// A walk over a directory on disk.
@@ -258,10 +465,6 @@ fn hash_lines(mut lines: Vec<TreeLine>) -> Blake3 {
     (*hasher.finalize().as_bytes()).into()
 }
 
-fn hash_bytes(bytes: &[u8]) -> Blake3 {
-    (*blake3::hash(bytes).as_bytes()).into()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::collection::{btree_map, vec};
@@ -275,7 +478,7 @@ mod tests {
 
     fn of_fixture(content: &Tree) -> Blake3 {
         let upstream = Upstream::new();
-        of_commit(&upstream.repository, &upstream.commit(&[], content)).unwrap()
+        of_commit(&upstream.objects(), &upstream.commit(&[], content)).unwrap()
     }
 
     #[test]
@@ -311,7 +514,7 @@ mod tests {
         let old = upstream.write(ObjectType::Tree, &old);
         let text = format!("tree {old}\nauthor A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\n\nx\n");
         let commit: CommitId = upstream.write(ObjectType::Commit, text.as_bytes()).to_string().parse().unwrap();
-        assert_eq!(of_commit(&upstream.repository, &commit).unwrap(), of_fixture(&tree([("a", file("x"))])));
+        assert_eq!(of_commit(&upstream.objects(), &commit).unwrap(), of_fixture(&tree([("a", file("x"))])));
     }
 
     #[test]
@@ -349,7 +552,105 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
         assert_eq!(of_directory(directory.path(), &BTreeMap::new()).unwrap_err().kind(), Kind::Input);
         let upstream = Upstream::new();
-        assert_eq!(of_commit(&upstream.repository, &[1; 20].into()).unwrap_err().kind(), Kind::Mismatch);
+        assert_eq!(of_commit(&upstream.objects(), &[1; 20].into()).unwrap_err().kind(), Kind::Mismatch);
+    }
+
+    /// A commit of this tree object.
+    fn commit_of(upstream: &Upstream, tree: Oid) -> CommitId {
+        let text = format!("tree {tree}\nauthor A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\n\nx\n");
+        upstream.write(ObjectType::Commit, text.as_bytes()).to_string().parse().unwrap()
+    }
+
+    /// A tree object with `number` entries of one kind that all are the same object.
+    fn repeated(upstream: &Upstream, mode: &str, object: Oid, number: usize) -> Oid {
+        let entry = |n| [mode.as_bytes(), format!(" n{n:07}\0").as_bytes(), object.as_bytes()].concat();
+        upstream.write(ObjectType::Tree, &(0..number).flat_map(entry).collect::<Vec<u8>>())
+    }
+
+    #[test]
+    fn a_tree_that_contains_itself_many_times_is_hashed_but_not_checked_out() {
+        let upstream = Upstream::new();
+        let nested = |levels: usize, each: usize| {
+            let blob = upstream.write(ObjectType::Blob, b"x");
+            let leaf = repeated(&upstream, "100644", blob, 1);
+            let top = (0..levels).fold(leaf, |inner, _| repeated(&upstream, "40000", inner, each));
+            commit_of(&upstream, top)
+        };
+        let small = nested(2, 3);
+        let directory = tempfile::tempdir().unwrap();
+        for path in (0..9).map(|n| format!("n{:07}/n{:07}", n / 3, n % 3)) {
+            fs::create_dir_all(directory.path().join(&path)).unwrap();
+            fs::write(directory.path().join(path).join("n0000000"), "x").unwrap();
+        }
+        let hash = of_commit(&upstream.objects(), &small).unwrap();
+        assert_eq!(hash, of_directory(directory.path(), &BTreeMap::new()).unwrap());
+        CommitTree::read(&upstream.objects(), &small).unwrap().must_be_writable().unwrap();
+        // 10^10 files in eleven tree objects.
+        let bomb = nested(10, 10);
+        of_commit(&upstream.objects(), &bomb).unwrap();
+        let tree = CommitTree::read(&upstream.objects(), &bomb).unwrap();
+        assert!(tree.must_be_writable().unwrap_err().to_string().contains("has 21111111110 files and directories"));
+        assert!(tree.links().unwrap().is_empty(), "what has no submodules is not walked through");
+    }
+
+    #[test]
+    fn a_tree_that_is_too_deep_is_refused() {
+        let upstream = Upstream::new();
+        let leaf = repeated(&upstream, "100644", upstream.write(ObjectType::Blob, b"x"), 1);
+        let deep = |levels: u64| (0..levels).fold(leaf, |inner, _| repeated(&upstream, "40000", inner, 1));
+        of_commit(&upstream.objects(), &commit_of(&upstream, deep(bounds::TREE_DEPTH - 1))).unwrap();
+        let error = of_commit(&upstream.objects(), &commit_of(&upstream, deep(bounds::TREE_DEPTH))).unwrap_err();
+        assert!(error.to_string().contains("nested too deeply"), "{error}");
+    }
+
+    #[test]
+    fn too_many_submodules_are_refused() {
+        let upstream = Upstream::new();
+        let links = |number| {
+            let tree = repeated(&upstream, "160000", Oid::from_bytes(&[7; 20]).unwrap(), number);
+            CommitTree::read(&upstream.objects(), &commit_of(&upstream, tree)).unwrap().links()
+        };
+        assert_eq!(links(3).unwrap().len(), 3);
+        let error = links(bounds::SUBMODULES as usize + 1).unwrap_err();
+        assert!(error.to_string().contains("has 10001 submodules"), "{error}");
+    }
+
+    #[test]
+    fn a_huge_tree_object_is_refused() {
+        let upstream = Upstream::new();
+        let blob = upstream.write(ObjectType::Blob, b"x");
+        let tree = repeated(&upstream, "100644", blob, bounds::GIT_OBJECT as usize / 36 + 1);
+        let error = of_commit(&upstream.objects(), &commit_of(&upstream, tree)).unwrap_err();
+        assert!(error.to_string().contains("bytes") && error.causes()[0].contains("the limit is 16777216"), "{error}");
+    }
+
+    #[test]
+    fn a_large_file_of_a_commit_is_hashed_piece_by_piece() {
+        let upstream = Upstream::new();
+        let large = "0123456789abcdef".repeat(bounds::BLOB_IN_MEMORY as usize / 16 + 1);
+        let content = tree([("a", file("small")), ("b", file(&large)), ("c", link("a"))]);
+        let commit = upstream.commit(&[], &content);
+        let directory = tempfile::tempdir().unwrap();
+        write_directory(directory.path(), &content);
+        let hash = of_commit(&upstream.objects(), &commit).unwrap();
+        assert_eq!(hash, of_directory(directory.path(), &BTreeMap::new()).unwrap());
+        // Of a pack too, from which git streams it.
+        run(local_git(upstream.path()).args(["update-ref", "refs/heads/main", &commit.to_string()]), Kind::Bug)
+            .unwrap();
+        run(local_git(upstream.path()).args(["repack", "-adq"]), Kind::Bug).unwrap();
+        run(local_git(upstream.path()).arg("prune-packed"), Kind::Bug).unwrap();
+        assert_eq!(of_commit(&upstream.objects(), &commit).unwrap(), hash);
+        let lacking = commit_of(&upstream, repeated(&upstream, "100644", Oid::from_bytes(&[7; 20]).unwrap(), 1));
+        assert_eq!(of_commit(&upstream.objects(), &lacking).unwrap_err().kind(), Kind::Mismatch);
+    }
+
+    #[test]
+    fn a_huge_file_of_a_commit_is_refused() {
+        let upstream = Upstream::new();
+        let blob = upstream.write(ObjectType::Blob, b"four");
+        let read = |limit| small_blob(&upstream.objects(), blob, Path::new("Cargo.lock"), limit);
+        assert_eq!(read(4).unwrap(), b"four");
+        assert_eq!(read(3).unwrap_err().to_string(), "Cargo.lock has 4 bytes");
     }
 
     /// Names that git sorts in an unusual way, and bytes that are not UTF-8.
@@ -382,7 +683,7 @@ mod tests {
             }
             let directory = tempfile::tempdir().unwrap();
             write_directory(directory.path(), &content);
-            let committed = of_commit(&upstream.repository, &upstream.commit(&[], &content)).unwrap();
+            let committed = of_commit(&upstream.objects(), &upstream.commit(&[], &content)).unwrap();
             prop_assert_eq!(of_directory(directory.path(), &submodules).unwrap(), committed);
             Ok(())
         });

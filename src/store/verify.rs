@@ -248,7 +248,7 @@ mod tests {
         let (_directory, store) = temporary();
         let upstream = Upstream::new();
         let commit = upstream.commit(&[], &tree([("a", file("one"))]));
-        let hash = tree::of_commit(&upstream.repository, &commit).unwrap();
+        let hash = tree::of_commit(&upstream.objects(), &commit).unwrap();
         let record = store.add_git(upstream.path(), &commit, hash).unwrap();
         let git = upstream.locked(&commit, Some(hash));
         let locked = Locked::Git("key", &git);

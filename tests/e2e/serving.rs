@@ -497,7 +497,7 @@ impl Kinds {
         git(&["commit", "-q", "-m", "A commit"]);
         let commit: CommitId = git(&["rev-parse", "HEAD"]).parse().expect("a commit");
         let bare = work.path().join(".git");
-        let opened = git2::Repository::open(&bare).expect("a repository");
+        let opened = kbuild::git::open_objects(&bare).expect("a repository");
         let tree = tree::of_commit(&opened, &commit).expect("a tree");
         self.store().add_git(&bare, &commit, tree).expect("taken in");
         let url = url.parse().expect("a URL");

@@ -266,7 +266,42 @@ async fn far_too_many_bytes_are_not_read_to_their_end() {
         let error = world.fetcher.file(&file).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Mismatch);
         assert!(whole_error(&error).contains("more bytes than the 5"), "{}", whole_error(&error));
+        assert_eq!(world.partials(), 0, "nothing of it stays");
     }
+}
+
+#[tokio::test]
+async fn a_head_without_an_end_is_refused() {
+    let server = Server::start();
+    let endless = Reply::status(200).header("X-Endless", &"a".repeat(4 * bounds::HTTP_HEAD as usize));
+    server.on("/file.bin", [endless]);
+    let world = World::new();
+    let error = world.fetcher.file(&wanted(&server.url("/file.bin"), b"x")).await.unwrap_err();
+    assert_eq!((error.kind(), world.partials()), (Kind::Network, 0), "{}", whole_error(&error));
+}
+
+/// A host that allows twenty requests a second, and is asked for many files at once. Nothing here depends on how fast this
+/// machine is: on a slower one, less is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_refuses_holds_back_all_transfers_from_it() {
+    const FILES: usize = 60;
+    let server = Server::start();
+    server.limit(20);
+    let mut world = World::new();
+    // As users have it: the others of these tests do not wait for as long as a server says.
+    world.fetcher.policy.retry_after = Duration::from_secs(60);
+    let contents: Vec<Vec<u8>> = (0..FILES).map(|n| bytes(100 + n)).collect();
+    let mut files = Vec::new();
+    for (n, content) in contents.iter().enumerate() {
+        server.on(&format!("/{n}"), [Reply::file(content.clone())]);
+        files.push(wanted(&server.url(&format!("/{n}")), content));
+    }
+    let results = futures_util::future::join_all(files.iter().map(|file| world.fetcher.file(file))).await;
+    for result in results {
+        result.unwrap();
+    }
+    let refused = server.count() - FILES;
+    assert!(refused <= FILES / 3, "{refused} requests were refused");
 }
 
 #[tokio::test]

@@ -24,6 +24,23 @@ fn unknown(url: &str) -> WantedFile {
 }
 
 #[tokio::test]
+async fn an_answer_of_ftp_without_an_end_is_refused() {
+    use std::io::Write as _;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Ends when kbuild hangs up, or with the test's process.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            while stream.write_all(&[b'2'; 4096]).is_ok() {}
+        }
+    });
+    let world = World::new();
+    let error = world.fetcher.file(&wanted(&format!("ftp://127.0.0.1:{port}/x"), b"x")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Network);
+    assert!(whole_error(&error).contains("larger than 262144 bytes"), "{}", whole_error(&error));
+}
+
+#[tokio::test]
 async fn a_file_arrives_over_ftp_from_the_very_host() {
     let content = bytes(300_000);
     let server = FtpServer::start(&content, Mishaps::default(), None);

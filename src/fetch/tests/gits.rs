@@ -72,8 +72,7 @@ pub(super) fn wanted(url: &str, commit: CommitId) -> WantedGit {
 }
 
 pub(super) fn tree_of(upstream: &Upstream, commit: &CommitId) -> Blake3 {
-    let repository = git2::Repository::open_bare(upstream.path().join("x.git")).unwrap();
-    tree::of_commit(&repository, commit).unwrap()
+    tree::of_commit(&open_objects(&upstream.path().join("x.git")).unwrap(), commit).unwrap()
 }
 
 /// How many objects the packs of a record hold.
@@ -450,6 +449,26 @@ async fn a_ref_that_is_not_there_names_near_ones() {
 }
 
 #[tokio::test]
+async fn a_million_refs_are_read_one_by_one() {
+    let upstream = Upstream::new();
+    let bare = upstream.path().join("x.git");
+    let many: String = (0..bounds::REFS_KEPT + 500).map(|n| format!("{} refs/heads/n{n:06}\n", upstream.one)).collect();
+    fs::write(bare.join("packed-refs"), format!("# pack-refs with: peeled fully-peeled sorted \n{many}")).unwrap();
+    let world = World::new();
+    let url: SourceUrl = upstream.file_url().parse().unwrap();
+    let listed = world.fetcher.git.list(&url, &[]).await.unwrap();
+    assert_eq!((listed.len() as u64, listed[1].name.as_str()), (bounds::REFS_KEPT, "refs/heads/n000001"));
+    // All of them have a limit too.
+    let mut lines = Vec::new();
+    let mut keep = |line: &str| lines.push(line.to_owned());
+    let text = b"one\r\n\ntwo\nthree" as &[u8];
+    git::read_lines(text, text.len() as u64, &mut keep).await.unwrap();
+    assert_eq!(lines, ["one", "two", "three"]);
+    let error = git::read_lines(tokio::io::repeat(b'a'), 100_000, &mut |_: &str| {}).await.unwrap_err();
+    assert_eq!(error.to_string(), "git says more than 100000 bytes of refs");
+}
+
+#[tokio::test]
 async fn a_commit_pinned_by_hand_asks_nobody() {
     let world = World::with(Mirrors::default(), true);
     let rev = CommitId::from([5; 20]);
@@ -485,6 +504,23 @@ async fn other_stores_give_commits() {
     assert_eq!(error.kind(), Kind::Mismatch);
     let record = world.fetcher.git(&wanted(&upstream.file_url(), upstream.two)).await.unwrap();
     assert_eq!(record.tree, given.tree, "the upstream makes good what a store spoils");
+}
+
+#[tokio::test]
+async fn a_record_without_an_end_is_refused() {
+    let commit = CommitId::from([7; 20]);
+    let server = Server::start();
+    let long = Reply::file(vec![b'#'; bounds::RECORD as usize + 1]).lengthless();
+    server.on(&format!("/kbuild/git/{commit}.toml"), [long]);
+    let world = World::with(stores(&[&server.url("/kbuild")]), false);
+    let error = world.fetcher.git(&wanted("http://127.0.0.1:9/x.git", commit)).await.unwrap_err();
+    assert!(whole_error(&error).contains("more than 262144 bytes came"), "{}", whole_error(&error));
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::open(folder.path()).unwrap());
+    fs::write(folder.path().join(format!("git/{commit}.toml")), vec![b'#'; bounds::RECORD as usize + 1]).unwrap();
+    let world = World::with(stores(&[folder.path().to_str().unwrap()]), false);
+    let error = world.fetcher.git(&wanted("http://127.0.0.1:9/x.git", commit)).await.unwrap_err();
+    assert!(whole_error(&error).contains("is longer than 262144 bytes"), "{}", whole_error(&error));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use git2::{ObjectType, Oid};
 use super::write_new;
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::git::{broken_object, open_objects};
+use crate::git::{Objects, broken_object, open_objects};
 use crate::lock::LockedGit;
 use crate::source::name::check_ref;
 use crate::source::{Blake3, CommitId, Sha256};
@@ -177,21 +177,21 @@ impl BareClone {
 
 /// The commits of a repository, read as they were written (libgit2's own reading would apply `shallow`).
 struct Commits {
-    repository: git2::Repository,
+    objects: Objects,
 }
 
 impl Commits {
     fn in_repository(directory: &Path) -> Result<Commits> {
-        Ok(Commits { repository: open_objects(directory)? })
+        Ok(Commits { objects: open_objects(directory)? })
     }
 
     fn has(&self, commit: &CommitId) -> bool {
         let id = Oid::from_bytes(commit.as_bytes());
-        id.and_then(|id| Ok(self.repository.odb()?.exists(id))).unwrap_or(false)
+        id.and_then(|id| Ok(self.objects.odb()?.exists(id))).unwrap_or(false)
     }
 
     fn header(&self, commit: &CommitId, field: &str) -> Result<Vec<CommitId>> {
-        let odb = self.repository.odb().map_err(broken_object)?;
+        let odb = self.objects.odb().map_err(broken_object)?;
         let object = Oid::from_bytes(commit.as_bytes()).and_then(|id| odb.read(id)).map_err(broken_object)?;
         let text = String::from_utf8_lossy(object.data());
         let lines = text.lines().take_while(|line| !line.is_empty());

@@ -65,7 +65,7 @@ impl Bench {
         let depth = if history { "--no-tags" } else { "--depth=1" };
         let mut fetch = local_git(scratch.path());
         run(fetch.args(["fetch", "-q", depth, &url, "fetched"]), Kind::Bug).unwrap();
-        let hash = crate::store::tree::of_commit(&upstream.repository, commit).unwrap();
+        let hash = crate::store::tree::of_commit(&upstream.objects(), commit).unwrap();
         self.store.add_git(scratch.path(), commit, hash).unwrap();
         let refs = refs.iter().map(|&name| name.to_owned()).collect();
         let key = format!("{name}@{}", commit.short());
