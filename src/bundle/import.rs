@@ -211,9 +211,13 @@ fn check_left_out(store: &Store, index: &BundleIndex) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
+    let number = names.len();
     let sources: BTreeSet<&str> = names.into_iter().flat_map(NameList::iter).collect();
     let mut list: Vec<String> =
         sources.iter().take(MISSING_SHOWN).map(|name| name.escape_debug().to_string()).collect();
+    if list.is_empty() {
+        list.push(format!("{number} blobs and commits without the name of a source"));
+    }
     if sources.len() > MISSING_SHOWN {
         list.push(format!("and {} more", sources.len() - MISSING_SHOWN));
     }
