@@ -187,7 +187,7 @@ fn what_other_stores_and_people_send() {
         for url in [&parsed, &recipe].into_iter().flatten() {
             let _ = (url.host(), url.access(), url.join_submodule("../x"), url.parameter("name"));
         }
-        parsed.map(drop)
+        parsed.or(recipe).map(drop)
     });
     attack("image", &[b"registry.example:5000/team/x:1.0".to_vec(), b"alpine".to_vec()], rounds(1000), &|input| {
         ImageName::read(text(input)?).map(drop)
@@ -210,7 +210,7 @@ fn bundles() {
             assert_eq!(blob.file_name().unwrap().to_string_lossy(), hash);
         }
     };
-    attack("bundle", &[fs::read(world.project.path("bundle.tar")).unwrap()], rounds(20), &|input| {
+    attack("bundle", &[fs::read(world.project.path("bundle.tar")).unwrap()], rounds(12), &|input| {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path())?;
         let outcome = import(&store, Origin::Stream(Box::new(Cursor::new(input.to_vec()))));
@@ -218,7 +218,7 @@ fn bundles() {
         outcome
     });
     let index = world.project.path("bundle/index.jsonl");
-    attack("bundle's index", &[fs::read(&index).unwrap()], rounds(40), &|input| {
+    attack("bundle's index", &[fs::read(&index).unwrap()], rounds(25), &|input| {
         fs::remove_file(&index).unwrap();
         fs::write(&index, input).unwrap();
         let directory = tempfile::tempdir().unwrap();

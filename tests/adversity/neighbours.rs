@@ -12,7 +12,7 @@ fn neighbours_on_one_store_do_each_other_no_harm() {
     let mut rng = chance("neighbours_on_one_store_do_each_other_no_harm");
     for round in 0..rounds(5) {
         if rng.bool() {
-            world.empty_store();
+            world.lose_blobs();
         }
         let commands: [&[&str]; 5] = [&["fetch"], &["import", "bundle"], &["gc"], &["verify"], &["verify", "--repair"]];
         let chosen: Vec<&[&str]> = (0..6).map(|_| commands[rng.usize(..commands.len())]).collect();

@@ -65,7 +65,12 @@ impl World {
 
     /// As before the first fetch.
     pub fn empty_store(&self) {
-        fs::remove_dir_all(self.project.path("mirrors")).unwrap();
+        match fs::remove_dir_all(self.project.path("mirrors")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                panic!("the store cannot be removed: {error}")
+            }
+            _ => {}
+        }
     }
 
     pub fn ok(&self, args: &[&str]) -> Run {
@@ -81,12 +86,21 @@ impl World {
         }
     }
 
-    /// Whatever happened before: the next fetch brings what is missing, everything is as locked, and nothing is left over.
+    /// As after a loss of every blob: the store is one, and knows its project.
+    pub fn lose_blobs(&self) {
+        fs::remove_dir_all(self.store().join("blobs")).unwrap();
+    }
+
+    /// Whatever happened before: the next fetch brings what is missing, everything is as locked, and after the next collection
+    /// nothing is left over.
     pub fn must_recover(&self, after: &str) {
         self.must_be_sound(after);
         let run = self.project.kbuild(&["fetch"]);
         assert_eq!(run.code, Some(0), "{after}: {run}");
         let run = self.project.kbuild(&["verify"]);
+        assert_eq!(run.code, Some(0), "{after}: {run}");
+        // What an import had begun, a fetch does not go on with.
+        let run = self.project.kbuild(&["gc"]);
         assert_eq!(run.code, Some(0), "{after}: {run}");
         for directory in ["tmp", "incoming"] {
             let left: Vec<PathBuf> =
