@@ -1,7 +1,7 @@
 /* Makes calls of a program fail: a library for LD_PRELOAD.
  *
- * FAULT_CALL (write, read, fsync, rename, link, symlink, mkdir, open, ftruncate) fails the FAULT_NUMBERth time that it is
- * made on something below FAULT_BELOW, with FAULT_ERROR, and each later time too if FAULT_LASTS is 1. Then the file
+ * FAULT_CALL (write, read, fsync, rename, link, symlink, mkdir, open, ftruncate) fails the time FAULT_NUMBER that it is made
+ * on something below FAULT_BELOW, with FAULT_ERROR, and each later time too if FAULT_LASTS is 1. Then the file
  * FAULT_TOLD is made. Calls that a program makes past the C library are not seen. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
