@@ -92,7 +92,7 @@ bounds! {
         CHECKOUT = 1_000_000, "files", "a_tree_that_contains_itself_many_times_is_hashed_but_not_checked_out";
         /// Submodules of a commit.
         SUBMODULES = 10_000, "submodules", "too_many_submodules_are_refused";
-        /// A `.gitmodules`.
+        /// A `.gitmodules`, `.gitattributes` or `.lfsconfig`.
         GITMODULES = 1 << 20, "bytes", "a_huge_gitmodules_is_refused";
         /// A file of a commit or an archive that a command wants as a whole (a Cargo.lock).
         FILE_OF_SOURCE = 64 << 20, "bytes", "a_huge_file_of_a_commit_is_refused";

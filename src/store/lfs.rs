@@ -13,7 +13,9 @@ use git2::{ObjectType, Odb, Oid};
 
 use super::Store;
 use super::checkout::check_name;
+use super::objects::read_small;
 use super::tree::{TreeEntry, TreeNode, entries_of};
+use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::git::{broken_object, local_git, run};
@@ -58,7 +60,8 @@ impl Store {
         let config = entries.iter().find(|entry| entry.name == CONFIG);
         let server = match config.map(|entry| &entry.node) {
             Some(TreeNode::File { blob, .. }) => {
-                server_of(odb.read(*blob).map_err(broken_object)?.data(), self.workplace()?.path())?
+                let text = read_small(&odb, *blob, Path::new(".lfsconfig"), bounds::GITMODULES)?;
+                server_of(&text, self.workplace()?.path())?
             }
             _ => None,
         };
@@ -80,7 +83,7 @@ impl LfsFiles {
             match &entry.node {
                 TreeNode::Directory(entries) => self.collect_attributes(odb, entries, &[&path[..], b"/"].concat())?,
                 TreeNode::File { blob, .. } if entry.name == ATTRIBUTES => {
-                    let text = odb.read(*blob).map_err(broken_object)?.data().to_vec();
+                    let text = read_small(odb, *blob, Path::new(".gitattributes"), bounds::GITMODULES)?;
                     self.attributes.insert(path, text);
                 }
                 _ => {}

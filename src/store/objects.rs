@@ -146,7 +146,11 @@ pub(super) fn must_be_small(objects: &Objects, id: Oid) -> Result<()> {
 /// # Errors
 /// It is larger (kind `Input`), missing or damaged (kind `Mismatch`).
 pub fn small_blob(objects: &Objects, id: Oid, path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let odb = objects.odb().map_err(broken_object)?;
+    read_small(&objects.odb().map_err(broken_object)?, id, path, limit)
+}
+
+/// As [`small_blob`], from a database of objects.
+pub(super) fn read_small(odb: &Odb<'_>, id: Oid, path: &Path, limit: u64) -> Result<Vec<u8>> {
     let (size, _) = odb.read_header(id).map_err(broken_object)?;
     if size as u64 > limit {
         return Err(
