@@ -110,7 +110,7 @@ pub fn bound_memory(command: &mut Command) {
     let limit = Rlimit { current: lower(given.current), maximum: lower(given.maximum) };
     // SAFETY: setrlimit(2) is a plain system call here, and the closure does nothing else: no allocation, no lock.
     unsafe {
-        command.pre_exec(move || setrlimit(Resource::Data, limit.clone()).map_err(Into::into));
+        command.pre_exec(move || setrlimit(Resource::Data, limit).map_err(Into::into));
     }
 }
 
