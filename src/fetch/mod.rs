@@ -61,7 +61,7 @@ use crate::progress::{self, Progress};
 use crate::source::name::{check_component, check_ref};
 use crate::source::url::redact;
 use crate::source::{Access, Algorithm, Blake3, Checksum, CommitId, Digests, GitRef, Sha256, SourceUrl};
-use crate::store::{self, GitRecord, Store, tree};
+use crate::store::{GitRecord, Store, tree};
 use crate::suggest;
 use futures_util::FutureExt as _;
 

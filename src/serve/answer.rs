@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::mirror::{MirrorEntry, is_conf};
 use crate::source::name::percent_decode;
 use crate::source::{Blake3, CommitId, Sha256};
-use crate::store::{Store};
+use crate::store::Store;
 
 /// Bytes of a file that are read at once: each read is a call on another thread.
 const CHUNK: usize = 512 << 10;

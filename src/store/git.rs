@@ -24,8 +24,6 @@ use crate::source::{Blake3, CommitId};
 /// The format of records that this kbuild writes; one with a higher version is refused.
 const RECORD_VERSION: u32 = 1;
 
-/// Longest record of a commit that is read, in bytes: room for thousands of packs.
-
 /// What the store knows of one commit: `git/<commit>.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitRecord {
