@@ -520,7 +520,7 @@ async fn a_record_without_an_end_is_refused() {
     fs::write(folder.path().join(format!("git/{commit}.toml")), vec![b'#'; bounds::RECORD as usize + 1]).unwrap();
     let world = World::with(stores(&[folder.path().to_str().unwrap()]), false);
     let error = world.fetcher.git(&wanted("http://127.0.0.1:9/x.git", commit)).await.unwrap_err();
-    assert!(whole_error(&error).contains("is longer than 262144 bytes"), "{}", whole_error(&error));
+    assert!(whole_error(&error).contains("it has more than 262144 bytes"), "{}", whole_error(&error));
 }
 
 #[tokio::test]
