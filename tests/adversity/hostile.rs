@@ -177,7 +177,7 @@ fn what_other_stores_and_people_send() {
     let urls = [
         "https://user@h.example:8443/a/b.tar.gz?x=1",
         "ssh://git@h/x",
-        "oci://h/x@sha256:77",
+        "oci://h/x@sha256:7777777777777777777777777777777777777777777777777777777777777777",
         "crate://crates.io/a/1.0",
     ];
     let urls: Vec<Vec<u8>> = urls.iter().map(|url| url.as_bytes().to_vec()).collect();
