@@ -192,9 +192,10 @@ fn what_other_stores_and_people_send() {
     attack("image", &[b"registry.example:5000/team/x:1.0".to_vec(), b"alpine".to_vec()], rounds(1000), &|input| {
         ImageName::read(text(input)?).map(drop)
     });
-    // The fixture has a name in place of the commit, which its test fills in.
+    // The fixture has names in place of commits, which its test fills in.
     let cargo = String::from_utf8(file("tests/fixtures/crates/tally/Cargo.lock")).unwrap();
-    let cargo = cargo.replace("#TOOLS", &format!("#{}", "7".repeat(40))).into_bytes();
+    let commit = format!("#{}", "7".repeat(40));
+    let cargo = cargo.replace("#TOOLS", &commit).replace("#FIRST", &commit).into_bytes();
     attack("Cargo.lock", &[cargo], rounds(200), &|input| CargoLock::parse("Cargo.lock", text(input)?).map(drop));
 }
 
