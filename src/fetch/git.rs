@@ -236,16 +236,7 @@ impl Git {
         if patterns.is_empty() {
             command.args(["--heads", "--tags"]);
         }
-        let place = self.without_login(url, &mut command).await?;
-        command.args(["--end-of-options", &place]).args(patterns);
-        let mut found = Vec::new();
-        let mut keep = |line: &str| {
-            if (found.len() as u64) < bounds::REFS_KEPT {
-                found.extend(listed(line));
-            }
-        };
-        self.run_with(command, b"", None, &mut keep).await?.map_err(|said| failure(url, &said))?;
-        Ok(found)
+        Ok(self.listing(command, url, patterns).await?.0)
     }
 
     /// As [`Git::list`]; also the URL that the server redirected to.
@@ -260,6 +251,18 @@ impl Git {
         let mut command = self.command_for(url);
         // Not quiet: git says where it was redirected to only then (remote-curl.c, discover_refs).
         command.arg("ls-remote");
+        let (found, said) = self.listing(command, url, patterns).await?;
+        let to = said.iter().find_map(|line| line.strip_prefix("warning: redirecting to "));
+        Ok((found, to.map(|to| to.trim_end_matches('/').to_owned())))
+    }
+
+    /// Runs a `git ls-remote` that has its options: the refs, and what git said on its standard error.
+    async fn listing(
+        &self,
+        mut command: Command,
+        url: &SourceUrl,
+        patterns: &[String],
+    ) -> Result<(Vec<Listed>, Vec<String>), Failure> {
         let place = self.without_login(url, &mut command).await?;
         command.args(["--end-of-options", &place]).args(patterns);
         let mut found = Vec::new();
@@ -269,8 +272,7 @@ impl Git {
             }
         };
         let said = self.run_whole(command, b"", None, &mut keep).await?.map_err(|said| failure(url, &said))?;
-        let to = said.iter().find_map(|line| line.strip_prefix("warning: redirecting to "));
-        Ok((found, to.map(|to| to.trim_end_matches('/').to_owned())))
+        Ok((found, said))
     }
 
     /// The commit of a server's `HEAD`, and the branch that it names where the server says so.
