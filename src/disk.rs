@@ -167,14 +167,17 @@ pub fn try_open_linked(path: &Path) -> io::Result<File> {
 /// # Errors
 /// Those of [`open_regular`], or the file is longer.
 pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = try_open_regular(path)?;
+    read_up_to(try_open_regular(path)?, limit)?.ok_or_else(|| {
+        let why = format!("it has more than {limit} bytes, which no such file of kbuild has");
+        io::Error::new(ErrorKind::FileTooLarge, why)
+    })
+}
+
+/// All bytes of a file; nothing if they are more than `limit`.
+fn read_up_to(file: File, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        let why = format!("it has more than {limit} bytes, which no such file of kbuild has");
-        return Err(io::Error::new(ErrorKind::FileTooLarge, why));
-    }
-    Ok(bytes)
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
 /// The same as text.
@@ -560,19 +563,15 @@ pub fn read_text(path: &Path, what: &str, limit: u64) -> Result<String> {
 /// Those of [`read_text`].
 pub fn read_small(path: &Path, what: &str, limit: u64) -> Result<Vec<u8>> {
     let failed = |error| Error::io("read", path, error);
-    let file = OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(path);
-    let file = file.map_err(failed)?;
+    let file = OpenOptions::new().read(true).custom_flags(flags(OFlags::empty())).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if metadata.is_dir() {
         return Err(failed(ErrorKind::IsADirectory.into()));
     }
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > limit {
+    read_up_to(file, limit).map_err(failed)?.ok_or_else(|| {
         let error = Error::input(format!("{} is longer than {limit} bytes", path.display()));
-        return Err(error.because(format!("the limit for {what} is {}", progress::size(limit))));
-    }
-    Ok(bytes)
+        error.because(format!("the limit for {what} is {}", progress::size(limit)))
+    })
 }
 
 /// Bytes that are read at once.

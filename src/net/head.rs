@@ -12,7 +12,7 @@ use url::Url;
 use super::http::{self, Http};
 use super::retry::{Failure, RetryPolicy};
 use super::transfer::at;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::source::SourceUrl;
 
 /// The HTTP client of a probe.
@@ -111,11 +111,7 @@ impl HeadClient {
             let alone = |builder: reqwest::ClientBuilder| builder.redirect(redirect::Policy::none()).read_timeout(idle);
             http::client(policy, alone).map_err(|error| error.to_string())
         });
-        made.as_ref().map_err(|why| {
-            Error::new(Kind::Network, "the TLS client could not be set up")
-                .because(why.clone())
-                .help(http::NO_AUTHORITIES)
-        })
+        made.as_ref().map_err(|why| http::no_client(why))
     }
 }
 
@@ -143,6 +139,7 @@ fn size(headers: &HeaderMap, ranged: bool) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
     use kbuild_test::http::{Reply, Server};
 
     async fn ask(server: &Server, path: &str) -> Result<FoundFile, Failure> {

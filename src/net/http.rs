@@ -34,10 +34,6 @@ fn user_agent() -> String {
     }
 }
 
-/// What helps where TLS finds no authorities to trust.
-pub const NO_AUTHORITIES: &str =
-    "install CA certificates (package ca-certificates), or let SSL_CERT_FILE or SSL_CERT_DIR name them";
-
 /// The HTTP client of a fetcher.
 pub struct Http {
     /// Made at its first use: a machine without CA certificates can still use folders.
@@ -225,9 +221,7 @@ impl Http {
         let made = self
             .client
             .get_or_init(|| client(&self.policy, |builder| builder.read_timeout(idle)).map_err(|e| describe(&e)));
-        made.as_ref().map_err(|why| {
-            Error::new(Kind::Network, "the TLS client could not be set up").because(why.clone()).help(NO_AUTHORITIES)
-        })
+        made.as_ref().map_err(|why| no_client(why))
     }
 
     /// The logins of the user's `.netrc`.
@@ -303,6 +297,13 @@ pub fn client(
         .redirect(redirect::Policy::custom(follow))
         .connect_timeout(policy.connect);
     adjust(builder).build()
+}
+
+/// The error of a client that could not be made.
+pub fn no_client(why: &str) -> Error {
+    Error::new(Kind::Network, "the TLS client could not be set up")
+        .because(why.to_owned())
+        .help("install CA certificates (package ca-certificates), or let SSL_CERT_FILE or SSL_CERT_DIR name them")
 }
 
 fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
