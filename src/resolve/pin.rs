@@ -145,10 +145,8 @@ async fn find_file(
     };
     let (sha256, content, why) = match (fetcher.file(&request).await, known) {
         (Ok(seen), _) => (seen.sha256, Some(Content { blake3: seen.blake3, size: seen.size }), None),
-        (Err(error), Some(sha256)) if out_of_reach(&error) => (sha256, old.content_of(&sha256), Some(reason(&error))),
-        (Err(error), Some(sha256)) if takes(&error) => {
-            let why = reason(&error);
-            denials.add(error);
+        (Err(error), Some(sha256)) => {
+            let why = denials.incomplete_because(error, |error| error)?;
             (sha256, old.content_of(&sha256), Some(why))
         }
         (Err(error), None) if out_of_reach(&error) => {
@@ -170,10 +168,6 @@ pub(super) async fn find_for_recipes(
 ) -> Result<(LockedFile, Option<String>)> {
     let urls = &requirement.urls;
     let block = |sha256, content| LockedFile { name: None, urls: urls.clone(), sha256, stated_size: None, content };
-    let unseen = |sha256: Sha256, why: String| {
-        let content = old.content_of(&sha256);
-        (block(sha256, content), content.is_none().then_some(why))
-    };
     let known = requirement.known(old);
     if let Some(LockedFile { sha256, content: Some(content), .. }) = known {
         return Ok((block(*sha256, Some(*content)), None));
@@ -187,11 +181,10 @@ pub(super) async fn find_for_recipes(
     let request = WantedFile { name, urls, sha256, sums, stated_size: None, content: None };
     match (fetcher.file(&request).await, sha256) {
         (Ok(seen), _) => Ok((block(seen.sha256, Some(Content { blake3: seen.blake3, size: seen.size })), None)),
-        (Err(error), Some(sha256)) if out_of_reach(&error) => Ok(unseen(sha256, reason(&error))),
-        (Err(error), Some(sha256)) if takes(&error) => {
-            let why = reason(&error);
-            denials.add(error);
-            Ok(unseen(sha256, why))
+        (Err(error), Some(sha256)) => {
+            let why = denials.incomplete_because(error, |error| error)?;
+            let content = old.content_of(&sha256);
+            Ok((block(sha256, content), content.is_none().then_some(why)))
         }
         (Err(error), None) if out_of_reach(&error) => {
             Err(error
@@ -242,13 +235,7 @@ async fn content_of(
     let request = WantedFile { name, urls, sha256: Some(sha256), sums, stated_size, content };
     match fetcher.file(&request).await {
         Ok(seen) => Ok((Some(Content { blake3: seen.blake3, size: seen.size }), None)),
-        Err(error) if out_of_reach(&error) => Ok((None, Some(reason(&error)))),
-        Err(error) if takes(&error) => {
-            let why = reason(&error);
-            denials.add(wrap(error));
-            Ok((None, Some(why)))
-        }
-        Err(error) => Err(error),
+        Err(error) => denials.incomplete_because(error, wrap).map(|why| (None, Some(why))),
     }
 }
 
@@ -312,13 +299,10 @@ fn commit<'a>(
         };
         let record = match fetcher.git(&request).await {
             Ok(record) => record,
-            Err(error) if out_of_reach(&error) => return Ok(PinnedGit::unseen(git, reason(&error), extent, old)),
-            Err(error) if takes(&error) => {
-                let why = reason(&error);
-                denials.add(error);
+            Err(error) => {
+                let why = denials.incomplete_because(error, |error| error)?;
                 return Ok(PinnedGit::unseen(git, why, extent, old));
             }
-            Err(error) => return Err(error),
         };
         // Asked for by the id of a tag's object, it is the commit that the tag leads to.
         let commit_id = record.commit;
@@ -360,6 +344,23 @@ async fn large_file(found: LfsObject, of: &SourceUrl, fetcher: &Fetcher, denials
 pub(super) struct Denials(Mutex<Vec<Error>>);
 
 impl Denials {
+    /// Why an entry of a known hash or commit stays incomplete. A wrong answer, as opposed to none, is collected too, as `wrap`
+    /// tells it.
+    ///
+    /// # Errors
+    /// The error itself, where no entry stays incomplete for it.
+    fn incomplete_because(&self, error: Error, wrap: impl FnOnce(Error) -> Error) -> Result<String> {
+        let why = reason(&error);
+        match error.kind() {
+            _ if out_of_reach(&error) => Ok(why),
+            Kind::Denied | Kind::Mismatch => {
+                self.add(wrap(error));
+                Ok(why)
+            }
+            _ => Err(error),
+        }
+    }
+
     fn add(&self, error: Error) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(error);
     }
@@ -367,11 +368,6 @@ impl Denials {
     pub(super) fn into_errors(self) -> Vec<Error> {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether [`Denials`] takes it: a wrong answer, as opposed to none.
-fn takes(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Denied | Kind::Mismatch)
 }
 
 /// Whether an entry may stay incomplete for this reason: no place could be asked, as opposed to a wrong answer.
