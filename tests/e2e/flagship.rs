@@ -101,7 +101,7 @@ fn the_pins_come_out_of_the_real_repositories() {
     let bench = flagship();
     let committed = read(&bench.path("kata.lock"));
     std::fs::remove_file(bench.path("kata.lock")).expect("the lock");
-    let manifest = bench.read("kata.toml").replace("lock = \"defaults\"", "lock = \"none\"");
+    let manifest = bench.read("kata.toml").replace("lock = \"choices\"", "lock = \"none\"");
     bench.write("kata.toml", &manifest);
     // No clone has it, and the committed lock knows its bytes.
     let Some(_) = virtiofsd(&bench.path("mirrors/store")) else { return };
