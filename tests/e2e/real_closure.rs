@@ -141,7 +141,7 @@ fn a_multilib_image_its_sdk_and_other_packageconfig_of_wrynose() {
     of_wrynose(&Wanted {
         targets: &["core-image-minimal", "lib32-core-image-minimal", "core-image-minimal:do_populate_sdk"],
         config: r#"DISTRO = "multi"
-"PACKAGECONFIG:append:pn-curl" = " brotli nghttp2 zstd"
+"PACKAGECONFIG:append:pn-curl" = " libssh2 nghttp2 zstd"
 "IMAGE_INSTALL:append" = " curl""#,
     });
 }
