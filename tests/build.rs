@@ -59,6 +59,7 @@ impl Project {
             selection,
             kbuild: Path::new(env!("CARGO_BIN_EXE_kbuild")),
             require_seal: false,
+            changes: builder::layers::LayerChanges::NONE,
             progress: &self.warnings,
         }
     }

@@ -93,6 +93,7 @@ impl Project {
             selection: &selection,
             kbuild: Path::new(env!("CARGO_BIN_EXE_kbuild")),
             require_seal: false,
+            changes: builder::layers::LayerChanges::NONE,
             progress: &self.warnings,
         };
         then(&DiscoverRequest { build, host, words: Verbosity::Complaints })
@@ -298,6 +299,21 @@ fn an_option_and_a_multiconfig_have_their_own_closures() {
     let more = project.with("good", &["more"], &this_machine(), builder::discover).unwrap();
     let files = |report: &DiscoveryReport| recipe(report, "twin-a").fetches.len();
     assert_eq!((files(&report), files(&more)), (1, 2));
+}
+
+#[test]
+fn a_multiconfig_keeps_the_tmpdir_that_it_names() {
+    let mut project = Project::new(&MANIFEST.replace("[config]", "[config]\nBBMULTICONFIG = \"other\""));
+    project.lock.boards.insert("good".to_owned(), LockedBoard::default());
+    let script = "for t in twin-a mc:other:twin-a; do bitbake -e $t | grep '^TMPDIR='; done > out";
+    let names = |said: &str| -> Vec<String> {
+        said.lines().map(|line| line.trim_end_matches('"').rsplit('/').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&project.script("good", script)), ["tmp", "tmp"]);
+    let conf = project.directory.path().join("project/closure-layer/conf/multiconfig/other.conf");
+    let text = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, format!("{text}TMPDIR = \"${{TOPDIR}}/tmp-other\"\n")).unwrap();
+    assert_eq!(names(&project.script("good", script)), ["tmp", "tmp-other"]);
 }
 
 /// How many recipes of a warm cache BitBake parses for a build with these options.

@@ -36,7 +36,7 @@
 //! See [`super::text`]. `${` is refused in what comes from URLs, versions and names, where expansion is never meant; in
 //! `[config]` it is BitBake's own language and is kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
@@ -44,7 +44,7 @@ use indexmap::IndexMap;
 use super::text::{ConfText, KEPT, check_override, check_path, check_variable};
 use crate::error::{Error, Kind, Result};
 use crate::files::{LOCK, MANIFEST};
-use crate::lock::{Lock, Locked, LockedImage, Request};
+use crate::lock::{self, Lock, Locked, LockedImage, Request};
 use crate::manifest::{DeclaredSource, SourceOrigin, variable_part};
 use crate::source::{Access, CommitId, ImageName, Sha256, SourceId, SourceUrl, name};
 
@@ -66,6 +66,9 @@ pub const CONSOLE_LOG: &str = "console.log";
 /// A directory inside TOPDIR with an empty file for each OVERRIDES word of the chosen options: recipes that name a word
 /// depend on its file, see the class.
 pub const OPTIONS: &str = "conf/options";
+
+/// A directory inside TOPDIR with a file for each value that the lock gives: recipes that use a value depend on its file.
+pub const VALUES: &str = "conf/values";
 
 /// The text of [`CLASS_FILE`].
 pub const CLASS: &str = include_str!("kbuild-lock.bbclass");
@@ -353,6 +356,7 @@ impl BoardConf<'_> {
         self.write_options(&mut text)?;
         write_sources(&mut text, self.sources)?;
         write_pins(&mut text, self.sources, self.pins)?;
+        self.write_names(&mut text)?;
         write_mask(&mut text, self.mask)?;
         Ok(text.0)
     }
@@ -367,8 +371,9 @@ impl BoardConf<'_> {
         text.raw(&format!(
             "# What stands in {KEPT} too, kbuild's class sets again behind all layers: none can undo it.\n"
         ));
-        // `forcevariable`: oe-core up to 5.0 appends the C library's name to TMPDIR.
-        text.raw(&format!("TMPDIR:forcevariable = \"${{TOPDIR}}/{TMPDIR}\"\n"));
+        // Not forced here: a multiconfig may have its own. The class sets the board's, and takes the C library's name off that
+        // oe-core up to 5.0 appends.
+        text.raw(&format!("TMPDIR = \"${{TOPDIR}}/{TMPDIR}\"\n"));
         text.raw(&format!("{KEPT}[TMPDIR] = \"${{TOPDIR}}/{TMPDIR}\"\n"));
         text.keep("SSTATE_DIR", "${TOPDIR}/sstate-cache");
         text.raw("# No time of day in the names of images.\n");
@@ -391,6 +396,48 @@ impl BoardConf<'_> {
             text.raw("INHERIT:remove = \"uninative\"\n");
         }
         Ok(())
+    }
+
+    /// What the class has to know to keep values out of the hash that names the parse cache.
+    fn write_names(&self, text: &mut ConfText) -> Result<()> {
+        let names: Vec<String> = self.sources.iter().map(|source| variable_part(source.name())).collect();
+        let pins: BTreeSet<String> = self.all_pins().map(|pin| lock::pin(&pin.0, pin.1)).collect();
+        if !names.is_empty() || !pins.is_empty() {
+            text.section("Of what is locked above, a changed value has only those recipes parsed again that use it");
+            text.plain("KBUILD_SOURCES", &names.join(" "))?;
+            text.plain("KBUILD_PINS", &pins.into_iter().collect::<Vec<_>>().join(" "))?;
+        }
+        Ok(())
+    }
+
+    /// Variable, recipe and commit of every pin.
+    fn all_pins(&self) -> impl Iterator<Item = (String, &str, CommitId)> {
+        let declared = self.sources.iter().flat_map(|source| match source {
+            Declared::Git { commit, .. } => {
+                source.pinned().into_iter().map(|(variable, recipe)| (variable, recipe, **commit)).collect()
+            }
+            _ => Vec::new(),
+        });
+        declared.chain(self.pins.iter().map(|pin| (pin.variable.to_owned(), pin.recipe, pin.commit)))
+    }
+
+    /// The files of [`VALUES`]: a directory for each declared source and each pinned recipe, and the hash over what is locked
+    /// of it, by which its one file is called.
+    ///
+    /// # Errors
+    /// As [`BoardConf::kbuild`].
+    pub fn values(&self) -> Result<BTreeMap<String, String>> {
+        let mut texts: BTreeMap<String, String> = BTreeMap::new();
+        for source in self.sources {
+            let mut text = ConfText(String::new());
+            source.write(&mut text)?;
+            texts.insert(format!("sources/{}", variable_part(source.name())), text.0);
+        }
+        let pins: BTreeSet<_> = self.all_pins().collect();
+        for (variable, recipe, commit) in pins {
+            texts.entry(format!("pins/{recipe}")).or_default().push_str(&format!("{variable} {commit}\n"));
+        }
+        Ok(texts.into_iter().map(|(name, text)| (name, blake3::hash(text.as_bytes()).to_hex().to_string())).collect())
     }
 
     fn write_config(&self, text: &mut ConfText) -> Result<()> {

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::graph::Graph;
 use super::report::{DiscoveryReport, Fetch, FloatingSrcrev, Problem, Recipe};
+use super::snapshot::Snapshot;
 use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Result};
@@ -38,7 +40,22 @@ pub struct RecipeOutcome {
     pub error: Option<String>,
 }
 
-/// The class's report on one recipe.
+/// A recipe that is built from a folder.
+#[derive(Debug, Deserialize)]
+struct ExternalSource {
+    name: String,
+    folder: PathBuf,
+}
+
+/// A task that failed.
+#[derive(Debug, Deserialize)]
+struct FailedTask {
+    task: String,
+    #[serde(default)]
+    recipe: Option<RecipeRecord>,
+}
+
+/// What the class says of one recipe.
 #[derive(Debug, Deserialize)]
 struct RecipeRecord {
     name: String,
@@ -56,6 +73,9 @@ struct RecipeRecord {
     go_proxy: Option<String>,
     fetches: Vec<Fetch>,
     problems: Vec<Problem>,
+    /// The files of layers that it was read from.
+    #[serde(default)]
+    read: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -118,19 +138,98 @@ impl DiscoveryDir {
         Ok(unpacked.into_iter().chain(failed).map(|outcome| (outcome.name.clone(), outcome)).collect())
     }
 
-    /// The report, once both runs are done.
+    /// Recipes that a run took from a folder instead of fetching them (EXTERNALSRC), by name.
     ///
     /// # Errors
-    /// Files that are missing or are not what the class writes; recipes of the graph that the class did not see or the
-    /// other way round, which would be kbuild's fault.
-    pub fn report(&self, targets: &[String]) -> Result<DiscoveryReport> {
-        let found: Vec<RecipeRecord> = read_all(&self.0.join("closure"))?;
-        let floating: Vec<FloatingFile> = read_all(&self.0.join("floating"))?;
-        let configurations: Vec<ConfigurationRecord> = read_all(&self.0.join("configuration"))?;
-        let graph = self.graph_directory().join(super::graph::FILE_NAME);
-        let graph = Graph::read(&graph)?;
-        report(found, floating, configurations, &graph, targets)
+    /// Files that are not what the class writes.
+    pub fn external_sources(&self) -> Result<BTreeMap<String, PathBuf>> {
+        let found: Vec<ExternalSource> = read_all(&self.0.join("external"))?;
+        Ok(found.into_iter().map(|source| (source.name, source.folder)).collect())
     }
+
+    /// As [`DiscoveryDir::begin`], for a run in which recipes that were read from one of these files, or from below one of these
+    /// directories, are parsed again, and say what they fetch.
+    ///
+    /// # Errors
+    /// As [`DiscoveryDir::begin`].
+    pub fn begin_again(topdir: &Path, changed: &[PathBuf]) -> Result<DiscoveryDir> {
+        let discovery = DiscoveryDir::begin(topdir)?;
+        let list: String = changed.iter().map(|path| format!("{}\n", path.display())).collect();
+        disk::replace(&discovery.0.join("reread"), list.as_bytes())?;
+        Ok(discovery)
+    }
+
+    /// What recipes say that were parsed again.
+    ///
+    /// # Errors
+    /// Files that are not what the class writes.
+    pub fn reparsed(&self) -> Result<BTreeMap<String, Value>> {
+        Ok(by_name(read_all(&self.0.join("reparsed"))?))
+    }
+
+    /// What was found, once both runs are done.
+    ///
+    /// # Errors
+    /// Files that are missing or are not what the class writes.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let graph = self.graph_directory().join(super::graph::FILE_NAME);
+        Ok(Snapshot {
+            recipes: by_name(read_all(&self.0.join("closure"))?),
+            configurations: read_all(&self.0.join("configuration"))?,
+            graph: Graph::read(&graph)?,
+        })
+    }
+
+    /// What single recipes say that were asked by themselves: a report without a task graph, compared with the known one.
+    ///
+    /// # Errors
+    /// Files that are not what the class writes.
+    pub fn recipes(&self, known: &Snapshot) -> Result<DiscoveryReport> {
+        let records = by_name(read_all(&self.0.join("closure"))?);
+        let found = records.values().map(typed).collect::<Result<_>>()?;
+        let floating: Vec<FloatingFile> = read_all(&self.0.join("floating"))?;
+        let mut report = report(found, floating, Vec::new(), &Graph::of_recipes(records.keys().cloned()), &[])?;
+        for recipe in &mut report.recipes {
+            recipe.same_graph = records.get(&recipe.name).is_some_and(|record| known.has_the_graph_of(record));
+        }
+        Ok(report)
+    }
+
+    /// What recipes fetch whose do_fetch failed in this run, as far as they could say.
+    ///
+    /// # Errors
+    /// Files that are not what the class writes.
+    pub fn failed_fetches(&self) -> Result<Vec<Recipe>> {
+        let failed: Vec<FailedTask> = read_all(&self.0.join("failed"))?;
+        let records = failed.into_iter().filter(|failed| failed.task == "fetch").filter_map(|failed| failed.recipe);
+        Ok(records.map(|recipe| recipe.with(&BTreeMap::new())).collect())
+    }
+
+    /// The report: what was found, with what this run says of moving refs and of recipes that are built from a folder.
+    ///
+    /// # Errors
+    /// Files that are not what the class writes; recipes of the graph that the class did not see or the other way round, which
+    /// would be kbuild's fault.
+    pub fn report(&self, snapshot: &Snapshot, targets: &[String]) -> Result<DiscoveryReport> {
+        let found = snapshot.recipes.values().map(typed).collect::<Result<_>>()?;
+        let configurations = snapshot.configurations.iter().map(typed).collect::<Result<_>>()?;
+        let floating: Vec<FloatingFile> = read_all(&self.0.join("floating"))?;
+        let mut report = report(found, floating, configurations, &snapshot.graph, targets)?;
+        for (recipe, folder) in self.external_sources()? {
+            let folder = folder.display();
+            report.notes.push(format!("The recipe {recipe} is built from {folder} (EXTERNALSRC), which no lock pins"));
+        }
+        Ok(report)
+    }
+}
+
+fn by_name(records: Vec<Value>) -> BTreeMap<String, Value> {
+    let name = |record: &Value| record.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    records.into_iter().map(|record| (name(&record), record)).collect()
+}
+
+fn typed<T: DeserializeOwned>(record: &Value) -> Result<T> {
+    T::deserialize(record).map_err(|error| Error::bug("kbuild's class writes something else").because(error))
 }
 
 fn read_all<T: DeserializeOwned>(directory: &Path) -> Result<Vec<T>> {
@@ -270,6 +369,8 @@ impl RecipeRecord {
             file: self.file,
             fetches: self.fetches,
             problems: self.problems,
+            read: self.read,
+            same_graph: false,
         }
     }
 }
@@ -326,6 +427,7 @@ mod tests {
             go_proxy: None,
             fetches: Vec::new(),
             problems: Vec::new(),
+            read: Vec::new(),
         }
     }
 

@@ -182,6 +182,23 @@ impl Engine {
         Ok(own.into_iter().chain(targets.iter().cloned()).collect())
     }
 
+    /// BitBake's arguments for asking single recipes what they fetch.
+    ///
+    /// # Errors
+    /// As [`Engine::arguments`].
+    pub fn recipe_arguments(recipes: &[String], words: Verbosity) -> Result<Vec<String>> {
+        check_names(recipes.iter().map(String::as_str))?;
+        let quiet = if words == Verbosity::Complaints { "-qq" } else { "-q" };
+        let own = [quiet.to_owned(), "-c".to_owned(), discovery::TASK.to_owned()];
+        Ok(own.into_iter().chain(recipes.iter().cloned()).collect())
+    }
+
+    /// BitBake's arguments for parsing all recipes, and nothing else.
+    pub fn parse_arguments(words: Verbosity) -> Vec<String> {
+        let quiet = if words == Verbosity::Complaints { "-qq" } else { "-q" };
+        vec![quiet.to_owned(), "--parse-only".to_owned()]
+    }
+
     /// BitBake's arguments for writing the targets' task graph into the working directory ([`super::graph::FILE_NAME`]).
     ///
     /// # Errors

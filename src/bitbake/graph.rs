@@ -8,6 +8,8 @@ use std::path::Path;
 use crate::bounds;
 use crate::error::{Error, Result};
 
+use serde::{Deserialize, Serialize};
+
 /// The file that `bitbake -g` writes into its working directory.
 pub const FILE_NAME: &str = "task-depends.dot";
 
@@ -15,7 +17,7 @@ pub const FILE_NAME: &str = "task-depends.dot";
 const LONGEST_LINE: u64 = 64 << 10;
 
 /// Which recipe needs which others.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Graph(BTreeMap<String, BTreeSet<String>>);
 
 impl Graph {
@@ -68,6 +70,11 @@ impl Graph {
             self.0.values().flatten().filter(|name| !self.0.contains_key(*name)).cloned().collect();
         self.0.extend(needed.into_iter().map(|name| (name, BTreeSet::new())));
         self
+    }
+
+    /// Recipes of which none needs another.
+    pub fn of_recipes(names: impl IntoIterator<Item = String>) -> Graph {
+        Graph(names.into_iter().map(|name| (name, BTreeSet::new())).collect())
     }
 
     /// As [`Graph::read`], from a text.

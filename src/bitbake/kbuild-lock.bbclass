@@ -14,6 +14,8 @@ kbuild_configured[eventmask] = "bb.event.ConfigParsed"
 python kbuild_configured() {
     kbuild_settle(d)
     kbuild_cold_as_warm()
+    kbuild_hash_without_values(d)
+    kbuild_read_again(d)
     kbuild_ask_nobody_for_revisions()
     kbuild_uninative_from_the_view(d)
 }
@@ -30,7 +32,16 @@ def kbuild_settle(d):
     (bb.data_smart.DataSmart.setVar drops them outside of the parser). A mirror that own-mirrors.bbclass or a distribution puts
     in front would end a build that has no network, and DL_DIR and its like lead out of the view."""
     for name, value in (d.getVarFlags("KBUILD_SETS") or {}).items():
-        d.setVar(name, value)
+        if name != "TMPDIR" or not kbuild_has_own_tmpdir(d, value):
+            d.setVar(name, value)
+
+def kbuild_has_own_tmpdir(d, value):
+    """A multiconfig may name a TMPDIR: distributions of two kinds cannot share one. What it does not name is kbuild's, without
+    the C library's name that oe-core up to 5.0 appends."""
+    if (d.getVar("BB_CURRENT_MC") or "default") == "default":
+        return False
+    shared = d.expand(value)
+    return d.getVar("TMPDIR") not in [shared, shared + (d.getVar("TCLIBCAPPEND") or "")]
 
 def kbuild_cold_as_warm():
     """Makes the hash over the configuration that names the parse cache the same with and without
@@ -108,6 +119,7 @@ addhandler kbuild_recipe_read
 kbuild_recipe_read[eventmask] = "bb.event.RecipePreFinalise"
 python kbuild_recipe_read() {
     kbuild_depend_on_options(d, kbuild_options_named(d))
+    kbuild_depend_on_values(d)
 }
 
 def kbuild_depend_on_options(d, words):
@@ -148,6 +160,123 @@ def kbuild_text_for_options(d, path):
         lines = [line for line in lines if not line.startswith(("KBUILD_OPTION_WORDS = ", "OVERRIDES:append = "))]
     return "".join(lines)
 
+# ---- Which recipes look at what is locked
+
+# The same for values: of declared sources (KBUILD_NAME_*), and the commits of recipes that name none
+# (SRCREV:pn-RECIPE). With each bump BitBake would parse every recipe anew. kbuild writes a file for each
+# value, ${TOPDIR}/conf/values/sources/NAME/HASH and ${TOPDIR}/conf/values/pins/RECIPE/HASH, and who uses a
+# value depends on its file. A name that comes or goes is in the hash (KBUILD_SOURCES), and parses everything.
+
+def kbuild_hash_without_values(d):
+    """Takes the values out of the hash over the configuration that names the parse cache, but those that the configuration
+    itself uses: what comes of them is in no recipe's files."""
+    read = (d.getVar("__depends", False) or []) + (d.getVar("__base_depends", False) or [])
+    used = kbuild_sources_named(d, read)
+    free = tuple("KBUILD_%s_" % name for name in kbuild_sources(d) - used)
+    kept = tuple("KBUILD_%s_" % name for name in used)
+    ignored = ["BB_HASHCONFIG_IGNORE_VARS", "KBUILD_PINS"]
+    ignored += [key for key in d.keys() if key.startswith(free) and not key.startswith(kept)]
+    for pin in (d.getVar("KBUILD_PINS") or "").split():
+        ignored += [pin, pin + ":forcevariable"]
+        # bb.data_smart.DataSmart.__iter__ names a variable that has overrides of overrides, whether or not it has a value.
+        variable = pin.split(":")[0]
+        if d.getVar(variable, False) is None:
+            ignored.append(variable)
+    before = (d.getVar("BB_HASHCONFIG_IGNORE_VARS") or "").split()
+    d.setVar("BB_HASHCONFIG_IGNORE_VARS", " ".join(dict.fromkeys(before + ignored)))
+
+def kbuild_depend_on_values(d):
+    """Has the recipe parsed again when a value that it uses is another one."""
+    read = (d.getVar("__base_depends", False) or []) + (d.getVar("__depends", False) or [])
+    values = d.expand("${TOPDIR}/conf/values/")
+    for name in sorted(kbuild_sources_named(d, read)):
+        kbuild_depend_on_value(d, values + "sources/" + name)
+    kbuild_depend_on_value(d, values + "pins/" + d.getVar("PN"))
+
+def kbuild_depend_on_value(d, directory):
+    """The file that stands for the value; the directory where there is none."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        names = []
+    for path in [os.path.join(directory, name) for name in names] or [directory]:
+        bb.parse.mark_dependency(d, path)
+
+def kbuild_sources(d):
+    return frozenset((d.getVar("KBUILD_SOURCES") or "").split())
+
+def kbuild_sources_named(d, read):
+    """The declared sources whose variables stand in these files. Where a name is put together, all that it may become."""
+    known = kbuild_sources(d)
+    words = frozenset().union(*(kbuild_words_in(path) for path, _ in read)) if known else []
+    found = set()
+    for word in words:
+        if word == "KBUILD_SOURCE":
+            # kbuild_source.bbclass puts its names together of this one.
+            word = "KBUILD_%s_" % kbuild_variable_part(d.getVar("KBUILD_SOURCE") or "")
+        for name in known:
+            variable = "KBUILD_%s_" % name
+            if word.startswith(variable) or (word.endswith("_") and variable.startswith(word)):
+                found.add(name)
+    return frozenset(found)
+
+def kbuild_variable_part(name):
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name.upper())
+
+def kbuild_words_in(path):
+    """The names of kbuild's variables in a file, which is read once in a process; none of kbuild's own files."""
+    known = bb.parse.__dict__.setdefault("kbuild_words_in", {})
+    if path not in known:
+        import re
+        lines = []
+        name = os.path.basename(path)
+        if name not in ["kbuild-lock.bbclass", "kbuild.conf"]:
+            try:
+                with open(path, errors="replace") as file:
+                    lines = [line for line in file if "KBUILD_" in line and not line.startswith("#")]
+            except OSError:
+                pass
+        words = set(re.findall("(?<![A-Za-z0-9_])KBUILD_[A-Za-z0-9_]*", "".join(lines)))
+        if name == "kbuild_source.bbclass":
+            words = {"KBUILD_SOURCE"}
+        known[path] = frozenset(words)
+    return known[path]
+
+# ---- What recipes say after an edit
+
+def kbuild_read_again(d):
+    """Where kbuild wrote ${TOPDIR}/kbuild/reread, a list of paths, recipes that were read from one of them (or from below it)
+    are parsed again, whatever the cache has; each recipe that is parsed then says what it fetches, below
+    ${TOPDIR}/kbuild/reparsed."""
+    try:
+        with open(d.expand("${TOPDIR}/kbuild/reread")) as file:
+            changed = frozenset(file.read().splitlines())
+    except OSError:
+        return
+    known = bb.cache.Cache.cacheValidUpdate
+    if hasattr(known, "kbuild_changed"):
+        return
+    def is_changed(path):
+        return path in changed or os.path.dirname(path) in changed
+    def cacheValidUpdate(self, fn, appends):
+        info = self.depends_cache.get(fn)
+        read = [fn, *appends] + [path for path, _ in (info[0].file_depends or [] if info else [])]
+        if not any(is_changed(path) for path in read):
+            return known(self, fn, appends)
+        self.checked.add(fn)
+        self.remove(fn)
+        return False
+    cacheValidUpdate.kbuild_changed = changed
+    bb.cache.Cache.cacheValidUpdate = cacheValidUpdate
+
+def kbuild_say_again(d):
+    """As do_kbuild_closure. A recipe that no closure has may be broken in any way: then nothing is known of it."""
+    try:
+        found = kbuild_closure(d)
+    except Exception as error:
+        found = {"name": kbuild_name(d), "error": str(error)}
+    kbuild_write(d, "reparsed", kbuild_name(d), found)
+
 # ---- What floats
 
 addhandler kbuild_recipe_parsed
@@ -156,6 +285,11 @@ python kbuild_recipe_parsed() {
     # The hash of a task may hold OVERRIDES as a whole.
     if any("OVERRIDES" in names for names in (d.getVar("__siggen_taskdeps", False) or {}).values()):
         kbuild_depend_on_options(d, kbuild_options(d))
+    # Anonymous Python may have changed PN, and what kbuild_source.bbclass is told.
+    kbuild_depend_on_values(d)
+    kbuild_note_external_source(d)
+    if os.path.exists(d.expand("${TOPDIR}/kbuild/reread")):
+        kbuild_say_again(d)
     asked = getattr(bb.fetch2.FetchMethod.latest_revision, "kbuild_asked", set())
     if d.getVar("FILE") not in asked:
         return
@@ -165,6 +299,12 @@ python kbuild_recipe_parsed() {
         d.setVar("BB_DONT_CACHE", "1")
         kbuild_write(d, "floating", kbuild_name(d), {"floating": floating})
 }
+
+def kbuild_note_external_source(d):
+    """Says of a recipe that externalsrc.bbclass has it built from a folder. That class has it parsed in each run."""
+    folder = d.getVar("EXTERNALSRC")
+    if folder and bb.data.inherits_class("externalsrc", d):
+        kbuild_write(d, "external", kbuild_name(d), {"name": kbuild_name(d), "folder": folder})
 
 def kbuild_floating(d):
     """What of SRC_URI has a revision that nobody was asked for."""
@@ -245,7 +385,9 @@ python do_kbuild_closure() {
 def kbuild_as_fetch(d, task):
     """A copy of the recipe as do_fetch sees it, for another task."""
     data = d.createCopy()
-    data.setVar("OVERRIDES", data.getVar("OVERRIDES", False).replace("task-%s:" % task, "task-fetch:", 1))
+    overrides = data.getVar("OVERRIDES", False)
+    # Outside of a task, while the recipe is parsed, there is no such word.
+    data.setVar("OVERRIDES", "task-fetch:" + overrides.removeprefix("task-%s:" % task))
     return data
 
 def kbuild_fetches_nothing(d):
@@ -256,7 +398,8 @@ def kbuild_closure(d):
     data = kbuild_as_fetch(d, "kbuild-closure")
     found = dict(kbuild_where(d), name=kbuild_name(d), version=d.getVar("PV") or "",
         license=d.getVar("LICENSE") or "", provides=(d.getVar("PROVIDES") or "").split(),
-        needs=kbuild_needs(d), **kbuild_packages(d),
+        needs=kbuild_needs(d), graph=kbuild_graph(d), dynamic=(d.getVar("PACKAGES_DYNAMIC") or "").split(),
+        read=kbuild_read(d), **kbuild_packages(d),
         go_proxy=None, fetches=[], problems=[])
     if kbuild_fetches_nothing(d):
         return found
@@ -287,6 +430,19 @@ def kbuild_needs(d):
     for task in d.getVar("__BBTASKS", False) or []:
         needs.update(word.rsplit(":", 1)[0] for word in (d.getVarFlag(task, "depends") or "").split())
     return sorted(needs)
+
+def kbuild_graph(d):
+    """A hash over all else of a recipe that decides which tasks there are and what they wait for."""
+    import hashlib
+    flags = ["deps", "depends", "rdepends", "deptask", "rdeptask", "recrdeptask", "recideptask", "mcdepends", "noexec"]
+    tasks = [(task, [str(d.getVarFlag(task, flag)) for flag in flags]) for task in sorted(d.getVar("__BBTASKS", False) or [])]
+    return hashlib.sha256(repr((tasks, d.getVar("DEFAULT_PREFERENCE"))).encode()).hexdigest()
+
+def kbuild_read(d):
+    """The files of layers that the recipe was read from."""
+    read = [path for path, _ in d.getVar("__depends", False) or []]
+    layers = tuple(layer.rstrip("/") + "/" for layer in (d.getVar("BBLAYERS") or "").split())
+    return sorted({path for path in [d.getVar("FILE"), *read] if path.startswith(layers)})
 
 def kbuild_packages(d):
     """The packages it gives, and those that they, or its image, want installed beside them."""
@@ -554,8 +710,17 @@ kbuild_task_failed[eventmask] = "bb.build.TaskFailed"
 python kbuild_task_failed() {
     if e.task in ["do_fetch", "do_kbuild_unpack"]:
         found = {"name": kbuild_name(d), "task": e.task[len("do_"):], "error": kbuild_complaints(e.logfile)}
+        if e.task == "do_fetch":
+            found["recipe"] = kbuild_closure_or_none(d)
         kbuild_write(d, "failed", kbuild_name(d), found)
 }
+
+def kbuild_closure_or_none(d):
+    """What the recipe fetches, so that kbuild can say what of it is not locked."""
+    try:
+        return kbuild_closure(d)
+    except Exception:
+        return None
 
 def kbuild_complaints(log):
     """What a task's log complains of. A wrong checksum is a warning; the error after it only says that nobody else was

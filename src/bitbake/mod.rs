@@ -12,6 +12,7 @@ pub mod graph;
 pub mod metadata;
 pub mod report;
 pub mod site;
+pub mod snapshot;
 pub mod text;
 
 pub use conf::{BoardConf, Declared, SrcrevPin};

@@ -42,6 +42,12 @@ pub struct Recipe {
     pub fetches: Vec<Fetch>,
     /// Entries that cannot be locked.
     pub problems: Vec<Problem>,
+    /// The files of layers that it was read from, absolute.
+    #[serde(default)]
+    pub read: Vec<String>,
+    /// Of a recipe that was asked by itself: whether it makes the same task graph as in the closure that is known.
+    #[serde(default)]
+    pub same_graph: bool,
 }
 
 /// One remote entry of SRC_URI, as the fetcher expands it.

@@ -1,4 +1,5 @@
-//! The directories of a project's layers: folders of the project as they are, git layers checked out from the store.
+//! A project's layers where BitBake reads them: folders of the project as they are, git layers checked out from the store,
+//! as work trees of git. A checkout that somebody edited is never written again: what is built of it is said.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use crate::files::LOCK;
 use crate::lock::{Lock, Locked, LockedGit};
 use crate::manifest::{Board, LayerOrigin, Manifest};
 use crate::progress::Progress;
-use crate::store::{Store, checkout, tree};
+use crate::store::{FoundCheckout, Store, checkout, tree};
 
 /// The directory of checkouts in the build directory.
 pub(super) const LAYERS: &str = "layers";
@@ -32,8 +33,24 @@ pub struct From<'a> {
     pub lock: &'a Lock,
     /// The store that has these commits.
     pub store: &'a Store,
-    /// Progress of checkouts.
+    /// How the layers may differ from the lock.
+    pub changes: &'a LayerChanges,
+    /// Told what goes on.
     pub progress: &'a dyn Progress,
+}
+
+/// How a build's layers may differ from the lock.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LayerChanges {
+    /// Whether a checkout is taken as it is although somebody edited it (`--allow-dirty`).
+    pub allow_dirty: bool,
+    /// Folders that stand for layers, absolute (`--override`).
+    pub overrides: BTreeMap<String, PathBuf>,
+}
+
+impl LayerChanges {
+    /// The layers as locked.
+    pub const NONE: &'static LayerChanges = &LayerChanges { allow_dirty: false, overrides: BTreeMap::new() };
 }
 
 /// The directories of BitBake layers that a layer of the manifest, a folder of the project, has.
@@ -53,8 +70,19 @@ pub fn local_directories(manifest: &Manifest, name: &str, path: &Path) -> Result
 pub fn git_directories(from: &From<'_>, name: &str) -> Result<Vec<PathBuf>> {
     let build = build_directory(from.manifest)?;
     let (checkouts, _lock) = checkouts(&build)?;
-    let (directory, _) = check_out(from, name, &checkouts)?;
-    bblayers_with_hint(from, name, &directory)
+    let checkout = check_out(from, name, &checkouts)?;
+    checkout.judge(from, name)?;
+    bblayers_with_hint(from, name, &checkout.directory)
+}
+
+/// The checkouts beside a project's lock that somebody edited, or committed in.
+///
+/// # Errors
+/// Their directory cannot be read.
+pub fn edited_checkouts(lock: &Path) -> Result<Vec<FoundCheckout>> {
+    let root = lock.parent().unwrap_or(Path::new("."));
+    let found = FoundCheckout::all_in(&root.join("build").join(LAYERS))?;
+    Ok(found.into_iter().filter(FoundCheckout::is_edited).collect())
 }
 
 /// The directory of checkouts. Boards share it: one at a time writes there.
@@ -88,10 +116,58 @@ impl Layers {
         let mut layers = Layers { engine, board: Vec::new(), bblayers: Vec::new() };
         for name in &board.layers {
             let layer = lay_out_layer(from, name, &checkouts)?;
-            layers.bblayers.extend(bblayers_with_hint(from, name, &layer.directory)?);
             layers.board.push(layer);
         }
+        layers.judge(from)?;
+        for layer in &layers.board {
+            layers.bblayers.extend(bblayers_with_hint(from, &layer.record.name, &layer.directory)?);
+        }
+        layers.warn_of_edits_elsewhere(from, &checkouts)?;
         Ok(layers)
+    }
+
+    /// Refuses edited checkouts, all of them at once, or says that they are built.
+    fn judge(&self, from: &From<'_>) -> Result<()> {
+        let all = std::iter::once(&self.engine).chain(&self.board);
+        let refused: Vec<Error> = all.filter_map(|layer| layer.judge(from).err()).collect();
+        Error::all(refused, |count| format!("{count} layers have edits in their checkouts")).map_or(Ok(()), Err)
+    }
+
+    /// An edit in the checkout of a commit that is locked no more would be missed in silence.
+    fn warn_of_edits_elsewhere(&self, from: &From<'_>, checkouts: &Path) -> Result<()> {
+        let used: Vec<&LayerCheckout> = std::iter::once(&self.engine).chain(&self.board).collect();
+        for found in FoundCheckout::all_in(checkouts)? {
+            let name = found.directory.file_name().unwrap_or_default().to_string_lossy();
+            let layer = name.rsplit_once('-').map_or("", |(layer, _)| layer);
+            let unused = used.iter().all(|layer| layer.directory != found.directory);
+            if unused && used.iter().any(|used| used.record.name == layer) && found.is_edited() {
+                from.progress.warn(&format!(
+                    "{} has edits that are not used: {LOCK} has another commit of the layer `{layer}`",
+                    disk::shown(&found.directory)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What of the layers the lock does not have, a sentence each.
+    pub(super) fn not_from_the_lock(&self) -> Vec<String> {
+        let sentence = |layer: &LayerCheckout| {
+            let LayerRecord { name, folder, edited, .. } = &layer.record;
+            match folder {
+                Some(folder) => Some(format!("not from the lock: the layer `{name}`, from {folder}")),
+                None if edited.is_empty() => None,
+                None => Some(format!("not from the lock: the layer `{name}`, edited in its checkout")),
+            }
+        };
+        std::iter::once(&self.engine).chain(&self.board).filter_map(sentence).collect()
+    }
+
+    /// The layers that are not as locked, by name, and where they are.
+    pub(super) fn not_as_locked(&self) -> Vec<(String, PathBuf)> {
+        let changed =
+            self.board.iter().filter(|layer| layer.record.folder.is_some() || !layer.record.edited.is_empty());
+        changed.map(|layer| (layer.record.name.clone(), layer.directory.clone())).collect()
     }
 
     pub(super) fn tops(&self) -> impl Iterator<Item = &Path> {
@@ -169,38 +245,101 @@ fn bblayer(name: &str, directory: &Path, path: &Path) -> Result<PathBuf> {
 fn lay_out_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<LayerCheckout> {
     let layer = from.manifest.layers.get(name);
     let layer = layer.ok_or_else(|| Error::bug(format!("the manifest was checked and has no layer `{name}`")))?;
-    match &layer.origin {
-        LayerOrigin::Path(path) => local_layer(from, name, path),
-        LayerOrigin::Git(_) => git_layer(from, name, checkouts),
+    match (from.changes.overrides.get(name), &layer.origin) {
+        (Some(folder), _) => overridden_layer(from, name, folder),
+        (None, LayerOrigin::Path(path)) => local_layer(from, name, path),
+        (None, LayerOrigin::Git(_)) => git_layer(from, name, checkouts),
     }
+}
+
+fn overridden_layer(from: &From<'_>, name: &str, folder: &Path) -> Result<LayerCheckout> {
+    let tree = tree::of_folder(folder, &own_directories(from.manifest, from.store)?)?;
+    let shown = below_project(from.manifest, folder);
+    Ok(LayerCheckout {
+        directory: folder.to_owned(),
+        record: LayerRecord { folder: Some(shown), ..LayerRecord::folder(name, tree) },
+    })
+}
+
+/// A path as the result has it: relative to the project where it is inside.
+pub(super) fn below_project(manifest: &Manifest, path: &Path) -> String {
+    let root = std::fs::canonicalize(manifest.root()).unwrap_or_else(|_| manifest.root().to_owned());
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
 fn local_layer(from: &From<'_>, name: &str, path: &Path) -> Result<LayerCheckout> {
     let directory = local_directory(from.manifest, name, path)?;
-    let tree = tree::of_directory(&directory, &BTreeMap::new())?;
-    Ok(LayerCheckout { directory, record: LayerRecord { name: name.to_owned(), commit: None, tree } })
+    let tree = tree::of_folder(&directory, &own_directories(from.manifest, from.store)?)?;
+    Ok(LayerCheckout { directory, record: LayerRecord::folder(name, tree) })
 }
 
-fn local_directory(manifest: &Manifest, name: &str, path: &Path) -> Result<PathBuf> {
+/// What kbuild itself writes into a project, which may be in a layer's folder (`path = "."`).
+pub(super) fn own_directories(manifest: &Manifest, store: &Store) -> Result<Vec<PathBuf>> {
+    Ok(vec![build_directory(manifest)?, store.root().to_owned()])
+}
+
+pub(super) fn local_directory(manifest: &Manifest, name: &str, path: &Path) -> Result<PathBuf> {
     let directory = manifest.root().join(path);
     std::fs::canonicalize(&directory)
         .map_err(|error| Error::input(format!("the layer `{name}` is not in {}", directory.display())).because(error))
 }
 
 fn git_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<LayerCheckout> {
-    let (directory, git) = check_out(from, name, checkouts)?;
+    let Edited { directory, git, edits } = check_out(from, name, checkouts)?;
     // An incomplete entry has no tree in the lock; then what the checkout is decides.
     let submodules =
         git.submodules.iter().filter_map(|(path, key)| Some((path.clone(), from.lock.gits.get(key)?.commit)));
-    let tree = match git.tree {
+    let tree = match git.tree.filter(|_| edits.is_empty()) {
         Some(tree) => tree,
         None => tree::of_directory(&directory, &submodules.collect())?,
     };
-    Ok(LayerCheckout { directory, record: LayerRecord { name: name.to_owned(), commit: Some(git.commit), tree } })
+    let record = LayerRecord { commit: Some(git.commit), edited: edits, ..LayerRecord::folder(name, tree) };
+    Ok(LayerCheckout { directory, record })
 }
 
-/// Checks a git layer out as the lock has it; returns the directory and the commit.
-fn check_out<'a>(from: &From<'a>, name: &str, checkouts: &Path) -> Result<(PathBuf, &'a LockedGit)> {
+/// A checkout, and how it differs from its commit.
+struct Edited<'a> {
+    directory: PathBuf,
+    git: &'a LockedGit,
+    edits: Vec<String>,
+}
+
+impl Edited<'_> {
+    fn judge(&self, from: &From<'_>, name: &str) -> Result<()> {
+        judge(from, name, &self.directory, &self.edits)
+    }
+}
+
+impl LayerCheckout {
+    fn judge(&self, from: &From<'_>) -> Result<()> {
+        judge(from, &self.record.name, &self.directory, &self.record.edited)
+    }
+}
+
+/// Refuses a checkout that was edited, or says so where edits are allowed.
+fn judge(from: &From<'_>, name: &str, directory: &Path, edits: &[String]) -> Result<()> {
+    /// So many edits are listed.
+    const SHOWN: usize = 10;
+    if edits.is_empty() {
+        return Ok(());
+    }
+    let place = disk::shown(directory);
+    let mut list: Vec<&str> = edits.iter().take(SHOWN).map(String::as_str).collect();
+    let more = (edits.len() > SHOWN).then(|| format!("and {} more", edits.len() - SHOWN));
+    list.extend(more.as_deref());
+    if from.changes.allow_dirty {
+        from.progress.warn(&format!("the layer `{name}` is taken with its edits in {place}: {}", list.join(", ")));
+        return Ok(());
+    }
+    let message = format!("the layer `{name}` is not as locked: somebody edited it in {place}");
+    Err(Error::input(message).because(list.join("\n")).help(format!(
+        "see the edits with `git -C {place} diff`; build them with `kbuild build --allow-dirty`; or move them elsewhere and run `rm -r \
+         {place}`, then the layer is checked out again"
+    )))
+}
+
+/// Checks a git layer out as the lock has it: where, which commit, and what was edited there.
+fn check_out<'a>(from: &From<'a>, name: &str, checkouts: &Path) -> Result<Edited<'a>> {
     let pin = from.lock.layers.get(name).ok_or_else(|| {
         Error::new(Kind::Stale, format!("{LOCK} does not have the layer `{name}`")).help("run `kbuild lock`")
     })?;
@@ -210,9 +349,9 @@ fn check_out<'a>(from: &From<'a>, name: &str, checkouts: &Path) -> Result<(PathB
     let directory = checkouts.join(format!("{name}-{}", git.commit.short()));
     let task = from.progress.begin(&format!("check out {name}"), None);
     let checked_out = checkout::check_out(from.store, from.lock, git, &directory);
-    checked_out.map_err(|error| error.wrap(format!("could not check out the layer `{name}`")))?;
+    let edits = checked_out.map_err(|error| error.wrap(format!("could not check out the layer `{name}`")))?;
     task.done(&git.commit.short());
-    Ok((directory, git))
+    Ok(Edited { directory, git, edits })
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@
 //!   layers/<name>-<commit12>/   checkouts, shared by boards
 //!   <board>.lock                held while something is built in <board>/
 //!   <board>.view                what the view in <board>/ holds
+//!   <board>.conf                hashes of what kbuild wrote into <board>/conf/
+//!   <board>.closures/           what discoveries found, for the next one after an edit
 //!   <board>/                    TOPDIR
 //!     conf/ classes/            bblayers.conf, local.conf, kbuild.conf; kbuild's own class
 //!     kbuild/                   what that class says of the recipes, see [`discover`](mod@discover)
@@ -29,7 +31,10 @@ pub mod unpack;
 mod ask_fetchers;
 mod hosttools;
 mod inside;
+mod known_closure;
 mod prepare;
+mod unlocked;
+mod workspace;
 
 pub use discover::{DiscoverRequest, Discoverer, discover};
 pub use prepare::{BuildDir, BuildRequest, Prepared, prepare, this_machine};
@@ -41,6 +46,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 
+use crate::bitbake::discovery::DiscoveryDir;
 use crate::bitbake::{Engine, Job, conf, engine};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
@@ -54,12 +60,15 @@ pub fn run(prepared: &Prepared, job: &Job<'_>) -> Result<BuildResult> {
     let targets = if job.targets.is_empty() { &prepared.targets } else { job.targets };
     let arguments = Engine::arguments(&Job { targets, ..*job })?;
     disk::remove_file(&prepared.topdir.join(result::FILE_NAME))?;
+    let found = DiscoveryDir::begin(&prepared.topdir)?;
     let ended = bitbake(prepared, arguments, &prepared.topdir)?;
-    engine::outcome(ended.status, ended.interrupted, targets, prepared.log().as_deref())?;
+    let outcome = engine::outcome(ended.status, ended.interrupted, targets, prepared.log().as_deref());
+    outcome
+        .map_err(|error| error.with_related(prepared.given.complaints(&found.failed_fetches().unwrap_or_default())))?;
     let result = BuildResult {
         schema: result::SCHEMA,
         kbuild: env!("CARGO_PKG_VERSION").to_owned(),
-        inputs: prepared.inputs.clone(),
+        inputs: prepared.inputs_with(found.external_sources()?),
         targets: targets.to_vec(),
         task: job.task.map(str::to_owned),
         artifacts: result::artifacts(&prepared.deploy())?,

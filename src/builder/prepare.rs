@@ -5,13 +5,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::inside;
-use super::layers::{From, Layers, build_directory};
+use super::layers::{From, LayerChanges, Layers, below_project, build_directory};
 use super::result::{self, BuildInputs, EngineRecord};
 use super::seal::{self, Seal};
+use super::unlocked::GivenSources;
+use super::workspace::Workspace;
 use crate::bitbake::{BoardConf, Declared, Engine, SrcrevPin, conf, engine, text};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
-use crate::files::LOCK;
+use crate::files::{LOCK, MANIFEST};
 use crate::lock::{self, Lock, Locked};
 use crate::manifest::{Board, Manifest, Selection};
 use crate::progress::Progress;
@@ -35,7 +37,9 @@ pub struct BuildRequest<'a> {
     pub kbuild: &'a Path,
     /// Whether a seal that lacks a wall is an error.
     pub require_seal: bool,
-    /// Progress, and warnings about what is left out.
+    /// How the layers may differ from the lock.
+    pub changes: &'a LayerChanges,
+    /// Told what goes on, and warned of what is left out.
     pub progress: &'a dyn Progress,
 }
 
@@ -60,6 +64,10 @@ pub struct Prepared {
     pub(super) seal: Seal,
     pub(super) inputs: BuildInputs,
     pub(super) kbuild: PathBuf,
+    /// The sources that BitBake finds in the view.
+    pub(super) given: GivenSources,
+    /// The project's directory, without symbolic links.
+    root: PathBuf,
     _lock: FileLock,
 }
 
@@ -108,6 +116,16 @@ impl Prepared {
         Some(self.logs().join("console-latest.log")).filter(|log| log.exists())
     }
 
+    /// What went in, with the recipes that BitBake took from a folder ([`DiscoveryDir::external_sources`]).
+    pub(super) fn inputs_with(&self, external: BTreeMap<String, PathBuf>) -> BuildInputs {
+        let mut inputs = self.inputs.clone();
+        for (recipe, folder) in external {
+            let folder = folder.strip_prefix(&self.root).unwrap_or(&folder).display().to_string();
+            inputs.not_from_the_lock.push(format!("not from the lock: the recipe `{recipe}`, from {folder}"));
+        }
+        inputs
+    }
+
     fn logs(&self) -> PathBuf {
         self.topdir.join(conf::TMPDIR).join(conf::console_logs(&self.inputs.machine))
     }
@@ -131,12 +149,17 @@ pub(super) fn deploy(topdir: &Path, machine: &str) -> PathBuf {
 /// Sources that are not in the store (kind `Missing`) or not what the lock says (`Mismatch`), before BitBake sees any;
 /// a lock that lacks something the manifest declares (`Stale`); a configuration BitBake cannot be given (`Input`).
 pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> {
-    let board_dir = BoardDir::take(request, place)?;
+    let mut board_dir = BoardDir::take(request, place)?;
+    // The proof of a lock is about the lock alone.
+    if place != BuildDir::Deep {
+        board_dir.workspace = Workspace::of(&BuildDir::Build.topdir(request)?)?;
+    }
     let settings = request.manifest.settings_of(request.board, request.selection, &this_machine())?;
     let sources = verified_sources(request, &settings)?;
     let layers = Layers::lay_out(&from(request), board_dir.board, &board_dir.build)?;
     let (directory, record) = (board_dir.topdir.join(conf::VIEW), board_dir.view_record());
     view::lay_out(request.store, request.lock, &sources, &directory, &record)?;
+    board_dir.given = GivenSources::of(request.lock, &sources, &layers);
     let pins = pins(request.lock, request.board, &settings)?;
     let variant = ConfVariant { pins: &pins, build_arch: None, uninative: has_uninative(&sources) };
     board_dir.finish(request, &layers, &variant)
@@ -164,6 +187,9 @@ struct BoardDir<'a> {
     board: &'a Board,
     build: PathBuf,
     topdir: PathBuf,
+    /// devtool's, where it belongs to the build.
+    workspace: Option<Workspace>,
+    given: GivenSources,
     lock: FileLock,
 }
 
@@ -192,25 +218,36 @@ impl<'a> BoardDir<'a> {
         }
         let written = ["conf", "classes", conf::OPTIONS].map(|name| topdir.join(name));
         [&build, &topdir].into_iter().chain(&written).for_each(|directory| disk::sweep(directory));
-        Ok(BoardDir { board, build, topdir, lock })
+        Ok(BoardDir { board, build, topdir, workspace: None, given: GivenSources::default(), lock })
     }
 
     /// The record of the view, in a place that no recipe can write.
     fn view_record(&self) -> PathBuf {
+        self.beside(".view")
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
         let mut name = self.topdir.file_name().unwrap_or_default().to_owned();
-        name.push(".view");
+        name.push(suffix);
         self.topdir.with_file_name(name)
     }
 
     fn finish(self, request: &BuildRequest<'_>, layers: &Layers, variant: &ConfVariant<'_>) -> Result<Prepared> {
         let engine = Engine::find(&layers.engine.directory)?;
-        write_configuration(request, self.board, layers, variant, &self.topdir)?;
+        self.write_configuration(request, layers, variant)?;
         let environment = engine.environment(&self.topdir, layers.tops(), |name| std::env::var_os(name))?;
-        let reachable =
+        let mut reachable =
             inside::of_board(self.board, request.manifest.root(), &self.topdir, layers, request.store, &environment)?;
+        for directory in self.workspace.iter().flat_map(|workspace| workspace.outside(&self.topdir)) {
+            reachable.write(directory).map_err(|error| Error::io("find", directory, error))?;
+        }
         let seal = seal::probe(request.kbuild, &reachable)?;
         judge(&seal, request)?;
-        let inputs = inputs(request, self.board, layers, &engine, &seal, &environment);
+        let mut inputs = inputs(request, self.board, layers, &engine, &seal, &environment);
+        if let Some(Workspace { layer, .. }) = &self.workspace {
+            let layer = below_project(request.manifest, layer);
+            inputs.not_from_the_lock.push(format!("not from the lock: the layer `workspace`, from {layer}"));
+        }
         Ok(Prepared {
             targets: self.board.targets.clone(),
             topdir: self.topdir,
@@ -219,6 +256,8 @@ impl<'a> BoardDir<'a> {
             seal,
             inputs,
             kbuild: request.kbuild.to_owned(),
+            given: self.given,
+            root: self.build.parent().unwrap_or(Path::new("/")).to_owned(),
             _lock: self.lock,
         })
     }
@@ -253,7 +292,8 @@ fn pins<'a>(lock: &'a Lock, board: &str, settings: &[String]) -> Result<Vec<Srcr
 
 /// Where a request's layers come from.
 fn from<'a>(request: &BuildRequest<'a>) -> From<'a> {
-    From { manifest: request.manifest, lock: request.lock, store: request.store, progress: request.progress }
+    let BuildRequest { manifest, lock, store, changes, progress, .. } = *request;
+    From { manifest, lock, store, changes, progress }
 }
 
 fn lock_board(request: &BuildRequest<'_>, place: BuildDir, build: &Path) -> Result<FileLock> {
@@ -330,35 +370,110 @@ fn present_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Ve
     }
 }
 
-fn write_configuration(
-    request: &BuildRequest<'_>,
-    board: &Board,
-    layers: &Layers,
-    variant: &ConfVariant<'_>,
-    topdir: &Path,
-) -> Result<()> {
-    let [bblayers, local, kbuild] = with_conf(request, board, &layers.bblayers, variant, |conf| {
-        Ok([conf.bblayers()?, conf.local(), conf.kbuild()?])
-    })?;
-    for (file, text) in [
-        ("conf/bblayers.conf", bblayers.as_str()),
-        ("conf/local.conf", &local),
-        ("conf/kbuild.conf", &kbuild),
-        (conf::CLASS_FILE, conf::CLASS),
-        ("home/.gitconfig", engine::GITCONFIG),
-    ] {
-        disk::replace_if_changed(&topdir.join(file), text.as_bytes())?;
+impl BoardDir<'_> {
+    fn write_configuration(
+        &self,
+        request: &BuildRequest<'_>,
+        layers: &Layers,
+        variant: &ConfVariant<'_>,
+    ) -> Result<()> {
+        let workspace = self.workspace.iter().map(|workspace| workspace.layer.clone());
+        let bblayers: Vec<PathBuf> = layers.bblayers.iter().cloned().chain(workspace).collect();
+        let ([bblayers, local, kbuild], values) = with_conf(request, self.board, &bblayers, variant, |conf| {
+            Ok(([conf.bblayers()?, conf.local(), conf.kbuild()?], conf.values()?))
+        })?;
+        let written = WrittenConf { topdir: &self.topdir, record: self.beside(".conf") };
+        let files = [("bblayers.conf", &bblayers), ("local.conf", &local), ("kbuild.conf", &kbuild)];
+        written.write(&files, request.progress)?;
+        disk::replace_if_changed(&self.topdir.join(conf::CLASS_FILE), conf::CLASS.as_bytes())?;
+        disk::replace_if_changed(&self.topdir.join("home/.gitconfig"), engine::GITCONFIG.as_bytes())?;
+        write_values(&values, &self.topdir.join(conf::VALUES))?;
+        write_options(&request.selection.overrides, &self.topdir.join(conf::OPTIONS))
     }
-    write_options(&request.selection.overrides, &topdir.join(conf::OPTIONS))
+}
+
+/// The files of `conf/` that kbuild writes, and what it wrote there last.
+struct WrittenConf<'a> {
+    topdir: &'a Path,
+    /// A line for each file: its hash and its name.
+    record: PathBuf,
+}
+
+impl WrittenConf<'_> {
+    /// Writes the files that changed. What a person wrote into one of them since is kept beside it, and said.
+    fn write(&self, files: &[(&str, &String)], progress: &dyn Progress) -> Result<()> {
+        let known = std::fs::read_to_string(&self.record).unwrap_or_default();
+        let mut record = String::new();
+        for (name, text) in files {
+            let path = self.topdir.join("conf").join(name);
+            let present = std::fs::read_to_string(&path).unwrap_or_default();
+            let own = known.lines().any(|line| line == self.line(name, &present));
+            if !known.is_empty() && !own && !present.is_empty() && !same_words(&present, text) {
+                let kept = path.with_extension("conf.edited");
+                disk::replace(&kept, present.as_bytes())?;
+                progress.warn(&format!(
+                    "somebody edited {}, which kbuild writes: the edit is kept in {}, and not used; what belongs to the \
+                     build is said in {MANIFEST}",
+                    disk::shown(&path),
+                    disk::shown(&kept)
+                ));
+            }
+            disk::replace_if_changed(&path, text.as_bytes())?;
+            record.push_str(&self.line(name, text));
+            record.push('\n');
+        }
+        disk::replace_if_changed(&self.record, record.as_bytes()).map(drop)
+    }
+
+    fn line(&self, name: &str, text: &str) -> String {
+        format!("{} {name}", blake3::hash(text.as_bytes()).to_hex())
+    }
+}
+
+/// Whether two texts differ in their layout alone: devtool writes its workspace into bblayers.conf, as kbuild does.
+fn same_words(one: &str, other: &str) -> bool {
+    let words = |text: &str| {
+        let words = text.split(|c: char| c.is_whitespace() || c == '"' || c == '\\').filter(|word| !word.is_empty());
+        words.map(|word| word.trim_end_matches('/').to_owned()).collect::<BTreeSet<String>>()
+    };
+    words(one) == words(other)
+}
+
+/// One file for each value, called by its hash, and no other: BitBake sees by its times that a file is there or not, and
+/// nothing of what is in it.
+fn write_values(values: &BTreeMap<String, String>, directory: &Path) -> Result<()> {
+    for kind in ["sources", "pins"] {
+        let within = directory.join(kind);
+        disk::create_dir_all(&within)?;
+        for name in names_in(&within)? {
+            if !values.contains_key(&format!("{kind}/{name}")) {
+                disk::remove_dir_all(&within.join(name))?;
+            }
+        }
+    }
+    for (name, hash) in values {
+        let within = directory.join(name);
+        disk::create_dir_all(&within)?;
+        for other in names_in(&within)?.into_iter().filter(|other| other != hash) {
+            disk::remove_file(&within.join(other))?;
+        }
+        disk::replace_if_changed(&within.join(hash), b"")?;
+    }
+    Ok(())
+}
+
+fn names_in(directory: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(directory).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let entries = entries.map_err(|error| Error::io("list", directory, error))?;
+    Ok(entries.into_iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
 }
 
 /// One file for each chosen word, and no other.
 fn write_options(words: &[String], directory: &Path) -> Result<()> {
     disk::create_dir_all(directory)?;
-    let entries = std::fs::read_dir(directory).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-    for entry in entries.map_err(|error| Error::io("list", directory, error))? {
-        if !words.iter().any(|word| entry.file_name() == word.as_str()) {
-            disk::remove_file(&entry.path())?;
+    for name in names_in(directory)? {
+        if !words.contains(&name) {
+            disk::remove_file(&directory.join(name))?;
         }
     }
     words.iter().try_for_each(|word| disk::replace_if_changed(&directory.join(word), b"").map(drop))
@@ -417,6 +532,7 @@ fn inputs(
         sealed: seal.is_whole(),
         walls: seal.walls().clone(),
         not_sealed_because: seal.lack(),
+        not_from_the_lock: layers.not_from_the_lock(),
         mounts: board.mounts.clone(),
         host_tools: result::host_tools(path),
     }

@@ -76,7 +76,10 @@ pub struct BuildInputs {
     /// Which walls did not stand, and why.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_sealed_because: Option<String>,
-    /// Files of the host that the board's mounts let in.
+    /// What the build took that the lock does not have, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub not_from_the_lock: Vec<String>,
+    /// What of the host the board's mounts let in.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub mounts: Vec<Mount>,
     /// First line of what each host tool says of its version; `null` where there is none.
@@ -101,8 +104,21 @@ pub struct LayerRecord {
     /// The locked commit; absent for a folder of the project.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub commit: Option<CommitId>,
-    /// BLAKE3 over the tree (see [`crate::store::tree`]): of the commit, or of the folder as it stood.
+    /// BLAKE3 over the tree (see [`crate::store::tree`]): of the commit, or of the folder or edited checkout as it stood.
     pub tree: Blake3,
+    /// The folder that stood for it (`--override`); relative to the project where it is inside.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub folder: Option<String>,
+    /// How the checkout differed from the commit, one edit each; empty: not at all.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub edited: Vec<String>,
+}
+
+impl LayerRecord {
+    /// A folder of the project.
+    pub fn folder(name: &str, tree: Blake3) -> LayerRecord {
+        LayerRecord { name: name.to_owned(), commit: None, tree, folder: None, edited: Vec::new() }
+    }
 }
 
 /// Something in the deploy directory.

@@ -14,6 +14,7 @@ mod project;
 #[cfg(test)]
 mod reference;
 mod runtime;
+mod sarif;
 mod stop;
 mod table;
 

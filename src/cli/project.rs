@@ -12,10 +12,10 @@ use crate::env_vars;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{FetchSettings, Fetcher, Registries};
 use crate::files::{self, LOCK, MANIFEST};
-use crate::lock::Lock;
+use crate::lock::{FolderState, Lock};
 use crate::manifest::{ClosureScope, LayerOrigin, Manifest, Mirrors, SiteConfig};
 use crate::resolve;
-use crate::source::{Blake3, SourceId};
+use crate::source::SourceId;
 use crate::store::{ExclusiveStore, Store};
 
 /// The project a command works on.
@@ -224,7 +224,11 @@ impl Project {
         if global.locked() || edited.is_empty() {
             resolve::check_fresh(&self.manifest, &lock, &folders)?;
         } else {
-            resolve::check_fresh(&self.manifest, &lock, &lock.folders)?;
+            resolve::check_fresh(&self.manifest, &lock, &BTreeMap::new())?;
+            let edited: Vec<String> = edited
+                .into_iter()
+                .map(|(name, what)| if what.is_empty() { name } else { format!("{name} ({what})") })
+                .collect();
             output.warn(&format!(
                 "edited since its sources were locked: {}; if what recipes fetch changed, run `kbuild lock`",
                 edited.join(", ")
@@ -233,20 +237,25 @@ impl Project {
         Ok(lock)
     }
 
-    /// The layers that are folders of the project, each with a hash over what BitBake reads of it.
+    /// The layers that are folders of the project, as far as BitBake reads them.
     ///
     /// # Errors
     /// A folder does not exist.
-    pub(super) fn folders(&self) -> Result<BTreeMap<String, Blake3>> {
+    pub(super) fn folders(&self) -> Result<BTreeMap<String, FolderState>> {
         let mut folders = BTreeMap::new();
         for (name, layer) in &self.manifest.layers {
             if let LayerOrigin::Path(path) = &layer.origin {
-                let hash = metadata::hash(&self.manifest.root().join(path));
-                let hash = hash.map_err(|error| error.wrap(format!("could not read the layer `{name}`")))?;
-                folders.insert(name.clone(), hash);
+                let state = metadata::state_of(&self.manifest.root().join(path), &self.own_directories());
+                let state = state.map_err(|error| error.wrap(format!("could not read the layer `{name}`")))?;
+                folders.insert(name.clone(), state);
             }
         }
         Ok(folders)
+    }
+
+    /// What kbuild itself writes into a project, which may be in a layer's folder: `path = "."`.
+    fn own_directories(&self) -> [PathBuf; 2] {
+        [self.manifest.root().join("build"), self.store_path().to_owned()]
     }
 
     fn present_lock(&self) -> Result<Lock> {

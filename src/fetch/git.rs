@@ -225,6 +225,25 @@ impl Git {
         }
     }
 
+    /// Fetches refs, with their whole history, into a repository.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub(crate) async fn fetch_into(
+        &self,
+        url: &SourceUrl,
+        repository: &Path,
+        specs: &[&str],
+        task: &dyn Task,
+    ) -> Result<(), Failure> {
+        match self.fetch(url, repository, false, specs, task).await? {
+            GitOutcome::Came => Ok(()),
+            GitOutcome::Refused | GitOutcome::Absent | GitOutcome::NoDepth => {
+                Err(Failure::permanent(at(url, format!("the server does not give {}", specs.join(" ")))))
+            }
+        }
+    }
+
     /// The refs of a server; `patterns` as `git ls-remote` takes them. Without patterns: all branches and tags. Of many, the
     /// first are given (see [`bounds::REFS_KEPT`]).
     ///

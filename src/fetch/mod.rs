@@ -6,6 +6,7 @@
 
 mod all;
 mod checksums;
+mod clone;
 mod exposure;
 mod file;
 mod git;

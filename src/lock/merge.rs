@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Closure, Lock, LockedBoard, LockedFile, LockedGit, Pin};
+use super::{Closure, Lock, LockedBoard, LockedFile, LockedFolder, LockedGit, Pin};
 
 /// Both sides of a text with conflict markers, or `None` if it has none. Knows git's `merge` and `diff3` styles.
 pub(super) fn sides(text: &str) -> Option<(String, String)> {
@@ -55,7 +55,7 @@ pub(super) fn union(ours: &Lock, theirs: &Lock) -> Lock {
         floating: merge(&ours.floating, &theirs.floating, same),
         moved_tags: merge(&ours.moved_tags, &theirs.moved_tags, same),
         recipes: merge(&ours.recipes, &theirs.recipes, same),
-        folders: merge(&ours.folders, &theirs.folders, same),
+        folders: merge(&ours.folders, &theirs.folders, merge_folder),
         boards: merge(&ours.boards, &theirs.boards, |a, b| Some(merge_board(a, b))),
     };
     lock.drop_dangling();
@@ -88,6 +88,16 @@ fn merge_board(ours: &LockedBoard, theirs: &LockedBoard) -> LockedBoard {
         sources: &ours.sources | &theirs.sources,
         closure: ours.closure.clone().filter(|closure| theirs.closure.as_ref() == Some(closure)),
         with: merge(&ours.with, &theirs.with, same),
+    }
+}
+
+/// File by file: one that both have otherwise is left out, and so counts as edited.
+fn merge_folder(ours: &LockedFolder, theirs: &LockedFolder) -> Option<LockedFolder> {
+    match (ours, theirs) {
+        (LockedFolder::Files(ours), LockedFolder::Files(theirs)) => {
+            Some(LockedFolder::Files(merge(ours, theirs, same)))
+        }
+        _ => same(ours, theirs),
     }
 }
 

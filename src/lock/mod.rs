@@ -5,6 +5,7 @@
 
 mod closure;
 mod find;
+mod folder;
 mod merge;
 mod text;
 mod uses;
@@ -19,6 +20,7 @@ use crate::files::LOCK;
 use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, SourceUrl};
 
 pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key, singles};
+pub use folder::{FolderState, LockedFolder};
 pub use uses::{Configuration, Holder, Parent, RecipeTree, Use, UsedRecipe, Uses};
 
 /// The format that this kbuild writes; a lock with a higher version is refused.
@@ -26,8 +28,8 @@ pub const VERSION: u32 = 1;
 
 /// Additive changes within [`VERSION`]; a higher revision is still read. A lock has the lowest revision that knows all of
 /// its contents, so that a newer kbuild alone changes no lock. Images are in revision 1 and later, moved tags in 2, objects of Git
-/// LFS in 3.
-pub const REVISION: u32 = 3;
+/// LFS in 3, files of folders in 4.
+pub const REVISION: u32 = 4;
 
 /// A lock: every source with its hashes, and who needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,8 +55,8 @@ pub struct Lock {
     pub moved_tags: BTreeMap<String, CommitId>,
     /// Recipes that fetch something, by PN (and board, if boards disagree): see [`Closure::recipes`].
     pub recipes: BTreeMap<String, LockedRecipe>,
-    /// Layers that are folders of the project, when the closures were found: a hash over their metadata.
-    pub folders: BTreeMap<String, Blake3>,
+    /// Layers that are folders of the project, when the closures were found.
+    pub folders: BTreeMap<String, LockedFolder>,
     /// What each board needs.
     pub boards: BTreeMap<String, LockedBoard>,
 }

@@ -196,3 +196,26 @@ fn diff3_markers_are_understood() {
 }
 
 mod queries;
+
+#[test]
+fn folders_are_read_in_both_forms_and_merge_file_by_file() {
+    let files = |files: &[(&str, u8)]| {
+        LockedFolder::Files(files.iter().map(|(name, digit)| ((*name).to_owned(), [*digit; 32].into())).collect())
+    };
+    let with = |new: LockedFolder| {
+        let folders = [("old".to_owned(), LockedFolder::Whole([1; 32].into())), ("new".to_owned(), new)];
+        Lock { folders: folders.into(), ..Lock::default() }
+    };
+    let base = with(files(&[("a.bb", 1), ("conf/b.conf", 1)]));
+    let text = base.to_string();
+    assert!(text.contains("revision = 4\n") && text.contains("\n[folders.new]\n\"a.bb\" = \""), "{text}");
+    assert_eq!(Lock::read_text_of(&text), base);
+    let none = with(files(&[]));
+    assert_eq!(Lock::read_text_of(&none.to_string()), none);
+
+    let ours = with(files(&[("a.bb", 2), ("conf/b.conf", 1), ("ours.bb", 1)]));
+    let theirs = with(files(&[("a.bb", 3), ("conf/b.conf", 1), ("theirs.bb", 1)]));
+    // What both changed is left out, and so counts as edited.
+    let both = files(&[("conf/b.conf", 1), ("ours.bb", 1), ("theirs.bb", 1)]);
+    assert_eq!(merge::union(&ours, &theirs), with(both));
+}

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use toml_edit::Document;
 
 use super::{
-    Closure, Content, Floating, ImageAsked, Lock, LockedBoard, LockedFile, LockedGit, LockedImage, LockedRecipe, Need,
-    Pin, REVISION, Request, VERSION,
+    Closure, Content, Floating, ImageAsked, Lock, LockedBoard, LockedFile, LockedFolder, LockedGit, LockedImage,
+    LockedRecipe, Need, Pin, REVISION, Request, VERSION,
 };
 use crate::disk;
 use crate::error::{Error, Result};
@@ -40,11 +40,13 @@ impl Display for LockText<'_> {
             f,
             "# Written by `kbuild lock` from {manifest}. Do not edit: change {manifest} and run `kbuild lock`."
         )?;
-        let revision = match (lock.has_lfs(), lock.moved_tags.is_empty(), lock.images.is_empty()) {
+        let by_file = lock.folders.values().any(|folder| matches!(folder, LockedFolder::Files(_)));
+        let revision = match (by_file, lock.has_lfs(), lock.moved_tags.is_empty(), lock.images.is_empty()) {
             (true, ..) => REVISION,
-            (_, false, _) => 2,
-            (_, _, false) => 1,
-            (false, true, true) => 0,
+            (_, true, ..) => 3,
+            (_, _, false, _) => 2,
+            (_, _, _, false) => 1,
+            (false, false, true, true) => 0,
         };
         writeln!(f, "version = {VERSION}\nrevision = {revision}")?;
         // The headings are written even without blocks: additions at the end of one section and at the start of the
@@ -65,7 +67,7 @@ impl Display for LockText<'_> {
         write_heading(f, "Recipes, and what each fetches")?;
         lock.recipes.iter().try_for_each(|(key, recipe)| write_recipe(f, key, recipe))?;
         write_heading(f, "What each board needs")?;
-        write_table(f, &["folders"], lock.folders.iter())?;
+        write_folders(f, &lock.folders)?;
         write_table(f, &["registries"], lock.registries.iter())?;
         lock.boards.iter().try_for_each(|(name, board)| write_board(f, name, board))
     }
@@ -208,6 +210,26 @@ fn write_table<'a, T: Display + 'a>(
     Ok(())
 }
 
+/// Layers with one hash share a table; each other one has its own, a line for each file.
+fn write_folders(f: &mut Formatter<'_>, folders: &BTreeMap<String, LockedFolder>) -> fmt::Result {
+    let whole: BTreeMap<&String, &Blake3> = folders
+        .iter()
+        .filter_map(|(name, folder)| match folder {
+            LockedFolder::Whole(hash) => Some((name, hash)),
+            LockedFolder::Files(_) => None,
+        })
+        .collect();
+    write_table(f, &["folders"], whole.into_iter())?;
+    for (name, folder) in folders {
+        match folder {
+            LockedFolder::Files(files) if files.is_empty() => write_header(f, &["folders", name])?,
+            LockedFolder::Files(files) => write_table(f, &["folders", name], files.iter())?,
+            LockedFolder::Whole(_) => {}
+        }
+    }
+    Ok(())
+}
+
 fn write_header(f: &mut Formatter<'_>, path: &[&str]) -> fmt::Result {
     let keys: Vec<String> = path.iter().map(|key| toml_edit::Key::new(*key).display_repr().into_owned()).collect();
     writeln!(f, "\n[{}]", keys.join("."))
@@ -311,11 +333,19 @@ struct RawLock {
     #[serde(default)]
     recipe: BTreeMap<String, RawRecipe>,
     #[serde(default)]
-    folders: BTreeMap<String, Blake3>,
+    folders: BTreeMap<String, FolderBlock>,
     #[serde(default)]
     registries: BTreeMap<String, SourceUrl>,
     #[serde(default)]
     board: BTreeMap<String, BoardBlock>,
+}
+
+/// One hash, or one for each file.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum FolderBlock {
+    Whole(Blake3),
+    Files(BTreeMap<String, Blake3>),
 }
 
 #[derive(Deserialize)]
@@ -443,7 +473,7 @@ impl RawLock {
                 .collect::<Result<_>>()?,
             moved_tags: self.moved_tags,
             recipes: self.recipe.into_iter().map(|(key, raw)| (key, raw.into())).collect(),
-            folders: self.folders,
+            folders: self.folders.into_iter().map(|(name, raw)| (name, raw.into())).collect(),
             boards: self.board.into_iter().map(|(name, raw)| (name, raw.into())).collect(),
         };
         lock.check_references()?;
@@ -541,6 +571,15 @@ impl From<RawRecipe> for LockedRecipe {
     fn from(raw: RawRecipe) -> Self {
         let RawRecipe { version, layer, file, license, sources } = raw;
         LockedRecipe { version, layer, file, license, sources }
+    }
+}
+
+impl From<FolderBlock> for LockedFolder {
+    fn from(raw: FolderBlock) -> Self {
+        match raw {
+            FolderBlock::Whole(hash) => LockedFolder::Whole(hash),
+            FolderBlock::Files(files) => LockedFolder::Files(files),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 use super::names;
-use super::raw::{At, RawMount, RawRefusal, RawRule, RawRun};
+use super::raw::{At, RawAllow, RawMount, RawRefusal, RawRule, RawRun};
 use crate::error::{Error, Result};
 
 pub(super) use super::diagnostics::Diagnostics;
@@ -139,10 +139,13 @@ where
     diagnostics.take(deserialize(sound).map_err(|error| wrong_type(place, item, span, &error)))
 }
 
-/// The nested lists of blocks: `rule` of `[mirrors]`, `refused` of an option, `mounts` of a board.
+/// The nested lists of blocks: `rule` of `[mirrors]`, `allow` of `[audit]`, `refused` of an option, `mounts` of a board.
 fn check_lists(place: &str, table: &dyn TableLike, diagnostics: &mut Diagnostics) {
     if place == "mirrors" {
         check_list::<RawRule>(place, table, "rule", diagnostics);
+    }
+    if place == "audit" {
+        check_list::<RawAllow>(place, table, "allow", diagnostics);
     }
     if place.starts_with("options.") {
         check_list::<RawRefusal>(place, table, "refused", diagnostics);

@@ -4,6 +4,7 @@
 //! lock, the store or the network. A [`Manifest`] is always consistent: every board's layers, options and parents
 //! exist, every URL is acceptable, every template is filled in.
 
+mod audit;
 mod boards;
 mod closure;
 mod diagnostics;
@@ -11,6 +12,7 @@ mod document;
 mod fallbacks;
 mod git;
 mod layers;
+pub mod local;
 mod mirrors;
 mod names;
 mod options;
@@ -59,6 +61,21 @@ pub struct Manifest {
     pub registries: IndexMap<String, SourceUrl>,
     /// `[mirrors]`.
     pub mirrors: Mirrors,
+    /// `[audit] allow`.
+    pub allowed_findings: Vec<AllowedFinding>,
+}
+
+/// A finding of `kbuild audit` that the project lets pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedFinding {
+    /// The kind's name, which `kbuild audit` checks.
+    pub rule: String,
+    /// Only in this layer.
+    pub layer: Option<String>,
+    /// Only of this recipe, class or file.
+    pub recipe: Option<String>,
+    /// The reason, for reviewers.
+    pub why: String,
 }
 
 /// `[closure]`: what is locked besides layers and declared sources.

@@ -102,6 +102,32 @@ pub(super) struct RawManifest {
     registries: IndexMap<String, String>,
     /// Where sources are looked for before and after their upstream.
     mirrors: RawMirrors,
+    /// What `kbuild audit` lets pass.
+    audit: RawAudit,
+}
+
+/// `[audit]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawAudit {
+    /// Findings that are allowed, in layers that are somebody else's.
+    pub(super) allow: Option<Vec<At<RawAllow>>>,
+}
+
+/// `[[audit.allow]]`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case")]
+// Only for the schema, as for `RawRule`.
+#[schemars(deny_unknown_fields, extend("required" = ["rule", "why"]))]
+pub(super) struct RawAllow {
+    /// The kind of finding, as `kbuild audit` names it.
+    pub(super) rule: Option<RawText>,
+    /// Only in this layer: its collection or folder.
+    pub(super) layer: Option<RawText>,
+    /// Only of this recipe, class or file.
+    pub(super) recipe: Option<RawText>,
+    /// The reason.
+    pub(super) why: Option<RawText>,
 }
 
 /// `[project]`.

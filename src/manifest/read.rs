@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use toml_edit::Table;
 
 use super::document::{self, Block, Diagnostics};
-use super::raw::{RawClosure, RawManifest, RawMirrors, RawProject, RawSite, RawText};
-use super::{Manifest, Mirrors, SiteConfig, boards, closure, layers, mirrors, names, options, sources, together};
+use super::raw::{RawAudit, RawClosure, RawManifest, RawMirrors, RawProject, RawSite, RawText};
+use super::{
+    Manifest, Mirrors, SiteConfig, audit, boards, closure, layers, mirrors, names, options, sources, together,
+};
 use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Result};
@@ -43,6 +45,8 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
     let raw_closure: Option<Block<RawClosure>> = document::single(table, "closure", diagnostics);
     let raw_closure = raw_closure.and_then(|block| block.raw).unwrap_or_default();
     let raw_registries = document::entries(table, "registries", diagnostics);
+    let raw_audit: Option<Block<RawAudit>> = document::single(table, "audit", diagnostics);
+    let raw_audit = raw_audit.and_then(|block| block.raw).unwrap_or_default();
 
     let options = options::check(&raw_options, &raw_boards, diagnostics);
     let context = boards::BoardChecks {
@@ -63,6 +67,7 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
         closure: closure::check(&raw_closure, &raw_options, diagnostics),
         registries: closure::registries(&raw_registries, diagnostics),
         mirrors: raw_mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, root, diagnostics)),
+        allowed_findings: audit::check(&raw_audit, diagnostics),
         options,
         boards,
     };
@@ -147,7 +152,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| Error::io("find", path, error))
 }
 
-fn read(path: &Path, what: &str, help: &str) -> Result<String> {
+pub(super) fn read(path: &Path, what: &str, help: &str) -> Result<String> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Err(Error::input(format!("there is no {what} at {}", path.display())).help(help))

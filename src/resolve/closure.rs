@@ -10,11 +10,11 @@ use super::lock_request::LockRequest;
 use super::pin::{self, Denials, PinnedGit};
 use super::recipes::ClosureContext;
 use super::requests::{self, Discovered, PinnedRefs, Pins, RecipeFile, RecipeGit, Requester, Requests};
-use super::{Incomplete, Resolution, UpdatePolicy, floating, inputs, recipes, tags};
+use super::{Incomplete, Resolution, UpdatePolicy, floating, inputs, one_recipe, recipes, tags};
 use crate::bitbake::report::DiscoveryReport;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
-use crate::lock::{self, Closure, Floating, Lock, Locked, LockedFile, Need};
+use crate::lock::{self, Closure, Floating, Lock, Locked, LockedFile, LockedFolder, Need};
 use crate::manifest::{Manifest, Variant};
 use crate::source::{Blake3, Sha256, SourceId, SourceUrl};
 
@@ -31,8 +31,8 @@ pub struct MissingClosure {
     pub why: String,
 }
 
-/// The closures that the old lock does not have, or not of these inputs. `pinned` has the manifest's pins, `folders`
-/// are the project's own layers as they are now.
+/// The closures that the old lock does not have, or not of these inputs. `pinned` has the manifest's pins, `edited` the
+/// project's own layers that were edited since, with what was.
 ///
 /// # Errors
 /// None for a manifest that was checked.
@@ -40,12 +40,12 @@ pub(super) fn missing(
     manifest: &Manifest,
     pinned: &Lock,
     old: &Lock,
-    folders: &BTreeMap<String, Blake3>,
+    edited: &BTreeMap<String, String>,
     update: &UpdatePolicy,
 ) -> Result<Vec<MissingClosure>> {
     let mut unknown = Vec::new();
     for board in manifest.boards.keys() {
-        let edited = manifest.boards[board].layers.iter().find(|name| folders.get(*name) != old.folders.get(*name));
+        let edited = manifest.boards[board].layers.iter().find_map(|name| edited.get_key_value(name));
         let mut base_is_unknown = false;
         let mut unknown_here: BTreeSet<String> = BTreeSet::new();
         for variant in manifest.variants(board)? {
@@ -56,7 +56,7 @@ pub(super) fn missing(
                     Some("not all that it fetches could be locked".to_owned())
                 }
                 Some(closure) if closure.inputs != inputs => Some("its layers or configuration changed".to_owned()),
-                Some(_) if edited.is_some() => edited.map(|name| format!("the layer `{name}` was edited")),
+                Some(_) if edited.is_some() => edited.map(|(name, what)| was_edited(name, what)),
                 Some(_) if base_is_unknown => Some("the board's default closure is found anew".to_owned()),
                 // Of several choices together the lock has what they need beyond each of them.
                 Some(_) if lock::singles(&variant.name).iter().any(|single| unknown_here.contains(single)) => {
@@ -77,14 +77,21 @@ pub(super) fn missing(
     Ok(unknown)
 }
 
-fn closure_of<'a>(lock: &'a Lock, board: &str, setting: &str) -> Option<&'a Closure> {
+/// That a layer was edited, with the files.
+pub(super) fn was_edited(layer: &str, what: &str) -> String {
+    let what = if what.is_empty() { String::new() } else { format!(" ({what})") };
+    format!("the layer `{layer}` was edited{what}")
+}
+
+pub(super) fn closure_of<'a>(lock: &'a Lock, board: &str, setting: &str) -> Option<&'a Closure> {
     let board = lock.boards.get(board)?;
     if setting.is_empty() { board.closure.as_ref() } else { board.with.get(setting) }
 }
 
-/// Adds closures to a lock that has the manifest's own pins: those of the old lock that are still valid, and those
-/// found now. Each source is fetched into the store, for its hashes. An entry that cannot be locked as it is written is
-/// a fault of the resolution.
+/// Puts the closures into a lock that has the manifest's own pins: those of the old lock that stand, and what was found.
+/// Of `parts`, single recipes replace those of the old lock. Each source is fetched into the store, for its hashes. What
+/// cannot be locked as it is written is a fault of the
+/// resolution.
 ///
 /// # Errors
 /// Errors of the store.
@@ -92,28 +99,33 @@ pub(super) async fn complete(
     request: &LockRequest<'_>,
     pinned: Resolution,
     found: &[Discovered],
+    parts: &[Discovered],
 ) -> Result<Resolution> {
     let LockRequest { manifest, old, fetcher, .. } = *request;
     let Resolution { mut lock, changes, mut incomplete, mut warnings, faults: denied } = pinned;
     let mut faults = Faults::default();
     denied.into_iter().for_each(|error| faults.add(error));
-    let (floating, mut refs) = floating::pin(found, old, fetcher, request.update, &mut warnings, &mut faults).await?;
+    let all = [found, parts].concat();
+    let (floating, mut refs) = floating::pin(&all, old, fetcher, request.update, &mut warnings, &mut faults).await?;
     lock.floating.extend(floating);
-    let requests = requests::collect(manifest, found, &refs, &lock.floating, &mut faults);
-    lock.registries.extend(found.iter().filter_map(|found| go_proxy(&found.report)));
+    let requests = requests::collect(manifest, &all, &refs, &lock.floating, &mut faults);
+    lock.registries.extend(all.iter().filter_map(|found| go_proxy(&found.report)));
     fetcher.learn_registries(&lock.registries);
     let mut answers = answer_all(requests, old, fetcher, &mut faults).await;
     answers.check_sums(&mut faults);
     answers.check_tags(request, &mut lock, &mut warnings, &mut faults).await;
     answers.pin_tag_objects(&mut lock, &mut refs);
     let mut contexts = kept(manifest, found, old)?;
+    one_recipe::forget(&mut contexts, parts);
     let names = Names::of(&lock, answers.contents().chain(contents(&contexts, old)));
     let sources = answers.add_to(&names, &mut lock, &mut incomplete)?;
     take_over(&mut contexts, old, &names, &mut lock)?;
+    one_recipe::put(&mut contexts, parts, &sources, &refs.pins, &faults);
     contexts.extend(found.iter().cloned().map(|found| context(found, &sources, &refs.pins, &faults)));
     recipes::assemble(&mut lock, contexts);
     recipes::check_names(&mut lock, &mut faults)?;
-    lock.folders = folders_read(manifest, &lock, &request.folders);
+    let now = |name: &str| Some(request.folders.get(name)?.locked(old.folders.get(name)));
+    lock.folders = folders_read(manifest, &lock, now);
     lock.prune();
     let changes = [changes, recipes::changes(old, &lock)].concat();
     incomplete.extend(retry_incomplete(&mut lock, &incomplete, fetcher, &mut faults).await?);
@@ -128,7 +140,7 @@ pub(super) fn mark_stale(manifest: &Manifest, missed: &[MissingClosure], old: &L
     let boards = stay.filter_map(|unknown| manifest.boards.get(&unknown.board));
     for layer in boards.flat_map(|board| &board.layers) {
         match old.folders.get(layer) {
-            Some(hash) => drop(lock.folders.insert(layer.clone(), *hash)),
+            Some(folder) => drop(lock.folders.insert(layer.clone(), folder.clone())),
             None => drop(lock.folders.remove(layer)),
         }
     }
@@ -138,15 +150,15 @@ fn go_proxy(report: &DiscoveryReport) -> Option<(String, SourceUrl)> {
     Some(("go".to_owned(), report.go_proxy.as_ref()?.parse().ok()?))
 }
 
-/// Those layers that were read for a closure of the lock.
+/// Those layers that were read for a closure of the lock, as `state` has them.
 pub(super) fn folders_read(
     manifest: &Manifest,
     lock: &Lock,
-    folders: &BTreeMap<String, Blake3>,
-) -> BTreeMap<String, Blake3> {
+    state: impl Fn(&str) -> Option<LockedFolder>,
+) -> BTreeMap<String, LockedFolder> {
     let closed = lock.boards.iter().filter(|(_, board)| board.closures().next().is_some());
     let layers = closed.filter_map(|(name, _)| manifest.boards.get(name)).flat_map(|board| &board.layers);
-    layers.filter_map(|name| folders.get_key_value(name)).map(|(name, hash)| (name.clone(), *hash)).collect()
+    layers.filter_map(|name| Some((name.clone(), state(name)?))).collect()
 }
 
 impl fmt::Display for MissingClosure {

@@ -7,9 +7,8 @@ use super::pins::{assemble, pinned};
 use super::{UpdatePolicy, pin, recipes, requirement};
 use crate::error::{Error, Kind, Result};
 use crate::files::{LOCK, MANIFEST};
-use crate::lock::Lock;
+use crate::lock::{FolderState, Lock};
 use crate::manifest::Manifest;
-use crate::source::Blake3;
 
 /// The reasons why a lock does not match the manifest; empty when it is fresh. Needs no network and no store. Whether
 /// folders of the project were edited is not looked at here: see [`edited_folders`].
@@ -37,30 +36,30 @@ pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
 
 /// The lock that these pins and the closures of another lock make, and the closures that the other lock does not have.
 fn with_closures_of(manifest: &Manifest, mut pins: Lock, lock: &Lock) -> Result<(Lock, Vec<MissingClosure>)> {
-    let unknown = closure::missing(manifest, &pins, lock, &lock.folders, &UpdatePolicy::Nothing)?;
+    let unknown = closure::missing(manifest, &pins, lock, &BTreeMap::new(), &UpdatePolicy::Nothing)?;
     if unknown.is_empty() {
         let contexts = closure::keep(manifest, lock, &mut pins)?;
         recipes::assemble(&mut pins, contexts);
-        pins.folders = closure::folders_read(manifest, &pins, &lock.folders);
+        pins.folders = closure::folders_read(manifest, &pins, |name| lock.folders.get(name).cloned());
         pins.prune();
     }
     Ok((pins, unknown))
 }
 
-/// Layers that are folders of the project and were edited since the closures were found, by name. `folders` has them as
-/// they are now.
-pub fn edited_folders(lock: &Lock, folders: &BTreeMap<String, Blake3>) -> Vec<String> {
-    let edited = lock.folders.iter().filter(|(name, hash)| folders.get(*name).is_some_and(|now| now != *hash));
-    edited.map(|(name, _)| name.clone()).collect()
+/// Layers that are folders of the project and were edited since the closures were found: by name, with what was edited.
+/// `folders` has them as they are now.
+pub fn edited_folders(lock: &Lock, folders: &BTreeMap<String, FolderState>) -> BTreeMap<String, String> {
+    let edited = lock.folders.iter().filter_map(|(name, folder)| Some((name, folder.edited(folders.get(name)?)?)));
+    edited.map(|(name, what)| (name.clone(), what)).collect()
 }
 
 /// Fails unless the lock is fresh.
 ///
 /// # Errors
 /// Kind `Stale`, with every reason.
-pub fn check_fresh(manifest: &Manifest, lock: &Lock, folders: &BTreeMap<String, Blake3>) -> Result<()> {
+pub fn check_fresh(manifest: &Manifest, lock: &Lock, folders: &BTreeMap<String, FolderState>) -> Result<()> {
     let mut reasons = stale(manifest, lock);
-    reasons.extend(edited_folders(lock, folders).iter().map(|name| format!("the layer `{name}` was edited")));
+    reasons.extend(edited_folders(lock, folders).iter().map(|(name, what)| closure::was_edited(name, what)));
     if reasons.is_empty() {
         return Ok(());
     }
@@ -74,7 +73,7 @@ pub fn check_fresh(manifest: &Manifest, lock: &Lock, folders: &BTreeMap<String, 
 /// # Errors
 /// None that a checked manifest could give.
 pub fn missing_closures(manifest: &Manifest, lock: &Lock) -> Result<Vec<MissingClosure>> {
-    closure::missing(manifest, lock, lock, &lock.folders, &UpdatePolicy::Nothing)
+    closure::missing(manifest, lock, lock, &BTreeMap::new(), &UpdatePolicy::Nothing)
 }
 
 /// Describes what a lock has too much, or lacks, when all its pins are valid.

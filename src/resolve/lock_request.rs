@@ -7,22 +7,35 @@ use std::pin::Pin;
 use super::UpdatePolicy;
 use crate::error::Result;
 use crate::fetch::Fetcher;
-use crate::lock::Lock;
+use crate::lock::{FolderState, Lock};
 use crate::manifest::Manifest;
-use crate::source::Blake3;
 
 /// A future that needs the network, without its result type.
 type Work<'w> = Pin<Box<dyn Future<Output = Result<()>> + 'w>>;
 
-/// What is locked, and with which fetcher and reporter.
+/// Which closures are looked at. Those that are not stay as they are in the old lock, stale or not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum LockScope {
+    /// All that are not fresh.
+    #[default]
+    All,
+    /// Those of these boards that are not fresh: `kbuild lock --board B`.
+    Boards(Vec<String>),
+    /// None; what these recipes fetch is locked anew wherever a closure has them: `kbuild lock --recipe R`.
+    Recipes(Vec<String>),
+}
+
+/// What is locked, and with whose help.
 pub struct LockRequest<'a> {
     /// The manifest.
     pub manifest: &'a Manifest,
     /// The lock so far; its pins are kept wherever the manifest still asks for the same.
     pub old: &'a Lock,
     /// The layers that are folders of the project, hashed as they are now.
-    pub folders: BTreeMap<String, Blake3>,
-    /// Which pins may move although the manifest did not change.
+    pub folders: BTreeMap<String, FolderState>,
+    /// Of which closures.
+    pub scope: &'a LockScope,
+    /// Which pins may move although the manifest did not.
     pub update: &'a UpdatePolicy,
     /// Whether tags that no longer lead to the commit beside them are accepted (`--keep-moved-tags`).
     pub keep_moved_tags: bool,

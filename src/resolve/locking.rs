@@ -1,13 +1,16 @@
 //! Locking from end to end: the manifest's own pins, then the closures that the engine has to find, then one lock of
 //! both.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use super::closure::{self, MissingClosure};
-use super::lock_request::LockRequest;
+use super::freshness::edited_folders;
+use super::lock_request::{LockRequest, LockScope};
+use super::one_recipe::{self, Asked};
 use super::requests::Discovered;
 use super::review::{self, FetchCase, Objection};
-use super::{Resolution, pins};
+use super::{Resolution, UpdatePolicy, pins};
 use crate::bitbake::DiscoveryReport;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
@@ -25,8 +28,14 @@ pub trait Discover {
     /// Errors of the engine: kind `Engine`, `Interrupted`.
     fn discover(&self, pinned: &Lock, board: &str, variant: &Variant) -> Result<DiscoveryReport>;
 
-    /// Lets the engine's own fetchers look at what was locked for a board: returns their objections, and writes the
-    /// names under which they look for submodules into the lock. Only sources in the store can be looked at.
+    /// What some recipes of a board's closure fetch in one configuration, by the names that the closure has; nothing else.
+    ///
+    /// # Errors
+    /// Those of the engine: kind `Engine`, `Interrupted`.
+    fn recipes(&self, pinned: &Lock, board: &str, variant: &Variant, recipes: &[String]) -> Result<DiscoveryReport>;
+
+    /// Has the engine's own fetchers look at what was locked for a board: gives what they object to, and writes the names under
+    /// which they look for submodules into the lock. Only what the store has can be looked at.
     ///
     /// # Errors
     /// Those of the engine: kind `Engine`, `Interrupted`.
@@ -66,14 +75,26 @@ pub struct Stopped {
 pub fn lock(request: LockRequest<'_>, engine: &dyn Discover) -> Result<Locking> {
     let LockRequest { manifest, old, update, fetcher, .. } = request;
     let (pinned, unpinned) = request.wait(pins::resolve(manifest, old, fetcher, update))?;
-    let missing = closure::missing(manifest, &pinned.lock, old, &request.folders, update)?;
-    let discovery = match unpinned {
-        Some(error) => Discovery { found: Vec::new(), failed: Some((error, missing)) },
-        None => request.discover(&pinned.lock, missing, engine),
+    let missing = closure::missing(manifest, &pinned.lock, old, &request.edited(), update)?;
+    let (missing, left) = request.in_scope(missing);
+    let (discovery, parts) = match unpinned {
+        Some(error) => (Discovery { found: Vec::new(), failed: Some((error, missing)) }, Vec::new()),
+        None => (request.discover(&pinned.lock, missing, engine), request.discover_recipes(&pinned.lock, engine)?),
     };
-    let completed = request.wait(closure::complete(&request, pinned, &discovery.found));
+    let completed = request.wait(closure::complete(&request, pinned, &discovery.found, &parts));
     let completed = completed.and_then(|mut resolution| {
-        request.review(&mut resolution, &discovery.found, engine)?;
+        let found = [&discovery.found[..], &parts].concat();
+        request.review(&mut resolution, &found, engine)?;
+        if !left.is_empty() {
+            closure::mark_stale(manifest, &left, old, &mut resolution.lock);
+            one_recipe::update_folders(&request, &parts, &mut resolution.lock);
+            let lock = &resolution.lock;
+            let edited = edited_folders(lock, &request.folders);
+            let left = closure::missing(manifest, lock, lock, &edited, &UpdatePolicy::Nothing)?;
+            // A folder has one state for all boards: those that were looked at are not told of.
+            let left = request.in_scope(left).1;
+            resolution.warnings.extend(left_as_they_are(&left));
+        }
         Ok(resolution)
     });
     let Some((error, missed)) = discovery.failed else {
@@ -84,7 +105,13 @@ pub fn lock(request: LockRequest<'_>, engine: &dyn Discover) -> Result<Locking> 
     Ok(Locking { resolution, stopped: Some(Stopped { error, missing: missed.len() }) })
 }
 
-/// The closures that the engine found, one after the other.
+fn left_as_they_are(left: &[MissingClosure]) -> Option<String> {
+    let (first, rest) = left.split_first()?;
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    Some(format!("not looked at: {first}{more}; `kbuild lock` does"))
+}
+
+/// The closures that the engine could tell, one after the other.
 #[derive(Default)]
 struct Discovery {
     found: Vec<Discovered>,
@@ -93,6 +120,14 @@ struct Discovery {
 }
 
 impl LockRequest<'_> {
+    /// Folders of the project that were edited since, or that no closure was found with yet.
+    fn edited(&self) -> BTreeMap<String, String> {
+        let new = self.folders.keys().filter(|name| !self.old.folders.contains_key(*name));
+        let mut edited: BTreeMap<String, String> = new.map(|name| (name.clone(), String::new())).collect();
+        edited.extend(edited_folders(self.old, &self.folders));
+        edited
+    }
+
     fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let mut outcome = None;
         (self.wait)(Box::pin(async {
@@ -121,6 +156,34 @@ impl LockRequest<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Those that are asked for, and those that stay as they are.
+    fn in_scope(&self, missing: Vec<MissingClosure>) -> (Vec<MissingClosure>, Vec<MissingClosure>) {
+        missing.into_iter().partition(|missing| match self.scope {
+            LockScope::All => true,
+            LockScope::Boards(boards) => boards.contains(&missing.board),
+            LockScope::Recipes(_) => false,
+        })
+    }
+
+    /// Asks the engine for single recipes, in each configuration that has them.
+    fn discover_recipes(&self, lock: &Lock, engine: &dyn Discover) -> Result<Vec<Discovered>> {
+        let LockScope::Recipes(recipes) = self.scope else { return Ok(Vec::new()) };
+        let wanted = one_recipe::configurations(self.manifest, self.old, recipes)?;
+        self.wait(self.fetcher.sources(lock, &engine.reads(lock)))
+            .map_err(|error| error.wrap("a recipe can only be asked with its layers"))?;
+        let mut found = Vec::new();
+        for Asked { board, variant, names, inputs } in wanted {
+            (self.say)(&format!("Asking {} of board `{board}` what it fetches", names.join(", ")));
+            let mut report = engine.recipes(lock, &board, &variant, &names)?;
+            report.notes.iter().for_each(|note| (self.warn)(note));
+            report.recipes.retain(|recipe| names.contains(&recipe.name));
+            report.floating.retain(|floating| names.contains(&floating.recipe));
+            report.extra.clear();
+            found.push(Discovered { board, variant, inputs, report });
+        }
+        Ok(found)
     }
 
     /// Asks the engine for closures.

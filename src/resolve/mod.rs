@@ -12,6 +12,7 @@ mod image;
 mod inputs;
 mod lock_request;
 mod locking;
+mod one_recipe;
 mod pin;
 mod pins;
 mod recipes;
@@ -22,7 +23,7 @@ mod tags;
 
 pub use closure::MissingClosure;
 pub use freshness::{check_fresh, edited_folders, missing_closures, stale};
-pub use lock_request::LockRequest;
+pub use lock_request::{LockRequest, LockScope};
 pub use locking::{Discover, Locking, Stopped, lock};
 pub use review::{FetchCase, Objection};
 

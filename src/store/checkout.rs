@@ -1,22 +1,25 @@
-//! Checkouts of layers from the store: the raw tree, no filters, no attributes. Only files in Git LFS are written out.
+//! Checkouts of layers from the store: the raw tree, no filters, no attributes, as a work tree of git ([`work_tree`]). Only files
+//! in Git LFS are written out. What is there already is compared and never written again: an edit is a person's work.
 //!
 //! Every file gets the time of its commit. BitBake's parse cache depends on times, and recipes pack files of layers into
 //! archives, so two checkouts of one commit must have the same times.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, File, FileType, Permissions};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use git2::Oid;
+use git2::{ObjectType, Oid};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use walkdir::WalkDir;
 
 use super::objects::ObjectReader;
 use super::tree::{self, TreeEntry, TreeNode};
 use super::verify::REPAIR_HELP;
+use super::work_tree::{self, WorkTree};
 use super::{OpenedCommit, Store};
 use crate::disk::{self, FreeSpace};
 use crate::error::{Error, Kind, Result};
@@ -28,45 +31,60 @@ use crate::source::{Blake3, CommitId};
 /// No link can have a longer target (limits.h), in bytes.
 const PATH_MAX: u64 = 4096;
 
-/// Makes `directory` contain exactly the tree of a locked commit with its submodules, modes 0644 and 0755. If it does
-/// already, it is not changed (its bytes are hashed to check that). If not, the tree is written beside it, and replaces it
-/// in one step.
+/// Makes `directory` a work tree of a locked commit with its submodules, modes 0644 and 0755, written beside it and renamed.
+/// What is there already stays as it is, edited or not: returns how it differs from the commit, one edit each
+/// (`modified: recipes/a.bb`), found by the bytes of all files. Nothing: it is the locked tree.
 ///
 /// Submodules that the lock does not name become empty directories, as in git. Where the lock names an object of Git LFS, its
 /// bytes are written in place of the pointer.
 ///
 /// # Errors
-/// The commit is not in the store (kind `Missing`), its tree is not the locked one (kind `Mismatch`), or it contains names
-/// that must not be written (kind `Input`).
-pub fn check_out(store: &Store, lock: &Lock, git: &LockedGit, directory: &Path) -> Result<()> {
+/// The commit is not in the store (kind `Missing`), its tree is not the locked one (kind `Mismatch`), it contains names
+/// that must not be written (kind `Input`), or what is there cannot be read.
+pub fn check_out(store: &Store, lock: &Lock, git: &LockedGit, directory: &Path) -> Result<Vec<String>> {
     let checkout = Checkout::plan(store, lock, git)?;
-    // If a checkout cannot be read or is not a directory, it is written again.
-    if directory.is_dir() && checkout.stands_in(directory).unwrap_or(false) {
-        return Ok(());
+    if fs::symlink_metadata(directory).is_err() {
+        let new = disk::directory_beside(directory)?;
+        checkout.write(new.path())?;
+        if !checkout.stands_in(new.path())? {
+            return Err(other_tree(git));
+        }
+        checkout.ensure_repositories(store, new.path(), new.path())?;
+        disk::replace_directory(new, directory)?;
+        return Ok(Vec::new());
     }
-    let new = disk::directory_beside(directory)?;
-    checkout.write(new.path())?;
-    if !checkout.stands_in(new.path())? {
-        return Err(other_tree(git));
+    if !directory.is_dir() {
+        return Err(Error::input(format!("{} is not a directory", directory.display()))
+            .help("kbuild puts a layer's checkout there: move it away"));
     }
-    disk::replace_directory(new, directory)
+    checkout.ensure_repositories(store, directory, directory)?;
+    let mut edits = Vec::new();
+    checkout.find_commits(directory, "", &mut edits);
+    if !checkout.stands_in(directory)? {
+        checkout.compare(directory, "", &mut edits)?;
+        if edits.is_empty() {
+            return Err(other_tree(git));
+        }
+    }
+    Ok(edits)
 }
 
 /// A commit to write, with its submodules.
-struct Checkout {
+struct Checkout<'a> {
     store: Store,
+    git: &'a LockedGit,
     opened: OpenedCommit,
     entries: Vec<TreeEntry>,
     tree: Blake3,
     /// All submodules in the tree.
     links: BTreeMap<String, CommitId>,
     /// The submodules that the lock names too.
-    children: BTreeMap<String, Checkout>,
+    children: BTreeMap<String, Checkout<'a>>,
     time: Timestamps,
 }
 
-impl Checkout {
-    fn plan(store: &Store, lock: &Lock, git: &LockedGit) -> Result<Checkout> {
+impl<'a> Checkout<'a> {
+    fn plan(store: &Store, lock: &'a Lock, git: &'a LockedGit) -> Result<Checkout<'a>> {
         let opened = store.open_commit(&git.commit)?;
         let tree = match (git.tree, store.git(&git.commit)?) {
             (Some(tree), _) => tree,
@@ -98,7 +116,7 @@ impl Checkout {
         };
         let children = git.submodules.iter().map(child).collect::<Result<_>>()?;
         let time = commit_time(&opened, &git.commit)?;
-        Ok(Checkout { store: store.clone(), opened, entries, tree, links, children, time })
+        Ok(Checkout { store: store.clone(), git, opened, entries, tree, links, children, time })
     }
 
     /// Whether a directory contains exactly this already.
@@ -120,6 +138,98 @@ impl Checkout {
             }
         }
         Ok(true)
+    }
+
+    /// Makes the checkout, and that of each submodule, a work tree of git. The times of their directories stay.
+    fn ensure_repositories(&self, store: &Store, directory: &Path, top: &Path) -> Result<()> {
+        for (path, child) in &self.children {
+            let within = directory.join(path);
+            if within.is_dir() {
+                child.ensure_repositories(store, &within, top)?;
+            }
+        }
+        let is_new = fs::symlink_metadata(directory.join(".git")).is_err();
+        let mut large = Vec::new();
+        collect_large(&self.entries, "", &mut large);
+        WorkTree { store, git: self.git, children: self.all_children(), large }.ensure(directory, top)?;
+        if is_new { self.set_time(directory) } else { Ok(()) }
+    }
+
+    fn all_children(&self) -> Vec<CommitId> {
+        let own = |child: &Checkout<'_>| [vec![child.git.commit], child.all_children()].concat();
+        self.children.values().flat_map(own).collect()
+    }
+
+    /// Commits that a person made here, or switched to.
+    fn find_commits(&self, directory: &Path, within: &str, edits: &mut Vec<String>) {
+        match work_tree::head(directory) {
+            Some(head) if head == self.git.commit => {}
+            Some(head) => edits.push(format!("HEAD of {}: {}", shown_top(within), head.short())),
+            None => edits.push(format!("HEAD of {}: no commit", shown_top(within))),
+        }
+        for (path, child) in &self.children {
+            // A missing one is told by its files.
+            if directory.join(path).is_dir() {
+                child.find_commits(&directory.join(path), &format!("{within}{path}/"), edits);
+            }
+        }
+    }
+
+    /// Every difference between the commit and a directory.
+    fn compare(&self, directory: &Path, within: &str, edits: &mut Vec<String>) -> Result<()> {
+        self.compare_entries(&self.entries, Level { directory, within, below: "" }, edits)
+    }
+
+    fn compare_entries(&self, entries: &[TreeEntry], level: Level<'_>, edits: &mut Vec<String>) -> Result<()> {
+        let Level { directory, within, below: inside } = level;
+        let mut present = listed(directory)?;
+        for entry in entries {
+            let name = OsStr::from_bytes(&entry.name);
+            let shown = format!("{within}{}", name.to_string_lossy());
+            let path = directory.join(name);
+            let Some(kind) = present.remove(name) else {
+                // git has no empty directories.
+                if !is_bare(&entry.node) {
+                    edits.push(format!("deleted: {shown}"));
+                }
+                continue;
+            };
+            let same = match &entry.node {
+                TreeNode::Directory(entries) if kind.is_dir() => {
+                    let next = below(inside, &entry.name);
+                    let level = Level { directory: &path, within: &format!("{shown}/"), below: &next };
+                    self.compare_entries(entries, level, edits)?;
+                    true
+                }
+                TreeNode::Submodule(_) if kind.is_dir() => {
+                    let child = self.children.get(below(inside, &entry.name).trim_end_matches('/'));
+                    match child {
+                        Some(child) => child.compare(&path, &format!("{shown}/"), edits)?,
+                        None => add_new(&path, &shown, edits)?,
+                    }
+                    true
+                }
+                TreeNode::File { blob, executable } if kind.is_file() => is_file(&path, *blob, *executable)?,
+                TreeNode::Large { content, executable } if kind.is_file() => is_large(&path, content, *executable)?,
+                TreeNode::Symlink(blob) if kind.is_symlink() => is_symlink(&path, *blob)?,
+                _ => false,
+            };
+            if !same {
+                edits.push(format!("modified: {shown}"));
+            }
+        }
+        for (name, kind) in present {
+            if name == ".git" || (kind.is_dir() && name == "__pycache__") {
+                continue;
+            }
+            let shown = format!("{within}{}", name.to_string_lossy());
+            if kind.is_dir() {
+                add_new(&directory.join(&name), &shown, edits)?;
+            } else {
+                edits.push(format!("new: {shown}"));
+            }
+        }
+        Ok(())
     }
 
     fn write(&self, directory: &Path) -> Result<()> {
@@ -164,6 +274,83 @@ impl Checkout {
         utimensat(CWD, path, &self.time, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| Error::io("set the time of", path, error.into()))
     }
+}
+
+/// A directory that is compared.
+#[derive(Clone, Copy)]
+struct Level<'a> {
+    directory: &'a Path,
+    /// What stands before its entries' names in messages.
+    within: &'a str,
+    /// Its path below the commit's root, followed by a `/`.
+    below: &'a str,
+}
+
+fn shown_top(within: &str) -> &str {
+    if within.is_empty() { "the checkout" } else { within.trim_end_matches('/') }
+}
+
+fn listed(directory: &Path) -> Result<BTreeMap<OsString, FileType>> {
+    let failed = |error| Error::io("read", directory, error);
+    let entries = fs::read_dir(directory).map_err(failed)?;
+    entries.map(|entry| entry.and_then(|entry| Ok((entry.file_name(), entry.file_type()?))).map_err(failed)).collect()
+}
+
+/// Whether git would write nothing of it.
+fn is_bare(node: &TreeNode) -> bool {
+    match node {
+        TreeNode::Directory(entries) => entries.iter().all(|entry| is_bare(&entry.node)),
+        TreeNode::Submodule(_) => true,
+        TreeNode::File { .. } | TreeNode::Large { .. } | TreeNode::Symlink(_) => false,
+    }
+}
+
+fn is_file(path: &Path, blob: Oid, executable: bool) -> Result<bool> {
+    let failed = |error| Error::io("read", path, error);
+    let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+    let bytes = fs::read(path).map_err(failed)?;
+    Ok((mode & 0o100 != 0) == executable && hash_blob(&bytes)? == blob)
+}
+
+fn is_large(path: &Path, content: &Blake3, executable: bool) -> Result<bool> {
+    let failed = |error| Error::io("read", path, error);
+    let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+    let bytes = fs::read(path).map_err(failed)?;
+    Ok((mode & 0o100 != 0) == executable && Blake3::from(*blake3::hash(&bytes).as_bytes()) == *content)
+}
+
+/// The paths of files in Git LFS.
+fn collect_large(entries: &[TreeEntry], within: &str, large: &mut Vec<String>) {
+    for entry in entries {
+        let path = format!("{within}{}", String::from_utf8_lossy(&entry.name));
+        match &entry.node {
+            TreeNode::Directory(entries) => collect_large(entries, &format!("{path}/"), large),
+            TreeNode::Large { .. } => large.push(path),
+            _ => {}
+        }
+    }
+}
+
+fn is_symlink(path: &Path, blob: Oid) -> Result<bool> {
+    let target = fs::read_link(path).map_err(|error| Error::io("read", path, error))?;
+    Ok(hash_blob(target.as_os_str().as_bytes())? == blob)
+}
+
+fn hash_blob(bytes: &[u8]) -> Result<Oid> {
+    Oid::hash_object(ObjectType::Blob, bytes).map_err(broken_object)
+}
+
+/// A new directory is an edit if a file is in it, at any depth.
+fn add_new(path: &Path, shown: &str, edits: &mut Vec<String>) -> Result<()> {
+    for entry in WalkDir::new(path).min_depth(1) {
+        let entry = entry.map_err(|error| Error::io("read", path, error.into()))?;
+        let is_cache = entry.path().components().any(|part| part.as_os_str() == "__pycache__");
+        if !entry.file_type().is_dir() && !is_cache {
+            edits.push(format!("new: {shown}/"));
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The path of a directory below another one. A name that is not UTF-8 leads to no submodule (see [`collect_links`]).
@@ -295,6 +482,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
+    use crate::store::FoundCheckout;
     use crate::store::fixture::{Item, Tree, Upstream, executable, file, link, tree as a_tree};
     use crate::store::tests::temporary;
 
@@ -347,26 +535,92 @@ mod tests {
     }
 
     #[test]
-    fn a_checkout_that_stands_is_left_alone_and_a_changed_one_is_made_again() {
+    fn a_checkout_is_never_written_again_and_every_edit_in_it_is_told() {
         let (directory, store) = temporary();
         let git = stored(&store, &layer());
         let target = directory.path().join("x");
-        let inode = || fs::metadata(&target).unwrap().ino();
-        check_out(&store, &Lock::default(), &git, &target).unwrap();
-        let first = inode();
+        let checked = || check_out(&store, &Lock::default(), &git, &target).unwrap();
+        assert!(checked().is_empty());
         fs::create_dir(target.join("bin/__pycache__")).unwrap();
         fs::write(target.join("bin/__pycache__/x.pyc"), "").unwrap();
-        check_out(&store, &Lock::default(), &git, &target).unwrap();
-        assert_eq!(inode(), first, "Python's caches are ignored");
+        assert!(checked().is_empty(), "Python's caches are ignored");
 
         fs::write(target.join("recipe.bb"), "changed").unwrap();
-        fs::write(target.join("new"), "").unwrap();
-        fs::set_permissions(target.join("bin"), Permissions::from_mode(0o555)).unwrap();
-        check_out(&store, &Lock::default(), &git, &target).unwrap();
-        assert_ne!(inode(), first);
-        assert_eq!(fs::read(target.join("recipe.bb")).unwrap(), b"SUMMARY = \"x\"\n");
-        assert!(!target.join("new").exists());
+        fs::create_dir_all(target.join("new/empty")).unwrap();
+        assert_eq!(checked(), ["modified: recipe.bb"], "git has no empty directories");
+        fs::write(target.join("new/empty/file"), "").unwrap();
+        fs::write(target.join("bin/more"), "").unwrap();
+        fs::set_permissions(target.join("bin/tool"), Permissions::from_mode(0o644)).unwrap();
+        fs::remove_file(target.join("link")).unwrap();
+        let all = ["modified: bin/tool", "new: bin/more", "deleted: link", "modified: recipe.bb", "new: new/"];
+        assert_eq!(checked(), all);
+        assert_eq!(fs::read(target.join("recipe.bb")).unwrap(), b"changed");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "the store and the checkout");
+
+        fs::remove_dir_all(&target).unwrap();
+        assert!(checked().is_empty());
+        fs::remove_dir_all(&target).unwrap();
+        fs::write(&target, "a file").unwrap();
+        assert_eq!(check_out(&store, &Lock::default(), &git, &target).unwrap_err().kind(), Kind::Input);
+    }
+
+    /// git as a person runs it: nothing of kbuild's settings but the trust in a directory of somebody else's.
+    fn person(directory: &Path, arguments: &[&str]) -> String {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "safe.directory=*", "-c", "user.name=A", "-c", "user.email=a@b"]).args(arguments);
+        let output = git.current_dir(directory).env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    #[test]
+    fn a_checkout_is_a_work_tree_whose_objects_are_the_stores() {
+        let (directory, store) = temporary();
+        let git = stored(&store, &layer());
+        let target = directory.path().join("x");
+        check_out(&store, &Lock::default(), &git, &target).unwrap();
+        assert_eq!(person(&target, &["rev-parse", "HEAD"]), git.commit.to_string());
+        assert_eq!(person(&target, &["status", "--porcelain"]), "", "no attribute converts what is compared");
+        assert_eq!(person(&target, &["log", "--format=%H"]), git.commit.to_string());
+        assert_eq!(person(&target, &["remote", "get-url", "origin"]), git.url.as_str());
+        let own: Vec<_> = WalkDir::new(target.join(".git/objects")).into_iter().flatten().collect();
+        let files: Vec<_> = own.iter().filter(|entry| entry.file_type().is_file()).collect();
+        assert_eq!(files.len(), 1, "only `info/alternates`: {files:?}");
+        let found = FoundCheckout::all_in(directory.path()).unwrap();
+        assert_eq!((found.len(), found[0].is_edited()), (1, false));
+        assert_eq!(found[0].commits, [git.commit]);
+
+        fs::write(target.join("recipe.bb"), "changed").unwrap();
+        assert!(person(&target, &["diff"]).contains("+changed"));
+        assert!(found[0].is_edited());
+        // A commit of one's own is an edit too, whether or not the files differ.
+        person(&target, &["commit", "-aqm", "Mine"]);
+        let edits = check_out(&store, &Lock::default(), &git, &target).unwrap();
+        let head: CommitId = person(&target, &["rev-parse", "HEAD"]).parse().unwrap();
+        assert_eq!(edits, [format!("HEAD of the checkout: {}", head.short()), "modified: recipe.bb".to_owned()]);
+        assert!(found[0].is_edited());
+        person(&target, &["clone", "-q", ".", "../clone"]);
+    }
+
+    #[test]
+    fn a_checkout_without_a_repository_gets_one_and_a_moved_store_is_found_again() {
+        let (directory, store) = temporary();
+        let git = stored(&store, &layer());
+        let target = directory.path().join("x");
+        check_out(&store, &Lock::default(), &git, &target).unwrap();
+        fs::remove_dir_all(target.join(".git")).unwrap();
+        fs::write(target.join("recipe.bb"), "changed").unwrap();
+        assert_eq!(check_out(&store, &Lock::default(), &git, &target).unwrap(), ["modified: recipe.bb"]);
+        assert!(person(&target, &["diff"]).contains("+changed"));
+
+        drop(store);
+        let moved = directory.path().join("moved");
+        let mut entries = fs::read_dir(directory.path()).unwrap().flatten().map(|entry| entry.path());
+        let old = entries.find(|path| path.join("format").exists()).unwrap();
+        fs::rename(old, &moved).unwrap();
+        let store = Store::open(&moved).unwrap();
+        check_out(&store, &Lock::default(), &git, &target).unwrap();
+        assert!(person(&target, &["diff"]).contains("+changed"));
     }
 
     #[test]
@@ -396,12 +650,12 @@ mod tests {
         assert_eq!(fs::read(target.join("vendor/kept/inner")).unwrap(), b"inner");
         assert!(is_empty(&target.join("vendor/left")).unwrap());
 
+        assert_eq!(person(&target, &["status", "--porcelain"]), "");
         for changed in ["vendor/kept/inner", "vendor/left/stray"] {
             fs::write(target.join(changed), "changed").unwrap();
-            check_out(&store, &lock, &parent, &target).unwrap();
-            assert_eq!(fs::read(target.join("vendor/kept/inner")).unwrap(), b"inner");
-            assert!(is_empty(&target.join("vendor/left")).unwrap());
         }
+        let edits = check_out(&store, &lock, &parent, &target).unwrap();
+        assert_eq!(edits, ["modified: vendor/kept/inner", "new: vendor/left/"]);
 
         parent.submodules.insert("vendor".to_owned(), "child@1".to_owned());
         assert_eq!(check_out(&store, &lock, &parent, &target).unwrap_err().kind(), Kind::Input);

@@ -111,13 +111,14 @@ impl ExclusiveStore {
 
 impl Store {
     /// What these locks do not name of this store, lower stores left out. All boards and choices of a lock count, and git
-    /// commits with all their packs, whichever layer's record names them.
+    /// commits with all their packs, whichever layer's record names them. `borrowed` commits stay too: those of checkouts
+    /// that a person has edited.
     ///
     /// # Errors
     /// The store, or a record of a needed commit, cannot be read.
-    pub fn gc_plan(&self, locks: &[Lock]) -> Result<GcPlan> {
-        let commits: BTreeSet<CommitId> =
-            locks.iter().flat_map(|lock| lock.gits.values()).map(|git| git.commit).collect();
+    pub fn gc_plan(&self, locks: &[Lock], borrowed: &[CommitId]) -> Result<GcPlan> {
+        let locked = locks.iter().flat_map(|lock| lock.gits.values()).map(|git| git.commit);
+        let commits: BTreeSet<CommitId> = locked.chain(borrowed.iter().copied()).collect();
         let mut blobs = BTreeSet::new();
         for file in locks.iter().flat_map(Lock::all_files) {
             blobs.extend(file.content.map(|content| content.blake3));
@@ -193,7 +194,7 @@ mod tests {
         lock.gits.insert("kept".to_owned(), upstream.locked(&commits[0], None));
         store.incoming("partial").unwrap().write(b"half").unwrap();
 
-        let plan = store.gc_plan(std::slice::from_ref(&lock)).unwrap();
+        let plan = store.gc_plan(std::slice::from_ref(&lock), &[]).unwrap();
         assert_eq!((plan.kept, plan.blobs.len(), plan.commits.as_slice()), (3, 3, &commits[1..]));
         assert_eq!(plan.partial.iter().map(|partial| partial.size).collect::<Vec<_>>(), [4]);
         let root = store.root().to_owned();
@@ -205,7 +206,7 @@ mod tests {
         assert!(fs::symlink_metadata(root.join("sha256").join(unwanted.sha256.to_string())).is_err());
         assert!(exclusive.store().git(&commits[0]).unwrap().is_some());
         assert_eq!(exclusive.store().git(&commits[1]).unwrap(), None);
-        let left = exclusive.store().gc_plan(&[lock]).unwrap();
+        let left = exclusive.store().gc_plan(&[lock], &[]).unwrap();
         assert!(left.is_empty(), "{left:?}");
     }
 
@@ -239,7 +240,7 @@ mod tests {
         fs::write(&path, "content").unwrap();
         let mut lock = lock_of(&store.add_file(&path).unwrap());
         lock.files.values_mut().for_each(|file| file.content = None);
-        assert!(store.gc_plan(&[lock]).unwrap().is_empty());
+        assert!(store.gc_plan(&[lock], &[]).unwrap().is_empty());
     }
 
     #[test]

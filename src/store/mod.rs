@@ -37,6 +37,7 @@ mod roots;
 mod scratch;
 mod stat_cache;
 mod verify;
+mod work_tree;
 
 pub use blob::blob_name;
 pub use contents::{Contents, HeldBlob, HeldCommit};
@@ -48,6 +49,7 @@ pub use partial::PartialDownload;
 pub use roots::Root;
 pub use scratch::{Scratch, Workplace};
 pub use verify::damaged;
+pub use work_tree::FoundCheckout;
 
 use std::fs;
 use std::io::ErrorKind;

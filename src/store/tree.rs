@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use git2::{ObjectType, Oid};
 use indexmap::IndexMap;
@@ -54,13 +54,22 @@ pub fn of_directory(directory: &Path, submodules: &BTreeMap<String, CommitId>) -
     hash_directory(directory, submodules, true)
 }
 
+/// As [`of_directory`], without some directories in it: a project's root that is a layer has kbuild's own.
+///
+/// # Errors
+/// Those of [`of_directory`].
+pub fn of_folder(directory: &Path, left_out: &[PathBuf]) -> Result<Blake3> {
+    let walk = DirectoryWalk { submodules: &BTreeMap::new(), leave_out_caches: true, left_out };
+    Ok(walk.hash(directory, b"")?.unwrap_or_else(|| hash_lines(Vec::new())))
+}
+
 /// As [`of_directory`], but `__pycache__` counts: for commits that contain one themselves.
 pub(super) fn of_whole_directory(directory: &Path, submodules: &BTreeMap<String, CommitId>) -> Result<Blake3> {
     hash_directory(directory, submodules, false)
 }
 
 fn hash_directory(directory: &Path, submodules: &BTreeMap<String, CommitId>, leave_out_caches: bool) -> Result<Blake3> {
-    let walk = DirectoryWalk { submodules, leave_out_caches };
+    let walk = DirectoryWalk { submodules, leave_out_caches, left_out: &[] };
     Ok(walk.hash(directory, b"")?.unwrap_or_else(|| hash_lines(Vec::new())))
 }
 
@@ -366,6 +375,7 @@ fn read_entry(entry: &git2::TreeEntry<'_>) -> Result<ObjectEntry> {
 struct DirectoryWalk<'a> {
     submodules: &'a BTreeMap<String, CommitId>,
     leave_out_caches: bool,
+    left_out: &'a [PathBuf],
 }
 
 impl DirectoryWalk<'_> {
@@ -384,6 +394,9 @@ impl DirectoryWalk<'_> {
         let failed = |error| Error::io("read", &path, error);
         let metadata = entry.metadata().map_err(failed)?;
         let kind = metadata.file_type();
+        if self.left_out.contains(&path) {
+            return Ok(None);
+        }
         if name == b".git" || (self.leave_out_caches && kind.is_dir() && name == b"__pycache__") {
             return Ok(None);
         }

@@ -127,3 +127,61 @@ targets = ["image"]
     assert_eq!(bench.kbuild(&["audit", "--board", "leak"]).code, Some(1));
     assert_eq!(bench.kbuild(&["audit", "--board", "lost"]).code, Some(1));
 }
+
+#[test]
+fn a_project_allows_pins_and_knows_findings() {
+    let manifest = r#"[project]
+name = "test"
+
+[layers.bitbake]
+path = "layers/bitbake"
+[layers.meta-leak]
+path = "layers/meta-leak"
+
+[sources.follows]
+git = "https://upstream.example/follows.git"
+branch = "main"
+recipes = ["follows"]
+
+[boards.leak]
+machine = "qemux86-64"
+layers = ["meta-leak"]
+targets = ["image"]
+"#;
+    let bench = TestProject::with_manifest(manifest);
+    bench.write("layers/bitbake/bin/bitbake", "");
+    bench.write("layers/meta-leak/conf/layer.conf", "BBFILE_COLLECTIONS += \"leak\"\n");
+    bench.write("layers/meta-leak/r/follows_1.bb", "SRCREV = \"${AUTOREV}\"\n");
+    bench.write("layers/meta-leak/r/a_1.bb", "do_compile[network] = \"1\"\n");
+    let run = bench.kbuild(&["audit", "--sarif", "audit.sarif"]);
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stderr.contains("1 moving revision not counted"), "{run}");
+    let sarif: serde_json::Value = serde_json::from_str(&bench.read("audit.sarif")).expect("JSON");
+    assert_eq!(sarif["version"], "2.1.0");
+    let results = sarif["runs"][0]["results"].as_array().expect("results");
+    assert_eq!((results.len(), &results[0]["ruleId"]), (1, &serde_json::json!("task-network")));
+    let place = &results[0]["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "layers/meta-leak/r/a_1.bb");
+    assert_eq!(place["region"]["startLine"], 1);
+
+    bench.kbuild_ok(&["audit", "--write-baseline", "audit.json"]);
+    bench.kbuild_ok(&["audit", "--baseline", "audit.json"]);
+    bench.write("layers/meta-leak/r/b_1.bb", "do_compile[network] = \"1\"\n");
+    let run = bench.kbuild(&["audit", "--baseline", "audit.json"]);
+    assert_eq!(run.code, Some(1), "{run}");
+    assert!(run.stdout.contains("b_1.bb:1") && !run.stdout.contains("a_1.bb"), "{run}");
+
+    let allow = |recipe: &str| {
+        format!(
+            "\n[[audit.allow]]\nrule = \"task-network\"\nlayer = \"leak\"\nrecipe = \"{recipe}\"\nwhy = \"known\"\n"
+        )
+    };
+    bench.write("kata.toml", &format!("{manifest}{}{}{}", allow("a"), allow("b"), allow("gone")));
+    let run = bench.kbuild_ok(&["audit"]);
+    assert!(run.stderr.contains("allows a task-network that is not there"), "{run}");
+    bench.write("kata.toml", &format!("{manifest}{}", allow("a").replace("task-network", "task-netwrok")));
+    let run = bench.kbuild(&["audit"]);
+    assert!(run.stderr.contains("did you mean `task-network`?"), "{run}");
+    bench.write("kata.toml", &format!("{manifest}{}", allow("a").replace("why = \"known\"\n", "")));
+    assert!(bench.kbuild(&["audit"]).stderr.contains("does not say why"));
+}

@@ -6,6 +6,7 @@ mod audit;
 mod carrying;
 mod closure;
 mod crates;
+mod editing;
 mod fetching;
 mod flagship;
 mod images;

@@ -100,12 +100,25 @@ fn runs_on_the_device(name: &str, function: &Function) -> bool {
     on_the_device || (name.starts_with("pkg_") && function.body.text.contains("$D"))
 }
 
-/// A do_fetch that is `:` only switches fetching off.
+/// A do_fetch that is `:` only switches fetching off, and code that only ends the build under a condition fetches nothing.
 fn does_something(function: &Function) -> bool {
     let idle = |line: &str| {
         matches!(line, "" | ":" | "true" | "pass" | "return" | "exit 0" | "return 0") || line.starts_with('#')
     };
-    !function.body.text.lines().map(str::trim).all(idle)
+    let refuses = |line: &str| {
+        ["bbfatal", "bb.fatal(", "raise ", "exit 1", "bbwarn", "bb.warn(", "bbnote", "bb.note("]
+            .iter()
+            .any(|word| line.starts_with(word))
+    };
+    // Conditions, and the rest of a message over several lines. What a condition calls may do anything.
+    let control = |line: &str| {
+        let condition = ["if ", "elif ", "else", "fi", "then"].iter().any(|word| line.starts_with(word));
+        (condition && !line.contains("$(") && !line.contains('`')) || line.starts_with(['"', '\'', ')'])
+    };
+    let lines: Vec<&str> = function.body.text.lines().map(str::trim).filter(|line| !idle(line)).collect();
+    let only_refuses =
+        lines.iter().any(|line| refuses(line)) && lines.iter().all(|line| refuses(line) || control(line));
+    !lines.is_empty() && !only_refuses
 }
 
 /// `${@…}` in a shell function or a value: Python that runs when it is expanded.
@@ -124,6 +137,11 @@ fn inline_python(text: &str) -> Vec<wrappers::ReachedLine> {
 
 fn of_assignment(file: &SourceFile, assignment: &Assignment, findings: &mut Vec<Finding>) {
     if let Some(flag) = &assignment.flag {
+        // A table of revisions, by whatever its flags are called.
+        if let Some(at) = assignment.value.text.find("${AUTOREV}") {
+            let message = format!("{}[{flag}] is ${{AUTOREV}}", assignment.name);
+            findings.push(Finding::new(file, Rule::Autorev, assignment.value.line_at(at), &assignment.name, message));
+        }
         return of_flag(file, base_name(&assignment.name), flag, &assignment.value.text, assignment.line, findings);
     }
     if removes(&assignment.name) {

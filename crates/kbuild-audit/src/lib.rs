@@ -9,14 +9,17 @@
 // Tests prepare files as they like.
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
+mod baseline;
 mod code;
 mod context;
 mod error;
+mod except;
 mod exceptions;
 mod finding;
 mod kind;
 mod layers;
 mod metadata;
+mod parsed;
 mod programs;
 mod python;
 mod shell;
@@ -35,7 +38,9 @@ use context::LayerIndex;
 use exceptions::Exception;
 use layers::SourceFile;
 
+pub use baseline::{Baseline, KnownFinding};
 pub use error::{Error, Result};
+pub use except::Allow;
 pub use finding::{AuditReport, Finding};
 pub use kind::Rule;
 pub use layers::{AuditedLayer, find};
@@ -46,6 +51,7 @@ pub use layers::{AuditedLayer, find};
 /// A file or directory that cannot be read.
 pub fn audit(layers: Vec<AuditedLayer>) -> Result<AuditReport> {
     let files: Vec<SourceFile> = layers::files(&layers)?.into_par_iter().map(layers::read).collect::<Result<_>>()?;
+    let files = parsed::only(files, &layers);
     let index = LayerIndex::new(&files, &layers);
     let recipes: Vec<&SourceFile> = index.families().collect();
     let mut findings: Vec<Finding> = files.par_iter().flat_map_iter(code::audit).collect();

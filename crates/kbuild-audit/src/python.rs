@@ -142,10 +142,12 @@ impl<'a, 'tree> PythonWalk<'a, 'tree> {
             self.add(Rule::PythonNetwork, what, call);
         } else if name.ends_with(".connect") && self.connects(&arguments) {
             self.add(Rule::PythonNetwork, "socket.connect", call);
-        } else if runs_programs(&name) {
-            if let Some(argument) = arguments.first() {
+        } else if name.ends_with(".getVar") && self.returns_autorev(call, &arguments) {
+            self.add(Rule::Autorev, "${AUTOREV}", call);
+        } else if runs_programs(&name) || self.is_subprocess(&name) {
+            if let Some(argument) = self.command(&arguments) {
                 let line = call.start_position().row;
-                let reached = self.run(*argument);
+                let reached = self.run(argument);
                 self.found.extend(reached.into_iter().map(|found| ReachedLine { line, ..found }));
             }
         } else if let Some(object) = name.strip_suffix(".download").or_else(|| name.strip_suffix(".checkstatus")) {
@@ -171,6 +173,32 @@ impl<'a, 'tree> PythonWalk<'a, 'tree> {
     /// A socket that is given host and port, where a path would be of this machine.
     fn connects(&self, arguments: &[Node<'tree>]) -> bool {
         arguments.first().is_some_and(|first| first.kind() == "tuple") && self.text.contains("socket.socket")
+    }
+
+    /// `return d.getVar("AUTOREV")`, alone or as a branch of an expression: the function gives a revision that floats.
+    fn returns_autorev(&self, call: Node<'tree>, arguments: &[Node<'tree>]) -> bool {
+        let is_autorev = arguments.first().and_then(|name| self.literal(*name)).is_some_and(|name| name == "AUTOREV");
+        let mut around = call.parent();
+        while let Some(node) = around.filter(|node| is_part_of_a_value(node.kind())) {
+            around = node.parent();
+        }
+        is_autorev && around.is_some_and(|node| node.kind() == "return_statement")
+    }
+
+    /// A function of subprocess under the name that an import gives it.
+    fn is_subprocess(&self, name: &str) -> bool {
+        let (module, function) = name.rsplit_once('.').unwrap_or(("", name));
+        let imported = match module {
+            "" => self.text.contains("from subprocess import"),
+            module => self.text.contains(&format!("subprocess as {module}")),
+        };
+        imported && matches!(function, "run" | "call")
+    }
+
+    /// The command among a call's arguments: a list where there is one (`os.execvp("git", ["git", "clone"])`), else the first.
+    fn command(&self, arguments: &[Node<'tree>]) -> Option<Node<'tree>> {
+        let list = arguments.iter().take(3).find(|node| matches!(node.kind(), "list" | "tuple"));
+        list.or_else(|| arguments.first()).copied()
     }
 
     /// What a program that Python runs reaches: a command line, or a list of words.
@@ -330,6 +358,10 @@ fn descendants(root: Node<'_>) -> impl Iterator<Item = Node<'_>> {
 }
 
 /// Calls that run a program, given as the first argument.
+fn is_part_of_a_value(kind: &str) -> bool {
+    matches!(kind, "conditional_expression" | "boolean_operator" | "parenthesized_expression")
+}
+
 fn runs_programs(name: &str) -> bool {
     let (module, function) = name.rsplit_once('.').unwrap_or(("", name));
     let module = module.rsplit('.').next().unwrap_or(module);
@@ -337,7 +369,8 @@ fn runs_programs(name: &str) -> bool {
         "check_call" | "check_output" | "Popen" | "getoutput" | "getstatusoutput" | "runfetchcmd" | "exec_cmd"
         | "exec_native_cmd" => true,
         "run" | "call" => matches!(module, "subprocess" | "process"),
-        "system" | "popen" | "execvp" | "execlp" => module == "os",
+        "system" | "popen" | "execv" | "execve" | "execvp" | "execvpe" | "execlp" | "posix_spawn" | "posix_spawnp"
+        | "spawnv" | "spawnvp" => module == "os",
         _ => false,
     }
 }
@@ -405,6 +438,13 @@ mod tests {
         ] {
             finds(line, Rule::VcsCommand, "git clone");
         }
+        for line in [
+            "from subprocess import run; run(['git', 'clone', url])",
+            "import subprocess as sp; sp.call(['git', 'clone', url])",
+            "os.execvp('git', ['git', 'clone', url])",
+        ] {
+            finds(line, Rule::VcsCommand, "git clone");
+        }
         finds("cmd = ['curl', '-O', u]\n    subprocess.run(cmd)", Rule::DownloadCommand, "curl");
     }
 
@@ -419,6 +459,14 @@ mod tests {
         fine("s = socket.socket(socket.AF_UNIX); s.connect(path)");
         fine("urllib.parse.urlparse(uri)");
         fine("d.getVar('requests.get')");
+    }
+
+    #[test]
+    fn a_revision_that_a_function_gives() {
+        finds("return d.getVar('AUTOREV')", Rule::Autorev, "${AUTOREV}");
+        finds("return 'a' if x else (d.getVar('AUTOREV') or 'b')", Rule::Autorev, "${AUTOREV}");
+        fine("return d.getVar('SRCREV') == d.getVar('AUTOREV')");
+        fine("x = d.getVar('AUTOREV')");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::context::RecipeContext;
 use super::finding::Finding;
 use super::kind::Rule;
 use super::layers::SourceFile;
-use super::metadata::{Assignment, expansions};
+use super::metadata::{Assignment, base_name, expansions};
 
 /// One entry of SRC_URI, expanded as far as that goes.
 struct SrcUriEntry<'a> {
@@ -161,7 +161,7 @@ fn revision(context: &RecipeContext<'_>, entry: &SrcUriEntry<'_>) -> Option<Find
 fn has_revision(context: &RecipeContext<'_>, name: &str) -> bool {
     context.assignments.iter().any(|(_, assignment)| {
         let Some(rest) = assignment.name.strip_prefix("SRCREV") else { return false };
-        if assignment.name == "SRCREV_FORMAT" {
+        if base_name(&assignment.name) == "SRCREV_FORMAT" {
             return false;
         }
         let of_name = || {
@@ -179,7 +179,7 @@ fn wrong_revisions(context: &RecipeContext<'_>) -> Vec<Finding> {
     for (file, assignment) in &context.assignments {
         let is_revision =
             assignment.name.strip_prefix("SRCREV").is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', ':']));
-        if !is_revision || assignment.name == "SRCREV_FORMAT" {
+        if !is_revision || base_name(&assignment.name) == "SRCREV_FORMAT" {
             continue;
         }
         let value = context.expand(assignment.value.text.trim());
@@ -201,7 +201,8 @@ fn checksum(context: &RecipeContext<'_>, entry: &SrcUriEntry<'_>) -> Option<Find
         (None, "crate") => crate_name(&entry.path)?,
         (None, _) => String::new(),
     };
-    if name.contains('$') {
+    // A name that each machine gives, and that is INVALID without one: no checksum can be told to be missing.
+    if name.contains('$') || name.contains("INVALID") {
         return None;
     }
     let has = |algorithm: &str| {

@@ -210,3 +210,48 @@ fn text_that_is_not_utf_8_is_read() {
     let report = audit(find(&[directory.path().to_owned()]).unwrap()).unwrap();
     assert_eq!(report.findings.iter().map(|one| one.line).collect::<Vec<_>>(), [2]);
 }
+
+#[test]
+fn what_is_no_floating_revision_and_no_fetch() {
+    let git = "SRC_URI = \"git://a.example/b;branch=main;protocol=https\"\n";
+    let revision = format!("SRCREV = \"{SHA}\"\n");
+    recipe(&format!("{git}{revision}SRCREV_FORMAT:class-target = \"a_b\"\n"), &[]);
+    recipe("TABLE[git] = \"${AUTOREV}\"\n", &["1 autorev"]);
+    recipe("def rev(d):\n    return d.getVar('AUTOREV')\n", &["2 autorev"]);
+    let names = "SOC = \"INVALID\"\nSOC:one = \"one\"\nSRC_URI[one.sha256sum] = \"1\"\n";
+    recipe(&format!("{names}SRC_URI = \"https://a.example/b-1.tar.gz;name=${{SOC}}\"\n"), &[]);
+    let refuses = "do_fetch:prepend() {\n    if [ -z \"${KEY}\" ]; then\n        bbfatal \"no key\"\n    fi\n}\n";
+    recipe(refuses, &[]);
+    recipe("python do_fetch:prepend() {\n    if not d.getVar('KEY'):\n        bb.fatal('no key')\n}\n", &[]);
+    recipe("do_fetch:prepend() {\n    bbnote x\n    get_it\n}\n", &["1 own-fetch"]);
+}
+
+#[test]
+fn a_template_is_no_recipe() {
+    let conf = ("conf/layer.conf", "BBFILES += \"${LAYERDIR}/r/*.bb\"\n");
+    let leak = "do_compile[network] = \"1\"\n";
+    finds(&[("r/a.bb", leak), ("templates/b.bb", leak), conf], &["1 task-network"]);
+    // Where a pattern is not known, everything counts.
+    let conf = ("conf/layer.conf", "BBFILES += \"${LAYERDIR}/r/*.bb ${ELSEWHERE}/*.bb\"\n");
+    finds(&[("r/a.bb", leak), ("templates/b.bb", leak), conf], &["1 task-network", "templates/b.bb:1 task-network"]);
+}
+
+#[test]
+fn exceptions_pins_and_a_baseline_leave_findings_out() {
+    let (_, mut report) = audit_of(&[("r/a_1.bb", "SRCREV = \"${AUTOREV}\"\ndo_compile[network] = \"1\"\n")]);
+    let baseline = report.baseline();
+    assert_eq!(baseline.findings.len(), 2);
+    assert_eq!(report.leave_out_pinned(&["b".to_owned()].into()), 0);
+    assert_eq!(report.leave_out_pinned(&["a".to_owned()].into()), 1);
+    let allow =
+        |layer: &str| Allow { rule: Rule::TaskNetwork, layer: Some(layer.to_owned()), recipe: Some("a".to_owned()) };
+    assert_eq!(report.allow(&[allow("other"), allow("test")]), [0]);
+    assert_eq!((report.findings.len(), report.allowed), (0, 1));
+    // A line more above, and a second finding of one kind.
+    let text = "A = \"1\"\nSRCREV = \"${AUTOREV}\"\ndo_compile[network] = \"1\"\ndo_install[network] = \"1\"\n";
+    let (_, mut report) = audit_of(&[("r/a_1.bb", text)]);
+    assert_eq!(report.leave_out_known(&baseline), (2, 0));
+    assert_eq!(report.findings.len(), 1);
+    let (_, mut report) = audit_of(&[("r/a_1.bb", "A = \"1\"\n")]);
+    assert_eq!(report.leave_out_known(&baseline), (0, 2));
+}

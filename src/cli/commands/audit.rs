@@ -2,30 +2,36 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kbuild_audit::{AuditReport, Finding, Rule};
+use kbuild_audit::{Allow, AuditReport, Baseline, Finding, Rule};
 use serde_json::{Value, json};
 
-use crate::builder::layers;
+use crate::builder::layers::{self, LayerChanges};
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
+use crate::cli::sarif;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::files::MANIFEST;
 use crate::manifest::LayerOrigin;
+use crate::suggest;
 
 /// Finds where layers reach the network outside SRC_URI, or float, without running BitBake.
 ///
 /// Reads recipes, bbappends, includes, classes and configuration, in old and new syntax. Exits with 1 if it finds
-/// something. To allow a finding, write this comment at its line: `# kbuild-audit: allow KIND because REASON`.
+/// something. To allow a finding, write this comment at its line: `# kbuild-audit: allow KIND because REASON`; in layers that
+/// are somebody else's, `[audit] allow` of kbuild.toml does.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild audit                        the layers of kbuild.toml
   kbuild audit --board qemu           those of one board
   kbuild audit ../meta-openembedded   every layer in a directory, of any release
+  kbuild audit --write-baseline audit.json
+  kbuild audit --baseline audit.json --sarif audit.sarif
   kbuild audit --format json layers")]
 pub(in crate::cli) struct AuditArgs {
     /// Layers, or directories that contain layers [default: the layers of kbuild.toml]
@@ -35,17 +41,50 @@ pub(in crate::cli) struct AuditArgs {
     /// Only the layers of these boards.
     #[arg(long = "board", short, value_name = "BOARD")]
     boards: Vec<String>,
+
+    /// Report only what this file, of an earlier --write-baseline, does not have.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+
+    /// Write what is found into this file, and exit with 0.
+    #[arg(long, value_name = "FILE", conflicts_with = "baseline")]
+    write_baseline: Option<PathBuf>,
+
+    /// Write the findings into this file as SARIF 2.1.0 too, for code scanning services.
+    #[arg(long, value_name = "FILE")]
+    sarif: Option<PathBuf>,
 }
 
 impl AuditArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
-        let paths = if self.paths.is_empty() { self.of_the_project(global, output)? } else { self.paths };
+        let project = self.paths.is_empty().then(|| Project::open(global)).transpose()?;
+        let paths = match &project {
+            Some(project) => self.of_the_project(project, global, output)?,
+            None => self.paths.clone(),
+        };
         let absolute = |path: PathBuf| {
             fs::canonicalize(&path)
                 .map_err(|error| Error::input(format!("there is no {}", path.display())).because(error))
         };
         let paths: Vec<PathBuf> = paths.into_iter().map(absolute).collect::<Result<_>>()?;
-        let report = kbuild_audit::find(&paths).and_then(kbuild_audit::audit).map_err(unreadable)?;
+        let mut report = kbuild_audit::find(&paths).and_then(kbuild_audit::audit).map_err(unreadable)?;
+        if let Some(project) = &project {
+            leave_out(&mut report, project, output)?;
+        }
+        if let Some(file) = &self.write_baseline {
+            let text = serde_json::to_string_pretty(&report.baseline())
+                .map_err(|error| Error::bug("a baseline cannot be written as JSON").because(error))?;
+            disk::replace(file, format!("{text}\n").as_bytes())?;
+            output.say(&format!("{} written to {}", count(report.findings.len(), "finding"), disk::shown(file)));
+            return Ok(Outcome::new(document(&report), ""));
+        }
+        if let Some(file) = &self.baseline {
+            let (known, gone) = report.leave_out_known(&read_baseline(file)?);
+            output.say(&format!("{} known to {}, {gone} of it gone", count(known, "finding"), disk::shown(file)));
+        }
+        if let Some(file) = &self.sarif {
+            disk::replace(file, sarif::document(&report).to_string().as_bytes())?;
+        }
         let mut outcome = Outcome::new(document(&report), text(&report, output));
         let read = format!("{} of {}", count(report.files, "file"), count(report.layers.len(), "layer"));
         if report.findings.is_empty() {
@@ -64,8 +103,7 @@ impl AuditArgs {
     }
 
     /// The layers of the manifest, or of the named boards; git layers at the commits of the lock.
-    fn of_the_project(&self, global: &GlobalArgs, output: &Output) -> Result<Vec<PathBuf>> {
-        let project = Project::open(global)?;
+    fn of_the_project(&self, project: &Project, global: &GlobalArgs, output: &Output) -> Result<Vec<PathBuf>> {
         let manifest = &project.manifest;
         let mut names = BTreeSet::new();
         let all = || manifest.boards.keys().cloned().collect();
@@ -82,13 +120,54 @@ impl AuditArgs {
         }
         if !git.is_empty() {
             let (lock, store) = (project.lock(global, output)?, project.store()?);
-            let from = layers::From { manifest, lock: &lock, store: &store, progress: output.progress.as_ref() };
+            // What somebody edited in a checkout is read as it is, and said.
+            let changes = LayerChanges { allow_dirty: true, ..LayerChanges::default() };
+            let progress = output.progress.as_ref();
+            let from = layers::From { manifest, lock: &lock, store: &store, changes: &changes, progress };
             for name in git {
                 directories.extend(layers::git_directories(&from, name)?);
             }
         }
         Ok(directories)
     }
+}
+
+/// Takes out what the manifest allows, and what floats in recipes whose commit the manifest gives.
+fn leave_out(report: &mut AuditReport, project: &Project, output: &Output) -> Result<()> {
+    let manifest = &project.manifest;
+    let pinned: BTreeSet<String> =
+        manifest.sources.values().flat_map(|source| source.recipes.iter().cloned()).collect();
+    let count_pinned = report.leave_out_pinned(&pinned);
+    if count_pinned > 0 {
+        output.say(&format!("{} not counted: {MANIFEST} gives the commit", count(count_pinned, "moving revision")));
+    }
+    let allow = manifest.allowed_findings.iter().map(|allowed| {
+        let rule = Rule::from_name(&allowed.rule).ok_or_else(|| {
+            let known: Vec<&str> = Rule::ALL.iter().map(|rule| rule.name()).collect();
+            let help = suggest::did_you_mean(&allowed.rule, known.iter().copied(), 1);
+            Error::input(format!("[audit] of {MANIFEST} allows an unknown rule `{}`", allowed.rule.escape_debug()))
+                .help(help.unwrap_or_else(|| known.join(", ")))
+        })?;
+        Ok(Allow { rule, layer: allowed.layer.clone(), recipe: allowed.recipe.clone() })
+    });
+    for unused in report.allow(&allow.collect::<Result<Vec<_>>>()?) {
+        let allowed = &manifest.allowed_findings[unused];
+        output.warn(&format!("[audit] of {MANIFEST} allows a {} that is not there ({})", allowed.rule, allowed.why));
+    }
+    Ok(())
+}
+
+fn read_baseline(file: &Path) -> Result<Baseline> {
+    let text = fs::read_to_string(file).map_err(|error| Error::io("read", file, error))?;
+    let baseline: Baseline = serde_json::from_str(&text).map_err(|error| {
+        Error::input(format!("{} is no baseline of `kbuild audit`", disk::shown(file)))
+            .because(error)
+            .help("write one with `kbuild audit --write-baseline FILE`")
+    })?;
+    if baseline.version > 1 {
+        return Err(Error::input(format!("{} was written by a newer kbuild", disk::shown(file))));
+    }
+    Ok(baseline)
 }
 
 /// A failure to read layers, as kbuild says it.

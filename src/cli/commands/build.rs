@@ -1,11 +1,13 @@
 //! `kbuild build`: builds a board from the store, with no network.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 
 use crate::bitbake::Job;
+use crate::builder::layers::LayerChanges;
 use crate::builder::result::ArtifactContent;
 use crate::builder::{self, BuildDir, BuildRequest, BuildResult, seal};
 use crate::cli::global::GlobalArgs;
@@ -13,16 +15,17 @@ use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
 use crate::disk;
 use crate::env_vars;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::files::{LOCK, MANIFEST};
 use crate::lock::Lock;
+use crate::manifest::local::{self, LocalConfig};
 use crate::manifest::{ClosureScope, Selection};
 use crate::progress;
 use crate::store::Store;
 
 /// Builds a board from the store, with no network at all.
 ///
-/// Layers are checked out from the store, BitBake is given a configuration and a view of the board's sources, and runs
+/// Layers are checked out from the store (one that somebody edited there stops the build), BitBake is given a configuration and a view of the board's sources, and runs
 /// sealed: without a network, in a root of its own. What came out is written to build/BOARD/result.json, with a hash for
 /// each artifact.
 #[derive(Debug, Args)]
@@ -31,6 +34,7 @@ Examples:
   kbuild build --board qemu
   kbuild build --board qemu --set boot=rootfs --set network=macvtap
   kbuild build --board qemu --task unpack kata-guest-kernel-config
+  kbuild build --board qemu --override meta-mine=../meta-mine
   kbuild build --board qemu --check         build again from nothing, and compare")]
 pub(in crate::cli) struct BuildArgs {
     #[command(flatten)]
@@ -59,6 +63,14 @@ pub(in crate::cli) struct BoardArgs {
     /// An option of the build, OPTION=CHOICE or FLAG; may be repeated.
     #[arg(long = "set", short, value_name = "OPTION[=CHOICE]")]
     pub(in crate::cli) set: Vec<String>,
+
+    /// Take layers with the edits in their checkouts (build/layers); the result lists them.
+    #[arg(long)]
+    pub(in crate::cli) allow_dirty: bool,
+
+    /// Take a layer from this folder, LAYER=DIR; may be repeated, wins over kbuild.local.toml. The lock is not changed.
+    #[arg(long = "override", value_name = "LAYER=DIR")]
+    pub(in crate::cli) overrides: Vec<String>,
 }
 
 /// What a build of a board works with.
@@ -69,6 +81,7 @@ pub(in crate::cli) struct BoardBuild {
     lock: Lock,
     store: Store,
     kbuild: PathBuf,
+    changes: LayerChanges,
 }
 
 impl BoardArgs {
@@ -84,8 +97,38 @@ impl BoardArgs {
         warn_of_unlocked(&project, &lock, &self.board, &selection, &builder::this_machine(), output)?;
         let store = project.store()?;
         output.say(&describe(&self.board, &selection));
-        Ok(BoardBuild { project, name: self.board, selection, lock, store, kbuild: seal::this_program() })
+        let changes = self.changes(&project, output)?;
+        Ok(BoardBuild { project, name: self.board, selection, lock, store, kbuild: seal::this_program(), changes })
     }
+}
+
+impl BoardArgs {
+    /// What the flags and kbuild.local.toml say of layers; each override is said.
+    fn changes(&self, project: &Project, output: &Output) -> Result<LayerChanges> {
+        let manifest = &project.manifest;
+        let mut overrides = BTreeMap::new();
+        if let Some(local) = LocalConfig::read(manifest)? {
+            for (layer, folder) in local.overrides {
+                output.warn(&overridden(&layer, &folder, &disk::shown(&local.path)));
+                overrides.insert(layer, folder);
+            }
+        }
+        for flag in &self.overrides {
+            let (layer, folder) = flag.split_once('=').ok_or_else(|| {
+                Error::new(Kind::Usage, format!("`--override {flag}` names no folder")).help("--override LAYER=DIR")
+            })?;
+            local::check_layer(manifest, layer).map_err(|error| error.of_kind(Kind::Usage))?;
+            let here = std::env::current_dir().map_err(|error| Error::io("find", Path::new("."), error))?;
+            let folder = local::folder_of(&here, folder).map_err(|error| error.of_kind(Kind::Usage))?;
+            output.warn(&overridden(layer, &folder, "--override"));
+            overrides.insert(layer.to_owned(), folder);
+        }
+        Ok(LayerChanges { allow_dirty: self.allow_dirty, overrides })
+    }
+}
+
+fn overridden(layer: &str, folder: &Path, by: &str) -> String {
+    format!("the layer `{layer}` is taken from {} ({by}), not from {LOCK}", disk::shown(folder))
 }
 
 impl BoardBuild {
@@ -99,6 +142,7 @@ impl BoardBuild {
             selection: &self.selection,
             kbuild: &self.kbuild,
             require_seal: self.project.require_seal,
+            changes: &self.changes,
             progress: output.progress.as_ref(),
         }
     }
@@ -154,6 +198,7 @@ impl BuildArgs {
             output.say(&format!("Built twice, {} with equal hashes", count(result.artifacts.len(), "artifact")));
         }
         let place = BuildDir::Build.topdir(&request)?;
+        result.inputs.not_from_the_lock.iter().for_each(|sentence| output.warn(sentence));
         let what = match (&result.task, result.artifacts.len()) {
             (Some(task), 0) => format!("Task {task} is done"),
             (_, artifacts) => count(artifacts, "artifact"),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use crate::builder::layers;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::StoreContext;
@@ -15,13 +16,15 @@ use crate::error::{Error, Result};
 use crate::files::LOCK;
 use crate::lock::Lock;
 use crate::progress;
-use crate::store::{GcPlan, Root, Store};
+use crate::source::CommitId;
+use crate::store::{FoundCheckout, GcPlan, Root, Store};
 
 /// Removes from the store what no kbuild.lock names.
 ///
 /// A store remembers the locks of the projects that use it. These locks, and those of --keep, say what stays. Files that
 /// `kbuild verify --repair` set aside, partial downloads, and what killed processes left are removed too. Waits until no other
-/// kbuild uses the store. Removes nothing from lower stores.
+/// kbuild uses the store. Removes nothing from lower stores, and no
+/// layer's checkout; what an edited one borrows stays.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -41,6 +44,14 @@ pub(in crate::cli) struct GcArgs {
 struct Roots {
     locks: Vec<Lock>,
     gone: Vec<Root>,
+    /// Checkouts of these projects that somebody edited: git needs the commits that they were made of.
+    edited: Vec<FoundCheckout>,
+}
+
+impl Roots {
+    fn borrowed(&self) -> Vec<CommitId> {
+        self.edited.iter().flat_map(|checkout| checkout.commits.iter().copied()).collect()
+    }
 }
 
 impl GcArgs {
@@ -49,13 +60,13 @@ impl GcArgs {
         if self.dry_run {
             let store = place.existing_store()?;
             let roots = self.roots(&store)?;
-            let plan = store.gc_plan(&roots.locks)?;
+            let plan = store.gc_plan(&roots.locks, &roots.borrowed())?;
             return Ok(self.told(&plan, &roots, output));
         }
         let (plan, roots) = runtime::work(output, || {
             let exclusive = place.exclusive(|| output.say("Waiting for other kbuilds that use the store"))?;
             let roots = self.roots(exclusive.store())?;
-            let plan = exclusive.store().gc_plan(&roots.locks)?;
+            let plan = exclusive.store().gc_plan(&roots.locks, &roots.borrowed())?;
             exclusive.remove(&plan, stop::check)?;
             roots.gone.iter().try_for_each(|root| disk::remove_file(&root.record))?;
             Ok((plan, roots))
@@ -65,16 +76,19 @@ impl GcArgs {
 
     /// Reads every lock that keeps something. An unreadable lock ends the command, since what it keeps is not known.
     fn roots(&self, store: &Store) -> Result<Roots> {
-        let mut roots = Roots { locks: Vec::new(), gone: Vec::new() };
+        let mut roots = Roots { locks: Vec::new(), gone: Vec::new(), edited: Vec::new() };
         for path in &self.keep {
             let lock = Lock::read(path)?;
             let none = || Error::input(format!("there is no {}", disk::shown(path)));
             roots.locks.push(lock.ok_or_else(|| none().help(format!("--keep names a {LOCK}")))?);
         }
         for root in store.roots()? {
+            roots.edited.extend(layers::edited_checkouts(&root.lock)?);
             if !root.is_there()? {
                 roots.gone.push(root);
-            } else if let Some(lock) = Lock::read(&root.lock).map_err(|error| unreadable(error, &root))? {
+                continue;
+            }
+            if let Some(lock) = Lock::read(&root.lock).map_err(|error| unreadable(error, &root))? {
                 roots.locks.push(lock);
             }
         }
@@ -93,6 +107,9 @@ impl GcArgs {
                 if self.dry_run { "would be removed" } else { "is removed" }
             ));
         }
+        for checkout in &roots.edited {
+            output.say(&format!("{} has edits: what git needs for them stays", disk::shown(&checkout.directory)));
+        }
         let leftovers = plan.leftovers().count();
         output.say(&format!(
             "{}{}, {} and {} ({}); {} ({}) kept by {}",
@@ -110,6 +127,7 @@ impl GcArgs {
             output.say(&format!("A lower store also has {twice} ({size}) of what is kept"));
         }
         let gone: Vec<_> = roots.gone.iter().map(|root| &root.lock).collect();
+        let edited: Vec<_> = roots.edited.iter().map(|checkout| &checkout.directory).collect();
         let json = json!({
             "dry_run": self.dry_run,
             "blobs": plan.blobs.len(),
@@ -119,6 +137,7 @@ impl GcArgs {
             "kept": { "blobs": plan.kept, "bytes": plan.kept_bytes },
             "twice": { "blobs": plan.twice, "bytes": plan.twice_bytes },
             "roots_gone": gone,
+            "edited_checkouts": edited,
         });
         Outcome::new(json, if self.dry_run { list(plan) } else { String::new() })
     }

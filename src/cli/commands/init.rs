@@ -10,7 +10,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Writes a kbuild.toml to start with.
+/// Writes a kbuild.toml to start with, and a .gitignore if there is none.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kbuild init\n  kbuild init boards/lab --name lab")]
 pub(in crate::cli) struct InitArgs {
@@ -36,9 +36,18 @@ impl InitArgs {
         let path = directory.join("kbuild.toml");
         let name = self.name.unwrap_or_else(|| default_name(&directory));
         disk::replace(&path, template(&name).as_bytes())?;
+        ignore_local_files(&directory)?;
         output.say(&format!("Wrote {}. Next: edit it, then `kbuild lock`", disk::shown(&path)));
         Ok(Outcome::new(json!({ "manifest": path }), ""))
     }
+}
+
+/// What a project has beside what is committed. A `.gitignore` that is there is its owner's.
+const GITIGNORE: &str = "/build/\n/mirrors/store/\n/kbuild.local.toml\n";
+
+fn ignore_local_files(directory: &Path) -> Result<()> {
+    let path = directory.join(".gitignore");
+    if path.exists() { Ok(()) } else { disk::replace(&path, GITIGNORE.as_bytes()) }
 }
 
 /// The directory's name, without what a project's name may not contain.

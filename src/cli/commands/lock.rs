@@ -12,7 +12,7 @@ use crate::cli::runtime;
 use crate::error::{Error, Kind, Result};
 use crate::files::LOCK;
 use crate::lock::Lock;
-use crate::resolve::{self, Change, Incomplete, LockRequest, Locking, Resolution, Stopped, UpdatePolicy};
+use crate::resolve::{self, Change, Incomplete, LockRequest, LockScope, Locking, Resolution, Stopped, UpdatePolicy};
 use crate::source::SourceId;
 
 /// Pins everything that kbuild.toml asks for, and every source that the boards' recipes fetch, in kbuild.lock.
@@ -20,17 +20,27 @@ use crate::source::SourceId;
 /// Existing pins are kept: only what is new or changed in kbuild.toml is looked up. BitBake runs for a board only when its
 /// layers or configuration changed. Each source is fetched into the store, for its hashes. A source whose upstream cannot
 /// be reached is still locked if its sha256 or commit is known, and reported as incomplete.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_help = "\
 Examples:
   kbuild lock                 make or complete kbuild.lock
   kbuild lock --locked        only check: exit code 3 if kbuild.toml changed
   kbuild lock --offline       complete what the store already has
+  kbuild lock --recipe zlib   lock what one recipe fetches now
+  kbuild lock --board qemu    look at one board's closures
   kbuild lock --strict        refuse entries whose bytes were never seen
 
 What an upstream denies, or has with other bytes than a recipe says, and what BitBake would refuse, is told at the end
 (exit code 4, 5 or 1); the lock has all the rest.")]
 pub(in crate::cli) struct LockArgs {
+    /// Look only at the closures of this board; may be repeated. Others stay as they are.
+    #[arg(long = "board", short, value_name = "BOARD")]
+    boards: Vec<String>,
+
+    /// Look only at what this recipe fetches, in the closures that have it; may be repeated.
+    #[arg(long = "recipe", value_name = "RECIPE", conflicts_with = "boards")]
+    recipes: Vec<String>,
+
     /// Refuse a lock with incomplete entries.
     #[arg(long)]
     strict: bool,
@@ -63,7 +73,15 @@ impl LockArgs {
             output.say(&format!("{LOCK} is up to date"));
             return Ok(outcome(&lock, &[], &[], false));
         }
-        relock(&project, global, output, &UpdatePolicy::Nothing, &self)
+        for board in &self.boards {
+            project.manifest.board(board)?;
+        }
+        let scope = match (self.boards.as_slice(), self.recipes.as_slice()) {
+            ([], []) => LockScope::All,
+            (_, []) => LockScope::Boards(self.boards.clone()),
+            _ => LockScope::Recipes(self.recipes.clone()),
+        };
+        relock(&project, global, output, (&UpdatePolicy::Nothing, &scope), &self)
     }
 }
 
@@ -74,7 +92,7 @@ impl UpdateArgs {
             return Err(Error::new(Kind::Usage, format!("`kbuild update` changes {LOCK}, and --locked forbids that")));
         }
         let update = if self.names.is_empty() { UpdatePolicy::Everything } else { UpdatePolicy::Named(self.names) };
-        relock(&project, global, output, &update, &LockArgs { strict: false, keep_moved_tags: false })
+        relock(&project, global, output, (&update, &LockScope::All), &LockArgs::default())
     }
 }
 
@@ -82,7 +100,7 @@ fn relock(
     project: &Project,
     global: &GlobalArgs,
     output: &Output,
-    update: &UpdatePolicy,
+    (update, scope): (&UpdatePolicy, &LockScope),
     args: &LockArgs,
 ) -> Result<Outcome> {
     let old = Lock::read_merging(&project.lock_path)?.unwrap_or_default();
@@ -91,6 +109,7 @@ fn relock(
         manifest: &project.manifest,
         old: &old,
         folders: project.folders()?,
+        scope,
         update,
         keep_moved_tags: args.keep_moved_tags,
         fetcher: &fetcher,

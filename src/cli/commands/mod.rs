@@ -2,6 +2,7 @@
 
 mod audit;
 mod build;
+mod checkout;
 mod completions;
 mod crates;
 mod doctor;
@@ -53,6 +54,7 @@ pub(super) enum Command {
     Store(store::StoreArgs),
     Build(build::BuildArgs),
     Shell(shell::ShellArgs),
+    Checkout(checkout::CheckoutArgs),
     Run(run::RunArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
@@ -82,6 +84,7 @@ impl Command {
             Command::Store(_) => "store",
             Command::Build(_) => "build",
             Command::Shell(_) => "shell",
+            Command::Checkout(_) => "checkout",
             Command::Run(_) => "run",
             Command::Doctor(_) => "doctor",
             Command::Completions(_) => "completions",
@@ -111,6 +114,7 @@ impl Command {
             Command::Store(args) => args.run(global),
             Command::Build(args) => args.run(global, output),
             Command::Shell(args) => args.run(global, output),
+            Command::Checkout(args) => args.run(global, output),
             Command::Run(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),
             Command::Completions(args) => args.run(&mut super::Cli::command()),

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::builder;
+use crate::builder::layers::LayerChanges;
 use crate::builder::unpack::UnpackFailure;
 use crate::cli::describe::{OUTSIDE, configuration_json, extend, who};
 use crate::cli::global::GlobalArgs;
@@ -136,6 +137,7 @@ impl VerifyArgs {
                 selection: &selection,
                 kbuild: &kbuild,
                 require_seal: project.require_seal,
+                changes: LayerChanges::NONE,
                 progress: output.progress.as_ref(),
             };
             output.say(&format!("Board {board}: BitBake fetches and unpacks all recipes, with no network"));

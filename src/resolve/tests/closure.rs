@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::*;
 use crate::bitbake::report::{DiscoveryReport, Fetch, FloatingSrcrev, GitFetch, Problem, Recipe};
-use crate::lock::Need;
+use crate::lock::{FolderState, Need};
 use crate::manifest::Variant;
 
 const MANIFEST: &str = r#"
@@ -36,8 +36,9 @@ layers = ["meta-own"]
 targets = ["image"]
 "#;
 
-fn folders(digit: u8) -> BTreeMap<String, Blake3> {
-    BTreeMap::from([("meta-own".to_owned(), [digit; 32].into())])
+fn folders(digit: u8) -> BTreeMap<String, FolderState> {
+    let files = [("a.bb".to_owned(), [digit; 32].into())].into();
+    BTreeMap::from([("meta-own".to_owned(), FolderState { whole: [digit; 32].into(), files })])
 }
 
 fn file(url: &str, sha256: char) -> Fetch {
@@ -68,7 +69,7 @@ fn recipe(name: &str, by: Option<&str>, fetches: Vec<Fetch>) -> Recipe {
         file: format!("recipes/{name}_1.0.bb"),
         wanted_by: by.map(str::to_owned),
         fetches,
-        problems: Vec::new(),
+        ..Recipe::default()
     }
 }
 
@@ -83,7 +84,7 @@ fn report(more: Vec<Recipe>) -> DiscoveryReport {
 fn lock_with(
     text: &str,
     old: &Lock,
-    folders: &BTreeMap<String, Blake3>,
+    folders: &BTreeMap<String, FolderState>,
     update: &UpdatePolicy,
     discover: impl Fn(&str, &Variant) -> DiscoveryReport,
 ) -> Result<(Resolution, usize)> {
@@ -104,6 +105,7 @@ fn lock_with(
         manifest: &manifest,
         old,
         folders: folders.clone(),
+        scope: &LockScope::All,
         update,
         fetcher: &fetcher,
         wait: &|work| runtime.block_on(work),
@@ -130,6 +132,10 @@ struct Played<F> {
 impl<F: Fn(&str, &Variant) -> DiscoveryReport> Discover for Played<F> {
     fn reads(&self, _: &Lock) -> Vec<SourceId> {
         Vec::new()
+    }
+
+    fn recipes(&self, lock: &Lock, board: &str, variant: &Variant, _: &[String]) -> Result<DiscoveryReport> {
+        self.discover(lock, board, variant)
     }
 
     fn discover(&self, _: &Lock, board: &str, variant: &Variant) -> Result<DiscoveryReport> {
@@ -205,8 +211,8 @@ fn a_lock_is_stale_when_its_closures_are_of_other_inputs_and_edited_folders_are_
         reasons[1].starts_with("the closure of board `one` with loud: its layers or configuration changed"),
         "{reasons:?}"
     );
-    assert_eq!(edited_folders(&lock, &folders(1)), Vec::<String>::new());
-    assert_eq!(edited_folders(&lock, &folders(2)), ["meta-own"]);
+    assert!(edited_folders(&lock, &folders(1)).is_empty());
+    assert_eq!(edited_folders(&lock, &folders(2)), [("meta-own".to_owned(), "a.bb".to_owned())].into());
     assert_eq!(check_fresh(&manifest(MANIFEST), &lock, &folders(2)).unwrap_err().kind(), Kind::Stale);
     check_fresh(&manifest(MANIFEST), &lock, &folders(1)).unwrap();
 }

@@ -8,7 +8,6 @@ use crate::error::{Kind, Result};
 use crate::fetch::{FetchSettings, Fetcher, Registries};
 use crate::manifest::{Manifest, Mirrors};
 use crate::progress::Silent;
-use crate::source::Blake3;
 use crate::store::Store;
 
 const MANIFEST: &str = r#"

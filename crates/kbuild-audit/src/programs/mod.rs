@@ -109,7 +109,53 @@ const PROGRAMS: &[NetworkProgram] = &[
     program(&["cpan", "cpanm", "easy_install", "easy_install3"], &[], &["--version", "--help"], Rule::PackageCommand),
     program(&["luarocks", "opam", "vcpkg", "pipx"], &["install"], &[], Rule::PackageCommand),
     program(&["poetry"], &["install", "update", "lock", "add"], &[], Rule::PackageCommand),
-    program(&["cabal", "stack"], &["update", "setup"], &[], Rule::PackageCommand),
+    program(&["cabal"], &["update", "setup"], &[], Rule::PackageCommand),
+    program(&["stack"], &["build", "install", "setup", "test", "update"], &[], Rule::PackageCommand),
+    program(
+        &["bazel", "bazelisk"],
+        &["build", "test", "run", "fetch", "sync", "vendor"],
+        &["--nofetch", "--repository_disable_download", "--experimental_repository_disable_download"],
+        Rule::PackageCommand,
+    ),
+    program(&["deno"], &["install", "cache", "add", "upgrade"], &["--cached-only"], Rule::PackageCommand),
+    program(&["zig"], &["fetch"], &[], Rule::PackageCommand),
+    program(
+        &["conda", "mamba", "micromamba"],
+        &["install", "create", "update", "env create", "env update"],
+        &["--offline"],
+        Rule::PackageCommand,
+    ),
+    program(&["sbt"], &[], &["--version", "-version", "--help", "-h"], Rule::PackageCommand),
+    program(&["rebar3"], &["get-deps", "compile", "release", "upgrade", "escriptize"], &[], Rule::PackageCommand),
+    program(
+        &["helm"],
+        &[
+            "pull",
+            "fetch",
+            "repo add",
+            "repo update",
+            "dependency update",
+            "dependency build",
+            "dep update",
+            "dep build",
+        ],
+        &[],
+        Rule::PackageCommand,
+    ),
+    program(&["regctl"], &["image", "blob", "manifest", "artifact", "index"], &[], Rule::ContainerCommand),
+    program(&["aws"], &["s3 cp", "s3 sync", "s3 mv", "s3api get-object"], &[], Rule::DownloadCommand),
+    program(&["gsutil"], &["cp", "rsync", "mv", "cat"], &[], Rule::DownloadCommand),
+    program(&["gcloud"], &["storage cp", "storage rsync", "storage mv"], &[], Rule::DownloadCommand),
+    program(&["az"], &["storage"], &[], Rule::DownloadCommand),
+    program(&["hf", "huggingface-cli"], &["download"], &[], Rule::DownloadCommand),
+    program(
+        &["nc", "ncat", "netcat"],
+        &[],
+        &["-l", "--listen", "-U", "--unixsock", "-h", "--help"],
+        Rule::DownloadCommand,
+    ),
+    program(&["openssl"], &["s_client"], &["-help"], Rule::DownloadCommand),
+    program(&["gclient"], &["sync", "fetch", "revert", "runhooks"], &[], Rule::VcsCommand),
     program(&["mix"], &["deps.get", "deps.update"], &[], Rule::PackageCommand),
     program(&["flutter", "dart"], &["pub get", "pub upgrade"], &["--offline"], Rule::PackageCommand),
     program(&["dotnet", "nuget"], &["restore", "install"], &[], Rule::PackageCommand),
@@ -162,8 +208,8 @@ const PROGRAMS: &[NetworkProgram] = &[
 ];
 
 /// Programs that need a closer look.
-const SPECIAL: [&str; 13] =
-    ["curl", "wget", "git", "svn", "skopeo", "go", "yarn", "yarnpkg", "rsync", "scp", "sftp", "ssh", "uv"];
+const SPECIAL: [&str; 14] =
+    ["curl", "wget", "git", "svn", "skopeo", "go", "yarn", "yarnpkg", "rsync", "scp", "sftp", "ssh", "uv", "perl"];
 
 /// Finds a text that may name a program of this file; what it does not match needs no parsing. Python is named by what
 /// is called in it.
@@ -208,6 +254,15 @@ pub(super) fn reach(words: &[String], variables: &Variables) -> Option<Reach> {
         "uv" if args.first().is_some_and(|arg| arg == "pip") => {
             found(Rule::PackageCommand, format!("uv pip {}", pip(&args[1..], variables)?))
         }
+        "uv" if !has(args, &["--offline", "--no-sync"]) => {
+            let command = subcommand(args, &["sync", "add", "lock", "run", "tool install", "tool run"])?;
+            found(Rule::PackageCommand, format!("uv {command}"))
+        }
+        // Modules of Perl's that talk to servers, named in a script of one line.
+        "perl" => args
+            .iter()
+            .any(|arg| ["LWP", "HTTP::Tiny", "Net::FTP"].iter().any(|module| arg.contains(module)))
+            .then(|| Reach { kind: Rule::DownloadCommand, what: "perl".into() }),
         "cargo" if subcommand(args, &["install"]).is_some() => {
             let own = has(args, &["--path", "--offline", "--frozen"]);
             (!own && !is_true(variables, "CARGO_NET_OFFLINE"))

@@ -11,8 +11,10 @@ pub(super) fn go(args: &[String], variables: &Variables) -> Option<String> {
         return None;
     }
     let vendored = has(args, &["-mod=vendor"]) || value("GOFLAGS").contains("-mod=vendor");
-    let found = subcommand(args, &["get", "install", "mod download", "mod tidy", "mod vendor"])?;
+    let found = subcommand(args, &["get", "install", "run", "mod download", "mod tidy", "mod vendor"])?;
     let reaches = match found {
+        // `go run PACKAGE@VERSION` is a module of its own, which nothing vendored holds.
+        "run" => args.iter().any(|arg| !arg.starts_with('-') && arg.replace("${@", "").contains('@')),
         "get" => !vendored,
         "install" => !vendored && args.iter().any(|arg| !arg.starts_with('-') && arg.replace("${@", "").contains('@')),
         _ => true,

@@ -256,3 +256,52 @@ fn variables_are_followed() {
     assert_eq!(wrappers::script("go mod download", &Variables::new()).len(), 1);
     none(&["a=${S}; b=$a/x; git clone $b"]);
 }
+
+#[test]
+fn programs_that_few_layers_run() {
+    all_are(
+        Rule::PackageCommand,
+        &[
+            "bazel build //a:b",
+            "uv sync",
+            "uv run a",
+            "go run a.example/b@v1.2",
+            "deno install",
+            "zig fetch https://a.example/b.tar.gz",
+            "conda install b",
+            "micromamba create -n a b",
+            "stack build",
+            "sbt package",
+            "rebar3 get-deps",
+            "helm dependency update chart",
+        ],
+    );
+    all_are(
+        Rule::DownloadCommand,
+        &[
+            "aws s3 cp s3://a/b .",
+            "gsutil cp gs://a/b .",
+            "az storage blob download -n b",
+            "hf download a/b",
+            "nc a.example 80",
+            "openssl s_client -connect a.example:443",
+            "perl -MLWP::Simple -e 'getstore(q(https://a.example), q(b))'",
+        ],
+    );
+    all_are(Rule::VcsCommand, &["gclient sync"]);
+    all_are(Rule::ContainerCommand, &["regctl image export a.example/b@sha256:1 b.tar"]);
+    none(&[
+        "bazel build --nofetch //a:b",
+        "bazel clean",
+        "uv sync --offline",
+        "uv build",
+        "go run ./cmd/a",
+        "deno run a.ts",
+        "conda install --offline b",
+        "aws --version",
+        "nc -l 80",
+        "openssl x509 -in a",
+        "perl -e 'print 1'",
+        "install -m 0755 nc ${D}${bindir}",
+    ]);
+}

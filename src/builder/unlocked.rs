@@ -1,0 +1,120 @@
+//! Which source a failed build lacked: what recipes fetch whose do_fetch failed, beside what the lock has.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::layers::Layers;
+use crate::bitbake::report::{Fetch, Recipe};
+use crate::error::{Error, Kind};
+use crate::files::LOCK;
+use crate::lock::{Lock, Locked};
+use crate::source::url::redact;
+use crate::source::{CommitId, SourceId, SourceUrl, name};
+
+/// What a build was given.
+#[derive(Debug, Default)]
+pub(super) struct GivenSources {
+    /// Names of files, each alone and with its sha256.
+    files: BTreeSet<(String, Option<String>)>,
+    /// Keys of commits.
+    gits: BTreeSet<String>,
+    /// Layers that are not as locked, by name, and where they are.
+    other_layers: Vec<(String, PathBuf)>,
+}
+
+impl GivenSources {
+    pub(super) fn of(lock: &Lock, sources: &[SourceId], layers: &Layers) -> GivenSources {
+        let mut given = GivenSources { other_layers: layers.not_as_locked(), ..GivenSources::default() };
+        for id in sources {
+            match lock.get(id) {
+                Ok(Locked::Git(key, _)) => drop(given.gits.insert(key.to_owned())),
+                Ok(locked @ Locked::File(_, file)) => {
+                    let name = locked.name().rsplit('/').next().unwrap_or_default().to_owned();
+                    given.files.insert((name.clone(), None));
+                    given.files.insert((name, Some(file.sha256.to_string())));
+                }
+                Err(_) => {}
+            }
+        }
+        given
+    }
+
+    /// What of these recipes the build was not given, each with the command that locks it.
+    pub(super) fn complaints(&self, recipes: &[Recipe]) -> Vec<Error> {
+        let unlocked = recipes.iter().flat_map(|recipe| {
+            recipe.fetches.iter().filter(|fetch| !self.has(fetch)).map(move |fetch| self.complaint(recipe, fetch))
+        });
+        unlocked.collect()
+    }
+
+    fn has(&self, fetch: &Fetch) -> bool {
+        if let Some(git) = &fetch.git {
+            let commit: Option<CommitId> = git.commit.as_ref().and_then(|commit| commit.parse().ok());
+            let url: Option<SourceUrl> = git.url.parse().ok();
+            return url.zip(commit).is_some_and(|(url, commit)| self.gits.contains(&name::git_key(&url, &commit)));
+        }
+        let Some(file) = fetch.file.clone() else { return true };
+        self.files.contains(&(file, fetch.sums.get("sha256").cloned()))
+    }
+
+    fn complaint(&self, recipe: &Recipe, fetch: &Fetch) -> Error {
+        let place = fetch.place.as_ref().map_or_else(|| recipe.file.clone(), ToString::to_string);
+        let message = format!(
+            "the recipe `{}` ({place}) fetches {}, which {LOCK} does not have",
+            recipe.name,
+            redact(&fetch.written)
+        );
+        let reads_of =
+            |directory: &PathBuf| recipe.read.iter().any(|file| std::path::Path::new(file).starts_with(directory));
+        let help = match self.other_layers.iter().find(|(_, directory)| reads_of(directory)) {
+            Some((layer, _)) => format!(
+                "the layer `{layer}` is not the locked one: bring the change into its repository and run `kbuild update \
+                 {layer}`"
+            ),
+            None => {
+                let name = recipe.name.rsplit(':').next().unwrap_or(&recipe.name);
+                format!("run `kbuild lock --recipe {name}`")
+            }
+        };
+        Error::new(Kind::Engine, message).help(help)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bitbake::report::GitFetch;
+
+    #[test]
+    fn what_was_not_given_is_said_with_its_recipe_and_the_command() {
+        let given = GivenSources {
+            files: [("a.tar.gz".to_owned(), None), ("a.tar.gz".to_owned(), Some("1".to_owned()))].into(),
+            gits: BTreeSet::new(),
+            other_layers: vec![("meta-x".to_owned(), PathBuf::from("/x"))],
+        };
+        let file = |name: &str, sha256: Option<&str>| Fetch {
+            written: format!("https://h/{name}"),
+            file: Some(name.to_owned()),
+            sums: sha256.map(|hash| ("sha256".to_owned(), hash.to_owned())).into_iter().collect(),
+            ..Fetch::default()
+        };
+        let git = GitFetch { url: "https://h/r".to_owned(), commit: Some("a".repeat(40)), ..GitFetch::default() };
+        let git = Fetch { written: "git://h/r".to_owned(), git: Some(git), ..Fetch::default() };
+        let fetches = vec![file("a.tar.gz", None), file("a.tar.gz", Some("1")), file("a.tar.gz", Some("2")), git];
+        let mut recipe = Recipe {
+            name: "mc:x:hello".to_owned(),
+            file: "hello.bb".to_owned(),
+            fetches,
+            read: vec!["/l/hello.bb".to_owned()],
+            ..Recipe::default()
+        };
+        let said = given.complaints(std::slice::from_ref(&recipe));
+        assert_eq!(said.len(), 2);
+        assert!(
+            said[0].to_string().starts_with("the recipe `mc:x:hello` (hello.bb) fetches https://h/a.tar.gz, which")
+        );
+        assert_eq!(said[0].hint(), Some("run `kbuild lock --recipe hello`"));
+        recipe.read.push("/x/hello.bbappend".to_owned());
+        assert!(given.complaints(&[recipe])[1].hint().unwrap().contains("kbuild update meta-x"));
+    }
+}
