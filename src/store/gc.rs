@@ -224,7 +224,7 @@ mod tests {
         let inventory = store.inventory().unwrap();
         assert_eq!((inventory.temporary.len(), inventory.partial.len(), inventory.commits.len()), (6, 0, 0));
         assert_eq!(inventory.temporary.iter().map(|left| left.size).sum::<u64>(), 4 * 4 + 4);
-        let plan = store.gc_plan(std::slice::from_ref(&lock)).unwrap();
+        let plan = store.gc_plan(std::slice::from_ref(&lock), &[]).unwrap();
         assert_eq!((plan.temporary.len(), plan.bytes()), (4, 16), "nothing that somebody works on");
         let root = store.root().to_owned();
         drop((working, store));

@@ -444,10 +444,11 @@ fn objects_of_git_lfs_are_where_git_lfs_looks_and_in_checkouts() {
     check_out().unwrap();
     assert_eq!(inode(&target), before, "the checkout stands");
     fs::write(&file, "edited").unwrap();
-    check_out().unwrap();
-    assert_eq!(fs::read(&file).unwrap(), b"large");
+    assert_eq!(check_out().unwrap(), ["modified: a.bin"]);
+    assert_eq!(fs::read(&file).unwrap(), b"edited", "no edit is undone");
     no_file_is_the_stores(&bench.store, &target);
 
+    fs::remove_dir_all(&target).unwrap();
     let mut without = bench.lock.gits[&key].clone();
     without.lfs.clear();
     crate::store::checkout::check_out(&bench.store, &bench.lock, &without, &target).unwrap();
