@@ -61,7 +61,9 @@ fn replace_with_mode(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 /// # Errors
 /// Those of [`replace`].
 pub fn replace_if_changed(path: &Path, content: &[u8]) -> Result<bool> {
-    if fs::read(path).is_ok_and(|present| present == content) {
+    // Not through a link, and not from a pipe, which would never end.
+    let is_file = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    if is_file && fs::read(path).is_ok_and(|present| present == content) {
         return Ok(false);
     }
     replace(path, content)?;
@@ -253,6 +255,21 @@ pub fn create_own_dir_all(path: &Path) -> Result<()> {
 /// A directory cannot be made.
 pub fn create_dir_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|error| Error::io("create", path, error))
+}
+
+/// Creates a directory in one that is there, and takes away what else has its name: a link that a recipe put there would lead
+/// what is written, or removed, to another place.
+///
+/// # Errors
+/// It cannot be made, or what is there cannot be removed.
+pub fn create_plain_dir(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) {
+        remove_file(path)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(Error::io("create", path, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Removes a file or a link; a missing one is not an error.

@@ -46,11 +46,15 @@ pub struct LayerChanges {
     pub allow_dirty: bool,
     /// Folders that stand for layers, absolute (`--override`).
     pub overrides: BTreeMap<String, PathBuf>,
+    /// Folders outside of the board's directory that devtool's workspace may lead to, absolute (`source-trees` of
+    /// kbuild.local.toml). A build writes into its own directory, so that what a workspace there says is not enough.
+    pub source_trees: Vec<PathBuf>,
 }
 
 impl LayerChanges {
     /// The layers as locked.
-    pub const NONE: &'static LayerChanges = &LayerChanges { allow_dirty: false, overrides: BTreeMap::new() };
+    pub const NONE: &'static LayerChanges =
+        &LayerChanges { allow_dirty: false, overrides: BTreeMap::new(), source_trees: Vec::new() };
 }
 
 /// The directories of BitBake layers that a layer of the manifest, a folder of the project, has.

@@ -71,7 +71,7 @@ pub fn run(prepared: &Prepared, job: &Job<'_>) -> Result<BuildResult> {
         inputs: prepared.inputs_with(found.external_sources()?),
         targets: targets.to_vec(),
         task: job.task.map(str::to_owned),
-        artifacts: result::artifacts(&prepared.deploy())?,
+        artifacts: result::artifacts(&prepared.deploy(), &prepared.topdir)?,
     };
     result.write(&prepared.topdir)?;
     Ok(result)

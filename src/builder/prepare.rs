@@ -15,6 +15,7 @@ use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
 use crate::files::{LOCK, MANIFEST};
 use crate::lock::{self, Lock, Locked};
+use crate::manifest::local::LocalConfig;
 use crate::manifest::{Board, Manifest, Selection};
 use crate::progress::Progress;
 use crate::source::SourceId;
@@ -132,8 +133,13 @@ impl Prepared {
 
     /// Removes the log of the run before, which BitBake would append to, or which would be taken for that of this run.
     pub(super) fn forget_log(&self) -> Result<()> {
-        disk::remove_file(&self.logs().join("console-latest.log"))?;
-        disk::remove_file(&self.logs().join(conf::CONSOLE_LOG))
+        // Only there: a recipe may have put a link in its way.
+        let Ok(logs) = std::fs::canonicalize(self.logs()) else { return Ok(()) };
+        if !logs.starts_with(&self.topdir) {
+            return Ok(());
+        }
+        disk::remove_file(&logs.join("console-latest.log"))?;
+        disk::remove_file(&logs.join(conf::CONSOLE_LOG))
     }
 }
 
@@ -173,8 +179,10 @@ pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> 
 pub(super) fn prepare_discovery(request: &BuildRequest<'_>, host: &str) -> Result<Prepared> {
     let board_dir = BoardDir::take(request, BuildDir::Build)?;
     let layers = Layers::lay_out(&from(request), board_dir.board, &board_dir.build)?;
+    let view = board_dir.topdir.join(conf::VIEW);
+    disk::create_plain_dir(&view)?;
     for part in ["flat", "git2", "dl"] {
-        disk::create_dir_all(&board_dir.topdir.join(conf::VIEW).join(part))?;
+        disk::create_plain_dir(&view.join(part))?;
     }
     // uninative stays: the lock will have it, and then the build has the same configuration and the same parse cache.
     let variant =
@@ -213,8 +221,10 @@ impl<'a> BoardDir<'a> {
         }
         // Files of an earlier build in its home must not change this one.
         disk::remove_dir_all(&topdir.join("home"))?;
-        for directory in ["conf", "classes", "home"] {
-            disk::create_dir_all(&topdir.join(directory))?;
+        disk::create_dir_all(&topdir)?;
+        // Builds write in `topdir`: whatever they put there, kbuild itself writes in directories of its own.
+        for directory in ["conf", "classes", "home", conf::OPTIONS, conf::VALUES] {
+            disk::create_plain_dir(&topdir.join(directory))?;
         }
         let written = ["conf", "classes", conf::OPTIONS].map(|name| topdir.join(name));
         [&build, &topdir].into_iter().chain(&written).for_each(|directory| disk::sweep(directory));
@@ -239,6 +249,7 @@ impl<'a> BoardDir<'a> {
         let mut reachable =
             inside::of_board(self.board, request.manifest.root(), &self.topdir, layers, request.store, &environment)?;
         for directory in self.workspace.iter().flat_map(|workspace| workspace.outside(&self.topdir)) {
+            check_source_tree(request, directory)?;
             reachable.write(directory).map_err(|error| Error::io("find", directory, error))?;
         }
         let seal = seal::probe(request.kbuild, &reachable)?;
@@ -288,6 +299,26 @@ fn pins<'a>(lock: &'a Lock, board: &str, settings: &[String]) -> Result<Vec<Srcr
         Ok(SrcrevPin { variable, recipe, commit })
     });
     pins.collect()
+}
+
+/// Refuses a workspace that leads out of the board's directory to where no person said: a task can write a workspace, and
+/// would then write anywhere in the next build.
+fn check_source_tree(request: &BuildRequest<'_>, directory: &Path) -> Result<()> {
+    let found = std::fs::canonicalize(directory).map_err(|error| Error::io("find", directory, error))?;
+    if request.changes.source_trees.iter().any(|tree| found.starts_with(tree)) {
+        return Ok(());
+    }
+    let local = LocalConfig::path_beside(&request.manifest.path);
+    Err(Error::input(format!(
+        "devtool's workspace of the board `{}` leads to {}, which builds cannot reach",
+        request.board,
+        found.display()
+    ))
+    .help(format!(
+        "if it is yours, write `source-trees = [\"{}\"]` into {}; if not, remove the workspace",
+        found.display(),
+        disk::shown(&local)
+    )))
 }
 
 /// Where a request's layers come from.
@@ -406,7 +437,8 @@ impl WrittenConf<'_> {
         let mut record = String::new();
         for (name, text) in files {
             let path = self.topdir.join("conf").join(name);
-            let present = std::fs::read_to_string(&path).unwrap_or_default();
+            let is_file = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
+            let present = if is_file { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
             let own = known.lines().any(|line| line == self.line(name, &present));
             if !known.is_empty() && !own && !present.is_empty() && !same_words(&present, text) {
                 let kept = path.with_extension("conf.edited");
@@ -444,7 +476,7 @@ fn same_words(one: &str, other: &str) -> bool {
 fn write_values(values: &BTreeMap<String, String>, directory: &Path) -> Result<()> {
     for kind in ["sources", "pins"] {
         let within = directory.join(kind);
-        disk::create_dir_all(&within)?;
+        disk::create_plain_dir(&within)?;
         for name in names_in(&within)? {
             if !values.contains_key(&format!("{kind}/{name}")) {
                 disk::remove_dir_all(&within.join(name))?;
@@ -453,7 +485,7 @@ fn write_values(values: &BTreeMap<String, String>, directory: &Path) -> Result<(
     }
     for (name, hash) in values {
         let within = directory.join(name);
-        disk::create_dir_all(&within)?;
+        disk::create_plain_dir(&within)?;
         for other in names_in(&within)?.into_iter().filter(|other| other != hash) {
             disk::remove_file(&within.join(other))?;
         }
@@ -470,7 +502,6 @@ fn names_in(directory: &Path) -> Result<Vec<String>> {
 
 /// One file for each chosen word, and no other.
 fn write_options(words: &[String], directory: &Path) -> Result<()> {
-    disk::create_dir_all(directory)?;
     for name in names_in(directory)? {
         if !words.contains(&name) {
             disk::remove_file(&directory.join(name))?;

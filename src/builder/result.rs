@@ -229,16 +229,30 @@ pub fn compare(first: &[Artifact], second: &[Artifact]) -> Vec<Difference> {
     differences.collect()
 }
 
-/// Every file and link below a machine's deploy directory, hashed on all cores, sorted by path. No directory: nothing.
+/// Every file and link below a machine's deploy directory, which is in `topdir`, hashed on all cores, sorted by path. No
+/// directory: nothing.
 ///
 /// # Errors
-/// What cannot be read, or has a name that is no UTF-8.
-pub fn artifacts(deploy: &Path) -> Result<Vec<Artifact>> {
+/// What cannot be read, is neither a file nor a link, or has a name that is no UTF-8; a directory that a link takes out of
+/// `topdir`.
+pub fn artifacts(deploy: &Path, topdir: &Path) -> Result<Vec<Artifact>> {
     let mut found = Vec::new();
+    check_within(deploy, topdir)?;
     collect(deploy, &mut found)?;
     let mut artifacts = found.par_iter().map(|path| artifact(deploy, path)).collect::<Result<Vec<_>>>()?;
     artifacts.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(artifacts)
+}
+
+/// A recipe can put a link in the place of `tmp/deploy`: what it leads to is not the build's.
+fn check_within(deploy: &Path, topdir: &Path) -> Result<()> {
+    let Ok(real) = fs::canonicalize(deploy) else { return Ok(()) };
+    let topdir = fs::canonicalize(topdir).map_err(|error| Error::io("find", topdir, error))?;
+    if real.starts_with(&topdir) {
+        return Ok(());
+    }
+    Err(Error::input(format!("the artifacts are not in the build: {} leads to {}", deploy.display(), real.display()))
+        .help("remove the link, and find the recipe or the person that put it there"))
 }
 
 fn collect(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
@@ -266,7 +280,12 @@ fn artifact(deploy: &Path, path: &Path) -> Result<Artifact> {
         text.ok_or_else(|| Error::input(format!("the artifact {} has a name that is not UTF-8", path.display())))
     };
     let name = utf8(path.strip_prefix(deploy).unwrap_or(path))?;
-    if fs::symlink_metadata(path).map_err(failed)?.is_symlink() {
+    let metadata = fs::symlink_metadata(path).map_err(failed)?;
+    if !metadata.is_symlink() && !metadata.is_file() {
+        let message = format!("the artifact {} is neither a file nor a link", path.display());
+        return Err(Error::input(message).help("a pipe, a socket or a device cannot be compared: do not deploy it"));
+    }
+    if metadata.is_symlink() {
         let link = utf8(&fs::read_link(path).map_err(failed)?)?;
         return Ok(Artifact { path: name, content: ArtifactContent::Link { link } });
     }
@@ -325,7 +344,7 @@ mod tests {
         fs::write(deploy.path().join("b"), "").unwrap();
         symlink("sub/abc", deploy.path().join("a")).unwrap();
         symlink("nowhere", deploy.path().join("c")).unwrap();
-        let found = artifacts(deploy.path()).unwrap();
+        let found = artifacts(deploy.path(), deploy.path()).unwrap();
         let text = serde_json::to_string_pretty(&found).unwrap();
         insta::assert_snapshot!(text, @r#"
         [
@@ -352,7 +371,12 @@ mod tests {
         ]
         "#);
         assert_eq!(serde_json::from_str::<Vec<Artifact>>(&text).unwrap(), found);
-        assert!(artifacts(&deploy.path().join("none")).unwrap().is_empty());
+        assert!(artifacts(&deploy.path().join("none"), deploy.path()).unwrap().is_empty());
+        let outside = tempfile::tempdir().unwrap();
+        symlink(outside.path(), deploy.path().join("away")).unwrap();
+        assert_eq!(artifacts(&deploy.path().join("away"), deploy.path()).unwrap_err().kind(), crate::Kind::Input);
+        rustix::fs::mkfifoat(rustix::fs::CWD, deploy.path().join("pipe"), 0o600.into()).unwrap();
+        assert_eq!(artifacts(deploy.path(), deploy.path()).unwrap_err().kind(), crate::Kind::Input, "and does not wait");
     }
 
     #[test]

@@ -52,8 +52,8 @@ impl Workspace {
         Ok(Some(Workspace { layer, sources }))
     }
 
-    /// What of it the build must be able to write, outside of its own directory: tasks of external sources leave links and
-    /// a lock there.
+    /// What of it the build would have to write outside of its own directory: tasks of external sources leave links and a lock
+    /// there. Only what a person named may be ([`super::layers::LayerChanges::source_trees`]).
     pub(super) fn outside<'a>(&'a self, topdir: &'a Path) -> impl Iterator<Item = &'a Path> {
         let all = std::iter::once(&self.layer).chain(self.sources.values());
         all.map(PathBuf::as_path).filter(move |path| !path.starts_with(topdir) && path.is_dir())

@@ -13,9 +13,10 @@ use crate::error::{Error, Result};
 
 /// The keys at the top of the file.
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "kebab-case")]
 struct RawLocal {
     overrides: IndexMap<String, String>,
+    source_trees: Vec<String>,
 }
 
 /// What `kbuild.local.toml` says.
@@ -25,6 +26,8 @@ pub struct LocalConfig {
     pub path: PathBuf,
     /// `[overrides]`: a layer, and the folder that stands for it, absolute.
     pub overrides: IndexMap<String, PathBuf>,
+    /// `source-trees`: folders outside of the project that devtool's workspace may lead to, absolute. Builds write there.
+    pub source_trees: Vec<PathBuf>,
 }
 
 impl LocalConfig {
@@ -56,8 +59,14 @@ impl LocalConfig {
                 overrides.insert(layer.value, found);
             }
         }
+        let trees: Vec<RawText> = document::top(&table, "source-trees", &mut diagnostics).unwrap_or_default();
+        let trees = trees.iter().filter_map(|tree| {
+            let found = folder_of(manifest.root(), tree);
+            diagnostics.take(found.map_err(|error| error.at(tree.span.clone(), "this folder")))
+        });
+        let source_trees = trees.collect();
         diagnostics.finish(&path, &text)?;
-        Ok(Some(LocalConfig { path, overrides }))
+        Ok(Some(LocalConfig { path, overrides, source_trees }))
     }
 }
 

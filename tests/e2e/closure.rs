@@ -446,7 +446,10 @@ fn what_was_found_before_the_engine_failed_stays() {
     assert_eq!(run.code, Some(7), "{run}");
     assert_eq!(bench.read("kata.lock"), whole);
     assert_eq!(bench.kbuild(&["lock", "--locked"]).code, Some(3));
+    // A comment more is no other recipe.
     bench.write(later, &format!("{text}\n# as it was\n"));
+    bench.kbuild_ok(&["lock", "--locked"]);
+    bench.write(later, &format!("{text}\nSUMMARY = \"As it was\"\n"));
     let run = bench.kbuild_ok(&["lock"]);
     assert!(run.stderr.contains("(2 of 2)"), "{run}");
     assert_eq!(recipes("harbour"), ["later"]);

@@ -216,6 +216,12 @@ fn devtools_workspace_survives_and_is_part_of_the_next_build() {
         format!("{MODIFY}printf '{}' > workspace/appends/greeter_git.bbappend\n", append_text.replace('\n', "\\n"));
     bench.kbuild_ok(&["shell", "--board", "lantern", "--", "bash", "-c", &script]);
 
+    // A task could have written that too, and would then write anywhere.
+    let run = bench.kbuild(&["build", "--board", "lantern"]);
+    assert_eq!(run.code, Some(1), "{run}");
+    let line = format!("source-trees = [\"{}\"]", text(&source));
+    assert!(run.stderr.contains("leads to") && run.stderr.contains("kata.local.toml"), "{run}");
+    bench.write("kata.local.toml", &line);
     let run = bench.kbuild_ok(&["build", "--board", "lantern"]);
     assert!(!run.stderr.contains("somebody edited"), "devtool's own line is kbuild's too: {run}");
     assert_ne!(artifact(&team, "greeter"), before);

@@ -340,6 +340,47 @@ fn mounts_of_a_board_are_seen_and_named() {
     assert!(run.stderr.contains("a mount of the board is not to be had: ../licence"), "{run}");
 }
 
+/// A build can write in its own directory, also where kbuild writes before the next one.
+#[test]
+fn links_that_a_build_leaves_lead_kbuild_nowhere() {
+    let Some(quickstart) = locked_and_fetched_in(Path::new("/tmp")) else { return };
+    let bench = &quickstart.bench;
+    bench.kbuild_ok(&["build", "--board", "lantern", "hello"]);
+    let (others, board) = (bench.beside("others"), bench.path("build/lantern"));
+    std::fs::create_dir_all(others.join("hello")).expect("a directory");
+    std::fs::write(others.join("hello/letter"), "dear").expect("a file");
+    for name in [
+        "conf/values/sources/HELLO",
+        "conf/values/pins",
+        "conf/options",
+        "kbuild",
+        "classes",
+        "home",
+        "scratch",
+        "conf",
+    ] {
+        let place = board.join(name);
+        let _ = std::fs::remove_dir_all(&place);
+        std::os::unix::fs::symlink(&others, &place).expect("a link");
+        bench.kbuild_ok(&["build", "--board", "lantern", "hello"]);
+        let found: Vec<_> = walkdir::WalkDir::new(&others).into_iter().map(|entry| entry.expect("an entry")).collect();
+        assert_eq!(found.len(), 3, "{name}: {found:?}");
+        assert_eq!(std::fs::read_to_string(others.join("hello/letter")).expect("a file"), "dear", "{name}");
+    }
+    // A pipe is not read.
+    std::fs::remove_file(board.join("conf/local.conf")).expect("it is there");
+    let made = std::process::Command::new("mkfifo").arg(board.join("conf/local.conf")).status();
+    assert!(made.expect("mkfifo starts").success());
+    bench.kbuild_ok(&["build", "--board", "lantern", "hello"]);
+    // Nor are others' files taken for artifacts.
+    std::fs::remove_dir_all(board.join("tmp/deploy")).expect("it is there");
+    std::os::unix::fs::symlink(&others, board.join("tmp/deploy")).expect("a link");
+    std::fs::create_dir_all(others.join("images/lantern")).expect("a directory");
+    let run = bench.kbuild(&["build", "--board", "lantern", "hello"]);
+    assert_ne!(run.code, Some(0), "{run}");
+    assert_eq!(std::fs::read_dir(others.join("images/lantern")).expect("a directory").count(), 0);
+}
+
 #[test]
 fn nothing_survives_a_killed_kbuild() {
     let Some(quickstart) = locked_and_fetched_in(Path::new("/tmp")) else { return };

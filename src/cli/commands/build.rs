@@ -106,8 +106,9 @@ impl BoardArgs {
     /// What the flags and kbuild.local.toml say of layers; each override is said.
     fn changes(&self, project: &Project, output: &Output) -> Result<LayerChanges> {
         let manifest = &project.manifest;
-        let mut overrides = BTreeMap::new();
+        let (mut overrides, mut source_trees) = (BTreeMap::new(), Vec::new());
         if let Some(local) = LocalConfig::read(manifest)? {
+            source_trees = local.source_trees;
             for (layer, folder) in local.overrides {
                 output.warn(&overridden(&layer, &folder, &disk::shown(&local.path)));
                 overrides.insert(layer, folder);
@@ -123,7 +124,7 @@ impl BoardArgs {
             output.warn(&overridden(layer, &folder, "--override"));
             overrides.insert(layer.to_owned(), folder);
         }
-        Ok(LayerChanges { allow_dirty: self.allow_dirty, overrides })
+        Ok(LayerChanges { allow_dirty: self.allow_dirty, overrides, source_trees })
     }
 }
 
