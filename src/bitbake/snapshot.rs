@@ -129,7 +129,7 @@ mod tests {
         other["provides"] = json!(["hello"]);
         assert!(updated(&[other.clone()], &[]).unwrap_err().contains("other may be needed now"));
         other["provides"] = json!(["other"]);
-        other["dynamic"] = json!(["^hel.*"]);
+        other["dynamic"] = json!(["^he.*"]);
         assert!(updated(&[other], &[]).is_err());
         assert!(updated(&[json!({ "name": "broken" })], &[]).is_err(), "nothing is known of it");
     }

@@ -376,7 +376,11 @@ mod tests {
         symlink(outside.path(), deploy.path().join("away")).unwrap();
         assert_eq!(artifacts(&deploy.path().join("away"), deploy.path()).unwrap_err().kind(), crate::Kind::Input);
         rustix::fs::mkfifoat(rustix::fs::CWD, deploy.path().join("pipe"), 0o600.into()).unwrap();
-        assert_eq!(artifacts(deploy.path(), deploy.path()).unwrap_err().kind(), crate::Kind::Input, "and does not wait");
+        assert_eq!(
+            artifacts(deploy.path(), deploy.path()).unwrap_err().kind(),
+            crate::Kind::Input,
+            "and does not wait"
+        );
     }
 
     #[test]
