@@ -179,7 +179,7 @@ targets = ["image"]
     bench.write("kata.toml", &format!("{manifest}{}{}{}", allow("a"), allow("b"), allow("gone")));
     let run = bench.kbuild_ok(&["audit"]);
     assert!(run.stderr.contains("allows a task-network that is not there"), "{run}");
-    bench.write("kata.toml", &format!("{manifest}{}", allow("a").replace("task-network", "task-net")));
+    bench.write("kata.toml", &format!("{manifest}{}", allow("a").replace("task-network", "task-networks")));
     let run = bench.kbuild(&["audit"]);
     assert!(run.stderr.contains("did you mean `task-network`?"), "{run}");
     bench.write("kata.toml", &format!("{manifest}{}", allow("a").replace("why = \"known\"\n", "")));
