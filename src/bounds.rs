@@ -129,6 +129,14 @@ bounds! {
         GRAPH = 512 << 20, "bytes", "a_task_graph_has_a_limit";
         /// Which recipe needs which: pairs in the task graph.
         GRAPH_PAIRS = 1_000_000, "pairs", "a_task_graph_has_a_limit";
+        /// What kbuild's class writes of one configuration's lines that have no effect. It is left out.
+        UNDONE_FILE = 64 << 10, "bytes", "a_list_of_lines_that_is_too_long_is_left_out";
+        /// A message of a build to kbuild. Its connection ends.
+        BUILD_MESSAGE = 64 << 10, "bytes", "a_message_that_is_too_long_ends_its_connection";
+        /// A line that BitBake prints. What comes behind it is another line.
+        BUILD_LINE = 64 << 10, "bytes", "a_line_without_an_end_is_cut";
+        /// Tasks of a build that are remembered, of each kind. More are not counted.
+        BUILD_TASKS = 100_000, "tasks", "more_tasks_than_there_can_be_are_not_remembered";
     }
 
     "Clients of `kbuild serve`" {

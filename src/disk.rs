@@ -6,7 +6,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::bounds;
@@ -162,6 +163,21 @@ pub fn try_open_regular(path: &Path) -> io::Result<File> {
 /// Those of [`open_regular`], as the operating system gives them.
 pub fn try_open_linked(path: &Path) -> io::Result<File> {
     regular(OpenOptions::new().read(true).custom_flags(flags(OFlags::empty())).open(path))
+}
+
+/// As [`try_open_regular`], for a name below a directory in which others may write: no link on the way is followed either.
+///
+/// # Errors
+/// Those of [`open_regular`].
+pub fn try_open_below(directory: &Path, name: &str) -> io::Result<File> {
+    let place = rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let how = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match rustix::fs::openat2(&place, name, how, Mode::empty(), resolve) {
+        // Before Linux 5.6, and in containers that refuse what they do not know.
+        Err(Errno::NOSYS | Errno::PERM) => try_open_regular(&directory.join(name)),
+        opened => regular(opened.map(File::from).map_err(io::Error::from)),
+    }
 }
 
 /// The bytes of a regular file, at most `limit`; see [`open_regular`].
@@ -672,6 +688,12 @@ mod tests {
         std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo"), rustix::fs::Mode::from_raw_mode(0o666)).unwrap();
         fs::create_dir(path("directory")).unwrap();
+        std::os::unix::fs::symlink(directory.path(), path("above")).unwrap();
+        fs::write(path("directory/file"), "content").unwrap();
+        assert!(try_open_below(directory.path(), "directory/file").is_ok());
+        for name in ["link", "fifo", "directory", "above/file", "../x", "none"] {
+            assert!(try_open_below(directory.path(), name).is_err(), "{name}");
+        }
         for name in ["link", "fifo", "directory"] {
             assert!(open_regular(&path(name)).is_err(), "{name}");
             assert!(open_or_create(&path(name)).is_err(), "{name}");

@@ -79,6 +79,8 @@ variables! {
         KBUILD_BOARD = "KBUILD_BOARD";
         /// Whether a build ends when a wall of its seal is missing: `true` or `false`. Without it, that is a warning.
         KBUILD_REQUIRE_SEAL = "KBUILD_REQUIRE_SEAL";
+        /// Whether builds use no shared state: `true` or `false`.
+        KBUILD_NO_CACHE = "KBUILD_NO_CACHE";
         /// The password of the secret key that `kbuild export --sign` names. Without it kbuild asks at the terminal.
         KBUILD_SIGN_PASSWORD = "KBUILD_SIGN_PASSWORD";
         /// How often a failed request is tried again: a number. Without it: 3.

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kbuild::bitbake::Job;
-use kbuild::builder::{self, BuildDir, BuildRequest, BuildResult, result};
+use kbuild::builder::{self, BuildDir, BuildOutput, BuildRequest, BuildResult, result};
 use kbuild::lock::{Content, Lock, LockedBoard, LockedFile, LockedGit, Pin};
 use kbuild::manifest::Manifest;
 use kbuild::source::{CommitId, GitRef, SourceId, SourceUrl, name};
@@ -47,7 +47,7 @@ impl Project {
         let set: Vec<String> = set.iter().map(|word| (*word).to_owned()).collect();
         let selection = self.manifest.select(board, &set).unwrap();
         let prepared = builder::prepare(&self.request(board, &selection), BuildDir::Build)?;
-        builder::run(&prepared, &Job { task, ..Job::default() })
+        builder::run(&prepared, &Job { task, ..Job::default() }, BuildOutput::Progress, &self.warnings)
     }
 
     fn request<'a>(&'a self, board: &'a str, selection: &'a kbuild::manifest::Selection) -> BuildRequest<'a> {
@@ -60,6 +60,8 @@ impl Project {
             kbuild: Path::new(env!("CARGO_BIN_EXE_kbuild")),
             require_seal: false,
             changes: builder::layers::LayerChanges::NONE,
+            cache: None,
+            jobs: 1,
             progress: &self.warnings,
         }
     }
@@ -166,7 +168,7 @@ fn a_build_is_checked_by_building_it_again_from_nothing() {
     let project = Project::new();
     let selection = project.manifest.select("lantern", &[]).unwrap();
     let request = project.request("lantern", &selection);
-    let first = builder::check(&request, &Job::default()).unwrap();
+    let first = builder::check(&request, &Job::default(), BuildOutput::Progress).unwrap();
     assert_eq!(first.artifacts.len(), 5);
     assert!(project.topdir("lantern.check").join("tmp/deploy").is_dir());
 
@@ -180,13 +182,15 @@ fn a_build_is_checked_by_building_it_again_from_nothing() {
         ),
     )
     .unwrap();
-    let error = builder::check(&request, &Job::default()).unwrap_err();
+    let error = builder::check(&request, &Job::default(), BuildOutput::Progress).unwrap_err();
     assert_eq!(error.kind(), Kind::NotReproducible);
     assert!(error.to_string().ends_with("do not agree on 1 artifacts:\n  when: other bytes"), "{error}");
 
     // Nothing deployed is not a success, whatever an earlier build left in the first directory.
     assert_eq!(
-        builder::check(&request, &Job { task: Some("fetch"), ..Job::default() }).unwrap_err().kind(),
+        builder::check(&request, &Job { task: Some("fetch"), ..Job::default() }, BuildOutput::Progress)
+            .unwrap_err()
+            .kind(),
         Kind::Input
     );
 }
@@ -232,6 +236,24 @@ fn a_source_that_was_never_seen_is_left_to_bitbake_and_one_that_was_is_missed_at
 }
 
 #[test]
+fn what_a_recipe_puts_in_place_of_a_directory_leads_kbuild_nowhere() {
+    let project = Project::new();
+    let selection = project.manifest.select("lantern", &[]).unwrap();
+    let prepare = || builder::prepare(&project.request("lantern", &selection), BuildDir::Build).map(drop).unwrap();
+    prepare();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("precious"), "of somebody").unwrap();
+    for name in ["classes", "conf", "hashserv", "home", "kbuild", "scratch", "sources", "sstate-cache"] {
+        let path = project.topdir("lantern").join(name);
+        let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+        std::os::unix::fs::symlink(outside.path(), &path).unwrap();
+    }
+    prepare();
+    let left: Vec<_> = fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["precious"]);
+}
+
+#[test]
 fn a_shell_has_what_a_build_has() {
     let project = Project::new();
     let selection = project.manifest.select("lantern", &["loud".to_owned()]).unwrap();
@@ -239,7 +261,7 @@ fn a_shell_has_what_a_build_has() {
     let words = |text: &str| -> Vec<std::ffi::OsString> { ["sh", "-c", text].map(Into::into).to_vec() };
     let script = "pwd > out; echo $HOME >> out; (touch ../../../store/x) 2>> out; \
                   bitbake-getvar --version > /dev/null 2>&1; bitbake -e hello | grep '^GREETING=' >> out; exit 9";
-    assert_eq!(builder::shell(&prepared, &words(script), None).unwrap(), 9);
+    assert_eq!(builder::shell(&prepared, &words(script), None, &kbuild::progress::Silent).unwrap(), 9);
     let topdir = prepared.topdir().to_owned();
     let out = fs::read_to_string(topdir.join("out")).unwrap();
     let lines: Vec<&str> = out.lines().collect();
@@ -249,7 +271,7 @@ fn a_shell_has_what_a_build_has() {
     }
     assert_eq!(lines.last(), Some(&"GREETING=\"HELLO!\""));
     let unknown: Vec<std::ffi::OsString> = vec!["no-such-program".into()];
-    assert_eq!(builder::shell(&prepared, &unknown, None).unwrap_err().kind(), Kind::Usage);
+    assert_eq!(builder::shell(&prepared, &unknown, None, &kbuild::progress::Silent).unwrap_err().kind(), Kind::Usage);
 }
 
 #[test]

@@ -94,6 +94,8 @@ impl Project {
             kbuild: Path::new(env!("CARGO_BIN_EXE_kbuild")),
             require_seal: false,
             changes: builder::layers::LayerChanges::NONE,
+            cache: None,
+            jobs: 1,
             progress: &self.warnings,
         };
         then(&DiscoverRequest { build, host, words: Verbosity::Complaints })
@@ -116,7 +118,7 @@ impl Project {
         self.with(board, set, &this_machine(), |request| {
             let prepared = builder::prepare(&request.build, BuildDir::Build).unwrap();
             let words: Vec<std::ffi::OsString> = ["bash", "-ec", script].map(Into::into).to_vec();
-            assert_eq!(builder::shell(&prepared, &words, None).unwrap(), 0);
+            assert_eq!(builder::shell(&prepared, &words, None, &kbuild::progress::Silent).unwrap(), 0);
         });
         fs::read_to_string(self.topdir(board).join("out")).unwrap_or_default()
     }

@@ -67,6 +67,36 @@ pub const CONSOLE_LOG: &str = "console.log";
 /// depend on its file, see the class.
 pub const OPTIONS: &str = "conf/options";
 
+/// SSTATE_DIR inside TOPDIR: a link to the directory that boards share, or a directory of this board alone.
+pub const SHARED_STATE: &str = "sstate-cache";
+
+/// The directory inside TOPDIR of the hash equivalence server's database: a link to where the shared state is, so that boards
+/// agree on what is equivalent, or a directory of this board alone.
+pub const HASH_DATABASE: &str = "hashserv";
+
+/// A file inside TOPDIR that is there while kbuild can bring shared state from caches elsewhere.
+pub const CACHES: &str = "kbuild/caches";
+
+/// The servers that kbuild forwards connections to: a file inside TOPDIR that is there while it does, and the port on the
+/// build's own loopback device. Each is what BitBake's own server listens on by default.
+pub const FORWARDED: [ForwardedServer; 2] = [
+    ForwardedServer { variable: "BB_HASHSERVE_UPSTREAM", marker: "kbuild/hashserve", port: 8686 },
+    ForwardedServer { variable: "PRSERV_UPSTREAM", marker: "kbuild/prserve", port: 8585 },
+];
+
+/// A server outside that a build reaches through kbuild.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForwardedServer {
+    /// The variable that names it.
+    pub variable: &'static str,
+    /// See [`FORWARDED`].
+    pub marker: &'static str,
+    /// See [`FORWARDED`].
+    pub port: u16,
+}
+
+/// The host of the one mirror of shared state, which is no host: kbuild's class has a fetcher for it.
+const CACHES_MIRROR: &str = "file://.* http://caches.kbuild.invalid/PATH;downloadfilename=PATH";
 /// A directory inside TOPDIR with a file for each value that the lock gives: recipes that use a value depend on its file.
 pub const VALUES: &str = "conf/values";
 
@@ -352,6 +382,7 @@ impl BoardConf<'_> {
         let mut text = ConfText::new(self.project, self.board, "kbuild.conf");
         self.write_places(&mut text)?;
         write_seal(&mut text);
+        write_caches(&mut text);
         self.write_config(&mut text)?;
         self.write_options(&mut text)?;
         write_sources(&mut text, self.sources)?;
@@ -375,7 +406,8 @@ impl BoardConf<'_> {
         // oe-core up to 5.0 appends.
         text.raw(&format!("TMPDIR = \"${{TOPDIR}}/{TMPDIR}\"\n"));
         text.raw(&format!("{KEPT}[TMPDIR] = \"${{TOPDIR}}/{TMPDIR}\"\n"));
-        text.keep("SSTATE_DIR", "${TOPDIR}/sstate-cache");
+        text.keep("SSTATE_DIR", &format!("${{TOPDIR}}/{SHARED_STATE}"));
+        text.keep("BB_HASHSERVE_DB_DIR", &format!("${{TOPDIR}}/{HASH_DATABASE}"));
         text.raw("# No time of day in the names of images.\n");
         text.keep("IMAGE_VERSION_SUFFIX", "");
         text.raw(
@@ -526,14 +558,28 @@ fn write_seal(text: &mut ConfText) {
         ("BB_GENERATE_MIRROR_TARBALLS", "0"),
         ("BB_GENERATE_SHALLOW_TARBALLS", "0"),
         ("MIRRORS", ""),
-        ("SSTATE_MIRRORS", ""),
-        ("BB_HASHSERVE_UPSTREAM", ""),
-        ("PRSERV_UPSTREAM", ""),
         ("CONNECTIVITY_CHECK_URIS", ""),
         ("CVE_DB_UPDATE_INTERVAL", "-1"),
     ] {
         text.keep(variable, value);
     }
+}
+
+/// What leads to caches and servers elsewhere, and only while kbuild waits outside of the seal to ask them. The text is the
+/// same with and without: a part of it that changed would have BitBake parse every recipe again.
+fn write_caches(text: &mut ConfText) {
+    text.section(&format!(
+        "[cache] of {MANIFEST}: kbuild asks the caches and forwards to the servers; nothing else is reached"
+    ));
+    let while_there = |marker: &str, value: &str| {
+        format!("${{@'{value}' if os.path.exists(d.getVar('TOPDIR') + '/{marker}') else ''}}")
+    };
+    text.keep("SSTATE_MIRRORS", &while_there(CACHES, CACHES_MIRROR));
+    for server in FORWARDED {
+        text.keep(server.variable, &while_there(server.marker, &format!("127.0.0.1:{}", server.port)));
+    }
+    text.raw("# Which caches there are changes no task.\n");
+    text.raw("SSTATE_MIRRORS[vardepvalue] = \"\"\n");
 }
 
 /// A file's URL as an item of SRC_URI.

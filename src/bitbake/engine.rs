@@ -86,6 +86,8 @@ pub struct Job<'a> {
     pub task: Option<&'a str>,
     /// How much it prints; its console log under TMPDIR always has everything.
     pub words: Verbosity,
+    /// Whether what does not need a failed task is still built (`-k`).
+    pub keep_going: bool,
 }
 
 /// How much BitBake says (`-q` as `bb.ui.uihelper` and knotty count it).
@@ -147,7 +149,7 @@ impl Engine {
     /// # Errors
     /// No target, or a name that BitBake would take for an option: kind `Usage`.
     pub fn arguments(job: &Job<'_>) -> Result<Vec<String>> {
-        let Job { targets, task, words } = *job;
+        let Job { targets, task, words, keep_going } = *job;
         check_names(targets.iter().map(String::as_str).chain(task))?;
         let quiet = match words {
             Verbosity::All => None,
@@ -155,7 +157,17 @@ impl Engine {
             Verbosity::Complaints => Some("-qq".to_owned()),
         };
         let task = task.into_iter().flat_map(|task| ["-c".to_owned(), task.to_owned()]);
-        Ok(quiet.into_iter().chain(task).chain(targets.iter().cloned()).collect())
+        let keep_going = keep_going.then(|| "-k".to_owned());
+        Ok(quiet.into_iter().chain(keep_going).chain(task).chain(targets.iter().cloned()).collect())
+    }
+
+    /// BitBake's arguments for taking what shared state has of the targets, and running no task.
+    ///
+    /// # Errors
+    /// As [`Engine::arguments`].
+    pub fn cached_arguments(targets: &[String]) -> Result<Vec<String>> {
+        check_names(targets.iter().map(String::as_str))?;
+        Ok(["-q".to_owned(), "--setscene-only".to_owned()].into_iter().chain(targets.iter().cloned()).collect())
     }
 
     /// BitBake's arguments for asking every recipe in the targets' task graph what it fetches: a bar while it parses, no
@@ -318,8 +330,8 @@ pub fn discovery_outcome(status: i32, interrupted: bool, board: &str, log: Optio
     }
 }
 
-/// The first errors of a console log, each with the lines that belong to it, without those that only summarize.
-fn first_errors(log: &str) -> String {
+/// The first errors of a console log, each with the lines that belong to it, without the ones that only sum up.
+pub fn first_errors(log: &str) -> String {
     const ERRORS: usize = 3;
     const LINES: usize = 6;
     const SUMS: [&str; 3] = ["Parsing halted due to errors", "Task (", "Command execution failed"];
@@ -383,10 +395,11 @@ mod tests {
             Engine::arguments(&Job {
                 targets: &targets(&["a", "mc:b:c"]),
                 task: Some("unpack"),
-                words: Verbosity::Few
+                words: Verbosity::Few,
+                keep_going: true
             })
             .unwrap(),
-            ["-q", "-c", "unpack", "a", "mc:b:c"]
+            ["-q", "-k", "-c", "unpack", "a", "mc:b:c"]
         );
         for bad in [&[] as &[&str], &["--server-only"], &[""], &["a b"]] {
             assert_eq!(

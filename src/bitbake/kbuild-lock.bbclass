@@ -6,13 +6,18 @@
 #                                             ${TOPDIR}/kbuild/closure
 #   any run                                   one file for each recipe, of any layer, whose revision
 #                                             is still to be asked for, below ${TOPDIR}/kbuild/floating
+#
+# While BitBake runs, kbuild waits outside of the seal at the socket ${TOPDIR}/kbuild/kbuild.sock: it is
+# told what goes on, and brings what caches of shared state elsewhere have.
 
 # ---- When BitBake starts
 
 addhandler kbuild_configured
 kbuild_configured[eventmask] = "bb.event.ConfigParsed"
 python kbuild_configured() {
+    kbuild_tell_of_undone(d)
     kbuild_settle(d)
+    kbuild_fetch_from_caches()
     kbuild_cold_as_warm()
     kbuild_hash_without_values(d)
     kbuild_read_again(d)
@@ -42,6 +47,46 @@ def kbuild_has_own_tmpdir(d, value):
         return False
     shared = d.expand(value)
     return d.getVar("TMPDIR") not in [shared, shared + (d.getVar("TCLIBCAPPEND") or "")]
+
+def kbuild_tell_of_undone(d):
+    """Writes down which lines of layers and distributions have no effect, of those that say where shared state is or whom to
+    ask: their authors would wait in vain for what they said. Lines that only give a default are told if it would have been
+    taken."""
+    if d.getVar("BB_WORKERCONTEXT", False) is not None:
+        return
+    sets = d.getVarFlags("KBUILD_SETS") or {}
+    told = []
+    for name, (lines, defaults) in kbuild_lines_that_set(d, kbuild_of_caches()).items():
+        undone = name in sets and d.getVar(name, False) != sets[name]
+        found = lines or (defaults if undone else [])
+        if undone and not found:
+            found = [{"file": None, "line": None}]
+        told += [dict(line, variable=name) for line in found]
+    if told:
+        kbuild_write(d, "undone", d.getVar("BB_CURRENT_MC") or "default", told)
+
+def kbuild_of_caches():
+    return ["SSTATE_DIR", "SSTATE_MIRRORS", "BB_HASHSERVE_UPSTREAM", "PRSERV_UPSTREAM"]
+
+def kbuild_lines_that_set(d, names):
+    """Where the configuration sets variables: for each, the lines that begin with its name, and those that only give a
+    default; kbuild's own left out."""
+    import re
+    sets = re.compile("(%s)(?::[^ =]+)? *([?][?]=|[?+.:]?=|=[+.])" % "|".join(names))
+    found = {name: ([], []) for name in names}
+    own = d.expand("${TOPDIR}/conf/kbuild.conf")
+    for path in dict.fromkeys((d.getVar("BBINCLUDED") or "").split()):
+        try:
+            with open(path, errors="replace") as file:
+                lines = [] if path == own else list(enumerate(file, 1))
+        except OSError:
+            continue
+        for number, line in lines:
+            match = sets.match(line)
+            if match:
+                place = {"file": kbuild_below_layer(d, path), "line": number}
+                found[match.group(1)][match.group(2).startswith("?")].append(place)
+    return found
 
 def kbuild_cold_as_warm():
     """Makes the hash over the configuration that names the parse cache the same with and without
@@ -708,6 +753,7 @@ def kbuild_unpack(d):
 addhandler kbuild_task_failed
 kbuild_task_failed[eventmask] = "bb.build.TaskFailed"
 python kbuild_task_failed() {
+    kbuild_tell(d, {"event": "log", "recipe": kbuild_name(d), "task": e.task, "log": e.logfile, "file": d.getVar("FILE")})
     if e.task in ["do_fetch", "do_kbuild_unpack"]:
         found = {"name": kbuild_name(d), "task": e.task[len("do_"):], "error": kbuild_complaints(e.logfile)}
         if e.task == "do_fetch":
@@ -753,3 +799,124 @@ def kbuild_configuration(d):
             "url": (d.getVar("UNINATIVE_URL") or "") + tarball,
             "local": os.path.relpath(directory, d.getVar("DL_DIR"))}
     return found
+
+# ---- Speaking to kbuild, which waits outside of the seal
+
+def kbuild_connect(d):
+    """A connection to kbuild, or None where it does not wait: in a BitBake that a person runs by hand."""
+    import socket
+    try:
+        # By a descriptor: the path of a socket can have 107 bytes at most.
+        directory = os.open(d.expand("${TOPDIR}/kbuild"), os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return None
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        link.connect("/proc/self/fd/%d/kbuild.sock" % directory)
+        return link
+    except OSError:
+        link.close()
+        return None
+    finally:
+        os.close(directory)
+
+def kbuild_ask(d, question, descriptor=None):
+    """kbuild's answer to a question; a file that it shall write into goes along as an open descriptor."""
+    import array, json, socket
+    link = kbuild_connect(d)
+    if link is None:
+        return {}
+    with link:
+        rights = [] if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
+        try:
+            link.sendmsg([json.dumps(question).encode()], rights)
+            return json.loads(link.recv(1 << 16) or b"{}")
+        except OSError:
+            return {}
+
+def kbuild_tell(d, event):
+    """Tells kbuild what goes on. One connection for a process, so that nothing overtakes anything."""
+    import json
+    known = bb.event.__dict__.setdefault("kbuild_links", {})
+    if os.getpid() not in known:
+        known.clear()
+        known[os.getpid()] = kbuild_connect(d)
+    link = known[os.getpid()]
+    if link is None:
+        return
+    try:
+        link.sendall(json.dumps(event).encode())
+    except OSError:
+        known[os.getpid()] = None
+
+# ---- Shared state from caches elsewhere
+
+def kbuild_fetch_from_caches():
+    """Gives BitBake a fetcher for the one mirror of shared state that kbuild names (SSTATE_MIRRORS). It asks kbuild, which
+    asks the caches: nothing in here needs a network. The names are those that wget would give the files."""
+    if any(hasattr(method, "kbuild_caches") for method in bb.fetch2.methods):
+        return
+    def supports(self, ud, d):
+        return ud.type == "http" and ud.host == "caches.kbuild.invalid"
+    def checkstatus(self, fetch, ud, d, try_again=True):
+        return bool(kbuild_ask(d, {"has": ud.localfile}).get("has"))
+    def download(self, ud, d):
+        import tempfile
+        directory, name = os.path.split(os.path.join(d.getVar("DL_DIR"), ud.localfile))
+        bb.utils.mkdirhier(directory)
+        with tempfile.NamedTemporaryFile(dir=directory, prefix=".kbuild-", delete=False) as part:
+            try:
+                if not kbuild_ask(d, {"bring": ud.localfile}, part.fileno()).get("brought"):
+                    raise bb.fetch2.FetchError("no cache has it", ud.url)
+                # As a file that was made here: NamedTemporaryFile's are for their owner alone.
+                os.chmod(part.name, 0o664 & ~kbuild_umask())
+                os.rename(part.name, os.path.join(directory, name))
+            except BaseException:
+                os.unlink(part.name)
+                raise
+        return True
+    methods = {"supports": supports, "checkstatus": checkstatus, "download": download, "kbuild_caches": True}
+    bb.fetch2.methods.insert(0, type("KbuildCaches", (bb.fetch2.wget.Wget,), methods)())
+
+def kbuild_umask():
+    umask = os.umask(0o022)
+    os.umask(umask)
+    return umask
+
+# ---- What goes on
+
+addhandler kbuild_progress
+kbuild_progress[eventmask] = "bb.event.CacheLoadStarted bb.event.ParseStarted bb.event.ParseProgress \
+    bb.event.ParseCompleted bb.runqueue.runQueueTaskStarted bb.runqueue.runQueueTaskCompleted \
+    bb.runqueue.runQueueTaskFailed bb.runqueue.runQueueTaskSkipped bb.runqueue.sceneQueueTaskStarted \
+    bb.runqueue.sceneQueueTaskCompleted bb.runqueue.sceneQueueTaskFailed"
+python kbuild_progress() {
+    kind = type(e).__name__
+    if kind == "CacheLoadStarted":
+        kbuild_tell(d, {"event": "cache-load"})
+    elif kind in ["ParseStarted", "ParseProgress"]:
+        kbuild_tell(d, {"event": "parse", "done": getattr(e, "current", 0), "total": e.total})
+    elif kind == "ParseCompleted":
+        kbuild_tell(d, {"event": "parsed"})
+    else:
+        scene = kind.startswith("sceneQueueTask")
+        event = kind[len("sceneQueueTask" if scene else "runQueueTask"):].lower()
+        kbuild_tell(d, {"event": event, "recipe": kbuild_recipe_of(e.taskfile, d), "file": e.taskfile,
+            "task": e.taskname.replace("_setscene", ""), "from_cache": scene, "noexec": getattr(e, "noexec", False),
+            "reason": getattr(e, "reason", None), "total": e.stats.total,
+            # What is skipped counts as completed too (RunQueueExecute.task_skip).
+            "done": e.stats.completed + e.stats.failed})
+}
+
+def kbuild_recipe_of(path, d):
+    """The name of a recipe by its file, as BitBake names it by default; what it extends (BBCLASSEXTEND) and its
+    multiconfig go along. The recipe itself is not at hand where tasks are counted."""
+    words = path.split(":")
+    context = "mc:%s:" % words[1] if words[0] == "mc" else ""
+    extended = words[words.index("virtual") + 1:-1] if "virtual" in words else []
+    name = bb.parse.vars_from_file(words[-1], d)[0] or os.path.basename(words[-1])
+    if extended[:1] == ["native"]:
+        name += "-native"
+    elif extended:
+        name = "%s-%s" % (extended[-1], name)
+    return context + name

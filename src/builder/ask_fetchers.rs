@@ -104,7 +104,7 @@ impl Asking<'_> {
         let arguments = self.dir.ask(self.prepared.engine().directory(), question, &entries, repositories)?;
         let mut command = Command::new("python3");
         command.args(arguments).current_dir(self.prepared.topdir());
-        let ended = run_inside(self.prepared, command, Stdout::ToStderr)?;
+        let ended = run_inside(self.prepared, &self.prepared.seal, command, Stdout::ToStderr)?;
         if ended.interrupted {
             return Err(Error::new(Kind::Interrupted, "asking BitBake's fetchers was interrupted"));
         }

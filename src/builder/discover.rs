@@ -104,6 +104,8 @@ impl Discoverer<'_> {
             kbuild: self.kbuild,
             require_seal: self.require_seal,
             changes: LayerChanges::NONE,
+            cache: None,
+            jobs: 1,
             progress: self.progress,
         }
     }

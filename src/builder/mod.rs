@@ -7,6 +7,7 @@
 //! <project>/build/
 //!   layers/<name>-<commit12>/   checkouts, shared by boards
 //!   <board>.lock                held while something is built in <board>/
+//!   <board>.artifacts           hashes of what was deployed, beside the files' times
 //!   <board>.view                what the view in <board>/ holds
 //!   <board>.conf                hashes of what kbuild wrote into <board>/conf/
 //!   <board>.closures/           what discoveries found, for the next one after an edit
@@ -14,12 +15,14 @@
 //!     conf/ classes/            bblayers.conf, local.conf, kbuild.conf; kbuild's own class
 //!     kbuild/                   what that class says of the recipes, see [`discover`](mod@discover)
 //!     sources/{flat,git2,dl}    the view
-//!     tmp/ sstate-cache/        TMPDIR, SSTATE_DIR
+//!     tmp/ sstate-cache         TMPDIR; SSTATE_DIR, a link to the shared state
 //!     home/ scratch/            HOME and /tmp of the build, emptied before each
 //!     result.json
 //!   <board>.check/              the same, from nothing, for `--check`
+//!   sstate-cache/               the shared state of all boards, unless `[cache] dir` says where
 //! ```
 
+pub mod comparison;
 pub mod discover;
 pub mod doctor;
 pub mod layers;
@@ -29,52 +32,91 @@ pub mod seal;
 pub mod unpack;
 
 mod ask_fetchers;
+mod channel;
+mod failure;
 mod hosttools;
 mod inside;
+mod inside_artifacts;
+mod known_artifacts;
 mod known_closure;
+mod observe;
 mod prepare;
+mod shared_state;
+mod undone;
 mod unlocked;
+mod watch;
 mod workspace;
 
 pub use discover::{DiscoverRequest, Discoverer, discover};
+pub use inside_artifacts::FirstDifference;
+pub use observe::BuildOutput;
 pub use prepare::{BuildDir, BuildRequest, Prepared, prepare, this_machine};
-pub use result::{Artifact, BuildResult, Difference, compare};
+pub use result::{Artifact, BuildResult, CacheRecord, Difference, compare};
 pub use seal::{Seal, Stdout};
+pub use shared_state::{keep_boards_still, shared_state};
 pub use unpack::fetch_and_unpack;
+pub use watch::TaskCounts;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 
 use crate::bitbake::discovery::DiscoveryDir;
-use crate::bitbake::{Engine, Job, conf, engine};
+use crate::bitbake::{Engine, Job, Verbosity, conf};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
+use crate::progress::Progress;
+use result::BuildInputs;
 
-/// Runs BitBake in a prepared board: the job's targets or else the board's. All that BitBake says goes to stderr. The
-/// result is written into TOPDIR; an older one is gone as soon as BitBake starts.
+/// Runs BitBake in a prepared board: the job's targets or else the board's. What goes on is shown on stderr, by `progress` or
+/// by BitBake itself. The result is written into TOPDIR; an older one is gone as soon as BitBake starts.
 ///
 /// # Errors
 /// Kind `Engine` when BitBake fails or is interrupted, `Usage` when there is nothing to build.
-pub fn run(prepared: &Prepared, job: &Job<'_>) -> Result<BuildResult> {
+pub fn run(prepared: &Prepared, job: &Job<'_>, output: BuildOutput, progress: &dyn Progress) -> Result<BuildResult> {
     let targets = if job.targets.is_empty() { &prepared.targets } else { job.targets };
-    let arguments = Engine::arguments(&Job { targets, ..*job })?;
+    // Its complaints alone come through a display.
+    let words = if output == BuildOutput::Raw { job.words } else { Verbosity::Few };
+    let arguments = Engine::arguments(&Job { targets, words, ..*job })?;
     disk::remove_file(&prepared.topdir.join(result::FILE_NAME))?;
+    prepared.forget_log()?;
     let found = DiscoveryDir::begin(&prepared.topdir)?;
-    let ended = bitbake(prepared, arguments, &prepared.topdir)?;
-    let outcome = engine::outcome(ended.status, ended.interrupted, targets, prepared.log().as_deref());
-    outcome
+    // What the host's tools say of their version takes a moment, which BitBake takes too.
+    let path = prepared.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+    let (observed, host_tools) = std::thread::scope(|scope| {
+        let tools = scope.spawn(|| result::host_tools(&path));
+        let run = command(prepared, arguments, &prepared.topdir);
+        (observe::run(prepared, run, Some(output), progress), tools.join().unwrap_or_default())
+    });
+    let observed = observed?;
+    undone::tell(&prepared.topdir, progress);
+    observed
+        .outcome(targets, &prepared.topdir, prepared.log().as_deref())
         .map_err(|error| error.with_related(prepared.given.complaints(&found.failed_fetches().unwrap_or_default())))?;
     let result = BuildResult {
         schema: result::SCHEMA,
         kbuild: env!("CARGO_PKG_VERSION").to_owned(),
-        inputs: prepared.inputs_with(found.external_sources()?),
+        inputs: BuildInputs { host_tools, ..prepared.inputs_with(found.external_sources()?) },
         targets: targets.to_vec(),
         task: job.task.map(str::to_owned),
-        artifacts: result::artifacts(&prepared.deploy(), &prepared.topdir)?,
+        tasks: observed.watch.counts(),
+        cache: observed.cache,
+        artifacts: result::artifacts(&prepared.deploy(), &prepared.topdir, &prepared.artifacts_record())?,
     };
     result.write(&prepared.topdir)?;
     Ok(result)
+}
+
+/// Takes what shared state has of a prepared board's targets, here and in caches elsewhere, and builds nothing.
+///
+/// # Errors
+/// As [`run`].
+pub fn take_from_caches(prepared: &Prepared, output: BuildOutput, progress: &dyn Progress) -> Result<CacheRecord> {
+    let arguments = Engine::cached_arguments(&prepared.targets)?;
+    prepared.forget_log()?;
+    let observed = observe::run(prepared, command(prepared, arguments, &prepared.topdir), Some(output), progress)?;
+    observed.outcome(&prepared.targets, &prepared.topdir, prepared.log().as_deref())?;
+    Ok(observed.cache)
 }
 
 /// Opens a prepared board for a person: runs `command` (or, where it is empty, `shell` interactively) in the
@@ -83,7 +125,7 @@ pub fn run(prepared: &Prepared, job: &Job<'_>) -> Result<BuildResult> {
 ///
 /// # Errors
 /// When it cannot be started.
-pub fn shell(prepared: &Prepared, command: &[OsString], shell: Option<&OsStr>) -> Result<i32> {
+pub fn shell(prepared: &Prepared, command: &[OsString], shell: Option<&OsStr>, progress: &dyn Progress) -> Result<i32> {
     let mut program = match command {
         [] => Command::new(shell.filter(|shell| Path::new(shell).is_absolute()).unwrap_or("/bin/bash".as_ref())),
         [program, arguments @ ..] => {
@@ -98,20 +140,20 @@ pub fn shell(prepared: &Prepared, command: &[OsString], shell: Option<&OsStr>) -
     };
     program.env("SHELL", shell.unwrap_or("/bin/bash".as_ref()));
     program.current_dir(&prepared.topdir);
-    Ok(run_inside(prepared, program, Stdout::Own)?.status)
+    Ok(observe::run(prepared, program, None, progress)?.ended.status)
 }
 
 /// Builds a board, then again from nothing (no sstate, another directory), and compares the artifacts.
 ///
 /// # Errors
 /// As [`run`]; kind `NotReproducible` naming each artifact that differs; kind `Input` when there was nothing to compare.
-pub fn check(request: &BuildRequest<'_>, job: &Job<'_>) -> Result<BuildResult> {
+pub fn check(request: &BuildRequest<'_>, job: &Job<'_>, output: BuildOutput) -> Result<BuildResult> {
     let first = {
         let prepared = prepare(request, BuildDir::Build)?;
-        run(&prepared, job)?
+        run(&prepared, job, output, request.progress)?
     };
     let prepared = prepare(request, BuildDir::Check)?;
-    let second = run(&prepared, job)?;
+    let second = run(&prepared, job, output, request.progress)?;
     // The first directory may have artifacts of other builds; only the second has exactly those of this one.
     if second.artifacts.is_empty() {
         return Err(Error::input(format!("the board `{}` deployed nothing that could be compared", request.board))
@@ -149,19 +191,24 @@ fn not_reproducible(board: &str, differences: &[Difference], first: &Path, secon
 /// Runs BitBake from a directory; all that it says goes to stderr.
 fn bitbake(prepared: &Prepared, arguments: Vec<String>, from: &Path) -> Result<seal::Ended> {
     prepared.forget_log()?;
-    let mut command = Command::new(prepared.engine.program());
-    command.args(arguments).current_dir(from);
-    run_inside(prepared, command, Stdout::ToStderr)
+    run_inside(prepared, &prepared.seal, command(prepared, arguments, from), Stdout::ToStderr)
 }
 
-fn run_inside(prepared: &Prepared, mut command: Command, stdout: Stdout) -> Result<seal::Ended> {
+/// BitBake's command line, run from a directory.
+fn command(prepared: &Prepared, arguments: Vec<String>, from: &Path) -> Command {
+    let mut command = Command::new(prepared.engine.program());
+    command.args(arguments).current_dir(from);
+    command
+}
+
+fn run_inside(prepared: &Prepared, seal: &Seal, mut command: Command, stdout: Stdout<'_>) -> Result<seal::Ended> {
     for (name, value) in &prepared.environment {
         // Variables that were set for this command alone are kept.
         if !command.get_envs().any(|(own, _)| own == name) {
             command.env(name, value);
         }
     }
-    seal::run(&prepared.kbuild, &prepared.seal, &mut command, stdout)
+    seal::run(&prepared.kbuild, seal, &mut command, stdout)
 }
 
 impl Prepared {

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::channel::CacheAccess;
 use super::inside;
 use super::layers::{From, LayerChanges, Layers, below_project, build_directory};
 use super::result::{self, BuildInputs, EngineRecord};
 use super::seal::{self, Seal};
+use super::shared_state;
 use super::unlocked::GivenSources;
 use super::workspace::Workspace;
 use crate::bitbake::{BoardConf, Declared, Engine, SrcrevPin, conf, engine, text};
@@ -16,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::files::{LOCK, MANIFEST};
 use crate::lock::{self, Lock, Locked};
 use crate::manifest::local::LocalConfig;
-use crate::manifest::{Board, Manifest, Selection};
+use crate::manifest::{Board, CacheSettings, Manifest, Selection};
 use crate::progress::Progress;
 use crate::source::SourceId;
 use crate::store::{Store, view};
@@ -40,6 +42,10 @@ pub struct BuildRequest<'a> {
     pub require_seal: bool,
     /// How the layers may differ from the lock.
     pub changes: &'a LayerChanges,
+    /// `[cache]` of project and site; `None`: nothing that was made before is used.
+    pub cache: Option<&'a CacheSettings>,
+    /// At most so many transfers from caches at once.
+    pub jobs: usize,
     /// Told what goes on, and warned of what is left out.
     pub progress: &'a dyn Progress,
 }
@@ -65,6 +71,7 @@ pub struct Prepared {
     pub(super) seal: Seal,
     pub(super) inputs: BuildInputs,
     pub(super) kbuild: PathBuf,
+    pub(super) cache: CacheAccess,
     /// The sources that BitBake finds in the view.
     pub(super) given: GivenSources,
     /// The project's directory, without symbolic links.
@@ -115,6 +122,11 @@ impl Prepared {
     /// before it knew where to write one, or the distribution keeps it elsewhere.
     pub fn log(&self) -> Option<PathBuf> {
         Some(self.logs().join("console-latest.log")).filter(|log| log.exists())
+    }
+
+    /// Where the hashes of artifacts are remembered: beside TOPDIR, in a place that no recipe can write.
+    pub(super) fn artifacts_record(&self) -> PathBuf {
+        beside(&self.topdir, "artifacts")
     }
 
     /// What went in, with the recipes that BitBake took from a folder ([`DiscoveryDir::external_sources`]).
@@ -168,7 +180,11 @@ pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> 
     board_dir.given = GivenSources::of(request.lock, &sources, &layers);
     let pins = pins(request.lock, request.board, &settings)?;
     let variant = ConfVariant { pins: &pins, build_arch: None, uninative: has_uninative(&sources) };
-    board_dir.finish(request, &layers, &variant)
+    let settings = request.cache.filter(|_| place == BuildDir::Build);
+    let stores = request.store.layers().map(Store::root);
+    let shared = shared_state::lay_out(&board_dir.topdir, &board_dir.build, settings, stores)?;
+    let cache = settings.map(|settings| access(settings, request.jobs)).unwrap_or_default();
+    Ok(Prepared { cache, ..board_dir.finish(request, &layers, &variant, shared.as_deref())? })
 }
 
 /// As [`prepare`], for asking what the board fetches: there are no sources yet, so the view is left as it is or stays
@@ -187,7 +203,8 @@ pub(super) fn prepare_discovery(request: &BuildRequest<'_>, host: &str) -> Resul
     // uninative stays: the lock will have it, and then the build has the same configuration and the same parse cache.
     let variant =
         ConfVariant { pins: &[], build_arch: Some(host).filter(|host| *host != this_machine()), uninative: true };
-    board_dir.finish(request, &layers, &variant)
+    shared_state::lay_out_unused(&board_dir.topdir)?;
+    board_dir.finish(request, &layers, &variant, None)
 }
 
 /// A board's directory, with its lock held.
@@ -219,6 +236,7 @@ impl<'a> BoardDir<'a> {
         if place != BuildDir::Build {
             disk::remove_dir_all(&topdir)?;
         }
+        remove_links(&topdir)?;
         // Files of an earlier build in its home must not change this one.
         disk::remove_dir_all(&topdir.join("home"))?;
         disk::create_dir_all(&topdir)?;
@@ -233,28 +251,31 @@ impl<'a> BoardDir<'a> {
 
     /// The record of the view, in a place that no recipe can write.
     fn view_record(&self) -> PathBuf {
-        self.beside(".view")
+        beside(&self.topdir, "view")
     }
 
-    fn beside(&self, suffix: &str) -> PathBuf {
-        let mut name = self.topdir.file_name().unwrap_or_default().to_owned();
-        name.push(suffix);
-        self.topdir.with_file_name(name)
-    }
-
-    fn finish(self, request: &BuildRequest<'_>, layers: &Layers, variant: &ConfVariant<'_>) -> Result<Prepared> {
+    fn finish(
+        self,
+        request: &BuildRequest<'_>,
+        layers: &Layers,
+        variant: &ConfVariant<'_>,
+        shared_state: Option<&Path>,
+    ) -> Result<Prepared> {
         let engine = Engine::find(&layers.engine.directory)?;
         self.write_configuration(request, layers, variant)?;
         let environment = engine.environment(&self.topdir, layers.tops(), |name| std::env::var_os(name))?;
         let mut reachable =
             inside::of_board(self.board, request.manifest.root(), &self.topdir, layers, request.store, &environment)?;
+        if let Some(shared) = shared_state {
+            reachable.write(shared).map_err(|error| Error::io("find", shared, error))?;
+        }
         for directory in self.workspace.iter().flat_map(|workspace| workspace.outside(&self.topdir)) {
             check_source_tree(request, directory)?;
             reachable.write(directory).map_err(|error| Error::io("find", directory, error))?;
         }
         let seal = seal::probe(request.kbuild, &reachable)?;
         judge(&seal, request)?;
-        let mut inputs = inputs(request, self.board, layers, &engine, &seal, &environment);
+        let mut inputs = inputs(request, self.board, layers, &engine, &seal);
         if let Some(Workspace { layer, .. }) = &self.workspace {
             let layer = below_project(request.manifest, layer);
             inputs.not_from_the_lock.push(format!("not from the lock: the layer `workspace`, from {layer}"));
@@ -267,11 +288,33 @@ impl<'a> BoardDir<'a> {
             seal,
             inputs,
             kbuild: request.kbuild.to_owned(),
+            cache: CacheAccess::default(),
             given: self.given,
             root: self.build.parent().unwrap_or(Path::new("/")).to_owned(),
             _lock: self.lock,
         })
     }
+}
+
+/// What a build has of `[cache]` while it runs.
+fn access(settings: &CacheSettings, jobs: usize) -> CacheAccess {
+    let servers = [settings.hashserve.clone(), settings.prserve.clone()];
+    CacheAccess { pull: settings.pull.clone(), servers, jobs }
+}
+
+/// Removes links in place of the directories of TOPDIR that kbuild works in, but does not make here. A recipe of an earlier build
+/// could have put them there, to have kbuild write, and clean up, in any directory of the user.
+fn remove_links(topdir: &Path) -> Result<()> {
+    const OWN: [&str; 3] = ["kbuild", "scratch", conf::VIEW];
+    let links = OWN.iter().map(|name| topdir.join(name)).filter(|path| path.is_symlink());
+    links.into_iter().try_for_each(|link| disk::remove_file(&link))
+}
+
+/// A file beside a board's directory, called after it.
+fn beside(topdir: &Path, what: &str) -> PathBuf {
+    let mut name = topdir.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{what}"));
+    topdir.with_file_name(name)
 }
 
 /// Warns of walls that do not stand, or refuses to go on without them.
@@ -413,7 +456,7 @@ impl BoardDir<'_> {
         let ([bblayers, local, kbuild], values) = with_conf(request, self.board, &bblayers, variant, |conf| {
             Ok(([conf.bblayers()?, conf.local(), conf.kbuild()?], conf.values()?))
         })?;
-        let written = WrittenConf { topdir: &self.topdir, record: self.beside(".conf") };
+        let written = WrittenConf { topdir: &self.topdir, record: beside(&self.topdir, "conf") };
         let files = [("bblayers.conf", &bblayers), ("local.conf", &local), ("kbuild.conf", &kbuild)];
         written.write(&files, request.progress)?;
         disk::replace_if_changed(&self.topdir.join(conf::CLASS_FILE), conf::CLASS.as_bytes())?;
@@ -543,15 +586,7 @@ fn has_uninative(sources: &[SourceId]) -> bool {
     sources.iter().any(|id| matches!(id, SourceId::File(name) if name.starts_with(&prefix)))
 }
 
-fn inputs(
-    request: &BuildRequest<'_>,
-    board: &Board,
-    layers: &Layers,
-    engine: &Engine,
-    seal: &Seal,
-    environment: &BTreeMap<OsString, OsString>,
-) -> BuildInputs {
-    let path = environment.get(std::ffi::OsStr::new("PATH")).map(OsString::as_os_str).unwrap_or_default();
+fn inputs(request: &BuildRequest<'_>, board: &Board, layers: &Layers, engine: &Engine, seal: &Seal) -> BuildInputs {
     BuildInputs {
         project: request.manifest.project.clone(),
         board: request.board.to_owned(),
@@ -565,7 +600,8 @@ fn inputs(
         not_sealed_because: seal.lack(),
         not_from_the_lock: layers.not_from_the_lock(),
         mounts: board.mounts.clone(),
-        host_tools: result::host_tools(path),
+        // Asked while BitBake runs.
+        host_tools: BTreeMap::new(),
     }
 }
 

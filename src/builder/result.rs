@@ -1,8 +1,8 @@
 //! The result of a build, with its inputs: `result.json`.
 //!
 //! It has no time of day and no path of the build directory, so two builds with the same artifacts have the same result,
-//! on any machine. Facts of the host (its tools, whether the kernel sealed the build) are recorded, because a
-//! difference is often found there.
+//! on any machine, except for `tasks` and `cache`: what had to be built, and what came from a cache. Facts of the host
+//! (its tools, whether the kernel sealed the build) are recorded, because a difference is often found there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -16,12 +16,15 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::known_artifacts::KnownArtifacts;
 use super::seal::Walls;
+use super::watch::TaskCounts;
+use crate::cache::{Brought, ObjectName};
 use crate::error::{Error, Result};
 use crate::git::ends_with_kbuild;
 use crate::lock::Lock;
 use crate::manifest::{Manifest, Mount};
-use crate::source::{Blake3, CommitId, Hasher, Sha256};
+use crate::source::{Blake3, CommitId, Sha256};
 
 /// The name of the result's file in TOPDIR.
 pub const FILE_NAME: &str = "result.json";
@@ -47,8 +50,47 @@ pub struct BuildResult {
     /// The task, where it was not the whole build.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub task: Option<String>,
+    /// How its tasks were done.
+    #[serde(default)]
+    pub tasks: TaskCounts,
+    /// What came out of shared state.
+    #[serde(default)]
+    pub cache: CacheRecord,
     /// The artifacts, sorted by path.
     pub artifacts: Vec<Artifact>,
+}
+
+/// What of a build came out of shared state: of this machine, and of caches elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheRecord {
+    /// `recipe:do_task` of each task whose result was taken, sorted.
+    pub tasks: Vec<String>,
+    /// What caches elsewhere gave, by their address.
+    pub brought: BTreeMap<String, BroughtObjects>,
+}
+
+/// What one cache gave.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BroughtObjects {
+    /// Number of objects; what stands beside one (its `.siginfo` and `.sig`) is not counted.
+    pub objects: usize,
+    /// In bytes, with what stands beside them.
+    pub bytes: u64,
+}
+
+impl CacheRecord {
+    /// Adds an object that a cache gave.
+    pub(super) fn add(&mut self, name: &ObjectName, brought: &Brought) {
+        let cache = self.brought.entry(brought.from.clone()).or_default();
+        cache.objects += usize::from(name.is_object());
+        cache.bytes += brought.size;
+    }
+
+    /// Objects and bytes that came from elsewhere.
+    pub fn total(&self) -> (usize, u64) {
+        let add = |(objects, bytes), cache: &BroughtObjects| (objects + cache.objects, bytes + cache.bytes);
+        self.brought.values().fold((0, 0), add)
+    }
 }
 
 /// The inputs of a build.
@@ -230,16 +272,18 @@ pub fn compare(first: &[Artifact], second: &[Artifact]) -> Vec<Difference> {
 }
 
 /// Every file and link below a machine's deploy directory, which is in `topdir`, hashed on all cores, sorted by path. No
-/// directory: nothing.
+/// directory: nothing. Hashes of what did not change are taken from `record`, and remembered there.
 ///
 /// # Errors
 /// What cannot be read, is neither a file nor a link, or has a name that is no UTF-8; a directory that a link takes out of
 /// `topdir`.
-pub fn artifacts(deploy: &Path, topdir: &Path) -> Result<Vec<Artifact>> {
+pub fn artifacts(deploy: &Path, topdir: &Path, record: &Path) -> Result<Vec<Artifact>> {
     let mut found = Vec::new();
     check_within(deploy, topdir)?;
     collect(deploy, &mut found)?;
-    let mut artifacts = found.par_iter().map(|path| artifact(deploy, path)).collect::<Result<Vec<_>>>()?;
+    let known = KnownArtifacts::read(record);
+    let mut artifacts = found.par_iter().map(|path| artifact(deploy, path, &known)).collect::<Result<Vec<_>>>()?;
+    known.write(record);
     artifacts.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(artifacts)
 }
@@ -273,7 +317,7 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn artifact(deploy: &Path, path: &Path) -> Result<Artifact> {
+fn artifact(deploy: &Path, path: &Path, known: &KnownArtifacts) -> Result<Artifact> {
     let failed = |error| Error::io("read", path, error);
     let utf8 = |path: &Path| {
         let text = path.to_str().map(str::to_owned);
@@ -289,9 +333,7 @@ fn artifact(deploy: &Path, path: &Path) -> Result<Artifact> {
         let link = utf8(&fs::read_link(path).map_err(failed)?)?;
         return Ok(Artifact { path: name, content: ArtifactContent::Link { link } });
     }
-    let mut hasher = Hasher::default();
-    io::copy(&mut fs::File::open(path).map_err(failed)?, &mut hasher).map_err(failed)?;
-    let digests = hasher.finish();
+    let digests = known.digests(&name, path)?;
     let content = ArtifactContent::File { size: digests.size, sha256: digests.sha256, blake3: digests.blake3 };
     Ok(Artifact { path: name, content })
 }
@@ -344,7 +386,8 @@ mod tests {
         fs::write(deploy.path().join("b"), "").unwrap();
         symlink("sub/abc", deploy.path().join("a")).unwrap();
         symlink("nowhere", deploy.path().join("c")).unwrap();
-        let found = artifacts(deploy.path(), deploy.path()).unwrap();
+        let record = tempfile::tempdir().unwrap().path().join("record");
+        let found = artifacts(deploy.path(), deploy.path(), &record).unwrap();
         let text = serde_json::to_string_pretty(&found).unwrap();
         insta::assert_snapshot!(text, @r#"
         [
@@ -371,16 +414,13 @@ mod tests {
         ]
         "#);
         assert_eq!(serde_json::from_str::<Vec<Artifact>>(&text).unwrap(), found);
-        assert!(artifacts(&deploy.path().join("none"), deploy.path()).unwrap().is_empty());
+        let of = |directory: &Path| artifacts(directory, deploy.path(), &record);
+        assert!(of(&deploy.path().join("none")).unwrap().is_empty());
         let outside = tempfile::tempdir().unwrap();
         symlink(outside.path(), deploy.path().join("away")).unwrap();
-        assert_eq!(artifacts(&deploy.path().join("away"), deploy.path()).unwrap_err().kind(), crate::Kind::Input);
+        assert_eq!(of(&deploy.path().join("away")).unwrap_err().kind(), crate::Kind::Input);
         rustix::fs::mkfifoat(rustix::fs::CWD, deploy.path().join("pipe"), 0o600.into()).unwrap();
-        assert_eq!(
-            artifacts(deploy.path(), deploy.path()).unwrap_err().kind(),
-            crate::Kind::Input,
-            "and does not wait"
-        );
+        assert_eq!(of(deploy.path()).unwrap_err().kind(), crate::Kind::Input, "and does not wait");
     }
 
     #[test]

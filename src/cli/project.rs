@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fetch::{FetchSettings, Fetcher, Registries};
 use crate::files::{self, LOCK, MANIFEST};
 use crate::lock::{FolderState, Lock};
-use crate::manifest::{ClosureScope, LayerOrigin, Manifest, Mirrors, SiteConfig};
+use crate::manifest::{CacheSettings, ClosureScope, LayerOrigin, Manifest, Mirrors, SiteConfig};
 use crate::resolve;
 use crate::source::SourceId;
 use crate::store::{ExclusiveStore, Store};
@@ -24,6 +24,8 @@ pub(super) struct Project {
     pub(super) lock_path: PathBuf,
     /// `--require-seal`.
     pub(super) require_seal: bool,
+    /// `[cache]` of site and project; without a network, what is left of it.
+    pub(super) cache: CacheSettings,
     stores: Stores,
     mirrors: Mirrors,
     registries: Registries,
@@ -53,7 +55,9 @@ impl Project {
         let registries =
             Registries { entries: manifest.registries.clone().into_iter().chain(site.registries).collect() };
         let require_seal = global.require_seal;
-        Ok(Project { manifest, lock_path, require_seal, stores, mirrors, registries })
+        let cache = site.cache.then(manifest.cache.clone());
+        let cache = if global.offline() { cache.offline() } else { cache };
+        Ok(Project { cache, manifest, lock_path, require_seal, stores, mirrors, registries })
     }
 
     /// Opens the store, which records that this project uses it.

@@ -13,12 +13,13 @@ use super::select;
 use super::{Board, BuildOption, Mount, OptionKind, Setting};
 use crate::error::{Error, Result};
 
-/// A board is built in `build/<board>`, beside the checkouts of layers.
-const TAKEN: [&str; 1] = ["layers"];
+/// A board is built in `build/<board>`, beside the checkouts of layers and the shared state.
+const TAKEN: [(&str, &str); 2] =
+    [("layers", "the directory of the layers' checkouts"), ("sstate-cache", "the shared state of all boards")];
 
 /// Variables that kbuild itself sets, with what to use instead. To set one would have no effect, or would break the rule
 /// that a build uses its lock and nothing else.
-const OWNED: [(&str, &str); 30] = [
+const OWNED: [(&str, &str); 31] = [
     ("MACHINE", "set the board's `machine`"),
     ("BBLAYERS", "set the board's `layers`"),
     ("BBPATH", "layers set it in their layer.conf"),
@@ -33,16 +34,17 @@ const OWNED: [(&str, &str); 30] = [
     ("SOURCE_MIRROR_URL", "declare a `[[mirrors.rule]]`"),
     ("BB_NO_NETWORK", "a build never touches the network"),
     ("BB_FETCH_PREMIRRORONLY", "a build never touches the network"),
-    ("SSTATE_DIR", "kbuild lays out the build directory"),
+    ("SSTATE_DIR", "set `dir` in `[cache]`"),
     ("DEPLOY_DIR", "kbuild lays out the build directory"),
     ("DEPLOY_DIR_IMAGE", "kbuild lays out the build directory"),
     ("IMAGE_VERSION_SUFFIX", "kbuild keeps the time of day out of the names of images"),
     ("BB_SERVER_TIMEOUT", "BitBake's server ends with its build"),
-    ("SSTATE_MIRRORS", "a build never touches the network"),
+    ("SSTATE_MIRRORS", "set `pull` in `[cache]`"),
     ("SSTATE_MIRROR_ALLOW_NETWORK", "a build never touches the network"),
     ("BB_ALLOWED_NETWORKS", "a build never touches the network"),
-    ("BB_HASHSERVE_UPSTREAM", "a build never touches the network"),
-    ("PRSERV_UPSTREAM", "a build never touches the network"),
+    ("BB_HASHSERVE_UPSTREAM", "set `hashserve` in `[cache]`"),
+    ("BB_HASHSERVE_DB_DIR", "set `dir` in `[cache]`: the database is beside the shared state"),
+    ("PRSERV_UPSTREAM", "set `prserve` in `[cache]`"),
     ("CONNECTIVITY_CHECK_URIS", "a build never touches the network"),
     ("BB_GENERATE_MIRROR_TARBALLS", "sources come from the store: see `--store`"),
     ("BB_GENERATE_SHALLOW_TARBALLS", "sources come from the store: see `--store`"),
@@ -65,9 +67,9 @@ pub(super) struct BoardChecks<'a> {
 pub(super) fn check(context: &BoardChecks, diagnostics: &mut Diagnostics) -> IndexMap<String, Board> {
     check_config(context.config, diagnostics);
     for (name, block) in context.boards {
-        if TAKEN.contains(&name.as_str()) {
+        if let Some((taken, what)) = TAKEN.iter().find(|(taken, _)| *taken == name.as_str()) {
             let fault = Error::input(format!("a board cannot be called `{name}`")).at(block.span.clone(), "this name");
-            diagnostics.add(fault.help("build/layers is the directory of the layers' checkouts: choose another name"));
+            diagnostics.add(fault.help(format!("build/{taken} is {what}: choose another name")));
         }
         if let Some(raw) = &block.raw {
             check_own(name, raw, context, diagnostics);
@@ -127,6 +129,16 @@ fn check_target(target: &RawText) -> Result<()> {
 const OWN_DIRECTORIES: [&str; 8] = ["/", "/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/var/tmp"];
 const KERNELS_DIRECTORIES: [&str; 3] = ["/dev", "/proc", "/sys"];
 
+/// Why a path cannot be shown to a build, and what to do instead.
+pub(super) fn refused_for_builds(path: &Path) -> Option<(&'static str, &'static str)> {
+    if OWN_DIRECTORIES.iter().any(|own| path == Path::new(own)) {
+        return Some(("is the build's own inside the seal", "name what is needed in it"));
+    }
+    let of_kernel = KERNELS_DIRECTORIES.iter().any(|kernels| path.starts_with(kernels));
+    of_kernel
+        .then_some(("is of the kernel, which a build must not reach", "see docs/reference/seal.md for what is there"))
+}
+
 fn check_mount(mount: &At<RawMount>) -> Result<Mount> {
     let Some(path) = &mount.path else {
         let help = "name a file or a directory: { path = \"/opt/licence.dat\" }";
@@ -139,14 +151,8 @@ fn check_mount(mount: &At<RawMount>) -> Result<Mount> {
     if path.is_empty() || path.chars().any(char::is_control) {
         return refused("is no path", "name a file or a directory");
     }
-    if OWN_DIRECTORIES.iter().any(|own| plain == Path::new(own)) {
-        return refused("is the build's own inside the seal", "name what is needed in it");
-    }
-    if KERNELS_DIRECTORIES.iter().any(|kernels| plain.starts_with(kernels)) {
-        return refused(
-            "is of the kernel, which a build must not reach",
-            "see docs/reference/seal.md for what is there",
-        );
+    if let Some((why, help)) = refused_for_builds(plain) {
+        return refused(why, help);
     }
     Ok(Mount { path: plain.to_owned(), write: mount.write.unwrap_or(false) })
 }

@@ -6,6 +6,7 @@
 
 mod audit;
 mod boards;
+mod cache;
 mod closure;
 mod diagnostics;
 mod document;
@@ -36,7 +37,7 @@ pub use fallbacks::{FallbackChoice, FallbackList};
 pub use template::{Fill, Template};
 
 use crate::error::{Error, Result};
-use crate::source::{GitRef, ImageName, Sha256, SourceUrl};
+use crate::source::{GitRef, ImageName, RemoteUrl, Sha256, SourceUrl};
 
 /// A checked manifest.
 #[derive(Debug, Clone)]
@@ -61,6 +62,8 @@ pub struct Manifest {
     pub registries: IndexMap<String, SourceUrl>,
     /// `[mirrors]`.
     pub mirrors: Mirrors,
+    /// `[cache]`.
+    pub cache: CacheSettings,
     /// `[audit] allow`.
     pub allowed_findings: Vec<AllowedFinding>,
 }
@@ -360,6 +363,41 @@ pub struct MirrorRule {
     pub to: Vec<String>,
 }
 
+/// `[cache]` of a manifest or of a site configuration: what BitBake's tasks made already, here and elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// The directory of shared state (SSTATE_DIR), absolute; `None`: the project's own.
+    pub dir: Option<PathBuf>,
+    /// Caches elsewhere, in the order in which they are asked.
+    pub pull: Vec<CachePlace>,
+    /// The cache that shared state is sent to; never a web server.
+    pub push: Option<CachePlace>,
+    /// The upstream of the build's hash equivalence server (BB_HASHSERVE_UPSTREAM).
+    pub hashserve: Option<ServerAddress>,
+    /// The upstream of the build's PR server (PRSERV_UPSTREAM).
+    pub prserve: Option<ServerAddress>,
+}
+
+/// A cache of shared state: files under the names that BitBake gives them below SSTATE_DIR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CachePlace {
+    /// A directory of this machine, absolute.
+    Directory(PathBuf),
+    /// A directory behind a web server, which is only read.
+    Web(SourceUrl),
+    /// A prefix in a bucket.
+    Bucket(RemoteUrl),
+}
+
+/// Where a server listens for TCP connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerAddress {
+    /// A name, or an IP address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
 /// A board's options, each with its value: the input of one build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
@@ -380,6 +418,8 @@ pub struct SiteConfig {
     pub mirrors: Mirrors,
     /// Package registries that win over the manifest's.
     pub registries: IndexMap<String, SourceUrl>,
+    /// Shared state of this machine or site; see [`CacheSettings::then`].
+    pub cache: CacheSettings,
 }
 
 impl BuildOption {
@@ -418,6 +458,58 @@ impl Arch {
             Arch::Aarch64 => "aarch64",
             Arch::Riscv64 => "riscv64",
             Arch::X86_64 => "x86_64",
+        }
+    }
+}
+
+impl CacheSettings {
+    /// These settings, then the others: what is set here wins, caches are asked in this order.
+    #[must_use]
+    pub fn then(mut self, next: CacheSettings) -> CacheSettings {
+        self.pull.extend(next.pull);
+        CacheSettings {
+            dir: self.dir.or(next.dir),
+            pull: self.pull,
+            push: self.push.or(next.push),
+            hashserve: self.hashserve.or(next.hashserve),
+            prserve: self.prserve.or(next.prserve),
+        }
+    }
+
+    /// What is left of them without a network.
+    #[must_use]
+    pub fn offline(mut self) -> CacheSettings {
+        self.pull.retain(|place| matches!(place, CachePlace::Directory(_)));
+        CacheSettings { hashserve: None, prserve: None, ..self }
+    }
+}
+
+impl CachePlace {
+    /// Reads an address: a directory, `file:///…`, `https://…`, or a bucket. A relative directory is below `base`.
+    ///
+    /// # Errors
+    /// It is none of these, or has a login in it: kind `Input`.
+    pub fn read(text: &str, base: &Path) -> Result<CachePlace> {
+        cache::place(text, base)
+    }
+}
+
+impl fmt::Display for CachePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CachePlace::Directory(path) => write!(f, "{}", path.display()),
+            CachePlace::Web(url) => write!(f, "{url}"),
+            CachePlace::Bucket(url) => write!(f, "{url}"),
+        }
+    }
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
         }
     }
 }

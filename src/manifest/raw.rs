@@ -102,6 +102,8 @@ pub(super) struct RawManifest {
     registries: IndexMap<String, String>,
     /// Where sources are looked for before and after their upstream.
     mirrors: RawMirrors,
+    /// Where BitBake's shared state is kept and looked for.
+    cache: RawCache,
     /// What `kbuild audit` lets pass.
     audit: RawAudit,
 }
@@ -382,6 +384,23 @@ pub(super) enum RawBuiltin {
     Named(Vec<RawText>),
 }
 
+/// `[cache]`: what BitBake made already, on this machine and elsewhere.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawCache {
+    /// The directory of shared state (BitBake's SSTATE_DIR), of this machine; a relative one is below the directory of this
+    /// file (default: `build/sstate-cache`, for all boards of the project).
+    pub(super) dir: Option<RawText>,
+    /// Caches elsewhere that are asked for shared state, in order: `https://…`, `s3://…` (or `gs://`, `az://`), a directory.
+    pub(super) pull: Option<Vec<RawText>>,
+    /// The cache that `kbuild cache push` sends shared state to: `s3://…` (or `gs://`, `az://`), a directory.
+    pub(super) push: Option<RawText>,
+    /// A hash equivalence server of BitBake's, `HOST:PORT`: the upstream of the build's own.
+    pub(super) hashserve: Option<RawText>,
+    /// A PR server of BitBake's, `HOST:PORT`: the upstream of the build's own.
+    pub(super) prserve: Option<RawText>,
+}
+
 /// A site configuration.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -394,6 +413,8 @@ pub(super) struct RawSite {
     pub(super) mirrors: Option<RawMirrors>,
     /// Package registries that win over those of kbuild.toml.
     pub(super) registries: IndexMap<String, String>,
+    /// Where shared state is kept and looked for; what stands here wins over kbuild.toml, and its caches are asked first.
+    pub(super) cache: RawCache,
 }
 
 impl<'de> Deserialize<'de> for RawBuiltin {

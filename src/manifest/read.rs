@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use toml_edit::Table;
 
 use super::document::{self, Block, Diagnostics};
-use super::raw::{RawAudit, RawClosure, RawManifest, RawMirrors, RawProject, RawSite, RawText};
+use super::raw::{RawAudit, RawCache, RawClosure, RawManifest, RawMirrors, RawProject, RawSite, RawText};
 use super::{
-    Manifest, Mirrors, SiteConfig, audit, boards, closure, layers, mirrors, names, options, sources, together,
+    CacheSettings, Manifest, Mirrors, SiteConfig, audit, boards, cache, closure, layers, mirrors, names, options,
+    sources, together,
 };
 use crate::bounds;
 use crate::disk;
@@ -57,6 +58,7 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
         config: &config,
     };
     let boards = boards::check(&context, diagnostics);
+    let cache = cache_settings(table, root, diagnostics);
     let raw_mirrors = raw_mirrors.and_then(|block| block.raw);
     let checked = Manifest {
         path: path.to_owned(),
@@ -67,6 +69,7 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
         closure: closure::check(&raw_closure, &raw_options, diagnostics),
         registries: closure::registries(&raw_registries, diagnostics),
         mirrors: raw_mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, root, diagnostics)),
+        cache,
         allowed_findings: audit::check(&raw_audit, diagnostics),
         options,
         boards,
@@ -83,6 +86,11 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
         together::check_possible(&manifest, raw_closure.together.as_ref(), diagnostics);
     }
     Some(manifest)
+}
+
+fn cache_settings(table: &Table, base: &Path, diagnostics: &mut Diagnostics) -> CacheSettings {
+    let raw: Option<Block<RawCache>> = document::single(table, "cache", diagnostics);
+    raw.and_then(|block| block.raw).map_or_else(CacheSettings::default, |raw| cache::check(&raw, base, diagnostics))
 }
 
 fn project_name(project: &Block<RawProject>, diagnostics: &mut Diagnostics) -> Option<String> {
@@ -114,6 +122,7 @@ pub(super) fn site(path: &Path) -> Result<SiteConfig> {
         lower: lower.iter().flatten().filter_map(|store| lower_store(store, base, &mut diagnostics)).collect(),
         mirrors: mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, base, &mut diagnostics)),
         registries: closure::registries(&registries, &mut diagnostics),
+        cache: cache_settings(&table, base, &mut diagnostics),
     };
     diagnostics.finish(&path, &text)?;
     Ok(site)

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{self, HeaderMap, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 
 use super::netrc::Netrc;
 use super::retry::{Class, Failure, RetryPolicy};
@@ -47,6 +47,26 @@ pub struct Http {
 pub struct GivenAddress {
     pub url: Url,
     pub headers: HeaderMap,
+}
+
+/// The body of something at a URL, while it is read.
+pub struct OpenedUrl {
+    /// Its first byte's place in the whole.
+    pub from: u64,
+    /// What names exactly these bytes, where the server gives it.
+    pub validator: Option<String>,
+    /// How many bytes are to come, where the server says it.
+    pub rest: Option<u64>,
+    url: SourceUrl,
+    response: Response,
+}
+
+impl BodyStream for OpenedUrl {
+    type Chunk = Bytes;
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        self.response.chunk().await.map_err(|error| failed(&self.url, error))
+    }
 }
 
 /// The point from which a transfer goes on.
@@ -127,6 +147,44 @@ impl Http {
         }
     }
 
+    /// Whether a server has something at a URL. A 403 says that it has not: buckets that nobody may list answer so for what
+    /// is not there.
+    ///
+    /// # Errors
+    /// No answer, or another refusal.
+    pub async fn has(&self, url: &SourceUrl) -> Result<bool, Failure> {
+        let request = self.request_as(Method::HEAD, url.as_url(), None)?;
+        let response = request.send().await.map_err(|error| failed(url, error))?;
+        match check_status(url, &response, false) {
+            Ok(()) => Ok(true),
+            Err(failure) if failure.error.kind() == Kind::Missing => Ok(false),
+            Err(Failure { class: Class::Permanent, .. }) if response.status() == StatusCode::FORBIDDEN => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Opens what is at a URL for reading, from a byte on if what came before, with this validator, is still a part of it;
+    /// else from the first byte.
+    ///
+    /// # Errors
+    /// As [`Http::transfer`].
+    pub async fn open(&self, url: &SourceUrl, from: u64, validator: Option<&str>) -> Result<OpenedUrl, Failure> {
+        let resume =
+            validator.filter(|_| from > 0).map(|validator| Resume { from, if_range: Some(validator.to_owned()) });
+        let response = self.request(url.as_url(), resume.as_ref())?.send().await.map_err(|error| failed(url, error))?;
+        check_status(url, &response, resume.is_some())?;
+        let (from, response) = match plan(url, &response, resume.as_ref()) {
+            ResponsePlan::Body { from, .. } => (from, response),
+            ResponsePlan::Whole => {
+                let response = self.request(url.as_url(), None)?.send().await.map_err(|error| failed(url, error))?;
+                check_status(url, &response, false)?;
+                (0, response)
+            }
+        };
+        let (validator, rest) = (strong_validator(response.headers()), response.content_length());
+        Ok(OpenedUrl { from, validator, rest, url: url.clone(), response })
+    }
+
     /// A small text (a record of another store), whole, of at most `limit` bytes.
     ///
     /// # Errors
@@ -188,7 +246,11 @@ impl Http {
     }
 
     fn request(&self, url: &Url, resume: Option<&Resume>) -> Result<RequestBuilder> {
-        let mut request = self.with_login(url, self.client()?.get(url.clone()));
+        self.request_as(Method::GET, url, resume)
+    }
+
+    fn request_as(&self, method: Method, url: &Url, resume: Option<&Resume>) -> Result<RequestBuilder> {
+        let mut request = self.with_login(url, self.client()?.request(method, url.clone()));
         if let Some(resume) = resume {
             request = request.header(header::RANGE, format!("bytes={}-", resume.from));
             if let Some(validator) = resume.if_range.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {

@@ -59,6 +59,17 @@ pub struct Objects {
     room: Arc<Semaphore>,
 }
 
+/// An object of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedObject {
+    /// Below the prefix of the address.
+    pub name: String,
+    /// In bytes.
+    pub size: u64,
+    /// When it was last written.
+    pub written: std::time::SystemTime,
+}
+
 impl fmt::Debug for Objects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Objects({})", self.url)
@@ -103,6 +114,88 @@ impl Objects {
         let place = url.clone();
         let body = got.into_stream().map_err(move |error| connector::failure(&place, &error));
         Ok(Some(Opened { url, from, total, body: BlobBody(body.boxed()) }))
+    }
+
+    /// Whether there is an object of this name. A refusal means that there is none: a service that hides what exists refuses
+    /// what does not exist.
+    ///
+    /// # Errors
+    /// No answer.
+    pub async fn has_named(&self, name: &str) -> Result<Option<u64>, Failure> {
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        match self.bucket().await?.get_opts(&self.path(name), options).await {
+            Ok(found) => Ok(Some(found.meta.size)),
+            Err(error) if is_forbidden(&error) => Ok(None),
+            Err(error) => none_if_absent(connector::failure(&self.url.below(name), &error)),
+        }
+    }
+
+    /// Reads an object from an offset on; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub async fn open_named(&self, name: &str, from: u64) -> Result<Option<Opened>, Failure> {
+        let url = self.url.below(name);
+        let options = GetOptions { range: (from > 0).then_some(GetRange::Offset(from)), ..GetOptions::default() };
+        let got = match self.bucket().await?.get_opts(&self.path(name), options).await {
+            Ok(got) => got,
+            Err(error) if is_forbidden(&error) => return Ok(None),
+            Err(error) => return none_if_absent(connector::failure(&url, &error)),
+        };
+        let (from, total) = (got.range.start, Some(got.meta.size));
+        let place = url.clone();
+        let body = got.into_stream().map_err(move |error| connector::failure(&place, &error));
+        Ok(Some(Opened { url, from, total, body: BlobBody(body.boxed()) }))
+    }
+
+    /// Sends a file as an object of this name, in parts if it is large; `blob` has the hash that its bytes must have.
+    ///
+    /// # Errors
+    /// The content does not match the hash: kind `Mismatch`. No answer, or a refusal.
+    pub async fn put_named(
+        &self,
+        name: &str,
+        blob: &BlobRef,
+        file: &FilePath,
+        guard: &RequestGuard<'_>,
+    ) -> Result<(), Failure> {
+        let mut outgoing = BlobReader::open(blob, file)?;
+        if blob.size > PART {
+            return self.put_parts(name, blob.size, outgoing, guard).await;
+        }
+        let _room = self.room_for(blob.size).await;
+        let bytes = outgoing.next(PART).await?.unwrap_or_default();
+        let size = bytes.len() as u64;
+        outgoing.finish()?;
+        self.put_small(name, bytes, guard).await?;
+        guard.report.task().set_position(size);
+        Ok(())
+    }
+
+    /// How a listing shows an object of this name: services refuse some characters, which are then written as `%7E`.
+    pub fn listed_as(name: &str) -> String {
+        Path::from(name).to_string()
+    }
+
+    /// The names of all objects, with their sizes in bytes and when they were last written.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub async fn list_named(&self) -> Result<Vec<ListedObject>, Failure> {
+        let prefix = Path::from(self.url.prefix());
+        let mut listing = self.bucket().await?.list(Some(&prefix));
+        let mut found = Vec::new();
+        while let Some(object) = listing.next().await {
+            let ObjectMeta { location, size, last_modified, .. } =
+                object.map_err(|error| connector::failure(&self.url, &error))?;
+            let name = location.as_ref().strip_prefix(self.url.prefix()).unwrap_or(location.as_ref());
+            found.push(ListedObject {
+                name: name.trim_start_matches('/').to_owned(),
+                size,
+                written: last_modified.into(),
+            });
+        }
+        Ok(found)
     }
 
     /// The blob with this SHA-256, by the pointer in the bucket, which is not trusted.
@@ -222,18 +315,7 @@ impl Objects {
         if let Some(sha256) = blob.sha256 {
             self.put_small(&pointer_name(&sha256), format!("{}\n", blob.blake3).into(), guard).await?;
         }
-        let name = blob_name(&blob.blake3);
-        let mut outgoing = BlobReader::open(blob, file)?;
-        if blob.size > PART {
-            return self.put_parts(&name, blob.size, outgoing, guard).await;
-        }
-        let _room = self.room_for(blob.size).await;
-        let bytes = outgoing.next(PART).await?.unwrap_or_default();
-        let size = bytes.len() as u64;
-        outgoing.finish()?;
-        self.put_small(&name, bytes, guard).await?;
-        guard.report.task().set_position(size);
-        Ok(())
+        self.put_named(&blob_name(&blob.blake3), blob, file, guard).await
     }
 
     /// See [`super::Remote::put_record`].

@@ -11,6 +11,7 @@ mod oci_artifact;
 mod push;
 mod upload;
 
+pub use bucket::{ListedObject, Objects};
 pub use push::{Destination, PushRequest, Pushed, push};
 pub use upload::Sent;
 
@@ -22,7 +23,6 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use url::Url;
 
-use self::bucket::Objects;
 use self::oci_artifact::Artifacts;
 use crate::error::Result;
 use crate::net::guard::RequestGuard;

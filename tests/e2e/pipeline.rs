@@ -22,7 +22,7 @@ fn artifacts(bench: &TestProject, board: &str) -> BTreeMap<String, String> {
 }
 
 /// The quickstart's project, locked and fetched, nothing built yet, its upstreams stopped.
-fn locked_and_fetched() -> Option<Quickstart> {
+pub(crate) fn locked_and_fetched() -> Option<Quickstart> {
     locked_and_fetched_in(Path::new("/tmp"))
 }
 

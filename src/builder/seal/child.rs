@@ -8,6 +8,7 @@ use rustix::fs::Mode;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+use super::forward::{self, Forward};
 use super::namespaces::{self, User};
 use super::reachable::Reachable;
 use super::supervise::{OWN_FAILURE, own_pid, supervise, wait_through_signals};
@@ -41,6 +42,8 @@ pub(super) struct Spec {
     /// Walls that must stand; a missing one is an error.
     pub(super) expected: Walls,
     pub(super) reachable: Reachable,
+    /// What of the build's loopback device leads outside.
+    pub(super) forwards: Vec<Forward>,
     /// The working directory of the command; `None`: the root.
     pub(super) directory: Option<PathBuf>,
     /// The command; empty: only report which walls stand.
@@ -51,7 +54,8 @@ impl Spec {
     /// A trial of a mechanism: runs nothing.
     pub(super) fn new(mechanism: Mechanism, reachable: Reachable) -> Spec {
         let expected = Walls::none();
-        Spec { parent: own_pid(), mechanism, inside: None, expected, reachable, directory: None, command: Vec::new() }
+        let (forwards, command) = (Vec::new(), Vec::new());
+        Spec { parent: own_pid(), mechanism, inside: None, expected, reachable, forwards, directory: None, command }
     }
 }
 
@@ -167,7 +171,8 @@ fn run(spec: &Spec, mut walls: Walls) -> Result<i32, String> {
     }
     let subreaper = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     subreaper.map_err(why("become the reaper of BitBake's processes"))?;
-    supervise(Command::new(program).args(arguments)).map_err(why(&format!("run {}", program.display())))
+    let forward = || forward::listen(&spec.forwards);
+    supervise(Command::new(program).args(arguments), forward).map_err(why(&format!("run {}", program.display())))
 }
 
 /// Asks for a signal when the parent ends, and checks that it has not ended already.

@@ -22,6 +22,7 @@
 //! that out, with the reason.
 
 mod child;
+mod forward;
 mod landlock;
 mod namespaces;
 mod reachable;
@@ -30,12 +31,13 @@ mod supervise;
 mod system_calls;
 mod walls;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub use self::child::become_child_if_told;
 use self::child::{Mechanism, SUBCOMMAND, Spec, Stood};
+pub use self::forward::Forward;
 pub use self::reachable::{MountAccess, Reachable};
 pub use self::supervise::Ended;
 use self::supervise::{OWN_FAILURE, wait_through_signals};
@@ -49,15 +51,18 @@ pub struct Seal {
     walls: Walls,
     reachable: Reachable,
     reasons: Vec<String>,
+    forwards: Vec<Forward>,
 }
 
-/// Where the standard output of a command goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stdout {
+/// Where the output of a command goes.
+#[derive(Debug, Clone, Copy)]
+pub enum Stdout<'a> {
     /// To kbuild's stdout: the output is what the user asked for.
     Own,
     /// To kbuild's stderr: stdout is for the result.
     ToStderr,
+    /// That of stderr too: into this file or pipe.
+    Both(BorrowedFd<'a>),
 }
 
 impl Seal {
@@ -69,6 +74,16 @@ impl Seal {
     /// Whether every wall stands.
     pub fn is_whole(&self) -> bool {
         self.walls.all_stand()
+    }
+
+    /// Whether something of the build's own loopback device can be forwarded: it has one only in a network namespace.
+    pub fn can_forward(&self) -> bool {
+        self.mechanism != Mechanism::Rules
+    }
+
+    /// What of the build's own loopback device leads to sockets that are waited at outside.
+    pub fn set_forwards(&mut self, forwards: Vec<Forward>) {
+        self.forwards = forwards;
     }
 
     /// Which walls do not stand, and why; `None` where all do.
@@ -111,7 +126,8 @@ fn probe_mechanisms(kbuild: &Path, reachable: &Reachable, mechanisms: &[Mechanis
         match try_mechanism(kbuild, reachable, *mechanism)? {
             Ok(stood) => {
                 reasons.extend(stood.reasons);
-                return Ok(Seal { mechanism: *mechanism, walls: stood.walls, reachable: reachable.clone(), reasons });
+                let (reachable, forwards) = (reachable.clone(), Vec::new());
+                return Ok(Seal { mechanism: *mechanism, walls: stood.walls, reachable, reasons, forwards });
             }
             Err(reason) if reasons.contains(&reason) => {}
             Err(reason) => reasons.push(reason),
@@ -144,9 +160,10 @@ fn try_mechanism(kbuild: &Path, reachable: &Reachable, mechanism: Mechanism) -> 
 ///
 /// # Errors
 /// When the process cannot be started, or the seal is weaker than it was when it was tried: kind `Io`.
-pub fn run(kbuild: &Path, seal: &Seal, command: &mut Command, stdout: Stdout) -> Result<Ended> {
+pub fn run(kbuild: &Path, seal: &Seal, command: &mut Command, stdout: Stdout<'_>) -> Result<Ended> {
     let mut spec = Spec::new(seal.mechanism, seal.reachable.clone());
     spec.expected = seal.walls.clone();
+    spec.forwards = seal.forwards.clone();
     spec.command = std::iter::once(command.get_program()).chain(command.get_args()).map(PathBuf::from).collect();
     spec.directory = command.get_current_dir().map(Path::to_owned);
     let mut child = sealed_command(kbuild, &spec)?;
@@ -155,9 +172,13 @@ pub fn run(kbuild: &Path, seal: &Seal, command: &mut Command, stdout: Stdout) ->
     if leads_outside(std::io::stdin().as_fd()) {
         child.stdin(Stdio::null());
     }
-    if stdout == Stdout::ToStderr {
-        let stderr = std::io::stderr().as_fd().try_clone_to_owned();
-        child.stdout(stderr.map_err(|error| Error::new(Kind::Io, "could not open stderr again").because(error))?);
+    let again = |file: BorrowedFd<'_>| {
+        file.try_clone_to_owned().map_err(|error| Error::new(Kind::Io, "could not open a file again").because(error))
+    };
+    match stdout {
+        Stdout::Own => {}
+        Stdout::ToStderr => drop(child.stdout(again(std::io::stderr().as_fd())?)),
+        Stdout::Both(file) => drop(child.stdout(again(file)?).stderr(again(file)?)),
     }
     let ended = wait_through_signals(child).map_err(|error| Error::io("run", kbuild, error))?;
     if ended.status == OWN_FAILURE {
@@ -168,7 +189,7 @@ pub fn run(kbuild: &Path, seal: &Seal, command: &mut Command, stdout: Stdout) ->
 }
 
 /// Whether a standard input would break the seal: a directory, from which other files can be opened, or a socket.
-fn leads_outside(input: std::os::fd::BorrowedFd<'_>) -> bool {
+fn leads_outside(input: BorrowedFd<'_>) -> bool {
     use rustix::fs::FileType;
     rustix::fs::fstat(input).is_ok_and(|stat| {
         matches!(FileType::from_raw_mode(stat.st_mode), FileType::Directory | FileType::Socket | FileType::BlockDevice)

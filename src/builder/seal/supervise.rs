@@ -50,9 +50,11 @@ pub(super) fn wait_through_signals(command: Command) -> io::Result<Ended> {
     })
 }
 
-/// Runs BitBake, waits until it and its descendants have ended, and returns its status as a shell does.
-pub(super) fn supervise(command: &mut Command) -> io::Result<i32> {
+/// Runs BitBake, waits until it and its descendants have ended, and returns its status as a shell does. `begin` is called
+/// first, in the runtime that runs until then.
+pub(super) fn supervise(command: &mut Command, begin: impl FnOnce() -> io::Result<()>) -> io::Result<i32> {
     runtime()?.block_on(async {
+        begin()?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;

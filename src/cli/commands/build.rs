@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
+use indexmap::IndexSet;
 use serde_json::json;
 
 use crate::bitbake::Job;
 use crate::builder::layers::LayerChanges;
 use crate::builder::result::ArtifactContent;
-use crate::builder::{self, BuildDir, BuildRequest, BuildResult, seal};
+use crate::builder::{self, BuildDir, BuildOutput, BuildRequest, BuildResult, seal};
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
@@ -32,13 +34,37 @@ use crate::store::Store;
 #[command(after_help = "\
 Examples:
   kbuild build --board qemu
+  kbuild build --board qemu --board intel    one after the other, from the same shared state
+  kbuild build --all --keep-going            all boards; what failed is told at the end
   kbuild build --board qemu --set boot=rootfs --set network=macvtap
   kbuild build --board qemu --task unpack kata-guest-kernel-config
   kbuild build --board qemu --override meta-mine=../meta-mine
-  kbuild build --board qemu --check         build again from nothing, and compare")]
+  kbuild build --board qemu --check         build again from nothing, and compare
+  kbuild build --board qemu --no-cache      take nothing that was made before out of shared state
+  kbuild build --board qemu --raw           show BitBake's own output
+
+What BitBake's tasks made is kept under their hashes (shared state), for all boards of a project; [cache] in
+kbuild.toml names caches elsewhere that are asked for what is not there.")]
 pub(in crate::cli) struct BuildArgs {
+    /// The board; may be repeated, the boards are built one after the other.
+    #[arg(long = "board", short, value_name = "BOARD", env = env_vars::KBUILD_BOARD, hide_env = true)]
+    #[arg(required_unless_present = "all")]
+    boards: Vec<String>,
+
+    /// Build all boards of kbuild.toml.
+    #[arg(long)]
+    all: bool,
+
+    /// An option of the build, OPTION=CHOICE or FLAG; may be repeated. Every board must be able to have it.
+    #[arg(long = "set", short, value_name = "OPTION[=CHOICE]")]
+    set: Vec<String>,
+
     #[command(flatten)]
-    board: BoardArgs,
+    layers: LayerArgs,
+
+    /// Go on after a failure, with what does not need it (BitBake's -k) and with the other boards.
+    #[arg(long, short)]
+    keep_going: bool,
 
     /// Run only this task of the targets (BitBake's -c).
     #[arg(long, short = 't', value_name = "TASK")]
@@ -47,6 +73,14 @@ pub(in crate::cli) struct BuildArgs {
     /// Build a second time from an empty directory; fail with exit code 8 if the artifacts differ.
     #[arg(long)]
     check: bool,
+
+    /// Use no shared state: neither what boards of this project made, nor caches elsewhere.
+    #[arg(long, env = env_vars::KBUILD_NO_CACHE, hide_env = true, value_parser = BoolishValueParser::new())]
+    no_cache: bool,
+
+    /// Show BitBake's own output in place of kbuild's.
+    #[arg(long)]
+    raw: bool,
 
     /// What to build instead of the board's own targets.
     #[arg(value_name = "TARGET")]
@@ -64,13 +98,20 @@ pub(in crate::cli) struct BoardArgs {
     #[arg(long = "set", short, value_name = "OPTION[=CHOICE]")]
     pub(in crate::cli) set: Vec<String>,
 
+    #[command(flatten)]
+    pub(in crate::cli) layers: LayerArgs,
+}
+
+/// How the layers may differ from the lock.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct LayerArgs {
     /// Take layers with the edits in their checkouts (build/layers); the result lists them.
     #[arg(long)]
-    pub(in crate::cli) allow_dirty: bool,
+    allow_dirty: bool,
 
     /// Take a layer from this folder, LAYER=DIR; may be repeated, wins over kbuild.local.toml. The lock is not changed.
     #[arg(long = "override", value_name = "LAYER=DIR")]
-    pub(in crate::cli) overrides: Vec<String>,
+    overrides: Vec<String>,
 }
 
 /// What a build of a board works with.
@@ -81,6 +122,7 @@ pub(in crate::cli) struct BoardBuild {
     lock: Lock,
     store: Store,
     kbuild: PathBuf,
+    jobs: usize,
     changes: LayerChanges,
 }
 
@@ -90,19 +132,26 @@ impl BoardArgs {
     /// # Errors
     /// The board or an option does not exist, or there is no lock or no store.
     pub(in crate::cli) fn open(self, global: &GlobalArgs, output: &Output) -> Result<BoardBuild> {
+        let board = self.open_quietly(global, output)?;
+        output.say(&describe(&board.name, &board.selection));
+        Ok(board)
+    }
+
+    /// The same, without saying which board it is.
+    fn open_quietly(self, global: &GlobalArgs, output: &Output) -> Result<BoardBuild> {
         let project = Project::open(global)?;
         project.manifest.board(&self.board)?;
         let selection = project.manifest.select(&self.board, &self.set)?;
         let lock = project.fresh_lock(global, output)?;
         warn_of_unlocked(&project, &lock, &self.board, &selection, &builder::this_machine(), output)?;
         let store = project.store()?;
-        output.say(&describe(&self.board, &selection));
-        let changes = self.changes(&project, output)?;
-        Ok(BoardBuild { project, name: self.board, selection, lock, store, kbuild: seal::this_program(), changes })
+        let (kbuild, jobs) = (seal::this_program(), usize::from(global.jobs));
+        let changes = self.layers.changes(&project, output)?;
+        Ok(BoardBuild { project, name: self.board, selection, lock, store, kbuild, jobs, changes })
     }
 }
 
-impl BoardArgs {
+impl LayerArgs {
     /// What the flags and kbuild.local.toml say of layers; each override is said.
     fn changes(&self, project: &Project, output: &Output) -> Result<LayerChanges> {
         let manifest = &project.manifest;
@@ -144,6 +193,8 @@ impl BoardBuild {
             kbuild: &self.kbuild,
             require_seal: self.project.require_seal,
             changes: &self.changes,
+            cache: Some(&self.project.cache),
+            jobs: self.jobs,
             progress: output.progress.as_ref(),
         }
     }
@@ -185,15 +236,56 @@ fn describe(board: &str, selection: &Selection) -> String {
     if set.is_empty() { format!("Board {board}") } else { format!("Board {board}, {}", set.join(", ")) }
 }
 
+/// What came of a board.
+struct BoardOutcome {
+    board: String,
+    outcome: Result<(PathBuf, BuildResult)>,
+}
+
 impl BuildArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
-        let board = self.board.open(global, output)?;
-        let request = board.request(output);
-        let job = Job { targets: &self.targets, task: self.task.as_deref(), words: output.words };
-        let result = if self.check {
-            builder::check(&request, &job)?
+        let names: IndexSet<String> = if self.all {
+            Project::open(global)?.manifest.boards.keys().cloned().collect()
         } else {
-            builder::run(&builder::prepare(&request, BuildDir::Build)?, &job)?
+            self.boards.iter().cloned().collect()
+        };
+        let names = Vec::from_iter(names);
+        if let [board] = names.as_slice() {
+            let (place, result) = self.build(self.open(board, global, output)?, output)?;
+            let json = json!({ "directory": place, "checked": self.check, "result": result });
+            return Ok(Outcome::new(json, describe_artifacts(&result)));
+        }
+        // What is wrong with any board is said before the first one is built.
+        let boards = names.iter().map(|board| self.open(board, global, output)).collect::<Result<Vec<_>>>()?;
+        let mut outcomes = Vec::new();
+        for board in boards {
+            let name = board.name.clone();
+            let outcome = self.build(board, output);
+            let failed = outcome.as_ref().is_err_and(|error| !self.keep_going || error.kind() == Kind::Interrupted);
+            outcomes.push(BoardOutcome { board: name, outcome });
+            if failed {
+                break;
+            }
+        }
+        Ok(self.summary(&names, outcomes))
+    }
+
+    fn open(&self, board: &str, global: &GlobalArgs, output: &Output) -> Result<BoardBuild> {
+        BoardArgs { board: board.to_owned(), set: self.set.clone(), layers: self.layers.clone() }
+            .open_quietly(global, output)
+    }
+
+    fn build(&self, board: BoardBuild, output: &Output) -> Result<(PathBuf, BuildResult)> {
+        output.say(&describe(&board.name, &board.selection));
+        let request = board.request(output);
+        let request = BuildRequest { cache: request.cache.filter(|_| !self.no_cache), ..request };
+        let shown = if self.raw { BuildOutput::Raw } else { BuildOutput::Progress };
+        let task = self.task.as_deref();
+        let job = Job { targets: &self.targets, task, words: output.words, keep_going: self.keep_going };
+        let result = if self.check {
+            builder::check(&request, &job, shown)?
+        } else {
+            builder::run(&builder::prepare(&request, BuildDir::Build)?, &job, shown, request.progress)?
         };
         if self.check {
             output.say(&format!("Built twice, {} with equal hashes", count(result.artifacts.len(), "artifact")));
@@ -205,9 +297,42 @@ impl BuildArgs {
             (_, artifacts) => count(artifacts, "artifact"),
         };
         output.say(&format!("{what}; inputs and artifacts are in {}", disk::shown(&place.join("result.json"))));
-        let text = describe_artifacts(&result);
-        let json = json!({ "directory": place, "checked": self.check, "result": result });
-        Ok(Outcome::new(json, text))
+        Ok((place, result))
+    }
+
+    /// One table and one document of several boards. The exit code is that of the first board that failed.
+    fn summary(&self, names: &[String], outcomes: Vec<BoardOutcome>) -> Outcome {
+        let (mut boards, mut lines, mut errors) = (serde_json::Map::new(), Vec::new(), Vec::new());
+        for BoardOutcome { board, outcome } in outcomes {
+            match outcome {
+                Ok((place, result)) => {
+                    let tasks = &result.tasks;
+                    let artifacts = count(result.artifacts.len(), "artifact");
+                    lines.push(format!(
+                        "{board}  ok  {artifacts}, {} built, {} from shared state",
+                        tasks.built, tasks.from_cache
+                    ));
+                    boards.insert(board, json!({ "ok": true, "directory": place, "result": result }));
+                }
+                Err(error) => {
+                    lines.push(format!("{board}  failed"));
+                    boards.insert(board.clone(), json!({ "ok": false, "error": error.to_string() }));
+                    errors.push(error.wrap(format!("the board `{board}` could not be built")));
+                }
+            }
+        }
+        let left: Vec<&String> = names.iter().filter(|name| !boards.contains_key(*name)).collect();
+        lines.extend(left.iter().map(|name| format!("{name}  not tried")));
+        let error = Error::all(errors, |count| format!("{count} of {} boards could not be built", names.len()));
+        let hint = (!left.is_empty()).then_some("the other boards were not tried; --keep-going goes on to them");
+        let error = error.map(|error| match hint {
+            Some(hint) => error.help_or(hint),
+            None => error,
+        });
+        let json = json!({ "boards": boards, "checked": self.check });
+        let mut outcome = Outcome::new(json, lines.join("\n"));
+        outcome.error = error;
+        outcome
     }
 }
 

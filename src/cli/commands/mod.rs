@@ -2,7 +2,9 @@
 
 mod audit;
 mod build;
+mod cache;
 mod checkout;
+mod compare;
 mod completions;
 mod crates;
 mod doctor;
@@ -13,6 +15,7 @@ mod import;
 mod init;
 mod list;
 mod lock;
+mod matrix;
 mod mirror;
 mod probe;
 mod pull;
@@ -53,6 +56,9 @@ pub(super) enum Command {
     Gc(gc::GcArgs),
     Store(store::StoreArgs),
     Build(build::BuildArgs),
+    Cache(cache::CacheArgs),
+    Compare(compare::CompareArgs),
+    Matrix(matrix::MatrixArgs),
     Shell(shell::ShellArgs),
     Checkout(checkout::CheckoutArgs),
     Run(run::RunArgs),
@@ -83,6 +89,9 @@ impl Command {
             Command::Gc(_) => "gc",
             Command::Store(_) => "store",
             Command::Build(_) => "build",
+            Command::Cache(_) => "cache",
+            Command::Compare(_) => "compare",
+            Command::Matrix(_) => "matrix",
             Command::Shell(_) => "shell",
             Command::Checkout(_) => "checkout",
             Command::Run(_) => "run",
@@ -113,6 +122,9 @@ impl Command {
             Command::Gc(args) => args.run(global, output),
             Command::Store(args) => args.run(global),
             Command::Build(args) => args.run(global, output),
+            Command::Cache(args) => args.run(global, output),
+            Command::Compare(args) => args.run(global, output),
+            Command::Matrix(args) => args.run(global, output),
             Command::Shell(args) => args.run(global, output),
             Command::Checkout(args) => args.run(global, output),
             Command::Run(args) => args.run(global, output),

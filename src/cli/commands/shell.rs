@@ -36,7 +36,8 @@ impl ShellArgs {
         if self.command.is_empty() {
             output.say(&prepared.notice());
         }
-        let status = builder::shell(&prepared, &self.command, std::env::var_os(env_vars::SHELL).as_deref())?;
+        let shell = std::env::var_os(env_vars::SHELL);
+        let status = builder::shell(&prepared, &self.command, shell.as_deref(), output.progress.as_ref())?;
         let mut outcome = Outcome::new(json!({ "status": status }), "");
         outcome.exit = Some(u8::try_from(status).unwrap_or(1));
         Ok(outcome)

@@ -138,6 +138,8 @@ impl VerifyArgs {
                 kbuild: &kbuild,
                 require_seal: project.require_seal,
                 changes: LayerChanges::NONE,
+                cache: None,
+                jobs: 1,
                 progress: output.progress.as_ref(),
             };
             output.say(&format!("Board {board}: BitBake fetches and unpacks all recipes, with no network"));

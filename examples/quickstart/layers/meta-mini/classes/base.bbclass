@@ -75,3 +75,5 @@ addtask build after do_deploy
 do_build[noexec] = "1"
 
 EXPORT_FUNCTIONS do_fetch do_unpack do_compile do_install do_deploy
+
+inherit shared-state

@@ -31,6 +31,8 @@ do_deploy[deptask] = "do_deploy"
 # do_rootfs filled ${D}; the usual do_install would empty it again.
 do_install[noexec] = "1"
 do_compile[noexec] = "1"
+# Its state would be empty; that of do_deploy has the image.
+deltask do_install_setscene
 
 python do_deploy() {
     import gzip, hashlib, os
