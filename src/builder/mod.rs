@@ -154,17 +154,32 @@ pub fn check(request: &BuildRequest<'_>, job: &Job<'_>, output: BuildOutput) -> 
     };
     let prepared = prepare(request, BuildDir::Check)?;
     let second = run(&prepared, job, output, request.progress)?;
-    // The first directory may have artifacts of other builds; only the second has exactly those of this one.
     if second.artifacts.is_empty() {
-        return Err(Error::input(format!("the board `{}` deployed nothing that could be compared", request.board))
-            .help("name a target that deploys an image, and no --task that stops before"));
+        return compare_staged(request, first, &prepared);
     }
+    // The first directory may have artifacts of other builds; only the second has exactly those of this one.
     let differences = compare(&first.artifacts, &second.artifacts);
     if differences.is_empty() {
         return Ok(first);
     }
     let deploy = BuildDir::Build.topdir(request).map(|topdir| prepare::deploy(&topdir, &first.inputs.machine))?;
     Err(not_reproducible(request.board, &differences, &deploy, &prepared.deploy()))
+}
+
+/// Where nothing was deployed, what the targets staged for other recipes is compared, and is what the result names.
+fn compare_staged(request: &BuildRequest<'_>, first: BuildResult, second: &Prepared) -> Result<BuildResult> {
+    let topdir = BuildDir::Build.topdir(request)?;
+    let (here, there) = (result::staged(&topdir, &first.targets)?, result::staged(&second.topdir, &first.targets)?);
+    if there.is_empty() {
+        return Err(Error::input(format!("the board `{}` deployed nothing that could be compared", request.board))
+            .help("name a target that deploys an image or is a native recipe, and no --task that stops before"));
+    }
+    let differences = compare(&here, &there);
+    if differences.is_empty() {
+        return Ok(BuildResult { artifacts: here, ..first });
+    }
+    let tmp = |topdir: &Path| topdir.join(conf::TMPDIR);
+    Err(not_reproducible(request.board, &differences, &tmp(&topdir), &tmp(&second.topdir)))
 }
 
 fn not_reproducible(board: &str, differences: &[Difference], first: &Path, second: &Path) -> Error {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::known_artifacts::KnownArtifacts;
 use super::seal::Walls;
 use super::watch::TaskCounts;
+use crate::bitbake::conf;
 use crate::cache::{Brought, ObjectName};
 use crate::error::{Error, Result};
 use crate::git::ends_with_kbuild;
@@ -288,6 +289,29 @@ pub fn artifacts(deploy: &Path, topdir: &Path, record: &Path) -> Result<Vec<Arti
     Ok(artifacts)
 }
 
+/// What recipes staged for others: the files below `tmp/sysroots-components/ARCH/RECIPE` (oe-core's staging.bbclass). It is all
+/// that a native recipe makes. Paths are relative to `tmp`; recipes without such a directory are left out.
+///
+/// # Errors
+/// As [`artifacts`].
+pub fn staged(topdir: &Path, recipes: &[String]) -> Result<Vec<Artifact>> {
+    let tmp = topdir.join(conf::TMPDIR);
+    let components = tmp.join("sysroots-components");
+    check_within(&components, topdir)?;
+    let mut found = Vec::new();
+    for architecture in fs::read_dir(&components).into_iter().flatten().flatten() {
+        for recipe in recipes {
+            let directory = architecture.path().join(recipe);
+            check_within(&directory, topdir)?;
+            collect(&directory, &mut found)?;
+        }
+    }
+    let known = KnownArtifacts::default();
+    let mut staged = found.par_iter().map(|path| artifact(&tmp, path, &known)).collect::<Result<Vec<_>>>()?;
+    staged.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(staged)
+}
+
 /// A recipe can put a link in the place of `tmp/deploy`: what it leads to is not the build's.
 fn check_within(deploy: &Path, topdir: &Path) -> Result<()> {
     let Ok(real) = fs::canonicalize(deploy) else { return Ok(()) };
@@ -421,6 +445,20 @@ mod tests {
         assert_eq!(of(&deploy.path().join("away")).unwrap_err().kind(), crate::Kind::Input);
         rustix::fs::mkfifoat(rustix::fs::CWD, deploy.path().join("pipe"), 0o600.into()).unwrap();
         assert_eq!(of(deploy.path()).unwrap_err().kind(), crate::Kind::Input, "and does not wait");
+    }
+
+    #[test]
+    fn what_native_recipes_stage_can_be_compared_too() {
+        let topdir = tempfile::tempdir().unwrap();
+        let bin = topdir.path().join("tmp/sysroots-components/x86_64/unzip-native/usr/bin");
+        fs::create_dir_all(&bin).unwrap();
+        fs::write(bin.join("unzip"), "program").unwrap();
+        let of = |recipe: &str| staged(topdir.path(), &[recipe.to_owned()]).unwrap();
+        let paths: Vec<String> = of("unzip-native").into_iter().map(|file| file.path).collect();
+        assert_eq!(paths, ["sysroots-components/x86_64/unzip-native/usr/bin/unzip"]);
+        assert!(of("zip-native").is_empty() && of("a:b").is_empty());
+        fs::remove_dir_all(topdir.path().join("tmp")).unwrap();
+        assert!(of("unzip-native").is_empty());
     }
 
     #[test]

@@ -526,6 +526,7 @@ fn every_command_leaves_every_edit_where_it_is() {
         text(&source)
     );
     bench.kbuild_ok(&["shell", "--board", "lantern", "--", "bash", "-c", &script]);
+    bench.write("kata.local.toml", &format!("source-trees = [\"{}\"]\n", text(&source)));
     // An edit in each of them.
     let edited = [
         team.checkout().join("recipes/hello/hello.bb"),
