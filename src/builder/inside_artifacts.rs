@@ -316,7 +316,7 @@ mod tests {
             ("built 2026-01-02 10:11:12", "built 2026-01-03 10:11:12", "time"),
             ("made in /home/a/build/x/", "made in /home/b/build/x/", "path"),
             ("b a\n", "a b\n", "order"),
-            ("abc", "abd", "-"),
+            ("abc", "abx", "-"),
         ] {
             assert!(told(a.as_bytes(), b.as_bytes()).ends_with(&format!("| {expected}")), "{a}");
         }

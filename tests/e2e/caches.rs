@@ -284,8 +284,8 @@ python do_compile() {{
 }}
 "#
     );
-    bench.write("layers/meta-mini/recipes/reacher/reacher_1.0.bb", &recipe);
-    bench.kbuild_ok(&["build", "--board", "lantern", "reacher"]);
+    bench.write("layers/meta-mini/recipes/caller/caller_1.0.bb", &recipe);
+    bench.kbuild_ok(&["build", "--board", "lantern", "caller"]);
     let reached: Value = serde_json::from_str(&bench.read("build/lantern/reached.json")).expect("JSON");
     let expected = serde_json::json!({
         "named": "HELLO", "directly": "ConnectionRefusedError", "other": "ConnectionRefusedError",
