@@ -4,7 +4,7 @@
 //! for the graph itself. Both use the directory and the configuration of builds, so that one parse cache serves all.
 //!
 //! What was found is kept beside the board's directory. After an edit BitBake only parses, once, and the recipes of edited
-//! files say what they fetch now ([`KnownClosure`]).
+//! files say what they fetch now (`known_closure.rs`).
 
 use std::path::Path;
 

@@ -129,7 +129,7 @@ impl Prepared {
         beside(&self.topdir, "artifacts")
     }
 
-    /// What went in, with the recipes that BitBake took from a folder ([`DiscoveryDir::external_sources`]).
+    /// What went in, with the recipes that BitBake took from a folder (`EXTERNALSRC`).
     pub(super) fn inputs_with(&self, external: BTreeMap<String, PathBuf>) -> BuildInputs {
         let mut inputs = self.inputs.clone();
         for (recipe, folder) in external {

@@ -1,4 +1,4 @@
-//! Checkouts of layers from the store: the raw tree, no filters, no attributes, as a work tree of git ([`work_tree`]). Only files
+//! Checkouts of layers from the store: the raw tree, no filters, no attributes, as a work tree of git (`work_tree.rs`). Only files
 //! in Git LFS are written out. What is there already is compared and never written again: an edit is a person's work.
 //!
 //! Every file gets the time of its commit. BitBake's parse cache depends on times, and recipes pack files of layers into

@@ -26,7 +26,7 @@ const COMMITS: &str = "kbuild/commits";
 /// `info/attributes` wins over `.gitattributes` (gitattributes(5)).
 const ATTRIBUTES: &str = "* -text -eol -filter -ident -working-tree-encoding\n";
 
-/// What does not count as an edit, see [`tree::of_directory`].
+/// What does not count as an edit, see [`super::tree::of_directory`].
 const EXCLUDE: &str = "__pycache__/\n";
 
 /// A commit's checkout, as git sees it.
