@@ -321,6 +321,23 @@ fn a_multiconfig_keeps_the_tmpdir_that_it_names() {
     let text = fs::read_to_string(&conf).unwrap();
     fs::write(&conf, format!("{text}TMPDIR = \"${{TOPDIR}}/tmp-other\"\n")).unwrap();
     assert_eq!(names(&project.script("good", script)), ["tmp", "tmp-other"]);
+
+    // oe-core up to 5.0 appends the C library's name, and its base.bbclass uses TMPDIR before kbuild's class is asked.
+    let layer = project.directory.path().join("project/meta-mini");
+    let add = |file: &str, text: &str| {
+        let path = layer.join(file);
+        fs::write(&path, format!("{}{text}", fs::read_to_string(&path).unwrap())).unwrap();
+    };
+    add("conf/machine/lantern.conf", "TMPDIR .= \"-libc\"\n");
+    add(
+        "classes/base.bbclass",
+        "addhandler early\nearly[eventmask] = \"bb.event.ConfigParsed\"\npython early() {\n    \
+         if (d.getVar('BB_CURRENT_MC') or 'default') == 'default':\n        \
+         open(d.expand('${TOPDIR}/early'), 'w').write(d.getVar('TMPDIR'))\n}\n",
+    );
+    assert_eq!(names(&project.script("good", script))[0], "tmp");
+    let early = fs::read_to_string(project.directory.path().join("project/build/good/early")).unwrap();
+    assert!(early.ends_with("/build/good/tmp"), "{early}");
 }
 
 /// How many recipes of a warm cache BitBake parses for a build with these options.

@@ -100,6 +100,13 @@ const CACHES_MIRROR: &str = "file://.* http://caches.kbuild.invalid/PATH;downloa
 /// A directory inside TOPDIR with a file for each value that the lock gives: recipes that use a value depend on its file.
 pub const VALUES: &str = "conf/values";
 
+/// What `kbuild.conf` includes where no multiconfig is read. oe-core up to 5.0 appends the C library's name to TMPDIR, and
+/// base.bbclass links the host's tools into it before any handler of kbuild's class runs.
+pub const DEFAULT_FILE: &str = "conf/kbuild-default.conf";
+
+/// The text of [`DEFAULT_FILE`].
+pub const DEFAULT: &str = "TMPDIR:forcevariable = \"${TOPDIR}/tmp\"\n";
+
 /// The text of [`CLASS_FILE`].
 pub const CLASS: &str = include_str!("kbuild-lock.bbclass");
 
@@ -402,9 +409,9 @@ impl BoardConf<'_> {
         text.raw(&format!(
             "# What stands in {KEPT} too, kbuild's class sets again behind all layers: none can undo it.\n"
         ));
-        // Not forced here: a multiconfig may have its own. The class sets the board's, and takes the C library's name off that
-        // oe-core up to 5.0 appends.
+        // A multiconfig may have its own, and only the class knows whether it has.
         text.raw(&format!("TMPDIR = \"${{TOPDIR}}/{TMPDIR}\"\n"));
+        text.raw("include ${TOPDIR}/conf/kbuild-${@d.getVar('BB_CURRENT_MC') or 'default'}.conf\n");
         text.raw(&format!("{KEPT}[TMPDIR] = \"${{TOPDIR}}/{TMPDIR}\"\n"));
         text.keep("SSTATE_DIR", &format!("${{TOPDIR}}/{SHARED_STATE}"));
         text.keep("BB_HASHSERVE_DB_DIR", &format!("${{TOPDIR}}/{HASH_DATABASE}"));

@@ -460,6 +460,7 @@ impl BoardDir<'_> {
         let files = [("bblayers.conf", &bblayers), ("local.conf", &local), ("kbuild.conf", &kbuild)];
         written.write(&files, request.progress)?;
         disk::replace_if_changed(&self.topdir.join(conf::CLASS_FILE), conf::CLASS.as_bytes())?;
+        disk::replace_if_changed(&self.topdir.join(conf::DEFAULT_FILE), conf::DEFAULT.as_bytes())?;
         disk::replace_if_changed(&self.topdir.join("home/.gitconfig"), engine::GITCONFIG.as_bytes())?;
         write_values(&values, &self.topdir.join(conf::VALUES))?;
         write_options(&request.selection.overrides, &self.topdir.join(conf::OPTIONS))
