@@ -13,6 +13,7 @@ use crate::net::report::LazyTask;
 use crate::net::retry::{Class, Failure};
 use crate::source::url::redact;
 use crate::source::{GitRef, SourceUrl};
+use crate::store::Pack;
 
 /// Everything that a clone fetches.
 const ALL: [&str; 2] = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
@@ -69,12 +70,11 @@ impl Fetcher {
             let places = tried.len();
             return Err(self.nobody_has(&name, tried, places));
         };
-        for pack in &record.packs {
-            for (blob, extension) in [(&pack.pack, "pack"), (&pack.index, "idx")] {
-                let file = git_dir.join("objects/pack").join(format!("{}.{extension}", pack.name));
-                disk::create_dir_all(&git_dir.join("objects/pack"))?;
-                disk::link_or_copy(&self.store.blob_path(blob), &file)?;
-            }
+        let packs = git_dir.join("objects/pack");
+        disk::create_dir_all(&packs)?;
+        for (name, blob) in record.packs.iter().flat_map(Pack::files) {
+            // Not linked: the clone is a person's, who may write to its files.
+            disk::reflink_or_copy(&self.store.blob_path(&blob), &packs.join(name))?;
         }
         if !record.shallow.is_empty() {
             git::write_shallow(git_dir, &record.shallow)?;

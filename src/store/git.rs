@@ -47,6 +47,13 @@ pub struct Pack {
     pub index: Blake3,
 }
 
+impl Pack {
+    /// Its files as git calls them in `objects/pack`, each with its blob.
+    pub fn files(&self) -> [(String, Blake3); 2] {
+        [(format!("{}.pack", self.name), self.pack), (format!("{}.idx", self.name), self.index)]
+    }
+}
+
 /// The shape of a record's file.
 #[derive(Serialize, Deserialize)]
 struct RecordText {
@@ -337,9 +344,8 @@ impl Store {
     }
 
     fn link_pack(&self, pack: &Pack, directory: &Path) -> Result<()> {
-        for (blob, extension) in [(&pack.pack, "pack"), (&pack.index, "idx")] {
-            let link = directory.join(format!("{}.{extension}", pack.name));
-            let blob = self.blob_path(blob);
+        for (name, blob) in pack.files() {
+            let (link, blob) = (directory.join(name), self.blob_path(&blob));
             if !blob.is_file() {
                 let missing = format!("{} of the store is missing", blob.display());
                 return Err(Error::new(Kind::Missing, missing).help("run `kbuild fetch`"));

@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use super::Store;
-use super::git::GitRecord;
+use super::git::{GitRecord, Pack};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::git::{local_git, run};
@@ -97,14 +97,11 @@ impl WorkTree<'_> {
     fn borrow_packs(&self, record: &GitRecord, git_dir: &Path) -> Result<()> {
         let packs = git_dir.join(BORROWED).join("pack");
         disk::create_dir_all(&packs)?;
-        for pack in &record.packs {
-            for (blob, extension) in [(&pack.pack, "pack"), (&pack.index, "idx")] {
-                let link = packs.join(format!("{}.{extension}", pack.name));
-                let blob = self.store.blob_path(blob);
-                if fs::read_link(&link).ok().as_ref() != Some(&blob) {
-                    disk::remove_file(&link)?;
-                    symlink(&blob, &link).map_err(|error| Error::io("link", &link, error))?;
-                }
+        for (name, blob) in record.packs.iter().flat_map(Pack::files) {
+            let (link, blob) = (packs.join(name), self.store.blob_path(&blob));
+            if fs::read_link(&link).ok().as_ref() != Some(&blob) {
+                disk::remove_file(&link)?;
+                symlink(&blob, &link).map_err(|error| Error::io("link", &link, error))?;
             }
         }
         Ok(())

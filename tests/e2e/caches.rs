@@ -20,17 +20,12 @@ use crate::pipeline::locked_and_fetched;
 const BEACON: &str = "MACHINE_TITLE = \"Beacon\"\nOPTIMIZATION = \"-O2\"\nSERIAL_CONSOLE = \"ttyS1\"\n\
                       IMAGE_INSTALL = \"hello greeter tidings\"\n";
 
-/// The result of a board's last build.
-fn result(bench: &TestProject, board: &str) -> Value {
-    serde_json::from_str(&bench.read(&format!("build/{board}/result.json"))).expect("JSON")
-}
-
 fn artifacts(bench: &TestProject, board: &str) -> Value {
-    result(bench, board)["artifacts"].clone()
+    bench.result(board)["artifacts"].clone()
 }
 
 fn tasks_from_cache(bench: &TestProject, board: &str) -> Vec<String> {
-    let tasks = result(bench, board)["cache"]["tasks"].clone();
+    let tasks = bench.result(board)["cache"]["tasks"].clone();
     tasks.as_array().expect("a list").iter().map(|task| task.as_str().expect("a name").to_owned()).collect()
 }
 
@@ -62,13 +57,13 @@ fn a_second_board_takes_what_the_first_one_made() {
     let bench = &quickstart.bench;
     bench.kbuild_ok(&["build", "--board", "lantern"]);
     assert!(tasks_from_cache(bench, "lantern").is_empty());
-    let built = result(bench, "lantern")["tasks"]["built"].as_u64().expect("a number");
+    let built = bench.result("lantern")["tasks"]["built"].as_u64().expect("a number");
 
     bench.kbuild_ok(&["build", "--board", "beacon"]);
     // hello says which machine it is on, and so does the image.
     let shared = ["greeter:do_deploy", "greeter:do_install", "tidings:do_deploy", "tidings:do_install"];
     assert_eq!(tasks_from_cache(bench, "beacon"), shared);
-    let counts = &result(bench, "beacon")["tasks"];
+    let counts = &bench.result("beacon")["tasks"];
     assert_eq!(counts["from_cache"], 4);
     assert!(counts["built"].as_u64().expect("a number") < built, "{counts}");
     let taken = artifacts(bench, "beacon");
@@ -82,7 +77,7 @@ fn a_second_board_takes_what_the_first_one_made() {
 
     // Nothing to do, and said so.
     let run = bench.kbuild_ok(&["build", "--board", "lantern"]);
-    assert_eq!(result(bench, "lantern")["tasks"]["built"], 0, "{run}");
+    assert_eq!(bench.result("lantern")["tasks"]["built"], 0, "{run}");
 
     let run = bench.kbuild_ok(&["cache", "gc", "--max-size", "0", "--dry-run", "--format", "json"]);
     // Each program installed and deployed, once or once a board, and two images.
@@ -106,9 +101,9 @@ fn another_machine_takes_all_from_a_cache_over_http() {
     let run = there.kbuild_ok(&["build", "--board", "lantern"]);
     assert_eq!(tasks_from_cache(&there, "lantern"), EXPECTED_ALL, "{run}");
     assert_eq!(artifacts(&there, "lantern"), artifacts(here, "lantern"));
-    let brought = &result(&there, "lantern")["cache"]["brought"][&cache];
+    let brought = &there.result("lantern")["cache"]["brought"][&cache];
     assert_eq!(brought["objects"], EXPECTED_ALL.len(), "{brought}");
-    assert_eq!(result(&there, "lantern")["tasks"]["built"], 0);
+    assert_eq!(there.result("lantern")["tasks"]["built"], 0);
     assert!(run.stderr.contains("from elsewhere"), "{run}");
 
     // A cache that is gone costs a warning.
@@ -144,7 +139,7 @@ fn a_team_shares_what_it_built_in_a_bucket() {
     let run = there.kbuild_ok(&["cache", "pull", "--board", "lantern", "--format", "json"]);
     assert_eq!(run.json()["cache"]["brought"]["s3://team/sstate"]["objects"], EXPECTED_ALL.len(), "{run}");
     let run = there.kbuild_ok(&["build", "--board", "lantern"]);
-    assert_eq!(result(&there, "lantern")["tasks"]["built"], 0, "{run}");
+    assert_eq!(there.result("lantern")["tasks"]["built"], 0, "{run}");
     assert_eq!(artifacts(&there, "lantern"), artifacts(here, "lantern"));
     let said = format!("{run}");
     assert!(!said.contains(KEY) && !said.contains(SECRET), "{said}");

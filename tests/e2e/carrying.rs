@@ -79,7 +79,7 @@ fn a_clone_and_a_bundle_are_all_that_a_build_needs() {
     isolated(&there, &["fetch", "--offline"]);
     isolated(&there, &["build", "--board", "lantern"]);
     let artifacts = |bench: &TestProject| {
-        let result: serde_json::Value = serde_json::from_str(&bench.read("build/lantern/result.json")).expect("JSON");
+        let result = bench.result("lantern");
         result["artifacts"].clone()
     };
     assert_eq!(artifacts(&there), artifacts(here));

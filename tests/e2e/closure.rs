@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kbuild::lock::{Lock, Locked};
-use kbuild::source::{Hasher, SourceId};
+use kbuild::source::SourceId;
 use kbuild::store::Store;
 use serde_json::Value;
 
 use kbuild_test::project::TestProject;
 use kbuild_test::quickstart::{Upstreams, copy, engine, git, repository, upstreams};
+use kbuild_test::sha256;
 
 /// The contents of the upstreams of the fixture's layer, and the variables with which its recipes refer to them.
 struct Made {
@@ -54,12 +55,6 @@ impl Made {
     fn revision(&mut self, name: &str, commit: &str) {
         self.config.insert(format!("CLOSURE_REV_{name}"), commit.to_owned());
     }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let mut hasher = Hasher::default();
-    hasher.update(bytes);
-    hasher.finish().sha256.to_string()
 }
 
 fn tarball(directory: &str, files: &[(&str, &str)]) -> Vec<u8> {

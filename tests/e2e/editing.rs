@@ -1,12 +1,12 @@
 //! People work on layers while they build: no edit is lost, in whatever place, and what is built of it is said.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-
-use serde_json::Value;
 
 use kbuild_test::project::TestProject;
 use kbuild_test::quickstart::{Upstreams, copy, engine, git, repository, upstreams};
+use kbuild_test::sha256;
 
 /// The quickstart, its layer moved into a repository of its own beside the other upstreams.
 struct Team {
@@ -27,12 +27,7 @@ impl Team {
         git(&work, &["add", "."]);
         git(&work, &["commit", "-q", "-m", "The layer"]);
         git(&served, &["clone", "-q", "--bare", &text(&work), "meta-mini.git"]);
-        let running = Upstreams::serve(&served, &bench.beside("upstreams"), 0.0);
-        let site = bench.beside("site.toml");
-        let rule =
-            format!("[[mirrors.rule]]\nmatch = 'https://upstream\\.example/(.*)'\nto = [\"{}/$1\"]\n", running.url);
-        fs::write(&site, rule).expect("a site configuration");
-        bench.set("KBUILD_CONFIG", text(&site));
+        let running = Upstreams::serve_to(&mut bench, &served, 0.0);
         let manifest = fs::read_to_string(repository().join("examples/quickstart/kata.toml")).expect("a manifest");
         let layer = "git = \"https://upstream.example/meta-mini.git\"\nbranch = \"main\"";
         bench.write("kata.toml", &manifest.replace("path = \"layers/meta-mini\"", layer));
@@ -55,10 +50,6 @@ impl Team {
             panic!("a git layer");
         };
         self.bench.path(format!("build/layers/meta-mini-{}", git.commit.short()))
-    }
-
-    fn result(&self, board: &str) -> Value {
-        serde_json::from_str(&self.bench.read(&format!("build/{board}/result.json"))).expect("JSON")
     }
 }
 
@@ -103,7 +94,7 @@ fn an_edit_in_a_layers_checkout_is_never_lost() {
     let run = bench.kbuild_ok(&["build", "--board", "lantern", "--allow-dirty"]);
     let sentence = "not from the lock: the layer `meta-mini`, edited in its checkout";
     assert!(run.stderr.contains(sentence), "{run}");
-    let result = team.result("lantern");
+    let result = team.bench.result("lantern");
     assert_eq!(result["not_from_the_lock"], serde_json::json!([sentence]));
     assert_eq!(result["layers"][0]["edited"], serde_json::json!(["modified: recipes/greeter/greeter_git.bb"]));
     assert_eq!(fs::read_to_string(&recipe).expect("the recipe"), kept);
@@ -113,7 +104,7 @@ fn an_edit_in_a_layers_checkout_is_never_lost() {
     bench.kbuild_ok(&["update", "meta-mini"]);
     let run = bench.kbuild_ok(&["build", "--board", "lantern"]);
     assert!(run.stderr.contains("has edits that are not used"), "{run}");
-    assert!(team.result("lantern").get("not_from_the_lock").is_none());
+    assert!(team.bench.result("lantern").get("not_from_the_lock").is_none());
     let run = bench.kbuild_ok(&["gc"]);
     assert!(run.stderr.contains("has edits: what git needs for them stays"), "{run}");
     assert!(git(&checkout, &["diff"]).contains("+SUMMARY = \"Mine\""));
@@ -144,13 +135,13 @@ fn a_layer_is_built_from_a_clone_of_it_and_the_lock_stays() {
     assert!(run.stderr.contains("the layer `meta-mini` is taken from"), "{run}");
     assert_ne!(artifact(&team, "hello"), before);
     let sentence = format!("not from the lock: the layer `meta-mini`, from {}", text(&mine));
-    assert_eq!(team.result("lantern")["not_from_the_lock"], serde_json::json!([sentence]));
+    assert_eq!(team.bench.result("lantern")["not_from_the_lock"], serde_json::json!([sentence]));
 
     // The same for every build on this machine; the flag wins.
     bench.write("kata.local.toml", "[overrides]\nmeta-mini = \"../mine\"\n");
     let run = bench.kbuild_ok(&["build", "--board", "lantern"]);
     assert!(run.stderr.contains("(kata.local.toml), not from kata.lock"), "{run}");
-    assert_eq!(team.result("lantern")["not_from_the_lock"], serde_json::json!([sentence]));
+    assert_eq!(team.bench.result("lantern")["not_from_the_lock"], serde_json::json!([sentence]));
     bench.kbuild_ok(&["lock", "--locked"]);
     assert_eq!(bench.read("kata.lock"), lock);
     bench.write("kata.local.toml", "[overrides]\nmeta-mimi = \"../mine\"\n");
@@ -165,11 +156,15 @@ fn a_layer_is_built_from_a_clone_of_it_and_the_lock_stays() {
     // Where the upstream cannot be asked, the clone has what the store has.
     bench.kbuild_ok(&["checkout", "meta-mini", "../offline", "--offline"]);
     assert_eq!(git(&bench.beside("offline"), &["rev-parse", "HEAD"]), locked);
+    let packs =
+        fs::read_dir(bench.beside("offline/.git/objects/pack")).expect("packs").map(|pack| pack.expect("a pack"));
+    let links: Vec<u64> = packs.map(|pack| pack.metadata().expect("its metadata").nlink()).collect();
+    assert_eq!(links, [1, 1], "whoever works in the clone cannot write to the store");
 }
 
 /// The hash of an artifact of the lantern's last build.
 fn artifact(team: &Team, path: &str) -> String {
-    let result = team.result("lantern");
+    let result = team.bench.result("lantern");
     let artifacts = result["artifacts"].as_array().expect("artifacts");
     let found = artifacts.iter().find(|artifact| artifact["path"] == path).expect("the artifact");
     found["sha256"].as_str().expect("a hash").to_owned()
@@ -229,7 +224,7 @@ fn devtools_workspace_survives_and_is_part_of_the_next_build() {
         "not from the lock: the layer `workspace`, from build/lantern/workspace".to_owned(),
         format!("not from the lock: the recipe `greeter`, from {}", text(&source)),
     ];
-    assert_eq!(team.result("lantern")["not_from_the_lock"], serde_json::json!(expected));
+    assert_eq!(team.bench.result("lantern")["not_from_the_lock"], serde_json::json!(expected));
     assert!(expected.iter().all(|sentence| run.stderr.contains(sentence)), "{run}");
     // The tree can be written by its tasks, and by nothing else of a build.
     let touch = format!("touch {}/x", text(&source));
@@ -239,7 +234,7 @@ fn devtools_workspace_survives_and_is_part_of_the_next_build() {
     bench.kbuild_ok(&["lock"]);
     assert_eq!(bench.read("kata.lock"), lock);
     bench.kbuild_ok(&["build", "--board", "lantern"]);
-    assert_eq!(team.result("lantern")["not_from_the_lock"], serde_json::json!(expected));
+    assert_eq!(team.bench.result("lantern")["not_from_the_lock"], serde_json::json!(expected));
 
     // What a person writes into a generated file is kept, and said.
     append(&bench.path("build/lantern/conf/local.conf"), "FOO = \"bar\"\n");
@@ -250,7 +245,7 @@ fn devtools_workspace_survives_and_is_part_of_the_next_build() {
     // Reset, as devtool does: the next build is the lock's again.
     fs::remove_dir_all(bench.path("build/lantern/workspace")).expect("removed");
     bench.kbuild_ok(&["build", "--board", "lantern"]);
-    assert!(team.result("lantern").get("not_from_the_lock").is_none());
+    assert!(team.bench.result("lantern").get("not_from_the_lock").is_none());
     assert_eq!(artifact(&team, "greeter"), before);
 }
 
@@ -267,23 +262,13 @@ fn with_uninative(served: &Path, manifest: String) -> String {
     format!("{manifest}\n[sources.uninative]\nurl = \"https://upstream.example/{name}\"\nsha256 = \"{sha256}\"\n")
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    let mut hasher = kbuild::source::Hasher::default();
-    hasher.update(bytes);
-    hasher.finish().sha256.to_string()
-}
-
 fn with_a_folder_and(change: impl FnOnce(&Path, String) -> String) -> Option<(TestProject, Upstreams)> {
     let engine = engine()?;
     let mut bench = TestProject::new();
     kbuild_test::quickstart::copy_project(&bench);
     let served = bench.beside("served");
     copy(upstreams(&engine), &served);
-    let running = Upstreams::serve(&served, &bench.beside("upstreams"), 0.0);
-    let site = bench.beside("site.toml");
-    let rule = "[[mirrors.rule]]\nmatch = 'https://upstream\\.example/(.*)'\nto = [\"URL/$1\"]\n";
-    fs::write(&site, rule.replace("URL", &running.url)).expect("a site configuration");
-    bench.set("KBUILD_CONFIG", text(&site));
+    let running = Upstreams::serve_to(&mut bench, &served, 0.0);
     let manifest = change(&served, bench.read("kata.toml"));
     bench.write("kata.toml", &manifest);
     bench.kbuild_ok(&["lock"]);
@@ -486,19 +471,15 @@ fn a_layer_may_be_the_projects_root() {
     bench.write("kata.toml", &manifest.replace("path = \"layers/meta-mini\"", "path = \".\""));
     let served = bench.beside("served");
     copy(upstreams(&engine), &served);
-    let running = Upstreams::serve(&served, &bench.beside("upstreams"), 0.0);
-    let site = bench.beside("site.toml");
-    let rule = "[[mirrors.rule]]\nmatch = 'https://upstream\\.example/(.*)'\nto = [\"URL/$1\"]\n";
-    fs::write(&site, rule.replace("URL", &running.url)).expect("a site configuration");
-    bench.set("KBUILD_CONFIG", text(&site));
+    let _running = Upstreams::serve_to(&mut bench, &served, 0.0);
     bench.kbuild_ok(&["lock"]);
     bench.kbuild_ok(&["lock", "--locked"]);
     bench.kbuild_ok(&["build", "--board", "lantern"]);
     bench.kbuild_ok(&["lock", "--locked"]);
-    let result: Value = serde_json::from_str(&bench.read("build/lantern/result.json")).expect("JSON");
+    let result = bench.result("lantern");
     let tree = result["layers"][0]["tree"].clone();
     bench.kbuild_ok(&["build", "--board", "lantern"]);
-    let result: Value = serde_json::from_str(&bench.read("build/lantern/result.json")).expect("JSON");
+    let result = bench.result("lantern");
     assert_eq!(result["layers"][0]["tree"], tree, "a build changes nothing of the layer");
 }
 
@@ -564,7 +545,7 @@ fn every_command_leaves_every_edit_where_it_is() {
         assert_eq!(contents(), before, "{command:?}\n{run}");
         assert_ne!(run.code, Some(70), "{command:?}\n{run}");
     }
-    let said = team.result("lantern")["not_from_the_lock"].to_string();
+    let said = team.bench.result("lantern")["not_from_the_lock"].to_string();
     for words in ["the layer `meta-mini`, edited", "the layer `workspace`", "the recipe `greeter`, from"] {
         assert!(said.contains(words), "{words}: {said}");
     }

@@ -4,12 +4,11 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use sha2::Digest as _;
-
 use kbuild_test::assert_run;
 use kbuild_test::http::{Reply, Server};
 use kbuild_test::project::{Run, TestProject};
 use kbuild_test::quickstart::{copy, git};
+use kbuild_test::sha256;
 
 const HEAD: &str = "[project]\nname = \"test\"\n[layers.bitbake]\npath = \"bitbake\"\n";
 
@@ -28,11 +27,6 @@ fn body(size: usize) -> Vec<u8> {
     let beginning = [0x1f, 0x8b];
     let rest = (beginning.len()..size).map(|i| ((i * 2_654_435_761) >> 7) as u8);
     beginning.into_iter().chain(rest).collect()
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest: [u8; 32] = sha2::Sha256::digest(bytes).into();
-    kbuild::source::Sha256::from(digest).to_string()
 }
 
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {

@@ -137,6 +137,6 @@ fn real_bitbake_unpacks_from_the_lock() {
     let targets = ["kata-guest-kernel-config", "kata-containers-config", "base-files", "busybox-inittab"];
     let build = [&["build", "--board", "qemu", "--task", "unpack"], targets.as_slice()].concat();
     bench.kbuild_ok(&build);
-    let result: serde_json::Value = serde_json::from_str(&bench.read("build/qemu/result.json")).expect("JSON");
+    let result = bench.result("qemu");
     assert_eq!(result["task"], "unpack", "{result}");
 }

@@ -15,7 +15,7 @@ const BOARDS: [&str; 2] = ["lantern", "harbour"];
 
 /// Path and BLAKE3 of each artifact of a board's last build.
 fn artifacts(bench: &TestProject, board: &str) -> BTreeMap<String, String> {
-    let result: Value = serde_json::from_str(&bench.read(&format!("build/{board}/result.json"))).expect("JSON");
+    let result = bench.result(board);
     let artifacts = result["artifacts"].as_array().expect("artifacts");
     let hash = |artifact: &Value, key: &str| artifact[key].as_str().expect(key).to_owned();
     artifacts.iter().map(|artifact| (hash(artifact, "path"), hash(artifact, "blake3"))).collect()

@@ -5,7 +5,7 @@ use kbuild_test::ftp::{FtpServer, Mishaps};
 use kbuild_test::http::{Reply, Server};
 use kbuild_test::project::{Run, TestProject};
 use kbuild_test::quickstart::git;
-use sha2::Digest as _;
+use kbuild_test::sha256;
 
 const HEAD: &str = "[project]\nname = \"test\"\n[layers.bitbake]\npath = \"bitbake\"\n";
 
@@ -13,11 +13,6 @@ fn project(text: &str) -> TestProject {
     let project = TestProject::with_manifest(&format!("{HEAD}{text}"));
     project.write("bitbake/bin/bitbake", "");
     project
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest: [u8; 32] = sha2::Sha256::digest(bytes).into();
-    kbuild::source::Sha256::from(digest).to_string()
 }
 
 fn source(name: &str, url: &str) -> String {

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use kbuild::lock::Lock;
 use kbuild::store::Store;
-use sha2::Digest as _;
 
 use kbuild_test::assert_run;
 use kbuild_test::http::{Reply, Server};
 use kbuild_test::moto::{KEY, Moto, SECRET};
 use kbuild_test::project::{Run, TestProject};
 use kbuild_test::quickstart::git;
+use kbuild_test::sha256;
 
 const HEAD: &str = "[project]\nname = \"test\"\n[layers.bitbake]\npath = \"bitbake\"\n";
 const TEAM: &str = "s3://team/kata";
@@ -75,11 +75,6 @@ fn blob_of(bench: &TestProject, name: &str) -> String {
     let lock = Lock::read(&bench.path("kata.lock")).expect("a lock").expect("a lock");
     let hex = lock.files[&format!("{name}.bin")].content.expect("seen").blake3.to_string();
     format!("blobs/{}/{hex}", &hex[..2])
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest: [u8; 32] = sha2::Sha256::digest(bytes).into();
-    kbuild::source::Sha256::from(digest).to_string()
 }
 
 fn blobs_in(store: &Path) -> usize {

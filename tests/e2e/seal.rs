@@ -196,7 +196,7 @@ fn build_and_compare(bench: &TestProject, runner: &[&str], expected: impl Fn((bo
     }
     let leftovers = ["row", "row-device"].map(|name| bench.beside(name));
     assert!(leftovers.iter().all(|path| !path.exists()));
-    serde_json::from_str(&bench.read("build/lantern/result.json")).expect("a result")
+    bench.result("lantern")
 }
 
 fn is_root() -> bool {
@@ -330,7 +330,7 @@ fn mounts_of_a_board_are_seen_and_named() {
     assert_eq!(run.stdout, "licencerefused\n", "{run}");
     assert_eq!(std::fs::read_to_string(bench.beside("tree/file")).expect("a file"), "changed\n");
     bench.kbuild_ok(&["build", "--board", "lantern", "hello"]);
-    let result: Value = serde_json::from_str(&bench.read("build/lantern/result.json")).expect("a result");
+    let result = bench.result("lantern");
     let named = json!([{ "path": "../licence", "write": false }, { "path": "../tree", "write": true }]);
     assert_eq!(result["mounts"], named);
 

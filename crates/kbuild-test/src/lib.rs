@@ -16,3 +16,10 @@ pub mod servers;
 pub mod socks;
 
 pub use project::TestProject;
+
+use sha2::Digest as _;
+
+/// The SHA-256 of some bytes, in hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

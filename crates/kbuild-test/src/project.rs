@@ -72,6 +72,11 @@ impl TestProject {
         std::fs::read_to_string(self.path(relative)).unwrap_or_else(|error| panic!("{relative}: {error}"))
     }
 
+    /// The `result.json` of a board's last build.
+    pub fn result(&self, board: &str) -> serde_json::Value {
+        serde_json::from_str(&self.read(&format!("build/{board}/result.json"))).expect("JSON")
+    }
+
     /// Sets a variable for all further runs.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         self.variables.push((name.to_owned(), value.into()));

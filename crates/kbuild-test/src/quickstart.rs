@@ -76,6 +76,15 @@ impl Upstreams {
         Upstreams { child, log, url: format!("http://127.0.0.1:{port}") }
     }
 
+    /// As [`Upstreams::serve`]; the project gets a site configuration that leads there.
+    pub fn serve_to(bench: &mut TestProject, directory: &Path, mishaps: f64) -> Self {
+        let upstreams = Upstreams::serve(directory, &bench.beside("upstreams"), mishaps);
+        let config = bench.beside("site.toml");
+        std::fs::write(&config, site_config(&upstreams.url)).expect("a site configuration");
+        bench.set("KBUILD_CONFIG", config.display().to_string());
+        upstreams
+    }
+
     /// One line for each request so far.
     pub fn requests(&self) -> Vec<String> {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -113,10 +122,7 @@ impl Quickstart {
         let engine = engine()?;
         let mut bench = TestProject::new();
         copy_project(&bench);
-        let upstreams = Upstreams::serve(upstreams(&engine), &bench.beside("upstreams"), mishaps);
-        let config = bench.beside("site.toml");
-        std::fs::write(&config, site_config(&upstreams.url)).expect("a site configuration");
-        bench.set("KBUILD_CONFIG", config.display().to_string());
+        let upstreams = Upstreams::serve_to(&mut bench, upstreams(&engine), mishaps);
         Some(Quickstart { bench, upstreams: Some(upstreams) })
     }
 

@@ -95,9 +95,7 @@ impl BareClone {
 
     /// Paths of packs and indexes below a repository, and the blobs they are.
     pub(super) fn pack_files(&self) -> impl Iterator<Item = (String, Blake3)> {
-        self.packs.values().flat_map(|Pack { name, pack, index }| {
-            [(format!("objects/pack/{name}.pack"), *pack), (format!("objects/pack/{name}.idx"), *index)]
-        })
+        self.packs.values().flat_map(Pack::files).map(|(name, blob)| (format!("objects/pack/{name}"), blob))
     }
 
     /// Paths of objects of Git LFS below a repository, where git-lfs and BitBake look for them (git-lfs, `docs/spec.md`;
