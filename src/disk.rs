@@ -1,13 +1,14 @@
 //! Writes to disk so that a crash at any time leaves the old or the new state, and locks between processes.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::bounds;
@@ -138,6 +139,43 @@ fn try_reflink_or_copy(file: &Path, to: &Path) -> io::Result<()> {
     let mut new = File::create_new(to)?;
     std::io::copy(&mut from, &mut new)?;
     new.set_permissions(mode)
+}
+
+/// What `stat` says of a file that changes when its bytes do (device, inode, size, times), as in git's index. A changed byte
+/// changes the ctime, which no program can set back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStamp([i64; 7]);
+
+impl FileStamp {
+    /// A file that changed less than this time ago may change again within the same tick of the file system's clock.
+    pub const SETTLED: Duration = Duration::from_secs(2);
+
+    /// Of a file; `None` for numbers that no file system gives.
+    pub fn of(found: &Metadata) -> Option<FileStamp> {
+        Some(FileStamp([
+            i64::try_from(found.dev()).ok()?,
+            i64::try_from(found.ino()).ok()?,
+            i64::try_from(found.size()).ok()?,
+            found.mtime(),
+            found.mtime_nsec(),
+            found.ctime(),
+            found.ctime_nsec(),
+        ]))
+    }
+
+    /// Its numbers.
+    pub fn numbers(&self) -> &[i64] {
+        &self.0
+    }
+
+    /// Whether a later change would give another stamp: the last one was long enough ago.
+    pub fn is_settled(&self) -> bool {
+        let [.., seconds, nanoseconds] = self.0;
+        let changed = u64::try_from(seconds).ok().zip(u64::try_from(nanoseconds).ok());
+        let changed =
+            changed.map(|(seconds, nanoseconds)| Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds));
+        changed.is_some_and(|changed| (UNIX_EPOCH + changed).elapsed().is_ok_and(|age| age > FileStamp::SETTLED))
+    }
 }
 
 /// Opens a file for reading in a directory that others may write to: a regular file, and never a link's target. What is

@@ -1,24 +1,18 @@
 //! Remembers the hashes of artifacts, so that a build with nothing to do does not read gigabytes of images again.
 //!
-//! `build/<board>.artifacts` has the hashes of each file beside its `stat` data (inode, size, times), as in git's index and as
-//! the store does it for sources. It is out of reach of recipes. A changed byte changes the file's ctime, which no program
-//! can set back.
+//! `build/<board>.artifacts` has the hashes of each file beside its [`FileStamp`], as the store does it for sources. It is out of
+//! reach of recipes.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk;
+use crate::disk::{self, FileStamp};
 use crate::error::{Error, Result};
 use crate::source::{Blake3, Digests, Hasher, Sha256};
-
-/// A file that changed less than this time ago may change again within the same tick of the file system's clock.
-const SETTLED: Duration = Duration::from_secs(2);
 
 /// The hashes of artifacts that are known, and those that were found anew.
 #[derive(Debug, Default)]
@@ -29,8 +23,7 @@ pub(super) struct KnownArtifacts {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct KnownArtifact {
-    /// Device, inode, size, mtime and ctime; times in nanoseconds.
-    stat: [i128; 5],
+    stamp: FileStamp,
     sha256: Sha256,
     blake3: Blake3,
 }
@@ -49,18 +42,18 @@ impl KnownArtifacts {
     pub(super) fn digests(&self, name: &str, path: &Path) -> Result<Digests> {
         let failed = |error| Error::io("read", path, error);
         let mut file = File::open(path).map_err(failed)?;
-        let before = file.metadata().map_err(failed)?;
-        if let Some(known) = self.known.get(name).filter(|known| known.stat == stat_of(&before)) {
+        let found = file.metadata().map_err(failed)?;
+        let before = FileStamp::of(&found);
+        if let Some(known) = self.known.get(name).filter(|known| Some(known.stamp) == before) {
             self.remember(name, known.clone());
-            return Ok(Digests { size: before.len(), sha256: known.sha256, blake3: known.blake3 });
+            return Ok(Digests { size: found.len(), sha256: known.sha256, blake3: known.blake3 });
         }
         let mut hasher = Hasher::default();
         std::io::copy(&mut file, &mut hasher).map_err(failed)?;
         let digests = hasher.finish();
-        let same = file.metadata().is_ok_and(|after| stat_of(&after) == stat_of(&before));
-        if same && is_settled(&before) {
-            let (sha256, blake3) = (digests.sha256, digests.blake3);
-            self.remember(name, KnownArtifact { stat: stat_of(&before), sha256, blake3 });
+        let after = file.metadata().ok().as_ref().and_then(FileStamp::of);
+        if let Some(stamp) = before.filter(|before| Some(*before) == after && before.is_settled()) {
+            self.remember(name, KnownArtifact { stamp, sha256: digests.sha256, blake3: digests.blake3 });
         }
         Ok(digests)
     }
@@ -82,22 +75,6 @@ impl KnownArtifacts {
     }
 }
 
-fn stat_of(found: &Metadata) -> [i128; 5] {
-    let time = |seconds: i64, nanoseconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-    [
-        i128::from(found.dev()),
-        i128::from(found.ino()),
-        i128::from(found.size()),
-        time(found.mtime(), found.mtime_nsec()),
-        time(found.ctime(), found.ctime_nsec()),
-    ]
-}
-
-fn is_settled(found: &Metadata) -> bool {
-    let changed = u64::try_from(found.ctime()).ok().map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds + 1));
-    changed.is_some_and(|changed| SystemTime::now().duration_since(changed).is_ok_and(|age| age > SETTLED))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,10 +84,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (file, record) = (directory.path().join("image"), directory.path().join("record"));
         std::fs::write(&file, "first").unwrap();
-        let found = std::fs::metadata(&file).unwrap();
+        let stamp = FileStamp::of(&std::fs::metadata(&file).unwrap()).unwrap();
         let wrong: Sha256 = [7; 32].into();
         // As a run wrote it that came later than the file: its hash is believed, whatever it is.
-        let known = KnownArtifact { stat: stat_of(&found), sha256: wrong, blake3: [7; 32].into() };
+        let known = KnownArtifact { stamp, sha256: wrong, blake3: [7; 32].into() };
         let text = serde_json::to_vec(&BTreeMap::from([("image", &known), ("gone", &known)])).unwrap();
         std::fs::write(&record, text).unwrap();
         let artifacts = KnownArtifacts::read(&record);

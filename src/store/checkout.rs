@@ -209,8 +209,12 @@ impl<'a> Checkout<'a> {
                     }
                     true
                 }
-                TreeNode::File { blob, executable } if kind.is_file() => is_file(&path, *blob, *executable)?,
-                TreeNode::Large { content, executable } if kind.is_file() => is_large(&path, content, *executable)?,
+                TreeNode::File { blob, executable } if kind.is_file() => {
+                    is_file(&path, *executable, |bytes| Ok(hash_blob(bytes)? == *blob))?
+                }
+                TreeNode::Large { content, executable } if kind.is_file() => {
+                    is_file(&path, *executable, |bytes| Ok(Blake3::from(*blake3::hash(bytes).as_bytes()) == *content))?
+                }
                 TreeNode::Symlink(blob) if kind.is_symlink() => is_symlink(&path, *blob)?,
                 _ => false,
             };
@@ -305,18 +309,11 @@ fn is_bare(node: &TreeNode) -> bool {
     }
 }
 
-fn is_file(path: &Path, blob: Oid, executable: bool) -> Result<bool> {
+fn is_file(path: &Path, executable: bool, has_bytes: impl FnOnce(&[u8]) -> Result<bool>) -> Result<bool> {
     let failed = |error| Error::io("read", path, error);
     let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
     let bytes = fs::read(path).map_err(failed)?;
-    Ok((mode & 0o100 != 0) == executable && hash_blob(&bytes)? == blob)
-}
-
-fn is_large(path: &Path, content: &Blake3, executable: bool) -> Result<bool> {
-    let failed = |error| Error::io("read", path, error);
-    let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
-    let bytes = fs::read(path).map_err(failed)?;
-    Ok((mode & 0o100 != 0) == executable && Blake3::from(*blake3::hash(&bytes).as_bytes()) == *content)
+    Ok((mode & 0o100 != 0) == executable && has_bytes(&bytes)?)
 }
 
 /// The paths of files in Git LFS.

@@ -1,25 +1,19 @@
 //! Remembers which sources were verified, so that they are not read again while their files do not change.
 //!
 //! `<store>/verified` has a line for each source: a hash over the lock's block, and a hash over the `stat` data of its
-//! files (inode, size, times), as in git's index. A changed byte changes the file's ctime, which no program can set
-//! back. A decaying disk changes no time: for that there is `kbuild verify`, which does not use this file.
+//! files ([`FileStamp`]). A decaying disk changes no time: for that there is `kbuild verify`, which does not use this file.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
 
 use super::Store;
-use crate::disk;
+use crate::disk::{self, FileStamp};
 use crate::error::Result;
 use crate::lock::{Lock, Locked};
 use crate::source::{Blake3, SourceId};
-
-/// A file that changed less than this time ago may change again within the same tick of the file system's clock.
-const SETTLED: Duration = Duration::from_secs(2);
 
 /// Longest record that is read, in bytes: room for half a million sources. A longer one counts as none, and is written anew.
 const LIMIT: u64 = 1 << 26;
@@ -67,33 +61,25 @@ impl Store {
             return Ok(None);
         }
         self.verify(locked)?;
-        let settled = before.filter(|(_, touched)| touched.elapsed().is_ok_and(|age| age > SETTLED));
+        let settled = before.filter(|(_, settled)| *settled);
         // Changed while it was read: the bytes that were read may not be those on the disk now.
-        Ok(settled.filter(|before| self.stamp(locked).as_ref() == Some(before)).map(|(stamp, _)| (claim, stamp)))
+        Ok(settled
+            .filter(|(stamp, _)| self.stamp(locked).is_some_and(|(now, _)| now == *stamp))
+            .map(|(stamp, _)| (claim, stamp)))
     }
 
-    /// A hash over the `stat` data of a source's files, and the time of their last change.
-    fn stamp(&self, locked: Locked<'_>) -> Option<(String, SystemTime)> {
+    /// A hash over the stamps of a source's files, and whether all of them are settled.
+    fn stamp(&self, locked: Locked<'_>) -> Option<(String, bool)> {
         let mut hash = blake3::Hasher::new();
-        let mut touched = UNIX_EPOCH;
+        let mut settled = true;
         for path in self.files_of(locked)? {
-            let found = std::fs::metadata(&path).ok()?;
-            let numbers = [
-                i64::try_from(found.dev()).ok()?,
-                i64::try_from(found.ino()).ok()?,
-                i64::try_from(found.size()).ok()?,
-                found.mtime(),
-                found.mtime_nsec(),
-                found.ctime(),
-                found.ctime_nsec(),
-            ];
-            for number in numbers {
+            let stamp = FileStamp::of(&std::fs::metadata(&path).ok()?)?;
+            for number in stamp.numbers() {
                 hash.update(&number.to_le_bytes());
             }
-            let seconds = Duration::from_secs(u64::try_from(found.ctime()).ok()?);
-            touched = touched.max(UNIX_EPOCH + seconds + Duration::from_nanos(u64::try_from(found.ctime_nsec()).ok()?));
+            settled &= stamp.is_settled();
         }
-        Some((hash.finalize().to_hex().to_string(), touched))
+        Some((hash.finalize().to_hex().to_string(), settled))
     }
 
     /// The files of a source: its blobs and, for a commit, the record that names them.
@@ -135,6 +121,7 @@ mod tests {
     use crate::store::tests::temporary;
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
 
     /// A store with one file that changed long enough ago, and a lock that names it.
     fn bench() -> (tempfile::TempDir, Store, Lock, Vec<SourceId>, PathBuf) {
@@ -149,7 +136,7 @@ mod tests {
             LockedFile { name: None, urls: vec![], sha256: digests.sha256, stated_size: None, content },
         );
         let blob = store.blob_path(&digests.blake3);
-        std::thread::sleep(SETTLED + Duration::from_millis(200));
+        std::thread::sleep(FileStamp::SETTLED + Duration::from_millis(200));
         (directory, store, lock, vec![SourceId::File("a".into())], blob)
     }
 
