@@ -104,9 +104,6 @@ pub const VALUES: &str = "conf/values";
 /// base.bbclass links the host's tools into it before any handler of kbuild's class runs.
 pub const DEFAULT_FILE: &str = "conf/kbuild-default.conf";
 
-/// The text of [`DEFAULT_FILE`].
-pub const DEFAULT: &str = "TMPDIR:forcevariable = \"${TOPDIR}/tmp\"\n";
-
 /// The text of [`CLASS_FILE`].
 pub const CLASS: &str = include_str!("kbuild-lock.bbclass");
 
@@ -435,6 +432,11 @@ impl BoardConf<'_> {
             text.raw("INHERIT:remove = \"uninative\"\n");
         }
         Ok(())
+    }
+
+    /// The text of [`DEFAULT_FILE`].
+    pub fn default_file() -> String {
+        format!("TMPDIR:forcevariable = \"${{TOPDIR}}/{TMPDIR}\"\n")
     }
 
     /// What the class has to know to keep values out of the hash that names the parse cache.

@@ -39,7 +39,7 @@ use crate::cache::{Caches, ObjectName};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::manifest::{CachePlace, ServerAddress};
-use crate::progress::{Progress, Silent, Task};
+use crate::progress::{Progress, Task};
 
 /// The directory of the sockets inside TOPDIR, and the name of kbuild's own.
 const DIRECTORY: &str = "kbuild";
@@ -424,20 +424,12 @@ impl Progress for Retries {
 }
 
 impl Task for RetriedTask {
-    fn set_total(&self, total: u64) {
-        Silent.set_total(total);
-    }
-
-    fn set_position(&self, position: u64) {
-        Silent.set_position(position);
-    }
+    fn set_total(&self, _total: u64) {}
+    fn set_position(&self, _position: u64) {}
+    fn done(&self, _note: &str) {}
 
     fn note(&self, note: &str) {
         let _ = self.messages.send(Message::Warning(format!("{}: {note}", self.what)));
-    }
-
-    fn done(&self, note: &str) {
-        Silent.done(note);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::store::Store;
 
 /// The directory of TOPDIR that is `/tmp` inside: on disk, since compilers keep gigabytes there, and emptied before
 /// every build.
-const SCRATCH: &str = "scratch";
+pub(super) const SCRATCH: &str = "scratch";
 
 /// Lists what a build in `topdir` can reach, and empties its `/tmp`. Paths of the board's mounts are relative to `root`.
 ///

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Prepared;
 use super::discover::DiscoverRequest;
 use super::layers::{local_directory, own_directories};
-use super::prepare::{ConfVariant, with_conf};
+use super::prepare::{ConfVariant, beside, with_conf};
 use crate::bitbake::snapshot::Snapshot;
 use crate::bitbake::{conf, metadata};
 use crate::disk;
@@ -46,10 +46,7 @@ impl KnownClosure {
     /// # Errors
     /// The directory cannot be made.
     pub(super) fn place(prepared: &Prepared, request: &DiscoverRequest<'_>) -> Result<PathBuf> {
-        let topdir = prepared.topdir();
-        let mut name = topdir.file_name().unwrap_or_default().to_owned();
-        name.push(".closures");
-        let directory = topdir.with_file_name(name);
+        let directory = beside(prepared.topdir(), "closures");
         disk::create_dir_all(&directory)?;
         let words = request.build.selection.overrides.join("+");
         Ok(directory.join(format!("{}{words}.json", request.host)))

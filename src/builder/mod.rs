@@ -79,13 +79,12 @@ pub fn run(prepared: &Prepared, job: &Job<'_>, output: BuildOutput, progress: &d
     let words = if output == BuildOutput::Raw { job.words } else { Verbosity::Few };
     let arguments = Engine::arguments(&Job { targets, words, ..*job })?;
     disk::remove_file(&prepared.topdir.join(result::FILE_NAME))?;
-    prepared.forget_log()?;
+    let run = command(prepared, arguments, &prepared.topdir)?;
     let found = DiscoveryDir::begin(&prepared.topdir)?;
     // What the host's tools say of their version takes a moment, which BitBake takes too.
     let path = prepared.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
     let (observed, host_tools) = std::thread::scope(|scope| {
         let tools = scope.spawn(|| result::host_tools(&path));
-        let run = command(prepared, arguments, &prepared.topdir);
         (observe::run(prepared, run, Some(output), progress), tools.join().unwrap_or_default())
     });
     let observed = observed?;
@@ -113,8 +112,8 @@ pub fn run(prepared: &Prepared, job: &Job<'_>, output: BuildOutput, progress: &d
 /// As [`run`].
 pub fn take_from_caches(prepared: &Prepared, output: BuildOutput, progress: &dyn Progress) -> Result<CacheRecord> {
     let arguments = Engine::cached_arguments(&prepared.targets)?;
-    prepared.forget_log()?;
-    let observed = observe::run(prepared, command(prepared, arguments, &prepared.topdir), Some(output), progress)?;
+    let run = command(prepared, arguments, &prepared.topdir)?;
+    let observed = observe::run(prepared, run, Some(output), progress)?;
     observed.outcome(&prepared.targets, &prepared.topdir, prepared.log().as_deref())?;
     Ok(observed.cache)
 }
@@ -205,15 +204,15 @@ fn not_reproducible(board: &str, differences: &[Difference], first: &Path, secon
 
 /// Runs BitBake from a directory; all that it says goes to stderr.
 fn bitbake(prepared: &Prepared, arguments: Vec<String>, from: &Path) -> Result<seal::Ended> {
-    prepared.forget_log()?;
-    run_inside(prepared, &prepared.seal, command(prepared, arguments, from), Stdout::ToStderr)
+    run_inside(prepared, &prepared.seal, command(prepared, arguments, from)?, Stdout::ToStderr)
 }
 
-/// BitBake's command line, run from a directory.
-fn command(prepared: &Prepared, arguments: Vec<String>, from: &Path) -> Command {
+/// BitBake's command line, to be run from a directory. The log of the run before is gone.
+fn command(prepared: &Prepared, arguments: Vec<String>, from: &Path) -> Result<Command> {
+    prepared.forget_log()?;
     let mut command = Command::new(prepared.engine.program());
     command.args(arguments).current_dir(from);
-    command
+    Ok(command)
 }
 
 fn run_inside(prepared: &Prepared, seal: &Seal, mut command: Command, stdout: Stdout<'_>) -> Result<seal::Ended> {

@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::channel::CacheAccess;
-use super::inside;
+use super::inside::{self, SCRATCH};
 use super::layers::{From, LayerChanges, Layers, below_project, build_directory};
 use super::result::{self, BuildInputs, EngineRecord};
 use super::seal::{self, Seal};
 use super::shared_state;
 use super::unlocked::GivenSources;
 use super::workspace::Workspace;
+use crate::bitbake::discovery::DIRECTORY;
 use crate::bitbake::{BoardConf, Declared, Engine, SrcrevPin, conf, engine, text};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
@@ -195,10 +196,8 @@ pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> 
 pub(super) fn prepare_discovery(request: &BuildRequest<'_>, host: &str) -> Result<Prepared> {
     let board_dir = BoardDir::take(request, BuildDir::Build)?;
     let layers = Layers::lay_out(&from(request), board_dir.board, &board_dir.build)?;
-    let view = board_dir.topdir.join(conf::VIEW);
-    disk::create_plain_dir(&view)?;
     for part in ["flat", "git2", "dl"] {
-        disk::create_plain_dir(&view.join(part))?;
+        disk::create_plain_dir(&board_dir.topdir.join(conf::VIEW).join(part))?;
     }
     // uninative stays: the lock will have it, and then the build has the same configuration and the same parse cache.
     let variant =
@@ -236,12 +235,12 @@ impl<'a> BoardDir<'a> {
         if place != BuildDir::Build {
             disk::remove_dir_all(&topdir)?;
         }
-        remove_links(&topdir)?;
         // Files of an earlier build in its home must not change this one.
         disk::remove_dir_all(&topdir.join("home"))?;
         disk::create_dir_all(&topdir)?;
         // Builds write in `topdir`: whatever they put there, kbuild itself writes in directories of its own.
-        for directory in ["conf", "classes", "home", conf::OPTIONS, conf::VALUES] {
+        let own = ["conf", "classes", "home", DIRECTORY, SCRATCH, conf::OPTIONS, conf::VALUES, conf::VIEW];
+        for directory in own {
             disk::create_plain_dir(&topdir.join(directory))?;
         }
         let written = ["conf", "classes", conf::OPTIONS].map(|name| topdir.join(name));
@@ -302,16 +301,8 @@ fn access(settings: &CacheSettings, jobs: usize) -> CacheAccess {
     CacheAccess { pull: settings.pull.clone(), servers, jobs }
 }
 
-/// Removes links in place of the directories of TOPDIR that kbuild works in, but does not make here. A recipe of an earlier build
-/// could have put them there, to have kbuild write, and clean up, in any directory of the user.
-fn remove_links(topdir: &Path) -> Result<()> {
-    const OWN: [&str; 3] = ["kbuild", "scratch", conf::VIEW];
-    let links = OWN.iter().map(|name| topdir.join(name)).filter(|path| path.is_symlink());
-    links.into_iter().try_for_each(|link| disk::remove_file(&link))
-}
-
-/// A file beside a board's directory, called after it.
-fn beside(topdir: &Path, what: &str) -> PathBuf {
+/// What is beside a board's directory, called after it: no recipe can write there.
+pub(super) fn beside(topdir: &Path, what: &str) -> PathBuf {
     let mut name = topdir.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{what}"));
     topdir.with_file_name(name)
@@ -460,7 +451,7 @@ impl BoardDir<'_> {
         let files = [("bblayers.conf", &bblayers), ("local.conf", &local), ("kbuild.conf", &kbuild)];
         written.write(&files, request.progress)?;
         disk::replace_if_changed(&self.topdir.join(conf::CLASS_FILE), conf::CLASS.as_bytes())?;
-        disk::replace_if_changed(&self.topdir.join(conf::DEFAULT_FILE), conf::DEFAULT.as_bytes())?;
+        disk::replace_if_changed(&self.topdir.join(conf::DEFAULT_FILE), BoardConf::default_file().as_bytes())?;
         disk::replace_if_changed(&self.topdir.join("home/.gitconfig"), engine::GITCONFIG.as_bytes())?;
         write_values(&values, &self.topdir.join(conf::VALUES))?;
         write_options(&request.selection.overrides, &self.topdir.join(conf::OPTIONS))

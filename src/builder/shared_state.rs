@@ -70,10 +70,7 @@ pub(super) fn lay_out<'a>(
     link(&shared, &state)?;
     if is_on_nfs(&shared) {
         // BitBake refuses a database there: SQLite's locks do not hold (`bb.cooker.handlePRServ`).
-        if database.is_symlink() {
-            remove(&database)?;
-        }
-        disk::create_dir_all(&database)?;
+        disk::create_plain_dir(&database)?;
     } else {
         link(&shared, &database)?;
     }
@@ -86,13 +83,7 @@ pub(super) fn lay_out<'a>(
 /// # Errors
 /// A directory that cannot be made.
 pub(super) fn lay_out_unused(topdir: &Path) -> Result<()> {
-    for own in [topdir.join(conf::SHARED_STATE), topdir.join(conf::HASH_DATABASE)] {
-        if own.is_symlink() || !own.is_dir() {
-            remove(&own)?;
-            disk::create_dir_all(&own)?;
-        }
-    }
-    Ok(())
+    [conf::SHARED_STATE, conf::HASH_DATABASE].iter().try_for_each(|own| disk::create_plain_dir(&topdir.join(own)))
 }
 
 /// Refuses a directory that has something of kbuild's in it, or is in a store.

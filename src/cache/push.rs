@@ -43,12 +43,7 @@ pub async fn push(state: &LocalState, to: &CachePlace, jobs: usize, progress: &A
     let sent = match to {
         CachePlace::Directory(path) => into_directory(&objects, path)?,
         CachePlace::Bucket(url) => into_bucket(&objects, url, jobs, progress).await?,
-        CachePlace::Web(url) => {
-            let fault = Error::input(format!("shared state cannot be sent to {url}"));
-            return Err(fault
-                .because("a cache behind a web server is only read")
-                .help("name the directory or bucket that it serves"));
-        }
+        CachePlace::Web(url) => return Err(CachePlace::only_read(url)),
     };
     Ok(CachePush { objects: objects.len(), sent: sent.len(), bytes: sent.iter().map(|object| object.size).sum() })
 }

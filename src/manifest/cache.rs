@@ -61,13 +61,16 @@ pub(super) fn place(text: &str, base: &Path) -> Result<CachePlace> {
 
 /// A place that can be written to.
 pub(super) fn writable(place: CachePlace) -> Result<CachePlace> {
-    if let CachePlace::Web(url) = &place {
-        let fault = Error::input(format!("shared state cannot be sent to {url}"));
-        return Err(fault
-            .because("a cache behind a web server is only read")
-            .help("name the directory or bucket that it serves"));
+    match &place {
+        CachePlace::Web(url) => Err(only_read(url)),
+        CachePlace::Directory(_) | CachePlace::Bucket(_) => Ok(place),
     }
-    Ok(place)
+}
+
+pub(super) fn only_read(url: &SourceUrl) -> Error {
+    Error::input(format!("shared state cannot be sent to {url}"))
+        .because("a cache behind a web server is only read")
+        .help("name the directory or bucket that it serves")
 }
 
 fn directory(text: &str, base: &Path) -> Result<PathBuf> {

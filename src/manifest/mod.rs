@@ -492,6 +492,11 @@ impl CachePlace {
     pub fn read(text: &str, base: &Path) -> Result<CachePlace> {
         cache::place(text, base)
     }
+
+    /// The error of sending something to a web server.
+    pub fn only_read(url: &SourceUrl) -> Error {
+        cache::only_read(url)
+    }
 }
 
 impl fmt::Display for CachePlace {
