@@ -73,6 +73,14 @@ bounds! {
         IMAGE_MANIFEST = 4 << 20, "bytes", "a_manifest_without_an_end_is_refused";
         /// A bucket's list of objects, one page of it.
         BUCKET_LIST = 16 << 20, "bytes", "a_listing_without_an_end_is_refused";
+        /// What an LFS server says of a hundred objects.
+        LFS_ANSWER = 4 << 20, "bytes", "an_answer_of_a_large_file_server_without_an_end_is_refused";
+        /// What a vault says of a request.
+        VAULT_ANSWER = 64 << 10, "bytes", "a_vaults_word_without_an_end_is_refused";
+        /// What a vault's archive unpacks to: several times the history of Linux.
+        VAULT_ARCHIVE = 32 << 30, "bytes", "a_vaults_archive_has_limits";
+        /// Packs in a vault's archive. Software Heritage makes one.
+        VAULT_PACKS = 1000, "packs", "a_vaults_archive_has_limits";
     }
 
     "Git repositories" {
@@ -137,6 +145,8 @@ bounds! {
         BUILD_LINE = 64 << 10, "bytes", "a_line_without_an_end_is_cut";
         /// Tasks of a build that are remembered, of each kind. More are not counted.
         BUILD_TASKS = 100_000, "tasks", "more_tasks_than_there_can_be_are_not_remembered";
+        /// The name of an object of shared state that a build asks for: that of a file and some directories.
+        OBJECT_NAME = 400, "bytes", "what_is_no_name_of_an_object_is_refused";
     }
 
     "Clients of `kbuild serve`" {

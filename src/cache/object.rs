@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use crate::bounds;
 use crate::error::{Error, Result};
 
 /// How an object ends: what oe-core's sstate.bbclass packs, or packed once.
@@ -11,9 +12,6 @@ const PACKED: [&str; 5] = [".tar.zst", ".tgz", ".tar.gz", ".tar.xz", ".tar"];
 
 /// What stands beside an object: the data of its hash, and its signature.
 const BESIDE: [&str; 2] = [".siginfo", ".sig"];
-
-/// The longest name, in bytes: that of a file and some directories.
-const LONGEST: usize = 400;
 
 /// The name of an object: its path below SSTATE_DIR, as in `ab/cd/sstate:zlib:…_populate_sysroot.tar.zst`.
 ///
@@ -59,7 +57,7 @@ impl FromStr for ObjectName {
         let parts: Vec<&str> = text.split('/').collect();
         let name = parts.last().copied().unwrap_or_default();
         let stem = BESIDE.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
-        let good = text.len() <= LONGEST
+        let good = text.len() as u64 <= bounds::OBJECT_NAME
             && text.chars().all(plain)
             && parts.iter().all(|part| !part.is_empty() && !part.starts_with('.'))
             && name.starts_with("sstate:")
@@ -76,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_objects_are_names() {
+    fn what_is_no_name_of_an_object_is_refused() {
         for good in [
             "ab/cd/sstate:zlib:core2-64-poky-linux:1.3.1:r0:core2-64:14:abcd_populate_sysroot.tar.zst",
             "universal/ab/cd/sstate:m4-native:x86_64-linux:1.4.19:r0:x86_64:14:abcd_populate_sysroot.tar.zst.siginfo",
@@ -102,5 +100,10 @@ mod tests {
         ] {
             assert!(bad.parse::<ObjectName>().is_err(), "{bad}");
         }
+        let named = |length: u64| {
+            let (start, end) = ("sstate:", ".tar.zst");
+            format!("{start}{}{end}", "a".repeat(length as usize - start.len() - end.len())).parse::<ObjectName>()
+        };
+        assert!(named(bounds::OBJECT_NAME).is_ok() && named(bounds::OBJECT_NAME + 1).is_err());
     }
 }

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::Fetcher;
 use super::git::GitLogin;
 use super::peer::Endpoint;
+use crate::bounds;
 use crate::error::{Error, Kind, Result};
 use crate::net::blocking;
-use crate::net::http::{GivenAddress, Http, basic_login, failed, retry_after, secret_header};
+use crate::net::http::{GivenAddress, Http, basic_login, failed, read_whole, retry_after, secret_header};
 use crate::net::retry::{Class, Failure};
 use crate::net::transfer::{BodyStream, Delivery, Download, Expected, at, partial};
 use crate::progress::Task;
@@ -32,9 +33,6 @@ const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";
 
 /// Objects in one request, as git-lfs has it (`tq/transfer_queue.go`, `defaultBatchSize`).
 const BATCH: usize = 100;
-
-/// Longest answer to a request that is read, in bytes.
-const ANSWER_LIMIT: usize = 4 << 20;
 
 /// How long an answer counts where the server says nothing else.
 const FRESH: Duration = Duration::from_secs(300);
@@ -431,15 +429,9 @@ async fn send_batch(
     request.send().await.map_err(|error| failed(url, error))
 }
 
-async fn answered(url: &SourceUrl, mut response: Response) -> Result<BatchAnswer, Failure> {
+async fn answered(url: &SourceUrl, response: Response) -> Result<BatchAnswer, Failure> {
     let (status, after) = (response.status(), retry_after(response.headers()));
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > ANSWER_LIMIT {
-            return Err(Failure::permanent(at(url, format!("more than {ANSWER_LIMIT} bytes came"))));
-        }
-    }
+    let body = read_whole(url, response, bounds::LFS_ANSWER as usize).await?;
     if status.is_success() {
         let unreadable = |_| Failure::permanent(at(url, "what came is no answer of an LFS server"));
         return serde_json::from_slice(&body).map_err(unreadable);

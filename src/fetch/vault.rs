@@ -20,6 +20,7 @@ use super::git::{index, new_repository};
 use super::mirrors::place;
 use super::peer::Endpoint;
 use super::{Fetcher, WantedGit};
+use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::Fill;
@@ -32,16 +33,10 @@ use crate::source::{CommitId, SourceUrl};
 use crate::store::{GitRecord, PartialDownload};
 
 /// Longest answer about a request that is read, in bytes.
-const ANSWER_LIMIT: usize = 64 << 10;
+const ANSWER: usize = bounds::VAULT_ANSWER as usize;
 
 /// Longest word of a vault that is shown, in characters.
 const SHOWN: usize = 80;
-
-/// Most bytes that an archive may unpack to: several times the history of Linux.
-const UNPACKED_LIMIT: u64 = 32 << 30;
-
-/// Most packs in an archive; the vault makes one.
-const PACKS_LIMIT: usize = 1000;
 
 /// The ref under which an unpacked commit is fetched.
 const REFERENCE: &str = "refs/heads/vault";
@@ -137,7 +132,7 @@ impl Fetcher {
     async fn wait_for_vault(&self, vault: &SourceUrl, report: &LazyTask) -> Result<(), Failure> {
         let until = Instant::now() + self.vault.total;
         let mut delay = self.vault.first;
-        let mut said = self.guard(report).attempt(vault, || self.http.post(vault, ANSWER_LIMIT).boxed()).await?;
+        let mut said = self.guard(report).attempt(vault, || self.http.post(vault, ANSWER).boxed()).await?;
         loop {
             let cooking: Cooking = serde_json::from_str(&said)
                 .map_err(|error| Failure::permanent(at(vault, format!("the answer cannot be read: {error}"))))?;
@@ -158,7 +153,7 @@ impl Fetcher {
             report.task().note(&format!("{} makes it: {message}", vault.host()));
             sleep(delay).await;
             delay = (delay * 2).min(self.vault.longest);
-            said = self.guard(report).attempt(vault, || self.http.text(vault, ANSWER_LIMIT).boxed()).await?;
+            said = self.guard(report).attempt(vault, || self.http.text(vault, ANSWER).boxed()).await?;
         }
     }
 
@@ -186,7 +181,7 @@ impl Fetcher {
         report.task().note("unpacking");
         let (said, scratch, commit) = (redact(url.as_str()), scratch.to_owned(), wanted.commit);
         let unpacked = blocking(move || {
-            let unpacked = unpack(&incoming, &scratch, &commit);
+            let unpacked = unpack(incoming.path(), &scratch, &commit);
             // It was of use, or never will be.
             forget(incoming)?;
             unpacked
@@ -233,13 +228,13 @@ impl BundleMember {
 ///
 /// # Errors
 /// An archive that is not in order, or is too large: kind `Mismatch`.
-fn unpack(incoming: &PartialDownload, scratch: &Path, commit: &CommitId) -> Result<PathBuf> {
+fn unpack(archive: &Path, scratch: &Path, commit: &CommitId) -> Result<PathBuf> {
     let repository = new_repository(scratch, "vault.git")?;
     let packs = scratch.join("packs");
     disk::create_dir_all(&packs)?;
     let mut names = Vec::new();
-    let mut left = UNPACKED_LIMIT;
-    let mut archive = tar::Archive::new(opened(incoming.path())?);
+    let mut left = bounds::VAULT_ARCHIVE;
+    let mut archive = tar::Archive::new(opened(archive)?);
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -253,7 +248,7 @@ fn unpack(incoming: &PartialDownload, scratch: &Path, commit: &CommitId) -> Resu
             }
             BundleMember::Loose(path) => write(&mut entry, &repository.join("objects").join(path))?,
         }
-        if names.len() > PACKS_LIMIT {
+        if names.len() as u64 > bounds::VAULT_PACKS {
             return Err(broken(io::Error::other("it has too many packs")));
         }
     }
@@ -319,5 +314,29 @@ mod tests {
             assert_eq!(member(&path), None, "{path}");
         }
         assert_eq!(BundleMember::of("objects/ab/x"), None);
+    }
+
+    #[test]
+    fn a_vaults_archive_has_limits() {
+        let directory = tempfile::tempdir().unwrap();
+        // A header may claim any size: the limit is looked at before the bytes are.
+        let refusal = |sizes: &[u64]| {
+            let mut archive = Vec::new();
+            for (number, size) in sizes.iter().enumerate() {
+                let mut header = tar::Header::new_gnu();
+                header.set_path(format!("x.git/objects/pack/pack-{number:040}.pack")).unwrap();
+                header.set_size(*size);
+                header.set_cksum();
+                archive.extend_from_slice(header.as_bytes());
+            }
+            let path = directory.path().join("archive.tar");
+            std::fs::write(&path, archive).unwrap();
+            let scratch = tempfile::tempdir_in(directory.path()).unwrap();
+            let commit: CommitId = "ab".repeat(20).parse().unwrap();
+            unpack(&path, scratch.path(), &commit).unwrap_err().causes().join("\n")
+        };
+        assert_eq!(refusal(&[bounds::VAULT_ARCHIVE + 1]), "it is too large");
+        assert_eq!(refusal(&vec![0; bounds::VAULT_PACKS as usize + 1]), "it has too many packs");
+        assert_ne!(refusal(&vec![0; bounds::VAULT_PACKS as usize]), "it has too many packs");
     }
 }

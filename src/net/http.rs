@@ -202,15 +202,9 @@ impl Http {
     }
 
     async fn answer(&self, url: &SourceUrl, request: RequestBuilder, limit: usize) -> Result<String, Failure> {
-        let mut response = request.send().await.map_err(|error| failed(url, error))?;
+        let response = request.send().await.map_err(|error| failed(url, error))?;
         check_status(url, &response, false)?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
-            body.extend_from_slice(&chunk);
-            if body.len() > limit {
-                return Err(Failure::permanent(at(url, format!("more than {limit} bytes came"))));
-            }
-        }
+        let body = read_whole(url, response, limit).await?;
         String::from_utf8(body).map_err(|_| Failure::permanent(at(url, "what came is no text")))
     }
 
@@ -409,6 +403,21 @@ fn strong_validator(headers: &HeaderMap) -> Option<String> {
     let date = httpdate::parse_http_date(text(header::DATE)?).ok()?;
     let age = date.duration_since(httpdate::parse_http_date(modified).ok()?).ok()?;
     (age >= Duration::from_secs(60)).then(|| modified.to_owned())
+}
+
+/// A body of at most this many bytes.
+///
+/// # Errors
+/// A longer body is a permanent failure; else those of [`Http::transfer`].
+pub async fn read_whole(url: &SourceUrl, mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > limit {
+            return Err(Failure::permanent(at(url, format!("the answer is longer than {limit} bytes"))));
+        }
+    }
+    Ok(body)
 }
 
 /// Whether a response is an answer to what was asked, `ranged` if that was a part of it; the classes follow RFC 9110, 15.

@@ -13,11 +13,11 @@ use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Response, Url};
 use serde::Deserialize;
 
-use super::response::{checked, read_whole};
+use super::response::checked;
 use crate::bounds;
 use crate::env_vars;
 use crate::error::{Error, Kind, Result};
-use crate::net::http::{Http, basic_login, failed, secret_header};
+use crate::net::http::{Http, basic_login, failed, read_whole, secret_header};
 use crate::net::retry::Failure;
 use crate::net::{blocking, transfer::at};
 use crate::source::image::is_loopback;

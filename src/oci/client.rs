@@ -9,10 +9,10 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::auth::{Logins, Right};
-use super::response::{checked, read_whole, wrong_digest};
+use super::response::{checked, wrong_digest};
 use crate::bounds;
 use crate::error::{Error, Kind, Result};
-use crate::net::http::{Http, failed};
+use crate::net::http::{Http, failed, read_whole};
 use crate::net::retry::{Class, Failure};
 use crate::net::transfer::at;
 use crate::source::url::redact;

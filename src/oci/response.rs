@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::bounds;
 use crate::error::{Error, Kind};
-use crate::net::http::{failed, retry_after};
+use crate::net::http::{read_whole, retry_after};
 use crate::net::retry::{Class, Failure};
 use crate::net::transfer::at;
 use crate::source::url::redact;
@@ -59,21 +59,6 @@ async fn complaint(url: &SourceUrl, response: Response) -> Option<String> {
     let words: Vec<String> = [code, message].into_iter().flatten().filter(|word| !word.is_empty()).collect();
     let line: String = words.join(": ").chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
     (!line.is_empty()).then(|| redact(&line))
-}
-
-/// A body of at most this many bytes.
-///
-/// # Errors
-/// A longer body is a permanent failure; else those of [`Registry::manifest`](super::client::Registry::manifest).
-pub async fn read_whole(url: &SourceUrl, mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(url, error))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > limit {
-            return Err(Failure::permanent(at(url, format!("the answer is longer than {limit} bytes"))));
-        }
-    }
-    Ok(body)
 }
 
 /// The error for bytes that do not match their digest.

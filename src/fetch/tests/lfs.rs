@@ -128,6 +128,15 @@ async fn an_object_that_is_not_there_is_denied_and_a_wrong_one_refused() {
 }
 
 #[tokio::test]
+async fn an_answer_of_a_large_file_server_without_an_end_is_refused() {
+    let Some(upstream) = LfsUpstream::new(&[]) else { return };
+    let (server, url) = served(&upstream, None);
+    server.on("/o/r.git/info/lfs/objects/batch", [Reply::file(vec![b' '; bounds::LFS_ANSWER as usize + 1])]);
+    let error = World::new().fetcher.file(&object(&upstream, &url)).await.unwrap_err();
+    assert!(whole_error(&error).contains("the answer is longer than 4194304 bytes"), "{}", whole_error(&error));
+}
+
+#[tokio::test]
 async fn folders_and_mirrors_of_repositories_have_objects_too() {
     let Some(upstream) = LfsUpstream::new(&[]) else { return };
     let folder = format!("file://{}/repository.git", upstream.path().display());

@@ -143,6 +143,21 @@ async fn a_vault_that_cannot_or_does_not_answer_is_not_waited_for_without_end() 
 }
 
 #[tokio::test]
+async fn a_vaults_word_without_an_end_is_refused() {
+    let vault = VaultWorld::new();
+    let word =
+        |length: u64| Reply::file(format!("{{\"status\": \"failed\", \"x\": \"{}\"}}", "x".repeat(length as usize)));
+    for (length, expected) in [
+        (bounds::VAULT_ANSWER - 100, "it could not be made there"),
+        (bounds::VAULT_ANSWER, "the answer is longer than 65536 bytes"),
+    ] {
+        vault.server.on(&vault.path(), [word(length)]);
+        let error = vault.world.fetcher.git(&vault.gone()).await.unwrap_err();
+        assert!(whole_error(&error).contains(expected), "{}", whole_error(&error));
+    }
+}
+
+#[tokio::test]
 async fn a_vault_is_asked_last_seldom_and_only_of_what_is_public() {
     // An upstream that is only busy has it still.
     let vault = VaultWorld::new();
