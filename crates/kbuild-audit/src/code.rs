@@ -1,10 +1,13 @@
 //! Findings in a single file: in its functions, its tasks' flags, its revisions.
 
+use std::collections::BTreeMap;
+
 use super::finding::Finding;
 use super::kind::Rule;
 use super::layers::SourceFile;
 use super::metadata::{Assignment, Function, Language, Statement, base_name, expansions, removes};
-use super::programs::Variables;
+use super::programs::{self, Variables};
+use super::python::Helpers;
 use super::{python, wrappers};
 
 /// Tasks that oe-core itself gives the network, for work that is not part of a build: `utility-tasks`, `devshell`,
@@ -25,18 +28,54 @@ const NETWORK_TASKS: [&str; 9] = [
 const HARMLESS: [&str; 4] =
     ["fetcher_hashes_dummyfunc", "write_srcrev", "extend_recipe_sysroot", "sstate_task_prefunc"];
 
-/// The findings of a file, looked at alone.
-pub(super) fn audit(file: &SourceFile) -> Vec<Finding> {
-    let exported = exported(file);
+/// What the functions of a file are run with.
+struct FunctionContext {
+    variables: Variables,
+    helpers: Helpers,
+}
+
+/// The findings of a file, looked at with the programs that variables of all layers name.
+pub(super) fn audit(file: &SourceFile, programs: &Variables) -> Vec<Finding> {
+    let mut variables = programs.clone();
+    variables.extend(exported(file));
+    let around = FunctionContext { variables, helpers: helpers(file) };
     let mut findings = Vec::new();
     for statement in &file.statements {
         match statement {
-            Statement::Function(function) => of_function(file, function, &exported, &mut findings),
+            Statement::Function(function) => of_function(file, function, &around, &mut findings),
             Statement::Assignment(assignment) => of_assignment(file, assignment, &mut findings),
             Statement::Include(_) | Statement::Inherit(_) => {}
         }
     }
     findings
+}
+
+/// Variables that name a program (`NPM = "${STAGING_BINDIR_NATIVE}/npm"`), and the same one wherever they are set.
+pub(super) fn programs(files: &[SourceFile]) -> Variables {
+    let mut named: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+    for statement in files.iter().flat_map(|file| &file.statements) {
+        let Statement::Assignment(assignment) = statement else { continue };
+        if assignment.flag.is_none() {
+            let value = assignment.value.text.trim();
+            let kept = named.entry(base_name(&assignment.name)).or_insert(Some(value));
+            *kept = kept.filter(|kept| *kept == value && programs::names_a_program(value));
+        }
+    }
+    let certain = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+    certain.collect()
+}
+
+/// The file's own Python functions that run a command which they are given.
+fn helpers(file: &SourceFile) -> Helpers {
+    let lines: Vec<&str> = file.text.split('\n').collect();
+    let helpers = file.statements.iter().filter_map(|statement| match statement {
+        Statement::Function(function) if function.language == Language::Python => {
+            let head = lines.get(function.line - 1)?;
+            python::helper(&format!("{head}\n{}\n", function.body.text))
+        }
+        _ => None,
+    });
+    helpers.collect()
 }
 
 /// Variables that every shell function of the file has in its environment.
@@ -50,7 +89,7 @@ fn exported(file: &SourceFile) -> Variables {
     exported.collect()
 }
 
-fn of_function(file: &SourceFile, function: &Function, exported: &Variables, findings: &mut Vec<Finding>) {
+fn of_function(file: &SourceFile, function: &Function, around: &FunctionContext, findings: &mut Vec<Finding>) {
     let task = base_name(&function.name);
     if runs_on_the_device(task, function) {
         return;
@@ -67,11 +106,11 @@ fn of_function(file: &SourceFile, function: &Function, exported: &Variables, fin
     let body = &function.body;
     let mut found = match function.language {
         Language::Shell => {
-            let mut found = wrappers::script(&body.text, exported);
+            let mut found = wrappers::script(&body.text, &around.variables);
             found.extend(inline_python(&body.text));
             found
         }
-        Language::Python => python::body(&body.text),
+        Language::Python => python::body(&body.text, &around.helpers),
     };
     found.sort_by_key(|one| one.line);
     for one in found {
@@ -103,7 +142,10 @@ fn runs_on_the_device(name: &str, function: &Function) -> bool {
 /// A do_fetch that is `:` only switches fetching off, and code that only ends the build under a condition fetches nothing.
 fn does_something(function: &Function) -> bool {
     let idle = |line: &str| {
-        matches!(line, "" | ":" | "true" | "pass" | "return" | "exit 0" | "return 0") || line.starts_with('#')
+        let reads = || line.split_once(" = ").is_some_and(|(_, value)| value.starts_with("d.getVar("));
+        matches!(line, "" | ":" | "true" | "pass" | "return" | "exit 0" | "return 0")
+            || line.starts_with('#')
+            || reads()
     };
     let refuses = |line: &str| {
         ["bbfatal", "bb.fatal(", "raise ", "exit 1", "bbwarn", "bb.warn(", "bbnote", "bb.note("]
@@ -177,7 +219,7 @@ fn of_flag(file: &SourceFile, task: &str, flag: &str, value: &str, line: usize, 
             }
         }
         "prefuncs" | "postfuncs" if task == "do_fetch" => {
-            let foreign = |name: &&str| !HARMLESS.contains(name);
+            let foreign = |name: &&str| !HARMLESS.contains(name) && !only_checks(file, name);
             for name in value.split_whitespace().filter(foreign) {
                 let message = format!("do_fetch runs {name} too");
                 findings.push(Finding::new(file, Rule::OwnFetch, line, "do_fetch", message));
@@ -185,6 +227,15 @@ fn of_flag(file: &SourceFile, task: &str, flag: &str, value: &str, line: usize, 
         }
         _ => {}
     }
+}
+
+/// Whether the file has this function, and it only ends the build under a condition.
+fn only_checks(file: &SourceFile, name: &str) -> bool {
+    let mut functions = file.statements.iter().filter_map(|statement| match statement {
+        Statement::Function(function) if base_name(&function.name) == name => Some(function),
+        _ => None,
+    });
+    functions.next().is_some_and(|function| !does_something(function)) && functions.all(|more| !does_something(more))
 }
 
 /// `bb.utils.to_boolean`; a value that must be expanded counts as true.

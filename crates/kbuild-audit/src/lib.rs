@@ -54,7 +54,8 @@ pub fn audit(layers: Vec<AuditedLayer>) -> Result<AuditReport> {
     let files = parsed::only(files, &layers);
     let index = LayerIndex::new(&files, &layers);
     let recipes: Vec<&SourceFile> = index.families().collect();
-    let mut findings: Vec<Finding> = files.par_iter().flat_map_iter(code::audit).collect();
+    let programs = code::programs(&files);
+    let mut findings: Vec<Finding> = files.par_iter().flat_map_iter(|file| code::audit(file, &programs)).collect();
     findings.par_extend(recipes.par_iter().flat_map_iter(|recipe| sources::audit(&index.context(recipe))));
     // A file that several recipes include gives the same finding once for each.
     findings.sort();

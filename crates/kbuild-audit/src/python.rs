@@ -1,6 +1,6 @@
 //! Python code: programs it runs, network modules it calls, BitBake's fetcher where it fetches something else than SRC_URI.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tree_sitter::Node;
 
@@ -42,22 +42,59 @@ const HINTS: [&str; 19] = [
     "paramiko",
 ];
 
+/// Functions that run a command which they are given, and which of their arguments that is.
+pub(super) type Helpers = BTreeMap<String, usize>;
+
 /// All of a body that reaches the network: of a function as BitBake has it, indented.
-pub(super) fn body(text: &str) -> Vec<ReachedLine> {
+pub(super) fn body(text: &str, helpers: &Helpers) -> Vec<ReachedLine> {
     const DEF: &str = "def f(d):\n";
-    let found = script(&format!("{DEF}{text}\n"), &Variables::new());
+    let found = walked(&format!("{DEF}{text}\n"), &Variables::new(), helpers);
     found.into_iter().map(|found| ReachedLine { line: found.line.saturating_sub(1), ..found }).collect()
 }
 
 /// The same of a module or an expression. `variables` are those of the environment.
 pub(super) fn script(text: &str, variables: &Variables) -> Vec<ReachedLine> {
-    if !HINTS.iter().any(|hint| text.contains(hint)) || is_too_deep(text) {
+    walked(text, variables, &Helpers::new())
+}
+
+fn walked(text: &str, variables: &Variables, helpers: &Helpers) -> Vec<ReachedLine> {
+    let hints = || HINTS.into_iter().chain(helpers.keys().map(String::as_str));
+    if !hints().any(|hint| text.contains(hint)) || is_too_deep(text) {
         return Vec::new();
     }
     let Some(tree) = tree::parse(tree_sitter_python::LANGUAGE, text) else { return Vec::new() };
-    let mut walk = PythonWalk { text, variables, names: HashMap::new(), found: Vec::new() };
+    let mut walk = PythonWalk { text, variables, helpers, names: HashMap::new(), found: Vec::new() };
     walk.all(tree.root_node());
     walk.found
+}
+
+/// The name of a function that runs one of its parameters as a command (`def run(d, cmd): subprocess.check_call(cmd)`), and
+/// which one.
+pub(super) fn helper(definition: &str) -> Option<(String, usize)> {
+    if !definition.starts_with("def ") || !HINTS.iter().any(|hint| definition.contains(hint)) || is_too_deep(definition)
+    {
+        return None;
+    }
+    let tree = tree::parse(tree_sitter_python::LANGUAGE, definition)?;
+    let function = children(tree.root_node()).into_iter().find(|node| node.kind() == "function_definition")?;
+    let (variables, helpers) = (Variables::new(), Helpers::new());
+    let walk = PythonWalk {
+        text: definition,
+        variables: &variables,
+        helpers: &helpers,
+        names: HashMap::new(),
+        found: Vec::new(),
+    };
+    let parameters = children(function.child_by_field_name("parameters")?);
+    let given = |call: Node<'_>| {
+        walk.called(call).filter(|name| runs_programs(name) || walk.is_subprocess(name))?;
+        let command = walk.command(&walk.arguments(call)).map(|command| walk.of(command))?;
+        // `cmd`, `cmd: str` and `cmd=None` alike.
+        let named = |parameter: &Node<'_>| walk.of(*parameter).split([':', '=']).next().map(str::trim) == Some(command);
+        parameters.iter().position(named)
+    };
+    let at = descendants(function).filter(|node| node.kind() == "call").find_map(given)?;
+    Some((walk.of(function.child_by_field_name("name")?).to_owned(), at))
 }
 
 /// Nesting that no recipe has; the walk over it is recursive, and a stack is not endless.
@@ -83,7 +120,9 @@ pub(super) fn flags(text: &str) -> Vec<(String, String, String, usize)> {
     let whole = format!("{DEF}{text}\n");
     let Some(tree) = tree::parse(tree_sitter_python::LANGUAGE, &whole) else { return Vec::new() };
     let none = Variables::new();
-    let walk = PythonWalk { text: &whole, variables: &none, names: HashMap::new(), found: Vec::new() };
+    let helpers = Helpers::new();
+    let walk =
+        PythonWalk { text: &whole, variables: &none, helpers: &helpers, names: HashMap::new(), found: Vec::new() };
     let mut found = Vec::new();
     for call in descendants(tree.root_node()).filter(|node| node.kind() == "call") {
         let name = walk.called(call).unwrap_or_default();
@@ -102,6 +141,7 @@ pub(super) fn flags(text: &str) -> Vec<(String, String, String, usize)> {
 struct PythonWalk<'a, 'tree> {
     text: &'a str,
     variables: &'a Variables,
+    helpers: &'a Helpers,
     /// What a name was last set to, and added to since.
     names: HashMap<&'a str, Vec<Node<'tree>>>,
     found: Vec<ReachedLine>,
@@ -146,10 +186,10 @@ impl<'a, 'tree> PythonWalk<'a, 'tree> {
             self.add(Rule::Autorev, "${AUTOREV}", call);
         } else if runs_programs(&name) || self.is_subprocess(&name) {
             if let Some(argument) = self.command(&arguments) {
-                let line = call.start_position().row;
-                let reached = self.run(argument);
-                self.found.extend(reached.into_iter().map(|found| ReachedLine { line, ..found }));
+                self.runs(argument, call);
             }
+        } else if let Some(argument) = self.helpers.get(&name).and_then(|at| arguments.get(*at)) {
+            self.runs(*argument, call);
         } else if let Some(object) = name.strip_suffix(".download").or_else(|| name.strip_suffix(".checkstatus")) {
             self.fetcher(object, call);
         } else if let Some(list) = name.strip_suffix(".append").or_else(|| name.strip_suffix(".extend")) {
@@ -164,6 +204,12 @@ impl<'a, 'tree> PythonWalk<'a, 'tree> {
                 self.add(Rule::Autorev, "${AUTOREV}", call);
             }
         }
+    }
+
+    fn runs(&mut self, command: Node<'tree>, call: Node<'tree>) {
+        let line = call.start_position().row;
+        let reached = self.run(command);
+        self.found.extend(reached.into_iter().map(|found| ReachedLine { line, ..found }));
     }
 
     fn add(&mut self, kind: Rule, what: &str, call: Node<'tree>) {
@@ -408,7 +454,7 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> Vec<(Rule, String)> {
-        body(text).into_iter().map(|found| (found.reach.kind, found.reach.what)).collect()
+        body(text, &Helpers::new()).into_iter().map(|found| (found.reach.kind, found.reach.what)).collect()
     }
 
     fn finds(line: &str, kind: Rule, what: &str) {
@@ -491,6 +537,17 @@ mod tests {
     }
 
     #[test]
+    fn functions_that_run_what_they_are_given() {
+        let expected = Some(("run".to_owned(), 1));
+        assert_eq!(helper("def run(d, cmd, where):\n    subprocess.check_call(cmd, cwd=where)\n"), expected);
+        assert_eq!(helper("def run(d, cmd: str = ''):\n    (code, said) = getstatusoutput(cmd)\n"), expected);
+        assert_eq!(helper("def run(d, cmd):\n    bb.note(cmd)\n    os.system('true')\n"), None);
+        let helpers = Helpers::from([("run".to_owned(), 1)]);
+        assert_eq!(body("    run(d, 'git clone https://a.example/b', x)\n", &helpers).len(), 1);
+        assert_eq!(body("    other(d, 'git clone https://a.example/b')\n    run(d, 'git status')\n", &helpers), []);
+    }
+
+    #[test]
     fn flags_set_from_code() {
         let text = "    d.setVarFlag('do_x', 'network', '1')\n    d.appendVarFlag(task, 'network', '1')\n";
         let found = flags(text);
@@ -516,7 +573,8 @@ mod tests {
             ("1+", "1"),
         ] {
             for count in [150, 5000] {
-                let _ = body(&format!("    os.system({}{})\n", open.repeat(count), close.repeat(count)));
+                let text = format!("    os.system({}{})\n", open.repeat(count), close.repeat(count));
+                let _ = body(&text, &Helpers::new());
             }
         }
     }
@@ -524,7 +582,8 @@ mod tests {
     #[test]
     fn broken_code_is_passed_over() {
         for text in ["  subprocess.run(", "    os.system('", "subprocess", "    é = os.system(f'{'"] {
-            let _ = body(text);
+            let _ = body(text, &Helpers::new());
+            let _ = helper(text);
         }
     }
 }

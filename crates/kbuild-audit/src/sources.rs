@@ -72,7 +72,12 @@ fn collect<'a>(
     depth: usize,
     entries: &mut Vec<SrcUriEntry<'a>>,
 ) {
-    for (word, offset) in words(&assignment.value.text) {
+    let text = assignment.value.text.as_str();
+    // `SRC_URI:append = ";name=x"` has parameters for the entry before it.
+    if let (true, Some(last)) = (text.starts_with(';'), entries.last_mut()) {
+        last.parameters.extend(parameters(&context.expand(text.split_whitespace().next().unwrap_or_default())));
+    }
+    for (word, offset) in words(text) {
         let variable = word.strip_prefix("${").and_then(|word| word.strip_suffix('}'));
         let plain = variable.filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
         if let Some(name) = plain.filter(|name| depth > 0 && *name != "SRC_URI") {
@@ -110,8 +115,7 @@ type Parsed = (String, String, Vec<(String, String)>);
 
 /// Scheme, rest and parameters of a URL (`bb.fetch2.decodeurl`). A mirror variable of bitbake.conf stands for https.
 fn parse(url: &str) -> Option<Parsed> {
-    let mut parts = url.split(';');
-    let first = parts.next()?;
+    let first = url.split(';').next()?;
     let mirror = || {
         let (name, rest) = first.strip_prefix("${")?.split_once('}')?;
         name.ends_with("_MIRROR").then_some(("https", rest.trim_start_matches('/')))
@@ -120,11 +124,16 @@ fn parse(url: &str) -> Option<Parsed> {
     if !scheme.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return None;
     }
+    Some((scheme.to_ascii_lowercase(), path.to_owned(), parameters(url)))
+}
+
+/// What stands behind the semicolons of a URL.
+fn parameters(url: &str) -> Vec<(String, String)> {
     let pair = |parameter: &str| {
         let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         (key.trim().to_owned(), value.trim().to_owned())
     };
-    Some((scheme.to_ascii_lowercase(), path.to_owned(), parts.map(pair).collect()))
+    url.split(';').skip(1).map(pair).collect()
 }
 
 /// A full commit id: SHA-1 or SHA-256.
@@ -233,7 +242,11 @@ fn branch_of(path: &str) -> Option<String> {
     }
     let at = match parts.first() {
         Some(&"raw.githubusercontent.com") => 3,
-        _ => parts.iter().position(|part| BEFORE.contains(part))? + 1,
+        // A project may have the name of one of these words.
+        _ => {
+            parts.windows(2).position(|pair| BEFORE.contains(&pair[0]) && BRANCHES.contains(&bare(pair[1]).as_str()))?
+                + 1
+        }
     };
     parts.get(at).map(|part| bare(part)).filter(|part| BRANCHES.contains(&part.as_str()))
 }

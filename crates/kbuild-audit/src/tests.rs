@@ -173,10 +173,35 @@ fn urls_that_move() {
         ("https://a.example/b/releases/latest/download/c", true),
         ("https://a.example/b/releases/download/v1/c", false),
         ("https://a.example/master/c.tar.gz", false),
+        ("https://a.example/b/releases/raw/master/c-1.0.tar.gz", true),
     ] {
         let expected: &[&str] = if moves { &["1 moving-url"] } else { &[] };
         recipe(&format!("SRC_URI = \"{url}\"\n{sum}"), expected);
     }
+}
+
+#[test]
+fn parameters_that_an_append_adds() {
+    let url = "SRC_URI = \"https://a.example/${SOC}-1.bin\"\nSRC_URI:append = \";name=${SOC}\"\n";
+    recipe(&format!("{url}SOC = \"one\"\nSRC_URI[one.sha256sum] = \"0\"\n"), &[]);
+    recipe(&format!("{url}SOC = \"two\"\nSRC_URI[one.sha256sum] = \"0\"\n"), &["1 no-checksum"]);
+    recipe(&format!("{url}SOC ?= \"INVALID\"\nSRC_URI[one.sha256sum] = \"0\"\n"), &[]);
+}
+
+#[test]
+fn programs_that_a_class_names() {
+    let class = ("classes/node.bbclass", "MY_NODE_PM ?= \"${STAGING_BINDIR_NATIVE}/npm\"\n");
+    let calls = ("r/r_1.0.bb", "do_compile() {\n    ${MY_NODE_PM} ${MY_NODE_PM_FLAGS} install\n}\n");
+    finds(&[calls, class], &["2 package-command"]);
+    // Where it may be another program, nothing is said.
+    finds(&[calls, class, ("conf/other.conf", "MY_NODE_PM = \"true\"\n")], &[]);
+}
+
+#[test]
+fn a_helper_of_the_recipe_runs_the_command() {
+    let helper = "def run(d, cmd):\n    import subprocess\n    subprocess.check_call(cmd, shell=True)\n\n";
+    recipe(&format!("{helper}python do_x() {{\n    run(d, 'flutter pub get')\n}}\n"), &["6 package-command"]);
+    recipe("python do_x() {\n    import os\n    run(d, 'flutter pub get')\n}\n", &[]);
 }
 
 #[test]
@@ -224,6 +249,9 @@ fn what_is_no_floating_revision_and_no_fetch() {
     recipe(refuses, &[]);
     recipe("python do_fetch:prepend() {\n    if not d.getVar('KEY'):\n        bb.fatal('no key')\n}\n", &[]);
     recipe("do_fetch:prepend() {\n    bbnote x\n    get_it\n}\n", &["1 own-fetch"]);
+    let check = "python check() {\n    key = d.getVar('KEY')\n    if not key:\n        bb.fatal('no key')\n}\n";
+    recipe(&format!("do_fetch[prefuncs] += \"check\"\n{check}"), &[]);
+    recipe("do_fetch[prefuncs] += \"check\"\ncheck() {\n    get_it\n}\n", &["1 own-fetch"]);
 }
 
 #[test]

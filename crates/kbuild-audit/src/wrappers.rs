@@ -33,7 +33,7 @@ pub(super) fn words(words: &[String], around: &Variables) -> Vec<ReachedLine> {
 }
 
 fn nested(text: &str, around: &Variables, depth: usize) -> Vec<ReachedLine> {
-    if depth == 0 || !mentions_a_program(text) {
+    if depth == 0 || !mentions_a_program(text, around) {
         return Vec::new();
     }
     let Script { commands, variables } = shell::parse(text);
@@ -42,9 +42,11 @@ fn nested(text: &str, around: &Variables, depth: usize) -> Vec<ReachedLine> {
     commands.iter().flat_map(|command| one(command, &known, depth)).collect()
 }
 
-/// Most scripts name nothing of interest and need not be parsed.
-fn mentions_a_program(text: &str) -> bool {
-    programs::ANY_NAME.is_match(text)
+/// Most scripts name nothing of interest, nor a variable that does, and need not be parsed.
+fn mentions_a_program(text: &str, around: &Variables) -> bool {
+    let by_variable =
+        || around.iter().any(|(name, value)| programs::names_a_program(value) && text.contains(name.as_str()));
+    programs::ANY_NAME.is_match(text) || by_variable()
 }
 
 fn one(command: &ShellCommand, variables: &Variables, depth: usize) -> Vec<ReachedLine> {
@@ -53,7 +55,7 @@ fn one(command: &ShellCommand, variables: &Variables, depth: usize) -> Vec<Reach
     let found = |reach| ReachedLine { reach, line: command.line };
     let mut all: Vec<ReachedLine> =
         containers::switch(&command.words, &command.environment).map(found).into_iter().collect();
-    match unwrap(&command.words, &mut known) {
+    match unwrap(&programs::with_program(&command.words, &known), &mut known) {
         Unwrapped::Nothing => {}
         Unwrapped::Shell(Some(text)) => {
             all.extend(nested(&text, &known, depth - 1).into_iter().map(|one| found(one.reach)));

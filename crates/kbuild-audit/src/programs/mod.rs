@@ -82,7 +82,7 @@ const PROGRAMS: &[NetworkProgram] = &[
     program(&["crane", "oras"], &["pull", "push", "copy", "cp", "manifest", "digest"], &[], Rule::ContainerCommand),
     program(
         &["npm"],
-        &["install", "i", "ci", "add", "update", "exec", "install-test"],
+        &["install", "i", "in", "add", "ci", "ic", "clean-install", "install-clean", "update", "exec", "install-test"],
         &["--offline"],
         Rule::PackageCommand,
     ),
@@ -157,7 +157,14 @@ const PROGRAMS: &[NetworkProgram] = &[
     program(&["openssl"], &["s_client"], &["-help"], Rule::DownloadCommand),
     program(&["gclient"], &["sync", "fetch", "revert", "runhooks"], &[], Rule::VcsCommand),
     program(&["mix"], &["deps.get", "deps.update"], &[], Rule::PackageCommand),
-    program(&["flutter", "dart"], &["pub get", "pub upgrade"], &["--offline"], Rule::PackageCommand),
+    // `flutter create` runs `pub get` in what it made.
+    program(
+        &["flutter"],
+        &["pub get", "pub upgrade", "pub add", "create", "update-packages", "precache"],
+        &["--offline", "--no-pub"],
+        Rule::PackageCommand,
+    ),
+    program(&["dart"], &["pub get", "pub upgrade", "pub add"], &["--offline"], Rule::PackageCommand),
     program(&["dotnet", "nuget"], &["restore", "install"], &[], Rule::PackageCommand),
     program(&["meson"], &["subprojects download", "subprojects update", "wrap install"], &[], Rule::PackageCommand),
     program(&["mvn", "mvnw", "gradle", "gradlew"], &[], &["-o", "--offline", "--version", "-v"], Rule::PackageCommand),
@@ -231,7 +238,7 @@ pub(super) type Variables = BTreeMap<String, String>;
 pub(super) fn reach(words: &[String], variables: &Variables) -> Option<Reach> {
     let (first, rest) = words.split_first()?;
     let name = program_name(first);
-    let args: Vec<String> = rest.iter().map(|word| resolve(word, variables)).collect();
+    let args: Vec<String> = rest.iter().flat_map(|word| split(word, variables)).collect();
     let args = args.as_slice();
     let found = |kind, what: String| Some(Reach { kind, what });
     match name.as_str() {
@@ -297,6 +304,37 @@ fn from_table(name: &str, args: &[String]) -> Option<Reach> {
     Some(Reach { kind: program.kind, what: format!("{name} {subcommand}") })
 }
 
+/// Whether a value is a program of this file, alone or with its path.
+pub(super) fn names_a_program(value: &str) -> bool {
+    let name = value.rsplit('/').next().unwrap_or(value);
+    let plain = !value.contains(char::is_whitespace) && !value.contains("${@");
+    let known = PROGRAMS.iter().flat_map(|program| program.names).chain(&SPECIAL).any(|known| *known == name);
+    plain && (known || is_versioned(name, "pip"))
+}
+
+/// A command whose program a variable names (`$GO mod download`), with that program in the variable's place.
+pub(super) fn with_program(words: &[String], variables: &Variables) -> Vec<String> {
+    match words.split_first() {
+        Some((first, rest)) if first.starts_with('$') => {
+            split(first, variables).into_iter().chain(rest.iter().cloned()).collect()
+        }
+        _ => words.to_vec(),
+    }
+}
+
+/// The words that a shell makes of one. A variable that is the whole word may hold several; what a command in it prints is
+/// not known, and leaves the word as it is.
+fn split(word: &str, variables: &Variables) -> Vec<String> {
+    let resolved = resolve(word, variables);
+    if !word.starts_with('$') || word.contains(char::is_whitespace) {
+        return vec![resolved];
+    }
+    if resolved.trim().is_empty() || resolved.contains(['(', '`']) || resolved.contains("${@") {
+        return vec![word.to_owned()];
+    }
+    resolved.split_whitespace().map(str::to_owned).collect()
+}
+
 /// The program of a command's first word: the last part of its path, or the program that a variable like `${CARGO}`
 /// usually names.
 pub(super) fn program_name(word: &str) -> String {
@@ -329,7 +367,8 @@ fn has(args: &[String], options: &[&str]) -> bool {
     })
 }
 
-/// Which of the subcommands this is. Options, and the word after one (it may be the option's), are passed over.
+/// Which of the subcommands this is. Options, and the word after one (it may be the option's), are passed over, and
+/// variables that are called after options.
 fn subcommand(args: &[String], subcommands: &[&'static str]) -> Option<&'static str> {
     let mut after_option = false;
     for (at, arg) in args.iter().enumerate() {
@@ -337,7 +376,10 @@ fn subcommand(args: &[String], subcommands: &[&'static str]) -> Option<&'static 
             after_option = !arg.contains('=');
             continue;
         }
-        let here = args[at..].iter().filter(|arg| !arg.starts_with('-')).map(String::as_str);
+        if holds_options(arg) {
+            continue;
+        }
+        let here = args[at..].iter().filter(|arg| !arg.starts_with('-') && !holds_options(arg)).map(String::as_str);
         let found = subcommands
             .iter()
             .copied()
@@ -351,6 +393,14 @@ fn subcommand(args: &[String], subcommands: &[&'static str]) -> Option<&'static 
         after_option = false;
     }
     None
+}
+
+/// `${NPM_INSTALL_FLAGS}`: a variable that is not known, but by its name holds options alone.
+fn holds_options(word: &str) -> bool {
+    let name = word.strip_prefix('$').map(|name| name.trim_start_matches('{').trim_end_matches('}'));
+    name.is_some_and(|name| {
+        ["FLAGS", "OPTS", "OPTIONS", "ARGS"].iter().any(|end| name.to_ascii_uppercase().ends_with(end))
+    })
 }
 
 /// Expands the known variables of a word.
@@ -382,7 +432,8 @@ fn substitute(word: &str, variables: &Variables) -> String {
             (&rest[1..=length], length + 1)
         };
         let (name, length) = braced.unwrap_or_else(bare);
-        match variables.get(name).filter(|value| !value.contains(name) && value.len() < 4096) {
+        let of_itself = |value: &str| value.contains(&format!("${name}")) || value.contains(&format!("${{{name}}}"));
+        match variables.get(name).filter(|value| !of_itself(value) && value.len() < 4096) {
             Some(value) => out.push_str(value),
             None => out.push_str(&rest[..length]),
         }

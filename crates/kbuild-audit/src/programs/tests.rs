@@ -305,3 +305,30 @@ fn programs_that_few_layers_run() {
         "install -m 0755 nc ${D}${bindir}",
     ]);
 }
+
+#[test]
+fn programs_and_words_that_variables_hold() {
+    all_are(
+        Rule::PackageCommand,
+        &[
+            "GO_TOOL=${STAGING_BINDIR_NATIVE}/go; ${GO_TOOL} mod download",
+            "c=clean-install; npm $c --omit=dev",
+            "c='npm ci'; $c",
+            "o='--omit=dev install'; npm $o",
+            "npm ${NPM_INSTALL_FLAGS} install",
+            "flutter create a",
+            "flutter update-packages",
+        ],
+    );
+    none(&[
+        "t=$(command -v go); $t mod verify",
+        "c=run; npm $c install",
+        "npm ${COMMAND} install",
+        "m='curl https://a.example'; echo $m",
+        "flutter create --offline a",
+        "flutter clean",
+    ]);
+    let around = Variables::from([("MY_NODE_PM".to_owned(), "${STAGING_BINDIR_NATIVE}/npm".to_owned())]);
+    assert_eq!(wrappers::script("${MY_NODE_PM} install", &around).len(), 1);
+    assert_eq!(wrappers::script("${MY_NODE_PM} run build", &around), []);
+}
