@@ -10,6 +10,7 @@ mod cache;
 mod closure;
 mod diagnostics;
 mod document;
+mod edit;
 mod fallbacks;
 mod git;
 mod layers;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+pub use edit::{ManifestEdit, Movable, NewPin, PinSection};
 pub use fallbacks::{FallbackChoice, FallbackList};
 pub use template::{Fill, Template};
 

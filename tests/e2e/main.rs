@@ -15,6 +15,7 @@ mod interrupting;
 mod lfs;
 mod lower;
 mod names;
+mod pins;
 mod pipeline;
 mod plain;
 mod probing;

@@ -25,6 +25,7 @@ mod serve;
 mod shell;
 mod store;
 mod tree;
+mod update;
 mod verify;
 mod why;
 
@@ -38,7 +39,7 @@ use crate::error::Result;
 pub(super) enum Command {
     Init(init::InitArgs),
     Lock(lock::LockArgs),
-    Update(lock::UpdateArgs),
+    Update(update::UpdateArgs),
     Fetch(fetch::FetchArgs),
     Verify(verify::VerifyArgs),
     Probe(probe::ProbeArgs),
