@@ -4,6 +4,7 @@
 //! anything of the host or the time of day.
 
 mod closure;
+mod diff;
 mod find;
 mod folder;
 mod merge;
@@ -20,6 +21,7 @@ use crate::files::LOCK;
 use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, SourceUrl};
 
 pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key, singles};
+pub use diff::{BoardChange, LockDiff, PinChange, PinnedAt, Presence, RecipeChange, RecipeSide, SourceVolume};
 pub use folder::{FolderState, LockedFolder};
 pub use uses::{Configuration, Holder, Parent, RecipeTree, Use, UsedRecipe, Uses};
 
@@ -205,12 +207,19 @@ impl Lock {
     /// The lock was written by a newer kbuild or is damaged: kind `Input`, with the line. It has conflict markers:
     /// kind `Stale`, since only `kbuild lock` may resolve them.
     pub fn read(path: &Path) -> Result<Option<Lock>> {
-        let Some(text) = read_text(path)? else { return Ok(None) };
-        if merge::sides(&text).is_some() {
+        read_text(path)?.map(|text| Lock::parse(&text, path)).transpose()
+    }
+
+    /// Reads the text of a lock; `path` is where it is, for messages.
+    ///
+    /// # Errors
+    /// Those of [`Lock::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<Lock> {
+        if merge::sides(text).is_some() {
             return Err(Error::new(Kind::Stale, format!("{} has conflict markers", disk::shown(path)))
                 .help("run `kbuild lock`: it reads both sides, and resolves again only what they disagree on"));
         }
-        text::parse(&text, path).map(Some)
+        text::parse(text, path)
     }
 
     /// Reads the lock as the start of a new one. From a text with git's conflict markers, keeps what both sides agree on and

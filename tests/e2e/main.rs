@@ -7,6 +7,7 @@ mod caches;
 mod carrying;
 mod closure;
 mod crates;
+mod diffing;
 mod editing;
 mod fetching;
 mod flagship;

@@ -7,6 +7,7 @@ mod checkout;
 mod compare;
 mod completions;
 mod crates;
+mod diff;
 mod doctor;
 mod export;
 mod fetch;
@@ -40,6 +41,7 @@ pub(super) enum Command {
     Init(init::InitArgs),
     Lock(lock::LockArgs),
     Update(update::UpdateArgs),
+    Diff(diff::DiffArgs),
     Fetch(fetch::FetchArgs),
     Verify(verify::VerifyArgs),
     Probe(probe::ProbeArgs),
@@ -73,6 +75,7 @@ impl Command {
             Command::Init(_) => "init",
             Command::Lock(_) => "lock",
             Command::Update(_) => "update",
+            Command::Diff(_) => "diff",
             Command::Fetch(_) => "fetch",
             Command::Verify(_) => "verify",
             Command::Probe(_) => "probe",
@@ -106,6 +109,7 @@ impl Command {
             Command::Init(args) => args.run(output),
             Command::Lock(args) => args.run(global, output),
             Command::Update(args) => args.run(global, output),
+            Command::Diff(args) => args.run(global, output),
             Command::Fetch(args) => args.run(global, output),
             Command::Verify(args) => args.run(global, output),
             Command::Probe(args) => args.run(global, output),
