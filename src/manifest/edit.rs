@@ -1,8 +1,9 @@
 //! Changes kbuild.toml in place: what is not changed keeps its bytes, with its comments and its order.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use toml_edit::{DocumentMut, Item, Key, TableLike, Value, value};
+use toml_edit::{DocumentMut, Item, Key, Table, TableLike, Value, value};
 
 use super::{Manifest, names};
 use crate::bounds;
@@ -21,6 +22,8 @@ const REF_KEYS: [&str; 4] = ["git", "branch", "tag", "rev"];
 #[derive(Debug)]
 pub struct ManifestEdit {
     path: PathBuf,
+    /// As it was read, for messages that point into it.
+    text: String,
     document: DocumentMut,
     /// The source whose declared hash is of the bytes before, and the key that it has.
     outdated_hash: Option<(String, &'static str)>,
@@ -73,6 +76,13 @@ pub enum Movable {
     Version { template: Option<String> },
 }
 
+/// The value of a key that is added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewValue {
+    Text(String),
+    List(Vec<String>),
+}
+
 impl Movable {
     /// The version that a person means by `3.32.0` or, where the template is `v{version}`, by `v3.32.0`.
     pub fn version_in<'t>(&self, text: &'t str) -> &'t str {
@@ -105,10 +115,10 @@ impl ManifestEdit {
     /// It cannot be read.
     pub fn open(path: &Path) -> Result<ManifestEdit> {
         let text = disk::read_text(path, "a manifest", bounds::MANIFEST)?;
-        let document = text.parse().map_err(|error: toml_edit::TomlError| {
+        let document = text.parse::<DocumentMut>().map_err(|error: toml_edit::TomlError| {
             Error::input(format!("{} is not valid TOML", disk::shown(path))).because(error.message().to_owned())
         })?;
-        Ok(ManifestEdit { path: path.to_owned(), document, outdated_hash: None })
+        Ok(ManifestEdit { path: path.to_owned(), text, document, outdated_hash: None })
     }
 
     /// The manifest as it would be. A hash that is of other bytes is left out: the new ones are not known yet.
@@ -239,6 +249,185 @@ impl Manifest {
     }
 }
 
+impl ManifestEdit {
+    /// Adds an entry behind the last one of its section, with these keys.
+    ///
+    /// # Errors
+    /// There is one of this name, with its place.
+    pub fn add(&mut self, section: PinSection, name: &str, keys: &[(&str, NewValue)]) -> Result<()> {
+        if let Some(place) = self.key_place(section, name) {
+            let fault = Error::input(format!("there is a {} `{name}` already", section.noun())).at(place, "here");
+            let help = format!("`kbuild update {name} --to REF` changes its pin");
+            return Err(fault.in_text(disk::shown(&self.path), self.text.clone()).help(help));
+        }
+        let root = self.document.as_table_mut();
+        let entries = root.entry(section.key()).or_insert_with(|| {
+            let mut table = Table::new();
+            table.set_implicit(true);
+            Item::Table(table)
+        });
+        let mut entry = Table::new();
+        entry.decor_mut().set_prefix("\n");
+        for (key, new) in keys {
+            entry.insert(key, new.to_item());
+        }
+        match entries {
+            Item::Table(table) => drop(table.insert(name, Item::Table(entry))),
+            other => {
+                let table = other.as_table_like_mut().ok_or_else(|| Error::bug("a section is no table"))?;
+                table.insert(name, value(entry.into_inline_table()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a layer to the `layers` of a board, behind those that it has.
+    ///
+    /// # Errors
+    /// The board is not in this file.
+    pub fn add_to_board(&mut self, board: &str, layer: &str) -> Result<()> {
+        let path = disk::shown(&self.path);
+        let boards = self.document.get_mut("boards").and_then(Item::as_table_like_mut);
+        let entry = boards.and_then(|boards| boards.get_mut(board)).and_then(Item::as_table_like_mut);
+        let entry = entry.ok_or_else(|| Error::input(format!("board `{board}` is not in {path} itself")))?;
+        match entry.get_mut("layers").and_then(Item::as_array_mut) {
+            Some(layers) => push(layers, layer),
+            None => drop(entry.insert("layers", NewValue::List(vec![layer.to_owned()]).to_item())),
+        }
+        Ok(())
+    }
+
+    /// Takes an entry out, with the comments directly above it.
+    ///
+    /// # Errors
+    /// Something else in the manifest uses it (with each place), or it is not in this file.
+    pub fn remove(&mut self, section: PinSection, name: &str) -> Result<()> {
+        self.entry(section, name)?;
+        let uses = if section == PinSection::Layers { self.uses_of_layer(name) } else { Vec::new() };
+        if !uses.is_empty() {
+            let fault = Error::input(format!("layer `{name}` is used, and cannot be removed"));
+            let fault = uses.into_iter().fold(fault, |fault, (span, key)| fault.at(span, format!("in `{key}`")));
+            let fault = fault.in_text(disk::shown(&self.path), self.text.clone());
+            return Err(fault.help("take it out there first"));
+        }
+        let entries = self.document.get_mut(section.key()).and_then(Item::as_table_like_mut);
+        let Some(Item::Table(removed)) = entries.and_then(|entries| entries.remove(name)) else { return Ok(()) };
+        let above = removed.decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or_default();
+        let kept = above.rfind("\n\n").map_or("", |end| &above[..=end]);
+        if kept.contains('#') {
+            self.put_below(removed.position(), kept);
+        }
+        Ok(())
+    }
+
+    /// Puts comments before the table that comes after a position, or at the end.
+    fn put_below(&mut self, position: Option<isize>, comments: &str) {
+        let next = positions(self.document.as_table()).into_iter().filter(|at| Some(*at) > position).min();
+        let table = next.and_then(|next| table_at(self.document.as_table_mut(), next));
+        match table {
+            Some(table) => {
+                let own = table.decor().prefix().and_then(|prefix| prefix.as_str()).unwrap_or_default().to_owned();
+                table.decor_mut().set_prefix(format!("{comments}{own}"));
+            }
+            None => {
+                let own = self.document.trailing().as_str().unwrap_or_default().to_owned();
+                self.document.set_trailing(format!("{comments}{own}"));
+            }
+        }
+    }
+
+    /// Where the name of an entry is in the text.
+    fn key_place(&self, section: PinSection, name: &str) -> Option<Range<usize>> {
+        let parsed = toml_edit::Document::parse(self.text.as_str()).ok()?;
+        parsed.get(section.key())?.as_table_like()?.key(name)?.span()
+    }
+
+    /// Every place that names a layer, with its key: lists called `layers`, and the keys `layer` and `engine`.
+    fn uses_of_layer(&self, name: &str) -> Vec<(Range<usize>, String)> {
+        let mut uses = Vec::new();
+        if let Ok(parsed) = toml_edit::Document::parse(self.text.as_str()) {
+            find_uses(parsed.as_table(), "", name, &mut uses);
+        }
+        uses
+    }
+}
+
+impl NewValue {
+    fn to_item(&self) -> Item {
+        match self {
+            NewValue::Text(text) => value(text),
+            NewValue::List(texts) => value(texts.iter().map(String::as_str).collect::<toml_edit::Array>()),
+        }
+    }
+}
+
+fn find_uses(table: &dyn TableLike, path: &str, name: &str, uses: &mut Vec<(Range<usize>, String)>) {
+    for (key, item) in table.iter() {
+        let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        match item {
+            Item::Value(Value::Array(list)) => {
+                let named = list.iter().filter(|item| key == "layers" && item.as_str() == Some(name));
+                uses.extend(named.filter_map(|item| Some((item.span()?, path.clone()))));
+                let tables = list.iter().filter_map(Value::as_inline_table);
+                tables.for_each(|table| find_uses(table, &path, name, uses));
+            }
+            Item::ArrayOfTables(tables) => tables.iter().for_each(|table| find_uses(table, &path, name, uses)),
+            Item::Value(Value::String(text)) if ["layer", "engine"].contains(&key) && text.value() == name => {
+                uses.extend(item.span().map(|span| (span, path.clone())));
+            }
+            _ => item.as_table_like().into_iter().for_each(|table| find_uses(table, &path, name, uses)),
+        }
+    }
+}
+
+/// Adds a text to an array as a person would: on a line of its own, where the others are. A comment behind the last one stays
+/// there.
+fn push(array: &mut toml_edit::Array, text: &str) {
+    let indent = array.iter().last().and_then(|last| last.decor().prefix()?.as_str()).unwrap_or_default();
+    let indent = indent.rfind('\n').map(|line| indent[line + 1..].to_owned());
+    array.push(text);
+    let (Some(indent), Some(index)) = (indent, array.len().checked_sub(1)) else { return };
+    let end = array.trailing().as_str().unwrap_or_default().to_owned();
+    // Without a comma behind it, the last value has the line's end.
+    let before = index.checked_sub(1).and_then(|last| array.get_mut(last));
+    let suffix = before.map(|last| {
+        let suffix = last.decor().suffix().and_then(|suffix| suffix.as_str()).unwrap_or_default().to_owned();
+        last.decor_mut().set_suffix("");
+        suffix
+    });
+    let rest = if array.trailing_comma() { end } else { suffix.unwrap_or_default() };
+    let (above, below) = rest.split_at(rest.rfind('\n').unwrap_or(0));
+    if let Some(new) = array.get_mut(index) {
+        new.decor_mut().set_prefix(format!("{above}\n{indent}"));
+    }
+    array.set_trailing(below);
+    array.set_trailing_comma(true);
+}
+
+/// The positions of all tables in the text.
+fn positions(table: &Table) -> Vec<isize> {
+    let mut found: Vec<isize> = table.position().into_iter().collect();
+    for (_, item) in table.iter() {
+        match item {
+            Item::Table(table) => found.extend(positions(table)),
+            Item::ArrayOfTables(tables) => found.extend(tables.iter().flat_map(positions)),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn table_at(table: &mut Table, position: isize) -> Option<&mut Table> {
+    if table.position() == Some(position) {
+        return Some(table);
+    }
+    table.iter_mut().find_map(|(_, item)| match item {
+        Item::Table(table) => table_at(table, position),
+        Item::ArrayOfTables(tables) => tables.iter_mut().find_map(|table| table_at(table, position)),
+        _ => None,
+    })
+}
+
 /// Sets a key to a text. An old value keeps what is written around it (a comment behind it); a new key stands where a person
 /// would write it.
 fn set(entry: &mut dyn TableLike, key: &str, text: &str) {
@@ -314,7 +503,7 @@ version = "1.0"
 
     fn edit() -> ManifestEdit {
         let text = TEXT.replace("SUM", &"a".repeat(64));
-        ManifestEdit { path: "/p/kbuild.toml".into(), document: text.parse().unwrap(), outdated_hash: None }
+        ManifestEdit { path: "/p/kbuild.toml".into(), document: text.parse().unwrap(), text, outdated_hash: None }
     }
 
     fn commit() -> CommitId {
@@ -373,5 +562,49 @@ version = "1.0"
         assert_eq!((movable.version_in("1.1"), movable.version_in("v1.1")), ("1.1", "1.1"));
         let error = edit().movable(PinSection::Layers, "bitbake").unwrap_err();
         assert!(error.to_string().contains("neither a ref nor a version"), "{error}");
+    }
+
+    #[test]
+    fn a_heading_above_what_is_removed_stays() {
+        let mut edit = edit();
+        let heading = "# ---- Layers ----\n# All of them.\n\n# Why core is here.\n";
+        edit.document = edit.document.to_string().replace("# Why core is here.\n", heading).parse().unwrap();
+        edit.remove(PinSection::Layers, "core").unwrap();
+        let text = edit.document.to_string();
+        assert!(text.contains("# ours\n\n# ---- Layers ----\n# All of them.\n\n[sources]\n"), "{text}");
+        let mut edit = self::edit();
+        edit.remove(PinSection::Sources, "agent").unwrap();
+        edit.remove(PinSection::Sources, "linux").unwrap();
+        assert!(edit.document.to_string().ends_with("paths = [\"meta\"] # one\n\n[sources]\n"));
+    }
+
+    #[test]
+    fn an_entry_is_added_behind_the_last_of_its_section() {
+        let mut edit = edit();
+        let keys =
+            [("git", NewValue::Text("https://git.example/x".into())), ("paths", NewValue::List(vec!["a".into()]))];
+        edit.add(PinSection::Layers, "meta-x", &keys).unwrap();
+        let text = edit.document.to_string();
+        let entry = "# one\n\n[layers.meta-x]\ngit = \"https://git.example/x\"\npaths = [\"a\"]\n\n[sources]\n";
+        assert!(text.contains(entry), "{text}");
+        let mut empty = ManifestEdit { document: "[project]\nname = \"x\"\n".parse().unwrap(), ..self::edit() };
+        empty.add(PinSection::Layers, "meta-y", &[("path", NewValue::Text("y".into()))]).unwrap();
+        let text = empty.document.to_string();
+        assert_eq!(text, "[project]\nname = \"x\"\n\n[layers.meta-y]\npath = \"y\"\n");
+    }
+
+    #[test]
+    fn a_layer_is_pushed_as_the_list_is_written() {
+        for (before, after) in [
+            ("[\"a\"]", "[\"a\", \"x\"]"),
+            ("[]", "[\"x\"]"),
+            ("[\n  \"a\", # why\n]", "[\n  \"a\", # why\n  \"x\",\n]"),
+            ("[\n    \"a\"\n]", "[\n    \"a\",\n    \"x\",\n]"),
+        ] {
+            let text = format!("[boards.b]\nlayers = {before}\n");
+            let mut edit = ManifestEdit { document: text.parse().unwrap(), ..edit() };
+            edit.add_to_board("b", "x").unwrap();
+            assert_eq!(edit.document.to_string(), text.replace(before, after));
+        }
     }
 }

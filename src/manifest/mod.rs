@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-pub use edit::{ManifestEdit, Movable, NewPin, PinSection};
+pub use edit::{ManifestEdit, Movable, NewPin, NewValue, PinSection};
 pub use fallbacks::{FallbackChoice, FallbackList};
 pub use template::{Fill, Template};
 

@@ -194,3 +194,93 @@ fn update_says_what_was_perhaps_meant_and_what_does_not_move() {
     assert_run!(pins.project, pins.kbuild(&["update", "extar", "--to", "v1"]), "update_to_unknown_name");
     assert_run!(pins.project, pins.kbuild(&["update", "fixed"]), "update_of_a_fixed_commit");
 }
+
+#[test]
+fn add_puts_an_entry_in_its_place_and_locks_it() {
+    let pins = Pins::new();
+    let (before, _) = pins.files();
+    let url = "https://git.example/extra";
+    assert_run!(pins.project, pins.kbuild(&["add", "layer", "more", url, "--tag", "v1", "--paths", "."]), "add_layer");
+    let (after, lock) = pins.files();
+    let entry = format!("\n[layers.more]\ngit = \"{url}\"\ntag = \"v1\"\npaths = [\".\"]\n");
+    assert_eq!(after, before.replace("\n[sources.tool]", &format!("{entry}\n[sources.tool]")));
+    assert!(lock.contains("[layer.more]\n"), "{lock}");
+    pins.project.kbuild_ok(&["lock", "--locked"]);
+
+    let file = "https://files.example/tool-{version}.bin";
+    pins.project.kbuild_ok(&["add", "source", "tool-new", file, "--version", "1.1"]);
+    pins.project.write("layers/own/conf/layer.conf", "");
+    pins.project.kbuild_ok(&["add", "layer", "own", "--path", "layers/own", "--no-lock"]);
+    let (manifest, lock) = pins.files();
+    let own = "\n[layers.own]\npath = \"layers/own\"\n\n[sources.tool]";
+    let tool = format!("\n[sources.tool-new]\nurl = \"{file}\"\nversion = \"1.1\"\n\n[mirrors]");
+    assert!(manifest.contains(own) && manifest.contains(&tool), "{manifest}");
+    assert!(lock.contains("[source.tool-new]\n"), "{lock}");
+
+    // What was added can be removed, and leaves nothing.
+    for name in ["more", "tool-new", "own"] {
+        pins.project.kbuild_ok(&["remove", name]);
+    }
+    assert_eq!(pins.files().0, before);
+    pins.project.kbuild_ok(&["lock", "--locked"]);
+}
+
+#[test]
+fn add_refuses_what_cannot_be_and_changes_nothing() {
+    let pins = Pins::new();
+    let before = pins.files();
+    let url = "https://git.example/extra";
+    assert_run!(pins.project, pins.kbuild(&["add", "layer", "core", url, "--tag", "v1"]), "add_twice");
+    assert_run!(pins.project, pins.kbuild(&["add", "layer", "more", url]), "add_without_a_ref");
+    assert_run!(pins.project, pins.kbuild(&["add", "layer", "more", url, "--branch", "mian"]), "add_no_such_branch");
+    assert_run!(pins.project, pins.kbuild(&["add", "layer", "a b", url, "--branch", "main"]), "add_no_name");
+    let board = ["add", "layer", "more", url, "--branch", "main", "--board", "qemu"];
+    assert_eq!(pins.kbuild(&board).code, Some(1), "there is no such board");
+    assert_eq!(pins.files(), before);
+}
+
+const BOARDS: &str = r#"
+[closure]
+lock = "none"
+
+[boards.qemu]
+machine = "qemu"
+layers = [
+    "core",  # first
+    "extra", # then
+]
+targets = ["image"]
+
+[boards.pi]
+machine = "pi"
+layers = ["core"]
+targets = ["image"]
+"#;
+
+#[test]
+fn a_layer_is_added_to_boards_and_not_removed_from_them() {
+    let pins = Pins::new();
+    pins.project.write("kata.toml", &format!("{}{BOARDS}", pins.files().0));
+    let (before, _) = pins.files();
+    let url = "https://git.example/extra";
+    pins.project.kbuild_ok(&["add", "layer", "more", url, "--branch", "main", "-b", "qemu", "-b", "pi"]);
+    let (after, _) = pins.files();
+    let added = "+git = \"https://git.example/extra\"";
+    assert!(!difference(&before, &after).contains(added), "the same line is there twice");
+    assert!(after.contains("    \"extra\", # then\n    \"more\",\n]\n"), "{after}");
+    assert!(after.contains("layers = [\"core\", \"more\"]\n"), "{after}");
+    assert_run!(pins.project, pins.kbuild(&["remove", "more"]), "remove_used");
+    assert_run!(pins.project, pins.kbuild(&["remove", "bitbake"]), "remove_engine");
+    assert_run!(pins.project, pins.kbuild(&["remove", "mroe"]), "remove_unknown");
+    assert_eq!(pins.files().0, after);
+}
+
+#[test]
+fn a_source_that_a_recipe_reads_is_not_removed() {
+    let pins = Pins::new();
+    pins.project.write("bitbake/recipes/tool.bb", "SUMMARY = \"x\"\nSRC_URI = \"${KBUILD_TOOL_URI}\"\n");
+    assert_run!(pins.project, pins.kbuild(&["remove", "tool"]), "remove_read");
+    pins.project.kbuild_ok(&["remove", "agent"]);
+    let (manifest, lock) = pins.files();
+    assert!(!manifest.contains("agent") && !lock.contains("agent"), "{manifest}{lock}");
+}

@@ -1,5 +1,6 @@
 //! The commands, one file each: flags in, an [`Outcome`] out.
 
+mod add;
 mod audit;
 mod build;
 mod cache;
@@ -21,6 +22,7 @@ mod mirror;
 mod probe;
 mod pull;
 mod push;
+mod remove;
 mod run;
 mod serve;
 mod shell;
@@ -39,6 +41,8 @@ use crate::error::Result;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Init(init::InitArgs),
+    Add(add::AddArgs),
+    Remove(remove::RemoveArgs),
     Lock(lock::LockArgs),
     Update(update::UpdateArgs),
     Diff(diff::DiffArgs),
@@ -73,6 +77,8 @@ impl Command {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Command::Init(_) => "init",
+            Command::Add(_) => "add",
+            Command::Remove(_) => "remove",
             Command::Lock(_) => "lock",
             Command::Update(_) => "update",
             Command::Diff(_) => "diff",
@@ -107,6 +113,8 @@ impl Command {
     pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         match self {
             Command::Init(args) => args.run(output),
+            Command::Add(args) => args.run(global, output),
+            Command::Remove(args) => args.run(global, output),
             Command::Lock(args) => args.run(global, output),
             Command::Update(args) => args.run(global, output),
             Command::Diff(args) => args.run(global, output),
