@@ -9,6 +9,7 @@ mod find;
 mod folder;
 mod merge;
 mod text;
+mod three_way;
 mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, Sourc
 pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key, singles};
 pub use diff::{BoardChange, LockDiff, PinChange, PinnedAt, Presence, RecipeChange, RecipeSide, SourceVolume};
 pub use folder::{FolderState, LockedFolder};
+pub use three_way::ThreeWayMerge;
 pub use uses::{Configuration, Holder, Parent, RecipeTree, Use, UsedRecipe, Uses};
 
 /// The format that this kbuild writes; a lock with a higher version is refused.
@@ -241,8 +243,13 @@ impl Lock {
     /// The file cannot be replaced; the old one is kept.
     pub fn write(&self, path: &Path) -> Result<bool> {
         disk::sweep_beside(path);
+        disk::replace_if_changed(path, self.text_for(path).as_bytes())
+    }
+
+    /// The text of the lock at this path: it names the manifest beside it.
+    fn text_for(&self, path: &Path) -> String {
         let manifest = path.with_extension("toml").file_name().unwrap_or_default().to_string_lossy().into_owned();
-        disk::replace_if_changed(path, text::LockText { lock: self, manifest }.to_string().as_bytes())
+        text::LockText { lock: self, manifest }.to_string()
     }
 
     /// A source by its id.

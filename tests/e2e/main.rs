@@ -15,6 +15,7 @@ mod images;
 mod interrupting;
 mod lfs;
 mod lower;
+mod merging;
 mod names;
 mod pins;
 mod pipeline;

@@ -18,6 +18,7 @@ mod init;
 mod list;
 mod lock;
 mod matrix;
+mod merge_driver;
 mod mirror;
 mod probe;
 mod pull;
@@ -46,6 +47,7 @@ pub(super) enum Command {
     Lock(lock::LockArgs),
     Update(update::UpdateArgs),
     Diff(diff::DiffArgs),
+    MergeDriver(merge_driver::MergeDriverArgs),
     Fetch(fetch::FetchArgs),
     Verify(verify::VerifyArgs),
     Probe(probe::ProbeArgs),
@@ -82,6 +84,7 @@ impl Command {
             Command::Lock(_) => "lock",
             Command::Update(_) => "update",
             Command::Diff(_) => "diff",
+            Command::MergeDriver(_) => "merge-driver",
             Command::Fetch(_) => "fetch",
             Command::Verify(_) => "verify",
             Command::Probe(_) => "probe",
@@ -118,6 +121,7 @@ impl Command {
             Command::Lock(args) => args.run(global, output),
             Command::Update(args) => args.run(global, output),
             Command::Diff(args) => args.run(global, output),
+            Command::MergeDriver(args) => args.run(output),
             Command::Fetch(args) => args.run(global, output),
             Command::Verify(args) => args.run(global, output),
             Command::Probe(args) => args.run(global, output),
