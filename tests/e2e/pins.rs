@@ -1,4 +1,4 @@
-//! Commands that change pins: `update`, `add`, `remove`.
+//! Commands that change pins, and that say which could be: `update`, `add`, `remove`, `outdated`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -283,4 +283,47 @@ fn a_source_that_a_recipe_reads_is_not_removed() {
     pins.project.kbuild_ok(&["remove", "agent"]);
     let (manifest, lock) = pins.files();
     assert!(!manifest.contains("agent") && !lock.contains("agent"), "{manifest}{lock}");
+}
+
+#[test]
+fn outdated_says_what_upstreams_have_that_is_newer() {
+    let mut pins = Pins::new();
+    commit(&pins.upstream("extra"), "extra: later");
+    let rewrite = format!("url.file://{}/.insteadOf", pins.project.beside("upstream").display());
+    for (name, value) in [("COUNT", "1"), ("KEY_0", &rewrite), ("VALUE_0", "https://git.example/")] {
+        pins.project.set(&format!("GIT_CONFIG_{name}"), value);
+    }
+    let before = pins.files();
+    assert_run!(pins.project, pins.kbuild(&["outdated"]), "outdated");
+    assert_run!(pins.project, pins.kbuild(&["outdated", "--format", "json"]), "outdated_json");
+    assert_eq!(pins.kbuild(&["outdated", "--exit-code"]).code, Some(1));
+    assert_eq!(pins.files(), before);
+    for update in
+        [["update", "core", "--to", "v10"], ["update", "agent", "--to", "v10"], ["update", "fixed", "--to", "main"]]
+    {
+        pins.project.kbuild_ok(&update);
+    }
+    pins.project.kbuild_ok(&["update", "extra"]);
+    assert_run!(pins.project, pins.kbuild(&["outdated", "--exit-code"]), "outdated_nothing");
+    std::fs::remove_dir_all(pins.upstream("extra")).expect("it goes away");
+    let run = pins.kbuild(&["outdated"]);
+    assert_eq!(run.code, Some(4), "{run}");
+    assert_eq!(pins.kbuild(&["outdated", "--offline"]).code, Some(2));
+}
+
+#[test]
+fn the_documented_expressions_for_bots_find_pins() {
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/pins.md")).expect("the page");
+    let document = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a document");
+    let document: serde_json::Value = serde_json::from_str(document).expect("JSON");
+    let found = |manager: usize, group: &str| {
+        let expression = document["customManagers"][manager]["matchStrings"][0].as_str().expect("an expression");
+        let expression = regex::Regex::new(expression).expect("a valid expression");
+        let (manifest, _) = Pins::new().files();
+        expression.captures_iter(&manifest).map(|found| found[group].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(0, "currentValue"), ["v1"]);
+    assert_eq!(found(1, "packageName"), ["https://git.example/extra"]);
+    assert_eq!(found(1, "currentValue"), ["main"]);
 }

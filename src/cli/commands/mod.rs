@@ -20,6 +20,7 @@ mod lock;
 mod matrix;
 mod merge_driver;
 mod mirror;
+mod outdated;
 mod probe;
 mod pull;
 mod push;
@@ -46,6 +47,7 @@ pub(super) enum Command {
     Remove(remove::RemoveArgs),
     Lock(lock::LockArgs),
     Update(update::UpdateArgs),
+    Outdated(outdated::OutdatedArgs),
     Diff(diff::DiffArgs),
     MergeDriver(merge_driver::MergeDriverArgs),
     Fetch(fetch::FetchArgs),
@@ -83,6 +85,7 @@ impl Command {
             Command::Remove(_) => "remove",
             Command::Lock(_) => "lock",
             Command::Update(_) => "update",
+            Command::Outdated(_) => "outdated",
             Command::Diff(_) => "diff",
             Command::MergeDriver(_) => "merge-driver",
             Command::Fetch(_) => "fetch",
@@ -120,6 +123,7 @@ impl Command {
             Command::Remove(args) => args.run(global, output),
             Command::Lock(args) => args.run(global, output),
             Command::Update(args) => args.run(global, output),
+            Command::Outdated(args) => args.run(global, output),
             Command::Diff(args) => args.run(global, output),
             Command::MergeDriver(args) => args.run(output),
             Command::Fetch(args) => args.run(global, output),
