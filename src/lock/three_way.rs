@@ -244,7 +244,7 @@ fn folders(three: &Three<'_, LockedFolder>) -> BTreeMap<String, LockedFolder> {
                     _ => &none,
                 };
                 let files = Three { base, ours, theirs };
-                let file = |key: &String| Some((key.clone(), settled(files.get(key))??.clone()));
+                let file = |key: &String| Some((key.clone(), *settled(files.get(key))??));
                 Some(LockedFolder::Files(files.keys().into_iter().filter_map(file).collect()))
             }
             _ => None,

@@ -10,9 +10,9 @@ mod cache;
 mod closure;
 mod diagnostics;
 mod document;
-mod edit;
 mod fallbacks;
 mod git;
+mod in_place;
 mod layers;
 pub mod local;
 mod mirrors;
@@ -34,8 +34,8 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-pub use edit::{ManifestEdit, Movable, NewPin, NewValue, PinSection};
 pub use fallbacks::{FallbackChoice, FallbackList};
+pub use in_place::{ManifestEdit, Movable, NewPin, NewValue, PinSection};
 pub use template::{Fill, Template};
 
 use crate::error::{Error, Result};

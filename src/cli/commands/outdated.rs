@@ -44,7 +44,9 @@ impl OutdatedArgs {
         let upstreams = UpstreamClient::new(usize::from(global.jobs), &lock.registries, Arc::clone(&output.progress));
         let pins = runtime::wait(async { Ok(outdated(&project.manifest, &lock, &upstreams).await) })?;
         let newer = pins.iter().filter(|pin| pin.is_outdated()).count();
-        output.say(&format!("{} asked about, {newer} outdated", count(pins.len(), "pin")));
+        let silent = pins.iter().filter(|pin| matches!(pin.found, UpstreamRefs::Silent(_))).count();
+        let silent = if silent == 0 { String::new() } else { format!(", {silent} without an answer") };
+        output.say(&format!("{} asked about, {newer} outdated{silent}", count(pins.len(), "pin")));
         let json = json!({ "pins": pins.iter().map(pin_json).collect::<Vec<_>>(), "outdated": newer });
         let mut outcome = Outcome::new(json, text(&pins));
         outcome.error = failures(&pins);

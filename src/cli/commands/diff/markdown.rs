@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::text::{concerns, few, moved, names, volume};
+use super::text::{concerns, few, moved, names, told, volume};
 use super::{DiffView, PinHistory, commits, place};
 use crate::cli::output::count;
 use crate::files::LOCK;
@@ -84,7 +84,7 @@ fn commit_list(name: &str, history: &PinHistory) -> Option<String> {
 fn recipe_summary(recipes: &[RecipeChange<'_>]) -> String {
     let new = recipes.iter().filter(|recipe| recipe.from.is_none()).count();
     let gone = recipes.iter().filter(|recipe| recipe.to.is_none()).count();
-    format!("{} changed, {new} new, {gone} gone", count(recipes.len() - new - gone, "recipe"))
+    told(recipes.len() - new - gone, new, gone)
 }
 
 fn recipe_table(view: &DiffView<'_>) -> String {

@@ -119,22 +119,20 @@ fn board_line(board: &BoardChange<'_>) -> String {
 
 /// `3 recipes changed, 1 new; layers and sources: core, linux`.
 pub(super) fn concerns(board: &BoardChange<'_>) -> String {
-    let numbers = [
-        (board.recipes_changed.len(), "changed"),
-        (board.recipes_added.len(), "new"),
-        (board.recipes_removed.len(), "gone"),
-    ];
-    let mut told: Vec<String> = Vec::new();
-    for (number, what) in numbers.into_iter().filter(|(number, _)| *number > 0) {
-        told.push(if told.is_empty() {
-            format!("{} {what}", count(number, "recipe"))
-        } else {
-            format!("{number} {what}")
-        });
-    }
-    let recipes = told.join(", ");
+    let recipes = told(board.recipes_changed.len(), board.recipes_added.len(), board.recipes_removed.len());
     let pins = if board.pins.is_empty() { String::new() } else { format!("pins: {}", names(&board.pins)) };
     [recipes, pins].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// `3 recipes changed, 1 new`.
+pub(super) fn told(changed: usize, new: usize, gone: usize) -> String {
+    let numbers = [(changed, "changed"), (new, "new"), (gone, "gone")];
+    let mut told: Vec<String> = Vec::new();
+    for (number, what) in numbers.into_iter().filter(|(number, _)| *number > 0) {
+        let number = if told.is_empty() { count(number, "recipe") } else { number.to_string() };
+        told.push(format!("{number} {what}"));
+    }
+    told.join(", ")
 }
 
 /// `12 sources new (3.1 MiB and 2 of unknown size)`.

@@ -138,7 +138,9 @@ impl ManifestEdit {
     /// # Errors
     /// The file cannot be replaced; the old one is kept.
     pub fn write(&self) -> Result<bool> {
-        disk::replace_if_changed(&self.path, self.document.to_string().as_bytes())
+        // A link stays one: what it leads to is replaced.
+        let file = std::fs::canonicalize(&self.path).map_err(|error| Error::io("find", &self.path, error))?;
+        disk::replace_if_changed(&file, self.document.to_string().as_bytes())
     }
 
     /// What can be moved of an entry.
