@@ -69,6 +69,15 @@ pub struct Floating {
     pub commit: CommitId,
 }
 
+impl Closure {
+    /// A closure that is not whole: it has no recipes yet, and inputs that no real hash has, so that it is never taken for a
+    /// fresh one.
+    pub fn unfinished() -> Closure {
+        let inputs = [0; 32].into();
+        Closure { inputs, recipes: BTreeMap::new(), extra: BTreeSet::new(), pins: BTreeMap::new() }
+    }
+}
+
 impl Floating {
     /// The key in [`Lock::floating`].
     pub fn key(url: &SourceUrl, reference: &str) -> String {

@@ -78,7 +78,7 @@ fn merge<T: Clone>(
     merged
 }
 
-fn same<T: PartialEq + Clone>(ours: &T, theirs: &T) -> Option<T> {
+pub(super) fn same<T: PartialEq + Clone>(ours: &T, theirs: &T) -> Option<T> {
     (ours == theirs).then(|| ours.clone())
 }
 
@@ -102,7 +102,7 @@ fn merge_folder(ours: &LockedFolder, theirs: &LockedFolder) -> Option<LockedFold
 }
 
 /// The same bytes with more URLs are the same file; a hash that only one side knows is kept.
-fn merge_file(ours: &LockedFile, theirs: &LockedFile) -> Option<LockedFile> {
+pub(super) fn merge_file(ours: &LockedFile, theirs: &LockedFile) -> Option<LockedFile> {
     let agree = ours.sha256 == theirs.sha256
         && (ours.content == theirs.content || ours.content.is_none() || theirs.content.is_none());
     agree.then(|| {
@@ -113,7 +113,7 @@ fn merge_file(ours: &LockedFile, theirs: &LockedFile) -> Option<LockedFile> {
     })
 }
 
-fn merge_git(ours: &LockedGit, theirs: &LockedGit) -> Option<LockedGit> {
+pub(super) fn merge_git(ours: &LockedGit, theirs: &LockedGit) -> Option<LockedGit> {
     let agree = ours.commit == theirs.commit
         && (ours.tree == theirs.tree || ours.tree.is_none() || theirs.tree.is_none())
         && (ours.submodules == theirs.submodules || ours.submodules.is_empty() || theirs.submodules.is_empty())

@@ -4,10 +4,12 @@
 //! anything of the host or the time of day.
 
 mod closure;
+mod diff;
 mod find;
 mod folder;
 mod merge;
 mod text;
+mod three_way;
 mod uses;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +22,9 @@ use crate::files::LOCK;
 use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, SourceUrl};
 
 pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key, singles};
+pub use diff::{BoardChange, LockDiff, PinChange, PinnedAt, Presence, RecipeChange, RecipeSide, SourceVolume};
 pub use folder::{FolderState, LockedFolder};
+pub use three_way::ThreeWayMerge;
 pub use uses::{Configuration, Holder, Parent, RecipeTree, Use, UsedRecipe, Uses};
 
 /// The format that this kbuild writes; a lock with a higher version is refused.
@@ -205,12 +209,19 @@ impl Lock {
     /// The lock was written by a newer kbuild or is damaged: kind `Input`, with the line. It has conflict markers:
     /// kind `Stale`, since only `kbuild lock` may resolve them.
     pub fn read(path: &Path) -> Result<Option<Lock>> {
-        let Some(text) = read_text(path)? else { return Ok(None) };
-        if merge::sides(&text).is_some() {
+        read_text(path)?.map(|text| Lock::parse(&text, path)).transpose()
+    }
+
+    /// Reads the text of a lock; `path` is where it is, for messages.
+    ///
+    /// # Errors
+    /// Those of [`Lock::read`].
+    pub fn parse(text: &str, path: &Path) -> Result<Lock> {
+        if merge::sides(text).is_some() {
             return Err(Error::new(Kind::Stale, format!("{} has conflict markers", disk::shown(path)))
                 .help("run `kbuild lock`: it reads both sides, and resolves again only what they disagree on"));
         }
-        text::parse(&text, path).map(Some)
+        text::parse(text, path)
     }
 
     /// Reads the lock as the start of a new one. From a text with git's conflict markers, keeps what both sides agree on and
@@ -232,8 +243,13 @@ impl Lock {
     /// The file cannot be replaced; the old one is kept.
     pub fn write(&self, path: &Path) -> Result<bool> {
         disk::sweep_beside(path);
+        disk::replace_if_changed(path, self.text_for(path).as_bytes())
+    }
+
+    /// The text of the lock at this path: it names the manifest beside it.
+    fn text_for(&self, path: &Path) -> String {
         let manifest = path.with_extension("toml").file_name().unwrap_or_default().to_string_lossy().into_owned();
-        disk::replace_if_changed(path, text::LockText { lock: self, manifest }.to_string().as_bytes())
+        text::LockText { lock: self, manifest }.to_string()
     }
 
     /// A source by its id.

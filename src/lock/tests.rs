@@ -219,3 +219,76 @@ fn folders_are_read_in_both_forms_and_merge_file_by_file() {
     let both = files(&[("conf/b.conf", 1), ("ours.bb", 1), ("theirs.bb", 1)]);
     assert_eq!(merge::union(&ours, &theirs), with(both));
 }
+
+/// A lock with a closure of one recipe, whose inputs and version are given.
+fn with_recipe(inputs: char, version: &str, more: &[&str]) -> Lock {
+    let mut lock = sample();
+    let recipe = |version: &str| LockedRecipe {
+        version: version.to_owned(),
+        layer: "core".into(),
+        file: format!("recipes/r_{version}.bb"),
+        license: "MIT".into(),
+        sources: [SourceId::File("linux.tar.gz".into())].into(),
+    };
+    let board = lock.boards.get_mut("qemu").unwrap();
+    let mut closure = Closure { inputs: hex(inputs, 64).parse().unwrap(), ..Closure::unfinished() };
+    for (name, version) in [("r", version)].into_iter().chain(more.iter().map(|name| (*name, "1"))) {
+        closure.recipes.insert(name.into(), Need::Target);
+        lock.recipes.insert(name.into(), recipe(version));
+    }
+    board.closure = Some(closure);
+    lock
+}
+
+#[test]
+fn closures_that_both_sides_changed_are_merged_and_left_open() {
+    let base = with_recipe('1', "1", &["gone"]);
+    let (ours, theirs) = (with_recipe('2', "2", &["ours"]), with_recipe('3', "1", &["gone", "theirs"]));
+    let merged = ThreeWayMerge::of(&base, &ours, &theirs).unwrap();
+    assert!(merged.conflicts.is_empty(), "{:?}", merged.conflicts);
+    assert_eq!(merged.open, ["qemu".to_owned()].into());
+    let closure = merged.ours.boards["qemu"].closure.as_ref().unwrap();
+    assert_eq!(closure.inputs, Closure::unfinished().inputs);
+    assert_eq!(closure.recipes.keys().collect::<Vec<_>>(), ["ours", "r", "theirs"]);
+    assert_eq!(merged.ours.recipes["r"].version, "2", "one side alone changed it");
+    assert!(!merged.ours.recipes.contains_key("gone"));
+    let text = merged.text(Path::new(PATH));
+    assert!(!text.contains("<<<<<<<"), "{text}");
+    assert_eq!(text::parse(&text, Path::new(PATH)).unwrap(), merged.ours);
+    // What only one side changed is as that side has it.
+    let merged = ThreeWayMerge::of(&base, &ours, &base).unwrap();
+    assert_eq!((merged.ours, merged.open.len()), (ours.clone(), 0));
+    let merged = ThreeWayMerge::of(&base, &base, &theirs).unwrap();
+    assert_eq!(merged.ours, theirs);
+    // A recipe that both changed is for BitBake to say, not for people.
+    let merged = ThreeWayMerge::of(&base, &ours, &with_recipe('2', "3", &["ours"])).unwrap();
+    assert!(merged.conflicts.is_empty());
+    assert_eq!(merged.open, ["qemu".to_owned()].into());
+}
+
+#[test]
+fn what_both_sides_chose_differently_is_a_conflict_that_reading_understands() {
+    let base = sample();
+    let with = |name: &str, digit: char| {
+        let mut lock = base.clone();
+        lock.sources.remove("linux");
+        lock.files.remove("linux.tar.gz");
+        lock.boards.get_mut("qemu").unwrap().sources.remove(&SourceId::File("linux.tar.gz".into()));
+        file_source(&mut lock, name, digit);
+        let pin = lock.sources.remove(name.trim_end_matches(".tar.gz")).unwrap();
+        lock.sources.insert("linux".into(), pin);
+        lock
+    };
+    let (ours, theirs) = (with("linux-2.tar.gz", '2'), with("linux-3.tar.gz", '3'));
+    let merged = ThreeWayMerge::of(&base, &ours, &theirs).unwrap();
+    assert_eq!(merged.conflicts, ["source linux".to_owned()].into());
+    let text = merged.text(Path::new(PATH));
+    let (mine, other) = merge::sides(&text).unwrap();
+    assert_eq!(text::parse(&mine, Path::new(PATH)).unwrap(), merged.ours);
+    assert_eq!(text::parse(&other, Path::new(PATH)).unwrap(), merged.theirs);
+    // Removed on one side, moved on the other.
+    let mut removed = base.clone();
+    removed.sources.remove("linux");
+    let merged = ThreeWayMerge::of(&base, &removed, &theirs).unwrap();
+    assert_eq!(merged.conflicts, ["source linux".to_owned()].into());
+}

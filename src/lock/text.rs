@@ -625,7 +625,7 @@ impl Lock {
                 .any(|pin| matches!(pin.request, Request::Git { lfs: false, .. }))
     }
 
-    fn check_references(&self) -> Result<()> {
+    pub(super) fn check_references(&self) -> Result<()> {
         for id in self.roots() {
             self.get(id)?;
         }

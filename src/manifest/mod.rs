@@ -12,6 +12,7 @@ mod diagnostics;
 mod document;
 mod fallbacks;
 mod git;
+mod in_place;
 mod layers;
 pub mod local;
 mod mirrors;
@@ -34,6 +35,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 pub use fallbacks::{FallbackChoice, FallbackList};
+pub use in_place::{ManifestEdit, Movable, NewPin, NewValue, PinSection};
 pub use template::{Fill, Template};
 
 use crate::error::{Error, Result};

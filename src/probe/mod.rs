@@ -1,9 +1,11 @@
-//! Whether the upstreams of a lock's sources still have them, and what would stop if one of their hosts did.
+//! What upstreams say: whether they still have what is locked, what would stop if one of their hosts did, and what they have that
+//! is newer.
 //!
 //! What may enter: what looks at upstreams mean for sources, boards and hosts. How an upstream is asked is said by
 //! [`fetch`](crate::fetch).
 
 mod hosts;
+mod outdated;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 pub use hosts::HostLoad;
+pub use outdated::{PinOutlook, UpstreamRefs, outdated};
 
 use crate::error::Result;
 use crate::fetch::{Listed, UpstreamAnswer, UpstreamClient, UpstreamLook};

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::Error;
+use crate::lock::Closure;
 use crate::source::Blake3;
 
 /// A configuration: board, and variant (empty for the default).
@@ -46,8 +47,7 @@ impl Faults {
     }
 }
 
-/// The hash of the inputs of a closure that is not whole. No real hash has this value, so that the closure is never
-/// taken for a fresh one.
+/// The hash of the inputs of a closure that is not whole.
 pub(super) fn unfinished() -> Blake3 {
-    [0; 32].into()
+    Closure::unfinished().inputs
 }

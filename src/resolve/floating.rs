@@ -29,10 +29,24 @@ fn pin_moves(pin: &str, update: &UpdatePolicy) -> bool {
     }
 }
 
-/// Whether a recipe of this name is among the pins of a lock.
-pub(super) fn floats(lock: &Lock, recipe: &str) -> bool {
-    let pins = lock.boards.values().flat_map(LockedBoard::closures).flat_map(|(_, closure)| closure.pins.keys());
-    pins.into_iter().any(|pin| lock::pin_parts(pin).is_some_and(|(_, name)| name == recipe))
+/// The recipes among the pins of a lock.
+pub(super) fn recipes(lock: &Lock) -> impl Iterator<Item = &str> {
+    pins(lock).filter_map(|(pin, _)| lock::pin_parts(pin)).map(|(_, recipe)| recipe)
+}
+
+/// Every pin of a lock, `SRCREV_x:pn-RECIPE`, and the key of its moving ref.
+fn pins(lock: &Lock) -> impl Iterator<Item = (&str, &str)> {
+    let closures = lock.boards.values().flat_map(LockedBoard::closures);
+    closures.flat_map(|(_, closure)| &closure.pins).map(|(pin, key)| (pin.as_str(), key.as_str()))
+}
+
+/// The moving refs of a lock that `kbuild update` was told to move, each with the recipes that name it.
+pub(super) fn moving<'l>(lock: &'l Lock, update: &UpdatePolicy) -> BTreeMap<&'l str, BTreeSet<&'l str>> {
+    let mut moving: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (pin, key) in pins(lock).filter(|(pin, _)| pin_moves(pin, update)) {
+        moving.entry(key).or_default().extend(lock::pin_parts(pin).map(|(_, recipe)| recipe));
+    }
+    moving
 }
 
 /// A moving ref, and the recipes that name it.

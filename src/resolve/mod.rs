@@ -12,9 +12,11 @@ mod image;
 mod inputs;
 mod lock_request;
 mod locking;
+mod new_pin;
 mod one_recipe;
 mod pin;
 mod pins;
+mod preview;
 mod recipes;
 mod requests;
 mod requirement;
@@ -25,11 +27,13 @@ pub use closure::MissingClosure;
 pub use freshness::{check_fresh, edited_folders, missing_closures, stale};
 pub use lock_request::{LockRequest, LockScope};
 pub use locking::{Discover, Locking, Stopped, lock};
+pub use new_pin::new_pin;
+pub use preview::{Preview, preview};
 pub use review::{FetchCase, Objection};
 
 use crate::error::Error;
 use crate::lock::{ImageAsked, Lock, Request};
-use crate::source::SourceId;
+use crate::source::{CommitId, SourceId};
 
 /// Which pins may move although the manifest did not change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,10 +69,19 @@ pub struct Change {
     pub section: &'static str,
     /// Its name in the manifest, or the recipe's key in the lock.
     pub name: String,
-    /// Its source before; of a recipe, the version.
-    pub from: Option<String>,
-    /// Its source now.
-    pub to: Option<String>,
+    /// What it was.
+    pub from: Option<ChangeSide>,
+    /// What it is now.
+    pub to: Option<ChangeSide>,
+}
+
+/// What a layer, declared source or recipe is before or after a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeSide {
+    /// The id of its source; the name of an image with its digest; of a recipe, the version.
+    pub text: String,
+    /// The commit, of what is pinned to one.
+    pub commit: Option<CommitId>,
 }
 
 /// An entry without the hashes that only its bytes can give.

@@ -6,13 +6,14 @@ use futures_util::future::join_all;
 
 use super::pin::{self, Denials, ResolvedPin};
 use super::requirement::{self, Requirement};
-use super::{Change, Resolution, UpdatePolicy, floating};
+use super::{Change, ChangeSide, Resolution, UpdatePolicy, floating};
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
 use crate::files::MANIFEST;
-use crate::lock::{Lock, LockedBoard, LockedImage, Pin};
+use crate::lock::{Lock, Locked, LockedBoard, LockedImage, Pin};
 use crate::manifest::Manifest;
-use crate::source::SourceId;
+use crate::source::{CommitId, SourceId};
+use crate::suggest;
 
 /// Resolves a manifest into a lock, and keeps the old lock's pins wherever the manifest still asks for the same.
 ///
@@ -50,15 +51,20 @@ pub(super) async fn resolve(
     Ok((resolution, Error::all(errors, |count| format!("{count} entries of {MANIFEST} could not be locked"))))
 }
 
-fn check_names(manifest: &Manifest, old: &Lock, update: &UpdatePolicy) -> Result<()> {
+pub(super) fn check_names(manifest: &Manifest, old: &Lock, update: &UpdatePolicy) -> Result<()> {
     let UpdatePolicy::Named(names) = update else { return Ok(()) };
     for name in names {
-        let known = manifest.layers.contains_key(name) || manifest.sources.contains_key(name);
-        if !known && !floating::floats(old, name) {
-            return Err(Error::input(format!(
-                "{MANIFEST} has no layer or source `{name}`, and no recipe of that name floats"
-            ))
-            .help("`kbuild update` without a name moves all pins"));
+        let declared = manifest.layers.keys().chain(manifest.sources.keys()).map(String::as_str);
+        let known: BTreeSet<&str> = declared.chain(floating::recipes(old)).collect();
+        if !known.contains(name.as_str()) {
+            let name = name.escape_debug().to_string();
+            let error =
+                Error::input(format!("{MANIFEST} has no layer or source `{name}`, and no recipe of that name floats"));
+            let all = "`kbuild update` without a name moves all pins";
+            return Err(error.help(match suggest::did_you_mean(&name, known, 2) {
+                Some(question) => format!("{question} ({all})"),
+                None => all.to_owned(),
+            }));
         }
     }
     Ok(())
@@ -109,13 +115,26 @@ fn changes(old: &Lock, new: &Lock, requirements: &[Requirement<'_>]) -> Vec<Chan
         for name in asked.chain(gone) {
             let (from, to) = (before.get(name), after.get(name));
             if from != to {
-                let told = |pinned: Option<&(String, Option<&LockedImage>)>| pinned.map(|(told, _)| told.clone());
+                let told = |lock: &Lock, pinned: Option<&(String, Option<&LockedImage>)>| {
+                    let commit = commit(lock, layer, name);
+                    pinned.map(|(text, _)| ChangeSide { text: text.clone(), commit })
+                };
+                let (from, to) = (told(old, from), told(new, to));
                 let (section, name) = (if layer { "layer" } else { "source" }, name.to_owned());
-                changes.push(Change { section, name, from: told(from), to: told(to) });
+                changes.push(Change { section, name, from, to });
             }
         }
     }
     changes
+}
+
+/// The commit that a layer or declared source is locked to.
+pub(super) fn commit(lock: &Lock, layer: bool, name: &str) -> Option<CommitId> {
+    let pin = if layer { lock.layers.get(name) } else { lock.sources.get(name) };
+    match lock.get(&pin?.locked) {
+        Ok(Locked::Git(_, git)) => Some(git.commit),
+        _ => None,
+    }
 }
 
 /// The pin of each name, as text. An image may have changed in more than its digest.

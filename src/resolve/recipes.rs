@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Change;
 use super::faults::{self, Faults};
+use super::{Change, ChangeSide};
 use crate::bitbake::report::Recipe;
 use crate::error::{Error, Result};
 use crate::lock::{Closure, Lock, LockedRecipe, recipe_key, singles};
@@ -147,7 +147,8 @@ fn flat_name<'a>(lock: &'a Lock, key: &'a str) -> &'a str {
 /// Recipes that were added, removed, or have another version or other sources.
 pub(super) fn changes(old: &Lock, new: &Lock) -> Vec<Change> {
     let names: BTreeSet<&String> = old.recipes.keys().chain(new.recipes.keys()).collect();
-    let state = |recipe: Option<&LockedRecipe>| recipe.map(|recipe| recipe.version.clone());
+    let state =
+        |recipe: Option<&LockedRecipe>| recipe.map(|recipe| ChangeSide { text: recipe.version.clone(), commit: None });
     names
         .into_iter()
         .filter(|name| {

@@ -4,6 +4,7 @@
 //! wherever it is.
 
 mod checksum;
+mod forge;
 pub mod hash;
 pub mod image;
 mod lfs;

@@ -32,7 +32,7 @@ const GONE: [&str; 2] = ["uninative-aarch64.tar.xz", "trumpet"];
 /// The project in `queries/`, whose lock was written by hand: three boards, options, a second host, a submodule, a recipe
 /// that differs on one board and one that differs with one choice. Hashes, commits and inputs are filled in, so that the
 /// lock is fresh. Commits have fixed dates, so that their ids are the same on every machine.
-fn fixture() -> TestProject {
+pub(super) fn fixture() -> TestProject {
     let mut bench = TestProject::new();
     let mut words = BTreeMap::new();
     std::fs::create_dir_all(bench.beside("upstream")).expect("a directory");

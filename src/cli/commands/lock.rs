@@ -1,26 +1,30 @@
-//! `kbuild lock` and `kbuild update`: the only commands that change kbuild.lock.
+//! `kbuild lock`, and what all commands share that change kbuild.lock.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::builder;
+use crate::cli::describe::extend;
 use crate::cli::failures::FEW;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
 use crate::cli::runtime;
 use crate::error::{Error, Kind, Result};
-use crate::files::LOCK;
-use crate::lock::Lock;
-use crate::resolve::{self, Change, Incomplete, LockRequest, LockScope, Locking, Resolution, Stopped, UpdatePolicy};
-use crate::source::SourceId;
+use crate::files::{LOCK, MANIFEST};
+use crate::lock::{Lock, Locked};
+use crate::manifest::ManifestEdit;
+use crate::resolve::{
+    self, Change, ChangeSide, Incomplete, LockRequest, LockScope, Locking, Resolution, Stopped, UpdatePolicy,
+};
+use crate::source::{Sha256, SourceId};
 
 /// Pins everything that kbuild.toml asks for, and every source that the boards' recipes fetch, in kbuild.lock.
 ///
 /// Existing pins are kept: only what is new or changed in kbuild.toml is looked up. BitBake runs for a board only when its
 /// layers or configuration changed. Each source is fetched into the store, for its hashes. A source whose upstream cannot
 /// be reached is still locked if its sha256 or commit is known, and reported as incomplete.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild lock                 make or complete kbuild.lock
@@ -50,19 +54,6 @@ pub(in crate::cli) struct LockArgs {
     keep_moved_tags: bool,
 }
 
-/// Updates pins: looks up branches and downloads again although kbuild.toml did not change.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  kbuild update                      update all pins
-  kbuild update openembedded-core    update one
-  kbuild update linux-yocto-dev      look up this recipe's AUTOREV again")]
-pub(in crate::cli) struct UpdateArgs {
-    /// Layers, sources, or recipes that name a moving ref; all, if none is given.
-    #[arg(value_name = "NAME")]
-    names: Vec<String>,
-}
-
 impl LockArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let project = Project::open(global)?;
@@ -81,37 +72,47 @@ impl LockArgs {
             (_, []) => LockScope::Boards(self.boards.clone()),
             _ => LockScope::Recipes(self.recipes.clone()),
         };
-        relock(&project, global, output, (&UpdatePolicy::Nothing, &scope), &self)
+        let LockArgs { strict, keep_moved_tags, .. } = self;
+        let relocking = Relocking { scope, strict, keep_moved_tags, ..Relocking::default() };
+        relock(&project, global, output, relocking)
     }
 }
 
-impl UpdateArgs {
-    pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
-        let project = Project::open(global)?;
-        if global.locked() {
-            return Err(Error::new(Kind::Usage, format!("`kbuild update` changes {LOCK}, and --locked forbids that")));
-        }
-        let update = if self.names.is_empty() { UpdatePolicy::Everything } else { UpdatePolicy::Named(self.names) };
-        relock(&project, global, output, (&update, &LockScope::All), &LockArgs::default())
-    }
+/// How the lock is made anew.
+#[derive(Debug, Default)]
+pub(super) struct Relocking {
+    /// Which pins may move although the manifest did not.
+    pub(super) update: UpdatePolicy,
+    /// Of which closures.
+    pub(super) scope: LockScope,
+    /// Refuse incomplete entries.
+    pub(super) strict: bool,
+    /// Accept moved tags.
+    pub(super) keep_moved_tags: bool,
+    /// The change of kbuild.toml that is locked. It is written together with the lock, or not at all.
+    pub(super) edit: Option<ManifestEdit>,
 }
 
-fn relock(
-    project: &Project,
-    global: &GlobalArgs,
-    output: &Output,
-    (update, scope): (&UpdatePolicy, &LockScope),
-    args: &LockArgs,
-) -> Result<Outcome> {
+/// Refuses `--locked`, for a command that changes the lock.
+pub(super) fn may_change(global: &GlobalArgs, command: &str) -> Result<()> {
+    if !global.locked() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Usage, format!("`kbuild {command}` changes {LOCK}, and --locked forbids that")))
+}
+
+/// Makes the lock anew, and writes it.
+pub(super) fn relock(project: &Project, global: &GlobalArgs, output: &Output, relocking: Relocking) -> Result<Outcome> {
+    let Relocking { update, scope, strict, keep_moved_tags, mut edit } = relocking;
     let old = Lock::read_merging(&project.lock_path)?.unwrap_or_default();
     let fetcher = project.fetcher(global, output)?;
     let request = LockRequest {
         manifest: &project.manifest,
         old: &old,
         folders: project.folders()?,
-        scope,
-        update,
-        keep_moved_tags: args.keep_moved_tags,
+        scope: &scope,
+        update: &update,
+        keep_moved_tags,
         fetcher: &fetcher,
         wait: &|work| runtime::wait(work),
         say: &|line| output.say(line),
@@ -127,7 +128,8 @@ fn relock(
     };
     let Locking { resolution, stopped } = resolve::lock(request, &engine)?;
     if let Some(Stopped { error, missing }) = stopped {
-        let something = !resolution.lock.all_sources().is_empty();
+        // A change of the manifest that cannot be locked is not made.
+        let something = !resolution.lock.all_sources().is_empty() && edit.is_none();
         if something && let Ok(true) = resolution.lock.write(&project.lock_path) {
             let missing = if missing > 0 { format!("; missing: {}", count(missing, "closure")) } else { String::new() };
             output.say(&format!("{LOCK} has the pins and what was found so far{missing}"));
@@ -137,8 +139,9 @@ fn relock(
     let Resolution { lock, changes, incomplete, warnings, faults } = resolution;
     warnings.iter().for_each(|warning| output.warn(warning));
     if faults.is_empty() {
-        check_strict(args.strict, &lock)?;
+        check_strict(strict, &lock)?;
     }
+    write_manifest(edit.as_mut(), &lock, output)?;
     let written = lock.write(&project.lock_path)?;
     say_changes(&changes, output);
     warn_of_incomplete(&incomplete, output);
@@ -155,8 +158,28 @@ fn relock(
     Ok(outcome)
 }
 
+/// Writes the manifest that was locked. A hash that it declared of other bytes becomes that of the locked ones.
+fn write_manifest(edit: Option<&mut ManifestEdit>, lock: &Lock, output: &Output) -> Result<()> {
+    let Some(edit) = edit else { return Ok(()) };
+    if let Some(hash) = edit.outdated_hash().and_then(|name| hash_of(lock, name)) {
+        edit.declare(&hash)?;
+    }
+    if edit.write()? {
+        output.say(&format!("Changed {MANIFEST}"));
+    }
+    Ok(())
+}
+
+/// What a declared source's `sha256` or `digest` is.
+fn hash_of(lock: &Lock, name: &str) -> Option<Sha256> {
+    match lock.sources.get(name).map(|pin| lock.get(&pin.locked)) {
+        Some(Ok(Locked::File(_, file))) => Some(file.sha256),
+        _ => lock.images.get(name).map(|image| image.digest),
+    }
+}
+
 /// What changed, one line each, up to a number that a person reads.
-fn say_changes(changes: &[Change], output: &Output) {
+pub(super) fn say_changes(changes: &[Change], output: &Output) {
     const SHOWN: usize = 30;
     changes.iter().take(SHOWN).for_each(|change| output.say(&describe(change)));
     if changes.len() > SHOWN {
@@ -197,27 +220,44 @@ fn describe(change: &Change) -> String {
     let Change { section, name, from, to } = change;
     // The key shows the kind of the source.
     let short = |text: &str| text.trim_start_matches("file:").trim_start_matches("git:").to_owned();
-    match (from.as_deref().map(short), to.as_deref().map(short)) {
+    let (from, to) = (from.as_ref().map(|side| short(&side.text)), to.as_ref().map(|side| short(&side.text)));
+    match (from, to) {
         (None, Some(to)) => format!("  + {section} {name}: {to}"),
         (Some(from), Some(to)) if from == to => format!("  ~ {section} {name}: {to}, other sources"),
-        (Some(from), Some(to)) => format!("  ~ {section} {name}: {from} -> {to}"),
+        (Some(from), Some(to)) => match (from.rsplit_once('@'), to.rsplit_once('@')) {
+            (Some((repository, from)), Some((same, to))) if repository == same => {
+                format!("  ~ {section} {name}: {from} -> {to} of {repository}")
+            }
+            _ => format!("  ~ {section} {name}: {from} -> {to}"),
+        },
         (Some(from), None) => format!("  - {section} {name}: {from}"),
         (None, None) => String::new(),
     }
 }
 
+/// Changes for programs: ids of sources, and whole commits where there are some.
+pub(super) fn changes_json(changes: &[Change]) -> Value {
+    let text = |side: &Option<ChangeSide>| side.as_ref().map(|side| side.text.clone());
+    let commit = |side: &Option<ChangeSide>| side.as_ref()?.commit.map(|commit| commit.to_string());
+    let change = |change: &Change| {
+        let Change { section, name, from, to } = change;
+        let mut value = json!({ "section": section, "name": name, "from": text(from), "to": text(to) });
+        if commit(from).is_some() || commit(to).is_some() {
+            extend(&mut value, json!({ "from_commit": commit(from), "to_commit": commit(to) }));
+        }
+        value
+    };
+    changes.iter().map(change).collect()
+}
+
 fn outcome(lock: &Lock, changes: &[Change], incomplete: &[Incomplete], written: bool) -> Outcome {
-    let changes: Vec<_> = changes
-        .iter()
-        .map(|change| json!({ "section": change.section, "name": change.name, "from": change.from, "to": change.to }))
-        .collect();
     let incomplete: Vec<_> = incomplete.iter().map(|entry| json!({ "source": entry.id, "why": entry.why })).collect();
     let json = json!({
         "written": written,
         "files": lock.files.len(),
         "git_commits": lock.gits.len(),
         "lfs_objects": lock.lfs.len(),
-        "changes": changes,
+        "changes": changes_json(changes),
         "incomplete": incomplete,
     });
     Outcome::new(json, "")

@@ -1,5 +1,6 @@
 //! The commands, one file each: flags in, an [`Outcome`] out.
 
+mod add;
 mod audit;
 mod build;
 mod cache;
@@ -7,6 +8,7 @@ mod checkout;
 mod compare;
 mod completions;
 mod crates;
+mod diff;
 mod doctor;
 mod export;
 mod fetch;
@@ -16,15 +18,19 @@ mod init;
 mod list;
 mod lock;
 mod matrix;
+mod merge_driver;
 mod mirror;
+mod outdated;
 mod probe;
 mod pull;
 mod push;
+mod remove;
 mod run;
 mod serve;
 mod shell;
 mod store;
 mod tree;
+mod update;
 mod verify;
 mod why;
 
@@ -37,8 +43,13 @@ use crate::error::Result;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Init(init::InitArgs),
+    Add(add::AddArgs),
+    Remove(remove::RemoveArgs),
     Lock(lock::LockArgs),
-    Update(lock::UpdateArgs),
+    Update(update::UpdateArgs),
+    Outdated(outdated::OutdatedArgs),
+    Diff(diff::DiffArgs),
+    MergeDriver(merge_driver::MergeDriverArgs),
     Fetch(fetch::FetchArgs),
     Verify(verify::VerifyArgs),
     Probe(probe::ProbeArgs),
@@ -70,8 +81,13 @@ impl Command {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Command::Init(_) => "init",
+            Command::Add(_) => "add",
+            Command::Remove(_) => "remove",
             Command::Lock(_) => "lock",
             Command::Update(_) => "update",
+            Command::Outdated(_) => "outdated",
+            Command::Diff(_) => "diff",
+            Command::MergeDriver(_) => "merge-driver",
             Command::Fetch(_) => "fetch",
             Command::Verify(_) => "verify",
             Command::Probe(_) => "probe",
@@ -103,8 +119,13 @@ impl Command {
     pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         match self {
             Command::Init(args) => args.run(output),
+            Command::Add(args) => args.run(global, output),
+            Command::Remove(args) => args.run(global, output),
             Command::Lock(args) => args.run(global, output),
             Command::Update(args) => args.run(global, output),
+            Command::Outdated(args) => args.run(global, output),
+            Command::Diff(args) => args.run(global, output),
+            Command::MergeDriver(args) => args.run(output),
             Command::Fetch(args) => args.run(global, output),
             Command::Verify(args) => args.run(global, output),
             Command::Probe(args) => args.run(global, output),
