@@ -75,7 +75,8 @@ impl DiscoveryInputs {
         let variant = ConfVariant { pins: &[], build_arch: None, uninative: true };
         let (values, without, names) = with_conf(build, board, &[], &variant, |conf| {
             let without = conf::BoardConf { sources: &[], ..conf.clone() };
-            Ok((conf.values()?, without.kbuild()?, conf.sources.len()))
+            let texts = [without.kbuild()?, conf.manifest_file().unwrap_or_default()];
+            Ok((conf.values()?, texts, conf.sources.len()))
         })?;
         let layers = prepared.topdir().join("conf/bblayers.conf");
         let layers = std::fs::read_to_string(&layers).map_err(|error| Error::io("read", &layers, error))?;
@@ -84,7 +85,9 @@ impl DiscoveryInputs {
             rest.update(&(text.len() as u64).to_le_bytes());
             rest.update(text.as_bytes());
         };
-        [conf::CLASS, &layers, &without, host, &names.to_string()].into_iter().for_each(&mut add);
+        let names = names.to_string();
+        let [kbuild, manifest] = &without;
+        [conf::CLASS, &layers, kbuild, manifest, host, &names].into_iter().for_each(&mut add);
         board.targets.iter().for_each(|target| add(target));
         values.keys().for_each(|name| add(name));
         Ok(DiscoveryInputs { rest: (*rest.finalize().as_bytes()).into(), values, files: files_of(request)? })

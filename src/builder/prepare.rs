@@ -444,12 +444,17 @@ impl BoardDir<'_> {
     ) -> Result<()> {
         let workspace = self.workspace.iter().map(|workspace| workspace.layer.clone());
         let bblayers: Vec<PathBuf> = layers.bblayers.iter().cloned().chain(workspace).collect();
-        let ([bblayers, local, kbuild], values) = with_conf(request, self.board, &bblayers, variant, |conf| {
-            Ok(([conf.bblayers()?, conf.local(), conf.kbuild()?], conf.values()?))
-        })?;
+        let ([bblayers, local, kbuild], manifest, values) =
+            with_conf(request, self.board, &bblayers, variant, |conf| {
+                Ok(([conf.bblayers()?, conf.local(), conf.kbuild()?], conf.manifest_file(), conf.values()?))
+            })?;
         let written = WrittenConf { topdir: &self.topdir, record: beside(&self.topdir, "conf") };
         let files = [("bblayers.conf", &bblayers), ("local.conf", &local), ("kbuild.conf", &kbuild)];
         written.write(&files, request.progress)?;
+        match &manifest {
+            Some(text) => drop(disk::replace_if_changed(&self.topdir.join(conf::MANIFEST_CONF), text.as_bytes())?),
+            None => disk::remove_file(&self.topdir.join(conf::MANIFEST_CONF))?,
+        }
         disk::replace_if_changed(&self.topdir.join(conf::CLASS_FILE), conf::CLASS.as_bytes())?;
         disk::replace_if_changed(&self.topdir.join(conf::DEFAULT_FILE), BoardConf::default_file().as_bytes())?;
         disk::replace_if_changed(&self.topdir.join("home/.gitconfig"), engine::GITCONFIG.as_bytes())?;
@@ -562,6 +567,7 @@ pub(super) fn with_conf<T>(
         machine: &board.machine,
         layers,
         config: &board.config,
+        conf: &board.conf,
         words: &request.selection.overrides,
         vocabulary: &request.manifest.words_of(request.board),
         sources: &declared,

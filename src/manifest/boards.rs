@@ -10,48 +10,13 @@ use super::names;
 use super::raw::{At, RawBoard, RawLayer, RawMount, RawOption, RawText, SetTo};
 use super::run;
 use super::select;
+use super::variables::{check_conf, check_config};
 use super::{Board, BuildOption, Mount, OptionKind, Setting};
 use crate::error::{Error, Result};
 
 /// A board is built in `build/<board>`, beside the checkouts of layers and the shared state.
 const TAKEN: [(&str, &str); 2] =
     [("layers", "the directory of the layers' checkouts"), ("sstate-cache", "the shared state of all boards")];
-
-/// Variables that kbuild itself sets, with what to use instead. To set one would have no effect, or would break the rule
-/// that a build uses its lock and nothing else.
-const OWNED: [(&str, &str); 31] = [
-    ("MACHINE", "set the board's `machine`"),
-    ("BBLAYERS", "set the board's `layers`"),
-    ("BBPATH", "layers set it in their layer.conf"),
-    ("BBFILES", "layers set it in their layer.conf"),
-    ("OVERRIDES", "declare an option: its word is added"),
-    ("TOPDIR", "kbuild lays out the build directory"),
-    ("TMPDIR", "kbuild lays out the build directory"),
-    ("DL_DIR", "sources come from the store: see `--store`"),
-    ("GITDIR", "sources come from the store: see `--store`"),
-    ("PREMIRRORS", "declare a `[[mirrors.rule]]`"),
-    ("MIRRORS", "declare a `[[mirrors.rule]]`"),
-    ("SOURCE_MIRROR_URL", "declare a `[[mirrors.rule]]`"),
-    ("BB_NO_NETWORK", "a build never touches the network"),
-    ("BB_FETCH_PREMIRRORONLY", "a build never touches the network"),
-    ("SSTATE_DIR", "set `dir` in `[cache]`"),
-    ("DEPLOY_DIR", "kbuild lays out the build directory"),
-    ("DEPLOY_DIR_IMAGE", "kbuild lays out the build directory"),
-    ("IMAGE_VERSION_SUFFIX", "kbuild keeps the time of day out of the names of images"),
-    ("BB_SERVER_TIMEOUT", "BitBake's server ends with its build"),
-    ("SSTATE_MIRRORS", "set `pull` in `[cache]`"),
-    ("SSTATE_MIRROR_ALLOW_NETWORK", "a build never touches the network"),
-    ("BB_ALLOWED_NETWORKS", "a build never touches the network"),
-    ("BB_HASHSERVE_UPSTREAM", "set `hashserve` in `[cache]`"),
-    ("BB_HASHSERVE_DB_DIR", "set `dir` in `[cache]`: the database is beside the shared state"),
-    ("PRSERV_UPSTREAM", "set `prserve` in `[cache]`"),
-    ("CONNECTIVITY_CHECK_URIS", "a build never touches the network"),
-    ("BB_GENERATE_MIRROR_TARBALLS", "sources come from the store: see `--store`"),
-    ("BB_GENERATE_SHALLOW_TARBALLS", "sources come from the store: see `--store`"),
-    ("CONF_VERSION", "kbuild writes local.conf"),
-    ("LCONF_VERSION", "kbuild writes bblayers.conf"),
-    ("SRCREV", "declare a source with `recipes`: the lock then pins theirs"),
-];
 
 /// What the checks of boards need.
 pub(super) struct BoardChecks<'a> {
@@ -61,11 +26,14 @@ pub(super) struct BoardChecks<'a> {
     /// The valid options.
     pub(super) options: &'a IndexMap<String, BuildOption>,
     pub(super) config: &'a IndexMap<RawText, RawText>,
+    /// The `conf` of the project.
+    pub(super) conf: Option<&'a RawText>,
 }
 
 /// All valid boards.
 pub(super) fn check(context: &BoardChecks, diagnostics: &mut Diagnostics) -> IndexMap<String, Board> {
     check_config(context.config, diagnostics);
+    context.conf.iter().for_each(|conf| check_conf("the project", conf, diagnostics));
     for (name, block) in context.boards {
         if let Some((taken, what)) = TAKEN.iter().find(|(taken, _)| *taken == name.as_str()) {
             let fault = Error::input(format!("a board cannot be called `{name}`")).at(block.span.clone(), "this name");
@@ -108,6 +76,7 @@ fn check_own(name: &str, raw: &RawBoard, context: &BoardChecks, diagnostics: &mu
         diagnostics.take(check_set(option, value, context.raw_options));
     }
     raw.config.iter().for_each(|config| check_config(config, diagnostics));
+    raw.conf.iter().for_each(|conf| check_conf(&whose, conf, diagnostics));
     raw.mounts.iter().flatten().for_each(|mount| drop(diagnostics.take(check_mount(mount))));
     raw.run.iter().for_each(|run| run::check_own(run, diagnostics));
 }
@@ -155,54 +124,6 @@ fn check_mount(mount: &At<RawMount>) -> Result<Mount> {
         return refused(why, help);
     }
     Ok(Mount { path: plain.to_owned(), write: mount.write.unwrap_or(false) })
-}
-
-/// Names must be what BitBake's parser takes (`bb.parse.parse_py.ConfHandler`, `__config_regexp__`), without flags and
-/// expansions.
-fn check_config(config: &IndexMap<RawText, RawText>, diagnostics: &mut Diagnostics) {
-    for (name, value) in config {
-        let (base, overrides) = name.split_once(':').map_or((name.as_str(), None), |(base, rest)| (base, Some(rest)));
-        let fault = |message: String| Error::input(message).at(name.span.clone(), "this variable");
-        let word =
-            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.+-".contains(c));
-        let base_good = word(base) && base.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        if !base_good || !overrides.is_none_or(|overrides| overrides.split(':').all(word)) {
-            diagnostics.add(
-                fault(format!("`{}` cannot be the name of a BitBake variable", name.escape_debug())).help(
-                    "give `NAME`, or `NAME:append` and the like in quotes; flags (`NAME[flag]`) belong in a layer",
-                ),
-            );
-        } else if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| *owned == base) {
-            diagnostics.add(fault(format!("`{base}` is set by kbuild itself")).help(*instead));
-        } else if base.starts_with("SRCREV_") {
-            diagnostics.add(
-                fault(format!("`{base}` is set by kbuild itself"))
-                    .help("declare a source with `recipes` and `srcrev-name`"),
-            );
-        } else if base.starts_with("KBUILD_") {
-            let help = "these are the declared sources: change `[sources]`, or choose another name";
-            diagnostics.add(fault(format!("`{base}` is set by kbuild itself")).help(help));
-        }
-        diagnostics.take(check_value(name, value));
-    }
-}
-
-/// A value is one line between quotes of one kind. The same parser ends an assignment at the end of its line, knows no
-/// escapes, and refuses a quote of the kind around the value. So a value contains at most one kind.
-fn check_value(name: &RawText, value: &RawText) -> Result<()> {
-    let fault = |message: &str, label: &str, help: &str| {
-        let message = format!("the value of `{}` {message}", name.escape_debug());
-        Err(Error::input(message).at(value.span.clone(), label.to_owned()).help(help))
-    };
-    if value.chars().any(|c| c.is_control() && c != '\t') {
-        let help = "separate words by spaces: for BitBake a value ends with its line";
-        return fault("does not fit on one line", "it contains a line break or control character", help);
-    }
-    if value.contains('"') && value.contains('\'') {
-        let help = "BitBake has no escapes: use one kind, or set the variable in a layer";
-        return fault("contains both kinds of quotes", "`\"` and `'`", help);
-    }
-    Ok(())
 }
 
 /// Checks one entry of `set` against its option.
@@ -313,11 +234,13 @@ fn fold(
     for (variable, value) in configs.flatten() {
         config.insert(variable.value.clone(), value.value.clone());
     }
+    let conf = context.conf.into_iter().chain(chain.iter().filter_map(|raw| raw.conf.as_ref()));
+    let conf = conf.map(|text| text.value.clone()).collect();
     let set = settings(name, block, chain, context, diagnostics);
     let mounts = chain.iter().flat_map(|raw| raw.mounts.iter().flatten()).filter_map(|mount| check_mount(mount).ok());
     let mounts = mounts.collect();
     let run = run::fold(&whose, chain, diagnostics);
-    Some(Board { machine: machine?.value.clone(), layers, targets, set, config, mounts, run })
+    Some(Board { machine: machine?.value.clone(), layers, targets, set, config, conf, mounts, run })
 }
 
 fn appended<'a>(

@@ -25,6 +25,7 @@ mod select;
 mod sources;
 mod template;
 mod together;
+mod variables;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -271,9 +272,11 @@ pub struct Board {
     pub targets: Vec<String>,
     /// Option settings of this board, each checked.
     pub set: Vec<Setting>,
-    /// BitBake variables, in order: `NAME` or `NAME:override…`, never one that kbuild itself sets. A value is one line and
+    /// BitBake variables, in order: `NAME`, `NAME:override…` or `NAME[flag]`, never one that kbuild itself sets. A value is one line and
     /// contains at most one kind of quotes, so that a configuration file can quote it with the other kind.
     pub config: IndexMap<String, String>,
+    /// Texts in BitBake's own language, in the order in which they are read, behind `config`. Each consists of whole lines.
+    pub conf: Vec<String>,
     /// What of the host its builds see beside what every build sees.
     pub mounts: Vec<Mount>,
     /// The machine that `kbuild run` starts its image in.
@@ -562,6 +565,11 @@ pub fn whole_url(pattern: &str) -> std::result::Result<regex::Regex, regex::Erro
 /// letter or digit. No two sources of a manifest have the same.
 pub fn variable_part(source: &str) -> String {
     names::variable_part(source)
+}
+
+/// Whether this is the name of a BitBake variable, with overrides and a flag where it has them.
+pub fn is_variable(name: &str) -> bool {
+    variables::is_variable(name)
 }
 
 /// The JSON Schema (draft 7) of `kbuild.toml`, for editors: the keys, their types and their meaning. Only [`Manifest::read`]

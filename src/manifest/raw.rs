@@ -141,6 +141,8 @@ pub(super) struct RawProject {
     pub(super) name: Option<RawText>,
     /// The layer that contains BitBake (default: the layer called `bitbake`).
     pub(super) engine: Option<RawText>,
+    /// Configuration of all boards in BitBake's own language, read behind `[config]`.
+    pub(super) conf: Option<RawText>,
 }
 
 /// `[layers.NAME]`: a git repository (`git` and at least one of `branch`, `tag`, `rev`) or a folder (`path`).
@@ -263,6 +265,8 @@ pub(super) struct RawBoard {
     pub(super) set: Option<IndexMap<RawText, At<SetTo>>>,
     /// BitBake variables of this board.
     pub(super) config: Option<IndexMap<RawText, RawText>>,
+    /// Configuration of this board in BitBake's own language, read behind `config`.
+    pub(super) conf: Option<RawText>,
     /// Files and directories of the host that the board's builds see beside what every build sees.
     pub(super) mounts: Option<Vec<At<RawMount>>>,
     /// The machine that `kbuild run` starts the board's image in.

@@ -56,6 +56,7 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
         raw_options: &raw_options,
         options: &options,
         config: &config,
+        conf: project.as_ref().and_then(|block| block.raw.as_ref()?.conf.as_ref()),
     };
     let boards = boards::check(&context, diagnostics);
     let cache = cache_settings(table, root, diagnostics);

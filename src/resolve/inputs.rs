@@ -30,6 +30,10 @@ pub(super) fn of(manifest: &Manifest, lock: &Lock, name: &str, variant: &Variant
     hash.list("host", [&variant.host]);
     hash.list("words", &variant.selection.overrides);
     hash.list("config", board.config.iter().flat_map(|(name, value)| [name, value]));
+    // Only where there is any: closures of earlier releases stand.
+    if !board.conf.is_empty() {
+        hash.list("conf", &board.conf);
+    }
     hash.list("mask", manifest.closure.mask.keys());
     for (source, declared) in manifest.sources_of(name) {
         match lock.images.get(source) {
