@@ -118,7 +118,7 @@ impl Layers {
         let (checkouts, _lock) = checkouts(build)?;
         let engine = lay_out_layer(from, from.manifest.engine_of_boards()?, &checkouts)?;
         let mut layers = Layers { engine, board: Vec::new(), bblayers: Vec::new() };
-        for name in &board.layers {
+        for name in &board.parts.layers {
             let layer = lay_out_layer(from, name, &checkouts)?;
             layers.board.push(layer);
         }

@@ -175,7 +175,7 @@ pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> 
     }
     let settings = request.manifest.settings_of(request.board, request.selection, &this_machine())?;
     let sources = verified_sources(request, &settings)?;
-    let layers = Layers::lay_out(&from(request), board_dir.board, &board_dir.build)?;
+    let layers = Layers::lay_out(&from(request), &board_dir.board, &board_dir.build)?;
     let (directory, record) = (board_dir.topdir.join(conf::VIEW), board_dir.view_record());
     view::lay_out(request.store, request.lock, &sources, &directory, &record)?;
     board_dir.given = GivenSources::of(request.lock, &sources, &layers);
@@ -195,7 +195,7 @@ pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> 
 /// As [`prepare`], of layers and engine alone.
 pub(super) fn prepare_discovery(request: &BuildRequest<'_>, host: &str) -> Result<Prepared> {
     let board_dir = BoardDir::take(request, BuildDir::Build)?;
-    let layers = Layers::lay_out(&from(request), board_dir.board, &board_dir.build)?;
+    let layers = Layers::lay_out(&from(request), &board_dir.board, &board_dir.build)?;
     for part in ["flat", "git2", "dl"] {
         disk::create_plain_dir(&board_dir.topdir.join(conf::VIEW).join(part))?;
     }
@@ -207,8 +207,8 @@ pub(super) fn prepare_discovery(request: &BuildRequest<'_>, host: &str) -> Resul
 }
 
 /// A board's directory, with its lock held.
-struct BoardDir<'a> {
-    board: &'a Board,
+struct BoardDir {
+    board: Board,
     build: PathBuf,
     topdir: PathBuf,
     /// devtool's, where it belongs to the build.
@@ -224,9 +224,9 @@ pub(super) struct ConfVariant<'a> {
     pub(super) uninative: bool,
 }
 
-impl<'a> BoardDir<'a> {
-    fn take(request: &BuildRequest<'a>, place: BuildDir) -> Result<BoardDir<'a>> {
-        let board = request.manifest.board(request.board)?;
+impl BoardDir {
+    fn take(request: &BuildRequest<'_>, place: BuildDir) -> Result<BoardDir> {
+        let board = request.manifest.configured(request.board, request.selection)?;
         let build = build_directory(request.manifest)?;
         text::check_path(&build)?;
         disk::create_dir_all(&build)?;
@@ -264,7 +264,7 @@ impl<'a> BoardDir<'a> {
         self.write_configuration(request, layers, variant)?;
         let environment = engine.environment(&self.topdir, layers.tops(), |name| std::env::var_os(name))?;
         let mut reachable =
-            inside::of_board(self.board, request.manifest.root(), &self.topdir, layers, request.store, &environment)?;
+            inside::of_board(&self.board, request.manifest.root(), &self.topdir, layers, request.store, &environment)?;
         if let Some(shared) = shared_state {
             reachable.write(shared).map_err(|error| Error::io("find", shared, error))?;
         }
@@ -274,13 +274,13 @@ impl<'a> BoardDir<'a> {
         }
         let seal = seal::probe(request.kbuild, &reachable)?;
         judge(&seal, request)?;
-        let mut inputs = inputs(request, self.board, layers, &engine, &seal);
+        let mut inputs = inputs(request, &self.board, layers, &engine, &seal);
         if let Some(Workspace { layer, .. }) = &self.workspace {
             let layer = below_project(request.manifest, layer);
             inputs.not_from_the_lock.push(format!("not from the lock: the layer `workspace`, from {layer}"));
         }
         Ok(Prepared {
-            targets: self.board.targets.clone(),
+            targets: self.board.parts.targets,
             topdir: self.topdir,
             engine,
             environment,
@@ -435,7 +435,7 @@ fn present_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Ve
     }
 }
 
-impl BoardDir<'_> {
+impl BoardDir {
     fn write_configuration(
         &self,
         request: &BuildRequest<'_>,
@@ -445,7 +445,7 @@ impl BoardDir<'_> {
         let workspace = self.workspace.iter().map(|workspace| workspace.layer.clone());
         let bblayers: Vec<PathBuf> = layers.bblayers.iter().cloned().chain(workspace).collect();
         let ([bblayers, local, kbuild], manifest, values) =
-            with_conf(request, self.board, &bblayers, variant, |conf| {
+            with_conf(request, &self.board, &bblayers, variant, |conf| {
                 Ok(([conf.bblayers()?, conf.local(), conf.kbuild()?], conf.manifest_file(), conf.values()?))
             })?;
         let written = WrittenConf { topdir: &self.topdir, record: beside(&self.topdir, "conf") };
@@ -566,8 +566,8 @@ pub(super) fn with_conf<T>(
         board: request.board,
         machine: &board.machine,
         layers,
-        config: &board.config,
-        conf: &board.conf,
+        config: &board.parts.config,
+        conf: &board.parts.conf,
         words: &request.selection.overrides,
         vocabulary: &request.manifest.words_of(request.board),
         sources: &declared,
@@ -590,6 +590,7 @@ fn inputs(request: &BuildRequest<'_>, board: &Board, layers: &Layers, engine: &E
         board: request.board.to_owned(),
         machine: board.machine.clone(),
         options: request.selection.values.clone(),
+        fragments: board.fragments.clone(),
         lock: result::lock_hash(request.lock, request.manifest, request.board),
         engine: EngineRecord { layer: layers.engine.record.clone(), version: engine.version().to_owned() },
         layers: layers.board.iter().map(|layer| layer.record.clone()).collect(),

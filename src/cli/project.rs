@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fetch::{FetchSettings, Fetcher, Registries};
 use crate::files::{self, LOCK, MANIFEST};
 use crate::lock::{FolderState, Lock};
-use crate::manifest::{CacheSettings, ClosureScope, LayerOrigin, Manifest, Mirrors, SiteConfig};
+use crate::manifest::{self, CacheSettings, ClosureScope, LayerOrigin, Manifest, Mirrors, SiteConfig};
 use crate::resolve;
 use crate::source::SourceId;
 use crate::store::{ExclusiveStore, Store};
@@ -207,6 +207,7 @@ impl Project {
         let why = |setting: &String| match self.manifest.closure.lock {
             // A choice that changes no word of OVERRIDES has the same closure as the default.
             _ if variants.iter().any(|variant| variant.name == *setting) => Some("run `kbuild lock`"),
+            _ if manifest::is_of_fragment(setting) => Some("name the fragment in `[closure] with`"),
             ClosureScope::Defaults => Some("[closure] lock = \"defaults\" locks only the default choices"),
             _ => None,
         };

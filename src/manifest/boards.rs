@@ -6,12 +6,13 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::document::{Block, Blocks, Diagnostics};
+use super::fragments;
 use super::names;
-use super::raw::{At, RawBoard, RawLayer, RawMount, RawOption, RawText, SetTo};
+use super::raw::{At, RawBoard, RawFragment, RawLayer, RawMount, RawOption, RawText, SetTo};
 use super::run;
 use super::select;
 use super::variables::{check_conf, check_config};
-use super::{Board, BuildOption, Mount, OptionKind, Setting};
+use super::{Board, BoardParts, BuildOption, Fragment, Mount, OptionKind, Setting};
 use crate::error::{Error, Result};
 
 /// A board is built in `build/<board>`, beside the checkouts of layers and the shared state.
@@ -25,6 +26,9 @@ pub(super) struct BoardChecks<'a> {
     pub(super) raw_options: &'a Blocks<RawOption>,
     /// The valid options.
     pub(super) options: &'a IndexMap<String, BuildOption>,
+    pub(super) raw_fragments: &'a Blocks<RawFragment>,
+    /// The valid fragments.
+    pub(super) fragments: &'a IndexMap<String, Fragment>,
     pub(super) config: &'a IndexMap<RawText, RawText>,
     /// The `conf` of the project.
     pub(super) conf: Option<&'a RawText>,
@@ -65,24 +69,17 @@ fn check_own(name: &str, raw: &RawBoard, context: &BoardChecks, diagnostics: &mu
         let fault = Error::input(format!("`{}` cannot be a MACHINE", machine.escape_debug()));
         diagnostics.add(fault.at(machine.span.clone(), "this").help("give the NAME of a conf/machine/NAME.conf"));
     }
-    if let Some(layers) = &raw.layers {
-        let known = context.layers.keys().map(String::as_str);
-        names::check_known(&whose, "layer", layers, known, diagnostics);
-    }
-    for target in raw.targets.iter().flat_map(|targets| &targets.value) {
-        diagnostics.take(check_target(target));
-    }
+    fragments::check_parts(&whose, raw.parts(), context.layers, diagnostics);
+    raw.fragments.iter().for_each(|list| fragments::check_names(&whose, list, context.raw_fragments, diagnostics));
     for (option, value) in raw.set.iter().flatten() {
         diagnostics.take(check_set(option, value, context.raw_options));
     }
-    raw.config.iter().for_each(|config| check_config(config, diagnostics));
-    raw.conf.iter().for_each(|conf| check_conf(&whose, conf, diagnostics));
     raw.mounts.iter().flatten().for_each(|mount| drop(diagnostics.take(check_mount(mount))));
     raw.run.iter().for_each(|run| run::check_own(run, diagnostics));
 }
 
 /// A target is an argument of the `bitbake` command: `RECIPE`, `RECIPE:TASK`, `mc:CONFIG:RECIPE`, `virtual/NAME`.
-fn check_target(target: &RawText) -> Result<()> {
+pub(super) fn check_target(target: &RawText) -> Result<()> {
     let good = !target.is_empty()
         && !target.starts_with('-')
         && target.chars().all(|c| c.is_ascii_alphanumeric() || "._+-:/*@".contains(c));
@@ -202,7 +199,7 @@ fn circle(names: &[&str], closing: &RawText) -> Error {
         .help("remove `extends` from one of them")
 }
 
-/// A board merged with all that it extends: own keys win, layers and targets are appended.
+/// A board merged with all that it extends and its fragments: own keys win, layers and targets are appended.
 fn fold(
     name: &str,
     block: &Block<RawBoard>,
@@ -221,35 +218,46 @@ fn fold(
         diagnostics
             .add(missing("machine", "add `machine = \"…\"`, or `extends = \"…\"` to be a variant of another board"));
     }
-    let layers = appended(&whose, "layer", chain, |raw| raw.layers.as_ref(), diagnostics);
-    if layers.is_empty() {
+    check_twice(&whose, "layer", chain, |raw| raw.layers.as_ref(), diagnostics);
+    check_twice(&whose, "target", chain, |raw| raw.targets.as_ref(), diagnostics);
+    let (parts, fragments) = parts(chain, context);
+    if parts.layers.is_empty() {
         diagnostics.add(missing("layers", "add `layers = [\"openembedded-core\", …]`, in the order of BBLAYERS"));
     }
-    let targets = appended(&whose, "target", chain, |raw| raw.targets.as_ref(), diagnostics);
-    if targets.is_empty() {
+    if parts.targets.is_empty() {
         diagnostics.add(missing("targets", "add `targets = [\"…\"]`: the recipes that are locked and built for it"));
     }
-    let configs = std::iter::once(context.config).chain(chain.iter().filter_map(|raw| raw.config.as_ref()));
-    let mut config = IndexMap::new();
-    for (variable, value) in configs.flatten() {
-        config.insert(variable.value.clone(), value.value.clone());
-    }
-    let conf = context.conf.into_iter().chain(chain.iter().filter_map(|raw| raw.conf.as_ref()));
-    let conf = conf.map(|text| text.value.clone()).collect();
     let set = settings(name, block, chain, context, diagnostics);
     let mounts = chain.iter().flat_map(|raw| raw.mounts.iter().flatten()).filter_map(|mount| check_mount(mount).ok());
     let mounts = mounts.collect();
     let run = run::fold(&whose, chain, diagnostics);
-    Some(Board { machine: machine?.value.clone(), layers, targets, set, config, conf, mounts, run })
+    Some(Board { machine: machine?.value.clone(), parts, fragments, set, mounts, run })
 }
 
-fn appended<'a>(
+/// The parts of a board, and the names of its fragments.
+fn parts(chain: &[&RawBoard], context: &BoardChecks) -> (BoardParts, Vec<String>) {
+    let config = context.config.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect();
+    let conf = context.conf.iter().map(|text| text.value.clone()).collect();
+    let mut parts = BoardParts { config, conf, ..BoardParts::default() };
+    let mut names: Vec<String> = Vec::new();
+    for raw in chain {
+        let named = raw.fragments.iter().flat_map(|list| &list.value).map(|name| &name.value);
+        let new: Vec<&String> = named.filter(|name| !names.contains(name)).collect();
+        let added: Vec<&Fragment> = new.iter().filter_map(|name| context.fragments.get(name.as_str())).collect();
+        parts.add_board(fragments::read(raw.parts()), &added);
+        names.extend(new.into_iter().cloned());
+    }
+    (parts, names)
+}
+
+/// Reports what a board names twice, or names again after what it extends.
+fn check_twice<'a>(
     whose: &str,
     what: &str,
     chain: &[&'a RawBoard],
     list: impl Fn(&'a RawBoard) -> Option<&'a At<Vec<RawText>>>,
     diagnostics: &mut Diagnostics,
-) -> Vec<String> {
+) {
     let mut all: Vec<&RawText> = Vec::new();
     for (index, raw) in chain.iter().enumerate() {
         for text in list(raw).iter().flat_map(|list| &list.value) {
@@ -261,7 +269,6 @@ fn appended<'a>(
             all.push(text);
         }
     }
-    all.into_iter().map(|text| text.value.clone()).collect()
 }
 
 /// Checks the option settings of a board: each must be possible for it, and all together without contradiction.

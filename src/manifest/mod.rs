@@ -11,6 +11,7 @@ mod closure;
 mod diagnostics;
 mod document;
 mod fallbacks;
+mod fragments;
 mod git;
 mod layers;
 pub mod local;
@@ -31,7 +32,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
 
 pub use fallbacks::{FallbackChoice, FallbackList};
@@ -55,7 +56,9 @@ pub struct Manifest {
     pub sources: IndexMap<String, DeclaredSource>,
     /// Options, in the order of the file.
     pub options: IndexMap<String, BuildOption>,
-    /// Boards, in the order of the file, with `extends` and `[config]` already merged in.
+    /// Fragments, in the order of the file.
+    pub fragments: IndexMap<String, Fragment>,
+    /// Boards, in the order of the file, with `extends`, their fragments and `[config]` already merged in.
     pub boards: IndexMap<String, Board>,
     /// `[closure]`.
     pub closure: ClosureSettings,
@@ -89,6 +92,8 @@ pub struct ClosureSettings {
     pub lock: ClosureScope,
     /// Choices of several options that are looked at together.
     pub together: Vec<Vec<Setting>>,
+    /// Fragments that `--with` may add to a board.
+    pub with: Vec<String>,
     /// Architectures of the build hosts, as `uname -m` writes them; never empty. The first is the one with which every
     /// choice of an option is looked at.
     pub hosts: Vec<String>,
@@ -127,7 +132,7 @@ pub enum History {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {
     /// The difference from the board's default: a setting (`boot=rootfs`, `ceph`), several that are looked at together
-    /// (`boot=rootfs,ceph`), or `host=ARCH`; empty for the default.
+    /// (`boot=rootfs,ceph`), `with=FRAGMENT`, or `host=ARCH`; empty for the default.
     pub name: String,
     pub selection: Selection,
     /// The architecture of the build host.
@@ -224,6 +229,8 @@ pub struct BuildOption {
     pub requires: Vec<Setting>,
     /// The refused values of a choice; always empty for a flag.
     pub refused: Vec<Refusal>,
+    /// The fragments that a value adds to the board: of a choice, or `on`.
+    pub fragments: IndexMap<String, Vec<String>>,
 }
 
 /// Choices that exist but cannot be used; asking for one gives the reason.
@@ -261,22 +268,42 @@ pub struct Setting {
     pub choice: Option<String>,
 }
 
-/// One `[boards.NAME]`, merged with what it `extends` and the common `[config]`.
+/// One `[fragments.NAME]`: a part of a build, which boards, options and `--with` add.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Board {
-    /// BitBake's MACHINE.
-    pub machine: String,
+pub struct Fragment {
+    /// What it adds.
+    pub parts: BoardParts,
+    /// Fragments that have to be there too.
+    pub requires: Vec<String>,
+    /// Fragments that must not be there.
+    pub conflicts: Vec<String>,
+}
+
+/// What boards and fragments have in common.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BoardParts {
     /// Layers in the order of BBLAYERS; the engine only if it is named.
     pub layers: Vec<String>,
     /// What is built if the command line names no target.
     pub targets: Vec<String>,
-    /// Option settings of this board, each checked.
-    pub set: Vec<Setting>,
-    /// BitBake variables, in order: `NAME`, `NAME:override…` or `NAME[flag]`, never one that kbuild itself sets. A value is one line and
-    /// contains at most one kind of quotes, so that a configuration file can quote it with the other kind.
+    /// BitBake variables, in order: `NAME`, `NAME:override…` or `NAME[flag]`, never one that kbuild itself sets. A value is one
+    /// line and contains at most one kind of quotes, so that a configuration file can quote it with the other kind.
     pub config: IndexMap<String, String>,
     /// Texts in BitBake's own language, in the order in which they are read, behind `config`. Each consists of whole lines.
     pub conf: Vec<String>,
+}
+
+/// One `[boards.NAME]`, merged with what it `extends`, its fragments and the common `[config]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Board {
+    /// BitBake's MACHINE.
+    pub machine: String,
+    /// Layers, targets and configuration.
+    pub parts: BoardParts,
+    /// The names of the fragments that it is made of.
+    pub fragments: Vec<String>,
+    /// Option settings of this board, each checked.
+    pub set: Vec<Setting>,
     /// What of the host its builds see beside what every build sees.
     pub mounts: Vec<Mount>,
     /// The machine that `kbuild run` starts its image in.
@@ -408,6 +435,17 @@ pub struct Selection {
     pub values: IndexMap<String, Option<String>>,
     /// The OVERRIDES words, in that order, without empty ones.
     pub overrides: Vec<String>,
+    /// The fragments beyond the board's own: of its options' values, then of `--with`.
+    pub fragments: Vec<String>,
+    /// Those of `--with`.
+    pub with: Vec<String>,
+}
+
+impl Selection {
+    /// Whether two selections of a board give one configuration.
+    pub fn is_built_as(&self, other: &Selection) -> bool {
+        self.overrides == other.overrides && self.fragments == other.fragments
+    }
 }
 
 /// Settings of a site or user, which do not belong in a repository.
@@ -572,6 +610,11 @@ pub fn is_variable(name: &str) -> bool {
     variables::is_variable(name)
 }
 
+/// Whether a closure, by the name that the lock has for it, is one with a fragment of `--with`.
+pub fn is_of_fragment(setting: &str) -> bool {
+    closure::is_of_fragment(setting)
+}
+
 /// The JSON Schema (draft 7) of `kbuild.toml`, for editors: the keys, their types and their meaning. Only [`Manifest::read`]
 /// checks rules between keys (names that must exist, options that must be possible).
 pub fn schema() -> serde_json::Value {
@@ -622,7 +665,35 @@ impl Manifest {
     /// An option or choice does not exist, an option has two choices, the board cannot have an option, a conflict or an
     /// unmet requirement. No setting is ignored silently.
     pub fn select(&self, board: &str, set: &[String]) -> Result<Selection> {
-        select::select(self, board, set)
+        self.select_with(board, set, &[])
+    }
+
+    /// As [`Manifest::select`], with the fragments of `--with`.
+    ///
+    /// # Errors
+    /// As there; a fragment that does not exist, or that conflicts with another or lacks one.
+    pub fn select_with(&self, board: &str, set: &[String], with: &[String]) -> Result<Selection> {
+        select::select(self, board, set, with)
+    }
+
+    /// A board with the fragments that a selection of its options adds.
+    ///
+    /// # Errors
+    /// An unknown board.
+    pub fn configured(&self, board: &str, selection: &Selection) -> Result<Board> {
+        fragments::configured(self, board, selection)
+    }
+
+    /// The layers of a board in all its locked configurations, each once.
+    ///
+    /// # Errors
+    /// An unknown board.
+    pub fn layers_of(&self, board: &str) -> Result<IndexSet<String>> {
+        let mut layers: IndexSet<String> = self.board(board)?.parts.layers.iter().cloned().collect();
+        for variant in self.variants(board)? {
+            layers.extend(self.configured(board, &variant.selection)?.parts.layers);
+        }
+        Ok(layers)
     }
 
     /// The configurations of a board whose closures are locked, the default's first; none if `[closure]` says so.
@@ -646,7 +717,7 @@ impl Manifest {
     /// # Errors
     /// An unknown board.
     pub fn settings_of(&self, board: &str, selection: &Selection, host: &str) -> Result<Vec<String>> {
-        closure::settings_of(self, board, &selection.values, host)
+        closure::settings_of(self, board, selection, host)
     }
 
     /// Every OVERRIDES word that the options of a board can give, in their order.

@@ -91,6 +91,8 @@ pub(super) struct RawManifest {
     sources: IndexMap<String, RawSource>,
     /// Typed choices of a build, set with `kbuild build --set`.
     options: IndexMap<String, RawOption>,
+    /// Parts of a build that boards, options and the command line add, by name.
+    fragments: IndexMap<String, RawFragment>,
     /// BitBake variables of all boards.
     config: IndexMap<String, String>,
     /// What can be built.
@@ -231,6 +233,8 @@ pub(super) struct RawOption {
     pub(super) conflicts: Option<At<Vec<RawText>>>,
     /// What the flag needs set: `FLAG` or `OPTION=CHOICE`.
     pub(super) requires: Option<At<Vec<RawText>>>,
+    /// The fragments that it adds: of a flag a list, of a choice a table of choice and list.
+    pub(super) fragments: Option<RawAdds>,
     /// Choices that cannot be used, with the reason.
     pub(super) refused: Option<Vec<At<RawRefusal>>>,
 }
@@ -259,6 +263,8 @@ pub(super) struct RawBoard {
     pub(super) layers: Option<At<Vec<RawText>>>,
     /// What is built if the command line names no target.
     pub(super) targets: Option<At<Vec<RawText>>>,
+    /// The fragments that it is made of: its own keys win, their layers and targets are appended.
+    pub(super) fragments: Option<At<Vec<RawText>>>,
     /// Another board that this one is a variant of: own keys win, layers and targets are appended.
     pub(super) extends: Option<RawText>,
     /// Option settings of this board: a choice, or true or false for a flag.
@@ -271,6 +277,47 @@ pub(super) struct RawBoard {
     pub(super) mounts: Option<Vec<At<RawMount>>>,
     /// The machine that `kbuild run` starts the board's image in.
     pub(super) run: Option<At<RawRun>>,
+}
+
+/// `[fragments.NAME]`: a part of a build.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawFragment {
+    /// Layers, behind those of the board.
+    pub(super) layers: Option<At<Vec<RawText>>>,
+    /// Targets, behind those of the board.
+    pub(super) targets: Option<At<Vec<RawText>>>,
+    /// BitBake variables.
+    pub(super) config: Option<IndexMap<RawText, RawText>>,
+    /// Configuration in BitBake's own language, read behind `config`.
+    pub(super) conf: Option<RawText>,
+    /// Fragments that it cannot be combined with.
+    pub(super) conflicts: Option<At<Vec<RawText>>>,
+    /// Fragments that have to be there too.
+    pub(super) requires: Option<At<Vec<RawText>>>,
+}
+
+/// The keys that boards and fragments have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RawParts<'a> {
+    pub(super) layers: Option<&'a At<Vec<RawText>>>,
+    pub(super) targets: Option<&'a At<Vec<RawText>>>,
+    pub(super) config: Option<&'a IndexMap<RawText, RawText>>,
+    pub(super) conf: Option<&'a RawText>,
+}
+
+impl RawBoard {
+    pub(super) fn parts(&self) -> RawParts<'_> {
+        let RawBoard { layers, targets, config, conf, .. } = self;
+        RawParts { layers: layers.as_ref(), targets: targets.as_ref(), config: config.as_ref(), conf: conf.as_ref() }
+    }
+}
+
+impl RawFragment {
+    pub(super) fn parts(&self) -> RawParts<'_> {
+        let RawFragment { layers, targets, config, conf, .. } = self;
+        RawParts { layers: layers.as_ref(), targets: targets.as_ref(), config: config.as_ref(), conf: conf.as_ref() }
+    }
 }
 
 /// `[[boards.NAME.mounts]]`.
@@ -327,6 +374,16 @@ pub(super) enum SetTo {
     Choice(String),
 }
 
+/// The fragments of an option.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RawAdds {
+    /// Those of a flag that is on.
+    Flag(Vec<RawText>),
+    /// Those of each choice.
+    Choice(IndexMap<RawText, Vec<RawText>>),
+}
+
 /// `[closure]`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -338,6 +395,8 @@ pub(super) struct RawClosure {
     /// Groups of settings (`OPTION=CHOICE`, `FLAG`) that are looked at together, since they may need what none of them needs
     /// alone.
     pub(super) together: Option<At<Vec<At<Vec<RawText>>>>>,
+    /// Fragments that `--with` may add to a board: its closure with each of them is locked too.
+    pub(super) with: Option<At<Vec<RawText>>>,
     /// Architectures of the build hosts, as `uname -m` writes them (default: `x86_64`).
     pub(super) hosts: Option<At<Vec<RawText>>>,
     /// Recipes, or expressions for whole URLs, whose git sources are kept with their whole history.
@@ -442,6 +501,38 @@ impl<'de> Deserialize<'de> for RawBuiltin {
                     read.push(name);
                 }
                 Ok(RawBuiltin::Named(read))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawAdds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = RawAdds;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of fragments, or a table of choices with a list for each")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut names: A) -> Result<RawAdds, A::Error> {
+                let mut read = Vec::new();
+                while let Some(name) = names.next_element()? {
+                    read.push(name);
+                }
+                Ok(RawAdds::Flag(read))
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut choices: A) -> Result<RawAdds, A::Error> {
+                let mut read = IndexMap::new();
+                while let Some((choice, names)) = choices.next_entry()? {
+                    read.insert(choice, names);
+                }
+                Ok(RawAdds::Choice(read))
             }
         }
 

@@ -15,24 +15,24 @@ use crate::source::{Blake3, SourceId};
 /// # Errors
 /// An unknown board.
 pub(super) fn of(manifest: &Manifest, lock: &Lock, name: &str, variant: &Variant) -> Result<Blake3> {
-    let board = manifest.board(name)?;
+    let board = manifest.configured(name, &variant.selection)?;
     let mut hash = ClosureInputs(blake3::Hasher::new());
     hash.list("discovery", [discovery::VERSION.to_string()]);
     hash.layer(manifest, lock, manifest.engine_of_boards()?);
-    for layer in &board.layers {
+    for layer in &board.parts.layers {
         hash.layer(manifest, lock, layer);
         let paths: Vec<String> =
             manifest.layers[layer.as_str()].paths.iter().map(|path| path.display().to_string()).collect();
         hash.list("paths", &paths);
     }
     hash.list("machine", [&board.machine]);
-    hash.list("targets", &board.targets);
+    hash.list("targets", &board.parts.targets);
     hash.list("host", [&variant.host]);
     hash.list("words", &variant.selection.overrides);
-    hash.list("config", board.config.iter().flat_map(|(name, value)| [name, value]));
+    hash.list("config", board.parts.config.iter().flat_map(|(name, value)| [name, value]));
     // Only where there is any: closures of earlier releases stand.
-    if !board.conf.is_empty() {
-        hash.list("conf", &board.conf);
+    if !board.parts.conf.is_empty() {
+        hash.list("conf", &board.parts.conf);
     }
     hash.list("mask", manifest.closure.mask.keys());
     for (source, declared) in manifest.sources_of(name) {

@@ -1,4 +1,6 @@
-//! What a manifest can say: text in BitBake's own language.
+//! What a manifest can say: text in BitBake's own language, fragments.
+
+use std::fs;
 
 use super::truth::{Project, says};
 
@@ -103,4 +105,66 @@ fn bitbakes_own_language_says_what_it_likes_and_undoes_nothing_of_the_seal() {
     let run = project.bench.kbuild(&["lock"]);
     says(&run, &["`DL_DIR` is set by kbuild itself", "kata.toml:2", "in line 2 of this text"]);
     assert_eq!(run.code, Some(1), "{run}");
+}
+
+const FRAGMENTS: &str = r#"
+fragments = ["base"]
+[fragments.base]
+config = { WHO = "base", MORE = "" }
+[fragments.disk]
+layers = ["meta-disk"]
+conf = 'WHO = "${DISK} disk"'
+[fragments.more]
+conflicts = ["disk"]
+config = { MORE = "MORE_URI" }
+[options.boot]
+choices = { initrd = "", disk = "" }
+default = "initrd"
+fragments = { disk = ["disk"] }
+[closure]
+with = ["more"]
+"#;
+
+#[test]
+fn fragments_of_boards_options_and_the_command_line_are_locked_and_built() {
+    let Some(project) = Project::with(&["tool"], FRAGMENTS) else { return };
+    let entry = |name: &str| {
+        let sha256 = project.file(name, name.as_bytes());
+        format!("{}/{name};unpack=0;sha256sum={sha256}", project.server.url)
+    };
+    edit(&project, "MORE_URI", &entry("more.txt"));
+    let disk = fs::read_to_string(project.bench.path("layers/meta-user/conf/layer.conf")).expect("a layer");
+    let disk = disk.replace("user", "disk") + "DISK = \"a\"\nBBFILE_PATTERN_IGNORE_EMPTY_disk = \"1\"\n";
+    project.bench.write("layers/meta-disk/conf/layer.conf", &disk);
+    edit(&project, "[mirrors]\n", "[layers.meta-disk]\npath = \"layers/meta-disk\"\n[mirrors]\n");
+    project.recipe("tool", &format!("SRC_URI = \"{} ${{MORE}}\"\n", entry("tool.txt")));
+    project.bench.kbuild_ok(&["lock"]);
+    project.bench.kbuild_ok(&["lock", "--locked"]);
+    let lock = project.bench.read("kata.lock");
+    for part in ["[board.lantern.with.\"boot=disk\"]", "[board.lantern.with.\"with=more\"]", "more.txt"] {
+        assert!(lock.contains(part), "no {part} in {lock}");
+    }
+
+    assert_eq!(Variables::of(&project, &[]).get("WHO"), "base");
+    assert_eq!(Variables::of(&project, &["--set", "boot=disk"]).get("WHO"), "a disk");
+    let run = project.bench.kbuild_ok(&["build", "--board", "lantern", "--with", "more"]);
+    says(&run, &["Board lantern, boot=initrd, with more"]);
+    assert!(project.bench.path("build/lantern/tmp/work/lantern/tool/sources/more.txt").is_file());
+    let result = project.bench.result("lantern");
+    assert_eq!(result["fragments"], serde_json::json!(["base", "more"]));
+
+    let run = project.bench.kbuild(&["build", "--board", "lantern", "--with", "moer"]);
+    says(&run, &["there is no fragment `moer`", "did you mean `more`?"]);
+    let run = project.bench.kbuild(&["build", "--board", "lantern", "--with", "more", "--set", "boot=disk"]);
+    says(&run, &["the fragment `more` conflicts with the fragment `disk`"]);
+    edit(&project, "with = [\"more\"]", "");
+    project.bench.kbuild_ok(&["lock"]);
+    let run = project.bench.kbuild(&["build", "--board", "lantern", "--with", "more"]);
+    says(&run, &["with=more is not locked: name the fragment in `[closure] with`"]);
+
+    // A folder that only a choice reads is looked at too.
+    project.bench.write("layers/meta-disk/conf/layer.conf", &disk.replace("\"a\"", "\"b\""));
+    let run = project.bench.kbuild(&["lock", "--locked"]);
+    assert_eq!(run.code, Some(3), "{run}");
+    says(&run, &["the layer `meta-disk` was edited"]);
 }
