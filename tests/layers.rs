@@ -81,7 +81,7 @@ fn layers(board: &str) -> Vec<PathBuf> {
         LayerOrigin::Path(path) => Some(repository().join(path)),
         LayerOrigin::Git(_) => stand_in(name),
     };
-    manifest.boards[board].layers.iter().filter_map(one).collect()
+    manifest.boards[board].parts.layers.iter().filter_map(one).collect()
 }
 
 /// A build directory of one board. Each configuration is a name and the lines that make it; every recipe is asked in each.

@@ -74,7 +74,7 @@ impl DiscoveryInputs {
     pub(super) fn of(request: &DiscoverRequest<'_>, prepared: &Prepared) -> Result<DiscoveryInputs> {
         let DiscoverRequest { build, host, .. } = request;
         let board = &build.manifest.configured(build.board, build.selection)?;
-        let variant = ConfVariant { pins: &[], build_arch: None, uninative: true };
+        let variant = ConfVariant { pins: &[], build_arch: None, uninative: true, caller: false };
         let (values, without, names) = with_conf(build, board, &[], &variant, |conf| {
             let without = conf::BoardConf { sources: &[], ..conf.clone() };
             let texts = [without.kbuild()?, conf.manifest_file().unwrap_or_default()];
@@ -91,6 +91,7 @@ impl DiscoveryInputs {
         let [kbuild, manifest] = &without;
         [conf::CLASS, &layers, kbuild, manifest, host, &names].into_iter().for_each(&mut add);
         board.parts.targets.iter().for_each(|target| add(target));
+        board.parts.env.iter().for_each(|variable| add(&format!("{variable:?}")));
         values.keys().for_each(|name| add(name));
         Ok(DiscoveryInputs { rest: (*rest.finalize().as_bytes()).into(), values, files: files_of(request)? })
     }

@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::files::{LOCK, MANIFEST};
 use crate::lock::{self, Lock, Locked};
 use crate::manifest::local::LocalConfig;
-use crate::manifest::{Board, CacheSettings, Manifest, Selection};
+use crate::manifest::{Board, CacheSettings, EnvValue, Manifest, Selection};
 use crate::progress::Progress;
 use crate::source::SourceId;
 use crate::store::{Store, view};
@@ -180,7 +180,12 @@ pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> 
     view::lay_out(request.store, request.lock, &sources, &directory, &record)?;
     board_dir.given = GivenSources::of(request.lock, &sources, &layers);
     let pins = pins(request.lock, request.board, &settings)?;
-    let variant = ConfVariant { pins: &pins, build_arch: None, uninative: has_uninative(&sources) };
+    let variant = ConfVariant {
+        pins: &pins,
+        build_arch: None,
+        uninative: has_uninative(&sources),
+        caller: place != BuildDir::Deep,
+    };
     let settings = request.cache.filter(|_| place == BuildDir::Build);
     let stores = request.store.layers().map(Store::root);
     let shared = shared_state::lay_out(&board_dir.topdir, &board_dir.build, settings, stores)?;
@@ -200,8 +205,8 @@ pub(super) fn prepare_discovery(request: &BuildRequest<'_>, host: &str) -> Resul
         disk::create_plain_dir(&board_dir.topdir.join(conf::VIEW).join(part))?;
     }
     // uninative stays: the lock will have it, and then the build has the same configuration and the same parse cache.
-    let variant =
-        ConfVariant { pins: &[], build_arch: Some(host).filter(|host| *host != this_machine()), uninative: true };
+    let build_arch = Some(host).filter(|host| *host != this_machine());
+    let variant = ConfVariant { pins: &[], build_arch, uninative: true, caller: false };
     shared_state::lay_out_unused(&board_dir.topdir)?;
     board_dir.finish(request, &layers, &variant, None)
 }
@@ -222,6 +227,8 @@ pub(super) struct ConfVariant<'a> {
     pub(super) pins: &'a [SrcrevPin<'a>],
     pub(super) build_arch: Option<&'a str>,
     pub(super) uninative: bool,
+    /// Whether what the manifest forwards is taken from kbuild's caller. A lock must not depend on who makes it.
+    pub(super) caller: bool,
 }
 
 impl BoardDir {
@@ -262,7 +269,8 @@ impl BoardDir {
     ) -> Result<Prepared> {
         let engine = Engine::find(&layers.engine.directory)?;
         self.write_configuration(request, layers, variant)?;
-        let environment = engine.environment(&self.topdir, layers.tops(), |name| std::env::var_os(name))?;
+        let own = environment_of(&self.board, variant.caller);
+        let environment = engine.environment(&self.topdir, layers.tops(), own, |name| std::env::var_os(name))?;
         let mut reachable =
             inside::of_board(&self.board, request.manifest.root(), &self.topdir, layers, request.store, &environment)?;
         if let Some(shared) = shared_state {
@@ -293,6 +301,18 @@ impl BoardDir {
             _lock: self.lock,
         })
     }
+}
+
+/// The variables of a board's `env`; those that are forwarded as the caller has them, or at their defaults.
+fn environment_of(board: &Board, caller: bool) -> BTreeMap<String, OsString> {
+    let value = |name: &str, value: &EnvValue| match value {
+        EnvValue::Set(text) => Some(text.into()),
+        EnvValue::Forwarded { default } => {
+            let given = std::env::var_os(name).filter(|_| caller);
+            given.or_else(|| default.as_ref().map(OsString::from))
+        }
+    };
+    board.parts.env.iter().filter_map(|(name, of)| Some((name.clone(), value(name, of)?))).collect()
 }
 
 /// What a build has of `[cache]` while it runs.
@@ -584,6 +604,14 @@ fn has_uninative(sources: &[SourceId]) -> bool {
     sources.iter().any(|id| matches!(id, SourceId::File(name) if name.starts_with(&prefix)))
 }
 
+/// The names of what was taken from the caller's environment. Their values may be secrets.
+fn forwarded(board: &Board) -> Vec<String> {
+    let is_given =
+        |name: &str, value: &EnvValue| matches!(value, EnvValue::Forwarded { .. }) && std::env::var_os(name).is_some();
+    let given = board.parts.env.iter().filter(|(name, value)| is_given(name, value));
+    given.map(|(name, _)| name.clone()).collect()
+}
+
 fn inputs(request: &BuildRequest<'_>, board: &Board, layers: &Layers, engine: &Engine, seal: &Seal) -> BuildInputs {
     BuildInputs {
         project: request.manifest.project.clone(),
@@ -591,6 +619,7 @@ fn inputs(request: &BuildRequest<'_>, board: &Board, layers: &Layers, engine: &E
         machine: board.machine.clone(),
         options: request.selection.values.clone(),
         fragments: board.fragments.clone(),
+        forwarded: forwarded(board),
         lock: result::lock_hash(request.lock, request.manifest, request.board),
         engine: EngineRecord { layer: layers.engine.record.clone(), version: engine.version().to_owned() },
         layers: layers.board.iter().map(|layer| layer.record.clone()).collect(),

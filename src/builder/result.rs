@@ -103,6 +103,9 @@ pub struct BuildInputs {
     pub board: String,
     /// BitBake's MACHINE.
     pub machine: String,
+    /// Variables of `env` that were taken from the caller's environment.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub forwarded: Vec<String>,
     /// Each option's choice; `null` for a flag that is off, `"on"` for one that is on.
     pub options: IndexMap<String, Option<String>>,
     /// The fragments that it is made of.

@@ -6,9 +6,10 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::document::{Block, Blocks, Diagnostics};
+use super::env;
 use super::fragments;
 use super::names;
-use super::raw::{At, RawBoard, RawFragment, RawLayer, RawMount, RawOption, RawText, SetTo};
+use super::raw::{At, RawBoard, RawEnv, RawFragment, RawLayer, RawMount, RawOption, RawText, SetTo};
 use super::run;
 use super::select;
 use super::variables::{check_conf, check_config};
@@ -32,12 +33,15 @@ pub(super) struct BoardChecks<'a> {
     pub(super) config: &'a IndexMap<RawText, RawText>,
     /// The `conf` of the project.
     pub(super) conf: Option<&'a RawText>,
+    /// `[env]`.
+    pub(super) env: &'a IndexMap<RawText, At<RawEnv>>,
 }
 
 /// All valid boards.
 pub(super) fn check(context: &BoardChecks, diagnostics: &mut Diagnostics) -> IndexMap<String, Board> {
     check_config(context.config, diagnostics);
     context.conf.iter().for_each(|conf| check_conf("the project", conf, diagnostics));
+    env::check(context.env, diagnostics);
     for (name, block) in context.boards {
         if let Some((taken, what)) = TAKEN.iter().find(|(taken, _)| *taken == name.as_str()) {
             let fault = Error::input(format!("a board cannot be called `{name}`")).at(block.span.clone(), "this name");
@@ -238,7 +242,7 @@ fn fold(
 fn parts(chain: &[&RawBoard], context: &BoardChecks) -> (BoardParts, Vec<String>) {
     let config = context.config.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect();
     let conf = context.conf.iter().map(|text| text.value.clone()).collect();
-    let mut parts = BoardParts { config, conf, ..BoardParts::default() };
+    let mut parts = BoardParts { config, conf, env: env::read(context.env), ..BoardParts::default() };
     let mut names: Vec<String> = Vec::new();
     for raw in chain {
         let named = raw.fragments.iter().flat_map(|list| &list.value).map(|name| &name.value);

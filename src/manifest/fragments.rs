@@ -11,7 +11,7 @@ use super::names::{self, suggest};
 use super::raw::{At, RawAdds, RawBoard, RawFragment, RawLayer, RawOption, RawParts, RawText};
 use super::select::{self, ON, Values};
 use super::variables::{check_conf, check_config};
-use super::{Board, BoardParts, Fragment, Manifest, Selection, boards};
+use super::{Board, BoardParts, Fragment, Manifest, Selection, boards, env};
 use crate::error::{Error, Result};
 
 /// All valid fragments.
@@ -56,6 +56,7 @@ pub(super) fn check_parts(whose: &str, parts: RawParts<'_>, layers: &Blocks<RawL
     }
     parts.config.iter().for_each(|config| check_config(config, diagnostics));
     parts.conf.iter().for_each(|conf| check_conf(whose, conf, diagnostics));
+    parts.env.iter().for_each(|env| env::check(env, diagnostics));
 }
 
 /// Reports the fragments of a list that do not exist, and those that it names twice.
@@ -118,6 +119,7 @@ pub(super) fn read(parts: RawParts<'_>) -> BoardParts {
         targets: list(parts.targets),
         config: config.map(|(name, value)| (name.value.clone(), value.value.clone())).collect(),
         conf: parts.conf.iter().map(|text| text.value.clone()).collect(),
+        env: parts.env.map(env::read).unwrap_or_default(),
     }
 }
 
@@ -128,21 +130,23 @@ fn texts(list: &[RawText]) -> Vec<String> {
 impl BoardParts {
     /// Adds fragments and then a board's own parts: these win, and their layers and targets come first.
     pub(super) fn add_board(&mut self, own: BoardParts, fragments: &[&Fragment]) {
-        let BoardParts { layers, targets, config, conf } = own;
+        let BoardParts { layers, targets, config, conf, env } = own;
         extend_new(&mut self.layers, layers);
         extend_new(&mut self.targets, targets);
         fragments.iter().for_each(|fragment| self.add(&fragment.parts));
         self.config.extend(config);
         self.conf.extend(conf);
+        self.env.extend(env);
     }
 
     /// Adds a fragment, which wins over what was there.
     fn add(&mut self, fragment: &BoardParts) {
-        let BoardParts { layers, targets, config, conf } = fragment.clone();
+        let BoardParts { layers, targets, config, conf, env } = fragment.clone();
         extend_new(&mut self.layers, layers);
         extend_new(&mut self.targets, targets);
         self.config.extend(config);
         self.conf.extend(conf);
+        self.env.extend(env);
     }
 }
 

@@ -10,6 +10,7 @@ mod cache;
 mod closure;
 mod diagnostics;
 mod document;
+mod env;
 mod fallbacks;
 mod fragments;
 mod git;
@@ -291,6 +292,20 @@ pub struct BoardParts {
     pub config: IndexMap<String, String>,
     /// Texts in BitBake's own language, in the order in which they are read, behind `config`. Each consists of whole lines.
     pub conf: Vec<String>,
+    /// Variables that BitBake has from its environment; never one that every build has from kbuild.
+    pub env: IndexMap<String, EnvValue>,
+}
+
+/// Where the value of a variable of the environment comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvValue {
+    /// The manifest.
+    Set(String),
+    /// The environment of kbuild's caller. Locks know only the default, which closures are found with.
+    Forwarded {
+        /// The value where the caller has none; `None`: it is not set then.
+        default: Option<String>,
+    },
 }
 
 /// One `[boards.NAME]`, merged with what it `extends`, its fragments and the common `[config]`.

@@ -95,6 +95,8 @@ pub(super) struct RawManifest {
     fragments: IndexMap<String, RawFragment>,
     /// BitBake variables of all boards.
     config: IndexMap<String, String>,
+    /// Variables of the environment for all boards.
+    env: IndexMap<String, RawEnv>,
     /// What can be built.
     boards: IndexMap<String, RawBoard>,
     /// What is locked besides layers and declared sources.
@@ -273,6 +275,8 @@ pub(super) struct RawBoard {
     pub(super) config: Option<IndexMap<RawText, RawText>>,
     /// Configuration of this board in BitBake's own language, read behind `config`.
     pub(super) conf: Option<RawText>,
+    /// Variables that BitBake has from its environment.
+    pub(super) env: Option<IndexMap<RawText, At<RawEnv>>>,
     /// Files and directories of the host that the board's builds see beside what every build sees.
     pub(super) mounts: Option<Vec<At<RawMount>>>,
     /// The machine that `kbuild run` starts the board's image in.
@@ -291,6 +295,8 @@ pub(super) struct RawFragment {
     pub(super) config: Option<IndexMap<RawText, RawText>>,
     /// Configuration in BitBake's own language, read behind `config`.
     pub(super) conf: Option<RawText>,
+    /// Variables that BitBake has from its environment.
+    pub(super) env: Option<IndexMap<RawText, At<RawEnv>>>,
     /// Fragments that it cannot be combined with.
     pub(super) conflicts: Option<At<Vec<RawText>>>,
     /// Fragments that have to be there too.
@@ -304,19 +310,32 @@ pub(super) struct RawParts<'a> {
     pub(super) targets: Option<&'a At<Vec<RawText>>>,
     pub(super) config: Option<&'a IndexMap<RawText, RawText>>,
     pub(super) conf: Option<&'a RawText>,
+    pub(super) env: Option<&'a IndexMap<RawText, At<RawEnv>>>,
 }
 
 impl RawBoard {
     pub(super) fn parts(&self) -> RawParts<'_> {
-        let RawBoard { layers, targets, config, conf, .. } = self;
-        RawParts { layers: layers.as_ref(), targets: targets.as_ref(), config: config.as_ref(), conf: conf.as_ref() }
+        let RawBoard { layers, targets, config, conf, env, .. } = self;
+        RawParts {
+            layers: layers.as_ref(),
+            targets: targets.as_ref(),
+            config: config.as_ref(),
+            conf: conf.as_ref(),
+            env: env.as_ref(),
+        }
     }
 }
 
 impl RawFragment {
     pub(super) fn parts(&self) -> RawParts<'_> {
-        let RawFragment { layers, targets, config, conf, .. } = self;
-        RawParts { layers: layers.as_ref(), targets: targets.as_ref(), config: config.as_ref(), conf: conf.as_ref() }
+        let RawFragment { layers, targets, config, conf, env, .. } = self;
+        RawParts {
+            layers: layers.as_ref(),
+            targets: targets.as_ref(),
+            config: config.as_ref(),
+            conf: conf.as_ref(),
+            env: env.as_ref(),
+        }
     }
 }
 
@@ -372,6 +391,21 @@ pub(super) enum SetTo {
     Flag(bool),
     /// A choice.
     Choice(String),
+}
+
+/// The value of a variable of the environment.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RawEnv {
+    /// This text.
+    Set(String),
+    /// What the caller of kbuild has.
+    Forward {
+        /// Always true.
+        forward: bool,
+        /// The value where the caller has none (default: it is not set).
+        default: Option<String>,
+    },
 }
 
 /// The fragments of an option.
@@ -501,6 +535,38 @@ impl<'de> Deserialize<'de> for RawBuiltin {
                     read.push(name);
                 }
                 Ok(RawBuiltin::Named(read))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawEnv {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = RawEnv;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a value in quotes, or { forward = true, default = \"…\" }")
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<RawEnv, E> {
+                Ok(RawEnv::Set(value.to_owned()))
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut keys: A) -> Result<RawEnv, A::Error> {
+                let (mut forward, mut default) = (false, None);
+                while let Some(key) = keys.next_key::<String>()? {
+                    match key.as_str() {
+                        "forward" => forward = keys.next_value()?,
+                        "default" => default = Some(keys.next_value()?),
+                        other => return Err(serde::de::Error::unknown_field(other, &["forward", "default"])),
+                    }
+                }
+                Ok(RawEnv::Forward { forward, default })
             }
         }
 

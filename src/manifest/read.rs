@@ -42,6 +42,7 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
     let raw_options = document::blocks(table, "options", "an option", diagnostics);
     let raw_fragments = document::blocks(table, "fragments", "a fragment", diagnostics);
     let config = document::entries(table, "config", diagnostics);
+    let env = document::entries(table, "env", diagnostics);
     let raw_boards = document::blocks(table, "boards", "a board", diagnostics);
     let raw_mirrors: Option<Block<RawMirrors>> = document::single(table, "mirrors", diagnostics);
     let raw_closure: Option<Block<RawClosure>> = document::single(table, "closure", diagnostics);
@@ -61,6 +62,7 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
         fragments: &fragments,
         config: &config,
         conf: project.as_ref().and_then(|block| block.raw.as_ref()?.conf.as_ref()),
+        env: &env,
     };
     let boards = boards::check(&context, diagnostics);
     let cache = cache_settings(table, root, diagnostics);

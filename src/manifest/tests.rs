@@ -109,6 +109,7 @@ fn fragments_of_options_and_of_the_command_line_win_over_the_board() {
     );
     assert_eq!(intel.parts.config["DISTRO"], "many");
     assert_eq!(intel.parts.conf[1..], ["DISTRO_FEATURES += \"many\"", "INTEL = \"1\""]);
+    assert_eq!(intel.parts.env["SITE"], EnvValue::Set("factory".to_owned()));
     assert_eq!(board("qemu", &[], &[]).parts.config["DISTRO"], "poky");
     let qemu = board("qemu", &["boot=rootfs"], &["many"]);
     assert_eq!(qemu.parts.config["DISTRO"], "many");

@@ -1,4 +1,4 @@
-//! What a manifest can say: text in BitBake's own language, fragments.
+//! What a manifest can say: text in BitBake's own language, fragments, the environment.
 
 use std::fs;
 
@@ -167,4 +167,39 @@ fn fragments_of_boards_options_and_the_command_line_are_locked_and_built() {
     let run = project.bench.kbuild(&["lock", "--locked"]);
     assert_eq!(run.code, Some(3), "{run}");
     says(&run, &["the layer `meta-disk` was edited"]);
+}
+
+const ENV: &str = r#"
+env = { SITE = "board", BUILD_LABEL = { forward = true, default = "none" }, SECRET_TOKEN = { forward = true } }
+[env]
+SITE = "project"
+COMMON = "all of us"
+"#;
+
+#[test]
+fn the_environment_is_set_or_forwarded_and_what_is_forwarded_is_not_kept() {
+    let Some(mut project) = Project::with(&["tool"], ENV) else { return };
+    project.recipe("tool", "LABEL = \"${BUILD_LABEL}\"\n");
+    project.bench.set("SECRET_TOKEN", "hunter2");
+    project.bench.kbuild_ok(&["lock"]);
+    let lock = project.bench.read("kata.lock");
+    assert!(!lock.contains("hunter2"));
+    let variables = Variables::of(&project, &[]);
+    for (name, expected) in [("SITE", "board"), ("COMMON", "all of us"), ("LABEL", "none"), ("SECRET_TOKEN", "hunter2")]
+    {
+        assert_eq!(variables.get(name), expected, "{name}");
+    }
+    project.bench.set("BUILD_LABEL", "nightly");
+    project.bench.set("COMMON", "mine");
+    let variables = Variables::of(&project, &[]);
+    assert_eq!((variables.get("LABEL"), variables.get("COMMON")), ("nightly", "all of us"));
+    project.bench.kbuild_ok(&["lock", "--locked"]);
+    project.bench.kbuild_ok(&["lock"]);
+    assert_eq!(project.bench.read("kata.lock"), lock, "who locks makes no difference");
+    project.bench.kbuild_ok(&["build", "--board", "lantern"]);
+    let result = project.bench.read("build/lantern/result.json");
+    assert!(!result.contains("hunter2") && result.contains("SECRET_TOKEN"), "{result}");
+
+    edit(&project, "default = \"none\"", "default = \"some\"");
+    assert_eq!(project.bench.kbuild(&["lock", "--locked"]).code, Some(3));
 }
