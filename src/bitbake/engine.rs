@@ -56,6 +56,9 @@ const HOST_LOAD: [&str; 6] = [
     "BB_PRESSURE_MAX_MEMORY",
 ];
 
+/// Where a repository has BitBake that is not BitBake's own.
+const INSIDE: &str = "bitbake";
+
 /// Directories above which git does not look for a repository.
 const CEILING: &str = "GIT_CEILING_DIRECTORIES";
 
@@ -104,16 +107,18 @@ pub enum Verbosity {
 }
 
 impl Engine {
-    /// Looks at the checkout of the engine's layer. Nothing in it is run.
+    /// Looks at the checkout of the engine's layer: BitBake's own repository, or one that has it in `bitbake`, as poky does.
+    /// Nothing in it is run.
     ///
     /// # Errors
     /// Kind `Input` where there is no `bin/bitbake`, no version, or one older than [`OLDEST`].
-    pub fn find(directory: &Path) -> Result<Engine> {
-        let program = directory.join("bin/bitbake");
-        if !program.is_file() {
-            return Err(Error::input(format!("there is no bin/bitbake in {}", directory.display()))
+    pub fn find(layer: &Path) -> Result<Engine> {
+        let places = [layer.to_owned(), layer.join(INSIDE)];
+        let Some(directory) = places.into_iter().find(|place| place.join("bin/bitbake").is_file()) else {
+            let message = format!("there is no bin/bitbake in {}, nor in {INSIDE} there", layer.display());
+            return Err(Error::input(message)
                 .help(format!("[project] engine in {MANIFEST} must name the layer that carries BitBake")));
-        }
+        };
         let file = directory.join("lib/bb/__init__.py");
         let text = fs::read_to_string(&file).map_err(|error| Error::io("read", &file, error))?;
         let version = VERSION
@@ -127,7 +132,7 @@ impl Engine {
             ))
             .help(format!("take a newer branch of the engine's layer in {MANIFEST}")));
         }
-        Ok(Engine { directory: directory.to_owned(), version })
+        Ok(Engine { directory, version })
     }
 
     /// `lib/bb/__init__.py`'s `__version__`.
@@ -135,7 +140,7 @@ impl Engine {
         &self.version
     }
 
-    /// The checkout.
+    /// BitBake's own directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -389,7 +394,11 @@ mod tests {
             let error = Engine::find(checkout(init).path()).unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
         }
-        let error = Engine::find(&directory.path().join("lib")).unwrap_err();
+        let poky = tempfile::tempdir().unwrap();
+        fs::rename(directory.path(), poky.path().join("bitbake")).unwrap();
+        let inside = Engine::find(poky.path()).unwrap();
+        assert_eq!(inside.program(), poky.path().join("bitbake/bin/bitbake"));
+        let error = Engine::find(&poky.path().join("bitbake/lib")).unwrap_err();
         assert!(error.to_string().contains("no bin/bitbake"), "{error}");
     }
 

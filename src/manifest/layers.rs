@@ -174,7 +174,7 @@ pub(super) fn engine(
         let fault = Error::input("no layer contains BitBake").at(project.span.clone(), "`engine` is not set here");
         diagnostics.add(
             fault.help(
-                "add a layer called `bitbake`, or set `engine = \"NAME\"` to the layer that contains bin/bitbake: boards need it",
+                "add a layer called `bitbake`, or set `engine = \"NAME\"` to the layer that contains bin/bitbake (or bitbake/bin/bitbake): boards need it",
             ),
         );
         return None;

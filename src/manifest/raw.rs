@@ -143,7 +143,7 @@ pub(super) struct RawAllow {
 pub(super) struct RawProject {
     /// The project's name.
     pub(super) name: Option<RawText>,
-    /// The layer that contains BitBake (default: the layer called `bitbake`).
+    /// The layer that contains BitBake, at its top or in `bitbake` (default: the layer called `bitbake`).
     pub(super) engine: Option<RawText>,
     /// Configuration of all boards in BitBake's own language, read behind `[config]`.
     pub(super) conf: Option<RawText>,

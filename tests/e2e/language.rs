@@ -1,8 +1,11 @@
-//! What a manifest can say: text in BitBake's own language, fragments, the environment.
+//! What a manifest can say: text in BitBake's own language, fragments, the environment, layers and engine in one
+//! repository.
 
 use std::fs;
 
-use super::truth::{Project, says};
+use kbuild_test::quickstart::{copy, engine, repository};
+
+use super::truth::{Project, commit, says};
 
 /// The variables that BitBake has for a recipe, in a build with these further arguments.
 struct Variables(String);
@@ -202,4 +205,26 @@ fn the_environment_is_set_or_forwarded_and_what_is_forwarded_is_not_kept() {
 
     edit(&project, "default = \"none\"", "default = \"some\"");
     assert_eq!(project.bench.kbuild(&["lock", "--locked"]).code, Some(3));
+}
+
+#[test]
+fn one_repository_has_the_layers_and_the_engine() {
+    let Some(project) = Project::new(&["tool"]) else { return };
+    project.recipe("tool", "");
+    let poky = project.repository("poky");
+    copy(&engine().expect("the engine"), &poky.join("bitbake"));
+    copy(&repository().join("examples/quickstart/layers/meta-mini"), &poky.join("meta"));
+    fs::remove_dir_all(poky.join("meta/recipes")).expect("recipes");
+    commit(&poky);
+    project.publish("poky", &poky);
+    let layer = "git = \"https://upstream.example/poky.git\"\nbranch = \"main\"\npaths = [\"meta\"]\n";
+    edit(&project, "engine = \"bitbake\"", "engine = \"poky\"");
+    edit(&project, "[layers.bitbake]\ngit = \"https://upstream.example/bitbake.git\"\nbranch = \"2.19\"\n", "");
+    edit(&project, "[layers.meta-mini]\npath = \"layers/meta-mini\"\n", &format!("[layers.poky]\n{layer}"));
+    edit(&project, "\"meta-mini\", ", "\"poky\", ");
+    project.bench.kbuild_ok(&["lock"]);
+    project.bench.kbuild_ok(&["build", "--board", "lantern"]);
+    let result = project.bench.result("lantern");
+    assert_eq!(result["engine"]["name"], "poky");
+    assert_eq!(result["engine"]["commit"], result["layers"][0]["commit"]);
 }
