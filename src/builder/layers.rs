@@ -279,10 +279,15 @@ fn local_layer(from: &From<'_>, name: &str, path: &Path) -> Result<LayerCheckout
 
 /// What kbuild itself writes into a project, which may be in a layer's folder (`path = "."`).
 pub(super) fn own_directories(manifest: &Manifest, store: &Store) -> Result<Vec<PathBuf>> {
-    Ok(vec![build_directory(manifest)?, store.root().to_owned()])
+    let store = std::fs::canonicalize(store.root()).unwrap_or_else(|_| store.root().to_owned());
+    Ok(vec![build_directory(manifest)?, store])
 }
 
-pub(super) fn local_directory(manifest: &Manifest, name: &str, path: &Path) -> Result<PathBuf> {
+/// The folder of a layer, without symbolic links.
+///
+/// # Errors
+/// It is not there.
+pub fn local_directory(manifest: &Manifest, name: &str, path: &Path) -> Result<PathBuf> {
     let directory = manifest.root().join(path);
     std::fs::canonicalize(&directory)
         .map_err(|error| Error::input(format!("the layer `{name}` is not in {}", directory.display())).because(error))

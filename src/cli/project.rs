@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::global::GlobalArgs;
 use super::output::Output;
 use crate::bitbake::metadata;
+use crate::builder::layers;
 use crate::disk;
 use crate::env_vars;
 use crate::error::{Error, Kind, Result};
@@ -250,7 +251,8 @@ impl Project {
         let mut folders = BTreeMap::new();
         for (name, layer) in &self.manifest.layers {
             if let LayerOrigin::Path(path) = &layer.origin {
-                let state = metadata::state_of(&self.manifest.root().join(path), &self.own_directories());
+                let directory = layers::local_directory(&self.manifest, name, path)?;
+                let state = metadata::state_of(&directory, &self.own_directories());
                 let state = state.map_err(|error| error.wrap(format!("could not read the layer `{name}`")))?;
                 folders.insert(name.clone(), state);
             }
@@ -260,7 +262,8 @@ impl Project {
 
     /// What kbuild itself writes into a project, which may be in a layer's folder: `path = "."`.
     fn own_directories(&self) -> [PathBuf; 2] {
-        [self.manifest.root().join("build"), self.store_path().to_owned()]
+        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        [real(self.manifest.root()).join("build"), real(self.store_path())]
     }
 
     fn present_lock(&self) -> Result<Lock> {

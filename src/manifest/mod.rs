@@ -154,7 +154,8 @@ pub struct Layer {
 pub enum LayerOrigin {
     /// A git repository, pinned in the lock.
     Git(GitRequest),
-    /// A folder of this project, relative to the manifest. It is versioned with the project, and so not locked.
+    /// A folder, relative to the manifest: of this project, versioned with it and so not locked, or beside it (`../…`). The lock has
+    /// a hash of each of its files that decides what is fetched.
     Path(PathBuf),
 }
 

@@ -163,7 +163,7 @@ pub(super) struct RawLayer {
     /// The commit to lock, all 40 digits.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
     pub(super) rev: Option<RawText>,
-    /// A folder of this project, relative to kbuild.toml.
+    /// A folder, relative to kbuild.toml: of this project (`layers/meta-own`, `.`), or beside it (`../meta-own`).
     pub(super) path: Option<RawText>,
     /// Whether objects of Git LFS are locked and written out (default: true).
     pub(super) lfs: Option<At<bool>>,

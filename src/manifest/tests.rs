@@ -176,15 +176,24 @@ fn a_manifest_is_found_above_and_a_missing_one_is_said() {
 }
 
 #[test]
-fn a_layer_does_not_leave_the_project_by_a_link() {
+fn a_layer_leaves_the_project_only_where_its_path_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let project = directory.path().join("project");
     std::fs::create_dir_all(directory.path().join("outside")).unwrap();
     std::fs::create_dir_all(&project).unwrap();
     std::os::unix::fs::symlink("../outside", project.join("layer")).unwrap();
-    let text = "[project]\nname = \"x\"\n[layers.bitbake]\npath = \"layer\"\n";
-    let error = Manifest::parse(&project.join("kbuild.toml"), text).unwrap_err();
-    assert_eq!(error.to_string(), "`layer` leads out of the project");
+    let parse = |path: &str| {
+        let text = format!("[project]\nname = \"x\"\n[layers.bitbake]\npath = {path:?}\n");
+        Manifest::parse(&project.join("kbuild.toml"), &text)
+    };
+    assert_eq!(parse("layer").unwrap_err().to_string(), "`layer` leads out of the project");
+    assert!(parse("/outside").unwrap_err().hint().unwrap().contains("of one machine"));
+    assert_eq!(parse("../nowhere").unwrap_err().to_string(), "there is no directory `../nowhere`");
+    for (written, normal) in
+        [("x/../../outside/.", "../outside"), (".", "."), ("..", ".."), ("../project", "../project")]
+    {
+        assert_eq!(parse(written).unwrap().layers["bitbake"].origin, LayerOrigin::Path(normal.into()), "{written}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What a manifest can say: text in BitBake's own language, fragments, the environment, layers and engine in one
-//! repository.
+//! What a manifest can say: text in BitBake's own language, fragments, the environment, layers in one repository and beside the
+//! project.
 
 use std::fs;
 
@@ -227,4 +227,34 @@ fn one_repository_has_the_layers_and_the_engine() {
     let result = project.bench.result("lantern");
     assert_eq!(result["engine"]["name"], "poky");
     assert_eq!(result["engine"]["commit"], result["layers"][0]["commit"]);
+}
+
+#[test]
+fn a_layer_beside_the_project_is_watched_as_one_inside() {
+    let Some(project) = Project::new(&["tool"]) else { return };
+    project.recipe("tool", "");
+    // The project's own repository is a layer, with the project in a folder of it.
+    fs::rename(project.bench.path("layers/meta-user/conf"), project.bench.beside("conf")).expect("moved");
+    fs::rename(project.bench.path("layers/meta-user/recipes"), project.bench.beside("recipes")).expect("moved");
+    edit(&project, "path = \"layers/meta-user\"", "path = \"..\"");
+    project.bench.kbuild_ok(&["lock"]);
+    project.bench.kbuild_ok(&["lock", "--locked"]);
+    let lock = project.bench.read("kata.lock");
+    assert!(!lock.contains("local.conf") && lock.contains("recipes/tool/tool.bb"), "{lock}");
+    project.bench.kbuild_ok(&["build", "--board", "lantern"]);
+    project.bench.kbuild_ok(&["lock", "--locked"]);
+    let recipe = project.bench.beside("recipes/tool/tool.bb");
+    fs::write(&recipe, fs::read_to_string(&recipe).expect("a recipe") + "A = \"1\"\n").expect("written");
+    let run = project.bench.kbuild(&["lock", "--locked"]);
+    assert_eq!(run.code, Some(3), "{run}");
+    says(&run, &["the layer `meta-user` was edited (recipes/tool/tool.bb)"]);
+
+    // The same at the project's own top.
+    for folder in ["conf", "recipes"] {
+        fs::rename(project.bench.beside(folder), project.bench.path(folder)).expect("moved");
+    }
+    edit(&project, "path = \"..\"", "path = \".\"");
+    project.bench.kbuild_ok(&["lock"]);
+    project.bench.kbuild_ok(&["build", "--board", "lantern"]);
+    project.bench.kbuild_ok(&["lock", "--locked"]);
 }
