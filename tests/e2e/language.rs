@@ -258,3 +258,19 @@ fn a_layer_beside_the_project_is_watched_as_one_inside() {
     project.bench.kbuild_ok(&["build", "--board", "lantern"]);
     project.bench.kbuild_ok(&["lock", "--locked"]);
 }
+
+#[test]
+fn a_board_has_several_targets_and_some_name_a_task() {
+    let Some(project) = Project::new(&["tool:do_unpack", "other"]) else { return };
+    for name in ["tool", "other"] {
+        let file = format!("{name}.txt");
+        let sha256 = project.file(&file, name.as_bytes());
+        project.recipe(name, &format!("SRC_URI = \"{}/{file};unpack=0;sha256sum={sha256}\"\n", project.server.url));
+    }
+    project.bench.kbuild_ok(&["lock"]);
+    project.bench.kbuild_ok(&["lock", "--locked"]);
+    project.bench.kbuild_ok(&["build", "--board", "lantern"]);
+    let made = |path: &str| project.bench.path(format!("build/lantern/tmp/work/lantern/{path}")).exists();
+    assert!(made("tool/sources/tool.txt") && made("other/sources/other.txt") && made("other/image"));
+    assert!(!made("tool/image"), "of `tool` only one task is wanted");
+}
