@@ -81,7 +81,7 @@ fn layers(board: &str) -> Vec<PathBuf> {
         LayerOrigin::Path(path) => Some(repository().join(path)),
         LayerOrigin::Git(_) => stand_in(name),
     };
-    manifest.boards[board].layers.iter().filter_map(one).collect()
+    manifest.boards[board].parts.layers.iter().filter_map(one).collect()
 }
 
 /// A build directory of one board. Each configuration is a name and the lines that make it; every recipe is asked in each.
@@ -148,7 +148,7 @@ fn local(board: &str, configurations: &[&str]) -> String {
     let manifest = manifest();
     let board = &manifest.boards[board];
     let mut text = format!("MACHINE ?= \"{}\"\nBBMULTICONFIG = \"{}\"\n", board.machine, configurations.join(" "));
-    for (variable, value) in board.config.iter().filter(|(variable, _)| *variable != "DISTRO") {
+    for (variable, value) in board.parts.config.iter().filter(|(variable, _)| *variable != "DISTRO") {
         writeln!(text, "{variable} = \"{value}\"").unwrap();
     }
     text + r#"
@@ -849,8 +849,8 @@ fn kata_toml_and_the_layers_agree() {
         assert!(collections.insert(collection), "{name}: its collection's name is taken");
     }
     for (board, content) in &manifest.boards {
-        assert!(content.layers.iter().all(|layer| manifest.layers.contains_key(layer)), "{board}");
-        assert!(content.targets.contains(&"kata-image".to_owned()), "{board}");
+        assert!(content.parts.layers.iter().all(|layer| manifest.layers.contains_key(layer)), "{board}");
+        assert!(content.parts.targets.contains(&"kata-image".to_owned()), "{board}");
     }
     // A word of kata.toml that kata_options does not know would do nothing.
     let options = read(&repository().join(COMMON).join("classes-recipe/kata_options.bbclass"));

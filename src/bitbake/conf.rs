@@ -1,6 +1,7 @@
 //! The configuration of one board, as BitBake reads it: `bblayers.conf`, `local.conf` and `kbuild.conf`.
 //!
-//! Everything kbuild tells BitBake stands in `kbuild.conf`, one small file per board that a person can read. Paths in it
+//! Everything kbuild tells BitBake stands in `kbuild.conf`, one small file per board that a person can read. What the manifest
+//! says in BitBake's own language (`conf`) is a file beside it, which is read first: kbuild's own lines come behind. Paths in it
 //! are relative to `${TOPDIR}`, so the same manifest and lock give the same text in every directory.
 //!
 //! # What recipes get from declared sources
@@ -50,6 +51,9 @@ use crate::source::{Access, CommitId, ImageName, Sha256, SourceId, SourceUrl, na
 
 /// The name of the one file, without `.conf`, that holds everything kbuild tells BitBake.
 pub const NAME: &str = "kbuild";
+
+/// The file inside TOPDIR with the manifest's texts in BitBake's own language, where there are any.
+pub const MANIFEST_CONF: &str = "conf/kbuild-manifest.conf";
 
 /// Where the view is inside TOPDIR; `flat`, `git2` and `dl` are made there by `store::view`.
 pub const VIEW: &str = "sources";
@@ -123,6 +127,8 @@ pub struct BoardConf<'a> {
     pub layers: &'a [PathBuf],
     /// The manifest's BitBake variables for this board.
     pub config: &'a IndexMap<String, String>,
+    /// The manifest's texts in BitBake's own language for this board.
+    pub conf: &'a [String],
     /// The OVERRIDES words of the chosen options.
     pub words: &'a [String],
     /// Every OVERRIDES word that the board's options could give.
@@ -384,10 +390,11 @@ impl BoardConf<'_> {
     /// none of kbuild's own variables is checked when the manifest is read.)
     pub fn kbuild(&self) -> Result<String> {
         let mut text = ConfText::new(self.project, self.board, "kbuild.conf");
+        // First, so that a line of the manifest's cannot change one of kbuild's.
+        self.write_config(&mut text)?;
         self.write_places(&mut text)?;
         write_seal(&mut text);
         write_caches(&mut text);
-        self.write_config(&mut text)?;
         self.write_options(&mut text)?;
         write_sources(&mut text, self.sources)?;
         write_pins(&mut text, self.sources, self.pins)?;
@@ -482,15 +489,32 @@ impl BoardConf<'_> {
     }
 
     fn write_config(&self, text: &mut ConfText) -> Result<()> {
-        if self.config.is_empty() {
-            return Ok(());
+        if !self.config.is_empty() {
+            text.section(&format!("[config] of {MANIFEST}"));
         }
-        text.section(&format!("[config] of {MANIFEST}"));
         for (variable, value) in self.config {
             check_variable(variable)?;
             text.expanded(variable, value)?;
         }
+        if !self.conf.is_empty() {
+            text.section(&format!("`conf` of {MANIFEST}"));
+            text.raw(&format!("require {MANIFEST_CONF}\n"));
+        }
         Ok(())
+    }
+
+    /// The text of [`MANIFEST_CONF`]; `None` where the manifest has none.
+    pub fn manifest_file(&self) -> Option<String> {
+        if self.conf.is_empty() {
+            return None;
+        }
+        let mut text = ConfText::new(self.project, self.board, "kbuild-manifest.conf");
+        for snippet in self.conf {
+            text.section(&format!("a `conf` of {MANIFEST}"));
+            text.raw(snippet.trim_end());
+            text.raw("\n");
+        }
+        Some(text.0)
     }
 
     fn write_options(&self, text: &mut ConfText) -> Result<()> {
@@ -648,6 +672,7 @@ mod tests {
             machine: "qemux86-64",
             layers: &[],
             config,
+            conf: &[],
             words,
             vocabulary: words,
             sources,

@@ -128,6 +128,18 @@ impl DiscoveryDir {
         self.0.join("graph")
     }
 
+    /// Whether kbuild's class was part of the configuration, and so what kbuild sets had an effect.
+    ///
+    /// # Errors
+    /// It was not: kind `Input`.
+    pub fn check_settled(&self) -> Result<()> {
+        if self.0.join("settled").is_dir() {
+            return Ok(());
+        }
+        Err(Error::input("BitBake ran without kbuild's class, so that what kbuild sets may have had no effect")
+            .help("a layer, or a file that a `conf` requires, takes `kbuild-lock` out of INHERIT: remove that line"))
+    }
+
     /// The result of each recipe that was fetched and unpacked, by its name.
     ///
     /// # Errors

@@ -17,8 +17,9 @@
 //! | `TERM` | *user* | BitBake's own terminal output |
 //! | `BBPATH`, `BUILDDIR` | TOPDIR | `bblayers.conf` is found through the first from any directory; devtool and bitbake-layers use the second |
 //! | `BB_NUMBER_THREADS`, `BB_NUMBER_PARSE_THREADS`, `PARALLEL_MAKE`, `BB_PRESSURE_MAX_CPU`, `_IO`, `_MEMORY` | *user* | how hard this host is driven; no output may depend on them |
+//! | those of the manifest's `env` | the manifest, or *user* where it says so | what layers ask of the environment |
 //! | `GIT_CEILING_DIRECTORIES` | TOPDIR and `build/layers` | git in a checkout or work directory must not find the project's own repository: oe-core would record its commit as the layer's |
-//! | `BB_ENV_PASSTHROUGH_ADDITIONS` | the names of the two rows above that are set | BitBake drops everything else |
+//! | `BB_ENV_PASSTHROUGH_ADDITIONS` | the names of the three rows above that are set | BitBake drops everything else |
 //! | `PYTHONDONTWRITEBYTECODE` | `1` | layer checkouts stay as they were checked out |
 
 use std::collections::BTreeMap;
@@ -54,6 +55,9 @@ const HOST_LOAD: [&str; 6] = [
     "BB_PRESSURE_MAX_IO",
     "BB_PRESSURE_MAX_MEMORY",
 ];
+
+/// Where a repository has BitBake that is not BitBake's own.
+const INSIDE: &str = "bitbake";
 
 /// Directories above which git does not look for a repository.
 const CEILING: &str = "GIT_CEILING_DIRECTORIES";
@@ -103,16 +107,18 @@ pub enum Verbosity {
 }
 
 impl Engine {
-    /// Looks at the checkout of the engine's layer. Nothing in it is run.
+    /// Looks at the checkout of the engine's layer: BitBake's own repository, or one that has it in `bitbake`, as poky does.
+    /// Nothing in it is run.
     ///
     /// # Errors
     /// Kind `Input` where there is no `bin/bitbake`, no version, or one older than [`OLDEST`].
-    pub fn find(directory: &Path) -> Result<Engine> {
-        let program = directory.join("bin/bitbake");
-        if !program.is_file() {
-            return Err(Error::input(format!("there is no bin/bitbake in {}", directory.display()))
+    pub fn find(layer: &Path) -> Result<Engine> {
+        let places = [layer.to_owned(), layer.join(INSIDE)];
+        let Some(directory) = places.into_iter().find(|place| place.join("bin/bitbake").is_file()) else {
+            let message = format!("there is no bin/bitbake in {}, nor in {INSIDE} there", layer.display());
+            return Err(Error::input(message)
                 .help(format!("[project] engine in {MANIFEST} must name the layer that carries BitBake")));
-        }
+        };
         let file = directory.join("lib/bb/__init__.py");
         let text = fs::read_to_string(&file).map_err(|error| Error::io("read", &file, error))?;
         let version = VERSION
@@ -126,7 +132,7 @@ impl Engine {
             ))
             .help(format!("take a newer branch of the engine's layer in {MANIFEST}")));
         }
-        Ok(Engine { directory: directory.to_owned(), version })
+        Ok(Engine { directory, version })
     }
 
     /// `lib/bb/__init__.py`'s `__version__`.
@@ -134,7 +140,7 @@ impl Engine {
         &self.version
     }
 
-    /// The checkout.
+    /// BitBake's own directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -221,7 +227,7 @@ impl Engine {
     }
 
     /// The whole environment of a build: see the table above. `user` gives the caller's variables; `layers` are the top
-    /// directories of the board's layers.
+    /// directories of the board's layers, `own` the variables of the manifest.
     ///
     /// # Errors
     /// A directory with a colon in its name, which PATH cannot hold.
@@ -229,13 +235,15 @@ impl Engine {
         &self,
         topdir: &Path,
         layers: impl IntoIterator<Item = &'a Path>,
+        own: BTreeMap<String, OsString>,
         user: impl Fn(&str) -> Option<OsString>,
     ) -> Result<BTreeMap<OsString, OsString>> {
         let scripts = layers.into_iter().map(|layer| layer.join("scripts")).filter(|scripts| scripts.is_dir());
-        let own = std::iter::once(self.directory.join("bin")).chain(scripts);
+        let programs = std::iter::once(self.directory.join("bin")).chain(scripts);
         let path = user("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        let path = std::env::join_paths(own.chain(std::env::split_paths(&path).filter(|entry| entry.is_absolute())))
-            .map_err(|error| Error::input("PATH cannot hold the engine's directory").because(error))?;
+        let path =
+            std::env::join_paths(programs.chain(std::env::split_paths(&path).filter(|entry| entry.is_absolute())))
+                .map_err(|error| Error::input("PATH cannot hold the engine's directory").because(error))?;
         let fixed: [(&str, &OsStr); 9] = [
             ("LANG", LOCALE.as_ref()),
             ("LC_ALL", LOCALE.as_ref()),
@@ -255,6 +263,7 @@ impl Engine {
         environment.insert("TERM".into(), user("TERM").unwrap_or_else(|| "dumb".into()));
         let load: Vec<(&str, OsString)> = HOST_LOAD.iter().filter_map(|name| Some((*name, user(name)?))).collect();
         let names = std::iter::once(CEILING).chain(load.iter().map(|(name, _)| *name));
+        let names = names.chain(own.keys().map(String::as_str));
         let names: Vec<&str> = names.collect();
         let ceiling = [topdir.to_owned(), topdir.with_file_name("layers")];
         let ceiling = std::env::join_paths(ceiling)
@@ -262,6 +271,7 @@ impl Engine {
         environment.insert(CEILING.into(), ceiling);
         environment.insert("BB_ENV_PASSTHROUGH_ADDITIONS".into(), names.join(" ").into());
         environment.extend(load.into_iter().map(|(name, value)| (name.into(), value)));
+        environment.extend(own.into_iter().map(|(name, value)| (name.into(), value)));
         Ok(environment)
     }
 }
@@ -384,7 +394,11 @@ mod tests {
             let error = Engine::find(checkout(init).path()).unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
         }
-        let error = Engine::find(&directory.path().join("lib")).unwrap_err();
+        let poky = tempfile::tempdir().unwrap();
+        fs::rename(directory.path(), poky.path().join("bitbake")).unwrap();
+        let inside = Engine::find(poky.path()).unwrap();
+        assert_eq!(inside.program(), poky.path().join("bitbake/bin/bitbake"));
+        let error = Engine::find(&poky.path().join("bitbake/lib")).unwrap_err();
         assert!(error.to_string().contains("no bin/bitbake"), "{error}");
     }
 
@@ -450,13 +464,17 @@ mod tests {
             // Whatever else is asked for is there, and must not come through.
             _ => (!name.starts_with("BB_")).then(|| "leaked".into()),
         };
-        let environment = engine.environment(Path::new("/b/top"), [layer.path(), Path::new("/none")], user).unwrap();
+        let own = BTreeMap::from([("GREETING".to_owned(), "good day".into())]);
+        let layers = [layer.path(), Path::new("/none")];
+        let environment = engine.environment(Path::new("/b/top"), layers, own, user).unwrap();
         let get = |name: &str| environment.get(OsStr::new(name)).map(|value| value.to_str().unwrap().to_owned());
         let expected = format!("{}/bin:{}/scripts:/usr/bin:/bin", directory.path().display(), layer.path().display());
         assert_eq!(get("PATH"), Some(expected));
         assert_eq!(get("HOME").as_deref(), Some("/b/top/home"));
         assert_eq!(get("TERM").as_deref(), Some("dumb"));
-        assert_eq!(get("BB_ENV_PASSTHROUGH_ADDITIONS").as_deref(), Some("GIT_CEILING_DIRECTORIES PARALLEL_MAKE"));
+        assert_eq!(get("GREETING").as_deref(), Some("good day"));
+        let passed = get("BB_ENV_PASSTHROUGH_ADDITIONS");
+        assert_eq!(passed.as_deref(), Some("GIT_CEILING_DIRECTORIES PARALLEL_MAKE GREETING"));
         assert_eq!(get(CEILING).as_deref(), Some("/b/top:/b/layers"));
         assert!(!environment.values().any(|value| value == "leaked"));
     }

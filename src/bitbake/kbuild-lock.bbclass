@@ -17,6 +17,7 @@ kbuild_configured[eventmask] = "bb.event.ConfigParsed"
 python kbuild_configured() {
     kbuild_tell_of_undone(d)
     kbuild_settle(d)
+    kbuild_say_settled(d)
     kbuild_fetch_from_caches()
     kbuild_cold_as_warm()
     kbuild_hash_without_values(d)
@@ -39,6 +40,11 @@ def kbuild_settle(d):
     for name, value in (d.getVarFlags("KBUILD_SETS") or {}).items():
         if name != "TMPDIR" or not kbuild_has_own_tmpdir(d, value):
             d.setVar(name, value)
+
+def kbuild_say_settled(d):
+    """A configuration may take this class out of INHERIT. kbuild sees by this file that it was there."""
+    if d.getVar("BB_WORKERCONTEXT", False) is None:
+        kbuild_write(d, "settled", d.getVar("BB_CURRENT_MC") or "default", {})
 
 def kbuild_has_own_tmpdir(d, value):
     """A multiconfig may name a TMPDIR: distributions of two kinds cannot share one. What it does not name is kbuild's, without

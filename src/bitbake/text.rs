@@ -12,6 +12,7 @@ use regex::Regex;
 
 use crate::error::{Error, Result};
 use crate::files::{LOCK, MANIFEST};
+use crate::manifest::is_variable;
 
 /// A configuration file while it is written.
 pub(super) struct ConfText(pub(super) String);
@@ -80,17 +81,12 @@ fn quote(value: &str) -> Result<String> {
     }
 }
 
-static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^[A-Za-z_][A-Za-z0-9_.+/~-]*(:[A-Za-z0-9_.+/~-]+)*(\[[A-Za-z0-9_.+-][A-Za-z0-9_.+@/-]*\])?$")
-        .expect("a constant expression compiles")
-});
-
 static OVERRIDE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^[a-z0-9][a-z0-9_.+-]*$").expect("a constant expression compiles"));
 
-/// The name of a variable with overrides and flag, as `ConfHandler.__config_regexp__` takes it.
+/// Refuses what is not the name of a variable.
 pub(super) fn check_variable(variable: &str) -> Result<()> {
-    if VARIABLE.is_match(variable) {
+    if is_variable(variable) {
         return Ok(());
     }
     Err(Error::input(format!("`{variable}` is not the name of a BitBake variable"))

@@ -65,7 +65,7 @@ pub struct Host<'a> {
 pub fn uses_oe_core(manifest: &Manifest, board: Option<&str>) -> bool {
     use crate::manifest::LayerOrigin;
     let boards = manifest.boards.iter().filter(|(name, _)| board.is_none_or(|board| board == name.as_str()));
-    let mut layers = boards.flat_map(|(_, board)| &board.layers);
+    let mut layers = boards.flat_map(|(_, board)| &board.parts.layers);
     layers.any(|name| {
         let url = manifest.layers.get(name).and_then(|layer| match &layer.origin {
             LayerOrigin::Git(git) => Some(git.url.as_str().trim_end_matches('/').trim_end_matches(".git").to_owned()),

@@ -48,8 +48,10 @@ impl KnownClosure {
     pub(super) fn place(prepared: &Prepared, request: &DiscoverRequest<'_>) -> Result<PathBuf> {
         let directory = beside(prepared.topdir(), "closures");
         disk::create_dir_all(&directory)?;
-        let words = request.build.selection.overrides.join("+");
-        Ok(directory.join(format!("{}{words}.json", request.host)))
+        let selection = request.build.selection;
+        let fragments = selection.fragments.iter().map(|name| format!("@{name}"));
+        let parts: Vec<String> = selection.overrides.iter().cloned().chain(fragments).collect();
+        Ok(directory.join(format!("{}{}.json", request.host, parts.join("+"))))
     }
 
     /// `None` if there is none that this kbuild can read.
@@ -71,11 +73,12 @@ impl DiscoveryInputs {
     /// A layer's folder cannot be read.
     pub(super) fn of(request: &DiscoverRequest<'_>, prepared: &Prepared) -> Result<DiscoveryInputs> {
         let DiscoverRequest { build, host, .. } = request;
-        let board = build.manifest.board(build.board)?;
-        let variant = ConfVariant { pins: &[], build_arch: None, uninative: true };
+        let board = &build.manifest.configured(build.board, build.selection)?;
+        let variant = ConfVariant { pins: &[], build_arch: None, uninative: true, caller: false };
         let (values, without, names) = with_conf(build, board, &[], &variant, |conf| {
             let without = conf::BoardConf { sources: &[], ..conf.clone() };
-            Ok((conf.values()?, without.kbuild()?, conf.sources.len()))
+            let texts = [without.kbuild()?, conf.manifest_file().unwrap_or_default()];
+            Ok((conf.values()?, texts, conf.sources.len()))
         })?;
         let layers = prepared.topdir().join("conf/bblayers.conf");
         let layers = std::fs::read_to_string(&layers).map_err(|error| Error::io("read", &layers, error))?;
@@ -84,8 +87,11 @@ impl DiscoveryInputs {
             rest.update(&(text.len() as u64).to_le_bytes());
             rest.update(text.as_bytes());
         };
-        [conf::CLASS, &layers, &without, host, &names.to_string()].into_iter().for_each(&mut add);
-        board.targets.iter().for_each(|target| add(target));
+        let names = names.to_string();
+        let [kbuild, manifest] = &without;
+        [conf::CLASS, &layers, kbuild, manifest, host, &names].into_iter().for_each(&mut add);
+        board.parts.targets.iter().for_each(|target| add(target));
+        board.parts.env.iter().for_each(|variable| add(&format!("{variable:?}")));
         values.keys().for_each(|name| add(name));
         Ok(DiscoveryInputs { rest: (*rest.finalize().as_bytes()).into(), values, files: files_of(request)? })
     }
@@ -119,7 +125,7 @@ fn files_of(request: &DiscoverRequest<'_>) -> Result<BTreeMap<PathBuf, Blake3>> 
     let manifest = request.build.manifest;
     let own = own_directories(manifest, request.build.store)?;
     let mut files = BTreeMap::new();
-    for name in &manifest.board(request.build.board)?.layers {
+    for name in &manifest.configured(request.build.board, request.build.selection)?.parts.layers {
         if let Some(LayerOrigin::Path(path)) = manifest.layers.get(name).map(|layer| &layer.origin) {
             let directory = local_directory(manifest, name, path)?;
             let state = metadata::state_of(&directory, &own)?;

@@ -118,7 +118,7 @@ impl Layers {
         let (checkouts, _lock) = checkouts(build)?;
         let engine = lay_out_layer(from, from.manifest.engine_of_boards()?, &checkouts)?;
         let mut layers = Layers { engine, board: Vec::new(), bblayers: Vec::new() };
-        for name in &board.layers {
+        for name in &board.parts.layers {
             let layer = lay_out_layer(from, name, &checkouts)?;
             layers.board.push(layer);
         }
@@ -279,10 +279,15 @@ fn local_layer(from: &From<'_>, name: &str, path: &Path) -> Result<LayerCheckout
 
 /// What kbuild itself writes into a project, which may be in a layer's folder (`path = "."`).
 pub(super) fn own_directories(manifest: &Manifest, store: &Store) -> Result<Vec<PathBuf>> {
-    Ok(vec![build_directory(manifest)?, store.root().to_owned()])
+    let store = std::fs::canonicalize(store.root()).unwrap_or_else(|_| store.root().to_owned());
+    Ok(vec![build_directory(manifest)?, store])
 }
 
-pub(super) fn local_directory(manifest: &Manifest, name: &str, path: &Path) -> Result<PathBuf> {
+/// The folder of a layer, without symbolic links.
+///
+/// # Errors
+/// It is not there.
+pub fn local_directory(manifest: &Manifest, name: &str, path: &Path) -> Result<PathBuf> {
     let directory = manifest.root().join(path);
     std::fs::canonicalize(&directory)
         .map_err(|error| Error::input(format!("the layer `{name}` is not in {}", directory.display())).because(error))

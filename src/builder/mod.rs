@@ -92,6 +92,7 @@ pub fn run(prepared: &Prepared, job: &Job<'_>, output: BuildOutput, progress: &d
     observed
         .outcome(targets, &prepared.topdir, prepared.log().as_deref())
         .map_err(|error| error.with_related(prepared.given.complaints(&found.failed_fetches().unwrap_or_default())))?;
+    found.check_settled()?;
     let result = BuildResult {
         schema: result::SCHEMA,
         kbuild: env!("CARGO_PKG_VERSION").to_owned(),

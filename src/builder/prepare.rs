@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::files::{LOCK, MANIFEST};
 use crate::lock::{self, Lock, Locked};
 use crate::manifest::local::LocalConfig;
-use crate::manifest::{Board, CacheSettings, Manifest, Selection};
+use crate::manifest::{Board, CacheSettings, EnvValue, Manifest, Selection};
 use crate::progress::Progress;
 use crate::source::SourceId;
 use crate::store::{Store, view};
@@ -175,12 +175,17 @@ pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> 
     }
     let settings = request.manifest.settings_of(request.board, request.selection, &this_machine())?;
     let sources = verified_sources(request, &settings)?;
-    let layers = Layers::lay_out(&from(request), board_dir.board, &board_dir.build)?;
+    let layers = Layers::lay_out(&from(request), &board_dir.board, &board_dir.build)?;
     let (directory, record) = (board_dir.topdir.join(conf::VIEW), board_dir.view_record());
     view::lay_out(request.store, request.lock, &sources, &directory, &record)?;
     board_dir.given = GivenSources::of(request.lock, &sources, &layers);
     let pins = pins(request.lock, request.board, &settings)?;
-    let variant = ConfVariant { pins: &pins, build_arch: None, uninative: has_uninative(&sources) };
+    let variant = ConfVariant {
+        pins: &pins,
+        build_arch: None,
+        uninative: has_uninative(&sources),
+        caller: place != BuildDir::Deep,
+    };
     let settings = request.cache.filter(|_| place == BuildDir::Build);
     let stores = request.store.layers().map(Store::root);
     let shared = shared_state::lay_out(&board_dir.topdir, &board_dir.build, settings, stores)?;
@@ -195,20 +200,20 @@ pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> 
 /// As [`prepare`], of layers and engine alone.
 pub(super) fn prepare_discovery(request: &BuildRequest<'_>, host: &str) -> Result<Prepared> {
     let board_dir = BoardDir::take(request, BuildDir::Build)?;
-    let layers = Layers::lay_out(&from(request), board_dir.board, &board_dir.build)?;
+    let layers = Layers::lay_out(&from(request), &board_dir.board, &board_dir.build)?;
     for part in ["flat", "git2", "dl"] {
         disk::create_plain_dir(&board_dir.topdir.join(conf::VIEW).join(part))?;
     }
     // uninative stays: the lock will have it, and then the build has the same configuration and the same parse cache.
-    let variant =
-        ConfVariant { pins: &[], build_arch: Some(host).filter(|host| *host != this_machine()), uninative: true };
+    let build_arch = Some(host).filter(|host| *host != this_machine());
+    let variant = ConfVariant { pins: &[], build_arch, uninative: true, caller: false };
     shared_state::lay_out_unused(&board_dir.topdir)?;
     board_dir.finish(request, &layers, &variant, None)
 }
 
 /// A board's directory, with its lock held.
-struct BoardDir<'a> {
-    board: &'a Board,
+struct BoardDir {
+    board: Board,
     build: PathBuf,
     topdir: PathBuf,
     /// devtool's, where it belongs to the build.
@@ -222,11 +227,13 @@ pub(super) struct ConfVariant<'a> {
     pub(super) pins: &'a [SrcrevPin<'a>],
     pub(super) build_arch: Option<&'a str>,
     pub(super) uninative: bool,
+    /// Whether what the manifest forwards is taken from kbuild's caller. A lock must not depend on who makes it.
+    pub(super) caller: bool,
 }
 
-impl<'a> BoardDir<'a> {
-    fn take(request: &BuildRequest<'a>, place: BuildDir) -> Result<BoardDir<'a>> {
-        let board = request.manifest.board(request.board)?;
+impl BoardDir {
+    fn take(request: &BuildRequest<'_>, place: BuildDir) -> Result<BoardDir> {
+        let board = request.manifest.configured(request.board, request.selection)?;
         let build = build_directory(request.manifest)?;
         text::check_path(&build)?;
         disk::create_dir_all(&build)?;
@@ -262,9 +269,10 @@ impl<'a> BoardDir<'a> {
     ) -> Result<Prepared> {
         let engine = Engine::find(&layers.engine.directory)?;
         self.write_configuration(request, layers, variant)?;
-        let environment = engine.environment(&self.topdir, layers.tops(), |name| std::env::var_os(name))?;
+        let own = environment_of(&self.board, variant.caller);
+        let environment = engine.environment(&self.topdir, layers.tops(), own, |name| std::env::var_os(name))?;
         let mut reachable =
-            inside::of_board(self.board, request.manifest.root(), &self.topdir, layers, request.store, &environment)?;
+            inside::of_board(&self.board, request.manifest.root(), &self.topdir, layers, request.store, &environment)?;
         if let Some(shared) = shared_state {
             reachable.write(shared).map_err(|error| Error::io("find", shared, error))?;
         }
@@ -274,13 +282,13 @@ impl<'a> BoardDir<'a> {
         }
         let seal = seal::probe(request.kbuild, &reachable)?;
         judge(&seal, request)?;
-        let mut inputs = inputs(request, self.board, layers, &engine, &seal);
+        let mut inputs = inputs(request, &self.board, layers, &engine, &seal);
         if let Some(Workspace { layer, .. }) = &self.workspace {
             let layer = below_project(request.manifest, layer);
             inputs.not_from_the_lock.push(format!("not from the lock: the layer `workspace`, from {layer}"));
         }
         Ok(Prepared {
-            targets: self.board.targets.clone(),
+            targets: self.board.parts.targets,
             topdir: self.topdir,
             engine,
             environment,
@@ -293,6 +301,18 @@ impl<'a> BoardDir<'a> {
             _lock: self.lock,
         })
     }
+}
+
+/// The variables of a board's `env`; those that are forwarded as the caller has them, or at their defaults.
+fn environment_of(board: &Board, caller: bool) -> BTreeMap<String, OsString> {
+    let value = |name: &str, value: &EnvValue| match value {
+        EnvValue::Set(text) => Some(text.into()),
+        EnvValue::Forwarded { default } => {
+            let given = std::env::var_os(name).filter(|_| caller);
+            given.or_else(|| default.as_ref().map(OsString::from))
+        }
+    };
+    board.parts.env.iter().filter_map(|(name, of)| Some((name.clone(), value(name, of)?))).collect()
 }
 
 /// What a build has of `[cache]` while it runs.
@@ -435,7 +455,7 @@ fn present_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Ve
     }
 }
 
-impl BoardDir<'_> {
+impl BoardDir {
     fn write_configuration(
         &self,
         request: &BuildRequest<'_>,
@@ -444,12 +464,17 @@ impl BoardDir<'_> {
     ) -> Result<()> {
         let workspace = self.workspace.iter().map(|workspace| workspace.layer.clone());
         let bblayers: Vec<PathBuf> = layers.bblayers.iter().cloned().chain(workspace).collect();
-        let ([bblayers, local, kbuild], values) = with_conf(request, self.board, &bblayers, variant, |conf| {
-            Ok(([conf.bblayers()?, conf.local(), conf.kbuild()?], conf.values()?))
-        })?;
+        let ([bblayers, local, kbuild], manifest, values) =
+            with_conf(request, &self.board, &bblayers, variant, |conf| {
+                Ok(([conf.bblayers()?, conf.local(), conf.kbuild()?], conf.manifest_file(), conf.values()?))
+            })?;
         let written = WrittenConf { topdir: &self.topdir, record: beside(&self.topdir, "conf") };
         let files = [("bblayers.conf", &bblayers), ("local.conf", &local), ("kbuild.conf", &kbuild)];
         written.write(&files, request.progress)?;
+        match &manifest {
+            Some(text) => drop(disk::replace_if_changed(&self.topdir.join(conf::MANIFEST_CONF), text.as_bytes())?),
+            None => disk::remove_file(&self.topdir.join(conf::MANIFEST_CONF))?,
+        }
         disk::replace_if_changed(&self.topdir.join(conf::CLASS_FILE), conf::CLASS.as_bytes())?;
         disk::replace_if_changed(&self.topdir.join(conf::DEFAULT_FILE), BoardConf::default_file().as_bytes())?;
         disk::replace_if_changed(&self.topdir.join("home/.gitconfig"), engine::GITCONFIG.as_bytes())?;
@@ -561,7 +586,8 @@ pub(super) fn with_conf<T>(
         board: request.board,
         machine: &board.machine,
         layers,
-        config: &board.config,
+        config: &board.parts.config,
+        conf: &board.parts.conf,
         words: &request.selection.overrides,
         vocabulary: &request.manifest.words_of(request.board),
         sources: &declared,
@@ -578,12 +604,22 @@ fn has_uninative(sources: &[SourceId]) -> bool {
     sources.iter().any(|id| matches!(id, SourceId::File(name) if name.starts_with(&prefix)))
 }
 
+/// The names of what was taken from the caller's environment. Their values may be secrets.
+fn forwarded(board: &Board) -> Vec<String> {
+    let is_given =
+        |name: &str, value: &EnvValue| matches!(value, EnvValue::Forwarded { .. }) && std::env::var_os(name).is_some();
+    let given = board.parts.env.iter().filter(|(name, value)| is_given(name, value));
+    given.map(|(name, _)| name.clone()).collect()
+}
+
 fn inputs(request: &BuildRequest<'_>, board: &Board, layers: &Layers, engine: &Engine, seal: &Seal) -> BuildInputs {
     BuildInputs {
         project: request.manifest.project.clone(),
         board: request.board.to_owned(),
         machine: board.machine.clone(),
         options: request.selection.values.clone(),
+        fragments: board.fragments.clone(),
+        forwarded: forwarded(board),
         lock: result::lock_hash(request.lock, request.manifest, request.board),
         engine: EngineRecord { layer: layers.engine.record.clone(), version: engine.version().to_owned() },
         layers: layers.board.iter().map(|layer| layer.record.clone()).collect(),

@@ -103,8 +103,14 @@ pub struct BuildInputs {
     pub board: String,
     /// BitBake's MACHINE.
     pub machine: String,
+    /// Variables of `env` that were taken from the caller's environment.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub forwarded: Vec<String>,
     /// Each option's choice; `null` for a flag that is off, `"on"` for one that is on.
     pub options: IndexMap<String, Option<String>>,
+    /// The fragments that it is made of.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub fragments: Vec<String>,
     /// BLAKE3 over the text of the lock cut down to this board (see [`lock_hash`]).
     pub lock: Blake3,
     /// BitBake.
@@ -365,7 +371,7 @@ fn artifact(deploy: &Path, path: &Path, known: &KnownArtifacts) -> Result<Artifa
 /// A hash over everything that the lock says about one board: BLAKE3 over the text of a lock with only this board, its
 /// layers, the engine, its declared sources and what they reach are left. Adding another board does not change it.
 pub fn lock_hash(lock: &Lock, manifest: &Manifest, board: &str) -> Blake3 {
-    let layers = manifest.boards.get(board).map(|board| board.layers.as_slice()).unwrap_or_default();
+    let layers = manifest.layers_of(board).unwrap_or_default();
     let sources: BTreeSet<&str> = manifest.sources_of(board).map(|(name, _)| name).collect();
     let mut own = lock.clone();
     own.layers.retain(|name, _| Some(name) == manifest.engine.as_ref() || layers.contains(name));

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use super::global::GlobalArgs;
 use super::output::Output;
 use crate::bitbake::metadata;
+use crate::builder::layers;
 use crate::disk;
 use crate::env_vars;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{FetchSettings, Fetcher, Registries};
 use crate::files::{self, LOCK, MANIFEST};
 use crate::lock::{FolderState, Lock};
-use crate::manifest::{CacheSettings, ClosureScope, LayerOrigin, Manifest, Mirrors, SiteConfig};
+use crate::manifest::{self, CacheSettings, ClosureScope, LayerOrigin, Manifest, Mirrors, SiteConfig};
 use crate::resolve;
 use crate::source::SourceId;
 use crate::store::{ExclusiveStore, Store};
@@ -207,6 +208,7 @@ impl Project {
         let why = |setting: &String| match self.manifest.closure.lock {
             // A choice that changes no word of OVERRIDES has the same closure as the default.
             _ if variants.iter().any(|variant| variant.name == *setting) => Some("run `kbuild lock`"),
+            _ if manifest::is_of_fragment(setting) => Some("name the fragment in `[closure] with`"),
             ClosureScope::Defaults => Some("[closure] lock = \"defaults\" locks only the default choices"),
             _ => None,
         };
@@ -249,7 +251,8 @@ impl Project {
         let mut folders = BTreeMap::new();
         for (name, layer) in &self.manifest.layers {
             if let LayerOrigin::Path(path) = &layer.origin {
-                let state = metadata::state_of(&self.manifest.root().join(path), &self.own_directories());
+                let directory = layers::local_directory(&self.manifest, name, path)?;
+                let state = metadata::state_of(&directory, &self.own_directories());
                 let state = state.map_err(|error| error.wrap(format!("could not read the layer `{name}`")))?;
                 folders.insert(name.clone(), state);
             }
@@ -259,7 +262,8 @@ impl Project {
 
     /// What kbuild itself writes into a project, which may be in a layer's folder: `path = "."`.
     fn own_directories(&self) -> [PathBuf; 2] {
-        [self.manifest.root().join("build"), self.store_path().to_owned()]
+        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        [real(self.manifest.root()).join("build"), real(self.store_path())]
     }
 
     fn present_lock(&self) -> Result<Lock> {

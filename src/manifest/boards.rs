@@ -6,52 +6,19 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::document::{Block, Blocks, Diagnostics};
+use super::env;
+use super::fragments;
 use super::names;
-use super::raw::{At, RawBoard, RawLayer, RawMount, RawOption, RawText, SetTo};
+use super::raw::{At, RawBoard, RawEnv, RawFragment, RawLayer, RawMount, RawOption, RawText, SetTo};
 use super::run;
 use super::select;
-use super::{Board, BuildOption, Mount, OptionKind, Setting};
+use super::variables::{check_conf, check_config};
+use super::{Board, BoardParts, BuildOption, Fragment, Mount, OptionKind, Setting};
 use crate::error::{Error, Result};
 
 /// A board is built in `build/<board>`, beside the checkouts of layers and the shared state.
 const TAKEN: [(&str, &str); 2] =
     [("layers", "the directory of the layers' checkouts"), ("sstate-cache", "the shared state of all boards")];
-
-/// Variables that kbuild itself sets, with what to use instead. To set one would have no effect, or would break the rule
-/// that a build uses its lock and nothing else.
-const OWNED: [(&str, &str); 31] = [
-    ("MACHINE", "set the board's `machine`"),
-    ("BBLAYERS", "set the board's `layers`"),
-    ("BBPATH", "layers set it in their layer.conf"),
-    ("BBFILES", "layers set it in their layer.conf"),
-    ("OVERRIDES", "declare an option: its word is added"),
-    ("TOPDIR", "kbuild lays out the build directory"),
-    ("TMPDIR", "kbuild lays out the build directory"),
-    ("DL_DIR", "sources come from the store: see `--store`"),
-    ("GITDIR", "sources come from the store: see `--store`"),
-    ("PREMIRRORS", "declare a `[[mirrors.rule]]`"),
-    ("MIRRORS", "declare a `[[mirrors.rule]]`"),
-    ("SOURCE_MIRROR_URL", "declare a `[[mirrors.rule]]`"),
-    ("BB_NO_NETWORK", "a build never touches the network"),
-    ("BB_FETCH_PREMIRRORONLY", "a build never touches the network"),
-    ("SSTATE_DIR", "set `dir` in `[cache]`"),
-    ("DEPLOY_DIR", "kbuild lays out the build directory"),
-    ("DEPLOY_DIR_IMAGE", "kbuild lays out the build directory"),
-    ("IMAGE_VERSION_SUFFIX", "kbuild keeps the time of day out of the names of images"),
-    ("BB_SERVER_TIMEOUT", "BitBake's server ends with its build"),
-    ("SSTATE_MIRRORS", "set `pull` in `[cache]`"),
-    ("SSTATE_MIRROR_ALLOW_NETWORK", "a build never touches the network"),
-    ("BB_ALLOWED_NETWORKS", "a build never touches the network"),
-    ("BB_HASHSERVE_UPSTREAM", "set `hashserve` in `[cache]`"),
-    ("BB_HASHSERVE_DB_DIR", "set `dir` in `[cache]`: the database is beside the shared state"),
-    ("PRSERV_UPSTREAM", "set `prserve` in `[cache]`"),
-    ("CONNECTIVITY_CHECK_URIS", "a build never touches the network"),
-    ("BB_GENERATE_MIRROR_TARBALLS", "sources come from the store: see `--store`"),
-    ("BB_GENERATE_SHALLOW_TARBALLS", "sources come from the store: see `--store`"),
-    ("CONF_VERSION", "kbuild writes local.conf"),
-    ("LCONF_VERSION", "kbuild writes bblayers.conf"),
-    ("SRCREV", "declare a source with `recipes`: the lock then pins theirs"),
-];
 
 /// What the checks of boards need.
 pub(super) struct BoardChecks<'a> {
@@ -60,12 +27,21 @@ pub(super) struct BoardChecks<'a> {
     pub(super) raw_options: &'a Blocks<RawOption>,
     /// The valid options.
     pub(super) options: &'a IndexMap<String, BuildOption>,
+    pub(super) raw_fragments: &'a Blocks<RawFragment>,
+    /// The valid fragments.
+    pub(super) fragments: &'a IndexMap<String, Fragment>,
     pub(super) config: &'a IndexMap<RawText, RawText>,
+    /// The `conf` of the project.
+    pub(super) conf: Option<&'a RawText>,
+    /// `[env]`.
+    pub(super) env: &'a IndexMap<RawText, At<RawEnv>>,
 }
 
 /// All valid boards.
 pub(super) fn check(context: &BoardChecks, diagnostics: &mut Diagnostics) -> IndexMap<String, Board> {
     check_config(context.config, diagnostics);
+    context.conf.iter().for_each(|conf| check_conf("the project", conf, diagnostics));
+    env::check(context.env, diagnostics);
     for (name, block) in context.boards {
         if let Some((taken, what)) = TAKEN.iter().find(|(taken, _)| *taken == name.as_str()) {
             let fault = Error::input(format!("a board cannot be called `{name}`")).at(block.span.clone(), "this name");
@@ -97,23 +73,17 @@ fn check_own(name: &str, raw: &RawBoard, context: &BoardChecks, diagnostics: &mu
         let fault = Error::input(format!("`{}` cannot be a MACHINE", machine.escape_debug()));
         diagnostics.add(fault.at(machine.span.clone(), "this").help("give the NAME of a conf/machine/NAME.conf"));
     }
-    if let Some(layers) = &raw.layers {
-        let known = context.layers.keys().map(String::as_str);
-        names::check_known(&whose, "layer", layers, known, diagnostics);
-    }
-    for target in raw.targets.iter().flat_map(|targets| &targets.value) {
-        diagnostics.take(check_target(target));
-    }
+    fragments::check_parts(&whose, raw.parts(), context.layers, diagnostics);
+    raw.fragments.iter().for_each(|list| fragments::check_names(&whose, list, context.raw_fragments, diagnostics));
     for (option, value) in raw.set.iter().flatten() {
         diagnostics.take(check_set(option, value, context.raw_options));
     }
-    raw.config.iter().for_each(|config| check_config(config, diagnostics));
     raw.mounts.iter().flatten().for_each(|mount| drop(diagnostics.take(check_mount(mount))));
     raw.run.iter().for_each(|run| run::check_own(run, diagnostics));
 }
 
 /// A target is an argument of the `bitbake` command: `RECIPE`, `RECIPE:TASK`, `mc:CONFIG:RECIPE`, `virtual/NAME`.
-fn check_target(target: &RawText) -> Result<()> {
+pub(super) fn check_target(target: &RawText) -> Result<()> {
     let good = !target.is_empty()
         && !target.starts_with('-')
         && target.chars().all(|c| c.is_ascii_alphanumeric() || "._+-:/*@".contains(c));
@@ -155,54 +125,6 @@ fn check_mount(mount: &At<RawMount>) -> Result<Mount> {
         return refused(why, help);
     }
     Ok(Mount { path: plain.to_owned(), write: mount.write.unwrap_or(false) })
-}
-
-/// Names must be what BitBake's parser takes (`bb.parse.parse_py.ConfHandler`, `__config_regexp__`), without flags and
-/// expansions.
-fn check_config(config: &IndexMap<RawText, RawText>, diagnostics: &mut Diagnostics) {
-    for (name, value) in config {
-        let (base, overrides) = name.split_once(':').map_or((name.as_str(), None), |(base, rest)| (base, Some(rest)));
-        let fault = |message: String| Error::input(message).at(name.span.clone(), "this variable");
-        let word =
-            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.+-".contains(c));
-        let base_good = word(base) && base.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        if !base_good || !overrides.is_none_or(|overrides| overrides.split(':').all(word)) {
-            diagnostics.add(
-                fault(format!("`{}` cannot be the name of a BitBake variable", name.escape_debug())).help(
-                    "give `NAME`, or `NAME:append` and the like in quotes; flags (`NAME[flag]`) belong in a layer",
-                ),
-            );
-        } else if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| *owned == base) {
-            diagnostics.add(fault(format!("`{base}` is set by kbuild itself")).help(*instead));
-        } else if base.starts_with("SRCREV_") {
-            diagnostics.add(
-                fault(format!("`{base}` is set by kbuild itself"))
-                    .help("declare a source with `recipes` and `srcrev-name`"),
-            );
-        } else if base.starts_with("KBUILD_") {
-            let help = "these are the declared sources: change `[sources]`, or choose another name";
-            diagnostics.add(fault(format!("`{base}` is set by kbuild itself")).help(help));
-        }
-        diagnostics.take(check_value(name, value));
-    }
-}
-
-/// A value is one line between quotes of one kind. The same parser ends an assignment at the end of its line, knows no
-/// escapes, and refuses a quote of the kind around the value. So a value contains at most one kind.
-fn check_value(name: &RawText, value: &RawText) -> Result<()> {
-    let fault = |message: &str, label: &str, help: &str| {
-        let message = format!("the value of `{}` {message}", name.escape_debug());
-        Err(Error::input(message).at(value.span.clone(), label.to_owned()).help(help))
-    };
-    if value.chars().any(|c| c.is_control() && c != '\t') {
-        let help = "separate words by spaces: for BitBake a value ends with its line";
-        return fault("does not fit on one line", "it contains a line break or control character", help);
-    }
-    if value.contains('"') && value.contains('\'') {
-        let help = "BitBake has no escapes: use one kind, or set the variable in a layer";
-        return fault("contains both kinds of quotes", "`\"` and `'`", help);
-    }
-    Ok(())
 }
 
 /// Checks one entry of `set` against its option.
@@ -281,7 +203,7 @@ fn circle(names: &[&str], closing: &RawText) -> Error {
         .help("remove `extends` from one of them")
 }
 
-/// A board merged with all that it extends: own keys win, layers and targets are appended.
+/// A board merged with all that it extends and its fragments: own keys win, layers and targets are appended.
 fn fold(
     name: &str,
     block: &Block<RawBoard>,
@@ -300,33 +222,46 @@ fn fold(
         diagnostics
             .add(missing("machine", "add `machine = \"…\"`, or `extends = \"…\"` to be a variant of another board"));
     }
-    let layers = appended(&whose, "layer", chain, |raw| raw.layers.as_ref(), diagnostics);
-    if layers.is_empty() {
+    check_twice(&whose, "layer", chain, |raw| raw.layers.as_ref(), diagnostics);
+    check_twice(&whose, "target", chain, |raw| raw.targets.as_ref(), diagnostics);
+    let (parts, fragments) = parts(chain, context);
+    if parts.layers.is_empty() {
         diagnostics.add(missing("layers", "add `layers = [\"openembedded-core\", …]`, in the order of BBLAYERS"));
     }
-    let targets = appended(&whose, "target", chain, |raw| raw.targets.as_ref(), diagnostics);
-    if targets.is_empty() {
+    if parts.targets.is_empty() {
         diagnostics.add(missing("targets", "add `targets = [\"…\"]`: the recipes that are locked and built for it"));
-    }
-    let configs = std::iter::once(context.config).chain(chain.iter().filter_map(|raw| raw.config.as_ref()));
-    let mut config = IndexMap::new();
-    for (variable, value) in configs.flatten() {
-        config.insert(variable.value.clone(), value.value.clone());
     }
     let set = settings(name, block, chain, context, diagnostics);
     let mounts = chain.iter().flat_map(|raw| raw.mounts.iter().flatten()).filter_map(|mount| check_mount(mount).ok());
     let mounts = mounts.collect();
     let run = run::fold(&whose, chain, diagnostics);
-    Some(Board { machine: machine?.value.clone(), layers, targets, set, config, mounts, run })
+    Some(Board { machine: machine?.value.clone(), parts, fragments, set, mounts, run })
 }
 
-fn appended<'a>(
+/// The parts of a board, and the names of its fragments.
+fn parts(chain: &[&RawBoard], context: &BoardChecks) -> (BoardParts, Vec<String>) {
+    let config = context.config.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect();
+    let conf = context.conf.iter().map(|text| text.value.clone()).collect();
+    let mut parts = BoardParts { config, conf, env: env::read(context.env), ..BoardParts::default() };
+    let mut names: Vec<String> = Vec::new();
+    for raw in chain {
+        let named = raw.fragments.iter().flat_map(|list| &list.value).map(|name| &name.value);
+        let new: Vec<&String> = named.filter(|name| !names.contains(name)).collect();
+        let added: Vec<&Fragment> = new.iter().filter_map(|name| context.fragments.get(name.as_str())).collect();
+        parts.add_board(fragments::read(raw.parts()), &added);
+        names.extend(new.into_iter().cloned());
+    }
+    (parts, names)
+}
+
+/// Reports what a board names twice, or names again after what it extends.
+fn check_twice<'a>(
     whose: &str,
     what: &str,
     chain: &[&'a RawBoard],
     list: impl Fn(&'a RawBoard) -> Option<&'a At<Vec<RawText>>>,
     diagnostics: &mut Diagnostics,
-) -> Vec<String> {
+) {
     let mut all: Vec<&RawText> = Vec::new();
     for (index, raw) in chain.iter().enumerate() {
         for text in list(raw).iter().flat_map(|list| &list.value) {
@@ -338,7 +273,6 @@ fn appended<'a>(
             all.push(text);
         }
     }
-    all.into_iter().map(|text| text.value.clone()).collect()
 }
 
 /// Checks the option settings of a board: each must be possible for it, and all together without contradiction.

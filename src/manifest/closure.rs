@@ -3,22 +3,42 @@
 use indexmap::IndexMap;
 
 use super::document::{Blocks, Diagnostics};
-use super::raw::{RawClosure, RawOption, RawText};
-use super::{Board, ClosureScope, ClosureSettings, History, Manifest, Variant, mirrors, names, select, together};
+use super::fragments::check_names;
+use super::raw::{RawClosure, RawFragment, RawOption, RawText};
+use super::{
+    Board, ClosureScope, ClosureSettings, History, Manifest, Selection, Variant, mirrors, names, select, together,
+};
 use crate::error::{Error, Result};
 use crate::files::MANIFEST;
 use crate::source::SourceUrl;
+
+/// What the name of a closure with a fragment of `--with` begins with. An option cannot be called so.
+const WITH: &str = "with=";
 
 /// The default build host. It does not depend on this machine: a lock has nothing of the machine that made it.
 const HOST: &str = "x86_64";
 
 /// The valid parts of a `[closure]`.
-pub(super) fn check(raw: &RawClosure, options: &Blocks<RawOption>, diagnostics: &mut Diagnostics) -> ClosureSettings {
+pub(super) fn check(
+    raw: &RawClosure,
+    options: &Blocks<RawOption>,
+    fragments: &Blocks<RawFragment>,
+    diagnostics: &mut Diagnostics,
+) -> ClosureSettings {
     let mut settings = ClosureSettings::default();
     if let Some(lock) = &raw.lock {
         settings.lock = diagnostics.take(scope(lock)).unwrap_or_default();
     }
     settings.together = together::check(raw.together.as_ref(), settings.lock, options, diagnostics);
+    if let Some(with) = &raw.with {
+        check_names("[closure] `with`", with, fragments, diagnostics);
+        if settings.lock.leaves_choices_out() {
+            let fault = Error::input("[closure] `with` has no effect, since `lock` leaves choices out");
+            diagnostics
+                .add(fault.at(with.span.clone(), "here").help("remove it, or set `lock` to `choices` or `pairs`"));
+        }
+        settings.with = with.iter().map(|name| name.value.clone()).collect();
+    }
     if let Some(hosts) = &raw.hosts {
         names::check_repeated("[closure]", "host", hosts, diagnostics);
         if hosts.is_empty() {
@@ -134,38 +154,57 @@ pub(super) fn variants(manifest: &Manifest, name: &str) -> Result<Vec<Variant>> 
     }
     let board = select::board(manifest, name)?;
     let [host, others @ ..] = settings.hosts.as_slice() else { return Ok(Vec::new()) };
-    let base = select::select(manifest, name, &[])?;
+    let base = manifest.select(name, &[])?;
     let variant = |name: String, selection, host: &String| Variant { name, selection, host: host.clone() };
     let mut variants = vec![variant(String::new(), base.clone(), host)];
-    if matches!(settings.lock, ClosureScope::Choices | ClosureScope::Pairs) {
+    if !settings.lock.leaves_choices_out() {
         for setting in other_settings(manifest, name, board) {
             let set = with_consequences(manifest, name, board, std::slice::from_ref(&setting));
             // An option that contradicts itself in any case was reported when the manifest was read.
-            let Ok(selection) = select::select(manifest, name, &set) else { continue };
-            if selection.overrides != base.overrides {
+            let Ok(selection) = manifest.select(name, &set) else { continue };
+            if !selection.is_built_as(&base) {
                 variants.push(variant(setting, selection, host));
             }
         }
         let groups = together::groups(manifest, name, board);
         variants.extend(groups.into_iter().map(|(group, selection)| variant(group, selection, host)));
+        for fragment in &settings.with {
+            // A board that conflicts with it cannot have it.
+            let Ok(selection) = manifest.select_with(name, &[], std::slice::from_ref(fragment)) else { continue };
+            if !selection.is_built_as(&base) {
+                variants.push(variant(with_setting(fragment), selection, host));
+            }
+        }
     }
     variants.extend(others.iter().map(|host| variant(host_setting(host), base.clone(), host)));
     Ok(variants)
 }
 
 /// See [`Manifest::settings_of`].
-pub(super) fn settings_of(manifest: &Manifest, name: &str, values: &select::Values, host: &str) -> Result<Vec<String>> {
+pub(super) fn settings_of(manifest: &Manifest, name: &str, selection: &Selection, host: &str) -> Result<Vec<String>> {
     let board = select::board(manifest, name)?;
+    let values = &selection.values;
     let base = select::values(&manifest.options, name, &board.set);
     let changed = values.iter().filter(|(option, value)| base.get(*option) != Some(value));
     let mut settings: Vec<String> =
         changed.map(|(option, value)| setting(manifest, option, value.as_deref())).collect();
     let groups = together::groups(manifest, name, board);
     settings.extend(groups.into_keys().filter(|group| together::holds(manifest, values, group)));
+    let with = selection.with.iter().filter(|fragment| !board.fragments.contains(fragment));
+    settings.extend(with.map(|fragment| with_setting(fragment)));
     if manifest.closure.hosts.first().is_none_or(|first| first != host) {
         settings.push(host_setting(host));
     }
     Ok(settings)
+}
+
+/// See [`super::is_of_fragment`].
+pub(super) fn is_of_fragment(setting: &str) -> bool {
+    setting.starts_with(WITH)
+}
+
+fn with_setting(fragment: &str) -> String {
+    format!("{WITH}{fragment}")
 }
 
 fn host_setting(host: &str) -> String {
@@ -221,11 +260,19 @@ pub(super) fn with_consequences(manifest: &Manifest, name: &str, board: &Board, 
     set
 }
 
+impl ClosureScope {
+    /// Whether only the defaults of options are looked at.
+    pub(super) fn leaves_choices_out(self) -> bool {
+        matches!(self, ClosureScope::None | ClosureScope::Defaults)
+    }
+}
+
 impl Default for ClosureSettings {
     fn default() -> Self {
         ClosureSettings {
             lock: ClosureScope::default(),
             together: Vec::new(),
+            with: Vec::new(),
             hosts: vec![HOST.to_owned()],
             history: Vec::new(),
             moved_tags: Vec::new(),

@@ -49,7 +49,7 @@ fn layer(
         (None, None) => {
             let fault = Error::input(format!("{whose} has neither `git` nor `path`"));
             diagnostics.add(fault.at(block.span.clone(), "where does it come from?").help(
-                "add `git = \"https://…\"` with `branch`, `tag` or `rev`, or `path = \"layers/…\"` for a folder of this project",
+                "add `git = \"https://…\"` with `branch`, `tag` or `rev`, or `path = \"layers/…\"` for a folder",
             ));
             None
         }
@@ -80,9 +80,9 @@ fn path_origin(
             diagnostics.add(fault.at(span, "for git layers only").help(format!("remove `{key}`, or use `git`")));
         }
     }
-    let inside = diagnostics.take(relative("a layer's `path`", "the project", path))?;
-    diagnostics.take(check_folder(path, &inside, root))?;
-    Some(LayerOrigin::Path(inside))
+    let folder = diagnostics.take(relative_folder(path))?;
+    diagnostics.take(check_folder(path, &folder, root))?;
+    Some(LayerOrigin::Path(folder))
 }
 
 /// The `paths` of a layer; the top directory when it names none.
@@ -99,60 +99,108 @@ fn layer_dirs(
     }
     let mut paths: Vec<PathBuf> = Vec::new();
     for text in &list.value {
-        let Some(path) = diagnostics.take(relative("one of a layer's `paths`", "the layer", text)) else { continue };
+        let Some(path) = diagnostics.take(relative(text)) else { continue };
         if let Some(first) = paths.iter().position(|known| *known == path) {
             diagnostics.add(names::twice("the layer", "directory", text, &list[first]));
         }
         if let Some(LayerOrigin::Path(layer)) = origin {
-            diagnostics.take(check_folder(text, &layer.join(&path), root));
+            diagnostics.take(check_inside(text, &layer.join(&path), &root.join(layer), root));
         }
         paths.push(path);
     }
     paths
 }
 
-/// A relative path in normal form (`.` for the top) that stays inside its start.
-fn relative(what: &str, whole: &str, text: &RawText) -> Result<PathBuf> {
-    let fault = |why: &str| {
-        Err(Error::input(format!("{what} must be a relative path that stays inside {whole}"))
-            .at(text.span.clone(), why.to_owned())
-            .help(format!(
-                "give a path below {whole}, such as `layers/meta-own`; for a repository elsewhere, use `git = …`"
-            )))
+/// Whether a path has a meaning of its own for BitBake: BBLAYERS is split at white space, and BBFILES contains wildcards.
+fn is_odd(path: &str) -> bool {
+    path.is_empty() || path.chars().any(|c| c.is_control() || c.is_whitespace() || "\\\"'$:;*?[]{}".contains(c))
+}
+
+/// A folder relative to the manifest, in normal form (`.` for its directory): inside the project or beside it.
+fn relative_folder(text: &RawText) -> Result<PathBuf> {
+    let fault = |why: &str, help: &str| {
+        let message = "a layer's `path` must be relative to the manifest";
+        Err(Error::input(message).at(text.span.clone(), why.to_owned()).help(help))
     };
-    if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace() || "\\\"'$:;*?[]{}".contains(c)) {
-        // BBLAYERS is split at white space and BBFILES contains wildcards, so a layer's path can contain neither.
+    if is_odd(text) {
+        let help = "give a path such as `layers/meta-own` or `../meta-own`";
+        return fault("empty, or with a character that has a special meaning for BitBake", help);
+    }
+    normal(Path::new(text.as_str())).map_or_else(
+        || {
+            let help = "give a path such as `../meta-own`: an absolute one is of one machine, where `--override` and \
+                        kbuild.local.toml name it";
+            fault("it is absolute", help)
+        },
+        Ok,
+    )
+}
+
+/// One of a layer's `paths`, in normal form: it stays inside the layer.
+fn relative(text: &RawText) -> Result<PathBuf> {
+    let fault = |why: &str| {
+        Err(Error::input("one of a layer's `paths` must be a relative path that stays inside the layer")
+            .at(text.span.clone(), why.to_owned())
+            .help("give a path below the layer, such as `meta-own`; a layer elsewhere is another `[layers.NAME]`"))
+    };
+    if is_odd(text) {
         return fault("empty, or with a character that has a special meaning for BitBake");
     }
+    match normal(Path::new(text.as_str())) {
+        None => fault("it is absolute"),
+        Some(path) if path.starts_with("..") => fault("it leads out"),
+        Some(path) => Ok(path),
+    }
+}
+
+/// A relative path without `.` and with `..` at its beginning alone; `.` for the top. `None` for an absolute one.
+fn normal(path: &Path) -> Option<PathBuf> {
     let mut normal = PathBuf::new();
-    for component in Path::new(&**text).components() {
+    for component in path.components() {
         match component {
             Component::CurDir => {}
             Component::Normal(part) => normal.push(part),
-            Component::ParentDir if normal.pop() => {}
-            Component::ParentDir => return fault("it leads out"),
-            Component::RootDir | Component::Prefix(_) => return fault("it is absolute"),
+            Component::ParentDir if normal.file_name().is_some() => drop(normal.pop()),
+            Component::ParentDir => normal.push(".."),
+            Component::RootDir | Component::Prefix(_) => return None,
         }
     }
-    Ok(if normal.as_os_str().is_empty() { PathBuf::from(".") } else { normal })
+    Some(if normal.as_os_str().is_empty() { PathBuf::from(".") } else { normal })
 }
 
-/// A folder of the project must exist, and no symbolic link may lead out of it: a build is a function of the project.
+/// A layer's folder must exist. One that is written as inside the project is there: no symbolic link leads out.
 fn check_folder(text: &RawText, folder: &Path, root: &Path) -> Result<()> {
-    let fault = |message: String, label: &str| Err(Error::input(message).at(text.span.clone(), label.to_owned()));
+    if !folder.starts_with("..") {
+        return check_inside(text, folder, root, root);
+    }
+    found(text, folder, root).map(drop)
+}
+
+/// The same of a folder that no symbolic link may lead out of `whole`.
+fn check_inside(text: &RawText, folder: &Path, whole: &Path, root: &Path) -> Result<()> {
+    let real = found(text, folder, root)?;
+    if whole.canonicalize().is_ok_and(|whole| real.starts_with(whole)) {
+        return Ok(());
+    }
+    let what = if whole == root { "the project" } else { "its layer" };
+    Err(Error::input(format!("`{}` leads out of {what}", folder.display()))
+        .at(text.span.clone(), "a symbolic link leads elsewhere")
+        .help("name the folder that it leads to (`../…`), put the layer into the project, or use `git = …`"))
+}
+
+/// A directory, without symbolic links.
+fn found(text: &RawText, folder: &Path, root: &Path) -> Result<PathBuf> {
+    let fault = |message: String, label: &str| Error::input(message).at(text.span.clone(), label.to_owned());
     let Ok(real) = root.join(folder).canonicalize() else {
-        return fault(format!("there is no directory `{}` in the project", folder.display()), "not found").map_err(
-            |error: Error| error.help(format!("create it, or correct the path (it is relative to {MANIFEST})")),
-        );
+        let message = format!("there is no directory `{}`", folder.display());
+        let help = format!("create it, or correct the path (it is relative to {MANIFEST})");
+        return Err(fault(message, "not found").help(help));
     };
     if !real.is_dir() {
-        return fault(format!("`{}` is not a directory", folder.display()), "a layer is a directory");
+        let message = format!("`{}` is not a directory", folder.display());
+        return Err(fault(message, "a layer is a directory"));
     }
-    if !root.canonicalize().is_ok_and(|root| real.starts_with(root)) {
-        return fault(format!("`{}` leads out of the project", folder.display()), "a symbolic link leads elsewhere")
-            .map_err(|error: Error| error.help("put the layer into the project, or use `git = …`"));
-    }
-    Ok(())
+    Ok(real)
 }
 
 /// The layer that contains BitBake: the one that `[project]` names, or the one called `bitbake`. Without boards there need be
@@ -174,7 +222,7 @@ pub(super) fn engine(
         let fault = Error::input("no layer contains BitBake").at(project.span.clone(), "`engine` is not set here");
         diagnostics.add(
             fault.help(
-                "add a layer called `bitbake`, or set `engine = \"NAME\"` to the layer that contains bin/bitbake: boards need it",
+                "add a layer called `bitbake`, or set `engine = \"NAME\"` to the layer that contains bin/bitbake (or bitbake/bin/bitbake): boards need it",
             ),
         );
         return None;

@@ -10,7 +10,9 @@ mod cache;
 mod closure;
 mod diagnostics;
 mod document;
+mod env;
 mod fallbacks;
+mod fragments;
 mod git;
 mod in_place;
 mod layers;
@@ -26,12 +28,13 @@ mod select;
 mod sources;
 mod template;
 mod together;
+mod variables;
 
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
 
 pub use fallbacks::{FallbackChoice, FallbackList};
@@ -56,7 +59,9 @@ pub struct Manifest {
     pub sources: IndexMap<String, DeclaredSource>,
     /// Options, in the order of the file.
     pub options: IndexMap<String, BuildOption>,
-    /// Boards, in the order of the file, with `extends` and `[config]` already merged in.
+    /// Fragments, in the order of the file.
+    pub fragments: IndexMap<String, Fragment>,
+    /// Boards, in the order of the file, with `extends`, their fragments and `[config]` already merged in.
     pub boards: IndexMap<String, Board>,
     /// `[closure]`.
     pub closure: ClosureSettings,
@@ -90,6 +95,8 @@ pub struct ClosureSettings {
     pub lock: ClosureScope,
     /// Choices of several options that are looked at together.
     pub together: Vec<Vec<Setting>>,
+    /// Fragments that `--with` may add to a board.
+    pub with: Vec<String>,
     /// Architectures of the build hosts, as `uname -m` writes them; never empty. The first is the one with which every
     /// choice of an option is looked at.
     pub hosts: Vec<String>,
@@ -128,7 +135,7 @@ pub enum History {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variant {
     /// The difference from the board's default: a setting (`boot=rootfs`, `ceph`), several that are looked at together
-    /// (`boot=rootfs,ceph`), or `host=ARCH`; empty for the default.
+    /// (`boot=rootfs,ceph`), `with=FRAGMENT`, or `host=ARCH`; empty for the default.
     pub name: String,
     pub selection: Selection,
     /// The architecture of the build host.
@@ -149,7 +156,8 @@ pub struct Layer {
 pub enum LayerOrigin {
     /// A git repository, pinned in the lock.
     Git(GitRequest),
-    /// A folder of this project, relative to the manifest. It is versioned with the project, and so not locked.
+    /// A folder, relative to the manifest: of this project, versioned with it and so not locked, or beside it (`../…`). The lock has
+    /// a hash of each of its files that decides what is fetched.
     Path(PathBuf),
 }
 
@@ -225,6 +233,8 @@ pub struct BuildOption {
     pub requires: Vec<Setting>,
     /// The refused values of a choice; always empty for a flag.
     pub refused: Vec<Refusal>,
+    /// The fragments that a value adds to the board: of a choice, or `on`.
+    pub fragments: IndexMap<String, Vec<String>>,
 }
 
 /// Choices that exist but cannot be used; asking for one gives the reason.
@@ -262,20 +272,56 @@ pub struct Setting {
     pub choice: Option<String>,
 }
 
-/// One `[boards.NAME]`, merged with what it `extends` and the common `[config]`.
+/// One `[fragments.NAME]`: a part of a build, which boards, options and `--with` add.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Board {
-    /// BitBake's MACHINE.
-    pub machine: String,
+pub struct Fragment {
+    /// What it adds.
+    pub parts: BoardParts,
+    /// Fragments that have to be there too.
+    pub requires: Vec<String>,
+    /// Fragments that must not be there.
+    pub conflicts: Vec<String>,
+}
+
+/// What boards and fragments have in common.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BoardParts {
     /// Layers in the order of BBLAYERS; the engine only if it is named.
     pub layers: Vec<String>,
     /// What is built if the command line names no target.
     pub targets: Vec<String>,
+    /// BitBake variables, in order: `NAME`, `NAME:override…` or `NAME[flag]`, never one that kbuild itself sets. A value is one
+    /// line and contains at most one kind of quotes, so that a configuration file can quote it with the other kind.
+    pub config: IndexMap<String, String>,
+    /// Texts in BitBake's own language, in the order in which they are read, behind `config`. Each consists of whole lines.
+    pub conf: Vec<String>,
+    /// Variables that BitBake has from its environment; never one that every build has from kbuild.
+    pub env: IndexMap<String, EnvValue>,
+}
+
+/// Where the value of a variable of the environment comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvValue {
+    /// The manifest.
+    Set(String),
+    /// The environment of kbuild's caller. Locks know only the default, which closures are found with.
+    Forwarded {
+        /// The value where the caller has none; `None`: it is not set then.
+        default: Option<String>,
+    },
+}
+
+/// One `[boards.NAME]`, merged with what it `extends`, its fragments and the common `[config]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Board {
+    /// BitBake's MACHINE.
+    pub machine: String,
+    /// Layers, targets and configuration.
+    pub parts: BoardParts,
+    /// The names of the fragments that it is made of.
+    pub fragments: Vec<String>,
     /// Option settings of this board, each checked.
     pub set: Vec<Setting>,
-    /// BitBake variables, in order: `NAME` or `NAME:override…`, never one that kbuild itself sets. A value is one line and
-    /// contains at most one kind of quotes, so that a configuration file can quote it with the other kind.
-    pub config: IndexMap<String, String>,
     /// What of the host its builds see beside what every build sees.
     pub mounts: Vec<Mount>,
     /// The machine that `kbuild run` starts its image in.
@@ -407,6 +453,17 @@ pub struct Selection {
     pub values: IndexMap<String, Option<String>>,
     /// The OVERRIDES words, in that order, without empty ones.
     pub overrides: Vec<String>,
+    /// The fragments beyond the board's own: of its options' values, then of `--with`.
+    pub fragments: Vec<String>,
+    /// Those of `--with`.
+    pub with: Vec<String>,
+}
+
+impl Selection {
+    /// Whether two selections of a board give one configuration.
+    pub fn is_built_as(&self, other: &Selection) -> bool {
+        self.overrides == other.overrides && self.fragments == other.fragments
+    }
 }
 
 /// Settings of a site or user, which do not belong in a repository.
@@ -566,6 +623,16 @@ pub fn variable_part(source: &str) -> String {
     names::variable_part(source)
 }
 
+/// Whether this is the name of a BitBake variable, with overrides and a flag where it has them.
+pub fn is_variable(name: &str) -> bool {
+    variables::is_variable(name)
+}
+
+/// Whether a closure, by the name that the lock has for it, is one with a fragment of `--with`.
+pub fn is_of_fragment(setting: &str) -> bool {
+    closure::is_of_fragment(setting)
+}
+
 /// The JSON Schema (draft 7) of `kbuild.toml`, for editors: the keys, their types and their meaning. Only [`Manifest::read`]
 /// checks rules between keys (names that must exist, options that must be possible).
 pub fn schema() -> serde_json::Value {
@@ -616,7 +683,35 @@ impl Manifest {
     /// An option or choice does not exist, an option has two choices, the board cannot have an option, a conflict or an
     /// unmet requirement. No setting is ignored silently.
     pub fn select(&self, board: &str, set: &[String]) -> Result<Selection> {
-        select::select(self, board, set)
+        self.select_with(board, set, &[])
+    }
+
+    /// As [`Manifest::select`], with the fragments of `--with`.
+    ///
+    /// # Errors
+    /// As there; a fragment that does not exist, or that conflicts with another or lacks one.
+    pub fn select_with(&self, board: &str, set: &[String], with: &[String]) -> Result<Selection> {
+        select::select(self, board, set, with)
+    }
+
+    /// A board with the fragments that a selection of its options adds.
+    ///
+    /// # Errors
+    /// An unknown board.
+    pub fn configured(&self, board: &str, selection: &Selection) -> Result<Board> {
+        fragments::configured(self, board, selection)
+    }
+
+    /// The layers of a board in all its locked configurations, each once.
+    ///
+    /// # Errors
+    /// An unknown board.
+    pub fn layers_of(&self, board: &str) -> Result<IndexSet<String>> {
+        let mut layers: IndexSet<String> = self.board(board)?.parts.layers.iter().cloned().collect();
+        for variant in self.variants(board)? {
+            layers.extend(self.configured(board, &variant.selection)?.parts.layers);
+        }
+        Ok(layers)
     }
 
     /// The configurations of a board whose closures are locked, the default's first; none if `[closure]` says so.
@@ -640,7 +735,7 @@ impl Manifest {
     /// # Errors
     /// An unknown board.
     pub fn settings_of(&self, board: &str, selection: &Selection, host: &str) -> Result<Vec<String>> {
-        closure::settings_of(self, board, &selection.values, host)
+        closure::settings_of(self, board, selection, host)
     }
 
     /// Every OVERRIDES word that the options of a board can give, in their order.

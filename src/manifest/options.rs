@@ -3,8 +3,9 @@
 use indexmap::IndexMap;
 
 use super::document::{Block, Blocks, Diagnostics};
+use super::fragments;
 use super::names;
-use super::raw::{At, RawBoard, RawOption, RawRefusal, RawText};
+use super::raw::{At, RawBoard, RawFragment, RawOption, RawRefusal, RawText};
 use super::sources::check_boards;
 use super::{BuildOption, OptionKind, Refusal, Setting};
 use crate::error::{Error, Result};
@@ -17,6 +18,7 @@ const TAKEN: [&str; 4] = ["append", "prepend", "remove", "forcevariable"];
 pub(super) fn check(
     blocks: &Blocks<RawOption>,
     boards: &Blocks<RawBoard>,
+    fragments: &Blocks<RawFragment>,
     diagnostics: &mut Diagnostics,
 ) -> IndexMap<String, BuildOption> {
     let mut options = IndexMap::new();
@@ -24,13 +26,19 @@ pub(super) fn check(
         let Some(raw) = &block.raw else { continue };
         let before = diagnostics.count();
         let whose = format!("option `{}`", name.escape_debug());
+        if name == "with" {
+            let fault = Error::input("an option cannot be called `with`").at(block.span.clone(), "this name");
+            diagnostics.add(fault.help("the lock calls the closures of fragments so: choose another name"));
+        }
         let kind = kind(&whose, raw, block, diagnostics);
         let for_boards = check_boards(&whose, raw.boards.as_ref(), boards, diagnostics);
         let conflicts = rules(&whose, name, "conflicts", raw, raw.conflicts.as_ref(), blocks, diagnostics);
         let requires = rules(&whose, name, "requires", raw, raw.requires.as_ref(), blocks, diagnostics);
         let refused = refused(&whose, raw, boards, diagnostics);
+        let fragments = fragments::of_option(&whose, raw, fragments, diagnostics);
         if let Some(kind) = kind.filter(|_| diagnostics.count() == before) {
-            options.insert(name.clone(), BuildOption { kind, boards: for_boards, conflicts, requires, refused });
+            let option = BuildOption { kind, boards: for_boards, conflicts, requires, refused, fragments };
+            options.insert(name.clone(), option);
         }
     }
     check_words(blocks, diagnostics);
@@ -52,7 +60,7 @@ fn kind(whose: &str, raw: &RawOption, block: &Block<RawOption>, diagnostics: &mu
                         .help("remove it; a board that needs the flag has `set = { … = true }`"),
                 );
             }
-            diagnostics.take(check_word(word, false))?;
+            diagnostics.take(check_word(word, raw.fragments.is_some()))?;
             Some(OptionKind::Flag { word: word.value.clone() })
         }
         (None, Some(choices)) => choice(whose, raw, choices, block, diagnostics),

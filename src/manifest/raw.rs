@@ -91,8 +91,12 @@ pub(super) struct RawManifest {
     sources: IndexMap<String, RawSource>,
     /// Typed choices of a build, set with `kbuild build --set`.
     options: IndexMap<String, RawOption>,
+    /// Parts of a build that boards, options and the command line add, by name.
+    fragments: IndexMap<String, RawFragment>,
     /// BitBake variables of all boards.
     config: IndexMap<String, String>,
+    /// Variables of the environment for all boards.
+    env: IndexMap<String, RawEnv>,
     /// What can be built.
     boards: IndexMap<String, RawBoard>,
     /// What is locked besides layers and declared sources.
@@ -139,8 +143,10 @@ pub(super) struct RawAllow {
 pub(super) struct RawProject {
     /// The project's name.
     pub(super) name: Option<RawText>,
-    /// The layer that contains BitBake (default: the layer called `bitbake`).
+    /// The layer that contains BitBake, at its top or in `bitbake` (default: the layer called `bitbake`).
     pub(super) engine: Option<RawText>,
+    /// Configuration of all boards in BitBake's own language, read behind `[config]`.
+    pub(super) conf: Option<RawText>,
 }
 
 /// `[layers.NAME]`: a git repository (`git` and at least one of `branch`, `tag`, `rev`) or a folder (`path`).
@@ -157,7 +163,7 @@ pub(super) struct RawLayer {
     /// The commit to lock, all 40 digits.
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{40}$"))]
     pub(super) rev: Option<RawText>,
-    /// A folder of this project, relative to kbuild.toml.
+    /// A folder, relative to kbuild.toml: of this project (`layers/meta-own`, `.`), or beside it (`../meta-own`).
     pub(super) path: Option<RawText>,
     /// Whether objects of Git LFS are locked and written out (default: true).
     pub(super) lfs: Option<At<bool>>,
@@ -229,6 +235,8 @@ pub(super) struct RawOption {
     pub(super) conflicts: Option<At<Vec<RawText>>>,
     /// What the flag needs set: `FLAG` or `OPTION=CHOICE`.
     pub(super) requires: Option<At<Vec<RawText>>>,
+    /// The fragments that it adds: of a flag a list, of a choice a table of choice and list.
+    pub(super) fragments: Option<RawAdds>,
     /// Choices that cannot be used, with the reason.
     pub(super) refused: Option<Vec<At<RawRefusal>>>,
 }
@@ -257,16 +265,78 @@ pub(super) struct RawBoard {
     pub(super) layers: Option<At<Vec<RawText>>>,
     /// What is built if the command line names no target.
     pub(super) targets: Option<At<Vec<RawText>>>,
+    /// The fragments that it is made of: its own keys win, their layers and targets are appended.
+    pub(super) fragments: Option<At<Vec<RawText>>>,
     /// Another board that this one is a variant of: own keys win, layers and targets are appended.
     pub(super) extends: Option<RawText>,
     /// Option settings of this board: a choice, or true or false for a flag.
     pub(super) set: Option<IndexMap<RawText, At<SetTo>>>,
     /// BitBake variables of this board.
     pub(super) config: Option<IndexMap<RawText, RawText>>,
+    /// Configuration of this board in BitBake's own language, read behind `config`.
+    pub(super) conf: Option<RawText>,
+    /// Variables that BitBake has from its environment.
+    pub(super) env: Option<IndexMap<RawText, At<RawEnv>>>,
     /// Files and directories of the host that the board's builds see beside what every build sees.
     pub(super) mounts: Option<Vec<At<RawMount>>>,
     /// The machine that `kbuild run` starts the board's image in.
     pub(super) run: Option<At<RawRun>>,
+}
+
+/// `[fragments.NAME]`: a part of a build.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawFragment {
+    /// Layers, behind those of the board.
+    pub(super) layers: Option<At<Vec<RawText>>>,
+    /// Targets, behind those of the board.
+    pub(super) targets: Option<At<Vec<RawText>>>,
+    /// BitBake variables.
+    pub(super) config: Option<IndexMap<RawText, RawText>>,
+    /// Configuration in BitBake's own language, read behind `config`.
+    pub(super) conf: Option<RawText>,
+    /// Variables that BitBake has from its environment.
+    pub(super) env: Option<IndexMap<RawText, At<RawEnv>>>,
+    /// Fragments that it cannot be combined with.
+    pub(super) conflicts: Option<At<Vec<RawText>>>,
+    /// Fragments that have to be there too.
+    pub(super) requires: Option<At<Vec<RawText>>>,
+}
+
+/// The keys that boards and fragments have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RawParts<'a> {
+    pub(super) layers: Option<&'a At<Vec<RawText>>>,
+    pub(super) targets: Option<&'a At<Vec<RawText>>>,
+    pub(super) config: Option<&'a IndexMap<RawText, RawText>>,
+    pub(super) conf: Option<&'a RawText>,
+    pub(super) env: Option<&'a IndexMap<RawText, At<RawEnv>>>,
+}
+
+impl RawBoard {
+    pub(super) fn parts(&self) -> RawParts<'_> {
+        let RawBoard { layers, targets, config, conf, env, .. } = self;
+        RawParts {
+            layers: layers.as_ref(),
+            targets: targets.as_ref(),
+            config: config.as_ref(),
+            conf: conf.as_ref(),
+            env: env.as_ref(),
+        }
+    }
+}
+
+impl RawFragment {
+    pub(super) fn parts(&self) -> RawParts<'_> {
+        let RawFragment { layers, targets, config, conf, env, .. } = self;
+        RawParts {
+            layers: layers.as_ref(),
+            targets: targets.as_ref(),
+            config: config.as_ref(),
+            conf: conf.as_ref(),
+            env: env.as_ref(),
+        }
+    }
 }
 
 /// `[[boards.NAME.mounts]]`.
@@ -323,6 +393,31 @@ pub(super) enum SetTo {
     Choice(String),
 }
 
+/// The value of a variable of the environment.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RawEnv {
+    /// This text.
+    Set(String),
+    /// What the caller of kbuild has.
+    Forward {
+        /// Always true.
+        forward: bool,
+        /// The value where the caller has none (default: it is not set).
+        default: Option<String>,
+    },
+}
+
+/// The fragments of an option.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RawAdds {
+    /// Those of a flag that is on.
+    Flag(Vec<RawText>),
+    /// Those of each choice.
+    Choice(IndexMap<RawText, Vec<RawText>>),
+}
+
 /// `[closure]`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -334,6 +429,8 @@ pub(super) struct RawClosure {
     /// Groups of settings (`OPTION=CHOICE`, `FLAG`) that are looked at together, since they may need what none of them needs
     /// alone.
     pub(super) together: Option<At<Vec<At<Vec<RawText>>>>>,
+    /// Fragments that `--with` may add to a board: its closure with each of them is locked too.
+    pub(super) with: Option<At<Vec<RawText>>>,
     /// Architectures of the build hosts, as `uname -m` writes them (default: `x86_64`).
     pub(super) hosts: Option<At<Vec<RawText>>>,
     /// Recipes, or expressions for whole URLs, whose git sources are kept with their whole history.
@@ -438,6 +535,70 @@ impl<'de> Deserialize<'de> for RawBuiltin {
                     read.push(name);
                 }
                 Ok(RawBuiltin::Named(read))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawEnv {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = RawEnv;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a value in quotes, or { forward = true, default = \"…\" }")
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<RawEnv, E> {
+                Ok(RawEnv::Set(value.to_owned()))
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut keys: A) -> Result<RawEnv, A::Error> {
+                let (mut forward, mut default) = (false, None);
+                while let Some(key) = keys.next_key::<String>()? {
+                    match key.as_str() {
+                        "forward" => forward = keys.next_value()?,
+                        "default" => default = Some(keys.next_value()?),
+                        other => return Err(serde::de::Error::unknown_field(other, &["forward", "default"])),
+                    }
+                }
+                Ok(RawEnv::Forward { forward, default })
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawAdds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = RawAdds;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of fragments, or a table of choices with a list for each")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut names: A) -> Result<RawAdds, A::Error> {
+                let mut read = Vec::new();
+                while let Some(name) = names.next_element()? {
+                    read.push(name);
+                }
+                Ok(RawAdds::Flag(read))
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut choices: A) -> Result<RawAdds, A::Error> {
+                let mut read = IndexMap::new();
+                while let Some((choice, names)) = choices.next_entry()? {
+                    read.insert(choice, names);
+                }
+                Ok(RawAdds::Choice(read))
             }
         }
 

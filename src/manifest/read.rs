@@ -8,8 +8,8 @@ use toml_edit::Table;
 use super::document::{self, Block, Diagnostics};
 use super::raw::{RawAudit, RawCache, RawClosure, RawManifest, RawMirrors, RawProject, RawSite, RawText};
 use super::{
-    CacheSettings, Manifest, Mirrors, SiteConfig, audit, boards, cache, closure, layers, mirrors, names, options,
-    sources, together,
+    CacheSettings, Manifest, Mirrors, SiteConfig, audit, boards, cache, closure, fragments, layers, mirrors, names,
+    options, sources, together,
 };
 use crate::bounds;
 use crate::disk;
@@ -40,7 +40,9 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
     let raw_layers = document::blocks(table, "layers", "a layer", diagnostics);
     let raw_sources = document::blocks(table, "sources", "a source", diagnostics);
     let raw_options = document::blocks(table, "options", "an option", diagnostics);
+    let raw_fragments = document::blocks(table, "fragments", "a fragment", diagnostics);
     let config = document::entries(table, "config", diagnostics);
+    let env = document::entries(table, "env", diagnostics);
     let raw_boards = document::blocks(table, "boards", "a board", diagnostics);
     let raw_mirrors: Option<Block<RawMirrors>> = document::single(table, "mirrors", diagnostics);
     let raw_closure: Option<Block<RawClosure>> = document::single(table, "closure", diagnostics);
@@ -49,13 +51,18 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
     let raw_audit: Option<Block<RawAudit>> = document::single(table, "audit", diagnostics);
     let raw_audit = raw_audit.and_then(|block| block.raw).unwrap_or_default();
 
-    let options = options::check(&raw_options, &raw_boards, diagnostics);
+    let options = options::check(&raw_options, &raw_boards, &raw_fragments, diagnostics);
+    let fragments = fragments::check(&raw_fragments, &raw_layers, diagnostics);
     let context = boards::BoardChecks {
         boards: &raw_boards,
         layers: &raw_layers,
         raw_options: &raw_options,
         options: &options,
+        raw_fragments: &raw_fragments,
+        fragments: &fragments,
         config: &config,
+        conf: project.as_ref().and_then(|block| block.raw.as_ref()?.conf.as_ref()),
+        env: &env,
     };
     let boards = boards::check(&context, diagnostics);
     let cache = cache_settings(table, root, diagnostics);
@@ -66,12 +73,13 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
         engine: None,
         layers: layers::check(&raw_layers, root, diagnostics),
         sources: sources::check(&raw_sources, &raw_boards, diagnostics),
-        closure: closure::check(&raw_closure, &raw_options, diagnostics),
+        closure: closure::check(&raw_closure, &raw_options, &raw_fragments, diagnostics),
         registries: closure::registries(&raw_registries, diagnostics),
         mirrors: raw_mirrors.map_or_else(Mirrors::default, |raw| mirrors::check(&raw, root, diagnostics)),
         cache,
         allowed_findings: audit::check(&raw_audit, diagnostics),
         options,
+        fragments,
         boards,
     };
     let project = project.or_else(|| {
@@ -83,6 +91,7 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
     let engine = layers::engine(&project, &raw_layers, !raw_boards.is_empty(), diagnostics);
     let manifest = Manifest { project: name?, engine, ..checked };
     if diagnostics.count() == 0 {
+        fragments::check_possible(&manifest, &raw_boards, diagnostics);
         together::check_possible(&manifest, raw_closure.together.as_ref(), diagnostics);
     }
     Some(manifest)

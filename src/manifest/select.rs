@@ -4,6 +4,7 @@ use std::fmt;
 
 use indexmap::IndexMap;
 
+use super::fragments;
 use super::names::suggest;
 use super::{Board, BuildOption, Manifest, OptionKind, Selection, Setting};
 use crate::error::{Error, Result};
@@ -24,19 +25,22 @@ pub(super) fn board<'a>(manifest: &'a Manifest, name: &str) -> Result<&'a Board>
 }
 
 /// See [`Manifest::select`].
-pub(super) fn select(manifest: &Manifest, board_name: &str, set: &[String]) -> Result<Selection> {
+pub(super) fn select(manifest: &Manifest, board_name: &str, set: &[String], with: &[String]) -> Result<Selection> {
     let board = board(manifest, board_name)?;
     let mut values = values(&manifest.options, board_name, &board.set);
     values.extend(asked(manifest, board_name, set)?);
-    let mut diagnostics = broken(&manifest.options, &values)
+    let fragments = fragments::added(manifest, board, &values, with)?;
+    let used: Vec<&str> = board.fragments.iter().chain(&fragments).map(String::as_str).collect();
+    let of_options = broken(&manifest.options, &values)
         .into_iter()
         .map(|broken| Error::input(broken.to_string()).help(broken.help(&manifest.options, &values, board_name)));
+    let mut diagnostics = of_options.chain(fragments::broken(&manifest.fragments, &used));
     if let Some(first) = diagnostics.next() {
         return Err(first.with_related(diagnostics));
     }
     drop(diagnostics);
     let overrides = overrides(&manifest.options, &values);
-    Ok(Selection { values, overrides })
+    Ok(Selection { values, overrides, fragments, with: with.to_vec() })
 }
 
 /// The options of a board, each at its default or as the board sets it.

@@ -19,7 +19,7 @@ pub(super) fn check(
     diagnostics: &mut Diagnostics,
 ) -> Vec<Vec<Setting>> {
     let Some(groups) = groups else { return Vec::new() };
-    if matches!(scope, ClosureScope::None | ClosureScope::Defaults) && !groups.is_empty() {
+    if scope.leaves_choices_out() && !groups.is_empty() {
         let fault = Error::input("[closure] `together` has no effect, since `lock` leaves choices out");
         diagnostics.add(fault.at(groups.span.clone(), "here").help("remove it, or set `lock` to `choices` or `pairs`"));
     }
@@ -72,16 +72,16 @@ pub(super) fn groups(manifest: &Manifest, name: &str, board: &Board) -> IndexMap
         let apart = pairs.filter(|[one, two]| option_of(one) != option_of(two));
         all.extend(apart.map(|pair| pair.map(Clone::clone).to_vec()));
     }
-    let alone: Vec<Vec<String>> = other_settings(manifest, name, board)
+    let alone: Vec<Selection> = other_settings(manifest, name, board)
         .into_iter()
-        .filter_map(|setting| Some(selection(manifest, name, board, &[setting])?.overrides))
+        .filter_map(|setting| selection(manifest, name, board, &[setting]))
         .collect();
     let base = select::values(&manifest.options, name, &board.set);
     let mut groups = IndexMap::new();
     for group in all {
         let Some(selection) = selection(manifest, name, board, &group) else { continue };
         // One of them brings the others along.
-        if alone.contains(&selection.overrides) {
+        if alone.iter().any(|alone| alone.is_built_as(&selection)) {
             continue;
         }
         let changed = selection.values.iter().filter(|(option, value)| {
@@ -100,7 +100,7 @@ pub(super) fn groups(manifest: &Manifest, name: &str, board: &Board) -> IndexMap
 fn selection(manifest: &Manifest, name: &str, board: &Board, group: &[String]) -> Option<Selection> {
     let wanted = group.iter().map(|setting| select::one(manifest, name, setting)).collect::<Result<Vec<_>>>().ok()?;
     let set = with_consequences(manifest, name, board, group);
-    let selection = select::select(manifest, name, &set).ok()?;
+    let selection = manifest.select(name, &set).ok()?;
     wanted.iter().all(|(option, value)| selection.values.get(option) == Some(value)).then_some(selection)
 }
 

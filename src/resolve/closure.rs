@@ -45,11 +45,12 @@ pub(super) fn missing(
 ) -> Result<Vec<MissingClosure>> {
     let mut unknown = Vec::new();
     for board in manifest.boards.keys() {
-        let edited = manifest.boards[board].layers.iter().find_map(|name| edited.get_key_value(name));
         let mut base_is_unknown = false;
         let mut unknown_here: BTreeSet<String> = BTreeSet::new();
         for variant in manifest.variants(board)? {
             let inputs = inputs::of(manifest, pinned, board, &variant)?;
+            let layers = manifest.configured(board, &variant.selection)?.parts.layers;
+            let edited = layers.iter().find_map(|name| edited.get_key_value(name));
             let why = match closure_of(old, board, &variant.name) {
                 None => Some("it was never found".to_owned()),
                 Some(closure) if closure.inputs == faults::unfinished() => {
@@ -137,11 +138,11 @@ pub(super) async fn complete(
 /// as they were then, so that the next run finds them anew.
 pub(super) fn mark_stale(manifest: &Manifest, missed: &[MissingClosure], old: &Lock, lock: &mut Lock) {
     let stay = missed.iter().filter(|unknown| closure_of(old, &unknown.board, &unknown.variant.name).is_some());
-    let boards = stay.filter_map(|unknown| manifest.boards.get(&unknown.board));
-    for layer in boards.flat_map(|board| &board.layers) {
-        match old.folders.get(layer) {
-            Some(folder) => drop(lock.folders.insert(layer.clone(), folder.clone())),
-            None => drop(lock.folders.remove(layer)),
+    let boards = stay.filter_map(|unknown| manifest.configured(&unknown.board, &unknown.variant.selection).ok());
+    for layer in boards.flat_map(|board| board.parts.layers) {
+        match old.folders.get(&layer) {
+            Some(folder) => drop(lock.folders.insert(layer, folder.clone())),
+            None => drop(lock.folders.remove(&layer)),
         }
     }
 }
@@ -157,8 +158,8 @@ pub(super) fn folders_read(
     state: impl Fn(&str) -> Option<LockedFolder>,
 ) -> BTreeMap<String, LockedFolder> {
     let closed = lock.boards.iter().filter(|(_, board)| board.closures().next().is_some());
-    let layers = closed.filter_map(|(name, _)| manifest.boards.get(name)).flat_map(|board| &board.layers);
-    layers.filter_map(|name| Some((name.clone(), state(name)?))).collect()
+    let layers = closed.filter_map(|(name, _)| manifest.layers_of(name).ok()).flatten();
+    layers.filter_map(|name| Some((name.clone(), state(&name)?))).collect()
 }
 
 impl fmt::Display for MissingClosure {

@@ -7,7 +7,7 @@
 use crate::bitbake::discovery;
 use crate::error::Result;
 use crate::lock::{Lock, LockedImage, Pin, Request};
-use crate::manifest::{LayerOrigin, Manifest, Variant};
+use crate::manifest::{EnvValue, LayerOrigin, Manifest, Variant};
 use crate::source::{Blake3, SourceId};
 
 /// The hash over everything that decides the closure of a board's variant; `lock` has the manifest's pins.
@@ -15,21 +15,28 @@ use crate::source::{Blake3, SourceId};
 /// # Errors
 /// An unknown board.
 pub(super) fn of(manifest: &Manifest, lock: &Lock, name: &str, variant: &Variant) -> Result<Blake3> {
-    let board = manifest.board(name)?;
+    let board = manifest.configured(name, &variant.selection)?;
     let mut hash = ClosureInputs(blake3::Hasher::new());
     hash.list("discovery", [discovery::VERSION.to_string()]);
     hash.layer(manifest, lock, manifest.engine_of_boards()?);
-    for layer in &board.layers {
+    for layer in &board.parts.layers {
         hash.layer(manifest, lock, layer);
         let paths: Vec<String> =
             manifest.layers[layer.as_str()].paths.iter().map(|path| path.display().to_string()).collect();
         hash.list("paths", &paths);
     }
     hash.list("machine", [&board.machine]);
-    hash.list("targets", &board.targets);
+    hash.list("targets", &board.parts.targets);
     hash.list("host", [&variant.host]);
     hash.list("words", &variant.selection.overrides);
-    hash.list("config", board.config.iter().flat_map(|(name, value)| [name, value]));
+    hash.list("config", board.parts.config.iter().flat_map(|(name, value)| [name, value]));
+    // Only where there is any: closures of earlier releases stand.
+    if !board.parts.conf.is_empty() {
+        hash.list("conf", &board.parts.conf);
+    }
+    if !board.parts.env.is_empty() {
+        hash.list("env", board.parts.env.iter().flat_map(|(name, value)| env_words(name, value)));
+    }
     hash.list("mask", manifest.closure.mask.keys());
     for (source, declared) in manifest.sources_of(name) {
         match lock.images.get(source) {
@@ -39,6 +46,15 @@ pub(super) fn of(manifest: &Manifest, lock: &Lock, name: &str, variant: &Variant
         hash.list("recipes", declared.recipes.iter().chain(&declared.srcrev_name));
     }
     Ok((*hash.0.finalize().as_bytes()).into())
+}
+
+/// A variable of the environment. What the caller has is not in it: closures are found with the default.
+fn env_words<'a>(name: &'a str, value: &'a EnvValue) -> [&'a str; 3] {
+    match value {
+        EnvValue::Set(text) => [name, "set", text],
+        EnvValue::Forwarded { default: Some(text) } => [name, "forwarded", text],
+        EnvValue::Forwarded { default: None } => [name, "forwarded, without a default", ""],
+    }
 }
 
 struct ClosureInputs(blake3::Hasher);

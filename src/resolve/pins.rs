@@ -89,18 +89,19 @@ pub(super) fn assemble<'a>(
         pins.insert((requirement.section(), requirement.name), ids);
     }
     for name in manifest.boards.keys() {
-        let board = LockedBoard { sources: needs(manifest, name, &pins), ..LockedBoard::default() };
+        let board = LockedBoard { sources: needs(manifest, name, &pins)?, ..LockedBoard::default() };
         lock.boards.insert(name.clone(), board);
     }
     Ok(lock)
 }
 
 /// What a board needs: the engine, its git layers, its declared sources.
-fn needs(manifest: &Manifest, board: &str, pins: &BTreeMap<(&str, &str), Vec<SourceId>>) -> BTreeSet<SourceId> {
-    let layers = manifest.boards[board].layers.iter().map(String::as_str).chain(manifest.engine.as_deref());
+fn needs(manifest: &Manifest, board: &str, pins: &BTreeMap<(&str, &str), Vec<SourceId>>) -> Result<BTreeSet<SourceId>> {
+    let layers = manifest.layers_of(board)?;
+    let layers = layers.iter().map(String::as_str).chain(manifest.engine.as_deref());
     let layers = layers.map(|name| ("layer", name));
     let sources = manifest.sources_of(board).map(|(name, _)| ("source", name));
-    layers.chain(sources).filter_map(|key| pins.get(&key)).flatten().cloned().collect()
+    Ok(layers.chain(sources).filter_map(|key| pins.get(&key)).flatten().cloned().collect())
 }
 
 fn changes(old: &Lock, new: &Lock, requirements: &[Requirement<'_>]) -> Vec<Change> {

@@ -13,6 +13,7 @@ mod fetching;
 mod flagship;
 mod images;
 mod interrupting;
+mod language;
 mod lfs;
 mod lower;
 mod merging;

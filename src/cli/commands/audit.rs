@@ -108,7 +108,7 @@ impl AuditArgs {
         let mut names = BTreeSet::new();
         let all = || manifest.boards.keys().cloned().collect();
         for board in if self.boards.is_empty() { all() } else { self.boards.clone() } {
-            names.extend(manifest.board(&board)?.layers.iter().cloned());
+            names.extend(manifest.layers_of(&board)?);
         }
         let mut directories = Vec::new();
         let mut git = Vec::new();

@@ -37,6 +37,7 @@ Examples:
   kbuild build --board qemu --board intel    one after the other, from the same shared state
   kbuild build --all --keep-going            all boards; what failed is told at the end
   kbuild build --board qemu --set boot=rootfs --set network=macvtap
+  kbuild build --board qemu --with debug     add a fragment of kbuild.toml
   kbuild build --board qemu --task unpack kata-guest-kernel-config
   kbuild build --board qemu --override meta-mine=../meta-mine
   kbuild build --board qemu --check         build again from nothing, and compare
@@ -58,6 +59,10 @@ pub(in crate::cli) struct BuildArgs {
     /// An option of the build, OPTION=CHOICE or FLAG; may be repeated. Every board must be able to have it.
     #[arg(long = "set", short, value_name = "OPTION[=CHOICE]")]
     set: Vec<String>,
+
+    /// Add this fragment of kbuild.toml; may be repeated.
+    #[arg(long = "with", value_name = "FRAGMENT")]
+    with: Vec<String>,
 
     #[command(flatten)]
     layers: LayerArgs,
@@ -97,6 +102,10 @@ pub(in crate::cli) struct BoardArgs {
     /// An option of the build, OPTION=CHOICE or FLAG; may be repeated.
     #[arg(long = "set", short, value_name = "OPTION[=CHOICE]")]
     pub(in crate::cli) set: Vec<String>,
+
+    /// Add this fragment of kbuild.toml; may be repeated.
+    #[arg(long = "with", value_name = "FRAGMENT")]
+    pub(in crate::cli) with: Vec<String>,
 
     #[command(flatten)]
     pub(in crate::cli) layers: LayerArgs,
@@ -141,7 +150,7 @@ impl BoardArgs {
     fn open_quietly(self, global: &GlobalArgs, output: &Output) -> Result<BoardBuild> {
         let project = Project::open(global)?;
         project.manifest.board(&self.board)?;
-        let selection = project.manifest.select(&self.board, &self.set)?;
+        let selection = project.manifest.select_with(&self.board, &self.set, &self.with)?;
         let lock = project.fresh_lock(global, output)?;
         warn_of_unlocked(&project, &lock, &self.board, &selection, &builder::this_machine(), output)?;
         let store = project.store()?;
@@ -232,7 +241,7 @@ fn describe(board: &str, selection: &Selection) -> String {
         Some(choice) => Some(format!("{option}={choice}")),
         None => None,
     });
-    let set: Vec<String> = set.collect();
+    let set: Vec<String> = set.chain(selection.with.iter().map(|fragment| format!("with {fragment}"))).collect();
     if set.is_empty() { format!("Board {board}") } else { format!("Board {board}, {}", set.join(", ")) }
 }
 
@@ -271,8 +280,8 @@ impl BuildArgs {
     }
 
     fn open(&self, board: &str, global: &GlobalArgs, output: &Output) -> Result<BoardBuild> {
-        BoardArgs { board: board.to_owned(), set: self.set.clone(), layers: self.layers.clone() }
-            .open_quietly(global, output)
+        let (set, with) = (self.set.clone(), self.with.clone());
+        BoardArgs { board: board.to_owned(), set, with, layers: self.layers.clone() }.open_quietly(global, output)
     }
 
     fn build(&self, board: BoardBuild, output: &Output) -> Result<(PathBuf, BuildResult)> {

@@ -100,7 +100,7 @@ impl MatrixArgs {
 /// What a board can have set beside its defaults, one thing at a time. What is refused for it, or contradicts its own settings,
 /// is left out.
 fn choices<'a>(manifest: &'a Manifest, board: &'a str) -> impl Iterator<Item = String> + 'a {
-    let base = manifest.select(board, &[]).map(|selection| selection.overrides).unwrap_or_default();
+    let base = manifest.select(board, &[]).ok();
     let of_option = |(name, option): (&'a String, &'a crate::manifest::BuildOption)| -> Vec<String> {
         match &option.kind {
             OptionKind::Flag { .. } => vec![name.clone()],
@@ -111,7 +111,7 @@ fn choices<'a>(manifest: &'a Manifest, board: &'a str) -> impl Iterator<Item = S
     options.flat_map(of_option).filter(move |set| {
         let selected = manifest.select(board, std::slice::from_ref(set));
         // The default itself changes nothing.
-        selected.is_ok_and(|selection| selection.overrides != base)
+        selected.is_ok_and(|selection| base.as_ref().is_none_or(|base| !selection.is_built_as(base)))
     })
 }
 
