@@ -205,7 +205,9 @@ def main():
         machine = int(recipe.getVar("KATA_RELEASE_ELF_MACHINE"))
         works = Path(works)
         for number, (name, files) in enumerate(tarballs(machine)):
+            # A link into the store, as BitBake finds it in DL_DIR.
             archive = works / ("%d.tar.zst" % number)
+            archive.symlink_to(works / ("stored-%d" % number))
             tarball(files, archive)
             (works / str(number)).mkdir()
             answers[name] = run(recipe, archive, parts, works / str(number), said.lines)

@@ -32,7 +32,11 @@ def kata_release_read(archive, names, scratch, prefix, zstd, files, links):
     import os, shutil, subprocess, tarfile
     directories = tuple(name for name in names if name.endswith("/"))
     fault = None
-    with subprocess.Popen([zstd, "--decompress", "--quiet", "--stdout", "--", archive], stdout=subprocess.PIPE) as process:
+    # From a descriptor: BitBake's file:// mirrors put a link into DL_DIR, and zstd reads nothing through links.
+    with (
+        open(archive, "rb") as packed,
+        subprocess.Popen([zstd, "--decompress", "--quiet", "--stdout"], stdin=packed, stdout=subprocess.PIPE) as process,
+    ):
         try:
             with tarfile.open(fileobj=process.stdout, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
                 for member in tar:

@@ -514,7 +514,7 @@ async fn a_record_without_an_end_is_refused() {
     server.on(&format!("/kbuild/git/{commit}.toml"), [long]);
     let world = World::with(stores(&[&server.url("/kbuild")]), false);
     let error = world.fetcher.git(&wanted("http://127.0.0.1:9/x.git", commit)).await.unwrap_err();
-    assert!(whole_error(&error).contains("more than 262144 bytes came"), "{}", whole_error(&error));
+    assert!(whole_error(&error).contains("the answer is longer than 262144 bytes"), "{}", whole_error(&error));
     let folder = tempfile::tempdir().unwrap();
     drop(Store::open(folder.path()).unwrap());
     fs::write(folder.path().join(format!("git/{commit}.toml")), vec![b'#'; bounds::RECORD as usize + 1]).unwrap();
