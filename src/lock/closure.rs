@@ -143,6 +143,11 @@ pub fn recipe_key(name: &str, board: &str, setting: &str) -> String {
     if setting.is_empty() { format!("{name}@{board}") } else { format!("{name}@{board}+{setting}") }
 }
 
+/// The recipe (PN) of a block's key, see [`recipe_key`].
+pub(super) fn recipe_of(key: &str) -> &str {
+    key.split('@').next().unwrap_or(key)
+}
+
 /// The settings of a group that is looked at together; none of a setting by itself.
 pub fn singles(setting: &str) -> Vec<String> {
     if setting.contains(TOGETHER) { setting.split(TOGETHER).map(str::to_owned).collect() } else { Vec::new() }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{CommitId, GitRef, Sha256, SourceId, SourceUrl};
 
+use super::closure::recipe_of;
 use super::{Lock, Locked, LockedBoard, LockedRecipe, Pin, Request};
 
 /// What stands between the words of LICENSE (BitBake's manual, "LICENSE").
@@ -209,7 +210,7 @@ fn pin_changes<'l>(old: &'l Lock, new: &'l Lock, pins: fn(&Lock) -> Pins<'_>) ->
 fn recipes(lock: &Lock) -> BTreeMap<&str, RecipeSide<'_>> {
     let mut recipes: BTreeMap<&str, RecipeSide<'_>> = BTreeMap::new();
     for (key, recipe) in &lock.recipes {
-        recipes.entry(pn(key)).or_default().add(lock, recipe);
+        recipes.entry(recipe_of(key)).or_default().add(lock, recipe);
     }
     recipes
 }
@@ -231,11 +232,6 @@ impl<'l> RecipeSide<'l> {
         }
         side
     }
-}
-
-/// The PN in the key of a recipe's block, see [`super::recipe_key`].
-fn pn(key: &str) -> &str {
-    key.split('@').next().unwrap_or(key)
 }
 
 fn recipe_changes<'l>(old: &'l Lock, new: &'l Lock) -> Vec<RecipeChange<'l>> {
@@ -302,7 +298,7 @@ fn new_licenses<'l>(old: &Lock, new: &'l Lock) -> BTreeMap<&'l str, BTreeSet<&'l
     let mut appeared: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (key, recipe) in &new.recipes {
         for license in licenses(&recipe.license).filter(|license| !before.contains(license)) {
-            appeared.entry(license).or_default().insert(pn(key));
+            appeared.entry(license).or_default().insert(recipe_of(key));
         }
     }
     appeared

@@ -252,6 +252,14 @@ impl Lock {
         text::LockText { lock: self, manifest }.to_string()
     }
 
+    /// The commit that a layer or declared source is locked to; `None` of what is no repository.
+    pub fn commit(&self, pin: &Pin) -> Option<CommitId> {
+        match self.get(&pin.locked) {
+            Ok(Locked::Git(_, git)) => Some(git.commit),
+            _ => None,
+        }
+    }
+
     /// A source by its id.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::closure::recipe_of;
 use super::merge::{merge_file, merge_git};
 use super::{Closure, Lock, LockedBoard, LockedFolder, merge};
 use crate::error::Result;
@@ -102,7 +103,7 @@ impl Merger {
             lfs: self.needed("lfs", &three!(lfs), merge_file),
             floating: self.needed("floating", &three!(floating), merge::same),
             recipes: derived(&three!(recipes), |key, ours, theirs| {
-                disputed.insert(key.split('@').next().unwrap_or(key).to_owned());
+                disputed.insert(recipe_of(key).to_owned());
                 Some(pick(side, ours, theirs))
             }),
             folders: folders(&three!(folders)),

@@ -9,6 +9,8 @@ use std::ops::{Deref, Range};
 
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess};
 use serde::{Deserialize, Deserializer};
 use serde_spanned::Spanned;
 
@@ -529,12 +531,8 @@ impl<'de> Deserialize<'de> for RawBuiltin {
                 Ok(RawBuiltin::All(on))
             }
 
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut names: A) -> Result<RawBuiltin, A::Error> {
-                let mut read = Vec::new();
-                while let Some(name) = names.next_element()? {
-                    read.push(name);
-                }
-                Ok(RawBuiltin::Named(read))
+            fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> Result<RawBuiltin, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(names)).map(RawBuiltin::Named)
             }
         }
 
@@ -557,7 +555,7 @@ impl<'de> Deserialize<'de> for RawEnv {
                 Ok(RawEnv::Set(value.to_owned()))
             }
 
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut keys: A) -> Result<RawEnv, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut keys: A) -> Result<RawEnv, A::Error> {
                 let (mut forward, mut default) = (false, None);
                 while let Some(key) = keys.next_key::<String>()? {
                     match key.as_str() {
@@ -585,20 +583,12 @@ impl<'de> Deserialize<'de> for RawAdds {
                 f.write_str("a list of fragments, or a table of choices with a list for each")
             }
 
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut names: A) -> Result<RawAdds, A::Error> {
-                let mut read = Vec::new();
-                while let Some(name) = names.next_element()? {
-                    read.push(name);
-                }
-                Ok(RawAdds::Flag(read))
+            fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> Result<RawAdds, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(names)).map(RawAdds::Flag)
             }
 
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut choices: A) -> Result<RawAdds, A::Error> {
-                let mut read = IndexMap::new();
-                while let Some((choice, names)) = choices.next_entry()? {
-                    read.insert(choice, names);
-                }
-                Ok(RawAdds::Choice(read))
+            fn visit_map<A: MapAccess<'de>>(self, choices: A) -> Result<RawAdds, A::Error> {
+                IndexMap::deserialize(MapAccessDeserializer::new(choices)).map(RawAdds::Choice)
             }
         }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 use crate::fetch::{Listed, UpstreamAnswer, UpstreamClient, UpstreamLook};
-use crate::lock::{Lock, Locked};
+use crate::lock::Lock;
 use crate::manifest::{GitRequest, LayerOrigin, Manifest, PinSection, SourceOrigin};
 use crate::source::{CommitId, GitRef, SourceUrl};
 
@@ -95,10 +95,7 @@ fn pins(manifest: &Manifest) -> Vec<(PinSection, &str, &GitRequest)> {
 
 fn locked_commit(lock: &Lock, section: PinSection, name: &str) -> Option<CommitId> {
     let pins = if section == PinSection::Layers { &lock.layers } else { &lock.sources };
-    match lock.get(&pins.get(name)?.locked) {
-        Ok(Locked::Git(_, git)) => Some(git.commit),
-        _ => None,
-    }
+    lock.commit(pins.get(name)?)
 }
 
 fn refs(reference: &GitRef, (look, listed): &(UpstreamLook, Vec<Listed>)) -> UpstreamRefs {

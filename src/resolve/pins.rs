@@ -10,7 +10,7 @@ use super::{Change, ChangeSide, Resolution, UpdatePolicy, floating};
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
 use crate::files::MANIFEST;
-use crate::lock::{Lock, Locked, LockedBoard, LockedImage, Pin};
+use crate::lock::{Lock, LockedBoard, LockedImage, Pin};
 use crate::manifest::Manifest;
 use crate::source::{CommitId, SourceId};
 use crate::suggest;
@@ -132,10 +132,7 @@ fn changes(old: &Lock, new: &Lock, requirements: &[Requirement<'_>]) -> Vec<Chan
 /// The commit that a layer or declared source is locked to.
 pub(super) fn commit(lock: &Lock, layer: bool, name: &str) -> Option<CommitId> {
     let pin = if layer { lock.layers.get(name) } else { lock.sources.get(name) };
-    match lock.get(&pin?.locked) {
-        Ok(Locked::Git(_, git)) => Some(git.commit),
-        _ => None,
-    }
+    lock.commit(pin?)
 }
 
 /// The pin of each name, as text. An image may have changed in more than its digest.

@@ -3,8 +3,9 @@
 use kbuild_test::assert_run;
 use kbuild_test::project::TestProject;
 
-use super::pins::{Pins, commit, git};
+use super::pins::{Pins, commit};
 use super::queries;
+use kbuild_test::quickstart::git_at_fixed_time as git;
 
 /// The project of the queries, and its lock some time later: a layer and three recipes moved, one is new, one is gone.
 fn later() -> TestProject {

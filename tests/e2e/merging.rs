@@ -2,7 +2,8 @@
 
 use kbuild_test::engine::profile_directory;
 
-use super::pins::{Pins, commit, git};
+use super::pins::{Pins, commit};
+use kbuild_test::quickstart::git_at_fixed_time as git;
 
 /// A project in git, whose second branch is `theirs`. Each side runs kbuild and commits.
 struct Merge {

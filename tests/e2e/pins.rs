@@ -1,10 +1,10 @@
 //! Commands that change pins, and that say which could be: `update`, `add`, `remove`, `outdated`.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use kbuild_test::assert_run;
-use kbuild_test::project::{Run, TestProject, hermetic};
+use kbuild_test::project::{Run, TestProject};
+use kbuild_test::quickstart::git_at_fixed_time as git;
 use kbuild_test::sha256;
 
 /// A project without boards, and its upstreams behind a mirror rule. Commits have fixed dates, so that their ids are the same
@@ -99,20 +99,6 @@ pub(super) fn commit(repository: &Path, message: &str) -> String {
     git(repository, &["add", "-A"]);
     git(repository, &["commit", "-q", "-m", message]);
     git(repository, &["rev-parse", "HEAD"])
-}
-
-pub(super) fn git(directory: &Path, args: &[&str]) -> String {
-    let mut command = Command::new("git");
-    command.args(args).current_dir(directory).env_clear();
-    hermetic(&mut command, directory);
-    command.env("GIT_CONFIG_GLOBAL", "/dev/null");
-    for role in ["AUTHOR", "COMMITTER"] {
-        command.env(format!("GIT_{role}_NAME"), "Tester").env(format!("GIT_{role}_EMAIL"), "tester@example.invalid");
-        command.env(format!("GIT_{role}_DATE"), "1000000000 +0000");
-    }
-    let output = command.output().expect("git starts");
-    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// The lines that differ, old ones first.

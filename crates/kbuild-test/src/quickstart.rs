@@ -159,6 +159,16 @@ fn site_config(url: &str) -> String {
 
 /// git, hermetic, in a directory.
 pub fn git(directory: &Path, args: &[&str]) -> String {
+    git_with(directory, args, &[])
+}
+
+/// As [`git`], at a fixed time: the same commits have the same names in every run.
+pub fn git_at_fixed_time(directory: &Path, args: &[&str]) -> String {
+    let date = "1000000000 +0000";
+    git_with(directory, args, &[("GIT_AUTHOR_DATE", date), ("GIT_COMMITTER_DATE", date)])
+}
+
+fn git_with(directory: &Path, args: &[&str], more: &[(&str, &str)]) -> String {
     let mut command = Command::new("git");
     command.args(args).current_dir(directory).env_clear();
     hermetic(&mut command, directory);
@@ -166,7 +176,7 @@ pub fn git(directory: &Path, args: &[&str]) -> String {
     for role in ["AUTHOR", "COMMITTER"] {
         command.env(format!("GIT_{role}_NAME"), "Tester").env(format!("GIT_{role}_EMAIL"), "tester@example.invalid");
     }
-    let output = command.output().expect("git starts");
+    let output = command.envs(more.iter().copied()).output().expect("git starts");
     assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
