@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::graph::Graph;
+use super::readers::{ReaderRecord, Readers};
 use super::report::{DiscoveryReport, Fetch, FloatingSrcrev, Problem, Recipe};
-use super::snapshot::Snapshot;
+use super::snapshot::{Reparse, Snapshot};
 use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Result};
@@ -28,6 +29,9 @@ pub const TASK: &str = "kbuild_closure";
 
 /// The task of the class that fetches and unpacks, for `--runall`.
 pub const UNPACK: &str = "kbuild_unpack";
+
+/// Has BitBake parse single recipes, for the Python that runs it.
+const RECIPES: &str = include_str!("recipes.py");
 
 /// The result of fetching and unpacking one recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -123,6 +127,16 @@ impl DiscoveryDir {
         Ok(discovery)
     }
 
+    /// As [`DiscoveryDir::begin`], for a discovery: the class also notes whom a later edit will concern.
+    ///
+    /// # Errors
+    /// As [`DiscoveryDir::begin`].
+    pub fn begin_discovery(topdir: &Path) -> Result<DiscoveryDir> {
+        let discovery = DiscoveryDir::begin(topdir)?;
+        disk::create_dir_all(&discovery.0.join("readers"))?;
+        Ok(discovery)
+    }
+
     /// The working directory for `bitbake -g`, which writes its files there.
     pub fn graph_directory(&self) -> PathBuf {
         self.0.join("graph")
@@ -159,24 +173,58 @@ impl DiscoveryDir {
         Ok(found.into_iter().map(|source| (source.name, source.folder)).collect())
     }
 
-    /// As [`DiscoveryDir::begin`], for a run in which recipes that were read from one of these files, or from below one of these
+    /// As [`DiscoveryDir::begin_discovery`], for a run in which recipes that were read from one of these files, or from below one of these
     /// directories, are parsed again, and say what they fetch.
     ///
     /// # Errors
     /// As [`DiscoveryDir::begin`].
     pub fn begin_again(topdir: &Path, changed: &[PathBuf]) -> Result<DiscoveryDir> {
-        let discovery = DiscoveryDir::begin(topdir)?;
-        let list: String = changed.iter().map(|path| format!("{}\n", path.display())).collect();
-        disk::replace(&discovery.0.join("reread"), list.as_bytes())?;
+        let discovery = DiscoveryDir::begin_discovery(topdir)?;
+        disk::replace(&discovery.0.join("reread"), lines(changed).as_bytes())?;
         Ok(discovery)
     }
 
-    /// What recipes say that were parsed again.
+    /// Has the next run parse only the recipes that the changed files are, or are appended to, and these. Returns the
+    /// arguments for the Python that runs BitBake, with the BitBake in this directory.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub fn ask_recipes(&self, engine: &Path, topdir: &Path, recipes: &[PathBuf]) -> Result<[PathBuf; 3]> {
+        let program = self.0.join("recipes.py");
+        disk::replace(&program, RECIPES.as_bytes())?;
+        disk::replace(&self.0.join("ask"), lines(recipes).as_bytes())?;
+        Ok([program, engine.join("lib"), topdir.to_owned()])
+    }
+
+    /// The recipes that were asked alone; `None` where that failed.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub fn asked_recipes(&self) -> Result<Option<Vec<PathBuf>>> {
+        let path = self.0.join("asked");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = disk::read_text(&path, "the list of recipes that were asked", bounds::DISCOVERY_FILE)?;
+        Ok(Some(text.lines().map(PathBuf::from).collect()))
+    }
+
+    /// What recipes say that were parsed again: only these, or all that BitBake's cache does not have.
     ///
     /// # Errors
     /// Files that are not what the class writes.
-    pub fn reparsed(&self) -> Result<BTreeMap<String, Value>> {
-        Ok(by_name(read_all(&self.0.join("reparsed"))?))
+    pub fn reparse(&self, only: Option<Vec<PathBuf>>) -> Result<Reparse> {
+        Ok(Reparse {
+            only,
+            recipes: read_all(&self.0.join("reparsed"))?,
+            floating: read_all(&self.0.join("floating"))?,
+            external: read_all(&self.0.join("external"))?,
+            readers: self.readers()?,
+        })
+    }
+
+    fn readers(&self) -> Result<Readers> {
+        Ok(Readers::of(read_all::<ReaderRecord>(&self.0.join("readers"))?))
     }
 
     /// What was found, once both runs are done.
@@ -189,6 +237,9 @@ impl DiscoveryDir {
             recipes: by_name(read_all(&self.0.join("closure"))?),
             configurations: read_all(&self.0.join("configuration"))?,
             graph: Graph::read(&graph)?,
+            floating: read_all(&self.0.join("floating"))?,
+            external: read_all(&self.0.join("external"))?,
+            readers: self.readers()?,
         })
     }
 
@@ -197,14 +248,7 @@ impl DiscoveryDir {
     /// # Errors
     /// Files that are not what the class writes.
     pub fn recipes(&self, known: &Snapshot) -> Result<DiscoveryReport> {
-        let records = by_name(read_all(&self.0.join("closure"))?);
-        let found = records.values().map(typed).collect::<Result<_>>()?;
-        let floating: Vec<FloatingFile> = read_all(&self.0.join("floating"))?;
-        let mut report = report(found, floating, Vec::new(), &Graph::of_recipes(records.keys().cloned()), &[])?;
-        for recipe in &mut report.recipes {
-            recipe.same_graph = records.get(&recipe.name).is_some_and(|record| known.has_the_graph_of(record));
-        }
-        Ok(report)
+        report_on_records(by_name(read_all(&self.0.join("closure"))?), read_all(&self.0.join("floating"))?, known)
     }
 
     /// What recipes fetch whose do_fetch failed in this run, as far as they could say.
@@ -216,23 +260,56 @@ impl DiscoveryDir {
         let records = failed.into_iter().filter(|failed| failed.task == "fetch").filter_map(|failed| failed.recipe);
         Ok(records.map(|recipe| recipe.with(&BTreeMap::new())).collect())
     }
+}
 
-    /// The report: what was found, with what this run says of moving refs and of recipes that are built from a folder.
-    ///
-    /// # Errors
-    /// Files that are not what the class writes; recipes of the graph that the class did not see or the other way round, which
-    /// would be kbuild's fault.
-    pub fn report(&self, snapshot: &Snapshot, targets: &[String]) -> Result<DiscoveryReport> {
-        let found = snapshot.recipes.values().map(typed).collect::<Result<_>>()?;
-        let configurations = snapshot.configurations.iter().map(typed).collect::<Result<_>>()?;
-        let floating: Vec<FloatingFile> = read_all(&self.0.join("floating"))?;
-        let mut report = report(found, floating, configurations, &snapshot.graph, targets)?;
-        for (recipe, folder) in self.external_sources()? {
-            let folder = folder.display();
-            report.notes.push(format!("The recipe {recipe} is built from {folder} (EXTERNALSRC), which no lock pins"));
-        }
-        Ok(report)
+/// The report on what was found.
+///
+/// # Errors
+/// Records that are not what the class writes; recipes of the graph that the class did not see or the other way round, which
+/// would be kbuild's fault.
+pub fn report_on(snapshot: &Snapshot, targets: &[String]) -> Result<DiscoveryReport> {
+    let found = snapshot.recipes.values().map(typed).collect::<Result<_>>()?;
+    let configurations = snapshot.configurations.iter().map(typed).collect::<Result<_>>()?;
+    let floating = snapshot.floating.iter().map(typed).collect::<Result<_>>()?;
+    let mut report = report(found, floating, configurations, &snapshot.graph, targets)?;
+    for external in &snapshot.external {
+        let ExternalSource { name, folder } = typed(external)?;
+        let folder = folder.display();
+        report.notes.push(format!("The recipe {name} is built from {folder} (EXTERNALSRC), which no lock pins"));
     }
+    Ok(report)
+}
+
+/// What these recipes say that were parsed alone, compared with the known ones; `None` where one of them said nothing.
+///
+/// # Errors
+/// Records that are not what the class writes.
+pub fn report_on_recipes(reparse: Reparse, names: &[String], known: &Snapshot) -> Result<Option<DiscoveryReport>> {
+    let mut records = by_name(reparse.recipes);
+    records.retain(|name, record| names.contains(name) && record.get("error").is_none());
+    if records.len() < names.len() {
+        return Ok(None);
+    }
+    let floating = reparse.floating.iter().map(typed).collect::<Result<_>>()?;
+    report_on_records(records, floating, known).map(Some)
+}
+
+/// A report without a task graph.
+fn report_on_records(
+    records: BTreeMap<String, Value>,
+    floating: Vec<FloatingFile>,
+    known: &Snapshot,
+) -> Result<DiscoveryReport> {
+    let found = records.values().map(typed).collect::<Result<_>>()?;
+    let mut report = report(found, floating, Vec::new(), &Graph::of_recipes(records.keys().cloned()), &[])?;
+    for recipe in &mut report.recipes {
+        recipe.same_graph = records.get(&recipe.name).is_some_and(|record| known.has_the_graph_of(record));
+    }
+    Ok(report)
+}
+
+fn lines(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| format!("{}\n", path.display())).collect()
 }
 
 fn by_name(records: Vec<Value>) -> BTreeMap<String, Value> {

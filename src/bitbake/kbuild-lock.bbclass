@@ -22,6 +22,7 @@ python kbuild_configured() {
     kbuild_cold_as_warm()
     kbuild_hash_without_values(d)
     kbuild_read_again(d)
+    kbuild_note_configuration(d)
     kbuild_ask_nobody_for_revisions()
     kbuild_uninative_from_the_view(d)
 }
@@ -171,6 +172,7 @@ kbuild_recipe_read[eventmask] = "bb.event.RecipePreFinalise"
 python kbuild_recipe_read() {
     kbuild_depend_on_options(d, kbuild_options_named(d))
     kbuild_depend_on_values(d)
+    kbuild_note_own_reads(d)
 }
 
 def kbuild_depend_on_options(d, words):
@@ -298,27 +300,33 @@ def kbuild_words_in(path):
 def kbuild_read_again(d):
     """Where kbuild wrote ${TOPDIR}/kbuild/reread, a list of paths, recipes that were read from one of them (or from below it)
     are parsed again, whatever the cache has; each recipe that is parsed then says what it fetches, below
-    ${TOPDIR}/kbuild/reparsed."""
-    try:
-        with open(d.expand("${TOPDIR}/kbuild/reread")) as file:
-            changed = frozenset(file.read().splitlines())
-    except OSError:
-        return
+    ${TOPDIR}/kbuild/reparsed. Of recipes that are taken from the cache, it is noted what they were read from."""
+    changed, notes = kbuild_changed(d), kbuild_notes_readers(d)
     known = bb.cache.Cache.cacheValidUpdate
-    if hasattr(known, "kbuild_changed"):
+    if hasattr(known, "kbuild_changed") or not (changed or notes):
         return
     def is_changed(path):
         return path in changed or os.path.dirname(path) in changed
     def cacheValidUpdate(self, fn, appends):
         info = self.depends_cache.get(fn)
-        read = [fn, *appends] + [path for path, _ in (info[0].file_depends or [] if info else [])]
-        if not any(is_changed(path) for path in read):
-            return known(self, fn, appends)
-        self.checked.add(fn)
-        self.remove(fn)
-        return False
+        read = [path for path, _ in (info[0].file_depends or [] if info else [])]
+        if any(is_changed(path) for path in [fn, *appends, *read]):
+            self.checked.add(fn)
+            self.remove(fn)
+            return False
+        valid = known(self, fn, appends)
+        if valid and notes:
+            kbuild_note_reader(d, self.mc, fn, read)
+        return valid
     cacheValidUpdate.kbuild_changed = changed
     bb.cache.Cache.cacheValidUpdate = cacheValidUpdate
+
+def kbuild_changed(d):
+    try:
+        with open(d.expand("${TOPDIR}/kbuild/reread")) as file:
+            return frozenset(file.read().splitlines())
+    except OSError:
+        return frozenset()
 
 def kbuild_say_again(d):
     """As do_kbuild_closure. A recipe that no closure has may be broken in any way: then nothing is known of it."""
@@ -326,7 +334,46 @@ def kbuild_say_again(d):
         found = kbuild_closure(d)
     except Exception as error:
         found = {"name": kbuild_name(d), "error": str(error)}
-    kbuild_write(d, "reparsed", kbuild_name(d), found)
+    # Several recipes may be called the same.
+    kbuild_write(d, "reparsed", kbuild_name(d) + "@" + kbuild_short_hash(d.getVar("FILE")), found)
+
+# ---- Who was read from what: one file for each recipe, below ${TOPDIR}/kbuild/readers, where kbuild made that directory
+
+def kbuild_notes_readers(d):
+    return os.path.isdir(d.expand("${TOPDIR}/kbuild/readers"))
+
+def kbuild_note_reader(d, context, recipe, read):
+    """Notes which files of the project's own layers, and which values, a recipe was read from: what may change between two
+    discoveries. Recipes and appends are left out: BitBake finds those by their names."""
+    values = d.expand("${TOPDIR}/conf/values/sources/")
+    own = kbuild_own_layers(d)
+    reads = {path for path in read if path.startswith(own) and not path.endswith((".bb", ".bbappend"))}
+    # A value's file is called by its hash, see kbuild_depend_on_value.
+    reads.update(values + path[len(values):].split("/")[0] for path in read if path.startswith(values))
+    if reads:
+        kbuild_write(d, "readers", kbuild_short_hash("%s %s" % (context, recipe)), {"path": recipe, "reads": sorted(reads)})
+
+def kbuild_note_own_reads(d):
+    """The same of the recipe that is parsed now."""
+    if kbuild_notes_readers(d):
+        read = [path for path, _ in d.getVar("__depends", False) or []]
+        kbuild_note_reader(d, d.getVar("BB_CURRENT_MC"), d.getVar("FILE"), read)
+
+def kbuild_note_configuration(d):
+    """What of it the configuration was read from: that changes everything."""
+    if kbuild_notes_readers(d):
+        read = (d.getVar("__depends", False) or []) + (d.getVar("__base_depends", False) or [])
+        kbuild_note_reader(d, d.getVar("BB_CURRENT_MC"), "", [path for path, _ in read])
+
+def kbuild_own_layers(d):
+    """The layers that are folders of the project: all others are laid out beside TOPDIR."""
+    pinned = os.path.dirname(d.getVar("TOPDIR")) + "/layers/"
+    layers = [layer.rstrip("/") + "/" for layer in (d.getVar("BBLAYERS") or "").split()]
+    return tuple(layer for layer in layers if not layer.startswith(pinned))
+
+def kbuild_short_hash(text):
+    import hashlib
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 # ---- What floats
 
@@ -338,6 +385,7 @@ python kbuild_recipe_parsed() {
         kbuild_depend_on_options(d, kbuild_options(d))
     # Anonymous Python may have changed PN, and what kbuild_source.bbclass is told.
     kbuild_depend_on_values(d)
+    kbuild_note_own_reads(d)
     kbuild_note_external_source(d)
     if os.path.exists(d.expand("${TOPDIR}/kbuild/reread")):
         kbuild_say_again(d)
@@ -348,14 +396,14 @@ python kbuild_recipe_parsed() {
     if floating:
         # Parsed again in each run, so that a warm cache hides nothing.
         d.setVar("BB_DONT_CACHE", "1")
-        kbuild_write(d, "floating", kbuild_name(d), {"floating": floating})
+        kbuild_write(d, "floating", kbuild_name(d), {"path": d.getVar("FILE"), "floating": floating})
 }
 
 def kbuild_note_external_source(d):
     """Says of a recipe that externalsrc.bbclass has it built from a folder. That class has it parsed in each run."""
     folder = d.getVar("EXTERNALSRC")
     if folder and bb.data.inherits_class("externalsrc", d):
-        kbuild_write(d, "external", kbuild_name(d), {"name": kbuild_name(d), "folder": folder})
+        kbuild_write(d, "external", kbuild_name(d), {"path": d.getVar("FILE"), "name": kbuild_name(d), "folder": folder})
 
 def kbuild_floating(d):
     """What of SRC_URI has a revision that nobody was asked for."""
@@ -447,7 +495,7 @@ def kbuild_fetches_nothing(d):
 
 def kbuild_closure(d):
     data = kbuild_as_fetch(d, "kbuild-closure")
-    found = dict(kbuild_where(d), name=kbuild_name(d), version=d.getVar("PV") or "",
+    found = dict(kbuild_where(d), path=d.getVar("FILE"), name=kbuild_name(d), version=d.getVar("PV") or "",
         license=d.getVar("LICENSE") or "", provides=(d.getVar("PROVIDES") or "").split(),
         needs=kbuild_needs(d), graph=kbuild_graph(d), dynamic=(d.getVar("PACKAGES_DYNAMIC") or "").split(),
         read=kbuild_read(d), **kbuild_packages(d),

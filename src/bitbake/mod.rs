@@ -10,6 +10,7 @@ pub mod engine;
 pub mod fetchers;
 pub mod graph;
 pub mod metadata;
+pub mod readers;
 pub mod report;
 pub mod site;
 pub mod snapshot;

@@ -3,24 +3,31 @@
 //! BitBake runs twice, behind the seal: once for the task of kbuild's class in every recipe of the targets' task graph, once
 //! for the graph itself. Both use the directory and the configuration of builds, so that one parse cache serves all.
 //!
-//! What was found is kept beside the board's directory. After an edit BitBake only parses, once, and the recipes of edited
-//! files say what they fetch now (`known_closure.rs`).
+//! What was found is kept beside the board's directory (`known_closure.rs`). After an edit, BitBake parses the recipes that it
+//! concerns, and they say what they fetch now. Where more may have changed than these say, or too many are concerned, it
+//! parses all that its cache does not have; and where the task graph may be another one, everything is asked anew.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::known_closure::{DiscoveryInputs, KnownClosure};
 use super::layers::LayerChanges;
 use super::prepare::{self, BuildRequest};
-use super::{Prepared, ask_fetchers, bitbake};
-use crate::bitbake::discovery::DiscoveryDir;
+use super::seal::Stdout;
+use super::{Prepared, ask_fetchers, bitbake, run_inside};
+use crate::bitbake::discovery::{self, DiscoveryDir};
+use crate::bitbake::snapshot::{Reparse, Snapshot};
 use crate::bitbake::{DiscoveryReport, Engine, Verbosity, engine};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::lock::Lock;
 use crate::manifest::{Manifest, Variant};
 use crate::progress::Progress;
 use crate::resolve::{Discover, FetchCase, Objection};
 use crate::source::SourceId;
 use crate::store::Store;
+
+/// More recipes than these are parsed faster by BitBake's parser processes, though it loads its cache first.
+const FEW_RECIPES: usize = 64;
 
 /// The configuration whose closure is asked for.
 #[derive(Clone, Copy)]
@@ -47,34 +54,88 @@ pub fn discover(request: &DiscoverRequest<'_>) -> Result<DiscoveryReport> {
     if let Some(report) = discover_again(&prepared, &inputs, &place, words)? {
         return Ok(report);
     }
-    let found = DiscoveryDir::begin(prepared.topdir())?;
+    let found = DiscoveryDir::begin_discovery(prepared.topdir())?;
     run(&prepared, Engine::closure_arguments(targets, words)?, prepared.topdir())?;
     run(&prepared, Engine::graph_arguments(targets)?, &found.graph_directory())?;
     let snapshot = found.snapshot()?;
-    let report = found.report(&snapshot, targets)?;
+    let report = discovery::report_on(&snapshot, targets)?;
     KnownClosure { inputs, snapshot }.write(&place)?;
     Ok(report)
 }
 
-/// Asks only the recipes of edited files; `None` where that does not tell.
+/// Asks only the recipes that an edit concerns; `None` where that does not tell.
 fn discover_again(
     prepared: &Prepared,
     inputs: &DiscoveryInputs,
     place: &Path,
     words: Verbosity,
 ) -> Result<Option<DiscoveryReport>> {
-    let Some(mut known) = KnownClosure::read(place) else { return Ok(None) };
+    let Some(known) = KnownClosure::read(place) else { return Ok(None) };
     let Some(changed) = inputs.changed_since(&known.inputs, prepared.topdir()) else { return Ok(None) };
-    let found = DiscoveryDir::begin_again(prepared.topdir(), &changed)?;
-    run(prepared, Engine::parse_arguments(words), prepared.topdir())?;
-    if let Err(why) = known.snapshot.update(found.reparsed()?, &changed) {
+    let reparse = match parse_concerned(prepared, &known.snapshot, &changed)? {
+        Ok(reparse) => reparse,
+        Err(why) => {
+            tracing::info!("all recipes are looked at: {why}");
+            parse_what_is_not_cached(prepared, &changed, words)?
+        }
+    };
+    let KnownClosure { mut snapshot, .. } = known;
+    if let Err(why) = snapshot.update(reparse, &changed) {
         tracing::info!("the whole closure is looked at: {why}");
         return Ok(None);
     }
-    let report = found.report(&known.snapshot, &prepared.targets)?;
-    known.inputs = inputs.clone();
-    known.write(place)?;
+    let report = discovery::report_on(&snapshot, &prepared.targets)?;
+    KnownClosure { inputs: inputs.clone(), snapshot }.write(place)?;
     Ok(Some(report))
+}
+
+/// Parses the recipes that an edit concerns, and no others: in a process of its own, without BitBake's cache. Fails with why
+/// that cannot be done.
+fn parse_concerned(prepared: &Prepared, known: &Snapshot, changed: &[PathBuf]) -> Result<Result<Reparse, String>> {
+    match known.readers.of_changed(changed) {
+        Ok(recipes) if recipes.len() <= FEW_RECIPES => parse_alone(prepared, changed, &recipes),
+        Ok(recipes) => Ok(Err(format!("{} recipes were read from what changed", recipes.len()))),
+        Err(why) => Ok(Err(why)),
+    }
+}
+
+/// Parses single recipes: those that the changed files are, or are appended to, and these.
+fn parse_alone(prepared: &Prepared, changed: &[PathBuf], recipes: &[PathBuf]) -> Result<Result<Reparse, String>> {
+    let found = DiscoveryDir::begin_again(prepared.topdir(), changed)?;
+    let mut command = Command::new("python3");
+    command.args(found.ask_recipes(prepared.engine().directory(), prepared.topdir(), recipes)?);
+    command.current_dir(prepared.topdir());
+    let ended = run_inside(prepared, &prepared.seal, command, Stdout::ToStderr)?;
+    if ended.interrupted {
+        return Err(Error::new(Kind::Interrupted, "asking recipes what they fetch was interrupted"));
+    }
+    match found.asked_recipes()?.filter(|_| ended.status == 0) {
+        Some(only) => Ok(Ok(found.reparse(Some(only))?)),
+        None => Ok(Err(format!("the recipes could not be parsed alone (exit status {})", ended.status))),
+    }
+}
+
+/// Parses all that BitBake's cache does not have.
+fn parse_what_is_not_cached(prepared: &Prepared, changed: &[PathBuf], words: Verbosity) -> Result<Reparse> {
+    let found = DiscoveryDir::begin_again(prepared.topdir(), changed)?;
+    run(prepared, Engine::parse_arguments(words), prepared.topdir())?;
+    found.reparse(None)
+}
+
+/// Asks recipes of a known closure alone; `None` where other recipes may stand for their names now.
+fn ask_known(prepared: &Prepared, request: &DiscoverRequest<'_>, names: &[String]) -> Result<Option<DiscoveryReport>> {
+    let Some(known) = KnownClosure::read(&KnownClosure::place(prepared, request)?) else { return Ok(None) };
+    if !DiscoveryInputs::of(request, prepared)?.has_the_files_of(&known.inputs) {
+        return Ok(None);
+    }
+    let Some(files) = known.snapshot.files_of(names) else { return Ok(None) };
+    match parse_alone(prepared, &files, &[])? {
+        Ok(reparse) => discovery::report_on_recipes(reparse, names, &known.snapshot),
+        Err(why) => {
+            tracing::info!("BitBake is asked: {why}");
+            Ok(None)
+        }
+    }
 }
 
 /// BitBake inside the seal, for locking.
@@ -124,9 +185,12 @@ impl Discover for Discoverer<'_> {
     fn recipes(&self, pinned: &Lock, board: &str, variant: &Variant, recipes: &[String]) -> Result<DiscoveryReport> {
         let build = self.request(pinned, board, variant);
         let prepared = prepare::prepare_discovery(&build, &variant.host)?;
+        let request = DiscoverRequest { build, host: &variant.host, words: self.verbosity };
+        if let Some(report) = ask_known(&prepared, &request, recipes)? {
+            return Ok(report);
+        }
         let found = DiscoveryDir::begin(prepared.topdir())?;
         run(&prepared, Engine::recipe_arguments(recipes, self.verbosity)?, prepared.topdir())?;
-        let request = DiscoverRequest { build, host: &variant.host, words: self.verbosity };
         let known = KnownClosure::read(&KnownClosure::place(&prepared, &request)?);
         found.recipes(&known.map(|known| known.snapshot).unwrap_or_default())
     }

@@ -96,6 +96,11 @@ impl DiscoveryInputs {
         Ok(DiscoveryInputs { rest: (*rest.finalize().as_bytes()).into(), values, files: files_of(request)? })
     }
 
+    /// Whether these differ at most in what files and values hold: no recipe came or went, and all else is the same.
+    pub(super) fn has_the_files_of(&self, known: &DiscoveryInputs) -> bool {
+        self.rest == known.rest && self.files.keys().eq(known.files.keys())
+    }
+
     /// The files, and the directories of values, that are not as they were; `None` where more than recipes changed.
     pub(super) fn changed_since(&self, known: &DiscoveryInputs, topdir: &Path) -> Option<Vec<PathBuf>> {
         if self.rest != known.rest {
@@ -154,6 +159,7 @@ mod tests {
         assert_eq!(changed(&now), Some(expected.map(PathBuf::from).to_vec()));
         let now = inputs(&[("/l/a.bb", 1), ("/l/conf/layer.conf", 2), ("/l/old.inc", 1)], "1");
         assert_eq!(changed(&now), None, "configuration");
+        assert!(now.has_the_files_of(&known) && !inputs(&[("/l/a.bb", 1)], "1").has_the_files_of(&known));
         assert_eq!(changed(&DiscoveryInputs { rest: [1; 32].into(), ..known.clone() }), None);
     }
 }

@@ -289,8 +289,10 @@ fn parsed(bench: &TestProject, board: &str) -> usize {
 /// The recipes that were asked again in a board's last discovery.
 fn asked_again(bench: &TestProject, board: &str) -> Vec<String> {
     let found = fs::read_dir(bench.path(format!("build/{board}/kbuild/reparsed"))).expect("recipes were asked again");
-    let mut names: Vec<String> =
-        found.flatten().map(|entry| entry.file_name().to_string_lossy().replace(".json", "")).collect();
+    let mut names: Vec<String> = found
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().split("%40").next().unwrap_or_default().to_owned())
+        .collect();
     names.sort();
     names
 }
@@ -368,16 +370,78 @@ fn a_bumped_source_has_only_its_users_parsed() {
     assert_eq!(parsed(&bench, "lantern"), 0);
 }
 
+/// No source pins tidings now: its AUTOREV does float, and the lock has the commit.
+fn tidings_floats(served: &Path, manifest: String) -> String {
+    let manifest = with_uninative(served, manifest);
+    let (before, after) = manifest.split_once("[sources.tidings]").expect("the source");
+    let (_, after) = after.split_once("\n[").expect("the next table");
+    format!("{before}[{after}")
+}
+
+/// The recipes of a board that were parsed alone in its last discovery, by the names of their files; `None` where BitBake looked
+/// at all of them.
+fn parsed_alone(bench: &TestProject, board: &str) -> Option<Vec<String>> {
+    let asked = fs::read_to_string(bench.path(format!("build/{board}/kbuild/asked"))).ok()?;
+    Some(asked.lines().map(|path| path.rsplit('/').next().unwrap_or_default().to_owned()).collect())
+}
+
+#[test]
+fn an_edit_is_asked_of_those_that_it_concerns() {
+    let Some((bench, _running)) = with_a_folder_and(tidings_floats) else { return };
+    let layer = |path: &str| bench.path(format!("layers/meta-mini/{path}"));
+    // Who needs the file, and who is in no closure and needs it too.
+    fs::write(layer("recipes/hello/common.inc"), "SUMMARY = \"One\"\n").expect("a file");
+    append(&layer("recipes/hello/hello.bb"), "require common.inc\n");
+    fs::write(layer("recipes/hello/twin.bb"), "LICENSE = \"MIT\"\nrequire common.inc\n").expect("a file");
+    append(&layer("conf/layer.conf"), "INHERIT += \"everywhere\"\n");
+    fs::write(layer("classes/everywhere.bbclass"), "EVERYWHERE = \"1\"\n").expect("a file");
+    bench.kbuild_ok(&["lock"]);
+    let lock = bench.read("kata.lock");
+    assert!(lock.contains("\"SRCREV:pn-tidings\""), "{lock}");
+    // Of all that is in the lock, an edit changes the hashes of the layer's files.
+    let but_for_files = |text: &str| -> Vec<String> {
+        text.lines()
+            .filter(|line| !line.starts_with("\"recipes/") && !line.starts_with("\"classes/"))
+            .map(str::to_owned)
+            .collect()
+    };
+    let only_files_changed = || assert!(but_for_files(&bench.read("kata.lock")) == but_for_files(&lock));
+
+    append(&layer("recipes/hello/common.inc"), "DESCRIPTION = \"Two\"\n");
+    bench.kbuild_ok(&["lock"]);
+    assert_eq!(parsed_alone(&bench, "lantern"), Some(vec!["hello.bb".to_owned(), "twin.bb".to_owned()]));
+    assert_eq!(asked_again(&bench, "lantern"), ["hello", "twin"]);
+    only_files_changed();
+
+    // An append that comes, is edited, and goes.
+    let greeter = Some(vec!["greeter_git.bb".to_owned()]);
+    let appended = layer("recipes/greeter/greeter_%.bbappend");
+    for text in [Some("DESCRIPTION = \"Three\"\n"), Some("DESCRIPTION = \"Four\"\n"), None] {
+        match text {
+            Some(text) => fs::write(&appended, text).expect("a file"),
+            None => fs::remove_file(&appended).expect("it was there"),
+        }
+        bench.kbuild_ok(&["lock"]);
+        assert_eq!(parsed_alone(&bench, "lantern"), greeter, "{text:?}");
+        only_files_changed();
+    }
+
+    // What the configuration reads concerns everybody.
+    append(&layer("classes/everywhere.bbclass"), "EVERYWHERE = \"2\"\n");
+    bench.kbuild_ok(&["lock"]);
+    assert_eq!(parsed_alone(&bench, "lantern"), None);
+    only_files_changed();
+
+    // A recipe that BitBake cannot parse: it says so itself, and nothing of Python is seen.
+    append(&layer("recipes/hello/hello.bb"), "this is no line of a recipe\n");
+    let run = bench.kbuild(&["lock"]);
+    assert_eq!(run.code, Some(7), "{run}");
+    assert!(run.stderr.contains("unparsed line") && !run.stderr.contains("Traceback"), "{run}");
+}
+
 #[test]
 fn the_first_build_after_a_lock_parses_only_what_floats() {
-    // No source pins tidings now: its AUTOREV does float, and the lock has the commit.
-    let floats = |served: &Path, manifest: String| {
-        let manifest = with_uninative(served, manifest);
-        let (before, after) = manifest.split_once("[sources.tidings]").expect("the source");
-        let (_, after) = after.split_once("\n[").expect("the next table");
-        format!("{before}[{after}")
-    };
-    let Some((bench, _running)) = with_a_folder_and(floats) else { return };
+    let Some((bench, _running)) = with_a_folder_and(tidings_floats) else { return };
     assert!(bench.read("kata.lock").contains("\"SRCREV:pn-tidings\""));
     assert_eq!(parsed(&bench, "lantern"), 1, "tidings, for its commit");
     assert_eq!(parsed(&bench, "lantern"), 0);
