@@ -52,6 +52,7 @@ impl Project {
 
     fn request<'a>(&'a self, board: &'a str, selection: &'a kbuild::manifest::Selection) -> BuildRequest<'a> {
         BuildRequest {
+            asked: kbuild::builder::Asked::Targets(&[]),
             manifest: &self.manifest,
             lock: &self.lock,
             store: &self.store,

@@ -86,6 +86,7 @@ impl Project {
         let set: Vec<String> = set.iter().map(|word| (*word).to_owned()).collect();
         let selection = self.manifest.select(board, &set).unwrap();
         let build = BuildRequest {
+            asked: kbuild::builder::Asked::Targets(&[]),
             manifest: &self.manifest,
             lock: &self.lock,
             store: &self.store,

@@ -280,6 +280,20 @@ pub fn report_on(snapshot: &Snapshot, targets: &[String]) -> Result<DiscoveryRep
     Ok(report)
 }
 
+/// The recipes that targets need by the task graph, themselves included; `None` where a target is no recipe of it.
+///
+/// # Errors
+/// Records that are not what the class writes.
+pub fn needed_by(snapshot: &Snapshot, targets: &[String]) -> Result<Option<BTreeSet<String>>> {
+    let found: Vec<RecipeRecord> = snapshot.recipes.values().map(typed).collect::<Result<_>>()?;
+    let each = targets.iter().map(|target| target_recipes(std::slice::from_ref(target), &found));
+    let each: Vec<BTreeSet<String>> = each.collect();
+    if each.iter().any(BTreeSet::is_empty) {
+        return Ok(None);
+    }
+    Ok(Some(snapshot.graph.needed_by(each.into_iter().flatten())))
+}
+
 /// What these recipes say that were parsed alone, compared with the known ones; `None` where one of them said nothing.
 ///
 /// # Errors

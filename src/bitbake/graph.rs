@@ -92,6 +92,18 @@ impl Graph {
         self.0.keys().map(String::as_str)
     }
 
+    /// These recipes and all that they need.
+    pub fn needed_by(&self, recipes: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut left: Vec<String> = recipes.into_iter().collect();
+        while let Some(recipe) = left.pop() {
+            if found.insert(recipe.clone()) {
+                left.extend(self.0.get(&recipe).into_iter().flatten().cloned());
+            }
+        }
+        found
+    }
+
     /// For each recipe the recipe that needs it on a shortest path from a target, the first by name where there are
     /// several; `None` for targets. A path follows what recipes themselves name (`asked`) as far as possible, and only
     /// then the task graph, in which a target needs everything directly. Recipes that no target leads to (targets such

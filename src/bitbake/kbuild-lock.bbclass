@@ -309,8 +309,8 @@ def kbuild_read_again(d):
         return path in changed or os.path.dirname(path) in changed
     def cacheValidUpdate(self, fn, appends):
         info = self.depends_cache.get(fn)
-        read = [path for path, _ in (info[0].file_depends or [] if info else [])]
-        if any(is_changed(path) for path in [fn, *appends, *read]):
+        read = info[0].file_depends or [] if info else []
+        if any(is_changed(path) for path in [fn, *appends, *(path for path, _ in read)]):
             self.checked.add(fn)
             self.remove(fn)
             return False
@@ -344,26 +344,27 @@ def kbuild_notes_readers(d):
 
 def kbuild_note_reader(d, context, recipe, read):
     """Notes which files of the project's own layers, and which values, a recipe was read from: what may change between two
-    discoveries. Recipes and appends are left out: BitBake finds those by their names."""
+    discoveries. Recipes and appends are left out: BitBake finds those by their names. So are files that were looked for and
+    not found, of which there are many: for a new file kbuild does not ask here."""
     values = d.expand("${TOPDIR}/conf/values/sources/")
     own = kbuild_own_layers(d)
-    reads = {path for path in read if path.startswith(own) and not path.endswith((".bb", ".bbappend"))}
+    found = [path for path, time in read if time]
+    reads = {path for path in found if path.startswith(own) and not path.endswith((".bb", ".bbappend"))}
     # A value's file is called by its hash, see kbuild_depend_on_value.
-    reads.update(values + path[len(values):].split("/")[0] for path in read if path.startswith(values))
+    reads.update(values + path[len(values):].split("/")[0] for path in found if path.startswith(values))
     if reads:
         kbuild_write(d, "readers", kbuild_short_hash("%s %s" % (context, recipe)), {"path": recipe, "reads": sorted(reads)})
 
 def kbuild_note_own_reads(d):
     """The same of the recipe that is parsed now."""
     if kbuild_notes_readers(d):
-        read = [path for path, _ in d.getVar("__depends", False) or []]
-        kbuild_note_reader(d, d.getVar("BB_CURRENT_MC"), d.getVar("FILE"), read)
+        kbuild_note_reader(d, d.getVar("BB_CURRENT_MC"), d.getVar("FILE"), d.getVar("__depends", False) or [])
 
 def kbuild_note_configuration(d):
     """What of it the configuration was read from: that changes everything."""
     if kbuild_notes_readers(d):
         read = (d.getVar("__depends", False) or []) + (d.getVar("__base_depends", False) or [])
-        kbuild_note_reader(d, d.getVar("BB_CURRENT_MC"), "", [path for path, _ in read])
+        kbuild_note_reader(d, d.getVar("BB_CURRENT_MC"), "", read)
 
 def kbuild_own_layers(d):
     """The layers that are folders of the project: all others are laid out beside TOPDIR."""

@@ -12,6 +12,7 @@ use std::process::Command;
 
 use super::known_closure::{DiscoveryInputs, KnownClosure};
 use super::layers::LayerChanges;
+use super::needed::Asked;
 use super::prepare::{self, BuildRequest};
 use super::seal::Stdout;
 use super::{Prepared, ask_fetchers, bitbake, run_inside};
@@ -49,7 +50,7 @@ pub fn discover(request: &DiscoverRequest<'_>) -> Result<DiscoveryReport> {
     let DiscoverRequest { build, host, words } = *request;
     let prepared = prepare::prepare_discovery(&build, host)?;
     let targets = prepared.targets.as_slice();
-    let place = KnownClosure::place(&prepared, request)?;
+    let place = place_of(&prepared, request)?;
     let inputs = DiscoveryInputs::of(request, &prepared)?;
     if let Some(report) = discover_again(&prepared, &inputs, &place, words)? {
         return Ok(report);
@@ -72,7 +73,11 @@ fn discover_again(
 ) -> Result<Option<DiscoveryReport>> {
     let Some(known) = KnownClosure::read(place) else { return Ok(None) };
     let Some(changed) = inputs.changed_since(&known.inputs, prepared.topdir()) else { return Ok(None) };
-    let reparse = match parse_concerned(prepared, &known.snapshot, &changed)? {
+    let concerned = match inputs.new_includes(&known.inputs).next() {
+        Some(new) => Err(format!("{} is new", new.display())),
+        None => parse_concerned(prepared, &known.snapshot, &changed)?,
+    };
+    let reparse = match concerned {
         Ok(reparse) => reparse,
         Err(why) => {
             tracing::info!("all recipes are looked at: {why}");
@@ -124,7 +129,7 @@ fn parse_what_is_not_cached(prepared: &Prepared, changed: &[PathBuf], words: Ver
 
 /// Asks recipes of a known closure alone; `None` where other recipes may stand for their names now.
 fn ask_known(prepared: &Prepared, request: &DiscoverRequest<'_>, names: &[String]) -> Result<Option<DiscoveryReport>> {
-    let Some(known) = KnownClosure::read(&KnownClosure::place(prepared, request)?) else { return Ok(None) };
+    let Some(known) = KnownClosure::read(&place_of(prepared, request)?) else { return Ok(None) };
     if !DiscoveryInputs::of(request, prepared)?.has_the_files_of(&known.inputs) {
         return Ok(None);
     }
@@ -136,6 +141,10 @@ fn ask_known(prepared: &Prepared, request: &DiscoverRequest<'_>, names: &[String
             Ok(None)
         }
     }
+}
+
+fn place_of(prepared: &Prepared, request: &DiscoverRequest<'_>) -> Result<PathBuf> {
+    KnownClosure::place(prepared.topdir(), request.build.selection, request.host)
 }
 
 /// BitBake inside the seal, for locking.
@@ -159,6 +168,7 @@ impl Discoverer<'_> {
         BuildRequest {
             manifest: self.manifest,
             lock,
+            asked: Asked::Targets(&[]),
             store: self.store,
             board,
             selection: &variant.selection,
@@ -191,7 +201,7 @@ impl Discover for Discoverer<'_> {
         }
         let found = DiscoveryDir::begin(prepared.topdir())?;
         run(&prepared, Engine::recipe_arguments(recipes, self.verbosity)?, prepared.topdir())?;
-        let known = KnownClosure::read(&KnownClosure::place(&prepared, &request)?);
+        let known = KnownClosure::read(&place_of(&prepared, &request)?);
         found.recipes(&known.map(|known| known.snapshot).unwrap_or_default())
     }
 

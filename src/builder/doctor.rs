@@ -250,7 +250,7 @@ fn seal_fix(walls: &Walls) -> String {
 fn namespaces_mend() -> String {
     let is = |file: &str, value: &str| fs::read_to_string(file).is_ok_and(|text| text.trim() == value);
     if is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
-        "give kbuild an AppArmor profile that allows user namespaces (docs/reference/seal.md has one), or: \
+        "give kbuild an AppArmor profile that allows user namespaces (`kbuild explain seal` has one), or: \
          sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
             .to_owned()
     } else if is("/proc/sys/kernel/unprivileged_userns_clone", "0") {

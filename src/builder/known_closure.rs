@@ -15,7 +15,7 @@ use crate::bitbake::snapshot::Snapshot;
 use crate::bitbake::{conf, metadata};
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::manifest::LayerOrigin;
+use crate::manifest::{LayerOrigin, Selection};
 use crate::source::Blake3;
 
 /// Files of these kinds may be edited, and only recipes that were read from them say something else. Configuration decides
@@ -41,17 +41,16 @@ pub(super) struct DiscoveryInputs {
 }
 
 impl KnownClosure {
-    /// Where the closure of this configuration is kept.
+    /// Where the closure of a configuration is kept, for build hosts of this architecture.
     ///
     /// # Errors
     /// The directory cannot be made.
-    pub(super) fn place(prepared: &Prepared, request: &DiscoverRequest<'_>) -> Result<PathBuf> {
-        let directory = beside(prepared.topdir(), "closures");
+    pub(super) fn place(topdir: &Path, selection: &Selection, host: &str) -> Result<PathBuf> {
+        let directory = beside(topdir, "closures");
         disk::create_dir_all(&directory)?;
-        let selection = request.build.selection;
         let fragments = selection.fragments.iter().map(|name| format!("@{name}"));
         let parts: Vec<String> = selection.overrides.iter().cloned().chain(fragments).collect();
-        Ok(directory.join(format!("{}{}.json", request.host, parts.join("+"))))
+        Ok(directory.join(format!("{host}{}.json", parts.join("+"))))
     }
 
     /// `None` if there is none that this kbuild can read.
@@ -99,6 +98,13 @@ impl DiscoveryInputs {
     /// Whether these differ at most in what files and values hold: no recipe came or went, and all else is the same.
     pub(super) fn has_the_files_of(&self, known: &DiscoveryInputs) -> bool {
         self.rest == known.rest && self.files.keys().eq(known.files.keys())
+    }
+
+    /// Includes and classes that were not there before: whatever looks for a file of that name finds it now.
+    pub(super) fn new_includes<'a>(&'a self, known: &'a DiscoveryInputs) -> impl Iterator<Item = &'a PathBuf> {
+        let is_found_by_name =
+            |path: &&PathBuf| !path.extension().is_some_and(|kind| kind == "bb" || kind == "bbappend");
+        self.files.keys().filter(|path| !known.files.contains_key(*path)).filter(is_found_by_name)
     }
 
     /// The files, and the directories of values, that are not as they were; `None` where more than recipes changed.
@@ -157,6 +163,9 @@ mod tests {
         let now = inputs(&[("/l/a.bb", 2), ("/l/conf/layer.conf", 1), ("/l/new.bb", 1)], "2");
         let expected = ["/l/a.bb", "/l/new.bb", "/l/old.inc", "/t/conf/values/sources/A"];
         assert_eq!(changed(&now), Some(expected.map(PathBuf::from).to_vec()));
+        assert_eq!(now.new_includes(&known).next(), None, "BitBake collects recipes anew");
+        let included = inputs(&[("/l/new.inc", 1), ("/l/a.bb", 1)], "1");
+        assert_eq!(included.new_includes(&known).collect::<Vec<_>>(), [Path::new("/l/new.inc")]);
         let now = inputs(&[("/l/a.bb", 1), ("/l/conf/layer.conf", 2), ("/l/old.inc", 1)], "1");
         assert_eq!(changed(&now), None, "configuration");
         assert!(now.has_the_files_of(&known) && !inputs(&[("/l/a.bb", 1)], "1").has_the_files_of(&known));

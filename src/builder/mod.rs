@@ -33,12 +33,14 @@ pub mod unpack;
 
 mod ask_fetchers;
 mod channel;
+mod clean;
 mod failure;
 mod hosttools;
 mod inside;
 mod inside_artifacts;
 mod known_artifacts;
 mod known_closure;
+mod needed;
 mod observe;
 mod prepare;
 mod shared_state;
@@ -47,8 +49,10 @@ mod unlocked;
 mod watch;
 mod workspace;
 
+pub use clean::{CleanRequest, Cleaned, clean};
 pub use discover::{DiscoverRequest, Discoverer, discover};
 pub use inside_artifacts::FirstDifference;
+pub use needed::Asked;
 pub use observe::BuildOutput;
 pub use prepare::{BuildDir, BuildRequest, Prepared, prepare, this_machine};
 pub use result::{Artifact, BuildResult, CacheRecord, Difference, compare};

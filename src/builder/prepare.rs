@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::channel::CacheAccess;
 use super::inside::{self, SCRATCH};
 use super::layers::{From, LayerChanges, Layers, below_project, build_directory};
+use super::needed::{Asked, NeededSources, needed};
 use super::result::{self, BuildInputs, EngineRecord};
 use super::seal::{self, Seal};
 use super::shared_state;
@@ -35,6 +36,8 @@ pub struct BuildRequest<'a> {
     pub store: &'a Store,
     /// The board's name.
     pub board: &'a str,
+    /// What is built, as far as it decides which sources have to be there.
+    pub asked: Asked<'a>,
     /// The board's options, each with its value.
     pub selection: &'a Selection,
     /// The kbuild program, which becomes the sealed process: [`seal::this_program`] for kbuild itself.
@@ -89,7 +92,7 @@ impl BuildDir {
         Ok(build_directory(request.manifest)?.join(self.name(request.board)))
     }
 
-    fn name(self, board: &str) -> String {
+    pub(super) fn name(self, board: &str) -> String {
         match self {
             BuildDir::Build => board.to_owned(),
             BuildDir::Check => format!("{board}.check"),
@@ -174,7 +177,8 @@ pub fn prepare(request: &BuildRequest<'_>, place: BuildDir) -> Result<Prepared> 
         board_dir.workspace = Workspace::of(&BuildDir::Build.topdir(request)?)?;
     }
     let settings = request.manifest.settings_of(request.board, request.selection, &this_machine())?;
-    let sources = verified_sources(request, &settings)?;
+    let needed = needed(request, &settings, &board_dir.topdir)?;
+    let sources = verified_sources(request, &settings, &needed)?;
     let layers = Layers::lay_out(&from(request), &board_dir.board, &board_dir.build)?;
     let (directory, record) = (board_dir.topdir.join(conf::VIEW), board_dir.view_record());
     view::lay_out(request.store, request.lock, &sources, &directory, &record)?;
@@ -391,8 +395,8 @@ fn lock_board(request: &BuildRequest<'_>, place: BuildDir, build: &Path) -> Resu
 /// The board's sources that the store has, compared with the lock: every byte of what was touched since that was last
 /// done. An incomplete source (the lock knows only a declared hash or a commit) may be missing: BitBake says so if a
 /// task wants it.
-fn verified_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
-    let ids = present_sources(request, settings)?;
+fn verified_sources(request: &BuildRequest<'_>, settings: &[String], needed: &NeededSources) -> Result<Vec<SourceId>> {
+    let ids = present_sources(request, settings, needed)?;
     let task = request.progress.begin("verify sources", None);
     let name = |id: &SourceId, error: Error| match error.kind() {
         Kind::Mismatch => error.wrap(format!("the store's {id} is not what {LOCK} says")),
@@ -410,25 +414,22 @@ fn verified_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<V
 }
 
 /// One warning, however many they are: a page of warnings hides all others.
-fn warn_of_absent(ids: &[SourceId], progress: &dyn Progress) {
+fn warn_of_absent(ids: &[SourceId], what: &str, help: &str, progress: &dyn Progress) {
     match ids {
         [] => {}
-        [id] => {
-            progress.warn(&format!("{id} is incomplete in the lock and not in the store: tasks that need it will fail"));
-        }
+        [id] => progress.warn(&format!("{id} is {what}: tasks that need it will fail; {help}")),
         [first, second, ..] => progress.warn(&format!(
-            "{} sources are incomplete in the lock and not in the store, {first} and {second} among them: tasks that need \
-             them will fail; `kbuild list --incomplete` names them",
+            "{} sources are {what}, {first} and {second} among them: tasks that need them will fail; {help}",
             ids.len()
         )),
     }
 }
 
-/// The closure without sources that are incomplete and missing, and without those with such a submodule.
-fn present_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Vec<SourceId>> {
+/// The closure without sources that are missing and incomplete or not required, and without those with such a submodule.
+fn present_sources(request: &BuildRequest<'_>, settings: &[String], needed: &NeededSources) -> Result<Vec<SourceId>> {
     let mut ids = request.lock.closure_with(request.board, settings)?;
     let mut absent: BTreeSet<String> = BTreeSet::new();
-    let mut left_out = Vec::new();
+    let (mut incomplete, mut perhaps) = (Vec::new(), Vec::new());
     loop {
         let mut found = Vec::new();
         for id in &ids {
@@ -439,18 +440,30 @@ fn present_sources(request: &BuildRequest<'_>, settings: &[String]) -> Result<Ve
                 }
                 Locked::File(..) => false,
             };
-            if without || (!locked.is_complete() && !request.store.has(locked)) {
+            let may_be_absent = !locked.is_complete() || !needed.required.contains(id);
+            if without || (may_be_absent && !request.store.has(locked)) {
                 found.push(id.clone());
             }
         }
         if found.is_empty() {
-            warn_of_absent(&left_out, request.progress);
+            warn_of_absent(
+                &incomplete,
+                "incomplete in the lock and not in the store",
+                "`kbuild list --incomplete` names what is",
+                request.progress,
+            );
+            let fetch = format!("`kbuild fetch --board {}` fetches what is missing", request.board);
+            warn_of_absent(&perhaps, "not in the store", &fetch, request.progress);
             return Ok(ids);
         }
         for id in found {
             ids.retain(|other| *other != id);
             absent.insert(id.key().to_owned());
-            left_out.push(id);
+            if needed.required.contains(&id) {
+                incomplete.push(id);
+            } else if needed.perhaps.contains(&id) {
+                perhaps.push(id);
+            }
         }
     }
 }

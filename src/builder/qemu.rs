@@ -199,7 +199,7 @@ pub fn launch(start: &Start<'_>, host: &QemuHost) -> Result<Launch> {
     let board = start.manifest.board(start.board)?;
     let machine = board.run.as_ref().ok_or_else(|| {
         Error::input(format!("{MANIFEST} does not say what machine the board `{}` runs in", start.board))
-            .help(format!("add `[boards.{}.run]` with `arch = \"…\"`: see docs/reference/run.md", start.board))
+            .help(format!("add `[boards.{}.run]` with `arch = \"…\"`: `kbuild explain run`", start.board))
     })?;
     let topdir = layers::build_directory(start.manifest)?.join(start.board);
     let built = Built { board: start.board, deploy: prepare::deploy(&topdir, &board.machine), artifacts: None };

@@ -6,6 +6,7 @@
 mod commands;
 mod describe;
 mod environment;
+mod explanations;
 mod failures;
 mod global;
 mod output;
@@ -50,7 +51,7 @@ The usual order:
 
 Exit codes: 0 done, 1 failed check or wrong input, 2 wrong usage, 3 lock is stale, 4 network,
 5 hash mismatch, 6 missing while offline, 7 BitBake failed, 8 not reproducible, 9 QEMU failed,
-70 a bug in kbuild.";
+70 a bug in kbuild. `kbuild explain CODE` says what helps.";
 
 /// Parses the command line, runs the command, prints its outcome, and returns the exit code.
 pub fn main() -> ExitCode {

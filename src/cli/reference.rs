@@ -9,6 +9,7 @@ use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
 
 use super::Cli;
+use super::explanations::{Explanation, explanation};
 use crate::env_vars;
 use crate::error::Kind;
 use crate::generated::assert_current;
@@ -193,7 +194,7 @@ fn flags_by_variable(command: &Command) -> BTreeMap<String, String> {
 fn exit_codes() -> String {
     let mut rows: BTreeMap<u8, (Vec<&str>, &str, &str)> = BTreeMap::new();
     for kind in Kind::ALL {
-        let (meaning, remedy) = explain(kind);
+        let Explanation { meaning, remedy, .. } = explanation(kind);
         rows.entry(kind.exit_code()).or_insert((Vec::new(), meaning, remedy)).0.push(kind.name());
     }
     let mut page = format!("# Exit codes\n\n{NOTE}\n");
@@ -204,38 +205,4 @@ fn exit_codes() -> String {
         let _ = writeln!(page, "| {code} | {names} | {meaning} | {remedy} |");
     }
     page
-}
-
-/// What a kind of failure means to a user, and what usually fixes it. Kinds of one exit code say the same.
-fn explain(kind: Kind) -> (&'static str, &'static str) {
-    match kind {
-        Kind::Input | Kind::Io => (
-            "a check failed; the manifest, the lock or the store is wrong; or the system refused a file operation",
-            "the message names the file, and the line",
-        ),
-        Kind::Usage => ("the command line is wrong", "`kbuild help COMMAND`"),
-        Kind::Stale => ("the lock does not match the manifest", "`kbuild lock`"),
-        Kind::Network | Kind::Denied => (
-            "no mirror could give a source: none could be asked (`network`), or all say that they do not have it (`denied`)",
-            "for `network`, try again; for `denied`, correct the URL, or name a mirror in `[mirrors]`",
-        ),
-        Kind::Mismatch => (
-            "bytes that arrived, or that are in the store, do not have the hash of the lock, of a bundle's index or of a \
-             signature",
-            "the message says whose hash differs, and how to accept or to fetch again",
-        ),
-        Kind::Missing => (
-            "a source is not in the store and the network may not be used; or it is not in the store that `pull` asks",
-            "`kbuild fetch`",
-        ),
-        Kind::Engine => ("BitBake ended with an error", "BitBake's own output and logs"),
-        Kind::NotReproducible => ("a second build gave other bytes", "the message names the artifacts"),
-        Kind::Emulator => {
-            ("QEMU ended with an error (`kbuild run`)", "QEMU's own message; `--emulate` where KVM is at fault")
-        }
-        Kind::Bug => ("kbuild is at fault", "please report it"),
-        Kind::Interrupted => {
-            ("the user stopped it (Ctrl-C, SIGTERM)", "run the same command again: what has been fetched is kept")
-        }
-    }
 }

@@ -95,11 +95,19 @@ impl Lock {
 
     /// What a board needs with some choices (as [`LockedBoard::with`] names them), submodules not counted.
     pub fn needs(&self, board: &str, settings: &[String]) -> BTreeSet<SourceId> {
-        let Some(locked) = self.boards.get(board) else { return BTreeSet::new() };
-        let mut ids = locked.sources.clone();
-        for (setting, closure) in locked.closures_with(settings) {
+        let declared = self.boards.get(board).map(|locked| locked.sources.clone()).unwrap_or_default();
+        &declared | &self.fetched_by(board, settings, |_| true)
+    }
+
+    /// What those recipes of a board fetch that `chosen` names, with what belongs to no recipe. Submodules are not counted, nor
+    /// what the manifest declares and none of them fetches.
+    pub fn fetched_by(&self, board: &str, settings: &[String], chosen: impl Fn(&str) -> bool) -> BTreeSet<SourceId> {
+        let mut ids = BTreeSet::new();
+        let closures = self.boards.get(board).into_iter().flat_map(|locked| locked.closures_with(settings));
+        for (setting, closure) in closures {
             ids.extend(closure.extra.iter().cloned());
-            let recipes = closure.recipes.keys().filter_map(|name| self.recipe(board, setting, name));
+            let recipes = closure.recipes.keys().filter(|name| chosen(name));
+            let recipes = recipes.filter_map(|name| self.recipe(board, setting, name));
             recipes.for_each(|(_, recipe)| ids.extend(recipe.sources.iter().cloned()));
         }
         ids
@@ -168,6 +176,13 @@ impl LockedBoard {
         let base = self.closure.iter().map(|closure| ("", closure));
         let chosen = settings.iter().filter_map(|setting| self.with.get_key_value(setting));
         base.chain(chosen.map(|(setting, closure)| (setting.as_str(), closure)))
+    }
+
+    /// Whether the closures of the default and of these choices are all known.
+    pub fn knows(&self, settings: &[String]) -> bool {
+        let closures = || self.closures_with(settings).map(|(_, closure)| closure);
+        closures().count() == settings.len() + 1
+            && closures().all(|closure| closure.inputs != Closure::unfinished().inputs)
     }
 
     /// The choices whose closures are locked.

@@ -105,8 +105,7 @@ pub(super) fn refused_for_builds(path: &Path) -> Option<(&'static str, &'static 
         return Some(("is the build's own inside the seal", "name what is needed in it"));
     }
     let of_kernel = KERNELS_DIRECTORIES.iter().any(|kernels| path.starts_with(kernels));
-    of_kernel
-        .then_some(("is of the kernel, which a build must not reach", "see docs/reference/seal.md for what is there"))
+    of_kernel.then_some(("is of the kernel, which a build must not reach", "`kbuild explain seal` says what is there"))
 }
 
 fn check_mount(mount: &At<RawMount>) -> Result<Mount> {

@@ -353,7 +353,7 @@ fn refusal(place: &impl fmt::Display, refused: &Refused) -> Failure {
         }
         StatusCode::NOT_FOUND => Failure::permanent(told.of_kind(Kind::Missing)),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            Failure::permanent(told.help("docs/reference/remotes.md says where kbuild looks for credentials"))
+            Failure::permanent(told.help("`kbuild explain remotes` says where kbuild looks for credentials"))
         }
         _ if refused.code.ends_with("Redirect") || refused.message.contains("region") => {
             Failure::permanent(told.help("the bucket is in another region: set AWS_REGION to it"))

@@ -41,9 +41,8 @@ impl Destination {
             Some(("http" | "https", _)) => Err(Error::input(format!("cannot push to {}", redact(text)))
                 .because("a store behind a web server is read-only")
                 .help("push to the directory or the bucket that it serves")),
-            _ => Err(Error::input(format!("`{}` is not the address of a store", redact(text).escape_debug())).help(
-                "give a directory, `s3://BUCKET/PREFIX` or `oci://HOST/REPOSITORY` (see docs/reference/remotes.md)",
-            )),
+            _ => Err(Error::input(format!("`{}` is not the address of a store", redact(text).escape_debug()))
+                .help("give a directory, `s3://BUCKET/PREFIX` or `oci://HOST/REPOSITORY` (`kbuild explain remotes`)")),
         }
     }
 }

@@ -401,7 +401,7 @@ fn an_edit_is_asked_of_those_that_it_concerns() {
     // Of all that is in the lock, an edit changes the hashes of the layer's files.
     let but_for_files = |text: &str| -> Vec<String> {
         text.lines()
-            .filter(|line| !line.starts_with("\"recipes/") && !line.starts_with("\"classes/"))
+            .filter(|line| !line.starts_with("\"recipes/") && !line.starts_with("\"classes"))
             .map(str::to_owned)
             .collect()
     };
@@ -426,10 +426,15 @@ fn an_edit_is_asked_of_those_that_it_concerns() {
         only_files_changed();
     }
 
-    // What the configuration reads concerns everybody.
+    // What the configuration reads concerns everybody, and a new class whoever looks for one of that name.
     append(&layer("classes/everywhere.bbclass"), "EVERYWHERE = \"2\"\n");
     bench.kbuild_ok(&["lock"]);
     assert_eq!(parsed_alone(&bench, "lantern"), None);
+    fs::create_dir(layer("classes-recipe")).expect("a directory");
+    fs::copy(layer("classes/program.bbclass"), layer("classes-recipe/program.bbclass")).expect("a file");
+    bench.kbuild_ok(&["lock"]);
+    assert_eq!(parsed_alone(&bench, "lantern"), None);
+    assert!(asked_again(&bench, "lantern").contains(&"greeter".to_owned()));
     only_files_changed();
 
     // A recipe that BitBake cannot parse: it says so itself, and nothing of Python is seen.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, unreachable_pub)] // Tests prepare files as they like, and share modules.
 
+mod absent;
 mod audit;
 mod caches;
 mod carrying;
@@ -9,6 +10,7 @@ mod closure;
 mod crates;
 mod diffing;
 mod editing;
+mod everyday;
 mod fetching;
 mod flagship;
 mod images;

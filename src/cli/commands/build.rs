@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::bitbake::Job;
 use crate::builder::layers::LayerChanges;
 use crate::builder::result::ArtifactContent;
-use crate::builder::{self, BuildDir, BuildOutput, BuildRequest, BuildResult, seal};
+use crate::builder::{self, Asked, BuildDir, BuildOutput, BuildRequest, BuildResult, seal};
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
@@ -198,6 +198,7 @@ impl BoardBuild {
             lock: &self.lock,
             store: &self.store,
             board: &self.name,
+            asked: Asked::Targets(&[]),
             selection: &self.selection,
             kbuild: &self.kbuild,
             require_seal: self.project.require_seal,
@@ -287,7 +288,8 @@ impl BuildArgs {
     fn build(&self, board: BoardBuild, output: &Output) -> Result<(PathBuf, BuildResult)> {
         output.say(&describe(&board.name, &board.selection));
         let request = board.request(output);
-        let request = BuildRequest { cache: request.cache.filter(|_| !self.no_cache), ..request };
+        let asked = if self.keep_going { Asked::Anything } else { Asked::Targets(&self.targets) };
+        let request = BuildRequest { asked, cache: request.cache.filter(|_| !self.no_cache), ..request };
         let shown = if self.raw { BuildOutput::Raw } else { BuildOutput::Progress };
         let task = self.task.as_deref();
         let job = Job { targets: &self.targets, task, words: output.words, keep_going: self.keep_going };

@@ -11,7 +11,7 @@ use crate::manifest::{Manifest, OptionKind};
 
 /// Prints the builds of a project as a matrix, for a service that runs one board a runner over one cache.
 ///
-/// docs/reference/farm.md has an example for each service.
+/// `kbuild explain farm` has an example for each service.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -2,14 +2,17 @@
 
 mod add;
 mod audit;
+mod boards;
 mod build;
 mod cache;
 mod checkout;
+mod clean;
 mod compare;
 mod completions;
 mod crates;
 mod diff;
 mod doctor;
+mod explain;
 mod export;
 mod fetch;
 mod gc;
@@ -55,6 +58,7 @@ pub(super) enum Command {
     Probe(probe::ProbeArgs),
     Why(why::WhyArgs),
     Tree(tree::TreeArgs),
+    Boards(boards::BoardsArgs),
     List(list::ListArgs),
     Audit(audit::AuditArgs),
     Crates(crates::CratesArgs),
@@ -65,6 +69,7 @@ pub(super) enum Command {
     Serve(serve::ServeArgs),
     Mirror(mirror::MirrorArgs),
     Gc(gc::GcArgs),
+    Clean(clean::CleanArgs),
     Store(store::StoreArgs),
     Build(build::BuildArgs),
     Cache(cache::CacheArgs),
@@ -74,6 +79,7 @@ pub(super) enum Command {
     Checkout(checkout::CheckoutArgs),
     Run(run::RunArgs),
     Doctor(doctor::DoctorArgs),
+    Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -93,6 +99,7 @@ impl Command {
             Command::Probe(_) => "probe",
             Command::Why(_) => "why",
             Command::Tree(_) => "tree",
+            Command::Boards(_) => "boards",
             Command::List(_) => "list",
             Command::Audit(_) => "audit",
             Command::Crates(_) => "crates",
@@ -103,6 +110,7 @@ impl Command {
             Command::Push(_) => "push",
             Command::Pull(_) => "pull",
             Command::Gc(_) => "gc",
+            Command::Clean(_) => "clean",
             Command::Store(_) => "store",
             Command::Build(_) => "build",
             Command::Cache(_) => "cache",
@@ -112,6 +120,7 @@ impl Command {
             Command::Checkout(_) => "checkout",
             Command::Run(_) => "run",
             Command::Doctor(_) => "doctor",
+            Command::Explain(_) => "explain",
             Command::Completions(_) => "completions",
         }
     }
@@ -131,6 +140,7 @@ impl Command {
             Command::Probe(args) => args.run(global, output),
             Command::Why(args) => args.run(global, output),
             Command::Tree(args) => args.run(global, output),
+            Command::Boards(args) => args.run(global, output),
             Command::List(args) => args.run(global, output),
             Command::Audit(args) => args.run(global, output),
             Command::Crates(args) => args.run(global, output),
@@ -141,6 +151,7 @@ impl Command {
             Command::Push(args) => args.run(global, output),
             Command::Pull(args) => args.run(global, output),
             Command::Gc(args) => args.run(global, output),
+            Command::Clean(args) => args.run(global, output),
             Command::Store(args) => args.run(global),
             Command::Build(args) => args.run(global, output),
             Command::Cache(args) => args.run(global, output),
@@ -150,6 +161,7 @@ impl Command {
             Command::Checkout(args) => args.run(global, output),
             Command::Run(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),
+            Command::Explain(args) => args.run(global, output),
             Command::Completions(args) => args.run(&mut super::Cli::command()),
         }
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::build::BoardArgs;
-use crate::builder::{self, BuildDir};
+use crate::builder::{self, Asked, BuildDir, BuildRequest};
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output};
 use crate::env_vars;
@@ -32,7 +32,8 @@ pub(in crate::cli) struct ShellArgs {
 impl ShellArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let board = self.board.open(global, output)?;
-        let prepared = builder::prepare(&board.request(output), BuildDir::Build)?;
+        let request = BuildRequest { asked: Asked::Anything, ..board.request(output) };
+        let prepared = builder::prepare(&request, BuildDir::Build)?;
         if self.command.is_empty() {
             output.say(&prepared.notice());
         }

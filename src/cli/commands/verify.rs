@@ -134,6 +134,7 @@ impl VerifyArgs {
                 lock,
                 store,
                 board,
+                asked: builder::Asked::Targets(&[]),
                 selection: &selection,
                 kbuild: &kbuild,
                 require_seal: project.require_seal,
