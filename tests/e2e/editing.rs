@@ -387,7 +387,16 @@ fn parsed_alone(bench: &TestProject, board: &str) -> Option<Vec<String>> {
 
 #[test]
 fn an_edit_is_asked_of_those_that_it_concerns() {
-    let Some((bench, _running)) = with_a_folder_and(tidings_floats) else { return };
+    // One configuration: each edit is asked of each.
+    let small = |served: &Path, manifest: String| {
+        let manifest = tidings_floats(served, manifest).replace("boards = [\"harbour\"]", "boards = [\"lantern\"]");
+        let manifest = manifest.replace("[options.loud]\nflag = \"mini-loud\"\n", "");
+        manifest.replace(
+            "[boards.harbour]\nmachine = \"harbour\"\nlayers = [\"meta-mini\"]\ntargets = [\"mini-image\"]\n",
+            "",
+        )
+    };
+    let Some((bench, _running)) = with_a_folder_and(small) else { return };
     let layer = |path: &str| bench.path(format!("layers/meta-mini/{path}"));
     // Who needs the file, and who is in no closure and needs it too.
     fs::write(layer("recipes/hello/common.inc"), "SUMMARY = \"One\"\n").expect("a file");

@@ -59,7 +59,10 @@ impl CleanArgs {
         }
         let verb = if self.dry_run { "Would remove" } else { "Removed" };
         let size = progress::size(cleaned.bytes);
-        output.say(&format!("{verb} {size} in {}", count(cleaned.removed.len(), "place")));
+        output.say(&match cleaned.removed.len() {
+            0 => "There is nothing to remove".to_owned(),
+            places => format!("{verb} {size} in {}", count(places, "place")),
+        });
         let text = if self.dry_run { list(&cleaned.removed) } else { String::new() };
         let json = json!({
             "dry_run": self.dry_run, "bytes": cleaned.bytes, "removed": cleaned.removed, "kept": cleaned.kept,

@@ -9,6 +9,9 @@ use crate::cli::output::{Outcome, Output};
 use crate::error::{Error, Kind, Result};
 use crate::suggest;
 
+/// So many names of pages fit into 80 columns.
+const PAGES_A_LINE: usize = 7;
+
 /// Explains a failure by its exit code or its kind, or prints a page of the reference.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -51,10 +54,11 @@ fn topics() -> Outcome {
     codes.sort();
     let lines = codes.iter().map(|(code, names)| format!("{code:>5}  {}", names.join(", ")));
     let pages: Vec<&str> = PAGES.iter().map(|(name, _)| *name).collect();
+    let of_pages: Vec<String> = pages.chunks(PAGES_A_LINE).map(|some| format!("  {}", some.join(", "))).collect();
     let text = format!(
-        "Exit codes, and their kinds:\n{}\n\nPages:\n  {}",
+        "Exit codes, and their kinds:\n{}\n\nPages:\n{}",
         lines.collect::<Vec<_>>().join("\n"),
-        pages.join(", ")
+        of_pages.join(",\n")
     );
     let kinds: Vec<Value> =
         Kind::ALL.into_iter().map(|kind| json!({ "code": kind.exit_code(), "kind": kind.name() })).collect();
