@@ -92,6 +92,7 @@ fn lock_by_hand(manifest: &Manifest, store: &Store) -> Lock {
             submodules: !submodules.is_empty(),
             history: false,
             lfs: true,
+            signers: Vec::new(),
         };
         let locked = LockedGit {
             url,
@@ -106,7 +107,7 @@ fn lock_by_hand(manifest: &Manifest, store: &Store) -> Lock {
             without_lfs: false,
         };
         lock.gits.insert(key.clone(), locked);
-        Pin { request, locked: SourceId::Git(key) }
+        Pin::new(request, SourceId::Git(key))
     };
     let engine = git("bitbake", "2.19", BTreeMap::new());
     let cargo = git("cargo", "main", BTreeMap::new());

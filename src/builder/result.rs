@@ -161,12 +161,24 @@ pub struct LayerRecord {
     /// How the checkout differed from the commit, one edit each; empty: not at all.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub edited: Vec<String>,
+    /// The patches that it was laid out with, in their order; `tree` is with them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub patches: Vec<PatchRecord>,
+}
+
+/// A patch of a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PatchRecord {
+    /// Where it comes from.
+    pub patch: String,
+    /// BLAKE3 of its bytes.
+    pub blake3: Blake3,
 }
 
 impl LayerRecord {
     /// A folder of the project.
     pub fn folder(name: &str, tree: Blake3) -> LayerRecord {
-        LayerRecord { name: name.to_owned(), commit: None, tree, folder: None, edited: Vec::new() }
+        LayerRecord { name: name.to_owned(), commit: None, tree, folder: None, edited: Vec::new(), patches: Vec::new() }
     }
 }
 

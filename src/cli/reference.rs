@@ -221,7 +221,7 @@ fn explain(kind: Kind) -> (&'static str, &'static str) {
         ),
         Kind::Mismatch => (
             "bytes that arrived, or that are in the store, do not have the hash of the lock, of a bundle's index or of a \
-             signature",
+             signature; or a layer is not signed by one of its `signers`",
             "the message says whose hash differs, and how to accept or to fetch again",
         ),
         Kind::Missing => (

@@ -138,7 +138,7 @@ impl Lock {
             self.gits.remove(&key);
         }
         let known = self.clone();
-        let stands = |pin: &Pin| known.get(&pin.locked).is_ok();
+        let stands = |pin: &Pin| pin.sources().all(|id| known.get(id).is_ok());
         self.layers.retain(|_, pin| stands(pin));
         self.sources.retain(|_, pin| stands(pin));
         self.images.retain(|_, image| image.locked.values().all(|id| known.get(id).is_ok()));

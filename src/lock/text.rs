@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml_edit::Document;
 
+use super::patch;
 use super::{
     Closure, Content, Floating, ImageAsked, Lock, LockedBoard, LockedFile, LockedFolder, LockedGit, LockedImage,
     LockedRecipe, Need, Pin, REVISION, Request, VERSION,
@@ -42,7 +43,8 @@ impl Display for LockText<'_> {
         )?;
         let by_file = lock.folders.values().any(|folder| matches!(folder, LockedFolder::Files(_)));
         let revision = match (by_file, lock.has_lfs(), lock.moved_tags.is_empty(), lock.images.is_empty()) {
-            (true, ..) => REVISION,
+            _ if lock.has_signers_or_patches() => REVISION,
+            (true, ..) => 4,
             (_, true, ..) => 3,
             (_, _, false, _) => 2,
             (_, _, _, false) => 1,
@@ -84,7 +86,7 @@ fn write_pin(f: &mut Formatter<'_>, section: &str, name: &str, pin: &Pin) -> fmt
             write_string(f, "url", url)?;
             write_optional(f, "version", version.as_ref())?;
         }
-        Request::Git { url, reference, version, submodules, history, lfs } => {
+        Request::Git { url, reference, version, submodules, history, lfs, signers } => {
             write_string(f, "git", url)?;
             write_optional(f, "branch", reference.branch.as_ref())?;
             write_optional(f, "tag", reference.tag.as_ref())?;
@@ -93,9 +95,15 @@ fn write_pin(f: &mut Formatter<'_>, section: &str, name: &str, pin: &Pin) -> fmt
             write_flag(f, "submodules", *submodules)?;
             write_flag(f, "history", *history)?;
             write_flag(f, "without-lfs", !*lfs)?;
+            if !signers.is_empty() {
+                write_list(f, "signers", signers)?;
+            }
         }
     }
-    write_string(f, "locked", &pin.locked)
+    write_string(f, "locked", &pin.locked)?;
+    // A line of it a line, so that a person can read it.
+    pin.signed_tag.as_ref().map_or(Ok(()), |tag| write_list(f, "signed-tag", tag.split('\n')))?;
+    patch::write(f, &pin.patches)
 }
 
 fn write_image(f: &mut Formatter<'_>, name: &str, image: &LockedImage) -> fmt::Result {
@@ -263,7 +271,7 @@ fn write_list<T: Display>(f: &mut Formatter<'_>, key: &str, items: impl IntoIter
 }
 
 /// A TOML basic string. toml_edit would choose the quotes by content; always the same quotes make the text predictable.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {
@@ -362,7 +370,13 @@ struct RawPin {
     history: bool,
     #[serde(default, rename = "without-lfs")]
     without_lfs: bool,
+    #[serde(default)]
+    signers: Vec<String>,
     locked: SourceId,
+    #[serde(rename = "signed-tag")]
+    signed_tag: Option<Vec<String>>,
+    #[serde(default)]
+    patches: Vec<patch::PatchBlock>,
 }
 
 #[derive(Deserialize)]
@@ -492,10 +506,13 @@ impl RawPin {
                 submodules: self.submodules,
                 history: self.history,
                 lfs: !self.without_lfs,
+                signers: self.signers,
             },
             _ => return Err(Error::input(format!("`{name}` must have exactly one of `url` and `git`"))),
         };
-        Ok(Pin { request, locked: self.locked })
+        let signed_tag = self.signed_tag.map(|lines| lines.join("\n"));
+        let patches = self.patches.into_iter().map(|patch| patch.check(name)).collect::<Result<_>>()?;
+        Ok(Pin { request, locked: self.locked, signed_tag, patches })
     }
 }
 
@@ -623,6 +640,12 @@ impl Lock {
                 .values()
                 .chain(self.sources.values())
                 .any(|pin| matches!(pin.request, Request::Git { lfs: false, .. }))
+    }
+
+    /// Whether a layer of it has to be signed, or has patches.
+    fn has_signers_or_patches(&self) -> bool {
+        let is_signed = |pin: &Pin| matches!(&pin.request, Request::Git { signers, .. } if !signers.is_empty());
+        self.layers.values().any(|pin| is_signed(pin) || !pin.patches.is_empty())
     }
 
     pub(super) fn check_references(&self) -> Result<()> {

@@ -15,16 +15,20 @@ mod fallbacks;
 mod fragments;
 mod git;
 mod in_place;
+mod include;
 mod layers;
 pub mod local;
 mod mirrors;
 mod names;
 mod options;
+mod patches;
+mod project_file;
 mod raw;
 mod read;
 mod run;
 mod schema;
 mod select;
+mod signers;
 mod sources;
 mod template;
 mod together;
@@ -42,13 +46,15 @@ pub use in_place::{ManifestEdit, Movable, NewPin, NewValue, PinSection};
 pub use template::{Fill, Template};
 
 use crate::error::{Error, Result};
-use crate::source::{GitRef, ImageName, RemoteUrl, Sha256, SourceUrl};
+use crate::source::{GitRef, ImageName, LayerPatch, RemoteUrl, Sha256, Signers, SourceUrl};
 
 /// A checked manifest.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     /// The path of its file, absolute.
     pub path: PathBuf,
+    /// The files of the project that it includes, relative to it, in the order in which they were read.
+    pub included: Vec<PathBuf>,
     /// `[project] name`.
     pub project: String,
     /// Name of the layer that contains BitBake; always a key of `layers`. A manifest without boards may have none.
@@ -149,6 +155,10 @@ pub struct Layer {
     pub origin: LayerOrigin,
     /// The BitBake layer directories inside it: relative, normal (`.` for the top), never outside it.
     pub paths: Vec<PathBuf>,
+    /// Who may sign its commit, or the tag that is asked for; `None`: it need not be signed. Only of a repository.
+    pub signers: Option<Signers>,
+    /// Patches that it is laid out with, in their order; those of the project are hashed. Only of a repository.
+    pub patches: Vec<LayerPatch>,
 }
 
 /// Where a layer comes from.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use toml_edit::Table;
 
 use super::document::{self, Block, Diagnostics};
+use super::include::{self, Composed};
 use super::raw::{RawAudit, RawCache, RawClosure, RawManifest, RawMirrors, RawProject, RawSite, RawText};
 use super::{
     CacheSettings, Manifest, Mirrors, SiteConfig, audit, boards, cache, closure, fragments, layers, mirrors, names,
@@ -26,10 +27,10 @@ pub(super) fn manifest(path: &Path) -> Result<Manifest> {
 /// See [`Manifest::parse`].
 pub(super) fn parse(path: &Path, text: &str) -> Result<Manifest> {
     let path = absolute(path)?;
-    let table = document::parse(&path, text)?;
     let mut diagnostics = Diagnostics::default();
-    let manifest = check(&table, &path, &mut diagnostics);
-    diagnostics.finish(&path, text)?;
+    let Composed { table, texts, files } = include::compose(&path, text, &mut diagnostics)?;
+    let manifest = check(&table, &path, &mut diagnostics).map(|manifest| Manifest { included: files, ..manifest });
+    diagnostics.finish_in(&texts)?;
     manifest.ok_or_else(|| Error::bug(format!("{MANIFEST} is invalid, but no fault was found")))
 }
 
@@ -69,6 +70,7 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
     let raw_mirrors = raw_mirrors.and_then(|block| block.raw);
     let checked = Manifest {
         path: path.to_owned(),
+        included: Vec::new(),
         project: String::new(),
         engine: None,
         layers: layers::check(&raw_layers, root, diagnostics),

@@ -14,6 +14,7 @@ mod lock_request;
 mod locking;
 mod new_pin;
 mod one_recipe;
+mod patches;
 mod pin;
 mod pins;
 mod preview;
@@ -21,6 +22,7 @@ mod recipes;
 mod requests;
 mod requirement;
 mod review;
+mod signatures;
 mod tags;
 
 pub use closure::MissingClosure;
@@ -98,11 +100,13 @@ impl Request {
     fn in_words(&self) -> String {
         match self {
             Request::File { url, .. } => url.to_string(),
-            Request::Git { url, reference, submodules, history, lfs, .. } => {
+            Request::Git { url, reference, submodules, history, lfs, signers, .. } => {
                 let extra =
                     [(*submodules, " with submodules"), (*history, " with history"), (!*lfs, " without Git LFS")];
                 let extra: String = extra.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
-                format!("{reference} of {url}{extra}")
+                let signed =
+                    if signers.is_empty() { String::new() } else { format!(" signed by {}", signers.join(" or ")) };
+                format!("{reference} of {url}{extra}{signed}")
             }
         }
     }
