@@ -378,7 +378,7 @@ fn suffix(patches: &[LayerPatch]) -> String {
         return String::new();
     }
     let identities: Vec<String> = patches.iter().map(LayerPatch::identity).collect();
-    format!("+{}", &blake3::hash(identities.join("\n").as_bytes()).to_hex()[..12])
+    format!(".{}", &blake3::hash(identities.join("\n").as_bytes()).to_hex()[..12])
 }
 
 /// Checks the signature of a layer that has to have one, with what store and lock have.

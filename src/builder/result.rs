@@ -388,6 +388,8 @@ pub fn lock_hash(lock: &Lock, manifest: &Manifest, board: &str) -> Blake3 {
     let mut own = lock.clone();
     own.layers.retain(|name, _| Some(name) == manifest.engine.as_ref() || layers.contains(name));
     own.sources.retain(|name, _| sources.contains(name.as_str()));
+    // What they say of the board is among the other inputs.
+    own.includes.clear();
     own.boards.retain(|name, _| name == board);
     own.prune();
     (*blake3::hash(own.to_string().as_bytes()).as_bytes()).into()

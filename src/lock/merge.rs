@@ -48,6 +48,7 @@ pub(super) fn union(ours: &Lock, theirs: &Lock) -> Lock {
         layers: merge(&ours.layers, &theirs.layers, same),
         sources: merge(&ours.sources, &theirs.sources, same),
         images: merge(&ours.images, &theirs.images, same),
+        includes: merge(&ours.includes, &theirs.includes, same),
         files,
         gits,
         lfs: merge(&ours.lfs, &theirs.lfs, merge_file),

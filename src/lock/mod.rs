@@ -20,6 +20,7 @@ use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::files::LOCK;
+use crate::source::include::IncludedTexts;
 use crate::source::{Blake3, CommitId, GitRef, ImageName, LayerPatch, Sha256, SourceId, SourceUrl};
 
 pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key, singles};
@@ -33,7 +34,8 @@ pub const VERSION: u32 = 1;
 
 /// Additive changes within [`VERSION`]; a higher revision is still read. A lock has the lowest revision that knows all of
 /// its contents, so that a newer kbuild alone changes no lock. Images are in revision 1 and later, moved tags in 2, objects of Git
-/// LFS in 3, files of folders in 4, signers and patches of layers in 5.
+/// LFS in 3, files of folders in 4, signers and patches of layers, and
+/// what is included of them, in 5.
 pub const REVISION: u32 = 5;
 
 /// A lock: every source with its hashes, and who needs it.
@@ -45,6 +47,8 @@ pub struct Lock {
     pub sources: BTreeMap<String, Pin>,
     /// What each declared image asks for, and the archives that it is locked to.
     pub images: BTreeMap<String, LockedImage>,
+    /// Files of layers that the manifest includes, with their text.
+    pub includes: IncludedTexts,
     /// Files, by the name that BitBake looks for.
     pub files: BTreeMap<String, LockedFile>,
     /// Git commits, by `<clone name>@<first 12 digits>`.

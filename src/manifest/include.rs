@@ -6,13 +6,16 @@
 
 use std::path::{Path, PathBuf};
 
+use indexmap::IndexMap;
 use toml_edit::{Entry, Item, Table, TableLike};
 
 use super::diagnostics::{Diagnostics, Texts};
-use super::raw::RawText;
-use super::{document, project_file};
+use super::raw::{At, RawInclude, RawText};
+use super::{Layer, LayerFile, LayerOrigin, document, names, project_file};
 use crate::bounds;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::files::{LOCK, MANIFEST};
+use crate::source::include::{IncludedTexts, include_key};
 
 /// The key, at the top of a file.
 const INCLUDE: &str = "include";
@@ -28,23 +31,35 @@ pub(super) struct Composed {
     pub(super) texts: Texts,
     /// The included files, relative to the manifest, in the order in which they are read.
     pub(super) files: Vec<PathBuf>,
+    /// The included files of layers.
+    pub(super) layer_files: Vec<At<LayerFile>>,
 }
 
-/// Reads what a manifest includes. `path` is the manifest's, and paths in all files are relative to its directory.
+/// Reads what a manifest includes. `path` is the manifest's, and paths in all files are relative to its directory. `known` has the
+/// texts of layers' files; `None`: these are passed over.
 ///
 /// # Errors
-/// A file is no TOML. What is wrong with `include` itself goes to `diagnostics`.
-pub(super) fn compose(path: &Path, text: &str, diagnostics: &mut Diagnostics) -> Result<Composed> {
+/// A file is no TOML, or the text of a layer's file is not known (kind `Stale`). What is wrong with `include` itself goes to
+/// `diagnostics`.
+pub(super) fn compose(
+    path: &Path,
+    text: &str,
+    known: Option<&IncludedTexts>,
+    diagnostics: &mut Diagnostics,
+) -> Result<Composed> {
     let root = path.parent().unwrap_or(Path::new("/"));
-    let mut reading = Reading { root, texts: Texts::default(), files: Vec::new(), within: Vec::new(), diagnostics };
+    let (texts, files, layer_files, within) = (Texts::default(), Vec::new(), Vec::new(), Vec::new());
+    let mut reading = Reading { root, known, texts, files, layer_files, within, diagnostics };
     let table = reading.file(path, text)?;
-    Ok(Composed { table, texts: reading.texts, files: reading.files })
+    Ok(Composed { table, texts: reading.texts, files: reading.files, layer_files: reading.layer_files })
 }
 
 struct Reading<'a> {
     root: &'a Path,
+    known: Option<&'a IncludedTexts>,
     texts: Texts,
     files: Vec<PathBuf>,
+    layer_files: Vec<At<LayerFile>>,
     /// The included files that are being read, outermost first.
     within: Vec<PathBuf>,
     diagnostics: &'a mut Diagnostics,
@@ -56,10 +71,14 @@ impl Reading<'_> {
         // Read again with the lengths of the texts before it in front, so that its places are told from theirs.
         let start = self.texts.add(path, text);
         let own = document::parse(path, &format!("{}{text}", "\n".repeat(start)))?;
-        let names: Vec<RawText> = document::top(&own, INCLUDE, self.diagnostics).unwrap_or_default();
+        let includes: Vec<At<RawInclude>> = document::top(&own, INCLUDE, self.diagnostics).unwrap_or_default();
         let mut joined = Table::new();
-        for name in names {
-            if let Some(table) = self.included(&name)? {
+        for include in includes {
+            let table = match &include.value {
+                RawInclude::File(name) => self.included(&include.with(name.clone()))?,
+                RawInclude::OfLayer { layer, file } => self.of_layer(&include.with(()), layer, file)?,
+            };
+            if let Some(table) = table {
                 join(&mut joined, &table);
             }
         }
@@ -89,14 +108,77 @@ impl Reading<'_> {
         self.within.push(place.clone());
         let mut table = self.file(&self.root.join(&place), &text)?;
         self.within.pop();
+        self.without_project(&mut table);
+        table.remove(INCLUDE);
+        Ok(Some(table))
+    }
+
+    /// A file of a layer: as the lock has it. It includes nothing itself.
+    fn of_layer(&mut self, at: &At<()>, layer: &str, file: &str) -> Result<Option<Table>> {
+        if self.diagnostics.take(check_path(at, file)).is_none() {
+            return Ok(None);
+        }
+        let found = at.with(LayerFile { layer: layer.to_owned(), file: file.to_owned() });
+        if self.layer_files.contains(&found) {
+            return Ok(None);
+        }
+        self.layer_files.push(found);
+        let Some(known) = self.known else { return Ok(None) };
+        let Some(included) = known.get(&include_key(layer, file)) else {
+            let message = format!("{LOCK} does not have `{file}` of the layer `{layer}`, which {MANIFEST} includes");
+            return Err(Error::new(Kind::Stale, message).help("run `kbuild lock`"));
+        };
+        let shown = PathBuf::from(format!("{layer}/{file}"));
+        document::parse(&shown, &included.text)?;
+        let start = self.texts.add(&shown, &included.text);
+        let mut table = document::parse(&shown, &format!("{}{}", "\n".repeat(start), included.text))?;
+        self.without_project(&mut table);
+        if let Some((key, _)) = table.get_key_value(INCLUDE) {
+            let fault = Error::input("an included file of a layer includes nothing itself");
+            let help = "include what it needs from the project";
+            self.diagnostics.add(fault.at(key.span().unwrap_or_default(), "here").help(help));
+            table.remove(INCLUDE);
+        }
+        Ok(Some(table))
+    }
+
+    /// Only the manifest itself is of a project.
+    fn without_project(&mut self, table: &mut Table) {
         if let Some((key, _)) = table.get_key_value(PROJECT) {
             let fault = Error::input("an included file has no [project]").at(key.span().unwrap_or_default(), "here");
             self.diagnostics.add(fault.help("move it to the manifest; configuration that several share is a fragment"));
             table.remove(PROJECT);
         }
-        table.remove(INCLUDE);
-        Ok(Some(table))
     }
+}
+
+/// Reports files of layers that are no repositories of the project's own files.
+pub(super) fn check_layers(files: &[At<LayerFile>], layers: &IndexMap<String, Layer>, diagnostics: &mut Diagnostics) {
+    for file in files {
+        let name = &file.layer;
+        let fault = match layers.get(name).map(|layer| &layer.origin) {
+            Some(LayerOrigin::Git(_)) => continue,
+            Some(LayerOrigin::Path(path)) => {
+                let fault =
+                    Error::input(format!("the layer `{name}` is a folder, and its files are included by their path"));
+                fault.help(format!("write `include = [\"{}/{}\"]`", path.display(), file.file))
+            }
+            None => {
+                let fault = Error::input(format!("`include` names an unknown layer `{}`", name.escape_debug()));
+                fault.help(names::suggest("layers", name, layers.keys().map(String::as_str)))
+            }
+        };
+        diagnostics.add(fault.at(file.span.clone(), "of this layer"));
+    }
+}
+
+/// A path in a layer that the lock can name.
+fn check_path(at: &At<()>, file: &str) -> Result<()> {
+    let bad = |part: &str| matches!(part, "" | "." | "..");
+    if !file.split('/').any(bad) && !file.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Error::input("a file of a layer must be a path inside it").at(at.span.clone(), "this path"))
 }
 
 /// Adds a table to another one, key by key: what is added wins.

@@ -46,6 +46,7 @@ pub use in_place::{ManifestEdit, Movable, NewPin, NewValue, PinSection};
 pub use template::{Fill, Template};
 
 use crate::error::{Error, Result};
+use crate::source::include::IncludedTexts;
 use crate::source::{GitRef, ImageName, LayerPatch, RemoteUrl, Sha256, Signers, SourceUrl};
 
 /// A checked manifest.
@@ -55,6 +56,8 @@ pub struct Manifest {
     pub path: PathBuf,
     /// The files of the project that it includes, relative to it, in the order in which they were read.
     pub included: Vec<PathBuf>,
+    /// The files of layers that it includes, with the text that was read.
+    pub included_texts: IncludedTexts,
     /// `[project] name`.
     pub project: String,
     /// Name of the layer that contains BitBake; always a key of `layers`. A manifest without boards may have none.
@@ -79,6 +82,24 @@ pub struct Manifest {
     pub cache: CacheSettings,
     /// `[audit] allow`.
     pub allowed_findings: Vec<AllowedFinding>,
+}
+
+/// What of a manifest is known before the files of layers that it includes are: enough to pin these layers.
+#[derive(Debug)]
+pub struct Foundation {
+    /// The manifest of the project's own files with layers, mirrors, registries and cache; without boards.
+    pub manifest: Manifest,
+    /// The files of layers that it includes.
+    pub includes: Vec<LayerFile>,
+}
+
+/// A file of a layer that a manifest includes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerFile {
+    /// The layer's name.
+    pub layer: String,
+    /// The path in it.
+    pub file: String,
 }
 
 /// A finding of `kbuild audit` that the project lets pass.
@@ -655,7 +676,23 @@ impl Manifest {
     /// # Errors
     /// Every fault is reported at once, each with the line it is on.
     pub fn read(path: &Path) -> Result<Manifest> {
-        read::manifest(path)
+        Manifest::read_with(path, &IncludedTexts::new())
+    }
+
+    /// The same of one that includes files of layers, whose texts the lock has.
+    ///
+    /// # Errors
+    /// Those of [`Manifest::read`]; a text is not there: kind `Stale`.
+    pub fn read_with(path: &Path, texts: &IncludedTexts) -> Result<Manifest> {
+        read::manifest(path, texts)
+    }
+
+    /// What is known of a manifest without the files of layers that it includes.
+    ///
+    /// # Errors
+    /// Those of [`Manifest::read`], as far as it is read.
+    pub fn foundation(path: &Path) -> Result<Foundation> {
+        read::foundation(path)
     }
 
     /// Checks the text of a manifest; `path` is its file, for messages and for the folders of local layers.
@@ -663,7 +700,15 @@ impl Manifest {
     /// # Errors
     /// Those of [`Manifest::read`].
     pub fn parse(path: &Path, text: &str) -> Result<Manifest> {
-        read::parse(path, text)
+        Manifest::parse_with(path, text, &IncludedTexts::new())
+    }
+
+    /// The same with the texts of layers' files, as [`Manifest::read_with`].
+    ///
+    /// # Errors
+    /// Those of [`Manifest::read_with`].
+    pub fn parse_with(path: &Path, text: &str, texts: &IncludedTexts) -> Result<Manifest> {
+        read::parse(path, text, texts)
     }
 
     /// Finds `kbuild.toml` or `kbuild.toml` in a directory or the nearest of its parents.

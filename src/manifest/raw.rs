@@ -85,8 +85,8 @@ impl<T: JsonSchema> JsonSchema for At<T> {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(title = "kbuild.toml", extend("required" = ["project"]))]
 pub(super) struct RawManifest {
-    /// Files of the project that count as part of this one, relative to its directory: what they say comes first.
-    include: Option<Vec<String>>,
+    /// Files that count as part of this one: of the project, relative to its directory, or of a layer. What they say comes first.
+    include: Option<Vec<RawInclude>>,
     /// The project itself.
     project: RawProject,
     /// BitBake layers, by a name that boards refer to.
@@ -114,6 +114,22 @@ pub(super) struct RawManifest {
     cache: RawCache,
     /// What `kbuild audit` lets pass.
     audit: RawAudit,
+}
+
+/// A file that a manifest includes.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RawInclude {
+    /// One of the project.
+    File(String),
+    /// One of a layer that is a repository, as it is locked.
+    #[schemars(extend("additionalProperties" = false))]
+    OfLayer {
+        /// The layer, which the project's own files declare.
+        layer: String,
+        /// The path in it.
+        file: String,
+    },
 }
 
 /// `[audit]`.
@@ -627,6 +643,39 @@ impl<'de> Deserialize<'de> for RawEnv {
 
         deserializer.deserialize_any(Visitor)
     }
+}
+
+impl<'de> Deserialize<'de> for RawInclude {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = RawInclude;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a file, or { layer = \"…\", file = \"…\" }")
+            }
+
+            fn visit_str<E>(self, file: &str) -> Result<RawInclude, E> {
+                Ok(RawInclude::File(file.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, keys: A) -> Result<RawInclude, A::Error> {
+                let table = IncludeTable::deserialize(MapAccessDeserializer::new(keys))?;
+                Ok(RawInclude::OfLayer { layer: table.layer, file: table.file })
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// The keys of [`RawInclude`] as a table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IncludeTable {
+    layer: String,
+    file: String,
 }
 
 impl<'de> Deserialize<'de> for RawPatch {

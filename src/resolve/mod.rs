@@ -9,6 +9,7 @@ mod faults;
 mod floating;
 mod freshness;
 mod image;
+mod included;
 mod inputs;
 mod lock_request;
 mod locking;
@@ -27,6 +28,7 @@ mod tags;
 
 pub use closure::MissingClosure;
 pub use freshness::{check_fresh, edited_folders, missing_closures, stale};
+pub use included::included;
 pub use lock_request::{LockRequest, LockScope};
 pub use locking::{Discover, Locking, Stopped, lock};
 pub use new_pin::new_pin;

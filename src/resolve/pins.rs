@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::pin::{self, Denials, ResolvedPin};
 use super::requirement::{self, Requirement};
-use super::{Change, ChangeSide, Resolution, UpdatePolicy, floating, patches, signatures};
+use super::{Change, ChangeSide, Resolution, UpdatePolicy, floating, included, patches, signatures};
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
 use crate::files::MANIFEST;
@@ -103,6 +103,7 @@ pub(super) fn assemble<'a>(
         }
         pins.insert((requirement.section(), requirement.name), ids);
     }
+    included::keep(manifest, &mut lock)?;
     for name in manifest.boards.keys() {
         let board = LockedBoard { sources: needs(manifest, name, &pins)?, ..LockedBoard::default() };
         lock.boards.insert(name.clone(), board);

@@ -7,6 +7,7 @@ mod checksum;
 mod forge;
 pub mod hash;
 pub mod image;
+pub mod include;
 mod lfs;
 pub mod name;
 mod name_list;

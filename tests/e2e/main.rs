@@ -12,6 +12,7 @@ mod editing;
 mod fetching;
 mod flagship;
 mod images;
+mod including;
 mod interrupting;
 mod language;
 mod lfs;
