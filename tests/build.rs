@@ -128,7 +128,7 @@ fn lock_by_hand(manifest: &Manifest, store: &Store) -> Lock {
         LockedFile { name: None, urls: vec![url(tarball)], sha256: digests.sha256, stated_size: None, content },
     );
     let request = kbuild::lock::Request::File { url: url(tarball), version: Some("1.0".to_owned()) };
-    lock.sources.insert("hello".to_owned(), Pin { request, locked: SourceId::File(tarball.to_owned()) });
+    lock.sources.insert("hello".to_owned(), Pin::new(request, SourceId::File(tarball.to_owned())));
 
     for board in manifest.boards.keys() {
         let ids = manifest.sources_of(board).map(|(name, _)| lock.sources[name].locked.clone());

@@ -189,7 +189,7 @@ fn lock_layer(lock: &mut Lock, store: &Store, layer: &str, repository: &Path, br
         without_lfs: false,
     };
     lock.gits.insert(key.clone(), locked);
-    lock.layers.insert(layer.to_owned(), Pin { request, locked: SourceId::Git(key) });
+    lock.layers.insert(layer.to_owned(), Pin::new(request, SourceId::Git(key)));
 }
 
 #[test]

@@ -52,10 +52,17 @@ impl Project {
     pub(super) fn open_to_lock(global: &GlobalArgs, output: &Output, update: &UpdatePolicy) -> Result<Project> {
         let manifest_path = manifest_path(global)?;
         files::remember(&manifest_path);
-        let foundation = Manifest::foundation(&manifest_path)?;
-        if foundation.includes.is_empty() {
-            return Project::open(global);
-        }
+        let foundation = match Manifest::foundation(&manifest_path) {
+            Ok(foundation) if foundation.includes.is_empty() => return Project::open(global),
+            Ok(foundation) => foundation,
+            // All faults of the file are told at once, where it can be read as a whole.
+            Err(part) => {
+                return match Project::open(global) {
+                    Err(all) if all.kind() != Kind::Stale => Err(all),
+                    _ => Err(part),
+                };
+            }
+        };
         let early = Project::of(foundation.manifest.clone(), global)?;
         let old = Lock::read_merging(&early.lock_path)?.unwrap_or_default();
         let fetcher = early.fetcher(global, output)?;

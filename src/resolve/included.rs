@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{UpdatePolicy, pins};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::Fetcher;
-use crate::files::LOCK;
+use crate::files::{LOCK, MANIFEST};
 use crate::lock::Lock;
 use crate::manifest::{Foundation, LayerFile, Manifest};
 use crate::source::include::{IncludedText, IncludedTexts, include_key};
@@ -68,7 +68,9 @@ pub(super) fn keep(manifest: &Manifest, lock: &mut Lock) -> Result<()> {
         let commit = lock.layers.get(layer).and_then(|pin| lock.commit(pin));
         if commit.is_some_and(|commit| commit != included.commit) {
             let message = format!("`{key}` is included as it was at another commit than {LOCK} has of the layer");
-            return Err(Error::new(Kind::Stale, message).help("run `kbuild lock`, which reads it again"));
+            let help =
+                format!("change the layer in {MANIFEST} itself, and run `kbuild lock`, which reads the file again");
+            return Err(Error::new(Kind::Stale, message).help(help));
         }
     }
     lock.includes.clone_from(&manifest.included_texts);
