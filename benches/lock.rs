@@ -169,9 +169,16 @@ fn add_engine(lock: &mut Lock) -> SourceId {
     let key = kbuild::source::name::git_key(&url, &commit);
     let id = SourceId::Git(key.clone());
     let reference = GitRef { branch: None, tag: None, rev: Some(commit) };
-    let request =
-        Request::Git { url: url.clone(), reference, version: None, submodules: false, history: false, lfs: true };
-    lock.layers.insert("bitbake".to_owned(), Pin { request, locked: id.clone() });
+    let request = Request::Git {
+        url: url.clone(),
+        reference,
+        version: None,
+        submodules: false,
+        history: false,
+        lfs: true,
+        signers: Vec::new(),
+    };
+    lock.layers.insert("bitbake".to_owned(), Pin::new(request, id.clone()));
     let git = LockedGit {
         url,
         refs: BTreeSet::new(),

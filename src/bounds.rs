@@ -102,7 +102,9 @@ bounds! {
         SUBMODULES = 10_000, "submodules", "too_many_submodules_are_refused";
         /// A `.gitmodules`, `.gitattributes` or `.lfsconfig`.
         GITMODULES = 1 << 20, "bytes", "a_huge_gitmodules_is_refused";
-        /// A file of a commit or an archive that a command wants as a whole (a Cargo.lock).
+        /// The object of a signed tag. The lock keeps it.
+        SIGNED_TAG = 64 << 10, "bytes", "a_signed_tag_that_is_too_long_is_refused";
+        /// A file of a commit or an archive that a command wants as a whole (a Cargo.lock), and a patch of a layer.
         FILE_OF_SOURCE = 64 << 20, "bytes", "a_huge_file_of_a_commit_is_refused";
         /// The memory of one git process: its heap (`RLIMIT_DATA`). git needs much for a long history, and ends with "out of
         /// memory" for a delta that claims to be a huge file.

@@ -26,7 +26,7 @@ pub enum Kind {
     Network,
     /// No server that was asked for a source has it: trying again would not help.
     Denied,
-    /// The bytes that were fetched are not those that the lock names.
+    /// The bytes that were fetched are not those that the lock names, or are not signed by whom they have to be.
     Mismatch,
     /// A source is not in the store, and the network may not be used.
     Missing,
@@ -187,6 +187,17 @@ impl Error {
     #[must_use]
     pub fn at(mut self, span: std::ops::Range<usize>, label: impl Into<String>) -> Self {
         self.0.labels.push(LabeledSpan::at(span, label.into()));
+        self
+    }
+
+    /// Of places that were counted through several texts, keeps those in a part, and counts them from its beginning.
+    #[must_use]
+    pub fn within(mut self, part: std::ops::Range<usize>) -> Self {
+        self.0.labels.retain(|label| part.contains(&label.offset()));
+        for label in &mut self.0.labels {
+            let text = label.label().map(str::to_owned);
+            *label = LabeledSpan::new(text, label.offset() - part.start, label.len());
+        }
         self
     }
 

@@ -93,6 +93,7 @@ fn lock_by_hand(manifest: &Manifest, store: &Store) -> Lock {
             submodules: !submodules.is_empty(),
             history: false,
             lfs: true,
+            signers: Vec::new(),
         };
         let locked = LockedGit {
             url,
@@ -107,7 +108,7 @@ fn lock_by_hand(manifest: &Manifest, store: &Store) -> Lock {
             without_lfs: false,
         };
         lock.gits.insert(key.clone(), locked);
-        Pin { request, locked: SourceId::Git(key) }
+        Pin::new(request, SourceId::Git(key))
     };
     let engine = git("bitbake", "2.19", BTreeMap::new());
     let cargo = git("cargo", "main", BTreeMap::new());
@@ -128,7 +129,7 @@ fn lock_by_hand(manifest: &Manifest, store: &Store) -> Lock {
         LockedFile { name: None, urls: vec![url(tarball)], sha256: digests.sha256, stated_size: None, content },
     );
     let request = kbuild::lock::Request::File { url: url(tarball), version: Some("1.0".to_owned()) };
-    lock.sources.insert("hello".to_owned(), Pin { request, locked: SourceId::File(tarball.to_owned()) });
+    lock.sources.insert("hello".to_owned(), Pin::new(request, SourceId::File(tarball.to_owned())));
 
     for board in manifest.boards.keys() {
         let ids = manifest.sources_of(board).map(|(name, _)| lock.sources[name].locked.clone());

@@ -168,8 +168,15 @@ fn lock_layer(lock: &mut Lock, store: &Store, layer: &str, repository: &Path, br
     let url: SourceUrl = format!("https://upstream.example/{layer}.git").parse().unwrap();
     let key = name::git_key(&url, &commit);
     let reference = GitRef { branch: Some(branch.to_owned()), tag: None, rev: None };
-    let request =
-        lock::Request::Git { url: url.clone(), reference, version: None, submodules: false, history: false, lfs: true };
+    let request = lock::Request::Git {
+        url: url.clone(),
+        reference,
+        version: None,
+        submodules: false,
+        history: false,
+        lfs: true,
+        signers: Vec::new(),
+    };
     let locked = LockedGit {
         url,
         refs: BTreeSet::new(),
@@ -183,7 +190,7 @@ fn lock_layer(lock: &mut Lock, store: &Store, layer: &str, repository: &Path, br
         without_lfs: false,
     };
     lock.gits.insert(key.clone(), locked);
-    lock.layers.insert(layer.to_owned(), Pin { request, locked: SourceId::Git(key) });
+    lock.layers.insert(layer.to_owned(), Pin::new(request, SourceId::Git(key)));
 }
 
 #[test]

@@ -184,7 +184,7 @@ impl Discoverer<'_> {
 
 impl Discover for Discoverer<'_> {
     fn reads(&self, pinned: &Lock) -> Vec<SourceId> {
-        pinned.layers.values().map(|pin| pin.locked.clone()).collect()
+        pinned.layers.values().flat_map(|pin| pin.sources()).cloned().collect()
     }
 
     fn discover(&self, pinned: &Lock, board: &str, variant: &Variant) -> Result<DiscoveryReport> {

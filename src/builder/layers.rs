@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::result::LayerRecord;
+use super::result::{LayerRecord, PatchRecord};
 use crate::disk::{self, FileLock};
 use crate::error::{Error, Kind, Result};
-use crate::fetch::submodules_of;
+use crate::fetch::{patches, submodules_of};
 use crate::files::LOCK;
-use crate::lock::{Lock, Locked, LockedGit};
+use crate::lock::{Lock, Locked, LockedGit, Pin, Request};
 use crate::manifest::{Board, LayerOrigin, Manifest};
 use crate::progress::Progress;
-use crate::store::{FoundCheckout, Store, checkout, tree};
+use crate::source::LayerPatch;
+use crate::store::{FoundCheckout, PatchFile, Signature, Store, checkout, tree};
 
 /// The directory of checkouts in the build directory.
 pub(super) const LAYERS: &str = "layers";
@@ -294,15 +295,16 @@ pub fn local_directory(manifest: &Manifest, name: &str, path: &Path) -> Result<P
 }
 
 fn git_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<LayerCheckout> {
-    let Edited { directory, git, edits } = check_out(from, name, checkouts)?;
+    let Edited { directory, git, patches, edits } = check_out(from, name, checkouts)?;
     // An incomplete entry has no tree in the lock; then what the checkout is decides.
     let submodules =
         git.submodules.iter().filter_map(|(path, key)| Some((path.clone(), from.lock.gits.get(key)?.commit)));
-    let tree = match git.tree.filter(|_| edits.is_empty()) {
+    let tree = match git.tree.filter(|_| edits.is_empty() && patches.is_empty()) {
         Some(tree) => tree,
         None => tree::of_directory(&directory, &submodules.collect())?,
     };
-    let record = LayerRecord { commit: Some(git.commit), edited: edits, ..LayerRecord::folder(name, tree) };
+    let commit = Some(git.commit);
+    let record = LayerRecord { commit, edited: edits, patches, ..LayerRecord::folder(name, tree) };
     Ok(LayerCheckout { directory, record })
 }
 
@@ -310,6 +312,7 @@ fn git_layer(from: &From<'_>, name: &str, checkouts: &Path) -> Result<LayerCheck
 struct Edited<'a> {
     directory: PathBuf,
     git: &'a LockedGit,
+    patches: Vec<PatchRecord>,
     edits: Vec<String>,
 }
 
@@ -355,12 +358,45 @@ fn check_out<'a>(from: &From<'a>, name: &str, checkouts: &Path) -> Result<Edited
     let Locked::Git(_, git) = from.lock.get(&pin.locked)? else {
         return Err(Error::input(format!("{LOCK} has the layer `{name}` as a file")).help("run `kbuild lock`"));
     };
-    let directory = checkouts.join(format!("{name}-{}", git.commit.short()));
+    must_be_signed(from, name, pin, git)?;
+    let files = patches::of_layer(from.manifest, from.lock, from.store, name)?;
+    let directory = checkouts.join(format!("{name}-{}{}", git.commit.short(), suffix(&pin.patches)));
     let task = from.progress.begin(&format!("check out {name}"), None);
-    let checked_out = checkout::check_out(from.store, from.lock, git, &directory);
+    let checked_out = checkout::check_out_patched(from.store, from.lock, git, &files, &directory);
     let edits = checked_out.map_err(|error| error.wrap(format!("could not check out the layer `{name}`")))?;
     task.done(&git.commit.short());
-    Ok(Edited { directory, git, edits })
+    let record = |file: PatchFile| PatchRecord {
+        patch: file.patch.to_string(),
+        blake3: (*blake3::hash(&file.bytes).as_bytes()).into(),
+    };
+    Ok(Edited { directory, git, patches: files.into_iter().map(record).collect(), edits })
+}
+
+/// What the name of a checkout has beside the commit: other patches make another checkout.
+fn suffix(patches: &[LayerPatch]) -> String {
+    if patches.is_empty() {
+        return String::new();
+    }
+    let identities: Vec<String> = patches.iter().map(LayerPatch::identity).collect();
+    format!(".{}", &blake3::hash(identities.join("\n").as_bytes()).to_hex()[..12])
+}
+
+/// Checks the signature of a layer that has to have one, with what store and lock have.
+fn must_be_signed(from: &From<'_>, name: &str, pin: &Pin, git: &LockedGit) -> Result<()> {
+    let layer = from.manifest.layers.get(name);
+    let Some(signers) = layer.and_then(|layer| layer.signers.as_ref()) else { return Ok(()) };
+    let tag = match &pin.request {
+        Request::Git { reference, .. } => reference.tag.as_ref().zip(pin.signed_tag.as_ref()),
+        Request::File { .. } => None,
+    };
+    let signature = match tag {
+        Some((tag, text)) => from.store.signature_of_tag(tag, text, &git.commit, signers)?,
+        None => from.store.signature_of_commit(&git.commit, signers)?,
+    };
+    let Signature::Refused(why) = signature else { return Ok(()) };
+    let message = format!("commit {} of the layer `{name}` is not signed as it has to be", git.commit);
+    let help = format!("run `kbuild lock`; if {LOCK} was changed by hand, take it from version control again");
+    Err(Error::new(Kind::Mismatch, message).because(why).help(help))
 }
 
 #[cfg(test)]

@@ -161,12 +161,24 @@ pub struct LayerRecord {
     /// How the checkout differed from the commit, one edit each; empty: not at all.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub edited: Vec<String>,
+    /// The patches that it was laid out with, in their order; `tree` is with them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub patches: Vec<PatchRecord>,
+}
+
+/// A patch of a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PatchRecord {
+    /// Where it comes from.
+    pub patch: String,
+    /// BLAKE3 of its bytes.
+    pub blake3: Blake3,
 }
 
 impl LayerRecord {
     /// A folder of the project.
     pub fn folder(name: &str, tree: Blake3) -> LayerRecord {
-        LayerRecord { name: name.to_owned(), commit: None, tree, folder: None, edited: Vec::new() }
+        LayerRecord { name: name.to_owned(), commit: None, tree, folder: None, edited: Vec::new(), patches: Vec::new() }
     }
 }
 
@@ -376,6 +388,8 @@ pub fn lock_hash(lock: &Lock, manifest: &Manifest, board: &str) -> Blake3 {
     let mut own = lock.clone();
     own.layers.retain(|name, _| Some(name) == manifest.engine.as_ref() || layers.contains(name));
     own.sources.retain(|name, _| sources.contains(name.as_str()));
+    // What they say of the board is among the other inputs.
+    own.includes.clear();
     own.boards.retain(|name, _| name == board);
     own.prune();
     (*blake3::hash(own.to_string().as_bytes()).as_bytes()).into()

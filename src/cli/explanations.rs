@@ -103,7 +103,7 @@ pub(super) fn explanation(kind: Kind) -> Explanation {
         ),
         Kind::Mismatch => (
             "bytes that arrived, or that are in the store, do not have the hash of the lock, of a bundle's index or of a \
-             signature",
+             signature; or a layer is not signed by one of its `signers`",
             "the message says whose hash differs, and how to accept or to fetch again",
             &[
                 (
@@ -115,6 +115,10 @@ pub(super) fn explanation(kind: Kind) -> Explanation {
                     "the message shows the beginning of what came",
                 ),
                 ("a disk or a person changed a file of the store", "`kbuild verify --repair` fetches it again"),
+                (
+                    "a layer's commit is not signed as the manifest wants",
+                    "the message names the key; `kbuild explain layers`",
+                ),
                 ("a tag was moved", "`kbuild explain lock` says how to keep the commit or to follow the tag"),
             ],
         ),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::global::GlobalArgs;
 use super::output::Output;
+use super::runtime;
 use crate::bitbake::metadata;
 use crate::builder::layers;
 use crate::disk;
@@ -15,7 +16,7 @@ use crate::fetch::{FetchSettings, Fetcher, Registries};
 use crate::files::{self, LOCK, MANIFEST};
 use crate::lock::{FolderState, Lock};
 use crate::manifest::{self, CacheSettings, ClosureScope, LayerOrigin, Manifest, Mirrors, SiteConfig};
-use crate::resolve;
+use crate::resolve::{self, UpdatePolicy};
 use crate::source::SourceId;
 use crate::store::{ExclusiveStore, Store};
 
@@ -40,7 +41,36 @@ impl Project {
     pub(super) fn open(global: &GlobalArgs) -> Result<Project> {
         let manifest_path = manifest_path(global)?;
         files::remember(&manifest_path);
-        let manifest = Manifest::read(&manifest_path)?;
+        Project::of(read_manifest(&manifest_path)?, global)
+    }
+
+    /// The same for a command that locks: files of layers that the manifest includes are looked for as pins are, and need not be
+    /// in the lock yet.
+    ///
+    /// # Errors
+    /// Those of [`Project::open`]; an included file that cannot be had.
+    pub(super) fn open_to_lock(global: &GlobalArgs, output: &Output, update: &UpdatePolicy) -> Result<Project> {
+        let manifest_path = manifest_path(global)?;
+        files::remember(&manifest_path);
+        let foundation = match Manifest::foundation(&manifest_path) {
+            Ok(foundation) if foundation.includes.is_empty() => return Project::open(global),
+            Ok(foundation) => foundation,
+            // All faults of the file are told at once, where it can be read as a whole.
+            Err(part) => {
+                return match Project::open(global) {
+                    Err(all) if all.kind() != Kind::Stale => Err(all),
+                    _ => Err(part),
+                };
+            }
+        };
+        let early = Project::of(foundation.manifest.clone(), global)?;
+        let old = Lock::read_merging(&early.lock_path)?.unwrap_or_default();
+        let fetcher = early.fetcher(global, output)?;
+        let texts = runtime::wait(resolve::included(&foundation, &old, &fetcher, update))?;
+        Project::of(Manifest::read_with(&manifest_path, &texts)?, global)
+    }
+
+    fn of(manifest: Manifest, global: &GlobalArgs) -> Result<Project> {
         let site = site(global)?;
         // Not clap's delimiter, which would also split a flag's value: the path of a directory may contain a space.
         let variable = std::env::var(env_vars::KBUILD_MIRROR).unwrap_or_default();
@@ -371,6 +401,21 @@ impl StoreContext {
     /// It cannot be read.
     pub(super) fn lock_text(&self) -> Result<Option<Vec<u8>>> {
         self.project.as_ref().map_or(Ok(None), Project::lock_text)
+    }
+}
+
+/// Reads a manifest, with the texts that the lock beside it has of layers' files.
+///
+/// # Errors
+/// Those of [`Manifest::read_with`].
+pub(super) fn read_manifest(path: &Path) -> Result<Manifest> {
+    match Manifest::read(path) {
+        // A lock takes longer to read than most manifests, and most include no file of a layer.
+        Err(error) if error.kind() == Kind::Stale => {
+            let lock = Lock::read_merging(&files::lock_beside(path))?.unwrap_or_default();
+            Manifest::read_with(path, &lock.includes)
+        }
+        read => read,
     }
 }
 

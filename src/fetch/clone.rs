@@ -13,7 +13,7 @@ use crate::net::report::LazyTask;
 use crate::net::retry::{Class, Failure};
 use crate::source::url::redact;
 use crate::source::{GitRef, SourceUrl};
-use crate::store::Pack;
+use crate::store::{Pack, PatchFile, patched};
 
 /// Everything that a clone fetches.
 const ALL: [&str; 2] = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
@@ -21,12 +21,18 @@ const ALL: [&str; 2] = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:ref
 impl Fetcher {
     /// Clones the repository of a locked commit into a directory that is not there yet or empty: its upstream, or the
     /// mirrors that rules put before it, is asked, and `origin` is the upstream. The branch of `reference`, if it names one,
-    /// is at the commit; else HEAD is. Returns whether the whole history came: where nobody could be asked, the clone has what
+    /// is at the commit; else HEAD is. Patches become commits on top of it. Returns whether the whole history came: where nobody could be asked, the clone has what
     /// the store has.
     ///
     /// # Errors
     /// Nobody has the commit (kind `Network`, or `Missing` when offline), or the directory cannot be written.
-    pub async fn clone_repository(&self, wanted: &LockedGit, reference: &GitRef, directory: &Path) -> Result<bool> {
+    pub async fn clone_repository(
+        &self,
+        wanted: &LockedGit,
+        reference: &GitRef,
+        patches: &[PatchFile],
+        directory: &Path,
+    ) -> Result<bool> {
         let new = disk::directory_beside(directory)?;
         let git_dir = new.path().join(".git");
         let init = ["init", "-q", "--template="];
@@ -35,7 +41,7 @@ impl Fetcher {
         let set = |name: &str, value: &str| run(local_git(&git_dir).args(["config", name, value]), Kind::Io).map(drop);
         set("remote.origin.url", wanted.url.as_str())?;
         set("remote.origin.fetch", ALL[0])?;
-        let commit = wanted.commit.to_string();
+        let commit = patched::apply(&git_dir, &wanted.commit, patches)?.to_string();
         let mut checkout = network_git();
         checkout.current_dir(new.path()).args(["checkout", "-q"]);
         match &reference.branch {

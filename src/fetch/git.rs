@@ -15,7 +15,9 @@ use super::WantedGit;
 use crate::bounds;
 use crate::env_vars::KBUILD_MAX_DOWNLOAD;
 use crate::error::{Error, Kind, Result};
-use crate::git::{bound_memory, could_not_start, ends_with_kbuild, is_full_disk, local_git, network_git, run};
+use crate::git::{
+    bound_memory, broken_object, could_not_start, ends_with_kbuild, is_full_disk, local_git, network_git, run,
+};
 use crate::net::retry::{Class, Failure, RetryPolicy};
 use crate::net::transfer::at;
 use crate::progress::Task;
@@ -242,6 +244,31 @@ impl Git {
                 Err(Failure::permanent(at(url, format!("the server does not give {}", specs.join(" ")))))
             }
         }
+    }
+
+    /// The object of a tag; `None` of a tag that is the commit itself.
+    ///
+    /// # Errors
+    /// No answer, no such tag, or an object that is too long.
+    pub(crate) async fn tag_object(
+        &self,
+        url: &SourceUrl,
+        tag: &str,
+        scratch: &Path,
+        task: &dyn Task,
+    ) -> Result<Option<String>, Failure> {
+        const HERE: &str = "refs/kbuild/tag";
+        let spec = format!("+refs/tags/{tag}:{HERE}");
+        let mut repository = new_repository(scratch, "shallow-tag.git")?;
+        let mut found = self.fetch(url, &repository, true, &[&spec], task).await?;
+        if found == GitOutcome::NoDepth {
+            repository = new_repository(scratch, "tag.git")?;
+            found = self.fetch(url, &repository, false, &[&spec], task).await?;
+        }
+        if found != GitOutcome::Came {
+            return Err(Failure::permanent(at(url, format!("the server does not give the tag `{tag}`"))));
+        }
+        Ok(tag_text(&repository, HERE).map_err(|error| error.wrap(format!("the tag `{tag}` of {url}")))?)
     }
 
     /// The refs of a server; `patterns` as `git ls-remote` takes them. Without patterns: all branches and tags. Of many, the
@@ -836,6 +863,23 @@ fn peeled(repository: &Path, id: &CommitId) -> Option<CommitId> {
     object.peel_to_commit().ok()?.id().to_string().parse().ok()
 }
 
+/// The text of the tag's object that a ref is at; `None` if it is at a commit.
+fn tag_text(repository: &Path, name: &str) -> Result<Option<String>> {
+    let repository = git2::Repository::open_bare(repository).map_err(broken_object)?;
+    let target = repository.refname_to_id(name).map_err(broken_object)?;
+    let objects = repository.odb().map_err(broken_object)?;
+    let (size, kind) = objects.read_header(target).map_err(broken_object)?;
+    if kind != git2::ObjectType::Tag {
+        return Ok(None);
+    }
+    if size as u64 > bounds::SIGNED_TAG {
+        return Err(Error::input(format!("its object is longer than {} bytes", bounds::SIGNED_TAG)));
+    }
+    let object = objects.read(target).map_err(broken_object)?;
+    let text = std::str::from_utf8(object.data()).map_err(|_| Error::input("its object is not text in UTF-8"))?;
+    Ok(Some(text.to_owned()))
+}
+
 fn listed(line: &str) -> Option<Listed> {
     let (id, name) = line.split_once('\t')?;
     Some(Listed { id: id.parse().ok()?, name: name.to_owned() })
@@ -1018,6 +1062,24 @@ mod tests {
     fn class(said: &str) -> Class {
         let said = GitOutput { text: said.to_owned(), stalled: false };
         failure(&"https://h/x".parse().unwrap(), &said).class
+    }
+
+    #[test]
+    fn a_signed_tag_that_is_too_long_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let repository = new_repository(directory.path(), "x.git").unwrap();
+        let opened = git2::Repository::open_bare(&repository).unwrap();
+        let tree = opened.treebuilder(None).unwrap().write().unwrap();
+        let author = git2::Signature::new("A", "a@b", &git2::Time::new(0, 0)).unwrap();
+        let commit = opened.commit(None, &author, &author, "x", &opened.find_tree(tree).unwrap(), &[]).unwrap();
+        let commit = opened.find_object(commit, None).unwrap();
+        for (name, length) in [("short", 10), ("long", bounds::SIGNED_TAG as usize)] {
+            opened.tag(name, &commit, &author, &"x".repeat(length), false).unwrap();
+        }
+        opened.tag_lightweight("plain", &commit, false).unwrap();
+        assert!(tag_text(&repository, "refs/tags/short").unwrap().unwrap().contains("tag short"));
+        assert_eq!(tag_text(&repository, "refs/tags/plain").unwrap(), None);
+        assert_eq!(tag_text(&repository, "refs/tags/long").unwrap_err().kind(), Kind::Input);
     }
 
     #[test]

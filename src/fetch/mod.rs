@@ -14,6 +14,7 @@ mod image;
 mod lfs;
 mod mirrors;
 mod packages;
+pub mod patches;
 mod peer;
 mod plausible;
 mod submodules;
@@ -330,6 +331,42 @@ impl Fetcher {
         let reference = GitRef { branch: None, tag: Some(tag.to_owned()), rev: None };
         let found = self.resolve(url, &reference).await?.commit;
         Ok((found != *commit).then_some(found))
+    }
+
+    /// The object of an annotated tag of the upstream (or of the mirrors that rules put before it); `None` of a plain one.
+    ///
+    /// # Errors
+    /// As [`Fetcher::resolve`].
+    pub async fn tag_object(&self, url: &SourceUrl, tag: &str) -> Result<Option<String>> {
+        check_ref(&format!("refs/tags/{tag}"))?;
+        let what = format!("the tag {tag} of {}", redact(url.as_str()));
+        let report = LazyTask::new(&self.progress, &what, None);
+        let mut tried = Vec::new();
+        for place in self.upstreams(url) {
+            let outcome = match place {
+                Ok(place) => self.tag_object_at(&place, tag, &report).await,
+                Err(error) => Err(Failure::permanent(error)),
+            };
+            match outcome {
+                Ok(found) => return Ok(found),
+                Err(Failure { class: Class::Fatal, error }) => return Err(error),
+                Err(Failure { error, .. }) => tried.push(error),
+            }
+        }
+        Err(self.nobody_has(&what, tried, 0))
+    }
+
+    async fn tag_object_at(&self, url: &SourceUrl, tag: &str, report: &LazyTask) -> Result<Option<String>, Failure> {
+        must_be_for_git(url)?;
+        let ask = || {
+            let obtain = async {
+                let scratch = self.store.scratch()?;
+                report.task().note(&format!("from {}", shown_host(url)));
+                self.git.tag_object(url, tag, scratch.path(), report.task()).await
+            };
+            obtain.boxed()
+        };
+        self.guard(report).attempt(url, ask).await
     }
 
     /// The submodules that a commit in the store names in `.gitmodules` and in its tree.

@@ -48,6 +48,7 @@ pub(super) fn union(ours: &Lock, theirs: &Lock) -> Lock {
         layers: merge(&ours.layers, &theirs.layers, same),
         sources: merge(&ours.sources, &theirs.sources, same),
         images: merge(&ours.images, &theirs.images, same),
+        includes: merge(&ours.includes, &theirs.includes, same),
         files,
         gits,
         lfs: merge(&ours.lfs, &theirs.lfs, merge_file),
@@ -138,7 +139,7 @@ impl Lock {
             self.gits.remove(&key);
         }
         let known = self.clone();
-        let stands = |pin: &Pin| known.get(&pin.locked).is_ok();
+        let stands = |pin: &Pin| pin.sources().all(|id| known.get(id).is_ok());
         self.layers.retain(|_, pin| stands(pin));
         self.sources.retain(|_, pin| stands(pin));
         self.images.retain(|_, image| image.locked.values().all(|id| known.get(id).is_ok()));

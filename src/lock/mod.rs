@@ -8,6 +8,7 @@ mod diff;
 mod find;
 mod folder;
 mod merge;
+mod patch;
 mod text;
 mod three_way;
 mod uses;
@@ -19,7 +20,8 @@ use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::files::LOCK;
-use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, SourceUrl};
+use crate::source::include::IncludedTexts;
+use crate::source::{Blake3, CommitId, GitRef, ImageName, LayerPatch, Sha256, SourceId, SourceUrl};
 
 pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key, singles};
 pub use diff::{BoardChange, LockDiff, PinChange, PinnedAt, Presence, RecipeChange, RecipeSide, SourceVolume};
@@ -32,8 +34,9 @@ pub const VERSION: u32 = 1;
 
 /// Additive changes within [`VERSION`]; a higher revision is still read. A lock has the lowest revision that knows all of
 /// its contents, so that a newer kbuild alone changes no lock. Images are in revision 1 and later, moved tags in 2, objects of Git
-/// LFS in 3, files of folders in 4.
-pub const REVISION: u32 = 4;
+/// LFS in 3, files of folders in 4, signers and patches of layers, and
+/// what is included of them, in 5.
+pub const REVISION: u32 = 5;
 
 /// A lock: every source with its hashes, and who needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct Lock {
     pub sources: BTreeMap<String, Pin>,
     /// What each declared image asks for, and the archives that it is locked to.
     pub images: BTreeMap<String, LockedImage>,
+    /// Files of layers that the manifest includes, with their text.
+    pub includes: IncludedTexts,
     /// Files, by the name that BitBake looks for.
     pub files: BTreeMap<String, LockedFile>,
     /// Git commits, by `<clone name>@<first 12 digits>`.
@@ -72,6 +77,22 @@ pub struct Pin {
     pub request: Request,
     /// The source that it is locked to.
     pub locked: SourceId,
+    /// Of a layer whose tag is signed and not the commit: the tag's object, so that it can be checked without a network.
+    pub signed_tag: Option<String>,
+    /// The patches of a layer, in their order.
+    pub patches: Vec<LayerPatch>,
+}
+
+impl Pin {
+    /// A pin of something that is neither signed nor patched.
+    pub fn new(request: Request, locked: SourceId) -> Pin {
+        Pin { request, locked, signed_tag: None, patches: Vec::new() }
+    }
+
+    /// What it is locked to, and the patches that are fetched.
+    pub fn sources(&self) -> impl Iterator<Item = &SourceId> {
+        std::iter::once(&self.locked).chain(self.patches.iter().filter_map(LayerPatch::source))
+    }
 }
 
 /// A declared container image: what was asked for, and what that became.
@@ -117,6 +138,8 @@ pub enum Request {
         history: bool,
         /// Whether objects of Git LFS are wanted.
         lfs: bool,
+        /// Of a layer that has to be signed: by whom, see [`Signers::identities`](crate::source::Signers).
+        signers: Vec<String>,
     },
 }
 
@@ -339,7 +362,7 @@ impl Lock {
 
     /// Every source that is named by something other than a repository that it belongs to.
     fn roots(&self) -> impl Iterator<Item = &SourceId> {
-        let pins = self.layers.values().chain(self.sources.values()).map(|pin| &pin.locked);
+        let pins = self.layers.values().chain(self.sources.values()).flat_map(Pin::sources);
         let images = self.images.values().flat_map(|image| image.locked.values());
         let closures = self.boards.values().flat_map(|board| board.closures()).flat_map(|(_, closure)| &closure.extra);
         let boards = self.boards.values().flat_map(|board| &board.sources);

@@ -21,7 +21,7 @@ fn file_source(lock: &mut Lock, name: &str, digit: char) {
     lock.files.insert(name.to_owned(), file);
     let locked = SourceId::File(name.to_owned());
     let request = Request::File { url, version: Some("1.0".into()) };
-    lock.sources.insert(name.trim_end_matches(".tar.gz").to_owned(), Pin { request, locked: locked.clone() });
+    lock.sources.insert(name.trim_end_matches(".tar.gz").to_owned(), Pin::new(request, locked.clone()));
     lock.boards.entry("qemu".into()).or_default().sources.insert(locked);
 }
 
@@ -53,8 +53,16 @@ fn sample() -> Lock {
     lock.gits.insert(child, git(&child_url));
     lock.gits.insert(key.clone(), parent);
     let reference = GitRef { branch: Some("main".into()), tag: None, rev: None };
-    let request = Request::Git { url, reference, version: None, submodules: true, history: false, lfs: true };
-    lock.layers.insert("layer".into(), Pin { request, locked: SourceId::Git(key.clone()) });
+    let request = Request::Git {
+        url,
+        reference,
+        version: None,
+        submodules: true,
+        history: false,
+        lfs: true,
+        signers: Vec::new(),
+    };
+    lock.layers.insert("layer".into(), Pin::new(request, SourceId::Git(key.clone())));
     lock.boards.entry("qemu".into()).or_default().sources.insert(SourceId::Git(key));
     lock
 }

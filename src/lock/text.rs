@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml_edit::Document;
 
+use super::patch;
 use super::{
     Closure, Content, Floating, ImageAsked, Lock, LockedBoard, LockedFile, LockedFolder, LockedGit, LockedImage,
     LockedRecipe, Need, Pin, REVISION, Request, VERSION,
@@ -18,6 +19,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::files::MANIFEST;
 use crate::source::image::parse_digest;
+use crate::source::include::IncludedText;
 use crate::source::{Blake3, CommitId, GitRef, ImageName, Sha256, SourceId, SourceUrl};
 
 /// A lock as the text of its file, which names the manifest beside it.
@@ -42,7 +44,8 @@ impl Display for LockText<'_> {
         )?;
         let by_file = lock.folders.values().any(|folder| matches!(folder, LockedFolder::Files(_)));
         let revision = match (by_file, lock.has_lfs(), lock.moved_tags.is_empty(), lock.images.is_empty()) {
-            (true, ..) => REVISION,
+            _ if lock.has_more_of_layers() => REVISION,
+            (true, ..) => 4,
             (_, true, ..) => 3,
             (_, _, false, _) => 2,
             (_, _, _, false) => 1,
@@ -53,6 +56,7 @@ impl Display for LockText<'_> {
         // next then have an unchanged line between them, and git merges them.
         write_heading(f, &format!("Layers, as {manifest} asks for them"))?;
         lock.layers.iter().try_for_each(|(name, pin)| write_pin(f, "layer", name, pin))?;
+        lock.includes.iter().try_for_each(|(key, included)| write_included(f, key, included))?;
         write_heading(f, &format!("Declared sources, as {manifest} asks for them"))?;
         lock.sources.iter().try_for_each(|(name, pin)| write_pin(f, "source", name, pin))?;
         lock.images.iter().try_for_each(|(name, image)| write_image(f, name, image))?;
@@ -84,7 +88,7 @@ fn write_pin(f: &mut Formatter<'_>, section: &str, name: &str, pin: &Pin) -> fmt
             write_string(f, "url", url)?;
             write_optional(f, "version", version.as_ref())?;
         }
-        Request::Git { url, reference, version, submodules, history, lfs } => {
+        Request::Git { url, reference, version, submodules, history, lfs, signers } => {
             write_string(f, "git", url)?;
             write_optional(f, "branch", reference.branch.as_ref())?;
             write_optional(f, "tag", reference.tag.as_ref())?;
@@ -93,9 +97,22 @@ fn write_pin(f: &mut Formatter<'_>, section: &str, name: &str, pin: &Pin) -> fmt
             write_flag(f, "submodules", *submodules)?;
             write_flag(f, "history", *history)?;
             write_flag(f, "without-lfs", !*lfs)?;
+            if !signers.is_empty() {
+                write_list(f, "signers", signers)?;
+            }
         }
     }
-    write_string(f, "locked", &pin.locked)
+    write_string(f, "locked", &pin.locked)?;
+    // A line of it a line, so that a person can read it.
+    pin.signed_tag.as_ref().map_or(Ok(()), |tag| write_list(f, "signed-tag", tag.split('\n')))?;
+    patch::write(f, &pin.patches)
+}
+
+/// A line of the file a line, so that a review sees what changes in it.
+fn write_included(f: &mut Formatter<'_>, key: &str, included: &IncludedText) -> fmt::Result {
+    write_header(f, &["include", key])?;
+    write_string(f, "commit", &included.commit)?;
+    write_list(f, "text", included.text.split('\n'))
 }
 
 fn write_image(f: &mut Formatter<'_>, name: &str, image: &LockedImage) -> fmt::Result {
@@ -263,7 +280,7 @@ fn write_list<T: Display>(f: &mut Formatter<'_>, key: &str, items: impl IntoIter
 }
 
 /// A TOML basic string. toml_edit would choose the quotes by content; always the same quotes make the text predictable.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {
@@ -319,6 +336,8 @@ struct RawLock {
     #[serde(default)]
     source: BTreeMap<String, RawPin>,
     #[serde(default)]
+    include: BTreeMap<String, RawIncluded>,
+    #[serde(default)]
     image: BTreeMap<String, RawImage>,
     #[serde(default)]
     file: BTreeMap<String, RawFile>,
@@ -362,7 +381,19 @@ struct RawPin {
     history: bool,
     #[serde(default, rename = "without-lfs")]
     without_lfs: bool,
+    #[serde(default)]
+    signers: Vec<String>,
     locked: SourceId,
+    #[serde(rename = "signed-tag")]
+    signed_tag: Option<Vec<String>>,
+    #[serde(default)]
+    patches: Vec<patch::PatchBlock>,
+}
+
+#[derive(Deserialize)]
+struct RawIncluded {
+    commit: CommitId,
+    text: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -453,6 +484,7 @@ impl RawLock {
         let lock = Lock {
             layers: pins(self.layer)?,
             sources: pins(self.source)?,
+            includes: self.include.into_iter().map(|(key, raw)| (key, raw.into())).collect(),
             images: self
                 .image
                 .into_iter()
@@ -492,10 +524,19 @@ impl RawPin {
                 submodules: self.submodules,
                 history: self.history,
                 lfs: !self.without_lfs,
+                signers: self.signers,
             },
             _ => return Err(Error::input(format!("`{name}` must have exactly one of `url` and `git`"))),
         };
-        Ok(Pin { request, locked: self.locked })
+        let signed_tag = self.signed_tag.map(|lines| lines.join("\n"));
+        let patches = self.patches.into_iter().map(|patch| patch.check(name)).collect::<Result<_>>()?;
+        Ok(Pin { request, locked: self.locked, signed_tag, patches })
+    }
+}
+
+impl From<RawIncluded> for IncludedText {
+    fn from(raw: RawIncluded) -> Self {
+        IncludedText { commit: raw.commit, text: raw.text.join("\n") }
     }
 }
 
@@ -623,6 +664,12 @@ impl Lock {
                 .values()
                 .chain(self.sources.values())
                 .any(|pin| matches!(pin.request, Request::Git { lfs: false, .. }))
+    }
+
+    /// Whether a layer of it has to be signed, has patches, or is included from.
+    fn has_more_of_layers(&self) -> bool {
+        let is_signed = |pin: &Pin| matches!(&pin.request, Request::Git { signers, .. } if !signers.is_empty());
+        !self.includes.is_empty() || self.layers.values().any(|pin| is_signed(pin) || !pin.patches.is_empty())
     }
 
     pub(super) fn check_references(&self) -> Result<()> {

@@ -96,6 +96,7 @@ impl Merger {
             layers: self.chosen("layer", &three!(layers)),
             sources: self.chosen("source", &three!(sources)),
             images: self.chosen("image", &three!(images)),
+            includes: self.chosen("include", &three!(includes)),
             registries: self.chosen("registry", &three!(registries)),
             moved_tags: self.chosen("moved tag", &three!(moved_tags)),
             files: self.needed("file", &three!(files), merge_file),

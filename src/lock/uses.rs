@@ -88,7 +88,7 @@ impl<'a> Uses<'a> {
         let boards = |id| lock.boards.iter().filter(move |(_, board)| board.sources.contains(id));
         let boards = |id| boards(id).map(|(name, _)| name.as_str()).collect();
         for (name, pin) in &lock.layers {
-            self.add(&pin.locked, Use::Layer(name, boards(&pin.locked)));
+            pin.sources().for_each(|id| self.add(id, Use::Layer(name, boards(id))));
         }
         for (name, pin) in &lock.sources {
             self.add(&pin.locked, Use::Declared(name, boards(&pin.locked)));

@@ -121,16 +121,17 @@ impl ManifestEdit {
         Ok(ManifestEdit { path: path.to_owned(), text, document, outdated_hash: None })
     }
 
-    /// The manifest as it would be. A hash that is of other bytes is left out: the new ones are not known yet.
+    /// The manifest as it would be, in place of `before`. A hash that is of other bytes is left out: the new ones are not known
+    /// yet. Of layers it includes what that one does.
     ///
     /// # Errors
     /// The change makes it invalid: those of [`Manifest::parse`].
-    pub fn manifest(&self) -> Result<Manifest> {
+    pub fn manifest(&self, before: &Manifest) -> Result<Manifest> {
         let mut document = self.document.clone();
         if let Some((name, key)) = &self.outdated_hash {
             entry(&mut document, PinSection::Sources, name).map(|entry| entry.remove(key));
         }
-        Manifest::parse(&self.path, &document.to_string())
+        Manifest::parse_with(&self.path, &document.to_string(), &before.included_texts)
     }
 
     /// Writes the manifest, unless it says the same already. Returns whether it was written.

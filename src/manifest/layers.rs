@@ -8,7 +8,7 @@ use super::document::{Block, Blocks, Diagnostics};
 use super::git::{GitExtent, GitKeys, is_not_off};
 use super::names;
 use super::raw::{RawLayer, RawProject, RawText};
-use super::{Layer, LayerOrigin};
+use super::{Layer, LayerOrigin, patches, signers};
 use crate::error::{Error, Result};
 use crate::files::MANIFEST;
 
@@ -21,7 +21,7 @@ pub(super) fn check(blocks: &Blocks<RawLayer>, root: &Path, diagnostics: &mut Di
     for (name, block) in blocks {
         let Some(raw) = &block.raw else { continue };
         let whose = format!("layer `{}`", name.escape_debug());
-        if let Some(layer) = layer(&whose, raw, block, root, diagnostics) {
+        if let Some(layer) = layer(&whose, raw, block, blocks, root, diagnostics) {
             layers.insert(name.clone(), layer);
         }
     }
@@ -32,6 +32,7 @@ fn layer(
     whose: &str,
     raw: &RawLayer,
     block: &Block<RawLayer>,
+    all: &Blocks<RawLayer>,
     root: &Path,
     diagnostics: &mut Diagnostics,
 ) -> Option<Layer> {
@@ -55,7 +56,10 @@ fn layer(
         }
     };
     let paths = layer_dirs(raw, origin.as_ref(), root, diagnostics);
-    (diagnostics.count() == before).then_some(Layer { origin: origin?, paths })
+    let signers = raw.signers.as_ref().map(|list| signers::check(whose, list, root, diagnostics));
+    let list = raw.patches.as_ref().map(|list| list.as_slice()).unwrap_or_default();
+    let patches = patches::check(list, all, root, diagnostics);
+    (diagnostics.count() == before).then_some(Layer { origin: origin?, paths, signers, patches })
 }
 
 fn git_origin(whose: &str, git: &RawText, raw: &RawLayer, diagnostics: &mut Diagnostics) -> Option<LayerOrigin> {
@@ -74,7 +78,9 @@ fn path_origin(
     let span = |text: &Option<RawText>| text.as_ref().map(|text| text.span.clone());
     let for_git = [("branch", span(&raw.branch)), ("tag", span(&raw.tag)), ("rev", span(&raw.rev))];
     let lfs = raw.lfs.as_ref().map(|value| value.span.clone());
-    for (key, span) in for_git.into_iter().chain([("lfs", lfs)]) {
+    let signers = raw.signers.as_ref().map(|value| value.span.clone());
+    let patches = raw.patches.as_ref().map(|value| value.span.clone());
+    for (key, span) in for_git.into_iter().chain([("lfs", lfs), ("signers", signers), ("patches", patches)]) {
         if let Some(span) = span {
             let fault = Error::input(format!("{whose} is a folder, and has no `{key}`"));
             diagnostics.add(fault.at(span, "for git layers only").help(format!("remove `{key}`, or use `git`")));

@@ -15,16 +15,20 @@ mod fallbacks;
 mod fragments;
 mod git;
 mod in_place;
+mod include;
 mod layers;
 pub mod local;
 mod mirrors;
 mod names;
 mod options;
+mod patches;
+mod project_file;
 mod raw;
 mod read;
 mod run;
 mod schema;
 mod select;
+mod signers;
 mod sources;
 mod template;
 mod together;
@@ -42,13 +46,18 @@ pub use in_place::{ManifestEdit, Movable, NewPin, NewValue, PinSection};
 pub use template::{Fill, Template};
 
 use crate::error::{Error, Result};
-use crate::source::{GitRef, ImageName, RemoteUrl, Sha256, SourceUrl};
+use crate::source::include::IncludedTexts;
+use crate::source::{GitRef, ImageName, LayerPatch, RemoteUrl, Sha256, Signers, SourceUrl};
 
 /// A checked manifest.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     /// The path of its file, absolute.
     pub path: PathBuf,
+    /// The files of the project that it includes, relative to it, in the order in which they were read.
+    pub included: Vec<PathBuf>,
+    /// The files of layers that it includes, with the text that was read.
+    pub included_texts: IncludedTexts,
     /// `[project] name`.
     pub project: String,
     /// Name of the layer that contains BitBake; always a key of `layers`. A manifest without boards may have none.
@@ -73,6 +82,24 @@ pub struct Manifest {
     pub cache: CacheSettings,
     /// `[audit] allow`.
     pub allowed_findings: Vec<AllowedFinding>,
+}
+
+/// What of a manifest is known before the files of layers that it includes are: enough to pin these layers.
+#[derive(Debug)]
+pub struct Foundation {
+    /// The manifest of the project's own files with layers, mirrors, registries and cache; without boards.
+    pub manifest: Manifest,
+    /// The files of layers that it includes.
+    pub includes: Vec<LayerFile>,
+}
+
+/// A file of a layer that a manifest includes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerFile {
+    /// The layer's name.
+    pub layer: String,
+    /// The path in it.
+    pub file: String,
 }
 
 /// A finding of `kbuild audit` that the project lets pass.
@@ -149,6 +176,10 @@ pub struct Layer {
     pub origin: LayerOrigin,
     /// The BitBake layer directories inside it: relative, normal (`.` for the top), never outside it.
     pub paths: Vec<PathBuf>,
+    /// Who may sign its commit, or the tag that is asked for; `None`: it need not be signed. Only of a repository.
+    pub signers: Option<Signers>,
+    /// Patches that it is laid out with, in their order; those of the project are hashed. Only of a repository.
+    pub patches: Vec<LayerPatch>,
 }
 
 /// Where a layer comes from.
@@ -645,7 +676,23 @@ impl Manifest {
     /// # Errors
     /// Every fault is reported at once, each with the line it is on.
     pub fn read(path: &Path) -> Result<Manifest> {
-        read::manifest(path)
+        Manifest::read_with(path, &IncludedTexts::new())
+    }
+
+    /// The same of one that includes files of layers, whose texts the lock has.
+    ///
+    /// # Errors
+    /// Those of [`Manifest::read`]; a text is not there: kind `Stale`.
+    pub fn read_with(path: &Path, texts: &IncludedTexts) -> Result<Manifest> {
+        read::manifest(path, texts)
+    }
+
+    /// What is known of a manifest without the files of layers that it includes.
+    ///
+    /// # Errors
+    /// Those of [`Manifest::read`], as far as it is read.
+    pub fn foundation(path: &Path) -> Result<Foundation> {
+        read::foundation(path)
     }
 
     /// Checks the text of a manifest; `path` is its file, for messages and for the folders of local layers.
@@ -653,7 +700,15 @@ impl Manifest {
     /// # Errors
     /// Those of [`Manifest::read`].
     pub fn parse(path: &Path, text: &str) -> Result<Manifest> {
-        read::parse(path, text)
+        Manifest::parse_with(path, text, &IncludedTexts::new())
+    }
+
+    /// The same with the texts of layers' files, as [`Manifest::read_with`].
+    ///
+    /// # Errors
+    /// Those of [`Manifest::read_with`].
+    pub fn parse_with(path: &Path, text: &str, texts: &IncludedTexts) -> Result<Manifest> {
+        read::parse(path, text, texts)
     }
 
     /// Finds `kbuild.toml` or `kbuild.toml` in a directory or the nearest of its parents.

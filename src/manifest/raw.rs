@@ -85,6 +85,8 @@ impl<T: JsonSchema> JsonSchema for At<T> {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(title = "kbuild.toml", extend("required" = ["project"]))]
 pub(super) struct RawManifest {
+    /// Files that count as part of this one: of the project, relative to its directory, or of a layer. What they say comes first.
+    include: Option<Vec<RawInclude>>,
     /// The project itself.
     project: RawProject,
     /// BitBake layers, by a name that boards refer to.
@@ -112,6 +114,22 @@ pub(super) struct RawManifest {
     cache: RawCache,
     /// What `kbuild audit` lets pass.
     audit: RawAudit,
+}
+
+/// A file that a manifest includes.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RawInclude {
+    /// One of the project.
+    File(String),
+    /// One of a layer that is a repository, as it is locked.
+    #[schemars(extend("additionalProperties" = false))]
+    OfLayer {
+        /// The layer, which the project's own files declare.
+        layer: String,
+        /// The path in it.
+        file: String,
+    },
 }
 
 /// `[audit]`.
@@ -171,6 +189,12 @@ pub(super) struct RawLayer {
     pub(super) lfs: Option<At<bool>>,
     /// The BitBake layer directories inside it (default: the top directory).
     pub(super) paths: Option<At<Vec<RawText>>>,
+    /// Who may sign the commit, or the tag that is asked for: public keys of ssh, and files of the project with more of them or
+    /// with keys of OpenPGP. Without a good signature of one of them the commit is refused.
+    pub(super) signers: Option<At<Vec<At<RawSigner>>>>,
+    /// Patches that the layer is laid out with, in this order: a file of the project, or a directory with a `series`, as quilt
+    /// has it; a file of another layer; or a file that is fetched.
+    pub(super) patches: Option<At<Vec<At<RawPatch>>>>,
 }
 
 /// `[sources.NAME]`: a file (`url`), a git commit (`git` and at least one of `branch`, `tag`, `rev`) or an image (`oci`).
@@ -410,6 +434,55 @@ pub(super) enum RawEnv {
     },
 }
 
+/// Who may sign a layer's commits.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RawSigner {
+    /// A public key of ssh: `ssh-ed25519 AAAA…`.
+    Key(String),
+    /// A file of the project in the format of git's `gpg.ssh.allowedSignersFile`.
+    #[schemars(rename_all = "kebab-case", extend("additionalProperties" = false))]
+    Allowed {
+        /// The file, relative to kbuild.toml.
+        allowed_signers: RawText,
+    },
+    /// Keys of OpenPGP.
+    #[schemars(extend("additionalProperties" = false))]
+    Keyring {
+        /// A file of the project with public keys, as `gpg --export` writes it; relative to kbuild.toml.
+        keyring: RawText,
+        /// The fingerprints of the keys in it that count.
+        fingerprints: Vec<RawText>,
+    },
+}
+
+/// A patch of a layer.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RawPatch {
+    /// A file of the project, or a directory with a series; relative to kbuild.toml.
+    File(String),
+    /// One from elsewhere.
+    Table(RawPatchTable),
+}
+
+/// A patch of a layer, as a table.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPatchTable {
+    /// The layer that it comes from.
+    pub(super) layer: Option<RawText>,
+    /// The path in that layer; without `layer` in the project.
+    pub(super) file: Option<RawText>,
+    /// Where it is fetched from.
+    pub(super) url: Option<RawText>,
+    /// The SHA-256 of what is fetched.
+    #[schemars(regex(pattern = "^[0-9A-Fa-f]{64}$"))]
+    pub(super) sha256: Option<RawText>,
+    /// How many leading directories of the names in it are left out (default: 1).
+    pub(super) strip: Option<u32>,
+}
+
 /// The fragments of an option.
 #[derive(Debug, JsonSchema)]
 #[schemars(untagged)]
@@ -570,6 +643,103 @@ impl<'de> Deserialize<'de> for RawEnv {
 
         deserializer.deserialize_any(Visitor)
     }
+}
+
+impl<'de> Deserialize<'de> for RawInclude {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = RawInclude;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a file, or { layer = \"…\", file = \"…\" }")
+            }
+
+            fn visit_str<E>(self, file: &str) -> Result<RawInclude, E> {
+                Ok(RawInclude::File(file.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, keys: A) -> Result<RawInclude, A::Error> {
+                let table = IncludeTable::deserialize(MapAccessDeserializer::new(keys))?;
+                Ok(RawInclude::OfLayer { layer: table.layer, file: table.file })
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// The keys of [`RawInclude`] as a table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IncludeTable {
+    layer: String,
+    file: String,
+}
+
+impl<'de> Deserialize<'de> for RawPatch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = RawPatch;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a file, { layer = \"…\", file = \"…\" }, or { url = \"…\", sha256 = \"…\" }")
+            }
+
+            fn visit_str<E>(self, file: &str) -> Result<RawPatch, E> {
+                Ok(RawPatch::File(file.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, keys: A) -> Result<RawPatch, A::Error> {
+                RawPatchTable::deserialize(MapAccessDeserializer::new(keys)).map(RawPatch::Table)
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawSigner {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = RawSigner;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(
+                    "a public key of ssh, { allowed-signers = \"…\" }, or { keyring = \"…\", fingerprints = [\"…\"] }",
+                )
+            }
+
+            fn visit_str<E>(self, key: &str) -> Result<RawSigner, E> {
+                Ok(RawSigner::Key(key.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, keys: A) -> Result<RawSigner, A::Error> {
+                let table = SignerTable::deserialize(MapAccessDeserializer::new(keys))?;
+                match (table.allowed_signers, table.keyring, table.fingerprints) {
+                    (Some(allowed_signers), None, None) => Ok(RawSigner::Allowed { allowed_signers }),
+                    (None, Some(keyring), Some(fingerprints)) => Ok(RawSigner::Keyring { keyring, fingerprints }),
+                    _ => Err(serde::de::Error::custom("either `allowed-signers`, or `keyring` and `fingerprints`")),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// The keys of [`RawSigner`] as a table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct SignerTable {
+    allowed_signers: Option<RawText>,
+    keyring: Option<RawText>,
+    fingerprints: Option<Vec<RawText>>,
 }
 
 impl<'de> Deserialize<'de> for RawAdds {

@@ -6,30 +6,59 @@ use std::path::{Path, PathBuf};
 use toml_edit::Table;
 
 use super::document::{self, Block, Diagnostics};
+use super::include::{self, Composed};
 use super::raw::{RawAudit, RawCache, RawClosure, RawManifest, RawMirrors, RawProject, RawSite, RawText};
 use super::{
-    CacheSettings, Manifest, Mirrors, SiteConfig, audit, boards, cache, closure, fragments, layers, mirrors, names,
-    options, sources, together,
+    CacheSettings, Foundation, Manifest, Mirrors, SiteConfig, audit, boards, cache, closure, fragments, layers,
+    mirrors, names, options, sources, together,
 };
 use crate::bounds;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::files::{MANIFEST, STEMS};
+use crate::source::include::{IncludedTexts, include_key};
 
 /// See [`Manifest::read`].
-pub(super) fn manifest(path: &Path) -> Result<Manifest> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let text = read(path, &name, "run `kbuild init` to make one, or name one elsewhere with `--manifest-path FILE`")?;
-    parse(path, &text)
+pub(super) fn manifest(path: &Path, texts: &IncludedTexts) -> Result<Manifest> {
+    parse(path, &text_of(path)?, texts)
 }
 
-/// See [`Manifest::parse`].
-pub(super) fn parse(path: &Path, text: &str) -> Result<Manifest> {
-    let path = absolute(path)?;
-    let table = document::parse(&path, text)?;
+fn text_of(path: &Path) -> Result<String> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    read(path, &name, "run `kbuild init` to make one, or name one elsewhere with `--manifest-path FILE`")
+}
+
+/// See [`Manifest::foundation`].
+pub(super) fn foundation(path: &Path) -> Result<Foundation> {
+    let (path, text) = (absolute(path)?, text_of(path)?);
     let mut diagnostics = Diagnostics::default();
+    let Composed { mut table, texts, layer_files, .. } = include::compose(&path, &text, None, &mut diagnostics)?;
+    table.retain(|key, _| FOUNDATION.contains(&key));
+    // The engine may be a layer that only an included file has.
+    table.get_mut("project").and_then(|project| project.as_table_like_mut()).map(|project| project.remove("engine"));
     let manifest = check(&table, &path, &mut diagnostics);
-    diagnostics.finish(&path, text)?;
+    let layers = manifest.as_ref().map(|manifest| manifest.layers.clone()).unwrap_or_default();
+    include::check_layers(&layer_files, &layers, &mut diagnostics);
+    diagnostics.finish_in(&texts)?;
+    let manifest = manifest.ok_or_else(|| Error::bug(format!("{MANIFEST} is invalid, but no fault was found")))?;
+    Ok(Foundation { manifest, includes: layer_files.into_iter().map(|file| file.value).collect() })
+}
+
+/// What of a manifest says how layers are pinned and fetched.
+const FOUNDATION: [&str; 5] = ["project", "layers", "mirrors", "registries", "cache"];
+
+/// See [`Manifest::parse`].
+pub(super) fn parse(path: &Path, text: &str, texts_of_layers: &IncludedTexts) -> Result<Manifest> {
+    let path = absolute(path)?;
+    let mut diagnostics = Diagnostics::default();
+    let Composed { table, texts, files, layer_files } =
+        include::compose(&path, text, Some(texts_of_layers), &mut diagnostics)?;
+    let keys: Vec<String> = layer_files.iter().map(|found| include_key(&found.layer, &found.file)).collect();
+    let used = texts_of_layers.iter().filter(|(key, _)| keys.contains(key));
+    let included_texts: IncludedTexts = used.map(|(key, text)| (key.clone(), text.clone())).collect();
+    let manifest = check(&table, &path, &mut diagnostics);
+    let manifest = manifest.map(|manifest| Manifest { included: files, included_texts, ..manifest });
+    diagnostics.finish_in(&texts)?;
     manifest.ok_or_else(|| Error::bug(format!("{MANIFEST} is invalid, but no fault was found")))
 }
 
@@ -69,6 +98,8 @@ fn check(table: &Table, path: &Path, diagnostics: &mut Diagnostics) -> Option<Ma
     let raw_mirrors = raw_mirrors.and_then(|block| block.raw);
     let checked = Manifest {
         path: path.to_owned(),
+        included: Vec::new(),
+        included_texts: IncludedTexts::new(),
         project: String::new(),
         engine: None,
         layers: layers::check(&raw_layers, root, diagnostics),

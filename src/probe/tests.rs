@@ -35,7 +35,7 @@ fn lock(files: &[(&str, &[&str])]) -> Lock {
         lock.files.insert((*name).to_owned(), file);
         let id = SourceId::File((*name).to_owned());
         let request = crate::lock::Request::File { url: "https://h/x".parse().unwrap(), version: None };
-        lock.sources.insert((*name).to_owned(), crate::lock::Pin { request, locked: id.clone() });
+        lock.sources.insert((*name).to_owned(), crate::lock::Pin::new(request, id.clone()));
         for board in if *name == "b" { &["two"][..] } else { &["one", "two"][..] } {
             lock.boards.entry((*board).to_owned()).or_default().sources.insert(id.clone());
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::closure::{self, MissingClosure};
 use super::pins::{assemble, pinned};
-use super::{UpdatePolicy, pin, recipes, requirement};
+use super::{UpdatePolicy, patches, pin, recipes, requirement};
 use crate::error::{Error, Kind, Result};
 use crate::files::{LOCK, MANIFEST};
 use crate::lock::{FolderState, Lock};
@@ -23,7 +23,7 @@ pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
         }
     }
     if reasons.is_empty() {
-        let pins = assemble(manifest, kept.iter().map(|(requirement, answer)| (*requirement, answer)));
+        let pins = assemble(manifest, lock, kept.iter().map(|(requirement, answer)| (*requirement, answer)));
         match pins.and_then(|pins| with_closures_of(manifest, pins, lock)) {
             Ok((_, unknown)) if !unknown.is_empty() => reasons.extend(unknown.iter().map(MissingClosure::to_string)),
             Ok((assembled, _)) if assembled == *lock => {}
@@ -36,6 +36,14 @@ pub fn stale(manifest: &Manifest, lock: &Lock) -> Vec<String> {
 
 /// The lock that these pins and the closures of another lock make, and the closures that the other lock does not have.
 fn with_closures_of(manifest: &Manifest, mut pins: Lock, lock: &Lock) -> Result<(Lock, Vec<MissingClosure>)> {
+    let stale = patches::keep(manifest, &mut pins, lock);
+    if !stale.is_empty() {
+        let layers: Vec<String> = stale.iter().map(|name| format!("`{name}`")).collect();
+        return Err(Error::new(
+            Kind::Stale,
+            format!("the patches of {} are others than what is locked", layers.join(", ")),
+        ));
+    }
     let unknown = closure::missing(manifest, &pins, lock, &BTreeMap::new(), &UpdatePolicy::Nothing)?;
     if unknown.is_empty() {
         let contexts = closure::keep(manifest, lock, &mut pins)?;

@@ -8,7 +8,7 @@ use crate::bitbake::discovery;
 use crate::error::Result;
 use crate::lock::{Lock, LockedImage, Pin, Request};
 use crate::manifest::{EnvValue, LayerOrigin, Manifest, Variant};
-use crate::source::{Blake3, SourceId};
+use crate::source::{Blake3, LayerPatch, SourceId};
 
 /// The hash over everything that decides the closure of a board's variant; `lock` has the manifest's pins.
 ///
@@ -74,6 +74,11 @@ impl ClosureInputs {
         match manifest.layers.get(name).map(|layer| &layer.origin) {
             Some(LayerOrigin::Path(_)) => self.list("folder", [name]),
             _ => self.locked(name, lock.layers.get(name).map(|pin| &pin.locked)),
+        }
+        // Only where there are any: closures of earlier releases stand.
+        let patches = lock.layers.get(name).map(|pin| pin.patches.as_slice()).unwrap_or_default();
+        if !patches.is_empty() {
+            self.list("patches", patches.iter().map(LayerPatch::identity));
         }
     }
 

@@ -9,11 +9,13 @@ mod faults;
 mod floating;
 mod freshness;
 mod image;
+mod included;
 mod inputs;
 mod lock_request;
 mod locking;
 mod new_pin;
 mod one_recipe;
+mod patches;
 mod pin;
 mod pins;
 mod preview;
@@ -21,10 +23,12 @@ mod recipes;
 mod requests;
 mod requirement;
 mod review;
+mod signatures;
 mod tags;
 
 pub use closure::MissingClosure;
 pub use freshness::{check_fresh, edited_folders, missing_closures, stale};
+pub use included::included;
 pub use lock_request::{LockRequest, LockScope};
 pub use locking::{Discover, Locking, Stopped, lock};
 pub use new_pin::new_pin;
@@ -98,11 +102,13 @@ impl Request {
     fn in_words(&self) -> String {
         match self {
             Request::File { url, .. } => url.to_string(),
-            Request::Git { url, reference, submodules, history, lfs, .. } => {
+            Request::Git { url, reference, submodules, history, lfs, signers, .. } => {
                 let extra =
                     [(*submodules, " with submodules"), (*history, " with history"), (!*lfs, " without Git LFS")];
                 let extra: String = extra.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
-                format!("{reference} of {url}{extra}")
+                let signed =
+                    if signers.is_empty() { String::new() } else { format!(" signed by {}", signers.join(" or ")) };
+                format!("{reference} of {url}{extra}{signed}")
             }
         }
     }

@@ -39,6 +39,8 @@ pub(super) struct PinnedGit {
     /// Objects of Git LFS that the commit itself names.
     objects: Vec<PinnedLfs>,
     why: Option<String>,
+    /// Of a layer, see [`crate::lock::Pin::signed_tag`].
+    signed_tag: Option<String>,
 }
 
 /// An object of Git LFS, and why its bytes could not be had.
@@ -70,7 +72,11 @@ pub(super) fn kept(requirement: &Requirement<'_>, old: &Lock) -> Option<Resolved
             let file = LockedFile { urls: wanted.urls.clone(), ..file.clone() };
             same.then(|| ResolvedPin::File { name: name.clone(), file, why: None })
         }
-        (What::Git(wanted), SourceId::Git(key)) => PinnedGit::from_lock(old, key, wanted).map(ResolvedPin::Git),
+        (What::Git(wanted), SourceId::Git(key)) => {
+            let mut git = PinnedGit::from_lock(old, key, wanted)?;
+            git.signed_tag.clone_from(&pin.signed_tag);
+            Some(ResolvedPin::Git(git))
+        }
         _ => None,
     }
 }
@@ -249,7 +255,7 @@ pub(super) fn copy(from: &Lock, id: &SourceId, to: &mut Lock) -> Result<()> {
         (_, Locked::File(key, file)) => add_file(to, key, file),
         (_, Locked::Git(key, git)) => {
             let (git, children, objects) = (git.clone(), Vec::new(), Vec::new());
-            PinnedGit { git, children, objects, why: None }.add_block(key, to);
+            PinnedGit { git, children, objects, why: None, signed_tag: None }.add_block(key, to);
             Ok(())
         }
     }
@@ -319,7 +325,7 @@ fn commit<'a>(
             found.into_iter().map(|child| commit(child.url, child.commit, Vec::new(), extent, old, fetcher, denials));
         let objects = objects.into_iter().map(|object| large_file(object, &url, fetcher, denials));
         let (children, objects) = futures_util::future::join(try_join_all(children), try_join_all(objects)).await;
-        Ok(PinnedGit { git, children: children?, objects: objects?, why: None })
+        Ok(PinnedGit { git, children: children?, objects: objects?, why: None, signed_tag: None })
     }
     .boxed()
 }
@@ -392,7 +398,23 @@ impl ResolvedPin {
         }
     }
 
-    fn is_complete(&self) -> bool {
+    /// The object of a signed tag, which the lock keeps.
+    pub(super) fn signed_tag(&self) -> Option<String> {
+        match self {
+            ResolvedPin::Git(git) => git.signed_tag.clone(),
+            _ => None,
+        }
+    }
+
+    /// The same, with another one.
+    pub(super) fn with_signed_tag(self, signed_tag: Option<String>) -> ResolvedPin {
+        match self {
+            ResolvedPin::Git(git) => ResolvedPin::Git(PinnedGit { signed_tag, ..git }),
+            other => other,
+        }
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
         match self {
             ResolvedPin::File { file, .. } => file.content.is_some(),
             ResolvedPin::Lfs(lfs) => lfs.object.content.is_some(),
@@ -552,6 +574,16 @@ impl PinnedGit {
         self.git.commit
     }
 
+    /// Whether the commit is in the store.
+    pub(super) fn is_seen(&self) -> bool {
+        self.why.is_none() && self.git.tree.is_some()
+    }
+
+    /// The block that the lock gets.
+    pub(super) fn locked(&self) -> &LockedGit {
+        &self.git
+    }
+
     /// Removes refs that no view may offer.
     pub(super) fn without_refs(&mut self, refused: &BTreeSet<String>) {
         self.git.refs.retain(|name| !refused.contains(name));
@@ -583,7 +615,7 @@ impl PinnedGit {
             }
         };
         git.recursive &= git.submodules.is_empty();
-        PinnedGit { git, children, objects, why: Some(why) }
+        PinnedGit { git, children, objects, why: Some(why), signed_tag: None }
     }
 
     fn stored(lock: &Lock, key: &str, wanted: Extent) -> Option<PinnedGit> {
@@ -605,7 +637,7 @@ impl PinnedGit {
             git.recursive = false;
         }
         let children = git.submodules.values().map(|child| PinnedGit::stored(lock, child, wanted));
-        Some(PinnedGit { children: children.collect::<Option<_>>()?, objects, git, why: None })
+        Some(PinnedGit { children: children.collect::<Option<_>>()?, objects, git, why: None, signed_tag: None })
     }
 
     fn key(&self) -> String {

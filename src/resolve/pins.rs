@@ -6,13 +6,13 @@ use futures_util::future::join_all;
 
 use super::pin::{self, Denials, ResolvedPin};
 use super::requirement::{self, Requirement};
-use super::{Change, ChangeSide, Resolution, UpdatePolicy, floating};
+use super::{Change, ChangeSide, Resolution, UpdatePolicy, floating, included, patches, signatures};
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
 use crate::files::MANIFEST;
 use crate::lock::{Lock, LockedBoard, LockedImage, Pin};
 use crate::manifest::Manifest;
-use crate::source::{CommitId, SourceId};
+use crate::source::{CommitId, PatchOrigin, SourceId};
 use crate::suggest;
 
 /// Resolves a manifest into a lock, and keeps the old lock's pins wherever the manifest still asks for the same.
@@ -35,7 +35,11 @@ pub(super) async fn resolve(
     let answered = join_all(requirements.iter().map(|requirement| async move {
         let denials = Denials::default();
         let moves = requirement.moves(update);
-        (pin::find(requirement, moves, old, fetcher, &denials).await, denials.into_errors())
+        let found = match pin::find(requirement, moves, old, fetcher, &denials).await {
+            Ok(found) => signatures::checked(requirement, found, old, fetcher).await,
+            Err(error) => Err(error),
+        };
+        (found, denials.into_errors())
     }));
     let (mut answers, mut errors, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     for (requirement, (found, denials)) in requirements.iter().zip(answered.await) {
@@ -44,7 +48,8 @@ pub(super) async fn resolve(
         let answer = found.map_err(|error| errors.push(named(error))).ok().or_else(|| pin::kept(requirement, old));
         answers.extend(answer.map(|answer| (requirement, answer)));
     }
-    let lock = assemble(manifest, answers.iter().map(|(requirement, answer)| (*requirement, answer)))?;
+    let mut lock = assemble(manifest, old, answers.iter().map(|(requirement, answer)| (*requirement, answer)))?;
+    errors.extend(patches::resolve(manifest, &mut lock, old, fetcher).await);
     let incomplete = answers.iter().flat_map(|(_, answer)| answer.incomplete()).collect();
     let changes = changes(old, &lock, &requirements);
     let resolution = Resolution { changes, lock, incomplete, warnings: Vec::new(), faults };
@@ -70,24 +75,35 @@ pub(super) fn check_names(manifest: &Manifest, old: &Lock, update: &UpdatePolicy
     Ok(())
 }
 
-/// Assembles the lock: a pure function of the manifest and its pins.
+/// Assembles the lock: a pure function of the manifest and its pins. Of the old lock is what was known of patches' bytes.
 pub(super) fn assemble<'a>(
     manifest: &Manifest,
+    old: &Lock,
     answers: impl Iterator<Item = (&'a Requirement<'a>, &'a ResolvedPin)>,
 ) -> Result<Lock> {
     let mut lock = Lock::default();
     let mut pins: BTreeMap<(&str, &str), Vec<SourceId>> = BTreeMap::new();
     for (requirement, answer) in answers {
         answer.add_to(&mut lock)?;
-        let ids = answer.ids();
+        let mut ids = answer.ids();
         if let ResolvedPin::Image(answer) = answer {
             lock.images.insert(requirement.name.to_owned(), answer.image.clone());
         } else if let (Some(request), Some(locked)) = (requirement.request(), ids.first().cloned()) {
             let section = if requirement.is_layer() { &mut lock.layers } else { &mut lock.sources };
-            section.insert(requirement.name.to_owned(), Pin { request, locked });
+            let signed_tag = answer.signed_tag();
+            section.insert(requirement.name.to_owned(), Pin { signed_tag, ..Pin::new(request, locked) });
+        }
+        if requirement.is_layer() {
+            patches::add_files(manifest, requirement.name, old, &mut lock)?;
+            let sources = patches::sources(manifest, requirement.name);
+            ids.extend(sources.filter_map(|origin| match origin {
+                PatchOrigin::Remote { source, .. } => Some(source.clone()),
+                _ => None,
+            }));
         }
         pins.insert((requirement.section(), requirement.name), ids);
     }
+    included::keep(manifest, &mut lock)?;
     for name in manifest.boards.keys() {
         let board = LockedBoard { sources: needs(manifest, name, &pins)?, ..LockedBoard::default() };
         lock.boards.insert(name.clone(), board);
@@ -97,8 +113,16 @@ pub(super) fn assemble<'a>(
 
 /// What a board needs: the engine, its git layers, its declared sources.
 fn needs(manifest: &Manifest, board: &str, pins: &BTreeMap<(&str, &str), Vec<SourceId>>) -> Result<BTreeSet<SourceId>> {
-    let layers = manifest.layers_of(board)?;
-    let layers = layers.iter().map(String::as_str).chain(manifest.engine.as_deref());
+    let mut layers = manifest.layers_of(board)?;
+    layers.extend(manifest.engine.clone());
+    // Those that patches come from too: they are read when the layer is laid out.
+    let origins: Vec<&PatchOrigin> = layers.iter().flat_map(|layer| patches::sources(manifest, layer)).collect();
+    let of_patches = origins.into_iter().filter_map(|origin| match origin {
+        PatchOrigin::Layer { layer, .. } => Some(layer.clone()),
+        _ => None,
+    });
+    layers.extend(of_patches);
+    let layers = layers.iter().map(String::as_str);
     let layers = layers.map(|name| ("layer", name));
     let sources = manifest.sources_of(board).map(|(name, _)| ("source", name));
     Ok(layers.chain(sources).filter_map(|key| pins.get(&key)).flatten().cloned().collect())

@@ -5,6 +5,7 @@ use std::fmt;
 use super::UpdatePolicy;
 use crate::lock::{ImageAsked, Lock, Pin, Request};
 use crate::manifest::{FileRequest, GitRequest, ImageRequest, LayerOrigin, Manifest, SourceOrigin};
+use crate::source::Signers;
 
 /// One entry of the manifest that has to be pinned.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +13,8 @@ pub(super) struct Requirement<'a> {
     pub(super) name: &'a str,
     pub(super) version: Option<&'a str>,
     pub(super) what: What<'a>,
+    /// Who may sign it; only of a layer.
+    pub(super) signers: Option<&'a Signers>,
     layer: bool,
 }
 
@@ -26,7 +29,10 @@ pub(super) enum What<'a> {
 /// All requirements of a manifest, in its order. Local layers are versioned with the project and not locked.
 pub(super) fn all(manifest: &Manifest) -> Vec<Requirement<'_>> {
     let layers = manifest.layers.iter().filter_map(|(name, layer)| match &layer.origin {
-        LayerOrigin::Git(git) => Some(Requirement { name, version: None, what: What::Git(git), layer: true }),
+        LayerOrigin::Git(git) => {
+            let signers = layer.signers.as_ref();
+            Some(Requirement { name, version: None, what: What::Git(git), signers, layer: true })
+        }
         LayerOrigin::Path(_) => None,
     });
     let sources = manifest.sources.iter().map(|(name, source)| {
@@ -35,7 +41,7 @@ pub(super) fn all(manifest: &Manifest) -> Vec<Requirement<'_>> {
             SourceOrigin::Git(git) => What::Git(git),
             SourceOrigin::Image(image) => What::Image(image),
         };
-        Requirement { name, version: source.version.as_deref(), what, layer: false }
+        Requirement { name, version: source.version.as_deref(), what, signers: None, layer: false }
     });
     layers.chain(sources).collect()
 }
@@ -61,6 +67,7 @@ impl Requirement<'_> {
                 submodules: git.submodules,
                 history: git.history,
                 lfs: git.lfs,
+                signers: self.signers.map(|signers| signers.identities.clone()).unwrap_or_default(),
             }),
             What::Image(_) => None,
         }

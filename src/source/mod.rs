@@ -7,11 +7,14 @@ mod checksum;
 mod forge;
 pub mod hash;
 pub mod image;
+pub mod include;
 mod lfs;
 pub mod name;
 mod name_list;
 mod package;
+mod patch;
 mod remote;
+pub mod signer;
 pub mod url;
 
 pub use checksum::{Algorithm, Checksum, Sums};
@@ -20,7 +23,9 @@ pub use image::ImageName;
 pub use lfs::{LfsPointer, POINTER_LIMIT};
 pub use name_list::NameList;
 pub use package::Package;
+pub use patch::{LayerPatch, PatchOrigin};
 pub use remote::{RemoteUrl, Service};
+pub use signer::{Keyring, Signers};
 pub use url::{Access, SourceUrl};
 
 use std::fmt;

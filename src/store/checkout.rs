@@ -20,7 +20,7 @@ use super::objects::ObjectReader;
 use super::tree::{self, TreeEntry, TreeNode};
 use super::verify::REPAIR_HELP;
 use super::work_tree::{self, WorkTree};
-use super::{OpenedCommit, Store};
+use super::{OpenedCommit, PatchFile, Store};
 use crate::disk::{self, FreeSpace};
 use crate::error::{Error, Kind, Result};
 use crate::files::LOCK;
@@ -42,7 +42,21 @@ const PATH_MAX: u64 = 4096;
 /// The commit is not in the store (kind `Missing`), its tree is not the locked one (kind `Mismatch`), it contains names
 /// that must not be written (kind `Input`), or what is there cannot be read.
 pub fn check_out(store: &Store, lock: &Lock, git: &LockedGit, directory: &Path) -> Result<Vec<String>> {
-    let checkout = Checkout::plan(store, lock, git)?;
+    check_out_patched(store, lock, git, &[], directory)
+}
+
+/// The same of a commit with patches. They are commits on top of it, and no edits: what is there has to be as the last of them.
+///
+/// # Errors
+/// Those of [`check_out`]; a patch does not apply: kind `Input`.
+pub fn check_out_patched(
+    store: &Store,
+    lock: &Lock,
+    git: &LockedGit,
+    patches: &[PatchFile],
+    directory: &Path,
+) -> Result<Vec<String>> {
+    let checkout = Checkout::plan(store, lock, git)?.with(patches)?;
     if fs::symlink_metadata(directory).is_err() {
         let new = disk::directory_beside(directory)?;
         checkout.write(new.path())?;
@@ -74,6 +88,8 @@ struct Checkout<'a> {
     store: Store,
     git: &'a LockedGit,
     opened: OpenedCommit,
+    /// The commit that is checked out: the locked one, or the last of its patches.
+    head: CommitId,
     entries: Vec<TreeEntry>,
     tree: Blake3,
     /// All submodules in the tree.
@@ -116,7 +132,26 @@ impl<'a> Checkout<'a> {
         };
         let children = git.submodules.iter().map(child).collect::<Result<_>>()?;
         let time = commit_time(&opened, &git.commit)?;
-        Ok(Checkout { store: store.clone(), git, opened, entries, tree, links, children, time })
+        let (store, head) = (store.clone(), git.commit);
+        Ok(Checkout { store, git, opened, head, entries, tree, links, children, time })
+    }
+
+    /// The same with patches: the locked commit's tree is hashed here, because it is not what is written.
+    fn with(self, patches: &[PatchFile]) -> Result<Checkout<'a>> {
+        if patches.is_empty() {
+            return Ok(self);
+        }
+        let raw = tree::entries_of(&self.opened, &self.git.commit)?;
+        if let Some(locked) = &self.git.tree {
+            check_raw_tree(&self.opened, &raw, self.git, locked)?;
+        }
+        let (opened, head) = self.store.open_patched(&self.git.commit, patches)?;
+        let mut entries = tree::entries_of(&opened, &head)?;
+        keep_large(&self.entries, &raw, &mut entries)?;
+        let tree = tree::of_entries(&opened, &entries)?;
+        let mut links = BTreeMap::new();
+        collect_links(&entries, "", &mut links)?;
+        Ok(Checkout { opened, head, entries, tree, links, ..self })
     }
 
     /// Whether a directory contains exactly this already.
@@ -151,7 +186,9 @@ impl<'a> Checkout<'a> {
         let is_new = fs::symlink_metadata(directory.join(".git")).is_err();
         let mut large = Vec::new();
         collect_large(&self.entries, "", &mut large);
-        WorkTree { store, git: self.git, children: self.all_children(), large }.ensure(directory, top)?;
+        let made = (self.head != self.git.commit).then(|| self.opened.directory());
+        WorkTree { store, git: self.git, head: self.head, made, children: self.all_children(), large }
+            .ensure(directory, top)?;
         if is_new { self.set_time(directory) } else { Ok(()) }
     }
 
@@ -163,7 +200,7 @@ impl<'a> Checkout<'a> {
     /// Commits that a person made here, or switched to.
     fn find_commits(&self, directory: &Path, within: &str, edits: &mut Vec<String>) {
         match work_tree::head(directory) {
-            Some(head) if head == self.git.commit => {}
+            Some(head) if head == self.head => {}
             Some(head) => edits.push(format!("HEAD of {}: {}", shown_top(within), head.short())),
             None => edits.push(format!("HEAD of {}: no commit", shown_top(within))),
         }
@@ -411,6 +448,35 @@ fn write_out(entries: &mut [TreeEntry], within: &str, large: &mut BTreeMap<Strin
             _ => {}
         }
     }
+}
+
+/// Writes out the same files in Git LFS as without patches: those whose pointers no patch changed.
+fn keep_large(written: &[TreeEntry], raw: &[TreeEntry], patched: &mut [TreeEntry]) -> Result<()> {
+    for entry in patched {
+        let named = |entries: &[TreeEntry]| entries.iter().position(|other| other.name == entry.name);
+        let (Some(written_at), Some(raw_at)) = (named(written), named(raw)) else { continue };
+        match (&written[written_at].node, &raw[raw_at].node, &mut entry.node) {
+            (TreeNode::Directory(written), TreeNode::Directory(raw), TreeNode::Directory(patched)) => {
+                keep_large(written, raw, patched)?;
+            }
+            (
+                TreeNode::Large { content, executable },
+                TreeNode::File { blob, .. },
+                TreeNode::File { blob: now, .. },
+            ) => {
+                if blob != now {
+                    let name = String::from_utf8_lossy(&entry.name).into_owned();
+                    let error = Error::input(format!("a patch changes `{name}`, a pointer of Git LFS"));
+                    return Err(
+                        error.help("the object behind the new pointer is not locked: leave the file out of the patch")
+                    );
+                }
+                entry.node = TreeNode::Large { content: *content, executable: *executable };
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what git itself would not check out (`verify_path` in its read-cache.c): names that leave the directory or

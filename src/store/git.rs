@@ -297,7 +297,7 @@ impl Store {
     ///
     /// # Errors
     /// The commit is not in the store (kind `Missing`), or cannot be read.
-    pub(super) fn file_of_commit(&self, commit: &CommitId, path: &Path) -> Result<Option<Vec<u8>>> {
+    pub fn file_of_commit(&self, commit: &CommitId, path: &Path) -> Result<Option<Vec<u8>>> {
         let opened = self.open_commit(commit)?;
         let tree = tree_of(&opened, commit)?;
         let entry = match tree.get_path(path) {

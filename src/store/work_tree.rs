@@ -22,6 +22,9 @@ const BORROWED: &str = "kbuild/objects";
 /// The file that names what is borrowed: the commit, then those of its submodules, one a line.
 const COMMITS: &str = "kbuild/commits";
 
+/// The file that names the last of a checkout's patches, where it has some.
+const PATCHED: &str = "kbuild/patched";
+
 /// Takes every conversion of contents back: a checkout has the raw bytes, and `git status` has to compare them as they are.
 /// `info/attributes` wins over `.gitattributes` (gitattributes(5)).
 const ATTRIBUTES: &str = "* -text -eol -filter -ident -working-tree-encoding\n";
@@ -33,6 +36,10 @@ const EXCLUDE: &str = "__pycache__/\n";
 pub(super) struct WorkTree<'a> {
     pub(super) store: &'a Store,
     pub(super) git: &'a LockedGit,
+    /// The commit that is checked out: that one, or the last of its patches.
+    pub(super) head: CommitId,
+    /// The repository with the objects of its patches, which the checkout gets for its own.
+    pub(super) made: Option<&'a Path>,
     /// The commits of its submodules.
     pub(super) children: Vec<CommitId>,
     /// Files in Git LFS: their bytes are there, where the commit has pointers.
@@ -70,12 +77,13 @@ impl WorkTree<'_> {
             std::iter::once(&self.git.commit).chain(&self.children).map(|commit| format!("{commit}\n")).collect();
         let shallow: String = record.shallow.iter().map(|commit| format!("{commit}\n")).collect();
         for (file, text) in [
-            ("HEAD", format!("{}\n", self.git.commit)),
+            ("HEAD", format!("{}\n", self.head)),
             ("config", configuration(self.git)),
             ("info/attributes", ATTRIBUTES.to_owned()),
             ("info/exclude", EXCLUDE.to_owned()),
             ("objects/info/alternates", format!("../{BORROWED}\n")),
             (COMMITS, commits),
+            (PATCHED, self.made.map(|_| format!("{}\n", self.head)).unwrap_or_default()),
             ("shallow", shallow),
         ] {
             // An empty `shallow` would say that nothing is known.
@@ -84,6 +92,9 @@ impl WorkTree<'_> {
             }
         }
         self.borrow_packs(record, git_dir)?;
+        if let Some(made) = self.made {
+            copy_loose(&made.join("objects"), &git_dir.join("objects"))?;
+        }
         run(at(git_dir, directory).args(["read-tree", "HEAD"]), Kind::Mismatch)?;
         if !self.large.is_empty() {
             let mut index = at(git_dir, directory);
@@ -106,6 +117,23 @@ impl WorkTree<'_> {
         }
         Ok(())
     }
+}
+
+/// Copies the loose objects of a repository into another one.
+fn copy_loose(from: &Path, to: &Path) -> Result<()> {
+    let failed = |error| Error::io("read", from, error);
+    for entry in fs::read_dir(from).map_err(failed)? {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).map_err(failed)?;
+        if name.len() != 2 || !path.is_dir() {
+            continue;
+        }
+        disk::create_dir_all(&to.join(&name))?;
+        for object in fs::read_dir(&path).map_err(failed)? {
+            let object = object.map_err(failed)?;
+            disk::reflink_or_copy(&object.path(), &to.join(&name).join(object.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 /// git over a checkout.
@@ -141,6 +169,8 @@ pub struct FoundCheckout {
     pub directory: PathBuf,
     /// The commit it was made of, and those of its submodules.
     pub commits: Vec<CommitId>,
+    /// The last of its patches, where it has some.
+    pub patched: Option<CommitId>,
 }
 
 impl FoundCheckout {
@@ -161,7 +191,9 @@ impl FoundCheckout {
                 let directory = entry.path();
                 let commits = fs::read_to_string(directory.join(".git").join(COMMITS)).ok()?;
                 let commits = commits.lines().filter_map(|line| line.parse().ok()).collect();
-                Some(FoundCheckout { directory, commits })
+                let patched = fs::read_to_string(directory.join(".git").join(PATCHED)).ok();
+                let patched = patched.and_then(|line| line.trim().parse().ok());
+                Some(FoundCheckout { directory, commits, patched })
             })
             .collect();
         found.sort_by(|a, b| a.directory.cmp(&b.directory));
@@ -171,7 +203,7 @@ impl FoundCheckout {
     /// Whether a person edited something here, or committed: by git's own index, which reads only what was touched. A
     /// repository that git cannot read counts as edited.
     pub fn is_edited(&self) -> bool {
-        if head(&self.directory).as_ref() != self.commits.first() {
+        if head(&self.directory).as_ref() != self.patched.as_ref().or(self.commits.first()) {
             return true;
         }
         let status = ["--no-optional-locks", "status", "--porcelain", "--untracked-files=normal"];

@@ -193,7 +193,7 @@ pub(super) fn settle(
     output: &Output,
     no_lock: bool,
 ) -> Result<Outcome> {
-    project.manifest = edit.manifest()?;
+    project.manifest = edit.manifest(&project.manifest)?;
     if no_lock {
         let written = edit.write()?;
         output.say(&format!("Changed {MANIFEST}; `kbuild lock` locks it"));

@@ -6,21 +6,22 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::global::GlobalArgs;
-use crate::cli::output::{Outcome, Output};
+use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
 use crate::cli::runtime;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
+use crate::fetch::patches;
 use crate::files::{LOCK, MANIFEST};
 use crate::lock::{Locked, LockedGit, Request};
 use crate::manifest::LayerOrigin;
 use crate::manifest::local::check_layer;
-use crate::source::GitRef;
+use crate::source::{GitRef, SourceId};
 
 /// Clones a layer at its locked commit, to work in it.
 ///
 /// The clone has all branches and the whole history. Its remote `origin` is the upstream, and its branch the one that
-/// kbuild.toml names. `kbuild build --override LAYER=DIR` then builds with it. With --offline it has what the store has: the
+/// kbuild.toml names. The layer's patches are commits on top of the locked one, as they are in builds. `kbuild build --override LAYER=DIR` then builds with it. With --offline it has what the store has: the
 /// locked commit.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -57,14 +58,21 @@ impl CheckoutArgs {
         let directory = std::path::absolute(&directory).map_err(|error| Error::io("find", &directory, error))?;
         self::must_be_free(&directory)?;
         let fetcher = project.fetcher(global, output)?;
-        let whole = runtime::wait(fetcher.clone_repository(git, reference, &directory))?;
+        let sources: Vec<SourceId> = patches::sources(&lock, &pin.patches).into_iter().collect();
+        runtime::wait(fetcher.sources(&lock, &sources))?;
+        let patches = patches::of_layer(&project.manifest, &lock, fetcher.store(), &layer)?;
+        let whole = runtime::wait(fetcher.clone_repository(git, reference, &patches, &directory))?;
         let place = disk::shown(&directory);
         output.say(&described(&layer, git, reference, &place));
+        if !patches.is_empty() {
+            let commits = count(patches.len(), "commit");
+            output.say(&format!("{commits} on top of that are the patches that {MANIFEST} has for it"));
+        }
         if !whole {
             output.warn("the upstream could not be asked: the clone has only what the store has; `git fetch --unshallow` brings the rest");
         }
         output.say(&format!("Build with it: `kbuild build --override {layer}={place}`, or for every build in {MANIFEST}'s local file:\n  [overrides]\n  {layer} = \"{}\"", directory.display()));
-        let json = json!({ "layer": layer, "directory": directory, "commit": git.commit, "whole": whole });
+        let json = json!({ "layer": layer, "directory": directory, "commit": git.commit, "patches": patches.len(), "whole": whole });
         Ok(Outcome::new(json, ""))
     }
 }

@@ -56,7 +56,10 @@ pub(in crate::cli) struct LockArgs {
 
 impl LockArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
-        let project = Project::open(global)?;
+        let project = match global.locked() {
+            true => Project::open(global)?,
+            false => Project::open_to_lock(global, output, &UpdatePolicy::Nothing)?,
+        };
         if global.locked() {
             let lock = Lock::read(&project.lock_path)?.unwrap_or_default();
             resolve::check_fresh(&project.manifest, &lock, &project.folders()?)?;

@@ -10,13 +10,12 @@ use serde_json::json;
 use crate::bitbake::Base;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
-use crate::cli::project::StoreContext;
+use crate::cli::project::{StoreContext, read_manifest};
 use crate::cli::runtime;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::files::LOCK;
 use crate::lock::Lock;
-use crate::manifest::Manifest;
 use crate::mirror::{Mirror, MirrorRequest};
 use crate::serve::{MirrorCache, ServeSettings, Server, TlsIdentity};
 use crate::store::Store;
@@ -127,7 +126,7 @@ impl ServeArgs {
 
 /// Reads lock and manifest, and plans the mirror from them.
 fn plan(store: &Store, lock: &Path, manifest: Option<&Path>, boards: &[String]) -> Result<Mirror> {
-    let manifest = manifest.map(Manifest::read).transpose()?;
+    let manifest = manifest.map(read_manifest).transpose()?;
     let project = manifest.as_ref().map_or("kbuild", |manifest| manifest.project.as_str());
     let none = || Error::input(format!("there is no {}", disk::shown(lock))).help(format!("--lock names a {LOCK}"));
     let lock = Lock::read(lock)?.ok_or_else(none)?;

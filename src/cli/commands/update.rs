@@ -48,25 +48,28 @@ pub(in crate::cli) struct UpdateArgs {
 
 impl UpdateArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
-        let mut project = Project::open(global)?;
         if !self.dry_run {
             may_change(global, "update")?;
-        }
-        let edit = match &self.to {
-            Some(to) => Some(edit(&project, &self.names, to, &project.fetcher(global, output)?)?),
-            None => None,
-        };
-        if let Some(edit) = &edit {
-            project.manifest = edit.manifest()?;
-        } else {
-            pinned_by_hand(&project.manifest, &self.names).iter().for_each(|line| output.warn(line));
         }
         let update = match (&self.to, self.names.is_empty()) {
             // Only what was changed in kbuild.toml moves.
             (Some(_), _) => UpdatePolicy::Nothing,
             (None, true) => UpdatePolicy::Everything,
-            (None, false) => UpdatePolicy::Named(self.names),
+            (None, false) => UpdatePolicy::Named(self.names.clone()),
         };
+        let mut project = match (&self.to, self.dry_run) {
+            (None, false) => Project::open_to_lock(global, output, &update)?,
+            _ => Project::open(global)?,
+        };
+        let edit = match &self.to {
+            Some(to) => Some(edit(&project, &self.names, to, &project.fetcher(global, output)?)?),
+            None => None,
+        };
+        if let Some(edit) = &edit {
+            project.manifest = edit.manifest(&project.manifest)?;
+        } else {
+            pinned_by_hand(&project.manifest, &self.names).iter().for_each(|line| output.warn(line));
+        }
         if self.dry_run {
             return preview(&project, global, output, &update);
         }
