@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, unreachable_pub)] // Tests prepare files as they like, and share modules.
 
 mod audit;
+mod bringing_over;
 mod caches;
 mod carrying;
 mod closure;
