@@ -43,7 +43,7 @@ pub fn text(project: &mut FoundProject, name: &str, path: &Path) -> String {
     if let Some(cache) = cache_table(project) {
         document.insert("cache", Item::Table(cache));
     }
-    let from = project.from.join(", ");
+    let from = project.from.join(", ").replace(char::is_control, "?");
     let text = format!("# Brought over from {from} by `kbuild init --from`.\n\n{document}");
     check(text, path, project)
 }

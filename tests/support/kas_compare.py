@@ -116,10 +116,11 @@ def differences(kas, manifest, document, bitbake):
     board = next(iter(manifest["boards"].values()))
     notes = document["left_out"] + document["not_needed"]
     noted = {re.split(r"[:\[ ]", note["what"].strip("`"))[0] for note in notes}
-    words = " ".join(note["what"] for note in notes)
+    whats = {note["what"] for note in notes}
+    words = " ".join(whats)
     found = []
     layers = [[name, path] for name in board["layers"] for path in manifest["layers"][name].get("paths", ["."])]
-    expected = [pair for pair in kas["layers"] if f"repository {pair[0]}" not in words]
+    expected = [pair for pair in kas["layers"] if f"repository {pair[0]}" not in whats]
     expected = expected if "the priorities inside" not in words else sorted(expected)
     layers = layers if "the priorities inside" not in words else sorted(layers)
     if layers != expected:
