@@ -119,6 +119,8 @@ variables! {
         NETRC = "NETRC";
         /// The proxies of Go modules, a list as the go command reads it.
         GOPROXY = "GOPROXY";
+        /// Where kas has its checkouts, a directory: `kbuild init --from` looks there too. Without it: the current directory.
+        KAS_WORK_DIR = "KAS_WORK_DIR";
         /// Where docker keeps the logins of registries, a directory. Without it: `~/.docker`.
         DOCKER_CONFIG = "DOCKER_CONFIG";
         /// Where podman keeps the logins of registries, a file. Where it is set, no other place is looked at.

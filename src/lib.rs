@@ -24,6 +24,7 @@ pub mod env_vars;
 pub mod error;
 pub mod fetch;
 pub mod files;
+pub mod foreign;
 #[cfg(test)]
 mod generated;
 pub mod git;

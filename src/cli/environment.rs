@@ -7,10 +7,11 @@ use clap::builder::{BoolishValueParser, TypedValueParser as _};
 use crate::env_vars;
 
 /// Besides `KBUILD_…`: variables that the libraries below read. Some of these take an empty text for a file name.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 11] = [
     env_vars::GIT_SSL_CAINFO,
     env_vars::GIT_SSL_CAPATH,
     env_vars::GOPROXY,
+    env_vars::KAS_WORK_DIR,
     env_vars::NETRC,
     env_vars::REGISTRY_AUTH_FILE,
     env_vars::SSL_CERT_DIR,

@@ -27,6 +27,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("faults", include_str!("../../docs/reference/faults.md")),
     ("fetchers", include_str!("../../docs/reference/fetchers.md")),
     ("images", include_str!("../../docs/reference/images.md")),
+    ("init", include_str!("../../docs/reference/init.md")),
     ("layers", include_str!("../../docs/reference/layers.md")),
     ("lock", include_str!("../../docs/reference/lock.md")),
     ("manifest", include_str!("../../docs/reference/manifest.md")),

@@ -49,6 +49,11 @@ pub(super) fn read(env: &IndexMap<RawText, At<RawEnv>>) -> IndexMap<String, EnvV
     env.iter().filter_map(|(name, value)| Some((name.value.clone(), read_value(name, value).ok()?))).collect()
 }
 
+/// Whether a manifest can set this variable of the environment.
+pub fn is_env_name(name: &str) -> bool {
+    check_name(&RawText { value: name.to_owned(), span: 0..0 }).is_ok()
+}
+
 fn check_name(name: &RawText) -> Result<()> {
     let fault = |message: String| Error::input(message).at(name.span.clone(), "this variable");
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -41,9 +41,12 @@ use std::path::{Path, PathBuf};
 use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
 
+pub use env::is_env_name;
 pub use fallbacks::{FallbackChoice, FallbackList};
 pub use in_place::{ManifestEdit, Movable, NewPin, NewValue, PinSection};
+pub use names::is_name;
 pub use template::{Fill, Template};
+pub use variables::{instead_of, variable_set_by};
 
 use crate::error::{Error, Result};
 use crate::source::include::IncludedTexts;

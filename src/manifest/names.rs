@@ -23,7 +23,7 @@ pub(super) fn check_name(what: &str, name: &str, span: &Range<usize>) -> Result<
 }
 
 /// Whether this is `[A-Za-z0-9][A-Za-z0-9._+-]*`, and short enough for a directory.
-pub(super) fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     name.len() <= LONGEST
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))

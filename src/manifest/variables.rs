@@ -68,8 +68,8 @@ pub(super) fn is_variable(name: &str) -> bool {
     VARIABLE.is_match(name)
 }
 
-/// What to write instead of setting a variable that is kbuild's own.
-pub(super) fn instead_of(base: &str) -> Option<&'static str> {
+/// What to write instead of setting a variable that is kbuild's own; without overrides and flag.
+pub fn instead_of(base: &str) -> Option<&'static str> {
     match base {
         _ if base.starts_with("SRCREV_") => Some("declare a source with `recipes` and `srcrev-name`"),
         _ if base.starts_with("KBUILD_") => {
@@ -77,6 +77,11 @@ pub(super) fn instead_of(base: &str) -> Option<&'static str> {
         }
         _ => OWNED.iter().find(|(owned, _)| *owned == base).map(|(_, instead)| *instead),
     }
+}
+
+/// The variable that a line of configuration sets or unsets, without overrides and flag.
+pub fn variable_set_by(line: &str) -> Option<&str> {
+    SETS.captures(line).and_then(|found| found.get(1).or(found.get(2))).map(|base| base.as_str())
 }
 
 /// Checks a table of variables.
@@ -133,8 +138,8 @@ pub(super) fn check_conf(whose: &str, conf: &RawText, diagnostics: &mut Diagnost
             let message = format!("the `conf` of {whose} contains a control character");
             diagnostics.add(fault(message, number).help("remove it: BitBake's configuration is plain text"));
         }
-        let set = SETS.captures(line).filter(|_| !continued).and_then(|found| found.get(1).or(found.get(2)));
-        if let Some((base, instead)) = set.and_then(|base| Some((base.as_str(), instead_of(base.as_str())?))) {
+        let set = variable_set_by(line).filter(|_| !continued);
+        if let Some((base, instead)) = set.and_then(|base| Some((base, instead_of(base)?))) {
             diagnostics.add(fault(format!("`{base}` is set by kbuild itself"), number).help(instead));
         }
         if line.contains(CLASS) && !line.starts_with('#') {

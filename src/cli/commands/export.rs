@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use super::export_kas;
 use crate::builder::seal;
 use crate::bundle::{self, ExportRequest, Exported, Ledger, Signer, Target};
 use crate::cli::global::{Format, GlobalArgs};
@@ -21,6 +22,8 @@ use crate::progress;
 ///
 /// The bundle is a directory, which people can look into and whose interrupted export is continued; or one tar
 /// archive, if the name ends in .tar. The same lock and store give the same bytes.
+///
+/// With `--kas`, it writes kas files instead, with the commits of the lock, and lists what kas cannot say.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -28,7 +31,9 @@ Examples:
   kbuild export --board qemu qemu.tar               one file, for one board
   kbuild export - | ssh there kbuild import -       through a pipe
   kbuild export --since old.tar new.tar             only what is not in old.tar
-  kbuild export --sign kbuild.key --self out.tar    signed, with kbuild itself")]
+  kbuild export --sign kbuild.key --self out.tar    signed, with kbuild itself
+  kbuild export --kas --board qemu kas/qemu.yml     a kas file, with the commits of the lock
+  kbuild export --kas kas                           a kas file for each board, in a directory")]
 pub(in crate::cli) struct ExportArgs {
     /// A directory; one file, if the name ends in .tar; `-` for standard output.
     #[arg(value_name = "DIR|FILE")]
@@ -49,10 +54,17 @@ pub(in crate::cli) struct ExportArgs {
     /// Add this kbuild program to the bundle.
     #[arg(long = "self")]
     program: bool,
+
+    /// Write a kas file of a board (.yml or .yaml, or `-`), or one of each board into a directory.
+    #[arg(long, conflicts_with_all = ["since", "sign", "program"])]
+    kas: bool,
 }
 
 impl ExportArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
+        if self.kas {
+            return export_kas::run(&self.target, &self.boards, global, output);
+        }
         let pipe = self.target == Path::new("-");
         if pipe && global.format == Format::Json {
             let clash = "a bundle and a JSON document cannot both be written to standard output";

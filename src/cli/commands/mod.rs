@@ -14,6 +14,7 @@ mod diff;
 mod doctor;
 mod explain;
 mod export;
+mod export_kas;
 mod fetch;
 mod gc;
 mod import;
@@ -127,7 +128,7 @@ impl Command {
 
     pub(super) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         match self {
-            Command::Init(args) => args.run(output),
+            Command::Init(args) => args.run(global, output),
             Command::Add(args) => args.run(global, output),
             Command::Remove(args) => args.run(global, output),
             Command::Lock(args) => args.run(global, output),
