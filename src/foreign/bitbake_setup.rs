@@ -43,7 +43,7 @@ pub(super) fn read(file: &Path, request: &ForeignRequest) -> Result<FoundProject
     let mut layers = IndexMap::new();
     for source in &sources {
         if let Some(origin) = origin(source, &file, request, &mut project.notes) {
-            layers.insert(name_for(&source.key), FoundLayer { origin, paths: Vec::new() });
+            layers.insert(name_for(&source.key), FoundLayer { origin, paths: Vec::new(), patches: Vec::new() });
         }
     }
     let Some(setup) = document.get("bitbake-setup") else {
@@ -210,7 +210,10 @@ fn take_layers(
         let path = directory.join(node.text().unwrap_or_default());
         let name = name_for(&path.file_name().unwrap_or_default().to_string_lossy());
         let folder = relative(&path, &request.directory).display().to_string();
-        layers.insert(name.clone(), FoundLayer { origin: FoundOrigin::Folder(folder), paths: Vec::new() });
+        layers.insert(
+            name.clone(),
+            FoundLayer { origin: FoundOrigin::Folder(folder), paths: Vec::new(), patches: Vec::new() },
+        );
         used.insert(name, vec![".".to_owned()]);
     }
     if let Some(template) = &chosen.template {

@@ -169,7 +169,7 @@ fn take_layers(
         let Some(origin) = origin(&name, &top, tree.as_ref(), &place, request, project) else { continue };
         let paths = if paths == ["."] { Vec::new() } else { paths };
         board.layers.push(name.clone());
-        project.layers.insert(name, FoundLayer { origin, paths });
+        project.layers.insert(name, FoundLayer { origin, paths, patches: Vec::new() });
     }
     core
 }
@@ -256,6 +256,6 @@ fn take_engine(core: Option<&Path>, request: &ForeignRequest, project: &mut Foun
     let place = FilePlace::of_file(&found);
     if let Some(origin) = origin(&name, &top, tree.as_ref(), &place, request, project) {
         project.engine = Some(name.clone());
-        project.layers.shift_insert(0, name, FoundLayer { origin, paths: Vec::new() });
+        project.layers.shift_insert(0, name, FoundLayer { origin, paths: Vec::new(), patches: Vec::new() });
     }
 }

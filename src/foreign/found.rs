@@ -104,6 +104,17 @@ pub struct FoundLayer {
     pub origin: FoundOrigin,
     /// Layers inside it; empty: its top.
     pub paths: Vec<String>,
+    /// What is changed in it.
+    pub patches: Vec<FoundPatch>,
+}
+
+/// A patch of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundPatch {
+    /// The layer that has it; `None`: the project.
+    pub layer: Option<String>,
+    /// Its path there.
+    pub file: String,
 }
 
 /// Where a layer comes from.

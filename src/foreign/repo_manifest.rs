@@ -175,6 +175,7 @@ impl Reader {
         Some(FoundLayer {
             origin: FoundOrigin::Git { url, branch: found.branch, tag: found.tag, rev: found.rev },
             paths,
+            patches: Vec::new(),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Key, Table, Value, value};
 
-use super::found::{FilePlace, FoundBoard, FoundEnv, FoundLayer, FoundOrigin, FoundProject};
+use super::found::{FilePlace, FoundBoard, FoundEnv, FoundLayer, FoundOrigin, FoundPatch, FoundProject};
 use super::secrets;
 use crate::manifest::Manifest;
 use crate::source::url::redact;
@@ -101,7 +101,18 @@ fn layer_table(layer: &FoundLayer) -> Table {
     if !layer.paths.is_empty() {
         table.insert("paths", list("paths", &layer.paths));
     }
+    if !layer.patches.is_empty() {
+        table.insert("patches", lines(layer.patches.iter().map(patch)));
+    }
     table
+}
+
+fn patch(patch: &FoundPatch) -> Value {
+    let Some(layer) = &patch.layer else { return Value::from(&patch.file) };
+    let mut table = InlineTable::new();
+    table.insert("layer", Value::from(layer));
+    table.insert("file", Value::from(&patch.file));
+    Value::InlineTable(table)
 }
 
 fn board_table(board: &FoundBoard) -> Table {
@@ -199,13 +210,20 @@ fn literal(text: &str) -> Option<Value> {
 }
 
 fn list(key: &str, texts: &[String]) -> Item {
-    let mut array: Array = texts.iter().map(String::as_str).collect();
+    let array: Array = texts.iter().map(String::as_str).collect();
     let width = key.len() + 5 + texts.iter().map(|text| text.len() + 4).sum::<usize>();
     if width > WIDTH {
-        array.iter_mut().for_each(|text| text.decor_mut().set_prefix("\n    "));
-        array.set_trailing("\n");
-        array.set_trailing_comma(true);
+        return lines(array.into_iter());
     }
+    value(array)
+}
+
+/// A list with a line for each entry.
+fn lines(values: impl Iterator<Item = Value>) -> Item {
+    let mut array: Array = values.collect();
+    array.iter_mut().for_each(|entry| entry.decor_mut().set_prefix("\n    "));
+    array.set_trailing("\n");
+    array.set_trailing_comma(true);
     value(array)
 }
 

@@ -129,6 +129,12 @@ repos:
       fix:
         repo: this
         path: patches/fix.patch
+      late:
+        repo: openembedded-core
+        path: contrib/late.patch
+      other:
+        repo: openembedded-core
+        path: patches/series
 local_conf_header:
   base: |
     PACKAGE_CLASSES = "package_deb"
@@ -154,6 +160,7 @@ fn a_project_of_kas_becomes_a_manifest() {
         ("kas/base.lock.yml", LOCK),
         ("product.yml", PRODUCT),
         ("meta-own/conf/layer.conf", LAYER),
+        ("patches/fix.patch", "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-x\n+y\n"),
     ]);
     let run = bench.kbuild(&["init", "--from", "product.yml", "--offline", "--name", "product"]);
     assert_run!(bench, run, "kas");
@@ -177,7 +184,7 @@ fn what_is_left_out_has_its_file_and_line() {
     let product = |what: &str| PRODUCT.lines().position(|line| line.contains(what)).expect("a line") + 1;
     let base = |what: &str| BASE.lines().position(|line| line.contains(what)).expect("a line") + 1;
     for expected in [
-        format!("product.yml:{} patch fix of openembedded-core", product("fix:")),
+        format!("product.yml:{} patch other of openembedded-core", product("other:")),
         format!("kas/base.yml:{} SRCREV:pn-tool", base("SRCREV")),
         format!("kas/base.yml:{} ROOT_PASSWORD", base("ROOT_PASSWORD")),
         format!("kas/base.yml:{} the default of env DEPLOY_TOKEN", base("DEPLOY_TOKEN")),

@@ -8,6 +8,7 @@ pub mod export;
 mod includes;
 mod repository;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -17,8 +18,8 @@ use self::includes::Loaded;
 use self::repository::KasRepository;
 use super::conf::{self, Statement};
 use super::document::Node;
-use super::found::{FilePlace, FoundBoard, FoundEnv, FoundLayer, FoundOrigin, FoundProject};
-use super::repositories::{clean_url, engine_of, name_for, relative};
+use super::found::{FilePlace, FoundBoard, FoundEnv, FoundLayer, FoundOrigin, FoundPatch, FoundProject, Notes};
+use super::repositories::{clean_url, engine_of, name_for, normal, relative};
 use super::{ForeignRequest, pinned, secrets};
 use crate::error::{Error, Result};
 use crate::manifest;
@@ -203,15 +204,28 @@ fn take_layers(
             used.push((repository, name.clone()));
         }
         let paths = repository.paths();
-        all.insert(name, FoundLayer { origin, paths });
+        all.insert(name, FoundLayer { origin, paths, patches: Vec::new() });
+    }
+    let patches: Vec<(String, Vec<FoundPatch>)> =
+        repositories.values().map(|found| (name_for(&found.key), patches(found, &all, &mut project.notes))).collect();
+    for (name, patches) in patches {
+        if let Some(layer) = all.get_mut(&name) {
+            layer.patches = patches;
+        }
     }
     // `RepoLayer.__lt__`: a higher priority first, then the names.
     used.sort_by_key(|(repository, _)| (-repository.priority(), repository.name.clone()));
     board.layers = used.iter().map(|(_, name)| name.clone()).collect();
     note_order(&used, project);
     project.engine = checkouts.engine(repositories, &loaded.root).or_else(|| engine_of(&all));
+    let is_read = |name: &String| board.layers.contains(name) || project.engine.as_ref() == Some(name);
+    let gives_patches: BTreeSet<String> = all
+        .iter()
+        .filter(|(name, _)| is_read(name))
+        .flat_map(|(_, layer)| layer.patches.iter().filter_map(|patch| patch.layer.clone()))
+        .collect();
     for (name, layer) in all {
-        let in_use = board.layers.contains(&name) || project.engine.as_ref() == Some(&name);
+        let in_use = is_read(&name) || gives_patches.contains(&name);
         let repository = repositories.values().find(|repository| name_for(&repository.key) == name);
         match repository {
             Some(repository) if !in_use => {
@@ -237,12 +251,62 @@ fn note_order(used: &[(&KasRepository, String)], project: &mut FoundProject) {
 }
 
 fn note_repository(repository: &KasRepository, project: &mut FoundProject) {
-    let notes = &mut project.notes;
-    for (id, place) in &repository.patches {
-        notes.left_out(place, format!("patch {id} of {}", repository.key), "the manifest has no patches of layers");
-    }
     if let Some(place) = &repository.signed {
-        notes.left_out(place, format!("the signers of {}", repository.key), "the manifest has no signers of layers");
+        let why = "add `signers` to the layer, with their public keys: kas asks a key server";
+        project.notes.left_out(place, format!("the signers of {}", repository.key), why);
+    }
+}
+
+/// The patches of a repository, as the manifest can say them.
+fn patches(repository: &KasRepository, all: &IndexMap<String, FoundLayer>, notes: &mut Notes) -> Vec<FoundPatch> {
+    let mut found = Vec::new();
+    for patch in &repository.patches {
+        let layer = patch.repository.as_deref().map(name_for);
+        let origin = layer.as_ref().and_then(|name| all.get(name)).map(|layer| &layer.origin);
+        let file = patch.path.as_deref().map(|path| normal(Path::new(path)).display().to_string());
+        match found_patch(origin, layer.as_deref(), file) {
+            Ok(one) => found.push(one),
+            Err(why) => notes.left_out(&patch.place, format!("patch {} of {}", patch.id, repository.key), why),
+        }
+    }
+    if !found.is_empty() && all.get(&name_for(&repository.key)).is_some_and(|layer| !is_git(&layer.origin)) {
+        notes.left_out(
+            &repository.place,
+            format!("the patches of {}", repository.key),
+            "it is a folder of the project",
+        );
+        return Vec::new();
+    }
+    found
+}
+
+fn is_git(origin: &FoundOrigin) -> bool {
+    matches!(origin, FoundOrigin::Git { .. })
+}
+
+/// A patch of a folder is a file of the project; of other layers a manifest takes single files.
+fn found_patch(
+    origin: Option<&FoundOrigin>,
+    layer: Option<&str>,
+    file: Option<String>,
+) -> std::result::Result<FoundPatch, &'static str> {
+    let (Some(origin), Some(layer), Some(file)) = (origin, layer, file) else {
+        return Err("it does not say which file of which repository");
+    };
+    match origin {
+        FoundOrigin::Folder(folder) => {
+            let file = normal(&Path::new(folder).join(file));
+            match file.starts_with("..") || file.is_absolute() {
+                true => Err("it is outside of the project: copy it into it"),
+                false => Ok(FoundPatch { layer: None, file: file.display().to_string() }),
+            }
+        }
+        FoundOrigin::Git { .. } if file.ends_with(".patch") || file.ends_with(".diff") => {
+            Ok(FoundPatch { layer: Some(layer.to_owned()), file })
+        }
+        FoundOrigin::Git { .. } => {
+            Err("of another layer the manifest takes single files: name each file of the series")
+        }
     }
 }
 

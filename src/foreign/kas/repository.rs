@@ -29,9 +29,20 @@ pub(super) struct KasRepository {
     pub(super) refspec: Option<String>,
     /// Layers that are switched on, with their priorities.
     pub(super) layers: Vec<(String, i64)>,
-    pub(super) patches: Vec<(String, FilePlace)>,
+    pub(super) patches: Vec<KasPatch>,
     /// Where it says that its commits are signed.
     pub(super) signed: Option<FilePlace>,
+}
+
+/// A patch of a repository, in the order of its key.
+#[derive(Debug, Clone)]
+pub(super) struct KasPatch {
+    pub(super) id: String,
+    pub(super) place: FilePlace,
+    /// The key of the repository that has it.
+    pub(super) repository: Option<String>,
+    /// Its path there: a file, or a directory with a series of quilt's.
+    pub(super) path: Option<String>,
 }
 
 /// All repositories of a merged file.
@@ -84,7 +95,7 @@ fn one(key: &str, node: &Node, defaults: &Node, overrides: &Node) -> Result<KasR
         branch,
         refspec,
         layers: layers(node),
-        patches: patches(node),
+        patches: patches(node, defaults),
         signed: signed.map(|signed| signed.place.clone()),
     })
 }
@@ -103,12 +114,19 @@ fn layers(node: &Node) -> Vec<(String, i64)> {
     layers
 }
 
-/// The patches that are switched on, in the order in which kas applies them.
-fn patches(node: &Node) -> Vec<(String, FilePlace)> {
-    let all = node.get("patches").into_iter().flat_map(Node::entries);
-    let mut found: Vec<_> =
-        all.filter(|(_, patch)| !patch.is_null()).map(|(id, patch)| (id.clone(), patch.place.clone())).collect();
-    found.sort_by(|(id, _), (other, _)| id.cmp(other));
+/// The patches that are switched on, in the order in which kas applies them (`kas.config.Config.get_repo_dict`: a default
+/// repository; `kas.repos`: by their keys).
+fn patches(node: &Node, defaults: &Node) -> Vec<KasPatch> {
+    let default = defaults.get("patches").and_then(|patches| patches.text_of("repo"));
+    let all = node.get("patches").into_iter().flat_map(Node::entries).filter(|(_, patch)| !patch.is_null());
+    let of = |(id, patch): (&String, &Node)| KasPatch {
+        id: id.clone(),
+        place: patch.place.clone(),
+        repository: patch.text_of("repo").or(default).map(str::to_owned),
+        path: patch.text_of("path").map(str::to_owned),
+    };
+    let mut found: Vec<KasPatch> = all.map(of).collect();
+    found.sort_by(|one, other| one.id.cmp(&other.id));
     found
 }
 
