@@ -453,7 +453,7 @@ fn locked() -> (TestProject, Vec<String>) {
     bench.write("meta-own/conf/layer.conf", LAYER);
     let text = format!(
         "[project]\nname = \"x\"\nconf = '''\nIMAGE_FEATURES += \"a\"\n\n  B = \"1\"\n'''\n[layers.bitbake]\ngit = \"{}\"\nbranch = \"main\"\n\
-         [layers.core]\ngit = \"{}\"\nbranch = \"main\"\npaths = [\"meta\", \"meta-z\"]\n[layers.own]\npath = \"meta-own\"\n\
+         [layers.core]\ngit = \"{}\"\nbranch = \"main\"\npaths = [\"meta\", \"meta-z\"]\npatches = [\"patches/new.patch\"]\n[layers.own]\npath = \"meta-own\"\n\
          [config]\nDISTRO = \"nodistro\"\nA = 'say \"x\"'\n[env]\nSITE = {{ forward = true, default = \"no\" }}\n\
          [options.big]\nflag = \"big\"\n\
          [boards.one]\nmachine = \"qemuarm64\"\nlayers = [\"own\", \"core\"]\ntargets = [\"img\", \"mc:g:img:do_sdk\"]\nset = {{ big = true }}\n\
@@ -463,6 +463,7 @@ fn locked() -> (TestProject, Vec<String>) {
         url(&upstream[1])
     );
     bench.write("kata.toml", &text);
+    bench.write("patches/new.patch", "--- /dev/null\n+++ b/NEW\n@@ -0,0 +1 @@\n+new\n");
     git(&bench.path(""), &["init", "-q", "-b", "main"]);
     bench.kbuild_ok(&["lock"]);
     (bench, commits)

@@ -10,6 +10,7 @@ use crate::foreign::found::{FilePlace, Notes};
 use crate::foreign::{repositories, work_tree};
 use crate::lock::Lock;
 use crate::manifest::{BoardParts, CachePlace, EnvValue, Layer, LayerOrigin, Manifest};
+use crate::source::{LayerPatch, PatchOrigin};
 
 /// The format that has all keys written here: `tag` came with 15, `prio` with 21.
 const FORMAT: u32 = 15;
@@ -32,6 +33,8 @@ struct Entry {
     keys: Vec<(&'static str, String)>,
     /// Layers, in the order of BBLAYERS; each with its place in it.
     layers: Vec<(String, usize)>,
+    /// Patches in their order: the repository that has one, and the path there.
+    patches: Vec<(String, String)>,
 }
 
 /// The file of a board; its options have their defaults.
@@ -82,7 +85,54 @@ fn entries(
             order += 1;
         }
     }
+    let patched: Vec<(&String, &Layer)> = manifest
+        .layers
+        .iter()
+        .filter(|(name, layer)| entries.contains_key(*name) && !layer.patches.is_empty())
+        .collect();
+    for (name, layer) in patched {
+        let patches = layer.patches.iter().filter_map(|patch| kas_patch(name, patch, manifest, &root, place, notes));
+        let patches: Vec<(String, String)> = patches.collect();
+        for (key, _) in &patches {
+            // kas has to know the repository, even if no layer of it is used.
+            entries.entry(key.clone()).or_default();
+        }
+        if let Some(entry) = entries.get_mut(name) {
+            entry.patches = patches;
+        }
+    }
     Ok(entries)
+}
+
+/// The repository that has a patch, and its path there; `None`, with a note, where kas cannot say it.
+fn kas_patch(
+    name: &str,
+    patch: &LayerPatch,
+    manifest: &Manifest,
+    root: &Path,
+    place: &FilePlace,
+    notes: &mut Notes,
+) -> Option<(String, String)> {
+    let mut refuse = |why: &str| notes.left_out(place, format!("patch {patch} of {name}"), why);
+    if patch.strip != 1 {
+        refuse("kas applies patches with one leading directory left out");
+        return None;
+    }
+    let of_project = |file: &Path| {
+        let relative = repositories::relative(&repositories::normal(&manifest.root().join(file)), root);
+        (OWN.to_owned(), relative.display().to_string())
+    };
+    match &patch.origin {
+        PatchOrigin::Project { file } => Some(of_project(Path::new(file))),
+        PatchOrigin::Layer { layer, file } => match manifest.layers.get(layer).map(|layer| &layer.origin) {
+            Some(LayerOrigin::Path(folder)) => Some(of_project(&folder.join(file))),
+            _ => Some((layer.clone(), file.clone())),
+        },
+        PatchOrigin::Remote { .. } => {
+            refuse("kas fetches no patches: put it into a repository");
+            None
+        }
+    }
 }
 
 /// A repository; folders of the project are layers of one, with this prefix of their paths.
@@ -109,6 +159,9 @@ fn entry(
         LayerOrigin::Git(request) => {
             let pin = lock.layers.get(name).ok_or_else(|| missing(name))?;
             let commit = lock.commit(pin).ok_or_else(|| missing(name))?;
+            if layer.signers.is_some() {
+                notes.left_out(place, format!("the signers of {name}"), "kas asks key servers: see its `signers`");
+            }
             entry.keys.push(("url", request.url.as_str().to_owned()));
             // kas refuses a branch and a tag together.
             match (&request.reference.branch, &request.reference.tag) {
@@ -151,6 +204,7 @@ fn write_repositories(text: &mut String, entries: &BTreeMap<String, Entry>, prio
         for (key, value) in &entry.keys {
             let _ = writeln!(text, "    {key}: {}", quoted(value));
         }
+        write_patches(text, &entry.patches);
         if entry.layers.is_empty() {
             text.push_str("    layers: {}\n");
             continue;
@@ -162,6 +216,18 @@ fn write_repositories(text: &mut String, entries: &BTreeMap<String, Entry>, prio
                 let _ = writeln!(text, "        prio: {}", highest - order);
             }
         }
+    }
+}
+
+/// kas applies them in the order of their keys.
+fn write_patches(text: &mut String, patches: &[(String, String)]) {
+    if patches.is_empty() {
+        return;
+    }
+    text.push_str("    patches:\n");
+    for (number, (repository, path)) in patches.iter().enumerate() {
+        let _ =
+            writeln!(text, "      p{number:03}:\n        repo: {}\n        path: {}", quoted(repository), quoted(path));
     }
 }
 
