@@ -12,7 +12,7 @@ fn explain_tells_of_codes_kinds_and_pages() {
     let bench = TestProject::new();
     assert_run!(bench, bench.kbuild(&["explain"]), "explain");
     assert_run!(bench, bench.kbuild(&["explain", "5"]), "explain_code");
-    assert_run!(bench, bench.kbuild(&["explain", "stale-lok"]), "explain_unknown");
+    assert_run!(bench, bench.kbuild(&["explain", "stalelock"]), "explain_unknown");
     let network = bench.kbuild_ok(&["explain", "network", "--format", "json"]).json();
     assert_eq!(network["code"], 4);
     assert!(network["causes"].as_array().is_some_and(|causes| causes.len() > 2), "{network}");
