@@ -86,6 +86,8 @@ def main():
 
 try:
     main()
+except KeyboardInterrupt:
+    sys.exit(130)
 except (Exception, SystemExit):
     (TOPDIR / "kbuild/ask.log").write_text(traceback.format_exc())
     sys.exit(1)
