@@ -152,7 +152,7 @@ def differences(kas, manifest, document, bitbake):
     if {key: value for key, value in ours.items() if f"env {key}" not in words} != theirs:
         found.append(f"env: {ours} instead of {theirs}")
     patches = sum(note["what"].startswith("patch ") for note in document["left_out"])
-    patches += sum(len(layer.get("patches", [])) for layer in manifest["layers"].values())
+    patches += sum(len(layer.get("patches", [])) for layer in manifest.get("layers", {}).values())
     if patches != kas["patches"]:
         found.append(f"{patches} patches carried or listed instead of {kas['patches']}")
     if bitbake:
