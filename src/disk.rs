@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, TempDir};
+use walkdir::WalkDir;
 
 use crate::bounds;
 use crate::env_vars::KBUILD_MIN_FREE;
@@ -324,6 +325,29 @@ pub fn create_plain_dir(path: &Path) -> Result<()> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(Error::io("create", path, error)),
         _ => Ok(()),
     }
+}
+
+/// The paths in a directory, sorted; none if it does not exist.
+///
+/// # Errors
+/// It cannot be listed.
+pub fn list(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries.collect::<io::Result<Vec<_>>>(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    let entries = entries.map_err(|error| Error::io("list", directory, error))?;
+    let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// The bytes of a file, or of all files below a directory, as far as they can be looked at; hard links count each.
+pub fn tree_size(path: &Path) -> u64 {
+    let files = WalkDir::new(path).follow_root_links(false).into_iter().flatten();
+    let files = files.filter(|entry| entry.file_type().is_file()).filter_map(|entry| entry.metadata().ok());
+    files.map(|metadata| metadata.len()).sum()
 }
 
 /// Removes a file or a link; a missing one is not an error.

@@ -1,7 +1,6 @@
 //! What kbuild's class (`kbuild-lock.bbclass`) wrote while BitBake ran, as a [`DiscoveryReport`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -336,15 +335,8 @@ fn typed<T: DeserializeOwned>(record: &Value) -> Result<T> {
 }
 
 fn read_all<T: DeserializeOwned>(directory: &Path) -> Result<Vec<T>> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries.collect::<std::io::Result<Vec<_>>>(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => Err(error),
-    };
-    let entries = entries.map_err(|error| Error::io("list", directory, error))?;
-    let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    let mut paths = disk::list(directory)?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
-    paths.sort();
     let mut left = bounds::DISCOVERY;
     paths.iter().map(|path| read(path, &mut left)).collect()
 }
@@ -514,6 +506,8 @@ impl ConfigurationRecord {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn found(name: &str, provides: &[&str]) -> RecipeRecord {

@@ -9,6 +9,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::error::{Error, Result};
 use crate::lock::FolderState;
+use crate::source::Blake3;
 
 /// Endings of recipes, classes and configuration, and of lists of packages (npm's shrinkwrap files). Patches and other
 /// files beside a recipe decide what is built, not which recipes there are and what they fetch.
@@ -59,7 +60,7 @@ pub fn state_of(directory: &Path, own: &[PathBuf]) -> Result<FolderState> {
             Ok(text) if kind == "file" && BITBAKE.contains(&extension) => meaning(text),
             _ => bytes,
         };
-        files.insert(path.to_string_lossy().into_owned(), (*blake3::hash(&meaning).as_bytes()).into());
+        files.insert(path.to_string_lossy().into_owned(), Blake3::of(&meaning));
     }
     Ok(FolderState { whole: (*whole.finalize().as_bytes()).into(), files })
 }

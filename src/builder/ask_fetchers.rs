@@ -3,11 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::process::Command;
 
 use super::prepare::{self, BuildRequest, Prepared};
-use super::run_inside;
-use super::seal::Stdout;
+use super::python;
 use crate::bitbake::fetchers::{FetchAnswer, FetchEntry, FetchQuestion, FetchersDir};
 use crate::error::{Error, Kind, Result};
 use crate::lock::{Lock, Locked};
@@ -102,15 +100,9 @@ impl Asking<'_> {
     ) -> Result<Vec<FetchAnswer>> {
         let entries: Vec<&FetchEntry> = cases.iter().map(|case| &case.entry).collect();
         let arguments = self.dir.ask(self.prepared.engine().directory(), question, &entries, repositories)?;
-        let mut command = Command::new("python3");
-        command.args(arguments).current_dir(self.prepared.topdir());
-        let ended = run_inside(self.prepared, &self.prepared.seal, command, Stdout::ToStderr)?;
-        if ended.interrupted {
-            return Err(Error::new(Kind::Interrupted, "asking BitBake's fetchers was interrupted"));
-        }
+        let status = python(self.prepared, arguments, "asking BitBake's fetchers")?;
         let answers = self.dir.answers()?.filter(|answers| answers.len() == cases.len());
         answers.ok_or_else(|| {
-            let status = ended.status;
             Error::new(Kind::Engine, format!("BitBake's fetchers could not be asked (exit status {status})"))
                 .help("what Python said is above")
         })

@@ -4,14 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use walkdir::WalkDir;
-
 use super::prepare::{BuildDir, beside};
 use super::shared_state;
 use super::workspace::Workspace;
 use crate::bitbake::conf;
 use crate::disk::{self, FileLock};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::manifest::{CacheSettings, Manifest};
 
 /// What kbuild and BitBake make in a board's directory.
@@ -102,7 +100,7 @@ impl Cleaned {
             self.remove(topdir.join(path), dry_run)?;
         }
         let workspace = Workspace::of(topdir)?;
-        for path in entries(topdir)? {
+        for path in disk::list(topdir)? {
             let holds = |inner: &PathBuf| inner.starts_with(&path);
             let of_workspace =
                 workspace.as_ref().is_some_and(|found| holds(&found.layer) || found.sources.values().any(holds));
@@ -127,14 +125,14 @@ impl Cleaned {
             return Ok(());
         }
         let gone = |path: &PathBuf| dry_run && self.removed.contains(path);
-        let stays: Vec<PathBuf> = entries(conf)?.into_iter().filter(|path| !gone(path)).collect();
+        let stays: Vec<PathBuf> = disk::list(conf)?.into_iter().filter(|path| !gone(path)).collect();
         self.kept.extend(stays);
         Ok(())
     }
 
     fn remove(&mut self, path: PathBuf, dry_run: bool) -> Result<()> {
         let Ok(found) = fs::symlink_metadata(&path) else { return Ok(()) };
-        self.bytes += size(&path);
+        self.bytes += disk::tree_size(&path);
         match dry_run {
             true => {}
             false if found.is_dir() => disk::remove_dir_all(&path)?,
@@ -149,26 +147,6 @@ impl Cleaned {
 fn is_made(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     MADE.contains(&name) || name.starts_with("tmp-")
-}
-
-fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |error| Error::io("list", directory, error);
-    match fs::read_dir(directory) {
-        Ok(entries) => {
-            let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed));
-            let mut paths = paths.collect::<Result<Vec<_>>>()?;
-            paths.sort();
-            Ok(paths)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(failed(error)),
-    }
-}
-
-/// The bytes of all files below a path; hard links count each.
-fn size(path: &Path) -> u64 {
-    let files = WalkDir::new(path).follow_root_links(false).into_iter().flatten();
-    files.filter_map(|entry| entry.metadata().ok()).filter(|found| found.is_file()).map(|found| found.len()).sum()
 }
 
 #[cfg(test)]

@@ -8,18 +8,16 @@
 //! parses all that its cache does not have; and where the task graph may be another one, everything is asked anew.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::known_closure::{DiscoveryInputs, KnownClosure};
 use super::layers::LayerChanges;
 use super::needed::Asked;
 use super::prepare::{self, BuildRequest};
-use super::seal::Stdout;
-use super::{Prepared, ask_fetchers, bitbake, run_inside};
+use super::{Prepared, ask_fetchers, bitbake, python};
 use crate::bitbake::discovery::{self, DiscoveryDir};
 use crate::bitbake::snapshot::{Reparse, Snapshot};
 use crate::bitbake::{DiscoveryReport, Engine, Verbosity, engine};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::lock::Lock;
 use crate::manifest::{Manifest, Variant};
 use crate::progress::Progress;
@@ -107,16 +105,11 @@ fn parse_concerned(prepared: &Prepared, known: &Snapshot, changed: &[PathBuf]) -
 /// Parses single recipes: those that the changed files are, or are appended to, and these.
 fn parse_alone(prepared: &Prepared, changed: &[PathBuf], recipes: &[PathBuf]) -> Result<Result<Reparse, String>> {
     let found = DiscoveryDir::begin_again(prepared.topdir(), changed)?;
-    let mut command = Command::new("python3");
-    command.args(found.ask_recipes(prepared.engine().directory(), prepared.topdir(), recipes)?);
-    command.current_dir(prepared.topdir());
-    let ended = run_inside(prepared, &prepared.seal, command, Stdout::ToStderr)?;
-    if ended.interrupted {
-        return Err(Error::new(Kind::Interrupted, "asking recipes what they fetch was interrupted"));
-    }
-    match found.asked_recipes()?.filter(|_| ended.status == 0) {
+    let arguments = found.ask_recipes(prepared.engine().directory(), prepared.topdir(), recipes)?;
+    let status = python(prepared, arguments, "asking recipes what they fetch")?;
+    match found.asked_recipes()?.filter(|_| status == 0) {
         Some(only) => Ok(Ok(found.reparse(Some(only))?)),
-        None => Ok(Err(format!("the recipes could not be parsed alone (exit status {})", ended.status))),
+        None => Ok(Err(format!("the recipes could not be parsed alone (exit status {status})"))),
     }
 }
 

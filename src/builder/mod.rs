@@ -220,6 +220,18 @@ fn command(prepared: &Prepared, arguments: Vec<String>, from: &Path) -> Result<C
     Ok(command)
 }
 
+/// Runs a program of kbuild's with the Python that runs BitBake, inside the seal; returns its exit status. What it says goes to
+/// stderr.
+fn python<T: AsRef<OsStr>>(prepared: &Prepared, arguments: impl IntoIterator<Item = T>, what: &str) -> Result<i32> {
+    let mut command = Command::new("python3");
+    command.args(arguments).current_dir(&prepared.topdir);
+    let ended = run_inside(prepared, &prepared.seal, command, Stdout::ToStderr)?;
+    if ended.interrupted {
+        return Err(Error::new(Kind::Interrupted, format!("{what} was interrupted")));
+    }
+    Ok(ended.status)
+}
+
 fn run_inside(prepared: &Prepared, seal: &Seal, mut command: Command, stdout: Stdout<'_>) -> Result<seal::Ended> {
     for (name, value) in &prepared.environment {
         // Variables that were set for this command alone are kept.

@@ -37,7 +37,7 @@ pub(super) fn needed(request: &BuildRequest<'_>, settings: &[String], topdir: &P
     let (recipes, rest) = match request.asked {
         // Who needs a declared source, or what is fetched besides, is not known.
         Asked::Targets(_) if !lock.board(board)?.knows(settings) => {
-            return Ok(NeededSources { required: whole(lock, &all), perhaps: BTreeSet::new() });
+            return Ok(NeededSources { required: lock.with_submodules(&all), perhaps: BTreeSet::new() });
         }
         Asked::Targets([]) => (recipes_of(lock, board, settings), BTreeSet::new()),
         Asked::Targets(targets) => match needed_recipes(request, settings, targets, topdir)? {
@@ -48,12 +48,8 @@ pub(super) fn needed(request: &BuildRequest<'_>, settings: &[String], topdir: &P
     };
     let fetched = lock.fetched_by(board, settings, |recipe| recipes.contains(recipe));
     let layers = lock.layers.values().map(|pin| pin.locked.clone());
-    let required = fetched.into_iter().chain(layers).collect();
-    Ok(NeededSources { required: whole(lock, &required), perhaps: whole(lock, &rest) })
-}
-
-fn whole(lock: &Lock, ids: &BTreeSet<SourceId>) -> BTreeSet<SourceId> {
-    lock.with_submodules(ids)
+    let required: BTreeSet<SourceId> = fetched.into_iter().chain(layers).collect();
+    Ok(NeededSources { required: lock.with_submodules(&required), perhaps: lock.with_submodules(&rest) })
 }
 
 /// The recipes that targets need, by the task graph of the last discovery; `None` where there is none of this lock.

@@ -60,7 +60,7 @@ pub struct Sum {
 impl Sum {
     /// The digest of some bytes.
     pub(super) fn of(bytes: &[u8]) -> Sum {
-        Sum { blake3: (*blake3::hash(bytes).as_bytes()).into(), size: bytes.len() as u64 }
+        Sum { blake3: Blake3::of(bytes), size: bytes.len() as u64 }
     }
 
     /// The digest of all that a reader gives. `name` is for messages.

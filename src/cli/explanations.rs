@@ -1,6 +1,8 @@
 //! What kinds of failures mean and what fixes them, and the reference pages: all that `kbuild explain` can tell without a
 //! network and without this repository.
 
+use std::collections::BTreeMap;
+
 use crate::error::Kind;
 
 /// What a kind of failure means to a user. Kinds of one exit code say the same.
@@ -40,6 +42,20 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("serve", include_str!("../../docs/reference/serve.md")),
     ("store", include_str!("../../docs/reference/store.md")),
 ];
+
+/// The kinds by their exit code.
+pub(super) fn by_exit_code() -> BTreeMap<u8, Vec<Kind>> {
+    let mut codes: BTreeMap<u8, Vec<Kind>> = BTreeMap::new();
+    for kind in Kind::ALL {
+        codes.entry(kind.exit_code()).or_default().push(kind);
+    }
+    codes
+}
+
+/// The names of kinds, as JSON has them.
+pub(super) fn names(kinds: &[Kind]) -> Vec<&'static str> {
+    kinds.iter().map(|kind| kind.name()).collect()
+}
 
 /// What a kind of failure means.
 pub(super) fn explanation(kind: Kind) -> Explanation {

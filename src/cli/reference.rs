@@ -9,7 +9,7 @@ use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
 
 use super::Cli;
-use super::explanations::{Explanation, explanation};
+use super::explanations::{Explanation, by_exit_code, explanation, names};
 use crate::env_vars;
 use crate::error::Kind;
 use crate::generated::assert_current;
@@ -192,16 +192,12 @@ fn flags_by_variable(command: &Command) -> BTreeMap<String, String> {
 }
 
 fn exit_codes() -> String {
-    let mut rows: BTreeMap<u8, (Vec<&str>, &str, &str)> = BTreeMap::new();
-    for kind in Kind::ALL {
-        let Explanation { meaning, remedy, .. } = explanation(kind);
-        rows.entry(kind.exit_code()).or_insert((Vec::new(), meaning, remedy)).0.push(kind.name());
-    }
     let mut page = format!("# Exit codes\n\n{NOTE}\n");
     page.push_str("| code | kind in JSON | meaning | what usually fixes it |\n|---|---|---|---|\n");
     page.push_str("| 0 | | done | |\n");
-    for (code, (names, meaning, remedy)) in rows {
-        let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    for (code, kinds) in by_exit_code() {
+        let Explanation { meaning, remedy, .. } = explanation(kinds[0]);
+        let names = names(&kinds).iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let _ = writeln!(page, "| {code} | {names} | {meaning} | {remedy} |");
     }
     page

@@ -60,7 +60,7 @@ pub fn read(manifest: &Manifest, lock: &Lock, store: &Store, patch: &LayerPatch)
             (read_file(&store.blob_path(&found.blake3))?, false)
         }
     };
-    let blake3: Blake3 = (*blake3::hash(&bytes).as_bytes()).into();
+    let blake3 = Blake3::of(&bytes);
     // Of a fetched one the SHA-256 is in the lock, and the store is by hash.
     let patch = LayerPatch { blake3: hashed.then_some(blake3), ..patch.clone() };
     Ok(PatchFile { patch, bytes })

@@ -97,7 +97,7 @@ fn series_line(line: &str, strip: u32) -> std::result::Result<Option<(&str, u32)
 fn project_patch(text: &RawText, place: &Path, strip: u32, root: &Path) -> Result<LayerPatch> {
     let bytes = project_file::read(text, root, "patch", bounds::FILE_OF_SOURCE)?;
     let origin = PatchOrigin::Project { file: place.display().to_string() };
-    Ok(LayerPatch { origin, strip, blake3: Some(hash(&bytes)) })
+    Ok(LayerPatch { origin, strip, blake3: Some(Blake3::of(&bytes)) })
 }
 
 /// A file of another layer: of a folder it is hashed here, of a repository when its commit is known.
@@ -117,7 +117,7 @@ fn of_layer(file: &RawText, layer: &RawText, strip: u32, layers: &Blocks<RawLaye
         Some(folder) => {
             let path = root.join(folder.as_str()).join(file.as_str());
             let bytes = disk::read_small(&path, "patch", bounds::FILE_OF_SOURCE);
-            Some(hash(&bytes.map_err(|error| error.at(file.span.clone(), "this file"))?))
+            Some(Blake3::of(&bytes.map_err(|error| error.at(file.span.clone(), "this file"))?))
         }
         None => None,
     };
@@ -133,10 +133,6 @@ fn remote(url: &RawText, sha256: &RawText, strip: u32) -> Result<LayerPatch> {
     })?;
     let origin = PatchOrigin::remote(file_url(url)?, hash).map_err(|error| error.at(url.span.clone(), "this URL"))?;
     Ok(LayerPatch { origin, strip, blake3: None })
-}
-
-fn hash(bytes: &[u8]) -> Blake3 {
-    (*blake3::hash(bytes).as_bytes()).into()
 }
 
 #[cfg(test)]

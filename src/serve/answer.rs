@@ -195,7 +195,7 @@ fn read_text(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
 async fn send(found: Located, mut parts: Parts) -> Result<Response<ResponseBody>, HttpRefusal> {
     let (tag, cache) = match &found {
         Located::File { tag, cache, .. } => (*tag, *cache),
-        Located::Text(text) => (Blake3::from(*blake3::hash(text).as_bytes()), ASK),
+        Located::Text(text) => (Blake3::of(text), ASK),
     };
     let tag = format!("\"{tag}\"");
     let mut response = match decide(&mut parts.headers, &tag) {

@@ -73,6 +73,13 @@ hex_newtype!(
     /// A BLAKE3 hash: the address of a blob in the store, or the hash over a git tree.
     Blake3, 32, "BLAKE3 hash (64 hexadecimal digits)"
 );
+impl Blake3 {
+    /// The hash of these bytes.
+    pub fn of(bytes: &[u8]) -> Blake3 {
+        Blake3(*blake3::hash(bytes).as_bytes())
+    }
+}
+
 hex_newtype!(
     /// A full git commit id (SHA-1). Abbreviations are never accepted: a branch could have such a name.
     CommitId, 20, "full commit id (40 hexadecimal digits)"

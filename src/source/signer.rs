@@ -53,12 +53,12 @@ impl Signers {
     pub fn add_allowed_signers(&mut self, text: &str) {
         self.ssh.push_str(text);
         self.ssh.push('\n');
-        self.add_identity(format!("allowed-signers blake3:{}", hash(text.as_bytes())));
+        self.add_identity(format!("allowed-signers blake3:{}", Blake3::of(text.as_bytes())));
     }
 
     /// Adds keys of OpenPGP. Revocations are in the keyring, so that its bytes count too.
     pub fn add_keyring(&mut self, keys: Vec<u8>, fingerprints: Vec<String>) {
-        let keyring = hash(&keys);
+        let keyring = Blake3::of(&keys);
         for fingerprint in &fingerprints {
             self.add_identity(format!("openpgp {fingerprint} of blake3:{keyring}"));
         }
@@ -70,10 +70,6 @@ impl Signers {
             self.identities.insert(place, identity);
         }
     }
-}
-
-fn hash(bytes: &[u8]) -> Blake3 {
-    (*blake3::hash(bytes).as_bytes()).into()
 }
 
 /// The bytes of a key. They begin with its kind, after the kind's length (RFC 4253, section 6.6).

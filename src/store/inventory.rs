@@ -99,8 +99,7 @@ fn is_temporary(path: &Path) -> bool {
 /// A file or a directory, with the size of all that is in it.
 fn tree_size(path: PathBuf) -> Option<Leftover> {
     fs::symlink_metadata(&path).ok()?;
-    let files = walkdir::WalkDir::new(&path).into_iter().flatten().filter(|entry| entry.file_type().is_file());
-    let size = files.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum();
+    let size = disk::tree_size(&path);
     Some(Leftover { path, size })
 }
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::explanations::{Explanation, PAGES, explanation};
+use crate::cli::explanations::{Explanation, PAGES, by_exit_code, explanation, names};
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output};
 use crate::error::{Error, Kind, Result};
@@ -44,15 +44,8 @@ fn is_of(kind: Kind, topic: &str) -> bool {
 }
 
 fn topics() -> Outcome {
-    let mut codes: Vec<(u8, Vec<&str>)> = Vec::new();
-    for kind in Kind::ALL {
-        match codes.iter_mut().find(|(code, _)| *code == kind.exit_code()) {
-            Some((_, names)) => names.push(kind.name()),
-            None => codes.push((kind.exit_code(), vec![kind.name()])),
-        }
-    }
-    codes.sort();
-    let lines = codes.iter().map(|(code, names)| format!("{code:>5}  {}", names.join(", ")));
+    let codes = by_exit_code();
+    let lines = codes.iter().map(|(code, kinds)| format!("{code:>5}  {}", names(kinds).join(", ")));
     let pages: Vec<&str> = PAGES.iter().map(|(name, _)| *name).collect();
     let of_pages: Vec<String> = pages.chunks(PAGES_A_LINE).map(|some| format!("  {}", some.join(", "))).collect();
     let text = format!(
@@ -68,7 +61,7 @@ fn topics() -> Outcome {
 /// Kinds of one exit code.
 fn explained(kinds: &[Kind]) -> Outcome {
     let code = kinds.first().map_or(0, |kind| kind.exit_code());
-    let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+    let names = names(kinds);
     let Explanation { meaning, remedy, causes } = explanation(kinds.first().copied().unwrap_or(Kind::Bug));
     let mut text = format!("Exit code {code} ({}): {meaning}.\nWhat usually fixes it: {remedy}.\n", names.join(", "));
     for (cause, help) in causes {
