@@ -151,8 +151,8 @@ pub struct Submodule {
 /// Fetches sources into a store.
 ///
 /// Places are asked in this order: the store itself, other stores (by hash), what the user's rules make of the URLs, the
-/// URLs, and the fallback lists shipped with kbuild: for files of which a strong hash is known, and for commits, of public
-/// hosts. The first that gives the right bytes ends it; one that fails for a passing reason is asked again (see
+/// URLs, and then, for files of which a strong hash is known, and for commits, the user's fallback rules, and for those of
+/// public hosts the fallback lists shipped with kbuild. The first that gives the right bytes ends it; one that fails for a passing reason is asked again (see
 /// [`RetryPolicy`]), then the next.
 pub struct Fetcher {
     store: Store,
@@ -161,6 +161,7 @@ pub struct Fetcher {
     policy: RetryPolicy,
     stores: Vec<Peer>,
     rules: Rules,
+    own_fallback: Rules,
     fallbacks: Fallbacks,
     hosts: Hosts,
     vault: VaultPolicy,
@@ -183,6 +184,7 @@ impl Fetcher {
         Ok(Fetcher {
             stores: settings.mirrors.stores.iter().map(|text| Peer::new(text, &policy)).collect::<Result<_>>()?,
             rules: Rules::new(&settings.mirrors.rules)?,
+            own_fallback: Rules::new(&settings.mirrors.fallback)?,
             fallbacks: Fallbacks::new(&settings.mirrors.builtin)?,
             hosts: Hosts::new(&settings.mirrors),
             vault: VaultPolicy::default(),
@@ -389,13 +391,15 @@ impl Fetcher {
         places
     }
 
-    /// Where the fallback lists may have a file that nobody else gave, those left out that were `asked`.
+    /// Where a file may be that nobody else gave, by the user's fallback rules and then by the fallback lists; those left out
+    /// that were `asked`. A fallback must never decide what a source is, so none is asked without a strong hash.
     async fn fallbacks_of_file(&self, wanted: &WantedFile, asked: &[Result<Endpoint>]) -> Vec<Result<Endpoint>> {
-        if self.settings.offline || !self.settings.upstreams || !wanted.has_strong_hash() {
+        if !self.settings.upstreams || !wanted.has_strong_hash() {
             return Vec::new();
         }
-        let mut places = Vec::new();
-        for url in wanted.urls.iter().filter(|url| matches!(url.access(), Access::Web | Access::Package)) {
+        let mut places = self.made_of_file(&self.own_fallback, wanted);
+        let public = wanted.urls.iter().filter(|url| matches!(url.access(), Access::Web | Access::Package));
+        for url in public.filter(|_| !self.settings.offline) {
             // The registry that is really asked decides who knows the name: it may be the site's own.
             for place in self.registries.places(url, wanted.plain_name()).into_iter().flatten() {
                 places.extend(match self.exposure(&place).await {
@@ -425,33 +429,33 @@ impl Fetcher {
         self.stores.iter().filter(|peer| !self.settings.offline || peer.is_folder())
     }
 
-    /// What the user's rules make of the URLs, and the URLs. People write rules for what the recipe says as well as for the
-    /// address behind it, so both are matched; a rule may again lead to a package or an object.
-    fn upstreams_of_file(&self, wanted: &WantedFile) -> Vec<Candidate> {
-        let (name, fill) = (wanted.plain_name(), wanted.fill());
+    /// What rules make of a file's URLs. People write rules for what the recipe says as well as for the address behind it, so
+    /// both are matched; a rule may again lead to a package or an object.
+    fn made_of_file(&self, rules: &Rules, wanted: &WantedFile) -> Vec<Candidate> {
+        let name = wanted.plain_name();
         let mut spellings = Vec::new();
-        let mut upstream = Vec::new();
-        let mut upstream_of_lfs = Vec::new();
         for url in &wanted.urls {
             spellings.push(url.clone());
-            upstream_of_lfs.extend(self.lfs_mirrors(url));
-            for place in self.registries.places(url, name) {
-                spellings.extend(place.as_ref().ok().filter(|place| *place != url).cloned());
-                upstream.push(place);
-            }
+            let places = self.registries.places(url, name);
+            spellings.extend(places.into_iter().flatten().filter(|place| place != url));
         }
-        let made: Vec<Candidate> = spellings.iter().flat_map(|url| self.rules.rewrite(url, fill)).collect();
-        let mut places: Vec<Candidate> = made
-            .into_iter()
-            .flat_map(|place| place.map_or_else(|e| vec![Err(e)], |url| self.registries.places(&url, name)))
-            .collect();
+        let made = spellings.iter().flat_map(|url| rules.rewrite(url, wanted.fill()));
+        made.flat_map(|place| place.map_or_else(|e| vec![Err(e)], |url| self.registries.places(&url, name))).collect()
+    }
+
+    /// What the user's rules make of the URLs, and the URLs.
+    fn upstreams_of_file(&self, wanted: &WantedFile) -> Vec<Candidate> {
+        let name = wanted.plain_name();
+        let upstream = wanted.urls.iter().flat_map(|url| self.registries.places(url, name));
+        let upstream_of_lfs = wanted.urls.iter().flat_map(|url| self.lfs_mirrors(url));
+        let mut places = self.made_of_file(&self.rules, wanted);
         if wanted.sha256.is_none() && wanted.urls.iter().any(|url| url.access() == Access::Image) {
             // Where no hash is known, kbuild makes the archive itself: an archive from elsewhere could not be checked.
             places.retain(|place| place.as_ref().is_ok_and(|url| url.access() == Access::Image));
         }
         places.extend(upstream_of_lfs);
         // Offline, no address could be asked anyway, so the reason why there is none is not told.
-        places.extend(upstream.into_iter().filter(|place| place.is_ok() || !self.settings.offline));
+        places.extend(upstream.filter(|place| place.is_ok() || !self.settings.offline));
         self.allowed(places)
     }
 
@@ -470,7 +474,9 @@ impl Fetcher {
     fn places_of_git(&self, url: &SourceUrl) -> Vec<Result<GitPlace>> {
         let mut places: Vec<Result<GitPlace>> = self.stores().cloned().map(|peer| Ok(GitPlace::Store(peer))).collect();
         if self.settings.upstreams {
-            places.extend(self.upstreams(url).into_iter().map(|url| url.map(GitPlace::Upstream)));
+            let mut upstreams = self.upstreams(url);
+            upstreams.extend(self.own_fallback.rewrite(url, Fill::default()));
+            places.extend(self.allowed(upstreams).into_iter().map(|url| url.map(GitPlace::Upstream)));
         }
         places
     }

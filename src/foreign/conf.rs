@@ -1,12 +1,12 @@
 //! Text in BitBake's own language, sorted: what `config` can say, what stays text, and what has a section of its own.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use regex::Regex;
 
 use super::found::{FilePlace, FoundBoard, FoundCache, FoundProject, FoundRule, Notes};
-use super::secrets;
+use super::{mirrors, secrets};
 use crate::manifest;
 
 /// An assignment, as `ConfHandler.__config_regexp__` of bb.parse.parse_py reads it.
@@ -14,6 +14,10 @@ static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"(?s)^(export\s+)?([\w.+/~${}-]+?)((?::[\w.+/~${}-]+)*)(\[[^\]]*\])?\s*(\?\?=|\?=|:=|\+=|=\+|=\.|\.=|=)\s*(?:"(.*)"|'(.*)')\s*$"#)
         .expect("a constant expression compiles")
 });
+
+/// `${NAME}`.
+static REFERENCE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\$\{([\w.+/~-]+)\}").expect("a constant expression compiles"));
 
 /// Variables of which a weak assignment is as good as a plain one: nothing sets them before a build's own configuration does.
 const FIRST: [&str; 3] = ["MACHINE", "DISTRO", "BBMULTICONFIG"];
@@ -45,10 +49,6 @@ const REPLACED: [&str; 16] = [
 pub(super) fn is_replaced(variable: &str) -> bool {
     REPLACED.contains(&variable)
 }
-
-/// Schemes of which a rule of mirrors can lead to a file.
-const FILE_SCHEMES: [&str; 9] =
-    ["http", "https", "https?", "ftp", ".*", "http[s]?", "(https?|ftp)", "(ftp|https?)", "(ftp|http|https)"];
 
 /// The class that turns SOURCE_MIRROR_URL into mirrors.
 const OWN_MIRRORS: &str = "own-mirrors";
@@ -144,6 +144,7 @@ pub(super) fn weak(variable: &str, value: &str, place: &FilePlace) -> Statement 
 pub(super) fn sort(statements: Vec<Statement>, board: &mut FoundBoard, project: &mut FoundProject) {
     let mut kept = Vec::new();
     let mut first: Vec<Statement> = Vec::new();
+    let known = Known::of(&statements);
     for statement in statements {
         match &statement.assignment {
             _ if is_secret(&statement) => {
@@ -153,7 +154,7 @@ pub(super) fn sort(statements: Vec<Statement>, board: &mut FoundBoard, project: 
             Some(assignment) if FIRST.contains(&assignment.variable.as_str()) && assignment.suffix.is_empty() => {
                 first.push(statement);
             }
-            Some(assignment) => match absorb(assignment, &statement.place, project) {
+            Some(assignment) => match absorb(assignment, &known, &statement.place, project) {
                 Absorbed::Whole => {}
                 Absorbed::Not => kept.push(statement),
                 Absorbed::Rest(rest) => {
@@ -257,6 +258,40 @@ fn is_simple(statement: &Statement, assignment: &Assignment) -> bool {
     assignment.operator == "=" && !assignment.export && one_line && !quotes && manifest::is_variable(&assignment.key())
 }
 
+/// Variables that the text sets once, whatever else happens: what BitBake would make of `${NAME}` in a place's URL.
+struct Known(HashMap<String, String>);
+
+impl Known {
+    fn of(statements: &[Statement]) -> Known {
+        let mut times: HashMap<&str, usize> = HashMap::new();
+        let assignments = || statements.iter().filter_map(|statement| statement.assignment.as_ref());
+        for assignment in assignments() {
+            *times.entry(&assignment.variable).or_default() += 1;
+        }
+        let once = |assignment: &&Assignment| {
+            let plain = assignment.suffix.is_empty() && ["=", "?=", "??=", ":="].contains(&assignment.operator.as_str());
+            plain && times[assignment.variable.as_str()] == 1 && !FIRST.contains(&assignment.variable.as_str())
+        };
+        Known(assignments().filter(once).map(|set| (set.variable.clone(), set.value.clone())).collect())
+    }
+
+    /// The text with these variables filled in; one that is not known stays as it is.
+    fn expand(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        // A variable may name another, but not for ever.
+        for _ in 0..4 {
+            let next = REFERENCE.replace_all(&text, |found: &regex::Captures<'_>| {
+                self.0.get(&found[1]).cloned().unwrap_or_else(|| found[0].to_owned())
+            });
+            if next == text {
+                break;
+            }
+            text = next.into_owned();
+        }
+        text
+    }
+}
+
 /// What became of an assignment that a section of the manifest may say.
 enum Absorbed {
     /// A section says it, or a note.
@@ -267,9 +302,10 @@ enum Absorbed {
     Rest(Assignment),
 }
 
-fn absorb(assignment: &Assignment, place: &FilePlace, project: &mut FoundProject) -> Absorbed {
-    let (variable, value) = (assignment.variable.as_str(), assignment.value.trim());
-    let FoundProject { cache, rules, notes, .. } = project;
+fn absorb(assignment: &Assignment, known: &Known, place: &FilePlace, project: &mut FoundProject) -> Absorbed {
+    let (variable, value) = (assignment.variable.as_str(), known.expand(assignment.value.trim()));
+    let value = value.as_str();
+    let FoundProject { cache, rules, fallback, notes, .. } = project;
     match variable {
         "INHERIT" | "USER_CLASSES" if value.split_whitespace().any(|word| word == OWN_MIRRORS) => {
             return without_own_mirrors(assignment);
@@ -283,8 +319,9 @@ fn absorb(assignment: &Assignment, place: &FilePlace, project: &mut FoundProject
         "SSTATE_DIR" if value.starts_with('/') && !value.contains("${") => cache.dir = Some(value.to_owned()),
         "SSTATE_MIRRORS" => sstate_mirrors(value, place, cache, notes),
         "SOURCE_MIRROR_URL" if value.contains("${") => notes.left_out(place, variable, "it names another variable"),
-        "SOURCE_MIRROR_URL" => rule(rules, "(https?|ftp)://.*", value),
-        "PREMIRRORS" => premirrors(value, place, rules, notes),
+        "SOURCE_MIRROR_URL" => add(rules, mirrors::source_mirror(value)),
+        "PREMIRRORS" => mirrors(variable, value, place, rules, notes),
+        "MIRRORS" => mirrors(variable, value, place, fallback, notes),
         _ if SILENT.contains(&variable) => {}
         _ => {
             let Some(instead) = manifest::instead_of(variable) else { return Absorbed::Not };
@@ -316,15 +353,8 @@ fn server(value: &str, variable: &str, place: &FilePlace, to: &mut Option<String
     }
 }
 
-/// Pairs of expression and URL, as in PREMIRRORS and SSTATE_MIRRORS.
-fn pairs(value: &str) -> Vec<(String, String)> {
-    let words = value.replace("\\n", " ");
-    let words: Vec<&str> = words.split_whitespace().collect();
-    words.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect()
-}
-
 fn sstate_mirrors(value: &str, place: &FilePlace, cache: &mut FoundCache, notes: &mut Notes) {
-    for (pattern, url) in pairs(value) {
+    for (pattern, url) in mirrors::pairs(value) {
         let base = ["/PATH;downloadfilename=PATH", "/PATH"].iter().find_map(|end| url.strip_suffix(end));
         match base.filter(|base| pattern == "file://.*" && !base.contains("${") && !base.contains(';')) {
             Some(base) if cache.pull.iter().any(|known| known == base) => {}
@@ -340,23 +370,22 @@ fn sstate_mirrors(value: &str, place: &FilePlace, cache: &mut FoundCache, notes:
     }
 }
 
-fn premirrors(value: &str, place: &FilePlace, rules: &mut Vec<FoundRule>, notes: &mut Notes) {
-    for (pattern, url) in pairs(value) {
-        let (scheme, rest) = pattern.split_once("://").unwrap_or((&pattern, ".*"));
-        let scheme = scheme.trim_start_matches('^').trim_end_matches('$');
-        if FILE_SCHEMES.contains(&scheme) && !url.contains("${") {
-            rule(rules, &format!("{scheme}://{rest}"), &url);
-        } else {
-            let why = "a [[mirrors.rule]] has to say where a repository is instead";
-            notes.left_out(place, format!("PREMIRRORS for `{scheme}`"), why);
+/// Adds what PREMIRRORS or MIRRORS say to the rules of the same meaning.
+fn mirrors(variable: &str, value: &str, place: &FilePlace, rules: &mut Vec<FoundRule>, notes: &mut Notes) {
+    for (pattern, url) in mirrors::pairs(value) {
+        match mirrors::rule(&pattern, &url) {
+            Ok(rule) => add(rules, rule),
+            Err(why) => {
+                let scheme = pattern.split_once("://").map_or(pattern.as_str(), |(scheme, _)| scheme);
+                notes.left_out(place, format!("{variable} for `{scheme}`"), why);
+            }
         }
     }
 }
 
-fn rule(rules: &mut Vec<FoundRule>, pattern: &str, url: &str) {
-    let new = FoundRule { pattern: pattern.to_owned(), to: vec![format!("{}/{{name}}", url.trim_end_matches('/'))] };
-    if !rules.contains(&new) {
-        rules.push(new);
+fn add(rules: &mut Vec<FoundRule>, rule: FoundRule) {
+    if !rules.contains(&rule) {
+        rules.push(rule);
     }
 }
 
@@ -415,15 +444,19 @@ mod tests {
              BB_HASHSERVE = \"h:8686\"\nPRSERV_HOST = \"p:1\"\nINHERIT += \"own-mirrors rm_work\"\n\
              SOURCE_MIRROR_URL ?= \"https://m/src\"\nDL_DIR ?= \"${TOPDIR}/d\"\nBB_HASHSERVE_UPSTREAM = \"wss://w/ws\"\n\
              PREMIRRORS:prepend = \"git://.*/.* https://g/ https?://.*/.* https://f/\"\nSRCREV:pn-x = \"1\"\n\
-             LCONF_VERSION = \"7\"\nROOT_PASSWORD = \"hidden\"\nunset DL_DIR\n",
+             MIRRORS:append = \" git://h git://m/h/ https://.*/.*/ https://a/\"\n\
+             SSTATE_MIRRORS += \"file://.* https://${HERE}/${MACHINE}/PATH file://.* https://${HERE}/s/PATH\"\n\
+             HERE ?= \"${TOP}/y\"\nTOP = \"t\"\nLCONF_VERSION = \"7\"\nROOT_PASSWORD = \"hidden\"\nunset DL_DIR\n",
         );
-        assert_eq!(project.cache.pull, ["https://a/x", "file:///srv/x"]);
+        assert_eq!(project.cache.pull, ["https://a/x", "file:///srv/x", "https://t/y/s"]);
         assert_eq!(project.cache.dir.as_deref(), Some("/srv/s"));
         assert_eq!(project.cache.hashserve.as_deref(), Some("h:8686"));
         assert_eq!(project.cache.prserve.as_deref(), Some("p:1"));
-        assert_eq!(board.conf, ["INHERIT += \"rm_work\""]);
+        assert_eq!(board.conf, ["INHERIT += \"rm_work\"", "HERE ?= \"${TOP}/y\""]);
         let rules: Vec<_> = project.rules.iter().map(|rule| format!("{} {}", rule.pattern, rule.to[0])).collect();
         assert_eq!(rules, ["(https?|ftp)://.* https://m/src/{name}", "https?://.*/.* https://f/{name}"]);
+        let fallback: Vec<_> = project.fallback.iter().map(|rule| format!("{} {}", rule.pattern, rule.to[0])).collect();
+        assert_eq!(fallback, ["(git|https?|ssh)://h/(.*) $1://m/h/$2", "https://.*/.*/.* https://a/{name}"]);
         let left = project.notes.left_out.iter();
         let left: Vec<_> = left.map(|note| (note.place.line.unwrap(), note.what.as_str())).collect();
         let expected = [
@@ -431,8 +464,9 @@ mod tests {
             (9, "BB_HASHSERVE_UPSTREAM"),
             (10, "PREMIRRORS for `git`"),
             (11, "SRCREV:pn-x"),
-            (13, "ROOT_PASSWORD"),
-            (14, "`unset DL_DIR`"),
+            (13, "SSTATE_MIRRORS"),
+            (17, "ROOT_PASSWORD"),
+            (18, "`unset DL_DIR`"),
         ];
         assert_eq!(left, expected);
         assert!(!format!("{project:?}{board:?}").contains("hidden"));

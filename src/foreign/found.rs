@@ -94,7 +94,10 @@ pub struct FoundProject {
     pub layers: IndexMap<String, FoundLayer>,
     pub boards: Vec<FoundBoard>,
     pub cache: FoundCache,
+    /// Mirrors that are asked before the upstream.
     pub rules: Vec<FoundRule>,
+    /// Mirrors that are asked after it.
+    pub fallback: Vec<FoundRule>,
     pub notes: Notes,
 }
 

@@ -43,9 +43,11 @@ pub(super) fn merge(whole: &mut FoundProject, mut new: FoundProject) {
     whole.cache.dir = whole.cache.dir.take().or(new.cache.dir);
     whole.cache.hashserve = whole.cache.hashserve.take().or(new.cache.hashserve);
     whole.cache.prserve = whole.cache.prserve.take().or(new.cache.prserve);
-    for rule in new.rules {
-        if !whole.rules.contains(&rule) {
-            whole.rules.push(rule);
+    for (known, new) in [(&mut whole.rules, new.rules), (&mut whole.fallback, new.fallback)] {
+        for rule in new {
+            if !known.contains(&rule) {
+                known.push(rule);
+            }
         }
     }
     whole.notes.extend(new.notes);

@@ -11,6 +11,7 @@ mod document;
 mod found;
 pub mod kas;
 mod merge;
+mod mirrors;
 mod pinned;
 pub mod repo_manifest;
 mod repositories;

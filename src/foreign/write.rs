@@ -37,7 +37,7 @@ pub fn text(project: &mut FoundProject, name: &str, path: &Path) -> String {
     }
     let boards = project.boards.iter().map(|board| (board.name.clone(), board_table(board)));
     insert_tables(&mut document, "boards", boards.collect());
-    if !project.rules.is_empty() {
+    if !project.rules.is_empty() || !project.fallback.is_empty() {
         document.insert("mirrors", Item::Table(mirrors_table(project)));
     }
     if let Some(cache) = cache_table(project) {
@@ -148,17 +148,21 @@ fn env_table(env: &IndexMap<String, FoundEnv>) -> Table {
 }
 
 fn mirrors_table(project: &FoundProject) -> Table {
-    let mut rules = ArrayOfTables::new();
-    for rule in &project.rules {
-        let mut table = Table::new();
-        table.insert("match", literal(&rule.pattern).map_or_else(|| value(&rule.pattern), Item::Value));
-        table.insert("to", list("to", &rule.to));
-        rules.push(table);
+    let mut mirrors = Table::new();
+    mirrors.set_implicit(true);
+    for (key, rules) in [("rule", &project.rules), ("fallback", &project.fallback)] {
+        let mut tables = ArrayOfTables::new();
+        for rule in rules {
+            let mut table = Table::new();
+            table.insert("match", literal(&rule.pattern).map_or_else(|| value(&rule.pattern), Item::Value));
+            table.insert("to", list("to", &rule.to));
+            tables.push(table);
+        }
+        if !tables.is_empty() {
+            mirrors.insert(key, Item::ArrayOfTables(tables));
+        }
     }
-    let mut table = Table::new();
-    table.set_implicit(true);
-    table.insert("rule", Item::ArrayOfTables(rules));
-    table
+    mirrors
 }
 
 fn cache_table(project: &FoundProject) -> Option<Table> {

@@ -143,6 +143,7 @@ where
 fn check_lists(place: &str, table: &dyn TableLike, diagnostics: &mut Diagnostics) {
     if place == "mirrors" {
         check_list::<RawRule>(place, table, "rule", diagnostics);
+        check_list::<RawRule>(place, table, "fallback", diagnostics);
     }
     if place == "audit" {
         check_list::<RawAllow>(place, table, "allow", diagnostics);

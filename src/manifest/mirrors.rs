@@ -27,6 +27,9 @@ pub(super) fn check(raw: &RawMirrors, base: &Path, diagnostics: &mut Diagnostics
     for raw in raw.rule.iter().flatten() {
         mirrors.rules.extend(rule(raw, diagnostics));
     }
+    for raw in raw.fallback.iter().flatten() {
+        mirrors.fallback.extend(rule(raw, diagnostics));
+    }
     mirrors
 }
 

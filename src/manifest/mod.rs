@@ -426,6 +426,8 @@ pub struct Mirrors {
     pub stores: Vec<String>,
     /// Rewriting rules, asked before the upstream.
     pub rules: Vec<MirrorRule>,
+    /// Rewriting rules, asked when the upstream fails (BitBake's MIRRORS).
+    pub fallback: Vec<MirrorRule>,
     /// Which of the fallback lists shipped with kbuild are asked after the upstream.
     pub builtin: FallbackChoice,
     /// Domains that are internal: the fallback lists are not asked for what is fetched from them.
@@ -635,6 +637,7 @@ impl Mirrors {
     pub fn then(mut self, next: Mirrors) -> Mirrors {
         self.stores.extend(next.stores);
         self.rules.extend(next.rules);
+        self.fallback.extend(next.fallback);
         self.builtin = self.builtin.and(next.builtin);
         self.internal.extend(next.internal);
         self.public.extend(next.public);

@@ -532,9 +532,11 @@ pub(super) struct RawMirrors {
     pub(super) public: Option<Vec<RawText>>,
     /// Rewriting rules, asked before the upstream.
     pub(super) rule: Option<Vec<At<RawRule>>>,
+    /// Rewriting rules, asked when the upstream fails, before the fallback lists.
+    pub(super) fallback: Option<Vec<At<RawRule>>>,
 }
 
-/// `[[mirrors.rule]]`.
+/// `[[mirrors.rule]]` and `[[mirrors.fallback]]`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
 // Only for the schema: `document::check_keys` has a better message for unknown keys, and one fault is reported once.

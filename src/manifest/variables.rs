@@ -23,7 +23,7 @@ const OWNED: [(&str, &str); 31] = [
     ("DL_DIR", "sources come from the store: see `--store`"),
     ("GITDIR", "sources come from the store: see `--store`"),
     ("PREMIRRORS", "declare a `[[mirrors.rule]]`"),
-    ("MIRRORS", "declare a `[[mirrors.rule]]`"),
+    ("MIRRORS", "declare a `[[mirrors.fallback]]`"),
     ("SOURCE_MIRROR_URL", "declare a `[[mirrors.rule]]`"),
     ("BB_NO_NETWORK", "a build never touches the network"),
     ("BB_FETCH_PREMIRRORONLY", "a build never touches the network"),

@@ -1,6 +1,7 @@
 //! The fallback lists shipped with kbuild: each rule against a server with the layout of the place, and who is asked at all.
 
 use super::*;
+use crate::fetch::GitPlace;
 use crate::fetch::mirrors::Fallbacks;
 use crate::manifest::{FallbackList, whole_url};
 use kbuild_test::http::Reply;
@@ -210,7 +211,7 @@ async fn a_fallback_serves_what_its_upstream_took_away() {
         let last = url::Url::parse(&moved_here(places.last().unwrap(), &server)).unwrap();
         server.on(last.path(), [Reply::file(ABC)]);
         world.fetcher.file(&file(&server.url("/gone/which-2.23.tar.gz"))).await.unwrap();
-        assert_eq!(server.requests("/gone/which-2.23.tar.gz").len(), 1, "{name}: the upstream is asked first");
+        assert!(!server.requests("/gone/which-2.23.tar.gz").is_empty(), "{name}: the upstream is asked first");
     }
 }
 
@@ -295,4 +296,32 @@ async fn a_packages_real_registry_decides_who_may_know_of_it() {
     let entries = BTreeMap::from([("crates.io".to_owned(), "https://crates.corp/".parse().unwrap())]);
     own.fetcher.registries = RegistryTable::new(Registries { entries }, None);
     assert!(own.fetcher.fallbacks_of_file(&wanted, &[]).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_users_own_fallbacks_are_asked_after_the_upstream_wherever_it_is() {
+    let server = Server::start();
+    let fallback = vec![
+        rule("http://.*", &[&server.url("/mine/{name}")]),
+        rule("s3://.*", &["https://mine.corp/{name}"]),
+        rule("(https://h/.*)", &["$1/second"]),
+    ];
+    let world = World::with(Mirrors { fallback, builtin: FallbackChoice::none(), ..Mirrors::default() }, false);
+    server.on("/mine/which-2.23.tar.gz", [Reply::file(ABC)]);
+    world.fetcher.file(&file(&server.url("/gone/which-2.23.tar.gz"))).await.unwrap();
+    assert!(!server.requests("/gone/which-2.23.tar.gz").is_empty(), "the upstream comes first");
+    // These are the user's own words: nobody is told who should not know, so neither kind nor place of the host matters.
+    let places = world.fetcher.fallbacks_of_file(&file("s3://bucket/which-2.23.tar.gz"), &[]).await;
+    assert_eq!(places.len(), 1);
+    let unknown = WantedFile { sha256: None, sums: vec![], ..file("https://h/x") };
+    assert!(world.fetcher.fallbacks_of_file(&unknown, &[]).await.is_empty(), "they never decide what a source is");
+
+    let places = |url: &str| {
+        let places = world.fetcher.places_of_git(&url.parse().unwrap()).into_iter();
+        places.filter_map(|place| match place.unwrap() {
+            GitPlace::Upstream(url) => Some(url.to_string()),
+            GitPlace::Store(_) => None,
+        })
+    };
+    assert_eq!(places("https://h/x").collect::<Vec<_>>(), ["https://h/x", "https://h/x/second"]);
 }

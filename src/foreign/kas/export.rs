@@ -323,7 +323,8 @@ fn note_rest(manifest: &Manifest, board: &str, place: &FilePlace, notes: &mut No
     if !manifest.words_of(board).is_empty() {
         notes.left_out(place, "options", "those of the board have their defaults: kas joins files instead");
     }
-    if !manifest.mirrors.rules.is_empty() || !manifest.mirrors.stores.is_empty() {
+    let mirrors = &manifest.mirrors;
+    if !mirrors.rules.is_empty() || !mirrors.fallback.is_empty() || !mirrors.stores.is_empty() {
         notes.left_out(place, "mirrors", "`kbuild mirror` makes a directory for plain BitBake");
     }
     if let Some(found) = manifest.boards.get(board) {
