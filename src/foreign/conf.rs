@@ -198,23 +198,43 @@ fn is_secret(statement: &Statement) -> bool {
     }
 }
 
-/// Sets the machine and the like: a plain assignment wins over `?=`, the first `?=` over `??=`, and the last `??=` over the
-/// others.
+/// What a variable is in the end, if nothing is added to it: a plain assignment wins over `?=`, the first `?=` over `??=`, and the
+/// last `??=` over the others.
+#[derive(Default)]
+struct Settled {
+    strong: Option<String>,
+    weak: Option<String>,
+    /// Whether another operator, or an override, has a say.
+    adds: bool,
+}
+
+impl Settled {
+    fn take(&mut self, assignment: &Assignment) {
+        let value = Some(assignment.value.trim().to_owned());
+        match assignment.operator.as_str() {
+            _ if !assignment.suffix.is_empty() => self.adds = true,
+            "=" | ":=" => self.strong = value,
+            "?=" if self.strong.is_none() => self.strong = value,
+            "?=" => {}
+            "??=" => self.weak = value,
+            _ => self.adds = true,
+        }
+    }
+
+    fn value(self) -> Option<String> {
+        self.strong.or(self.weak)
+    }
+}
+
+/// Sets the machine and the like.
 fn take_first(statements: &[Statement], board: &mut FoundBoard, kept: &mut Vec<Statement>) {
     for variable in FIRST {
         let of = statements.iter().filter_map(|statement| Some((statement, statement.assignment.as_ref()?)));
         let of: Vec<_> = of.filter(|(_, assignment)| assignment.variable == variable).collect();
-        let (mut strong, mut weak, mut adds) = (None, None, false);
-        for (_, assignment) in &of {
-            let value = Some(assignment.value.trim().to_owned());
-            match assignment.operator.as_str() {
-                "=" | ":=" => strong = value,
-                "?=" => strong = strong.or(value),
-                "??=" => weak = value,
-                _ => adds = true,
-            }
-        }
-        let value = strong.or(weak).unwrap_or_default();
+        let mut settled = Settled::default();
+        of.iter().for_each(|(_, assignment)| settled.take(assignment));
+        let adds = settled.adds;
+        let value = settled.value().unwrap_or_default();
         if variable == "MACHINE" {
             board.machine = value;
         } else if adds {
@@ -258,21 +278,18 @@ fn is_simple(statement: &Statement, assignment: &Assignment) -> bool {
     assignment.operator == "=" && !assignment.export && one_line && !quotes && manifest::is_variable(&assignment.key())
 }
 
-/// Variables that the text sets once, whatever else happens: what BitBake would make of `${NAME}` in a place's URL.
+/// Variables that the text sets and never adds to: what BitBake would make of `${NAME}` in a place's URL.
 struct Known(HashMap<String, String>);
 
 impl Known {
     fn of(statements: &[Statement]) -> Known {
-        let mut times: HashMap<&str, usize> = HashMap::new();
-        let assignments = || statements.iter().filter_map(|statement| statement.assignment.as_ref());
-        for assignment in assignments() {
-            *times.entry(&assignment.variable).or_default() += 1;
+        let mut settled: HashMap<&str, Settled> = HashMap::new();
+        for assignment in statements.iter().filter_map(|statement| statement.assignment.as_ref()) {
+            settled.entry(&assignment.variable).or_default().take(assignment);
         }
-        let once = |assignment: &&Assignment| {
-            let plain = assignment.suffix.is_empty() && ["=", "?=", "??=", ":="].contains(&assignment.operator.as_str());
-            plain && times[assignment.variable.as_str()] == 1 && !FIRST.contains(&assignment.variable.as_str())
-        };
-        Known(assignments().filter(once).map(|set| (set.variable.clone(), set.value.clone())).collect())
+        // Other boards have another machine, and the places are the project's.
+        let known = settled.into_iter().filter(|(name, settled)| !settled.adds && !FIRST.contains(name));
+        Known(known.filter_map(|(name, settled)| Some((name.to_owned(), settled.value()?))).collect())
     }
 
     /// The text with these variables filled in; one that is not known stays as it is.
@@ -446,13 +463,13 @@ mod tests {
              PREMIRRORS:prepend = \"git://.*/.* https://g/ https?://.*/.* https://f/\"\nSRCREV:pn-x = \"1\"\n\
              MIRRORS:append = \" git://h git://m/h/ https://.*/.*/ https://a/\"\n\
              SSTATE_MIRRORS += \"file://.* https://${HERE}/${MACHINE}/PATH file://.* https://${HERE}/s/PATH\"\n\
-             HERE ?= \"${TOP}/y\"\nTOP = \"t\"\nLCONF_VERSION = \"7\"\nROOT_PASSWORD = \"hidden\"\nunset DL_DIR\n",
+             HERE ?= \"${TOP}/y\"\nTOP ?= \"u\"\nTOP = \"t\"\nLCONF_VERSION = \"7\"\nROOT_PASSWORD = \"hidden\"\nunset DL_DIR\n",
         );
         assert_eq!(project.cache.pull, ["https://a/x", "file:///srv/x", "https://t/y/s"]);
         assert_eq!(project.cache.dir.as_deref(), Some("/srv/s"));
         assert_eq!(project.cache.hashserve.as_deref(), Some("h:8686"));
         assert_eq!(project.cache.prserve.as_deref(), Some("p:1"));
-        assert_eq!(board.conf, ["INHERIT += \"rm_work\"", "HERE ?= \"${TOP}/y\""]);
+        assert_eq!(board.conf, ["INHERIT += \"rm_work\"", "HERE ?= \"${TOP}/y\"", "TOP ?= \"u\"", "TOP = \"t\""]);
         let rules: Vec<_> = project.rules.iter().map(|rule| format!("{} {}", rule.pattern, rule.to[0])).collect();
         assert_eq!(rules, ["(https?|ftp)://.* https://m/src/{name}", "https?://.*/.* https://f/{name}"]);
         let fallback: Vec<_> = project.fallback.iter().map(|rule| format!("{} {}", rule.pattern, rule.to[0])).collect();
@@ -465,8 +482,8 @@ mod tests {
             (10, "PREMIRRORS for `git`"),
             (11, "SRCREV:pn-x"),
             (13, "SSTATE_MIRRORS"),
-            (17, "ROOT_PASSWORD"),
-            (18, "`unset DL_DIR`"),
+            (18, "ROOT_PASSWORD"),
+            (19, "`unset DL_DIR`"),
         ];
         assert_eq!(left, expected);
         assert!(!format!("{project:?}{board:?}").contains("hidden"));

@@ -46,6 +46,18 @@ const OWNED: [(&str, &str); 31] = [
     ("SRCREV", "declare a source with `recipes`: the lock then pins theirs"),
 ];
 
+/// Variables of the kernel's own build system, which has the same name. OpenEmbedded's kernel classes and recipes read them.
+const OF_LINUX: [&str; 8] = [
+    "KBUILD_DEFCONFIG",
+    "KBUILD_OUTPUT",
+    "KBUILD_VERBOSE",
+    "KBUILD_EXTRA_SYMBOLS",
+    "KBUILD_BUILD_TIMESTAMP",
+    "KBUILD_BUILD_USER",
+    "KBUILD_BUILD_HOST",
+    "KBUILD_BUILD_VERSION",
+];
+
 /// The class by which kbuild keeps what it sets, and learns what recipes fetch.
 const CLASS: &str = "kbuild-lock";
 
@@ -72,7 +84,7 @@ pub(super) fn is_variable(name: &str) -> bool {
 pub fn instead_of(base: &str) -> Option<&'static str> {
     match base {
         _ if base.starts_with("SRCREV_") => Some("declare a source with `recipes` and `srcrev-name`"),
-        _ if base.starts_with("KBUILD_") => {
+        _ if base.starts_with("KBUILD_") && !OF_LINUX.contains(&base) => {
             Some("these are the declared sources: change `[sources]`, or choose another name")
         }
         _ => OWNED.iter().find(|(owned, _)| *owned == base).map(|(_, instead)| *instead),
@@ -193,6 +205,8 @@ mod tests {
             assert_eq!(faults(line), "`DL_DIR` is set by kbuild itself", "{line}");
         }
         assert!(faults("SRCREV_a:pn-x = \"1\"").contains("SRCREV_a"));
+        assert_eq!(faults("KBUILD_DEFCONFIG:board = \"defconfig\""), "", "the kernel's own");
+        assert!(faults("KBUILD_DEFCONFIG_URI = \"x\"").contains("KBUILD_DEFCONFIG_URI"));
         assert!(faults("KBUILD_SETS[DL_DIR] = \"/x\"").contains("KBUILD_SETS"));
         assert!(faults("INHERIT:remove = \"kbuild-lock\"").contains("kbuild's own class"));
     }

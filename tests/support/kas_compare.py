@@ -25,7 +25,7 @@ from kas.kasusererror import KasUserError
 # Written by kas, or by kbuild, for themselves.
 OWN = {"BBLAYERS", "BBPATH", "BBFILES", "CONF_VERSION", "LCONF_VERSION", "POKY_BBLAYERS_CONF_VERSION", "ISAR_ROOTLESS"}
 FIRST = {"MACHINE", "DISTRO", "BBMULTICONFIG"}
-SECTIONS = {"SSTATE_MIRRORS", "SSTATE_DIR", "SOURCE_MIRROR_URL", "PREMIRRORS", "BB_HASHSERVE", "BB_HASHSERVE_UPSTREAM",
+SECTIONS = {"SSTATE_MIRRORS", "SSTATE_DIR", "SOURCE_MIRROR_URL", "PREMIRRORS", "MIRRORS", "BB_HASHSERVE", "BB_HASHSERVE_UPSTREAM",
             "PRSERV_HOST", "PRSERV_UPSTREAM", "INHERIT"}
 
 
@@ -111,6 +111,16 @@ def parsed(text, bitbake):
     return {key: value for key, value in found.items() if value not in (None, "", {})}
 
 
+def parsed_or_refused(text, bitbake):
+    """The same; of a text that this BitBake refuses (overrides as they were written before 2021), that alone."""
+    try:
+        return parsed(text, bitbake)
+    except Exception as error:
+        if type(error).__name__ != "BBHandledException":
+            raise
+        return {"BitBake refuses it": True}
+
+
 def differences(kas, manifest, document, bitbake):
     """Where the two do not agree, in words."""
     board = next(iter(manifest["boards"].values()))
@@ -156,7 +166,7 @@ def differences(kas, manifest, document, bitbake):
     if patches != kas["patches"]:
         found.append(f"{patches} patches carried or listed instead of {kas['patches']}")
     if bitbake:
-        ours, theirs = parsed(conf_of(manifest, board), bitbake), parsed(kas["conf"], bitbake)
+        ours, theirs = (parsed_or_refused(text, bitbake) for text in (conf_of(manifest, board), kas["conf"]))
         for key in sorted(set(ours) | set(theirs)):
             if ours.get(key) != theirs.get(key) and key not in noted and key not in SECTIONS:
                 found.append(f"{key}: {ours.get(key)} instead of {theirs.get(key)}")
@@ -167,7 +177,7 @@ def kas_files(project):
     files = subprocess.run(["git", "-C", project, "ls-files"], capture_output=True, text=True).stdout.split("\n")
     def is_kas(file):
         text = (project / file).read_text(errors="replace")
-        return re.search(r"(?m)^header:", text) and re.search(r"(?m)^\s+version:", text)
+        return re.search(r"(?m)^header:", text) and re.search(r"(?m)^\s+version\s*:", text)
     return [file for file in files if re.search(r"\.ya?ml$", file) and ".lock." not in file and is_kas(file)]
 
 
