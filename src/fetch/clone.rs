@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::git::{local_git, network_git, run};
 use crate::lock::LockedGit;
 use crate::net::report::LazyTask;
-use crate::net::retry::{Class, Failure};
+use crate::net::retry::Failure;
 use crate::source::url::redact;
 use crate::source::{GitRef, SourceUrl};
 use crate::store::{Pack, PatchFile, patched};
@@ -59,19 +59,9 @@ impl Fetcher {
 
     async fn bring(&self, wanted: &LockedGit, git_dir: &Path) -> Result<bool> {
         let name = format!("a clone of {}", redact(wanted.url.as_str()));
-        let report = LazyTask::new(&self.progress, &name, None);
-        let mut tried = Vec::new();
-        for place in self.upstreams(&wanted.url) {
-            let outcome = match place {
-                Ok(place) => self.bring_from(&place, wanted, git_dir, &report).await,
-                Err(error) => Err(Failure::permanent(error)),
-            };
-            match outcome {
-                Ok(()) => return Ok(true),
-                Err(Failure { class: Class::Fatal, error }) => return Err(error),
-                Err(Failure { error, .. }) => tried.push(error),
-            }
-        }
+        let report = &LazyTask::new(&self.progress, &name, None);
+        let ask = |place| async move { self.bring_from(&place, wanted, git_dir, report).await }.boxed();
+        let Err(tried) = self.first_answer(&wanted.url, ask).await? else { return Ok(true) };
         let Some(record) = self.store.git(&wanted.commit)? else {
             let places = tried.len();
             return Err(self.nobody_has(&name, tried, places));

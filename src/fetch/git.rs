@@ -193,11 +193,39 @@ impl Git {
         Ok(last)
     }
 
+    /// Fetches objects for a look at them, as `git fetch` with these options does.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub(crate) async fn fetch_with(
+        &self,
+        url: &SourceUrl,
+        repository: &Path,
+        options: &[&str],
+        specs: &[&str],
+        task: &dyn Task,
+    ) -> Result<(), Failure> {
+        let outcome = self.run_fetch(url, repository, options, specs, task).await?;
+        if outcome == GitOutcome::Came { Ok(()) } else { Err(not_given(url, specs)) }
+    }
+
     async fn fetch(
         &self,
         url: &SourceUrl,
         repository: &Path,
         shallow: bool,
+        specs: &[&str],
+        task: &dyn Task,
+    ) -> Result<GitOutcome, Failure> {
+        let options: &[&str] = if shallow { &["--depth=1"] } else { &[] };
+        self.run_fetch(url, repository, options, specs, task).await
+    }
+
+    async fn run_fetch(
+        &self,
+        url: &SourceUrl,
+        repository: &Path,
+        options: &[&str],
         specs: &[&str],
         task: &dyn Task,
     ) -> Result<GitOutcome, Failure> {
@@ -211,9 +239,7 @@ impl Git {
             "--no-write-fetch-head",
             "--no-auto-maintenance",
         ]);
-        if shallow {
-            command.arg("--depth=1");
-        }
+        command.args(options);
         let place = self.without_login(url, &mut command).await?;
         command.args(["--end-of-options", &place]).args(specs);
         let mut nothing = |_: &str| {};
@@ -238,12 +264,7 @@ impl Git {
         specs: &[&str],
         task: &dyn Task,
     ) -> Result<(), Failure> {
-        match self.fetch(url, repository, false, specs, task).await? {
-            GitOutcome::Came => Ok(()),
-            GitOutcome::Refused | GitOutcome::Absent | GitOutcome::NoDepth => {
-                Err(Failure::permanent(at(url, format!("the server does not give {}", specs.join(" ")))))
-            }
-        }
+        self.fetch_with(url, repository, &[], specs, task).await
     }
 
     /// The object of a tag; `None` of a tag that is the commit itself.
@@ -837,6 +858,11 @@ pub(crate) fn write_shallow(repository: &Path, commits: &[CommitId]) -> Result<(
     }
     let text: String = commits.iter().map(|commit| format!("{commit}\n")).collect();
     crate::disk::replace(&repository.join("shallow"), text.as_bytes())
+}
+
+fn not_given(url: &SourceUrl, specs: &[&str]) -> Failure {
+    let wanted: Vec<&str> = specs.iter().map(|spec| spec.split(':').next().unwrap_or_default()).collect();
+    Failure::permanent(at(url, format!("the server does not give {}", wanted.join(" "))))
 }
 
 /// An empty bare repository at `scratch/name`. Whatever is there is removed.

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Fetcher;
+use super::refs::unknown_name;
 use crate::error::{Error, Kind, Result};
 use crate::net::blocking;
 use crate::net::report::LazyTask;
-use crate::net::retry::{Class, Failure};
+use crate::net::retry::Failure;
 use crate::net::transfer::{Delivery, Download, Expected, at, partial};
 use crate::oci::client::{INDEXES, MANIFESTS, ReceivedManifest};
 use crate::oci::layout::{LayoutPlan, LayoutStream};
@@ -73,22 +74,12 @@ impl Fetcher {
     /// `Input`).
     pub async fn image(&self, image: &ImageName, architectures: &[String]) -> Result<ResolvedImage> {
         let what = image.to_string();
-        let report = LazyTask::new(&self.progress, &what, None);
-        let mut tried = Vec::new();
-        let mut unknown = None;
-        for place in self.upstreams(&image.to_url()?) {
-            let outcome = match place {
-                Ok(place) => self.image_at(&place, architectures, &report).await,
-                Err(error) => Err(Failure::permanent(error)),
-            };
-            match outcome {
-                Ok(resolved) => return Ok(resolved),
-                Err(Failure { error, .. }) if error.kind() == Kind::Input => unknown = unknown.or(Some(error)),
-                Err(Failure { class: Class::Fatal, error }) => return Err(error),
-                Err(Failure { error, .. }) => tried.push(error),
-            }
+        let report = &LazyTask::new(&self.progress, &what, None);
+        let ask = |place| async move { self.image_at(&place, architectures, report).await }.boxed();
+        match self.first_answer(&image.to_url()?, ask).await? {
+            Ok(resolved) => Ok(resolved),
+            Err(tried) => Err(unknown_name(tried).unwrap_or_else(|tried| self.nobody_has(&what, tried, 0))),
         }
-        Err(unknown.unwrap_or_else(|| self.nobody_has(&what, tried, 0)))
     }
 
     async fn image_at(

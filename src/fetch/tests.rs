@@ -4,6 +4,7 @@ mod fallbacks;
 mod files;
 mod ftp;
 mod gits;
+mod history;
 mod lfs;
 mod places;
 mod vault;
@@ -19,7 +20,7 @@ use super::*;
 use crate::manifest::{FallbackChoice, MirrorRule, Mirrors};
 use crate::net::netrc::Netrc;
 use crate::progress::{Progress, Task};
-use crate::source::Hasher;
+use crate::source::{GitRef, Hasher};
 use kbuild_test::http::{Ranges, Reply, Server};
 
 /// Retries at once, stalls within the second.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::source::{CommitId, GitRef, Sha256, SourceId, SourceUrl};
+use crate::source::{CommitId, GitRef, LayerPatch, Sha256, SourceId, SourceUrl};
 
 use super::closure::recipe_of;
 use super::{Lock, Locked, LockedBoard, LockedRecipe, Pin, Request};
@@ -34,16 +34,82 @@ pub struct PinChange<'l> {
     pub name: &'l str,
     pub from: Option<PinnedAt<'l>>,
     pub to: Option<PinnedAt<'l>>,
+    /// What it is laid out with, and who has to have signed it, as far as that differs.
+    pub details: Vec<PinDetail>,
     /// The boards that use it, in either lock.
     pub boards: BTreeSet<&'l str>,
+}
+
+/// A patch or signer of a layer that is new, gone or other than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinDetail {
+    pub what: DetailKind,
+    /// A patch's place, or a signer as the lock has it.
+    pub name: String,
+    pub change: DetailChange,
+}
+
+/// What a layer has besides its commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DetailKind {
+    Patch,
+    Signer,
+}
+
+impl DetailKind {
+    /// In messages and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            DetailKind::Patch => "patch",
+            DetailKind::Signer => "signer",
+        }
+    }
+}
+
+/// How a detail differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DetailChange {
+    New,
+    Gone,
+    /// Its bytes are others, or they are read in another way.
+    Changed,
+    /// It is applied in another order.
+    Moved,
+}
+
+impl DetailChange {
+    /// In messages and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            DetailChange::New => "new",
+            DetailChange::Gone => "gone",
+            DetailChange::Changed => "changed",
+            DetailChange::Moved => "moved",
+        }
+    }
 }
 
 /// Where a pin stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PinnedAt<'l> {
-    Git { url: &'l SourceUrl, reference: &'l GitRef, version: Option<&'l str>, commit: CommitId },
-    File { url: &'l SourceUrl, version: Option<&'l str>, sha256: Sha256, size: Option<u64> },
-    Image { name: String, digest: Sha256 },
+    Git {
+        url: &'l SourceUrl,
+        reference: &'l GitRef,
+        version: Option<&'l str>,
+        commit: CommitId,
+        patches: &'l [LayerPatch],
+        signers: &'l [String],
+    },
+    File {
+        url: &'l SourceUrl,
+        version: Option<&'l str>,
+        sha256: Sha256,
+        size: Option<u64>,
+    },
+    Image {
+        name: String,
+        digest: Sha256,
+    },
 }
 
 /// A recipe that is new, gone or other than before.
@@ -173,9 +239,14 @@ fn source_pins(lock: &Lock) -> Pins<'_> {
 
 fn pinned<'l>(lock: &'l Lock, name: &'l str, pin: &'l Pin) -> Option<(&'l str, (PinnedAt<'l>, Vec<&'l SourceId>))> {
     let at = match (&pin.request, lock.get(&pin.locked)) {
-        (Request::Git { url, reference, version, .. }, Ok(Locked::Git(_, git))) => {
-            PinnedAt::Git { url, reference, version: version.as_deref(), commit: git.commit }
-        }
+        (Request::Git { url, reference, version, signers, .. }, Ok(Locked::Git(_, git))) => PinnedAt::Git {
+            url,
+            reference,
+            version: version.as_deref(),
+            commit: git.commit,
+            patches: &pin.patches,
+            signers,
+        },
         (Request::File { url, version }, Ok(Locked::File(_, file))) => {
             let size = file.content.map(|content| content.size);
             PinnedAt::File { url, version: version.as_deref(), sha256: file.sha256, size }
@@ -201,9 +272,49 @@ fn pin_changes<'l>(old: &'l Lock, new: &'l Lock, pins: fn(&Lock) -> Pins<'_>) ->
             name,
             from: at(&before, name),
             to: at(&after, name),
+            details: details(before.get(name).map(|(at, _)| at), after.get(name).map(|(at, _)| at)),
             boards: boards(old, &before, name).chain(boards(new, &after, name)).collect(),
         })
         .collect()
+}
+
+/// What differs between the patches and signers of a pin.
+fn details(from: Option<&PinnedAt<'_>>, to: Option<&PinnedAt<'_>>) -> Vec<PinDetail> {
+    let of = |at: Option<&PinnedAt<'_>>| match at {
+        Some(PinnedAt::Git { patches, signers, .. }) => {
+            let patches = patches.iter().map(|patch| (patch.to_string(), patch.identity())).collect();
+            (patches, signers.iter().map(|signer| (signer.clone(), String::new())).collect())
+        }
+        _ => (Vec::new(), Vec::new()),
+    };
+    let (from, to) = (of(from), of(to));
+    let patches = list_changes(DetailKind::Patch, &from.0, &to.0);
+    patches.into_iter().chain(list_changes(DetailKind::Signer, &from.1, &to.1)).collect()
+}
+
+/// What differs between two lists of names, each with what tells it from others of its name.
+fn list_changes(what: DetailKind, from: &[(String, String)], to: &[(String, String)]) -> Vec<PinDetail> {
+    let find = |list: &[(String, String)], name: &str| list.iter().position(|(known, _)| known == name);
+    let detail = |name: &String, change| PinDetail { what, name: name.clone(), change };
+    let mut changes: Vec<PinDetail> = Vec::new();
+    // Of those that both have: the place that each had, in the new order. One that stands behind a later one was moved.
+    let mut last = None;
+    for (name, identity) in to {
+        match find(from, name) {
+            None => changes.push(detail(name, DetailChange::New)),
+            Some(place) => {
+                if from[place].1 != *identity {
+                    changes.push(detail(name, DetailChange::Changed));
+                } else if last > Some(place) {
+                    changes.push(detail(name, DetailChange::Moved));
+                }
+                last = last.max(Some(place));
+            }
+        }
+    }
+    let gone = from.iter().filter(|(name, _)| find(to, name).is_none());
+    changes.extend(gone.map(|(name, _)| detail(name, DetailChange::Gone)));
+    changes
 }
 
 /// Every recipe that fetches something, by PN.
@@ -320,5 +431,26 @@ fn identity(lock: &Lock, id: &SourceId) -> String {
         Ok(Locked::Git(_, git)) => git.commit.to_string(),
         Ok(Locked::File(_, file)) => file.sha256.to_string(),
         Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_are_new_gone_changed_or_moved() {
+        let list = |names: &str| -> Vec<(String, String)> {
+            names.split(' ').map(|name| (name[..1].to_owned(), name[1..].to_owned())).collect()
+        };
+        let told = |from: &str, to: &str| {
+            let changes = list_changes(DetailKind::Patch, &list(from), &list(to));
+            let told = changes.iter().map(|detail| format!("{} {}", detail.name, detail.change.name()));
+            told.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(told("a1 b1", "a1 b1"), "");
+        assert_eq!(told("a1 b1", "b2 c1"), "b changed, c new, a gone");
+        assert_eq!(told("a1 b1 c1", "c1 a1 b1"), "a moved, b moved");
+        assert_eq!(told("a1 b1 c1", "a1 x1 b1 c1"), "x new");
     }
 }

@@ -24,7 +24,10 @@ use crate::source::include::IncludedTexts;
 use crate::source::{Blake3, CommitId, GitRef, ImageName, LayerPatch, Sha256, SourceId, SourceUrl};
 
 pub use closure::{Closure, Floating, LockedBoard, LockedRecipe, Need, pin, pin_parts, recipe_key, singles};
-pub use diff::{BoardChange, LockDiff, PinChange, PinnedAt, Presence, RecipeChange, RecipeSide, SourceVolume};
+pub use diff::{
+    BoardChange, DetailChange, DetailKind, LockDiff, PinChange, PinDetail, PinnedAt, Presence, RecipeChange,
+    RecipeSide, SourceVolume,
+};
 pub use folder::{FolderState, LockedFolder};
 pub use three_way::ThreeWayMerge;
 pub use uses::{Configuration, Holder, Parent, RecipeTree, Use, UsedRecipe, Uses};

@@ -15,6 +15,14 @@ pub struct CommitLine {
     pub subject: String,
 }
 
+impl CommitLine {
+    /// A commit with this subject, of any length and content.
+    pub fn new(id: CommitId, subject: &str) -> CommitLine {
+        let subject = subject.chars().take(SUBJECT).map(|c| if c.is_control() { '?' } else { c }).collect();
+        CommitLine { id, subject }
+    }
+}
+
 /// The commits between two pins of a repository, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommitsBetween {
@@ -57,9 +65,7 @@ fn oid(commit: &CommitId) -> Option<git2::Oid> {
 fn line(objects: &Objects, id: git2::Oid) -> Option<CommitLine> {
     let commit = objects.find_commit(id).ok()?;
     let summary = commit.summary_bytes().unwrap_or_default();
-    let subject = String::from_utf8_lossy(summary);
-    let subject = subject.chars().take(SUBJECT).map(|c| if c.is_control() { '?' } else { c }).collect();
-    Some(CommitLine { id: id.to_string().parse().ok()?, subject })
+    Some(CommitLine::new(id.to_string().parse().ok()?, &String::from_utf8_lossy(summary)))
 }
 
 #[cfg(test)]

@@ -68,4 +68,11 @@ fn a_diff_is_since_a_revision_and_lists_the_commits_that_the_store_has() {
     assert_run!(pins.project, pins.kbuild(&["diff"]), "diff_since_head");
     assert_run!(pins.project, pins.kbuild(&["diff", "main", "--markdown"]), "diff_since_main_markdown");
     assert_run!(pins.project, pins.kbuild(&["diff", "mian"]), "diff_no_such_revision");
+
+    // What the store has not, the upstreams say.
+    commit(&pins.upstream("extra"), "extra: more");
+    pins.project.kbuild_ok(&["update", "extra"]);
+    assert_run!(pins.project, pins.kbuild(&["diff", "--commits"]), "diff_with_commits_of_upstreams");
+    std::fs::rename(pins.upstream("extra"), pins.upstream("gone")).expect("a rename");
+    assert_run!(pins.project, pins.kbuild(&["diff", "--commits"]), "diff_without_an_upstream");
 }

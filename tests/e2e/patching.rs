@@ -156,7 +156,12 @@ fn a_changed_patch_makes_another_checkout_and_the_lock_stale() {
     let run = bench.kbuild(&["lock", "--locked"]);
     assert_eq!(run.code, Some(3), "{run}");
     says(&run, &["the patches of `meta-x` are others"]);
+    bench.write("old.lock", &bench.read("kata.lock"));
     bench.kbuild_ok(&["lock"]);
+    let diff = |format: &[&str]| bench.kbuild_ok(&[&["diff", "old.lock"], format].concat()).stdout;
+    assert!(diff(&[]).contains("      ~ patch a.patch, other content\n"), "{}", diff(&[]));
+    assert!(diff(&["--markdown"]).contains("- patch `a.patch` changed\n"), "{}", diff(&["--markdown"]));
+    assert!(diff(&["--format", "json"]).contains("\"change\": \"changed\""), "{}", diff(&["--format", "json"]));
     bench.kbuild_ok(&["audit"]);
     let checkouts = patched.checkouts();
     assert_eq!(checkouts.len(), 2);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{DiffView, PinHistory};
 use crate::cli::describe::extend;
-use crate::lock::{BoardChange, PinChange, PinnedAt, Presence, RecipeChange, RecipeSide, SourceVolume};
+use crate::lock::{BoardChange, PinChange, PinDetail, PinnedAt, Presence, RecipeChange, RecipeSide, SourceVolume};
 use crate::store::{CommitLine, CommitsBetween};
 
 /// All fields.
@@ -33,6 +33,10 @@ fn pin_json(pin: &PinChange<'_>, history: Option<&PinHistory>) -> Value {
         "to": pin.to.as_ref().map(place_json),
         "boards": pin.boards,
     });
+    if !pin.details.is_empty() {
+        let details: Value = pin.details.iter().map(detail_json).collect();
+        extend(&mut value, json!({ "details": details }));
+    }
     if let Some(PinHistory { commits, page, .. }) = history {
         let lines = |lines: &[CommitLine]| -> Value {
             lines.iter().map(|line| json!({ "commit": line.id.to_string(), "subject": line.subject })).collect()
@@ -47,9 +51,13 @@ fn pin_json(pin: &PinChange<'_>, history: Option<&PinHistory>) -> Value {
     value
 }
 
+fn detail_json(detail: &PinDetail) -> Value {
+    json!({ "what": detail.what.name(), "name": detail.name, "change": detail.change.name() })
+}
+
 fn place_json(at: &PinnedAt<'_>) -> Value {
     match at {
-        PinnedAt::Git { url, reference, version, commit } => json!({
+        PinnedAt::Git { url, reference, version, commit, .. } => json!({
             "git": url.as_str(),
             "branch": reference.branch,
             "tag": reference.tag,

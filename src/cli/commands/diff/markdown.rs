@@ -7,7 +7,7 @@ use super::text::{concerns, few, moved, names, told, volume};
 use super::{DiffView, PinHistory, commits, place};
 use crate::cli::output::count;
 use crate::files::LOCK;
-use crate::lock::{BoardChange, PinChange, PinnedAt, Presence, RecipeChange};
+use crate::lock::{BoardChange, PinChange, PinDetail, PinnedAt, Presence, RecipeChange};
 
 /// The most rows of a list. Forges show no description that is too long.
 const ROWS: usize = 300;
@@ -22,6 +22,8 @@ pub(super) fn of(view: &DiffView<'_>) -> String {
             parts.push(pin_table(heading, pins, view));
         }
     }
+    let with_details = diff.layers.iter().filter(|pin| !pin.details.is_empty());
+    parts.extend(with_details.map(detail_list));
     let moved = diff.layers.iter().chain(&diff.sources);
     parts.extend(moved.filter_map(|pin| commit_list(pin.name, view.histories.get(pin.name)?)));
     if !diff.licenses.is_empty() {
@@ -59,6 +61,13 @@ fn pin_table(heading: &str, pins: &[PinChange<'_>], view: &DiffView<'_>) -> Stri
             write!(table, "\n| {} | {} | {} | {history} | {boards} |", plain(pin.name), cell(&pin.from), cell(&pin.to));
     }
     table
+}
+
+/// The patches and signers of a layer that differ. Never folded: they say whose code is built.
+fn detail_list(pin: &PinChange<'_>) -> String {
+    let line = |detail: &PinDetail| format!("- {} {} {}", detail.what.name(), code(&detail.name), detail.change.name());
+    let list = limited(pin.details.iter().map(line).collect(), "- ");
+    format!("**{}, patches and signers:**\n\n{list}", plain(pin.name))
 }
 
 fn pinned(at: &PinnedAt<'_>) -> String {

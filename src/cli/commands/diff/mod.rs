@@ -8,14 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use clap::Args;
+use futures_util::future::join_all;
 
 use crate::cli::describe::boards_text;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output};
 use crate::cli::project::Project;
 use crate::cli::revision;
+use crate::cli::runtime;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::fetch::Fetcher;
 use crate::files::LOCK;
 use crate::lock::{Lock, LockDiff, PinChange, PinnedAt};
 use crate::store::{CommitLine, CommitsBetween, Store};
@@ -23,13 +26,14 @@ use crate::store::{CommitLine, CommitsBetween, Store};
 /// Shows what moved in kbuild.lock since a git revision, or between another lock and it.
 ///
 /// Layers and declared sources from where to where, recipes by name and version, licenses that no recipe had before, and the
-/// boards that it concerns. The commits between two pins are listed where the store has the history (`history = true`). No
-/// network is used, and BitBake does not run.
+/// boards that it concerns; patches and signers of layers. The commits between two pins are listed where the store has the history
+/// (`history = true`), or where `--commits` asks the upstreams for them. Else no network is used. BitBake does not run.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbuild diff                          since the last commit
   kbuild diff main --markdown          since the branch main, for a merge request
+  kbuild diff --commits                with the commits between the pins
   kbuild diff ../release/kbuild.lock   from another lock to this one
   kbuild diff v1.0 --format json       for a program")]
 pub(in crate::cli) struct DiffArgs {
@@ -40,6 +44,10 @@ pub(in crate::cli) struct DiffArgs {
     /// Print Markdown, for a merge request.
     #[arg(long)]
     markdown: bool,
+
+    /// Ask upstreams for the commits between two pins that the store does not have. Only messages are fetched, no files.
+    #[arg(long)]
+    commits: bool,
 }
 
 /// What is shown, however it is shown.
@@ -80,7 +88,12 @@ impl DiffArgs {
         let diff = LockDiff::between(&old, &new);
         let store = project.present_store()?;
         let moved = diff.layers.iter().chain(&diff.sources);
-        let histories = moved.filter_map(|pin| Some((pin.name, PinHistory::of(pin, store.as_ref())?))).collect();
+        let known = moved.filter_map(|pin| Some((pin.name, PinHistory::of(pin, store.as_ref())?)));
+        let mut histories: BTreeMap<&str, PinHistory> = known.collect();
+        if self.commits {
+            let fetcher = project.fetcher(global, output)?;
+            runtime::wait(async { Ok(ask_upstreams(&diff, &mut histories, &fetcher, output).await) })?;
+        }
         let view = DiffView { since: &self.since, new: &new, diff, histories };
         if view.diff.is_empty() {
             output.say(&format!("{LOCK} has what it had: {}", self.since));
@@ -91,6 +104,34 @@ impl DiffArgs {
             (_, false) => text::of(&view, output.is_verbose()),
         };
         Ok(Outcome::new(json::of(&view), text))
+    }
+}
+
+/// Adds the commits that only the upstreams have. What nobody says is told, and is no failure: the difference is whole without it.
+async fn ask_upstreams<'l>(
+    diff: &LockDiff<'l>,
+    histories: &mut BTreeMap<&'l str, PinHistory>,
+    fetcher: &Fetcher,
+    output: &Output,
+) {
+    let moved = diff.layers.iter().chain(&diff.sources).filter_map(|pin| Some((pin.name, pin.moved()?)));
+    let unknown: Vec<_> =
+        moved.filter(|(name, _)| histories.get(name).is_none_or(|known| known.commits.is_none())).collect();
+    let asked = unknown.iter().map(|(_, (url, from, to))| fetcher.commits_between(url, from, to));
+    let answers = join_all(asked).await;
+    for ((name, (url, from, to)), answer) in unknown.into_iter().zip(answers) {
+        match answer {
+            Ok(commits) => {
+                let page = || url.comparison(&from, &to);
+                let new = || PinHistory { commits: None, now: None, page: page() };
+                histories.entry(name).or_insert_with(new).commits = commits;
+            }
+            Err(error) => {
+                let decisive = error.related_errors().last().unwrap_or(&error);
+                let why = decisive.causes().first().cloned().unwrap_or_else(|| decisive.to_string());
+                output.warn(&format!("the commits of `{name}` are not listed: {why}"));
+            }
+        }
     }
 }
 

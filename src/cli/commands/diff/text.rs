@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{DiffView, PinHistory, commits, place};
 use crate::cli::output::count;
-use crate::lock::{BoardChange, PinChange, Presence, RecipeChange, RecipeSide, SourceVolume};
+use crate::lock::{BoardChange, DetailChange, PinChange, PinDetail, Presence, RecipeChange, RecipeSide, SourceVolume};
 use crate::progress;
 
 /// In columns.
@@ -62,8 +62,23 @@ fn pin_lines(pin: &PinChange<'_>, history: Option<&PinHistory>, most: usize) -> 
         (Some(from), None) => wrapped("  - ", &with(&format!("{}  {}", pin.name, place(from).0), &place(from).1)),
         (None, None) => String::new(),
     }];
+    lines.extend(pin.details.iter().map(detail_line));
     lines.extend(history.into_iter().flat_map(|history| history_lines(history, most)));
     lines
+}
+
+fn detail_line(detail: &PinDetail) -> String {
+    let mark = match detail.change {
+        DetailChange::New => "+",
+        DetailChange::Gone => "-",
+        DetailChange::Changed | DetailChange::Moved => "~",
+    };
+    let note = match detail.change {
+        DetailChange::Changed => ", other content",
+        DetailChange::Moved => ", another place in the order",
+        DetailChange::New | DetailChange::Gone => "",
+    };
+    cut(&format!("      {mark} {} {}{note}", detail.what.name(), detail.name))
 }
 
 fn with(named: &str, hashes: &str) -> String {
