@@ -3,6 +3,7 @@
 //! What may enter: flags, text for people, JSON for programs. A command turns flags into the values of the lower rooms,
 //! calls them, and returns an `Outcome`. It decides nothing about sources.
 
+mod amount;
 mod commands;
 mod describe;
 mod environment;

@@ -44,7 +44,7 @@ mod work_tree;
 
 pub use blob::blob_name;
 pub use contents::{Contents, HeldBlob, HeldCommit};
-pub use gc::{ExclusiveStore, GcPlan};
+pub use gc::{ExclusiveStore, GcLimits, GcPlan};
 pub use git::{GitRecord, OpenedCommit, Pack, record_name};
 pub use history::{CommitLine, CommitsBetween};
 pub use inventory::{Inventory, Leftover};

@@ -1,11 +1,13 @@
 //! `kbuild gc`: removes from the store what no lock names.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 
 use crate::builder::layers;
+use crate::cli::amount;
 use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::StoreContext;
@@ -17,7 +19,7 @@ use crate::files::LOCK;
 use crate::lock::Lock;
 use crate::progress;
 use crate::source::CommitId;
-use crate::store::{FoundCheckout, GcPlan, Root, Store};
+use crate::store::{FoundCheckout, GcLimits, GcPlan, Root, Store};
 
 /// Removes from the store what no kbuild.lock names.
 ///
@@ -29,7 +31,9 @@ use crate::store::{FoundCheckout, GcPlan, Root, Store};
 #[command(after_help = "\
 Examples:
   kbuild gc --dry-run                       what would be removed, and how much
-  kbuild gc --keep release/kbuild.lock      what this lock names stays too")]
+  kbuild gc --keep release/kbuild.lock      what this lock names stays too
+  kbuild gc --older-than 30d                what came within 30 days stays: other branches may need it
+  kbuild gc --max-size 200GiB               the oldest go first, and only as many as have to")]
 pub(in crate::cli) struct GcArgs {
     /// Only say what would be removed.
     #[arg(long)]
@@ -38,6 +42,14 @@ pub(in crate::cli) struct GcArgs {
     /// A lock whose sources stay.
     #[arg(long, value_name = "LOCK")]
     keep: Vec<PathBuf>,
+
+    /// Of what no lock names, remove only what came longer ago than this: `12h`, `30d`, `8w`.
+    #[arg(long, value_name = "TIME", value_parser = amount::time)]
+    older_than: Option<Duration>,
+
+    /// Of what no lock names, remove the oldest, until the store has at most this size: `500MiB`, `100GiB`, `1TiB`.
+    #[arg(long, value_name = "SIZE", value_parser = amount::size)]
+    max_size: Option<u64>,
 }
 
 /// The locks that say what stays, and the remembered paths where no lock is any more.
@@ -57,16 +69,17 @@ impl Roots {
 impl GcArgs {
     pub(in crate::cli) fn run(self, global: &GlobalArgs, output: &Output) -> Result<Outcome> {
         let place = StoreContext::find(global)?;
+        let limits = GcLimits { age: self.older_than, size: self.max_size };
         if self.dry_run {
             let store = place.existing_store()?;
             let roots = self.roots(&store)?;
-            let plan = store.gc_plan(&roots.locks, &roots.borrowed())?;
+            let plan = store.gc_plan(&roots.locks, &roots.borrowed(), &limits)?;
             return Ok(self.told(&plan, &roots, output));
         }
         let (plan, roots) = runtime::work(output, || {
             let exclusive = place.exclusive(|| output.say("Waiting for other kbuilds that use the store"))?;
             let roots = self.roots(exclusive.store())?;
-            let plan = exclusive.store().gc_plan(&roots.locks, &roots.borrowed())?;
+            let plan = exclusive.store().gc_plan(&roots.locks, &roots.borrowed(), &limits)?;
             exclusive.remove(&plan, stop::check)?;
             roots.gone.iter().try_for_each(|root| disk::remove_file(&root.record))?;
             Ok((plan, roots))
@@ -122,6 +135,15 @@ impl GcArgs {
             progress::size(plan.kept_bytes),
             count(roots.locks.len(), "lock"),
         ));
+        if plan.left > 0 {
+            let (left, size) = (count(plan.left, "blob"), progress::size(plan.left_bytes));
+            output.say(&format!("{left} ({size}) that no lock names {} within the limits", are(plan.left)));
+        }
+        let size = plan.kept_bytes + plan.left_bytes;
+        if self.max_size.is_some_and(|limit| limit < size) {
+            let size = progress::size(size);
+            output.warn(&format!("what locks name has {size}, which is more than --max-size, and stays"));
+        }
         if plan.twice > 0 {
             let (twice, size) = (count(plan.twice, "blob"), progress::size(plan.twice_bytes));
             output.say(&format!("A lower store also has {twice} ({size}) of what is kept"));
@@ -135,12 +157,17 @@ impl GcArgs {
             "leftovers": leftovers,
             "bytes": plan.bytes(),
             "kept": { "blobs": plan.kept, "bytes": plan.kept_bytes },
+            "left": { "blobs": plan.left, "bytes": plan.left_bytes },
             "twice": { "blobs": plan.twice, "bytes": plan.twice_bytes },
             "roots_gone": gone,
             "edited_checkouts": edited,
         });
         Outcome::new(json, if self.dry_run { list(plan) } else { String::new() })
     }
+}
+
+fn are(number: usize) -> &'static str {
+    if number == 1 { "is" } else { "are" }
 }
 
 /// What would be removed, one line each, largest first.
