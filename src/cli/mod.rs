@@ -5,6 +5,7 @@
 
 mod amount;
 mod commands;
+mod complete;
 mod describe;
 mod environment;
 mod explanations;
@@ -58,6 +59,8 @@ Exit codes: 0 done, 1 failed check or wrong input, 2 wrong usage, 3 lock is stal
 pub fn main() -> ExitCode {
     crate::builder::seal::become_child_if_told();
     environment::forget_empty_variables();
+    // Ends here where a shell asks what it may offer.
+    clap_complete::CompleteEnv::with_factory(complete::command).bin("kbuild").complete();
     let cli = Cli::parse();
     let output = Output::new(&cli.global, cli.command.name());
     report_panics_as_bugs();

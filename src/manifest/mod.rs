@@ -518,6 +518,14 @@ pub struct SiteConfig {
 }
 
 impl BuildOption {
+    /// All that it can be set to, as `--set` takes it: a flag's name, or `NAME=CHOICE` for each choice.
+    pub fn settings(&self, name: &str) -> Vec<String> {
+        match &self.kind {
+            OptionKind::Flag { .. } => vec![name.to_owned()],
+            OptionKind::Choice { choices, .. } => choices.keys().map(|choice| format!("{name}={choice}")).collect(),
+        }
+    }
+
     /// Whether a board can have this option.
     pub fn is_for(&self, board: &str) -> bool {
         names(self.boards.as_ref(), board)
@@ -717,7 +725,7 @@ impl Manifest {
         read::parse(path, text, texts)
     }
 
-    /// Finds `kbuild.toml` or `kbuild.toml` in a directory or the nearest of its parents.
+    /// Finds `kbuild.toml` or `kata.toml` in a directory or the nearest of its parents.
     ///
     /// # Errors
     /// There is none, or both in one directory: kind `Input`, with a hint to `kbuild init` or `--manifest-path`.

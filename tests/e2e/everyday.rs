@@ -53,3 +53,46 @@ fn clean_removes_what_builds_made_and_nothing_else() {
     assert_eq!(left, [false, false, true, true, false, false, true]);
     assert_run!(bench, bench.kbuild(&["clean", "--board", "qemo"]), "clean_unknown");
 }
+
+/// What a shell offers for the last of these words: the lines that bash gets.
+fn offered(bench: &TestProject, words: &[&str]) -> Vec<String> {
+    let mut line = vec!["--", "kbuild"];
+    line.extend(words);
+    let mut command = bench.command(&line);
+    let index = words.len().to_string();
+    command.envs([("COMPLETE", "bash"), ("_CLAP_COMPLETE_INDEX", &index), ("_CLAP_COMPLETE_COMP_TYPE", "9")]);
+    command.envs([("_CLAP_COMPLETE_SPACE", "true"), ("_CLAP_IFS", "\n")]);
+    let output = command.output().expect("kbuild");
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text").lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+#[test]
+fn a_shell_offers_what_the_project_has() {
+    let bench = fixture();
+    assert_eq!(offered(&bench, &["build", "--board", ""]), ["intel", "pi", "qemu"]);
+    assert_eq!(offered(&bench, &["build", "-b", "p"]), ["pi"]);
+    assert_eq!(offered(&bench, &["update", "co"]), ["core"]);
+    assert!(offered(&bench, &["tree", "--board", "qemu", "busy"]).contains(&"busybox".to_owned()));
+    assert!(offered(&bench, &["explain", "se"]).contains(&"seal".to_owned()));
+    assert!(offered(&bench, &["bui"]).contains(&"build".to_owned()));
+    // Outside of a project there is nothing to offer, and nothing to say.
+    let empty = TestProject::new();
+    assert_eq!(offered(&empty, &["build", "--board", ""]), [""; 0]);
+    let script = bench.kbuild_ok(&["completions", "bash"]).stdout;
+    assert!(script.contains("COMPLETE=") && script.contains("kbuild"), "{script}");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let bench = TestProject::new();
+    let run = bench.kbuild_ok(&["man", "man1", "--format", "json"]).json();
+    let pages: Vec<&str> = run["pages"].as_array().expect("a list").iter().filter_map(|page| page.as_str()).collect();
+    for page in ["kbuild.1", "kbuild-build.1", "kbuild-cache-push.1"] {
+        assert!(pages.contains(&page), "{pages:?}");
+    }
+    let page = bench.read("man1/kbuild-build.1");
+    for part in [".TH kbuild-build 1", "\\-\\-board", "Examples:", "\\-\\-offline"] {
+        assert!(page.contains(part), "no {part} in\n{page}");
+    }
+}

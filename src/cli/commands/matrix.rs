@@ -7,7 +7,7 @@ use crate::cli::global::GlobalArgs;
 use crate::cli::output::{Outcome, Output};
 use crate::cli::project::Project;
 use crate::error::Result;
-use crate::manifest::{Manifest, OptionKind};
+use crate::manifest::Manifest;
 
 /// Prints the builds of a project as a matrix, for a service that runs one board a runner over one cache.
 ///
@@ -101,14 +101,8 @@ impl MatrixArgs {
 /// is left out.
 fn choices<'a>(manifest: &'a Manifest, board: &'a str) -> impl Iterator<Item = String> + 'a {
     let base = manifest.select(board, &[]).ok();
-    let of_option = |(name, option): (&'a String, &'a crate::manifest::BuildOption)| -> Vec<String> {
-        match &option.kind {
-            OptionKind::Flag { .. } => vec![name.clone()],
-            OptionKind::Choice { choices, .. } => choices.keys().map(|choice| format!("{name}={choice}")).collect(),
-        }
-    };
     let options = manifest.options.iter().filter(move |(_, option)| option.is_for(board));
-    options.flat_map(of_option).filter(move |set| {
+    options.flat_map(|(name, option)| option.settings(name)).filter(move |set| {
         let selected = manifest.select(board, std::slice::from_ref(set));
         // The default itself changes nothing.
         selected.is_ok_and(|selection| base.as_ref().is_none_or(|base| !selection.is_built_as(base)))

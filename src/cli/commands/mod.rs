@@ -21,6 +21,7 @@ mod import;
 mod init;
 mod list;
 mod lock;
+mod man;
 mod matrix;
 mod merge_driver;
 mod mirror;
@@ -82,6 +83,7 @@ pub(super) enum Command {
     Doctor(doctor::DoctorArgs),
     Explain(explain::ExplainArgs),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 impl Command {
@@ -123,6 +125,7 @@ impl Command {
             Command::Doctor(_) => "doctor",
             Command::Explain(_) => "explain",
             Command::Completions(_) => "completions",
+            Command::Man(_) => "man",
         }
     }
 
@@ -163,7 +166,8 @@ impl Command {
             Command::Run(args) => args.run(global, output),
             Command::Doctor(args) => args.run(global, output),
             Command::Explain(args) => args.run(global, output),
-            Command::Completions(args) => args.run(&mut super::Cli::command()),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(super::Cli::command(), output),
         }
     }
 }

@@ -54,7 +54,7 @@ fn pin_lines(pin: &PinChange<'_>, history: Option<&PinHistory>, most: usize) -> 
     let mut lines = vec![match (&pin.from, &pin.to) {
         (Some(from), Some(to)) => {
             let ((was, before), (is, after)) = (place(from), place(to));
-            let named = if was == is { is } else { format!("{was} -> {is}") };
+            let named = if was == is || was.is_empty() { is } else { format!("{was} -> {is}") };
             let hashes = if before == after { after } else { format!("{before} -> {after}") };
             wrapped("  ~ ", &with(&format!("{}  {named}", pin.name), &hashes))
         }
