@@ -92,7 +92,8 @@ impl DiffArgs {
         let mut histories: BTreeMap<&str, PinHistory> = known.collect();
         if self.commits {
             let fetcher = project.fetcher(global, output)?;
-            runtime::wait(async { Ok(ask_upstreams(&diff, &mut histories, &fetcher, output).await) })?;
+            let answers = runtime::wait(async { Ok(ask_upstreams(&diff, &histories, &fetcher).await) })?;
+            answers.into_iter().for_each(|answer| answer.take_into(&mut histories, output));
         }
         let view = DiffView { since: &self.since, new: &new, diff, histories };
         if view.diff.is_empty() {
@@ -107,23 +108,20 @@ impl DiffArgs {
     }
 }
 
-/// Adds the commits that only the upstreams have. What nobody says is told, and is no failure: the difference is whole without it.
-async fn ask_upstreams<'l>(
-    diff: &LockDiff<'l>,
-    histories: &mut BTreeMap<&'l str, PinHistory>,
-    fetcher: &Fetcher,
-    output: &Output,
-) {
-    let moved = diff.layers.iter().chain(&diff.sources).filter_map(|pin| Some((pin.name, pin.moved()?)));
-    let unknown: Vec<_> =
-        moved.filter(|(name, _)| histories.get(name).is_none_or(|known| known.commits.is_none())).collect();
-    let asked = unknown.iter().map(|(_, (url, from, to))| fetcher.commits_between(url, from, to));
-    let answers = join_all(asked).await;
-    for ((name, (url, from, to)), answer) in unknown.into_iter().zip(answers) {
-        match answer {
+/// What the upstream of a pin says of the commits that the store does not have.
+struct UpstreamAnswer<'l> {
+    name: &'l str,
+    page: Option<String>,
+    commits: Result<Option<CommitsBetween>>,
+}
+
+impl<'l> UpstreamAnswer<'l> {
+    /// What nobody says is told, and is no failure: the difference is whole without it.
+    fn take_into(self, histories: &mut BTreeMap<&'l str, PinHistory>, output: &Output) {
+        let UpstreamAnswer { name, page, commits } = self;
+        match commits {
             Ok(commits) => {
-                let page = || url.comparison(&from, &to);
-                let new = || PinHistory { commits: None, now: None, page: page() };
+                let new = || PinHistory { commits: None, now: None, page };
                 histories.entry(name).or_insert_with(new).commits = commits;
             }
             Err(error) => {
@@ -133,6 +131,21 @@ async fn ask_upstreams<'l>(
             }
         }
     }
+}
+
+/// Asks upstreams for the commits that the store does not have.
+async fn ask_upstreams<'l>(
+    diff: &LockDiff<'l>,
+    histories: &BTreeMap<&'l str, PinHistory>,
+    fetcher: &Fetcher,
+) -> Vec<UpstreamAnswer<'l>> {
+    let moved = diff.layers.iter().chain(&diff.sources).filter_map(|pin| Some((pin.name, pin.moved()?)));
+    let unknown = moved.filter(|(name, _)| histories.get(name).is_none_or(|known| known.commits.is_none()));
+    let asked = unknown.map(|(name, (url, from, to))| async move {
+        let page = url.comparison(&from, &to);
+        UpstreamAnswer { name, page, commits: fetcher.commits_between(url, &from, &to).await }
+    });
+    join_all(asked).await
 }
 
 /// The lock in a file, or as a revision has it.
