@@ -166,6 +166,8 @@ variables! {
         XDG_RUNTIME_DIR = "XDG_RUNTIME_DIR";
         /// The directory of temporary files that have no better place.
         TMPDIR = "TMPDIR";
+        /// The shell that asks what it may offer for the words of its line: set by what `kbuild completions` prints.
+        COMPLETE = "COMPLETE";
         /// The shell that `kbuild shell` starts. Without it: `/bin/bash`.
         SHELL = "SHELL";
         /// Set to anything: no colour, unless `--color always` asks for it.

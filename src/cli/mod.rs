@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
     crate::builder::seal::become_child_if_told();
     environment::forget_empty_variables();
     // Ends here where a shell asks what it may offer.
-    clap_complete::CompleteEnv::with_factory(complete::command).bin("kbuild").complete();
+    clap_complete::CompleteEnv::with_factory(complete::command).var(crate::env_vars::COMPLETE).bin("kbuild").complete();
     let cli = Cli::parse();
     let output = Output::new(&cli.global, cli.command.name());
     report_panics_as_bugs();

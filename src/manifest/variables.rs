@@ -46,17 +46,10 @@ const OWNED: [(&str, &str); 31] = [
     ("SRCREV", "declare a source with `recipes`: the lock then pins theirs"),
 ];
 
-/// Variables of the kernel's own build system, which has the same name. OpenEmbedded's kernel classes and recipes read them.
-const OF_LINUX: [&str; 8] = [
-    "KBUILD_DEFCONFIG",
-    "KBUILD_OUTPUT",
-    "KBUILD_VERBOSE",
-    "KBUILD_EXTRA_SYMBOLS",
-    "KBUILD_BUILD_TIMESTAMP",
-    "KBUILD_BUILD_USER",
-    "KBUILD_BUILD_HOST",
-    "KBUILD_BUILD_VERSION",
-];
+/// Variables of the kernel's own build system, which has the same name, behind `KBUILD_`. OpenEmbedded's kernel classes and recipes
+/// read them.
+const OF_LINUX: [&str; 8] =
+    ["DEFCONFIG", "OUTPUT", "VERBOSE", "EXTRA_SYMBOLS", "BUILD_TIMESTAMP", "BUILD_USER", "BUILD_HOST", "BUILD_VERSION"];
 
 /// The class by which kbuild keeps what it sets, and learns what recipes fetch.
 const CLASS: &str = "kbuild-lock";
@@ -84,7 +77,7 @@ pub(super) fn is_variable(name: &str) -> bool {
 pub fn instead_of(base: &str) -> Option<&'static str> {
     match base {
         _ if base.starts_with("SRCREV_") => Some("declare a source with `recipes` and `srcrev-name`"),
-        _ if base.starts_with("KBUILD_") && !OF_LINUX.contains(&base) => {
+        _ if base.strip_prefix("KBUILD_").is_some_and(|name| !OF_LINUX.contains(&name)) => {
             Some("these are the declared sources: change `[sources]`, or choose another name")
         }
         _ => OWNED.iter().find(|(owned, _)| *owned == base).map(|(_, instead)| *instead),

@@ -6,6 +6,7 @@ use clap_complete::env::Shells;
 use serde_json::json;
 
 use crate::cli::output::Outcome;
+use crate::env_vars;
 use crate::error::{Error, Result};
 
 /// Prints completions for a shell.
@@ -28,12 +29,9 @@ impl CompletionsArgs {
         let name = self.shell.to_string();
         let shell = shells.completer(&name).ok_or_else(|| Error::bug(format!("no completions for {name}")))?;
         let mut script = Vec::new();
-        let written = shell.write_registration(VARIABLE, "kbuild", "kbuild", "kbuild", &mut script);
+        let written = shell.write_registration(env_vars::COMPLETE, "kbuild", "kbuild", "kbuild", &mut script);
         written.map_err(|error| Error::bug("a script in memory could not be written").because(error))?;
         let script = String::from_utf8_lossy(&script).trim_end().to_owned();
         Ok(Outcome::new(json!({ "script": script }), script))
     }
 }
-
-/// The variable by which the shell asks; the usual one of clap's.
-const VARIABLE: &str = "COMPLETE";

@@ -109,16 +109,16 @@ impl DiffArgs {
 }
 
 /// What the upstream of a pin says of the commits that the store does not have.
-struct UpstreamAnswer<'l> {
+struct CommitsOfUpstream<'l> {
     name: &'l str,
     page: Option<String>,
     commits: Result<Option<CommitsBetween>>,
 }
 
-impl<'l> UpstreamAnswer<'l> {
+impl<'l> CommitsOfUpstream<'l> {
     /// What nobody says is told, and is no failure: the difference is whole without it.
     fn take_into(self, histories: &mut BTreeMap<&'l str, PinHistory>, output: &Output) {
-        let UpstreamAnswer { name, page, commits } = self;
+        let CommitsOfUpstream { name, page, commits } = self;
         match commits {
             Ok(commits) => {
                 let new = || PinHistory { commits: None, now: None, page };
@@ -138,12 +138,12 @@ async fn ask_upstreams<'l>(
     diff: &LockDiff<'l>,
     histories: &BTreeMap<&'l str, PinHistory>,
     fetcher: &Fetcher,
-) -> Vec<UpstreamAnswer<'l>> {
+) -> Vec<CommitsOfUpstream<'l>> {
     let moved = diff.layers.iter().chain(&diff.sources).filter_map(|pin| Some((pin.name, pin.moved()?)));
     let unknown = moved.filter(|(name, _)| histories.get(name).is_none_or(|known| known.commits.is_none()));
     let asked = unknown.map(|(name, (url, from, to))| async move {
         let page = url.comparison(&from, &to);
-        UpstreamAnswer { name, page, commits: fetcher.commits_between(url, &from, &to).await }
+        CommitsOfUpstream { name, page, commits: fetcher.commits_between(url, &from, &to).await }
     });
     join_all(asked).await
 }
