@@ -156,6 +156,7 @@ pub(super) fn sort(statements: Vec<Statement>, board: &mut FoundBoard, project: 
             }
             Some(assignment) => match absorb(assignment, &known, &statement.place, project) {
                 Absorbed::Whole => {}
+                Absorbed::Words(words) => board.words.extend(words),
                 Absorbed::Not => kept.push(statement),
                 Absorbed::Rest(rest) => {
                     kept.push(Statement { assignment: Some(rest), ..statement }.rewritten());
@@ -317,6 +318,8 @@ enum Absorbed {
     Not,
     /// This is left.
     Rest(Assignment),
+    /// It adds these words to OVERRIDES, as options do.
+    Words(Vec<String>),
 }
 
 fn absorb(assignment: &Assignment, known: &Known, place: &FilePlace, project: &mut FoundProject) -> Absorbed {
@@ -327,6 +330,7 @@ fn absorb(assignment: &Assignment, known: &Known, place: &FilePlace, project: &m
         "INHERIT" | "USER_CLASSES" if value.split_whitespace().any(|word| word == OWN_MIRRORS) => {
             return without_own_mirrors(assignment);
         }
+        "OVERRIDES" if !override_words(assignment).is_empty() => return Absorbed::Words(override_words(assignment)),
         "PRSERV_HOST" if value.starts_with("localhost:") => return Absorbed::Not,
         "BB_HASHSERVE" if ["auto", ""].contains(&value) => {
             notes.own(place, variable, "every build has a hash server of its own");
@@ -350,6 +354,20 @@ fn absorb(assignment: &Assignment, known: &Known, place: &FilePlace, project: &m
         }
     }
     Absorbed::Whole
+}
+
+/// The words that an assignment adds behind the others; none if it does something else.
+fn override_words(assignment: &Assignment) -> Vec<String> {
+    let adds = match (assignment.operator.as_str(), assignment.suffix.as_str()) {
+        (".=", "") | ("=", ":append" | "_append") => assignment.value.strip_prefix(':'),
+        _ => None,
+    };
+    let words: Vec<&str> = adds.map(|words| words.split(':').collect()).unwrap_or_default();
+    let plain = |word: &&str| {
+        let begins = word.starts_with(|c: char| c.is_ascii_lowercase());
+        begins && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    };
+    if words.iter().all(plain) { words.into_iter().map(str::to_owned).collect() } else { Vec::new() }
 }
 
 fn without_own_mirrors(assignment: &Assignment) -> Absorbed {
@@ -463,8 +481,9 @@ mod tests {
              PREMIRRORS:prepend = \"git://.*/.* https://g/ https?://.*/.* https://f/\"\nSRCREV:pn-x = \"1\"\n\
              MIRRORS:append = \" git://h git://m/h/ https://.*/.*/ https://a/\"\n\
              SSTATE_MIRRORS += \"file://.* https://${HERE}/${MACHINE}/PATH file://.* https://${HERE}/s/PATH\"\n\
-             HERE ?= \"${TOP}/y\"\nTOP ?= \"u\"\nTOP = \"t\"\nLCONF_VERSION = \"7\"\nROOT_PASSWORD = \"hidden\"\nunset DL_DIR\n",
+             HERE ?= \"${TOP}/y\"\nTOP ?= \"u\"\nTOP = \"t\"\nOVERRIDES .= \":dbg:lab\"\nOVERRIDES = \"${X}\"\nLCONF_VERSION = \"7\"\nROOT_PASSWORD = \"hidden\"\nunset DL_DIR\n",
         );
+        assert_eq!(board.words, ["dbg", "lab"]);
         assert_eq!(project.cache.pull, ["https://a/x", "file:///srv/x", "https://t/y/s"]);
         assert_eq!(project.cache.dir.as_deref(), Some("/srv/s"));
         assert_eq!(project.cache.hashserve.as_deref(), Some("h:8686"));
@@ -482,8 +501,9 @@ mod tests {
             (10, "PREMIRRORS for `git`"),
             (11, "SRCREV:pn-x"),
             (13, "SSTATE_MIRRORS"),
-            (18, "ROOT_PASSWORD"),
-            (19, "`unset DL_DIR`"),
+            (18, "OVERRIDES"),
+            (20, "ROOT_PASSWORD"),
+            (21, "`unset DL_DIR`"),
         ];
         assert_eq!(left, expected);
         assert!(!format!("{project:?}{board:?}").contains("hidden"));

@@ -146,6 +146,8 @@ pub struct FoundBoard {
     /// Lines in BitBake's own language.
     pub conf: Vec<String>,
     pub env: IndexMap<String, FoundEnv>,
+    /// Words that it adds to OVERRIDES.
+    pub words: Vec<String>,
 }
 
 /// A variable of the environment.

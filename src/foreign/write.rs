@@ -1,5 +1,6 @@
 //! Writes a manifest of a project as it was found, in the order in which the manifest's page describes the sections.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -35,6 +36,9 @@ pub fn text(project: &mut FoundProject, name: &str, path: &Path) -> String {
     if !common.env.is_empty() {
         document.insert("env", Item::Table(env_table(&common.env)));
     }
+    let words: BTreeSet<&String> = project.boards.iter().flat_map(|board| &board.words).collect();
+    let options = words.into_iter().map(|word| (word.clone(), option_table(word)));
+    insert_tables(&mut document, "options", options.collect());
     let boards = project.boards.iter().map(|board| (board.name.clone(), board_table(board)));
     insert_tables(&mut document, "boards", boards.collect());
     if !project.rules.is_empty() || !project.fallback.is_empty() {
@@ -115,11 +119,22 @@ fn patch(patch: &FoundPatch) -> Value {
     Value::InlineTable(table)
 }
 
+/// A flag with a word of OVERRIDES.
+fn option_table(word: &str) -> Table {
+    let mut table = Table::new();
+    table.insert("flag", value(word));
+    table
+}
+
 fn board_table(board: &FoundBoard) -> Table {
     let mut table = Table::new();
     table.insert("machine", value(&board.machine));
     table.insert("layers", list("layers", &board.layers));
     table.insert("targets", list("targets", &board.targets));
+    if !board.words.is_empty() {
+        let set: InlineTable = board.words.iter().map(|word| (word.as_str(), Value::from(true))).collect();
+        table.insert("set", value(set));
+    }
     insert_conf(&mut table, &board.conf);
     insert_config(&mut table, "config", &board.config, Table::new());
     if !board.env.is_empty() {

@@ -136,6 +136,8 @@ repos:
         repo: openembedded-core
         path: patches/series
 local_conf_header:
+  words: |
+    OVERRIDES:append = ":lab"
   base: |
     PACKAGE_CLASSES = "package_deb"
     IMAGE_FEATURES += "ssh-server-dropbear"
