@@ -4,6 +4,8 @@
 //! calls them, and returns an `Outcome`. It decides nothing about sources.
 
 mod amount;
+#[cfg(test)]
+mod command_lines;
 mod commands;
 mod complete;
 mod describe;

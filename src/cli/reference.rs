@@ -48,7 +48,7 @@ fn every_variable_of_a_flag_is_documented() {
 }
 
 /// The command line as clap has it when it parses.
-fn cli() -> Command {
+pub(super) fn cli() -> Command {
     let mut cli = Cli::command();
     cli.build();
     cli

@@ -4,6 +4,7 @@
 
 mod absent;
 mod audit;
+mod book;
 mod bringing_over;
 mod caches;
 mod carrying;

@@ -9,6 +9,7 @@ pub mod ftp;
 pub mod http;
 pub mod lfs;
 pub mod moto;
+pub mod pages;
 pub mod project;
 pub mod quickstart;
 pub mod registry;

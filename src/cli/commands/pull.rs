@@ -21,10 +21,10 @@ use crate::store::Store;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  kbuild pull s3://team-sources/kata              a bucket that `kbuild push` filled
-  kbuild pull oci://registry.corp/team/kata:v1    the same, from a registry
-  kbuild pull https://mirror.corp/kbuild-store    a store behind a web server
-  kbuild pull --offline --board qemu /media/store a directory, with no network")]
+  kbuild pull s3://team-sources/kata               a bucket that `kbuild push` filled
+  kbuild pull oci://registry.corp/team/kata:v1     the same, from a registry
+  kbuild pull https://mirror.corp/kbuild-store     a store behind a web server
+  kbuild pull --offline --board qemu /media/store  a directory, with no network")]
 pub(in crate::cli) struct PullArgs {
     /// A bucket (`s3://BUCKET/PREFIX`, `gs://…`, `az://…`), a registry (`oci://HOST/REPOSITORY[:TAG]`), an http URL, or a
     /// directory.
