@@ -26,6 +26,10 @@ accept *FILTER: docs
 docs:
     KBUILD_UPDATE_DOCS=1 cargo test --lib is_current
 
+# Builds the book of docs/ into target/book (`.ci/run` installs mdbook into target/mdbook).
+book:
+    PATH="$PWD/target/mdbook/bin:$PATH" mdbook build docs
+
 # Every test, with what the tests need installed first.
 test *FILTER:
     tests/run {{FILTER}}
