@@ -39,9 +39,9 @@ use crate::files::MANIFEST;
 /// file can hold.
 pub const SOURCE_DATE_EPOCH: u64 = 315_532_800;
 
-/// The oldest BitBake that kbuild supports: 2.8 (Yocto 5.0, scarthgap), the oldest with which its configuration was
-/// tried.
-pub const OLDEST: (u32, u32) = (2, 8);
+/// The oldest BitBake that kbuild takes: 2.0 (Yocto 4.0, kirkstone), the oldest with which closures were compared with what
+/// BitBake itself says. What of a build was tried with which release is in docs/reference/bitbake.md.
+pub const OLDEST: (u32, u32) = (2, 0);
 
 /// The locale BitBake asks for.
 pub const LOCALE: &str = "en_US.UTF-8";
@@ -390,7 +390,7 @@ mod tests {
     fn the_version_is_read_not_run() {
         let directory = checkout("import os\n\n__version__ = \"2.18.0\"\n");
         assert_eq!(Engine::find(directory.path()).unwrap().version(), "2.18.0");
-        for (init, message) in [("x = 1\n", "names no version"), ("__version__ = '2.6.1'\n", "older than 2.8")] {
+        for (init, message) in [("x = 1\n", "names no version"), ("__version__ = '1.52.0'\n", "older than 2.0")] {
             let error = Engine::find(checkout(init).path()).unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
         }

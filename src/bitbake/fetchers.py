@@ -8,7 +8,7 @@ LIB is the lib/ of a BitBake. WORK/request.json holds what is asked, WORK/answer
   check        whether each entry is fetched out of the view, with no network and nothing
                unpacked: names, checksums, revisions (bb.fetch2.Fetch.download).
 
-Written by kbuild, the same text for every BitBake from 2.8 on. It runs behind kbuild's seal.
+Written by kbuild, the same text for every BitBake from 2.0 on. It runs behind kbuild's seal.
 """
 
 import json

@@ -1,5 +1,5 @@
 # kbuild-lock.bbclass: how kbuild learns from BitBake which sources a board's recipes fetch.
-# Written by kbuild, the same text for every BitBake from 2.8 on, in builds and while locking
+# Written by kbuild, the same text for every BitBake from 2.0 on, in builds and while locking
 # alike, so that one parse cache serves both. It changes no task and no task hash.
 #
 #   bitbake --runall=kbuild_closure TARGET    one file for each recipe in the task graph, below

@@ -8,7 +8,7 @@ kbuild's class says what they fetch (kbuild_say_again). TOPDIR/kbuild/asked name
 `bitbake --parse-only` says the same, but loads its cache of all recipes first, and `bitbake --buildfile`
 starts a server and a worker.
 
-Written by kbuild, the same text for every BitBake from 2.8 on. It runs behind kbuild's seal.
+Written by kbuild, the same text for every BitBake from 2.0 on. It runs behind kbuild's seal.
 """
 
 import logging

@@ -161,6 +161,12 @@ fn core_image_minimal_of_scarthgap() {
     core_image_minimal(bitbake, ("scarthgap", "543550522f831479f07d332a40ba343c53ae1065"));
 }
 
+#[test]
+fn core_image_minimal_of_kirkstone() {
+    let bitbake = ("2.0", "a9f09b9e2f187f07a6f6dfd1caa3fd2f3d564a8a");
+    core_image_minimal(bitbake, ("kirkstone", "9687b9409d3a1e121f0f04de856055764d0a392e"));
+}
+
 /// The commits of `master` in the clones of the upstreams decide.
 #[test]
 fn core_image_minimal_of_master() {
