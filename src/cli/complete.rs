@@ -13,10 +13,11 @@ use clap_complete::engine::ArgValueCompleter;
 
 use super::Cli;
 use super::explanations::PAGES;
+use super::project::manifest_at;
 use crate::env_vars;
 use crate::error::Kind;
 use crate::files;
-use crate::lock::Lock;
+use crate::lock::{Lock, LockedBoard};
 use crate::manifest::Manifest;
 
 /// Names that may stand for a value, each with a word about it where there is one.
@@ -58,14 +59,17 @@ fn matching(typed: &OsStr, candidates: Candidates) -> Vec<CompletionCandidate> {
     fitting.map(|(name, help)| CompletionCandidate::new(name).help(help.map(Into::into))).collect()
 }
 
+fn path() -> Option<PathBuf> {
+    let named = std::env::var_os(env_vars::KBUILD_MANIFEST_PATH).map(PathBuf::from);
+    manifest_at(named.as_deref()).ok()
+}
+
 fn manifest() -> Option<Manifest> {
-    let named = std::env::var_os(env_vars::KBUILD_MANIFEST_PATH).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let path = named.or_else(|| Manifest::find(&std::env::current_dir().ok()?).ok())?;
-    Manifest::read(&path).ok()
+    Manifest::read(&path()?).ok()
 }
 
 fn lock() -> Option<Lock> {
-    Lock::read(&files::lock_beside(&manifest()?.path)).ok()?
+    Lock::read(&files::lock_beside(&path()?)).ok()?
 }
 
 fn boards() -> Candidates {
@@ -93,9 +97,8 @@ fn pins() -> Candidates {
 
 fn recipes() -> Candidates {
     let Some(lock) = lock() else { return Vec::new() };
-    let closures = lock.boards.values().flat_map(|board| board.closures());
-    let names: BTreeSet<String> = closures.flat_map(|(_, closure)| closure.recipes.keys().cloned()).collect();
-    names.into_iter().map(|name| (name, None)).collect()
+    let names: BTreeSet<&str> = lock.boards.values().flat_map(LockedBoard::recipe_names).collect();
+    names.into_iter().map(|name| (name.to_owned(), None)).collect()
 }
 
 /// The choices of options, as `--set` takes them.

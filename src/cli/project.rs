@@ -425,8 +425,16 @@ pub(super) fn is_there(global: &GlobalArgs) -> bool {
 }
 
 fn manifest_path(global: &GlobalArgs) -> Result<PathBuf> {
-    match &global.manifest_path {
-        Some(path) if path.is_file() => Ok(path.clone()),
+    manifest_at(global.manifest_path.as_deref())
+}
+
+/// The manifest that was named, else that of the current directory or the nearest of its parents.
+///
+/// # Errors
+/// There is none.
+pub(super) fn manifest_at(named: Option<&Path>) -> Result<PathBuf> {
+    match named {
+        Some(path) if path.is_file() => Ok(path.to_owned()),
         Some(path) => Err(Error::input(format!("there is no manifest at {}", path.display()))
             .help("--manifest-path (or KBUILD_MANIFEST_PATH) must name one")),
         None => {

@@ -88,7 +88,7 @@ impl Fetcher {
         let ask = || {
             let fetch = async {
                 report.task().note(&format!("from {}", shown_host(place)));
-                self.git.fetch_into(place, git_dir, &ALL, report.task()).await
+                self.git.fetch_into(place, git_dir, &[], &ALL, report.task()).await
             };
             fetch.boxed()
         };
@@ -98,7 +98,7 @@ impl Fetcher {
         let present = || run(local_git(git_dir).args(["cat-file", "-e", &peeled]), Kind::Missing);
         if present().is_err() {
             // A branch that was moved by force does not lead to it any more; most servers give it by its id.
-            self.git.fetch_into(place, git_dir, &[&commit], report.task()).await?;
+            self.git.fetch_into(place, git_dir, &[], &[&commit], report.task()).await?;
         }
         present().map(drop).map_err(|_| {
             let url = redact(place.as_str());

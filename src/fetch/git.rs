@@ -44,6 +44,9 @@ fn http_allowed(url: &SourceUrl) -> &'static str {
     if url.scheme() == "https" { "protocol.http.allow=user" } else { "protocol.http.allow=always" }
 }
 
+/// Leaves out what is behind a commit (git-fetch(1)).
+pub(super) const SHALLOW: &str = "--depth=1";
+
 /// How many settings the environment has for git (git-config(1), "ENVIRONMENT").
 const CONFIG_COUNT: &str = "GIT_CONFIG_COUNT";
 
@@ -140,7 +143,7 @@ impl Git {
         let mut by_id = true;
         if !wanted.history {
             let repository = new_repository(scratch, "shallow.git")?;
-            let found = self.narrow(url, wanted, &repository, true, by_id, task).await?;
+            let found = self.narrow(url, wanted, &repository, &[SHALLOW], by_id, task).await?;
             match found {
                 GitOutcome::Came => return came(repository),
                 GitOutcome::Absent => return Err(absent(url, &wanted.commit)),
@@ -150,12 +153,12 @@ impl Git {
         }
         // A new one: a repository that began shallow would stay so.
         let repository = new_repository(scratch, "full.git")?;
-        match self.narrow(url, wanted, &repository, false, by_id, task).await? {
+        match self.narrow(url, wanted, &repository, &[], by_id, task).await? {
             GitOutcome::Came => {}
             GitOutcome::Absent => return Err(absent(url, &wanted.commit)),
             GitOutcome::Refused | GitOutcome::NoDepth => {
                 let all = ["+refs/heads/*:refs/kbuild/heads/*", "+refs/tags/*:refs/kbuild/tags/*"];
-                self.fetch(url, &repository, false, &all, task).await?;
+                self.fetch(url, &repository, &[], &all, task).await?;
             }
         }
         let (repository, commit) = came(repository)?;
@@ -172,7 +175,7 @@ impl Git {
         url: &SourceUrl,
         wanted: &WantedGit,
         repository: &Path,
-        shallow: bool,
+        options: &[&str],
         by_id: bool,
         task: &dyn Task,
     ) -> Result<GitOutcome, Failure> {
@@ -183,7 +186,7 @@ impl Git {
         }
         let mut last = GitOutcome::Refused;
         for spec in &specs {
-            match self.fetch(url, repository, shallow, &[spec], task).await? {
+            match self.fetch(url, repository, options, &[spec], task).await? {
                 GitOutcome::Came if peeled(repository, &wanted.commit).is_some() => return Ok(GitOutcome::Came),
                 GitOutcome::NoDepth => return Ok(GitOutcome::NoDepth),
                 GitOutcome::Absent => last = GitOutcome::Absent,
@@ -193,35 +196,8 @@ impl Git {
         Ok(last)
     }
 
-    /// Fetches objects for a look at them, as `git fetch` with these options does.
-    ///
-    /// # Errors
-    /// No answer, or a refusal.
-    pub(crate) async fn fetch_with(
-        &self,
-        url: &SourceUrl,
-        repository: &Path,
-        options: &[&str],
-        specs: &[&str],
-        task: &dyn Task,
-    ) -> Result<(), Failure> {
-        let outcome = self.run_fetch(url, repository, options, specs, task).await?;
-        if outcome == GitOutcome::Came { Ok(()) } else { Err(not_given(url, specs)) }
-    }
-
+    /// `git fetch` with these options.
     async fn fetch(
-        &self,
-        url: &SourceUrl,
-        repository: &Path,
-        shallow: bool,
-        specs: &[&str],
-        task: &dyn Task,
-    ) -> Result<GitOutcome, Failure> {
-        let options: &[&str] = if shallow { &["--depth=1"] } else { &[] };
-        self.run_fetch(url, repository, options, specs, task).await
-    }
-
-    async fn run_fetch(
         &self,
         url: &SourceUrl,
         repository: &Path,
@@ -253,7 +229,7 @@ impl Git {
         }
     }
 
-    /// Fetches refs, with their whole history, into a repository.
+    /// Fetches into a repository, as `git fetch` with these options does; without options, whole histories.
     ///
     /// # Errors
     /// No answer, or a refusal.
@@ -261,10 +237,12 @@ impl Git {
         &self,
         url: &SourceUrl,
         repository: &Path,
+        options: &[&str],
         specs: &[&str],
         task: &dyn Task,
     ) -> Result<(), Failure> {
-        self.fetch_with(url, repository, &[], specs, task).await
+        let outcome = self.fetch(url, repository, options, specs, task).await?;
+        if outcome == GitOutcome::Came { Ok(()) } else { Err(not_given(url, specs)) }
     }
 
     /// The object of a tag; `None` of a tag that is the commit itself.
@@ -281,10 +259,10 @@ impl Git {
         const HERE: &str = "refs/kbuild/tag";
         let spec = format!("+refs/tags/{tag}:{HERE}");
         let mut repository = new_repository(scratch, "shallow-tag.git")?;
-        let mut found = self.fetch(url, &repository, true, &[&spec], task).await?;
+        let mut found = self.fetch(url, &repository, &[SHALLOW], &[&spec], task).await?;
         if found == GitOutcome::NoDepth {
             repository = new_repository(scratch, "tag.git")?;
-            found = self.fetch(url, &repository, false, &[&spec], task).await?;
+            found = self.fetch(url, &repository, &[], &[&spec], task).await?;
         }
         if found != GitOutcome::Came {
             return Err(Failure::permanent(at(url, format!("the server does not give the tag `{tag}`"))));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::FutureExt as _;
 
-use super::git::new_repository;
+use super::git::{SHALLOW, new_repository};
 use super::{Fetcher, must_be_for_git, shown_host};
 use crate::error::{Kind, Result};
 use crate::git::{local_git, run};
@@ -43,7 +43,7 @@ impl Fetcher {
             };
             asked.boxed()
         };
-        self.first_answer(url, ask).await?.map_err(|tried| self.nobody_has(&what, tried, 0))
+        self.first_answer(url, ask).await?.map_err(|tried| self.nobody_answers(&what, tried))
     }
 
     async fn between_at(
@@ -83,7 +83,7 @@ impl Fetcher {
         let repository = new_repository(scratch, "ends.git")?;
         let specs = [format!("{from}:{OLDER}"), format!("{to}:{NEWER}")];
         let specs: Vec<&str> = specs.iter().map(String::as_str).collect();
-        self.git.fetch_with(url, &repository, &["--depth=1", NO_FILES], &specs, report.task()).await?;
+        self.git.fetch_into(url, &repository, &[SHALLOW, NO_FILES], &specs, report.task()).await?;
         Ok(repository)
     }
 
@@ -99,9 +99,9 @@ impl Fetcher {
     ) -> Result<Option<Vec<CommitLine>>, Failure> {
         let repository = new_repository(scratch, "between.git")?;
         let fetch = async |options: &[&str], spec: &str| {
-            self.git.fetch_with(url, &repository, options, &[spec], report.task()).await
+            self.git.fetch_into(url, &repository, options, &[spec], report.task()).await
         };
-        fetch(&["--depth=1", NO_FILES], &format!("{older}:{OLDER}")).await?;
+        fetch(&[SHALLOW, NO_FILES], &format!("{older}:{OLDER}")).await?;
         fetch(&[NO_FILES], &format!("{newer}:{NEWER}")).await?;
         if !reaches_its_beginning(&repository)? {
             return lines(&repository);

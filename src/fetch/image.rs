@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Fetcher;
-use super::refs::unknown_name;
 use crate::error::{Error, Kind, Result};
 use crate::net::blocking;
 use crate::net::report::LazyTask;
@@ -76,10 +75,7 @@ impl Fetcher {
         let what = image.to_string();
         let report = &LazyTask::new(&self.progress, &what, None);
         let ask = |place| async move { self.image_at(&place, architectures, report).await }.boxed();
-        match self.first_answer(&image.to_url()?, ask).await? {
-            Ok(resolved) => Ok(resolved),
-            Err(tried) => Err(unknown_name(tried).unwrap_or_else(|tried| self.nobody_has(&what, tried, 0))),
-        }
+        self.first_answer(&image.to_url()?, ask).await?.map_err(|tried| self.nobody_answers(&what, tried))
     }
 
     async fn image_at(

@@ -154,8 +154,8 @@ pub struct Submodule {
 ///
 /// Places are asked in this order: the store itself, other stores (by hash), what the user's rules make of the URLs, the
 /// URLs, and then, for files of which a strong hash is known, and for commits, the user's fallback rules, and for those of
-/// public hosts the fallback lists shipped with kbuild. The first that gives the right bytes ends it; one that fails for a passing reason is asked again (see
-/// [`RetryPolicy`]), then the next.
+/// public hosts the fallback lists shipped with kbuild. The first that gives the right bytes ends it; one that fails for a
+/// passing reason is asked again (see [`RetryPolicy`]), then the next.
 pub struct Fetcher {
     store: Store,
     settings: FetchSettings,

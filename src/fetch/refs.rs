@@ -48,6 +48,14 @@ impl Fetcher {
         Ok(Err(tried))
     }
 
+    /// The error of all that [`Fetcher::first_answer`] asked: of the last that answered and has no such name, else of all.
+    pub(super) fn nobody_answers(&self, what: &str, mut tried: Vec<Error>) -> Error {
+        match tried.iter().rposition(|error| error.kind() == Kind::Input) {
+            Some(place) => tried.swap_remove(place),
+            None => self.nobody_has(what, tried, 0),
+        }
+    }
+
     /// Asks the upstream (or the mirrors that rules put before it) which commit a ref is at now. A commit pinned by
     /// hand is the answer itself, and nobody is asked: the refs given with it are where it should lie.
     ///
@@ -63,10 +71,7 @@ impl Fetcher {
         let what = format!("{reference} of {}", redact(url.as_str()));
         let report = &LazyTask::new(&self.progress, &what, None);
         let ask = |place| async move { self.resolve_at(&place, reference, report).await }.boxed();
-        match self.first_answer(url, ask).await? {
-            Ok(resolved) => Ok(resolved),
-            Err(tried) => Err(unknown_name(tried).unwrap_or_else(|tried| self.nobody_has(&what, tried, 0))),
-        }
+        self.first_answer(url, ask).await?.map_err(|tried| self.nobody_answers(&what, tried))
     }
 
     /// Where a tag of the upstream (or of the mirrors that rules put before it) leads now, if not to this commit.
@@ -88,7 +93,7 @@ impl Fetcher {
         let what = format!("the tag {tag} of {}", redact(url.as_str()));
         let report = &LazyTask::new(&self.progress, &what, None);
         let ask = |place| async move { self.tag_object_at(&place, tag, report).await }.boxed();
-        self.first_answer(url, ask).await?.map_err(|tried| self.nobody_has(&what, tried, 0))
+        self.first_answer(url, ask).await?.map_err(|tried| self.nobody_answers(&what, tried))
     }
 
     async fn tag_object_at(&self, url: &SourceUrl, tag: &str, report: &LazyTask) -> Result<Option<String>, Failure> {
@@ -159,14 +164,6 @@ impl Fetcher {
         };
         let refs = wanted.iter().filter(|name| at(name) == Some(commit)).cloned().collect();
         Ok(Resolved { commit, refs })
-    }
-}
-
-/// The error of a place that answered, and has no such name; else all of them.
-pub(super) fn unknown_name(mut tried: Vec<Error>) -> Result<Error, Vec<Error>> {
-    match tried.iter().rposition(|error| error.kind() == Kind::Input) {
-        Some(place) => Ok(tried.swap_remove(place)),
-        None => Err(tried),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::found::{FilePlace, FoundBoard, FoundCache, FoundProject, FoundRule, Notes};
+use super::found::{FilePlace, FoundBoard, FoundCache, FoundProject, FoundRule, Notes, push_new};
 use super::{mirrors, secrets};
 use crate::manifest;
 
@@ -326,11 +326,13 @@ fn absorb(assignment: &Assignment, known: &Known, place: &FilePlace, project: &m
     let (variable, value) = (assignment.variable.as_str(), known.expand(assignment.value.trim()));
     let value = value.as_str();
     let FoundProject { cache, rules, fallback, notes, .. } = project;
+    if let Some(words) = override_words(assignment) {
+        return Absorbed::Words(words);
+    }
     match variable {
         "INHERIT" | "USER_CLASSES" if value.split_whitespace().any(|word| word == OWN_MIRRORS) => {
             return without_own_mirrors(assignment);
         }
-        "OVERRIDES" if !override_words(assignment).is_empty() => return Absorbed::Words(override_words(assignment)),
         "PRSERV_HOST" if value.starts_with("localhost:") => return Absorbed::Not,
         "BB_HASHSERVE" if ["auto", ""].contains(&value) => {
             notes.own(place, variable, "every build has a hash server of its own");
@@ -340,9 +342,9 @@ fn absorb(assignment: &Assignment, known: &Known, place: &FilePlace, project: &m
         "SSTATE_DIR" if value.starts_with('/') && !value.contains("${") => cache.dir = Some(value.to_owned()),
         "SSTATE_MIRRORS" => sstate_mirrors(value, place, cache, notes),
         "SOURCE_MIRROR_URL" if value.contains("${") => notes.left_out(place, variable, "it names another variable"),
-        "SOURCE_MIRROR_URL" => add(rules, mirrors::source_mirror(value)),
-        "PREMIRRORS" => mirrors(variable, value, place, rules, notes),
-        "MIRRORS" => mirrors(variable, value, place, fallback, notes),
+        "SOURCE_MIRROR_URL" => push_new(rules, mirrors::source_mirror(value)),
+        "PREMIRRORS" => take_mirrors(variable, value, place, rules, notes),
+        "MIRRORS" => take_mirrors(variable, value, place, fallback, notes),
         _ if SILENT.contains(&variable) => {}
         _ => {
             let Some(instead) = manifest::instead_of(variable) else { return Absorbed::Not };
@@ -356,18 +358,17 @@ fn absorb(assignment: &Assignment, known: &Known, place: &FilePlace, project: &m
     Absorbed::Whole
 }
 
-/// The words that an assignment adds behind the others; none if it does something else.
-fn override_words(assignment: &Assignment) -> Vec<String> {
-    let adds = match (assignment.operator.as_str(), assignment.suffix.as_str()) {
-        (".=", "") | ("=", ":append" | "_append") => assignment.value.strip_prefix(':'),
-        _ => None,
+/// The words that an assignment adds to OVERRIDES, behind the others; `None` if it does something else.
+fn override_words(assignment: &Assignment) -> Option<Vec<String>> {
+    let added = match (assignment.variable.as_str(), assignment.operator.as_str(), assignment.suffix.as_str()) {
+        ("OVERRIDES", ".=", "") | ("OVERRIDES", "=", ":append" | "_append") => assignment.value.strip_prefix(':')?,
+        _ => return None,
     };
-    let words: Vec<&str> = adds.map(|words| words.split(':').collect()).unwrap_or_default();
-    let plain = |word: &&str| {
+    let plain = |word: &str| {
         let begins = word.starts_with(|c: char| c.is_ascii_lowercase());
         begins && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
     };
-    if words.iter().all(plain) { words.into_iter().map(str::to_owned).collect() } else { Vec::new() }
+    added.split(':').map(|word| plain(word).then(|| word.to_owned())).collect()
 }
 
 fn without_own_mirrors(assignment: &Assignment) -> Absorbed {
@@ -392,8 +393,7 @@ fn sstate_mirrors(value: &str, place: &FilePlace, cache: &mut FoundCache, notes:
     for (pattern, url) in mirrors::pairs(value) {
         let base = ["/PATH;downloadfilename=PATH", "/PATH"].iter().find_map(|end| url.strip_suffix(end));
         match base.filter(|base| pattern == "file://.*" && !base.contains("${") && !base.contains(';')) {
-            Some(base) if cache.pull.iter().any(|known| known == base) => {}
-            Some(base) => cache.pull.push(base.to_owned()),
+            Some(base) => push_new(&mut cache.pull, base.to_owned()),
             None => {
                 notes.left_out(
                     place,
@@ -406,21 +406,15 @@ fn sstate_mirrors(value: &str, place: &FilePlace, cache: &mut FoundCache, notes:
 }
 
 /// Adds what PREMIRRORS or MIRRORS say to the rules of the same meaning.
-fn mirrors(variable: &str, value: &str, place: &FilePlace, rules: &mut Vec<FoundRule>, notes: &mut Notes) {
+fn take_mirrors(variable: &str, value: &str, place: &FilePlace, rules: &mut Vec<FoundRule>, notes: &mut Notes) {
     for (pattern, url) in mirrors::pairs(value) {
         match mirrors::rule(&pattern, &url) {
-            Ok(rule) => add(rules, rule),
+            Ok(rule) => push_new(rules, rule),
             Err(why) => {
                 let scheme = pattern.split_once("://").map_or(pattern.as_str(), |(scheme, _)| scheme);
                 notes.left_out(place, format!("{variable} for `{scheme}`"), why);
             }
         }
-    }
-}
-
-fn add(rules: &mut Vec<FoundRule>, rule: FoundRule) {
-    if !rules.contains(&rule) {
-        rules.push(rule);
     }
 }
 

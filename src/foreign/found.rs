@@ -78,9 +78,13 @@ impl Notes {
 
 /// Adds a note, unless it is there: files that several boards read are read several times.
 fn add(notes: &mut Vec<Note>, place: &FilePlace, what: String, why: String) {
-    let note = Note { place: place.clone(), what, why };
-    if !notes.contains(&note) {
-        notes.push(note);
+    push_new(notes, Note { place: place.clone(), what, why });
+}
+
+/// Adds to a list what is not in it.
+pub(super) fn push_new<T: PartialEq>(list: &mut Vec<T>, new: T) {
+    if !list.contains(&new) {
+        list.push(new);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::found::{FoundBoard, FoundProject};
+use super::found::{FoundBoard, FoundProject, push_new};
 
 /// Adds a project that was read after another one.
 pub(super) fn merge(whole: &mut FoundProject, mut new: FoundProject) {
@@ -36,19 +36,13 @@ pub(super) fn merge(whole: &mut FoundProject, mut new: FoundProject) {
     }
     whole.from.extend(new.from);
     for url in new.cache.pull {
-        if !whole.cache.pull.contains(&url) {
-            whole.cache.pull.push(url);
-        }
+        push_new(&mut whole.cache.pull, url);
     }
     whole.cache.dir = whole.cache.dir.take().or(new.cache.dir);
     whole.cache.hashserve = whole.cache.hashserve.take().or(new.cache.hashserve);
     whole.cache.prserve = whole.cache.prserve.take().or(new.cache.prserve);
     for (known, new) in [(&mut whole.rules, new.rules), (&mut whole.fallback, new.fallback)] {
-        for rule in new {
-            if !known.contains(&rule) {
-                known.push(rule);
-            }
-        }
+        new.into_iter().for_each(|rule| push_new(known, rule));
     }
     whole.notes.extend(new.notes);
 }

@@ -168,6 +168,11 @@ impl LockedBoard {
         base.chain(self.with.iter().map(|(name, closure)| (name.as_str(), closure)))
     }
 
+    /// The recipes of all its task graphs.
+    pub fn recipe_names(&self) -> BTreeSet<&str> {
+        self.closures().flat_map(|(_, closure)| closure.recipes.keys()).map(String::as_str).collect()
+    }
+
     /// Those of [`LockedBoard::closures`] that a build with some choices uses, the default's first.
     pub fn closures_with<'a, 's>(
         &'a self,

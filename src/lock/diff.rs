@@ -399,8 +399,7 @@ impl BoardChange<'_> {
 
 /// The recipes of a board's task graphs.
 fn graph<'l>(lock: &'l Lock, board: &str) -> BTreeSet<&'l str> {
-    let closures = lock.boards.get(board).into_iter().flat_map(LockedBoard::closures);
-    closures.flat_map(|(_, closure)| closure.recipes.keys()).map(String::as_str).collect()
+    lock.boards.get(board).map(LockedBoard::recipe_names).unwrap_or_default()
 }
 
 /// Each license of the new lock's recipes that none of the old lock has.

@@ -77,13 +77,19 @@ impl GcPlan {
 
 impl GcLimits {
     /// Whether what came then is left, as far as its age says.
-    fn is_young(&self, came: SystemTime) -> bool {
+    fn is_young(&self, came: SystemTime, now: SystemTime) -> bool {
         // What came in the future, by a clock that was wrong, is young.
-        self.age.is_some_and(|age| SystemTime::now().duration_since(came).map_or(true, |old| old <= age))
+        self.age.is_some_and(|age| now.duration_since(came).map_or(true, |old| old <= age))
     }
 
     /// What stays of this, the youngest first, beside so many bytes that locks name.
-    fn leave(&self, unnamed: Vec<Unnamed>, sizes: &BTreeMap<Blake3, u64>, kept_bytes: u64) -> Vec<Unnamed> {
+    fn leave(
+        &self,
+        unnamed: Vec<Unnamed>,
+        sizes: &BTreeMap<Blake3, u64>,
+        kept_bytes: u64,
+        now: SystemTime,
+    ) -> Vec<Unnamed> {
         let mut used = kept_bytes;
         let mut counted: BTreeSet<Blake3> = BTreeSet::new();
         let mut stays = |unnamed: &Unnamed| {
@@ -91,7 +97,7 @@ impl GcLimits {
             let size: u64 = new.iter().filter_map(|blob| sizes.get(blob)).sum();
             let fits = self.size.is_none_or(|limit| used.saturating_add(size) <= limit);
             let stays = match self.age {
-                Some(_) => self.is_young(unnamed.came) && fits,
+                Some(_) => self.is_young(unnamed.came, now) && fits,
                 None => self.size.is_some() && fits,
             };
             if stays {
@@ -194,7 +200,8 @@ impl Store {
         let kept_bytes = kept.iter().map(|(_, size)| size).sum();
         let unnamed: Vec<CommitId> = inventory.commits.into_iter().filter(|commit| !commits.contains(commit)).collect();
         let sizes: BTreeMap<Blake3, u64> = gone.into_iter().collect();
-        let stays = limits.leave(self.unnamed(&sizes, &unnamed), &sizes, kept_bytes);
+        let now = SystemTime::now();
+        let stays = limits.leave(self.unnamed(&sizes, &unnamed), &sizes, kept_bytes, now);
         let blobs_left: BTreeSet<Blake3> = stays.iter().flat_map(|left| left.blobs.iter().copied()).collect();
         let commits_left: BTreeSet<CommitId> = stays.iter().filter_map(|left| left.commit).collect();
         Ok(GcPlan {
@@ -203,7 +210,7 @@ impl Store {
             blobs: sizes.into_iter().filter(|(blob, _)| !blobs_left.contains(blob)).collect(),
             commits: unnamed.into_iter().filter(|commit| !commits_left.contains(commit)).collect(),
             // A download that was broken off is continued as long as its file would be left.
-            partial: inventory.partial.into_iter().filter(|left| !limits.is_young(came(&left.path))).collect(),
+            partial: inventory.partial.into_iter().filter(|left| !limits.is_young(came(&left.path), now)).collect(),
             set_aside: inventory.set_aside,
             temporary: inventory.temporary.into_iter().filter(|left| !left.path.starts_with(&working)).collect(),
             kept: kept.len(),

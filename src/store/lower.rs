@@ -102,6 +102,7 @@ mod tests {
     use crate::error::Kind;
     use crate::lock::{Content, Lock, Locked, LockedFile, LockedGit};
     use crate::source::{CommitId, Digests};
+    use crate::store::GcLimits;
     use crate::store::fixture::{Upstream, file, rot, tree as a_tree};
     use crate::store::tests::{as_nobody, digests_of, make_read_only, temporary};
     use crate::store::{ExclusiveStore, tree, view};
@@ -255,11 +256,7 @@ mod tests {
         let marks = stack.upper.inventory().unwrap().set_aside;
         assert_eq!(marks.len(), 3);
         assert_eq!(
-            stack
-                .upper
-                .gc_plan(std::slice::from_ref(&stack.lock), &[], &crate::store::GcLimits::default())
-                .unwrap()
-                .set_aside,
+            stack.upper.gc_plan(std::slice::from_ref(&stack.lock), &[], &GcLimits::default()).unwrap().set_aside,
             marks
         );
         marks.iter().for_each(|mark| fs::remove_file(&mark.path).unwrap());
@@ -345,8 +342,7 @@ mod tests {
         let Stack { directory: _directory, lock, upper: store, below: other, .. } = stack;
         drop((exclusive, store, other));
         let collector = ExclusiveStore::with(&upper, || ()).unwrap().over(std::slice::from_ref(&lower)).unwrap();
-        let plan =
-            collector.store().gc_plan(std::slice::from_ref(&lock), &[], &crate::store::GcLimits::default()).unwrap();
+        let plan = collector.store().gc_plan(std::slice::from_ref(&lock), &[], &GcLimits::default()).unwrap();
         assert_eq!((plan.blobs.len(), plan.kept, plan.twice, plan.twice_bytes), (1, 2, 1, 7));
         collector.remove(&plan, || Ok(())).unwrap();
         assert!(lock.all_sources().iter().all(|id| collector.store().has(lock.get(id).unwrap())));

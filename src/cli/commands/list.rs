@@ -12,7 +12,7 @@ use crate::cli::output::{Outcome, Output, count};
 use crate::cli::project::Project;
 use crate::cli::table::{Column, table, terminal_width};
 use crate::error::{Error, Result};
-use crate::lock::{Configuration, Lock, Use, UsedRecipe, Uses};
+use crate::lock::{Configuration, Lock, LockedBoard, Use, UsedRecipe, Uses};
 use crate::progress;
 use crate::source::SourceId;
 use crate::store::Store;
@@ -124,8 +124,7 @@ impl ListArgs {
 
     fn check_recipe(&self, lock: &Lock) -> Result<()> {
         let Some(recipe) = &self.recipe else { return Ok(()) };
-        let closures = lock.boards.values().flat_map(|board| board.closures());
-        let known = closures.flat_map(|(_, closure)| closure.recipes.keys()).map(String::as_str).collect();
+        let known = lock.boards.values().flat_map(LockedBoard::recipe_names).collect();
         check_known("board has a recipe", recipe, known)
     }
 

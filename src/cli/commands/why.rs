@@ -13,7 +13,7 @@ use crate::cli::output::{Outcome, Output};
 use crate::cli::project::Project;
 use crate::error::{Error, Result};
 use crate::files::LOCK;
-use crate::lock::{Configuration, Holder, Lock, Parent, Use, UsedRecipe, Uses};
+use crate::lock::{Configuration, Holder, Lock, LockedBoard, Parent, Use, UsedRecipe, Uses};
 use crate::source::SourceId;
 use crate::suggest;
 
@@ -109,9 +109,7 @@ impl<'a> Query<'a> {
     }
 
     fn unknown(&self, text: &str, recipe: bool) -> Error {
-        let boards = self.lock.boards.values();
-        let recipes = boards.flat_map(|board| board.closures()).flat_map(|(_, closure)| closure.recipes.keys());
-        let recipes = recipes.map(String::as_str);
+        let recipes = self.lock.boards.values().flat_map(LockedBoard::recipe_names);
         let keys = self.lock.files.keys().chain(self.lock.gits.keys());
         let names = keys.chain(self.lock.layers.keys()).chain(self.lock.sources.keys()).chain(self.lock.images.keys());
         let names = names.map(String::as_str);

@@ -18,7 +18,9 @@ use self::includes::Loaded;
 use self::repository::KasRepository;
 use super::conf::{self, Statement};
 use super::document::Node;
-use super::found::{FilePlace, FoundBoard, FoundEnv, FoundLayer, FoundOrigin, FoundPatch, FoundProject, Notes};
+use super::found::{
+    FilePlace, FoundBoard, FoundEnv, FoundLayer, FoundOrigin, FoundPatch, FoundProject, Notes, push_new,
+};
 use super::repositories::{clean_url, engine_of, name_for, normal, relative};
 use super::{ForeignRequest, pinned, secrets};
 use crate::error::{Error, Result};
@@ -129,11 +131,7 @@ fn targets(config: &Node) -> Vec<String> {
         }
     };
     let mut found: Vec<String> = Vec::new();
-    for target in named.into_iter().map(whole) {
-        if !found.contains(&target) {
-            found.push(target);
-        }
-    }
+    named.into_iter().map(whole).for_each(|target| push_new(&mut found, target));
     found
 }
 

@@ -93,7 +93,13 @@ impl DiffArgs {
         if self.commits {
             let fetcher = project.fetcher(global, output)?;
             let answers = runtime::wait(async { Ok(ask_upstreams(&diff, &histories, &fetcher).await) })?;
-            answers.into_iter().for_each(|answer| answer.take_into(&mut histories, output));
+            for (name, answer) in answers {
+                match (answer, histories.get_mut(name)) {
+                    (Ok(commits), Some(history)) => history.commits = commits,
+                    (Ok(_), None) => {}
+                    (Err(error), _) => output.warn(&not_listed(name, &error)),
+                }
+            }
         }
         let view = DiffView { since: &self.since, new: &new, diff, histories };
         if view.diff.is_empty() {
@@ -108,44 +114,23 @@ impl DiffArgs {
     }
 }
 
-/// What the upstream of a pin says of the commits that the store does not have.
-struct CommitsOfUpstream<'l> {
-    name: &'l str,
-    page: Option<String>,
-    commits: Result<Option<CommitsBetween>>,
-}
-
-impl<'l> CommitsOfUpstream<'l> {
-    /// What nobody says is told, and is no failure: the difference is whole without it.
-    fn take_into(self, histories: &mut BTreeMap<&'l str, PinHistory>, output: &Output) {
-        let CommitsOfUpstream { name, page, commits } = self;
-        match commits {
-            Ok(commits) => {
-                let new = || PinHistory { commits: None, now: None, page };
-                histories.entry(name).or_insert_with(new).commits = commits;
-            }
-            Err(error) => {
-                let decisive = error.related_errors().last().unwrap_or(&error);
-                let why = decisive.causes().first().cloned().unwrap_or_else(|| decisive.to_string());
-                output.warn(&format!("the commits of `{name}` are not listed: {why}"));
-            }
-        }
-    }
-}
-
 /// Asks upstreams for the commits that the store does not have.
 async fn ask_upstreams<'l>(
     diff: &LockDiff<'l>,
     histories: &BTreeMap<&'l str, PinHistory>,
     fetcher: &Fetcher,
-) -> Vec<CommitsOfUpstream<'l>> {
+) -> Vec<(&'l str, Result<Option<CommitsBetween>>)> {
     let moved = diff.layers.iter().chain(&diff.sources).filter_map(|pin| Some((pin.name, pin.moved()?)));
-    let unknown = moved.filter(|(name, _)| histories.get(name).is_none_or(|known| known.commits.is_none()));
-    let asked = unknown.map(|(name, (url, from, to))| async move {
-        let page = url.comparison(&from, &to);
-        CommitsOfUpstream { name, page, commits: fetcher.commits_between(url, &from, &to).await }
-    });
-    join_all(asked).await
+    let unknown = moved.filter(|(name, _)| histories.get(name).is_some_and(|known| known.commits.is_none()));
+    let ask = |(name, (url, from, to))| async move { (name, fetcher.commits_between(url, &from, &to).await) };
+    join_all(unknown.map(ask)).await
+}
+
+/// Why an upstream does not say which commits came. That is told, and is no failure: the difference is whole without it.
+fn not_listed(name: &str, error: &Error) -> String {
+    let decisive = error.related_errors().last().unwrap_or(error);
+    let why = decisive.causes().first().cloned().unwrap_or_else(|| decisive.to_string());
+    format!("the commits of `{name}` are not listed: {why}")
 }
 
 /// The lock in a file, or as a revision has it.
